@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The one checksum of everything on disk and on the wire: XXH3-128 (Yann Collet, xxHash 0.8
+ * specification), from libxxhash. It detects damage; it does not authenticate.
+ */
+#ifndef LEDGER_BASE_CHECKSUM_H
+#define LEDGER_BASE_CHECKSUM_H
+
+#include <stdint.h>
+
+#include "base/u128.h"
+
+u128 checksum(const void *data, uint64_t size_bytes);
+
+#endif

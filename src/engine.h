@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The engine's façade: the only core header that the Postgres glue and tools include.
+ *
+ *     engine_format      once, over new files            (waits)
+ *     engine_create      takes all memory
+ *     engine_open        superblock, checkpoint, journal, replay   (waits)
+ *     engine_submit      lends a request to the engine
+ *     engine_poll        runs completions, forms prepares, commits, answers
+ *     engine_tick        every ENGINE_TICK_MS or so
+ *
+ * One thread calls everything. A request's callback runs inside engine_poll, never inside engine_submit.
+ * A create is answered when its prepare is durable and executed; a read is answered from what is committed.
+ */
+#ifndef LEDGER_ENGINE_H
+#define LEDGER_ENGINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/histogram.h"
+#include "base/queue.h"
+#include "base/u128.h"
+#include "io/clock.h"
+#include "io/storage.h"
+#include "ledger/ledger.h"
+#include "store/journal.h"
+#include "vsr/request.h"
+
+#define ENGINE_TICK_MS 10
+
+/* Who the data directory belongs to. Compared with the copy that the host keeps elsewhere. */
+struct engine_identity {
+    u128 cluster;
+    u128 incarnation;
+    uint64_t system_identifier;
+    uint8_t replica;
+    uint8_t replica_count;
+};
+
+struct engine_options {
+    uint64_t memory_bytes;        /* Everything that the engine takes. At least engine_memory_bytes_min(). */
+    uint64_t prepares_size_bytes; /* Size of the prepares log: as the file is. */
+    uint32_t requests_max;        /* Requests that are lent at the same time. */
+};
+
+/* ---- Requests ------------------------------------------------------------------------------------ */
+
+enum engine_status {
+    ENGINE_OK,
+    ENGINE_INVALID,     /* The input is not well-formed; `detail` says what. Nothing happened. */
+    ENGINE_MEMORY_FULL, /* Nothing happened. */
+    ENGINE_DISK_FULL,   /* Nothing happened. */
+    ENGINE_FAILED,      /* The engine has stopped working (I/O error). The outcome is unknown. */
+};
+
+struct engine;
+struct engine_request;
+typedef void engine_callback(struct engine_request *request);
+
+/* Owned by the caller, lent to the engine from submit to callback, with both buffers. */
+struct engine_request {
+    uint8_t operation; /* enum ledger_operation */
+    const void *input; /* Events, ids, or one filter. Not changed by the caller meanwhile. */
+    uint32_t input_size;
+    void *reply; /* Must not overlap input. Creates: RESULT_SIZE bytes an event. */
+    uint32_t reply_size_max;
+    engine_callback *callback;
+
+    /* Filled before the callback. */
+    enum engine_status status;
+    uint32_t reply_size;
+    const char *detail; /* For ENGINE_INVALID. */
+
+    /* Owned by the engine. */
+    struct engine *engine;
+    struct queue_link link;
+    struct replica_request create;
+    uint64_t submitted_ns;
+};
+
+/* ---- Opening ------------------------------------------------------------------------------------- */
+
+enum engine_open_result {
+    ENGINE_OPENED,
+    ENGINE_OPEN_ABSENT,            /* The superblock was never written: not formatted. */
+    ENGINE_OPEN_SUPERBLOCK,        /* superblock_name says what is wrong with it. */
+    ENGINE_OPEN_OTHER_IDENTITY,    /* Intact, but not the expected one; `identity` is what it says. */
+    ENGINE_OPEN_SIZE_MISMATCH,     /* The prepares or headers log is not as large as the superblock says. */
+    ENGINE_OPEN_JOURNAL_DAMAGED,   /* An acknowledged entry is damaged: `journal` says which. */
+    ENGINE_OPEN_GRID_CORRUPT,      /* Block `block_address` of tree `tree_name` is damaged. */
+    ENGINE_OPEN_MEMORY_TOO_SMALL,  /* memory_bytes_needed would do. */
+    ENGINE_OPEN_DISK_FULL,
+    ENGINE_OPEN_INVALID_PREPARE,   /* Prepare `op` is intact, but not one that this version makes. */
+    ENGINE_OPEN_IO_ERROR,
+};
+
+struct engine_open_report {
+    const char *superblock_name;
+    struct engine_identity identity;
+    struct journal_report journal;
+    uint64_t block_address;
+    const char *tree_name;
+    uint64_t memory_bytes_needed;
+    uint32_t superblock_copies_repaired;
+    uint64_t op; /* That was reached. */
+    uint64_t ops_replayed;
+};
+
+uint64_t engine_memory_bytes_min(const struct engine_options *options);
+
+/* Writes the superblock of a new, empty ledger over zeroed files. Its last write makes the ledger exist. */
+enum engine_open_result engine_format(
+    struct storage *storage,
+    uint64_t prepares_size_bytes,
+    const struct engine_identity *identity,
+    void *scratch); /* ENGINE_FORMAT_SCRATCH bytes, sector aligned, zeroed. */
+#define ENGINE_FORMAT_SCRATCH (UINT64_C(64) * KIB)
+
+/* Takes the engine out of options->memory_bytes zeroed bytes at `memory` (aligned to ARENA_ALIGNMENT). */
+struct engine *engine_create(
+    void *memory,
+    const struct engine_options *options,
+    struct storage *storage,
+    struct clock *clock);
+
+enum engine_open_result engine_open(
+    struct engine *engine,
+    const struct engine_identity *expected,
+    struct engine_open_report *report);
+
+/* ---- Working ------------------------------------------------------------------------------------- */
+
+void engine_submit(struct engine *engine, struct engine_request *request);
+
+/* Does what can be done now; true if something was done (then there may be more). Never blocks. */
+bool engine_poll(struct engine *engine);
+
+/* Things that depend on time: releases expired holds. */
+void engine_tick(struct engine *engine);
+
+/* Requests or writes are under way: the host should wait for storage, not only for new requests. */
+bool engine_busy(const struct engine *engine);
+
+/* A write failed: every request is answered ENGINE_FAILED. The host must stop and open again. */
+bool engine_failed(const struct engine *engine);
+
+/* ---- Monitoring ---------------------------------------------------------------------------------- */
+
+#define ENGINE_STATUS_CODES_MAX 80 /* Codes of create results; the last entry counts `created`. */
+
+struct engine_state {
+    uint64_t op;
+    uint64_t commit;
+    uint64_t checkpoint_op;
+    uint64_t timestamp; /* Of the newest commit, ns. */
+    uint64_t wal_used_bytes;
+    uint64_t wal_size_bytes;
+    uint64_t grid_size_bytes;
+    uint64_t grid_used_bytes;
+    uint64_t memory_used_bytes; /* Of memory_bytes. */
+    uint64_t memory_bytes;
+    uint64_t accounts;
+    uint64_t transfers;
+    uint64_t pending_transfers_total; /* Ever created. */
+    uint32_t view;
+    uint8_t replica;
+    uint8_t replica_count;
+    bool failed;
+};
+
+struct engine_stats {
+    uint64_t requests;
+    uint64_t requests_refused; /* Memory or disk full, or not well-formed. */
+    uint64_t reads;
+    uint64_t prepares;
+    uint64_t pulses;
+    uint64_t account_events[ENGINE_STATUS_CODES_MAX];  /* By status. */
+    uint64_t transfer_events[ENGINE_STATUS_CODES_MAX]; /* By status. */
+    struct histogram events_per_prepare;
+    struct histogram requests_per_prepare;
+    struct histogram commit_latency_ns; /* Submit to answer, of creates. */
+    uint64_t checkpoints;
+    uint64_t checkpoint_blocks;
+    struct journal_stats journal;
+};
+
+void engine_state_get(const struct engine *engine, struct engine_state *state);
+void engine_stats_get(const struct engine *engine, struct engine_stats *stats);
+
+#endif

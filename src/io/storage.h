@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Storage as the engine sees it: four files, asynchronous reads and durable writes of whole sectors.
+ *
+ * Rules that every implementation keeps (os/storage_uring, os/storage_sync, the simulator's disk):
+ *  - A request is owned by its caller, and lent to storage from submit until its callback.
+ *  - A completion never runs inside submit; callbacks run inside storage_poll or storage_wait.
+ *  - A write that completes STORAGE_OK is durable. Completion order of independent requests is free.
+ *  - Offset, size and buffer address are multiples of SECTOR_SIZE, within the file's present size.
+ *  - An error is final: storage never retries a failed write into success. Short transfers and
+ *    interruptions are not errors, and are continued inside.
+ */
+#ifndef LEDGER_IO_STORAGE_H
+#define LEDGER_IO_STORAGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/assert.h"
+#include "base/queue.h"
+#include "config.h"
+
+enum storage_file {
+    STORAGE_SUPERBLOCK,
+    STORAGE_PREPARES,
+    STORAGE_HEADERS,
+    STORAGE_GRID,
+};
+#define STORAGE_FILE_COUNT 4
+
+/* The file's name in the data directory. */
+static inline const char *
+storage_file_name(enum storage_file file)
+{
+    static const char *const names[STORAGE_FILE_COUNT] = {
+        [STORAGE_SUPERBLOCK] = "superblock",
+        [STORAGE_PREPARES] = "prepares.wal",
+        [STORAGE_HEADERS] = "headers.wal",
+        [STORAGE_GRID] = "grid",
+    };
+    return names[file];
+}
+
+enum storage_result {
+    STORAGE_OK,
+    STORAGE_IO_ERROR, /* The sectors cannot be read, or it is unknown what the write left behind. */
+    STORAGE_NO_SPACE, /* From storage_grow only: nothing changed. */
+};
+
+enum storage_direction { STORAGE_READ, STORAGE_WRITE };
+
+struct storage_request;
+typedef void storage_callback(struct storage_request *request);
+
+struct storage_request {
+    /* Filled by the caller. */
+    enum storage_direction direction;
+    enum storage_file file;
+    uint64_t offset_bytes;
+    uint64_t size_bytes;
+    void *buffer; /* Not changed by a write. */
+    storage_callback *callback;
+
+    /* Filled by storage before the callback. */
+    enum storage_result result;
+
+    /* Owned by storage from submit to callback. */
+    struct queue_link link;
+    struct storage_request *then; /* Starts only when this one has completed STORAGE_OK. */
+    uint64_t done_bytes;
+    bool in_flight;
+};
+
+struct storage;
+
+struct storage_ops {
+    void (*submit)(struct storage *storage, struct storage_request *request);
+    uint32_t (*poll)(struct storage *storage, bool wait);
+    enum storage_result (*grow)(struct storage *storage, enum storage_file file, uint64_t size_bytes);
+};
+
+/* First member of each implementation. */
+struct storage {
+    const struct storage_ops *ops;
+    uint64_t file_size_bytes[STORAGE_FILE_COUNT];
+    uint32_t in_flight_count;
+};
+
+static inline void
+storage_check(const struct storage *storage, const struct storage_request *request)
+{
+    assert(request->callback != NULL);
+    assert(!request->in_flight);
+    assert(request->size_bytes > 0);
+    assert(request->size_bytes % SECTOR_SIZE == 0);
+    assert(request->offset_bytes % SECTOR_SIZE == 0);
+    assert((uintptr_t) request->buffer % SECTOR_SIZE == 0);
+    assert(request->offset_bytes + request->size_bytes <= storage->file_size_bytes[request->file]);
+}
+
+static inline void
+storage_submit(struct storage *storage, struct storage_request *request)
+{
+    storage_check(storage, request);
+    request->then = NULL;
+    storage->ops->submit(storage, request);
+}
+
+/*
+ * Two writes in order: the second starts when the first is durable. If the first fails, the second is
+ * not started, and completes STORAGE_IO_ERROR. Both callbacks run, first's before second's. This is one
+ * submission, so that an implementation can save the wake-up between them.
+ */
+static inline void
+storage_submit_ordered(
+    struct storage *storage,
+    struct storage_request *first,
+    struct storage_request *second)
+{
+    assert(first != second);
+    assert(first->direction == STORAGE_WRITE);
+    assert(second->direction == STORAGE_WRITE);
+    storage_check(storage, first);
+    storage_check(storage, second);
+    first->then = second;
+    second->then = NULL;
+    storage->ops->submit(storage, first);
+}
+
+/* Runs the callbacks of what has completed; returns how many. Never blocks. */
+static inline uint32_t
+storage_poll(struct storage *storage)
+{
+    return storage->ops->poll(storage, false);
+}
+
+/* Blocks until at least one request has completed, and runs callbacks. Something must be in flight. */
+static inline uint32_t
+storage_wait(struct storage *storage)
+{
+    assert(storage->in_flight_count > 0);
+    return storage->ops->poll(storage, true);
+}
+
+/*
+ * Makes the file at least size_bytes large, with space allocated; new space reads as zeros. It is
+ * durable when this returns. Blocks shortly; no request of the file may be in flight beyond its old end.
+ */
+static inline enum storage_result
+storage_grow(struct storage *storage, enum storage_file file, uint64_t size_bytes)
+{
+    assert(size_bytes % SECTOR_SIZE == 0);
+    assert(size_bytes >= storage->file_size_bytes[file]);
+    const enum storage_result result = storage->ops->grow(storage, file, size_bytes);
+    assert(result != STORAGE_OK || storage->file_size_bytes[file] == size_bytes);
+    return result;
+}
+
+static inline void
+storage_now_on_done(struct storage_request *request)
+{
+    assert(!request->in_flight);
+}
+
+/* One transfer, waited for. For opening and formatting only: nothing else may be in flight. */
+static inline enum storage_result
+storage_transfer_now(
+    struct storage *storage,
+    enum storage_direction direction,
+    enum storage_file file,
+    uint64_t offset_bytes,
+    void *buffer,
+    uint64_t size_bytes)
+{
+    assert(storage->in_flight_count == 0);
+    struct storage_request request = {
+        .direction = direction,
+        .file = file,
+        .offset_bytes = offset_bytes,
+        .size_bytes = size_bytes,
+        .buffer = buffer,
+        .callback = storage_now_on_done,
+    };
+    storage_submit(storage, &request);
+    while (request.in_flight) (void) storage_wait(storage);
+    return request.result;
+}
+
+#endif

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * create_accounts: one event. The checks are in the order of precedence of the account codes, which
+ * clients see; the batch loop has done those of chains, imported batches and the event's timestamp.
+ */
+#include <stddef.h>
+
+#include "ledger/ledger_internal.h"
+
+#define STATUS(name) ACCOUNT_STATUS_##name
+
+static uint32_t
+check_id(const struct account *event)
+{
+    if (event->reserved != 0) return STATUS(reserved_field);
+    if (event->flags & ~ACCOUNT_FLAGS_KNOWN) return STATUS(reserved_flag);
+    if (event->id == 0) return STATUS(id_must_not_be_zero);
+    if (event->id == U128_MAX) return STATUS(id_must_not_be_int_max);
+    return STATUS_UNDECIDED;
+}
+
+static uint32_t
+account_exists(const struct account *event, const struct account *stored)
+{
+    assert(event->id == stored->id);
+    if (event->flags != stored->flags) return STATUS(exists_with_different_flags);
+    if (event->user_data_128 != stored->user_data_128) {
+        return STATUS(exists_with_different_user_data_128);
+    }
+    if (event->user_data_64 != stored->user_data_64) {
+        return STATUS(exists_with_different_user_data_64);
+    }
+    if (event->user_data_32 != stored->user_data_32) {
+        return STATUS(exists_with_different_user_data_32);
+    }
+    if (event->ledger != stored->ledger) return STATUS(exists_with_different_ledger);
+    if (event->code != stored->code) return STATUS(exists_with_different_code);
+    return STATUS(exists);
+}
+
+static uint32_t
+check_fields(const struct account *event)
+{
+    const uint16_t limits =
+        ACCOUNT_DEBITS_MUST_NOT_EXCEED_CREDITS | ACCOUNT_CREDITS_MUST_NOT_EXCEED_DEBITS;
+    if ((event->flags & limits) == limits) return STATUS(flags_are_mutually_exclusive);
+    if (event->debits_pending != 0) return STATUS(debits_pending_must_be_zero);
+    if (event->debits_posted != 0) return STATUS(debits_posted_must_be_zero);
+    if (event->credits_pending != 0) return STATUS(credits_pending_must_be_zero);
+    if (event->credits_posted != 0) return STATUS(credits_posted_must_be_zero);
+    if (event->ledger == 0) return STATUS(ledger_must_not_be_zero);
+    if (event->code == 0) return STATUS(code_must_not_be_zero);
+    return STATUS_UNDECIDED;
+}
+
+/*
+ * The timestamp must be newer than that of any account, and nobody else's (L7). Each transfer has
+ * an event of the same timestamp, so that one look into the events answers for transfers and
+ * expiries.
+ */
+static uint32_t
+check_imported_timestamp(const struct forest *forest, const struct account *event)
+{
+    assert(event->flags & ACCOUNT_IMPORTED);
+    if (event->timestamp <= forest_newest(forest, TREE_ACCOUNT) ||
+        forest_get(forest, TREE_ACCOUNT_EVENT, event->timestamp) != NULL) {
+        return STATUS(imported_event_timestamp_must_not_regress);
+    }
+    return STATUS_UNDECIDED;
+}
+
+struct create_result
+account_create(struct ledger *ledger, const struct account *event, uint64_t slot)
+{
+    struct forest *forest = ledger->machine.forest;
+    struct create_result result = {.timestamp = slot};
+
+    result.status = check_id(event);
+    if (result.status != STATUS_UNDECIDED) return result;
+    const struct account *stored = account_find(forest, &event->id);
+    if (stored != NULL) {
+        result.status = account_exists(event, stored);
+        if (result.status == STATUS(exists)) result.timestamp = stored->timestamp;
+        return result;
+    }
+    result.status = check_fields(event);
+    if (result.status != STATUS_UNDECIDED) return result;
+    const bool imported = event->flags & ACCOUNT_IMPORTED;
+    if (imported) result.status = check_imported_timestamp(forest, event);
+    if (result.status != STATUS_UNDECIDED) return result;
+
+    struct account account = *event;
+    if (imported) {
+        assert(account.timestamp < slot);
+    } else {
+        assert(account.timestamp == 0);
+        account.timestamp = slot;
+    }
+    forest_insert(forest, TREE_ACCOUNT, &account);
+    result.status = STATUS_CREATED;
+    result.timestamp = account.timestamp;
+    return result;
+}

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The batch loop: events in order, and the linked chains among them.
+ *
+ * A chain is a run of events with the flag `linked` and the one event after it. It is executed
+ * within a scope of the forest: when one of its events fails, the scope is discarded and all the
+ * others fail too.
+ *
+ *     event            chain before    chain after         scope
+ *     linked           none            open                opened
+ *     fails            open            broken              discarded
+ *     not linked       open            none                persisted
+ *     not linked       broken          none                -
+ *
+ * An id that failed for good is burnt after the discard: that much of a failed chain stays.
+ */
+#include "ledger/ledger.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "ledger/ledger_internal.h"
+
+/* The loop looks at these fields only, and finds them at the same place in both kinds of events. */
+static_assert(offsetof(struct account, flags) == offsetof(struct transfer, flags), "same place");
+static_assert(
+    offsetof(struct account, timestamp) == offsetof(struct transfer, timestamp), "same place");
+static_assert((int) ACCOUNT_LINKED == (int) TRANSFER_LINKED, "same bit");
+static_assert(sizeof(struct create_result) == RESULT_SIZE, "the replica's stride");
+
+/* The codes that the loop gives: these are the same for both kinds … */
+enum {
+    LINKED_EVENT_FAILED = TRANSFER_STATUS_linked_event_failed,
+    LINKED_EVENT_CHAIN_OPEN = TRANSFER_STATUS_linked_event_chain_open,
+    TIMESTAMP_MUST_BE_ZERO = TRANSFER_STATUS_timestamp_must_be_zero,
+};
+static_assert(LINKED_EVENT_FAILED == (int) ACCOUNT_STATUS_linked_event_failed, "same code");
+static_assert(LINKED_EVENT_CHAIN_OPEN == (int) ACCOUNT_STATUS_linked_event_chain_open, "same code");
+static_assert(TIMESTAMP_MUST_BE_ZERO == (int) ACCOUNT_STATUS_timestamp_must_be_zero, "same code");
+
+/* … and these are not. */
+struct import_rules {
+    uint16_t flag;
+    uint32_t expected;
+    uint32_t not_expected;
+    uint32_t out_of_range;
+    uint32_t must_not_advance;
+};
+
+static const struct import_rules account_import_rules = {
+    .flag = ACCOUNT_IMPORTED,
+    .expected = ACCOUNT_STATUS_imported_event_expected,
+    .not_expected = ACCOUNT_STATUS_imported_event_not_expected,
+    .out_of_range = ACCOUNT_STATUS_imported_event_timestamp_out_of_range,
+    .must_not_advance = ACCOUNT_STATUS_imported_event_timestamp_must_not_advance,
+};
+
+static const struct import_rules transfer_import_rules = {
+    .flag = TRANSFER_IMPORTED,
+    .expected = TRANSFER_STATUS_imported_event_expected,
+    .not_expected = TRANSFER_STATUS_imported_event_not_expected,
+    .out_of_range = TRANSFER_STATUS_imported_event_timestamp_out_of_range,
+    .must_not_advance = TRANSFER_STATUS_imported_event_timestamp_must_not_advance,
+};
+
+enum chain_state { CHAIN_NONE, CHAIN_OPEN, CHAIN_BROKEN };
+
+/* One batch being executed. */
+struct run {
+    struct ledger *ledger;
+    const struct state_machine_batch *batch;
+    const struct import_rules *import_rules;
+    struct create_result *results;
+    bool imported; /* The first event's flag: all must have the same. */
+    enum chain_state chain;
+    uint32_t chain_start; /* Index of the chain's first event. */
+};
+
+/* ---- Events of a batch ----------------------------------------------------------------------- */
+
+static const void *
+event_at(const struct state_machine_batch *batch, uint32_t index)
+{
+    assert(index < batch->event_count);
+    return (const char *) batch->events + (size_t) index * EVENT_SIZE;
+}
+
+static uint64_t
+slot_at(const struct state_machine_batch *batch, uint32_t index)
+{
+    assert(index < batch->event_count);
+    return batch->timestamp_final - batch->event_count + index + 1;
+}
+
+static uint16_t
+event_flags(const void *event)
+{
+    uint16_t flags;
+    memcpy(&flags, (const char *) event + offsetof(struct transfer, flags), sizeof(flags));
+    return flags;
+}
+
+static uint64_t
+event_timestamp(const void *event)
+{
+    uint64_t timestamp;
+    memcpy(
+        &timestamp, (const char *) event + offsetof(struct transfer, timestamp), sizeof(timestamp));
+    return timestamp;
+}
+
+/* ---- Chains ---------------------------------------------------------------------------------- */
+
+static void
+chain_open(struct run *run, uint32_t index)
+{
+    assert(run->chain == CHAIN_NONE);
+    run->chain = CHAIN_OPEN;
+    run->chain_start = index;
+    forest_scope_open(run->ledger->machine.forest);
+}
+
+/* The event at `index` has failed: undoes those of the chain before it, which fail with it. */
+static void
+chain_break(struct run *run, uint32_t index)
+{
+    assert(run->chain == CHAIN_OPEN);
+    assert(run->chain_start <= index);
+    run->chain = CHAIN_BROKEN;
+    forest_scope_discard(run->ledger->machine.forest);
+    for (uint32_t i = run->chain_start; i < index; i++) {
+        assert(run->results[i].status == STATUS_CREATED);
+        run->results[i] = (struct create_result){
+            .timestamp = slot_at(run->batch, i),
+            .status = LINKED_EVENT_FAILED,
+        };
+    }
+}
+
+static void
+chain_end(struct run *run)
+{
+    assert(run->chain != CHAIN_NONE);
+    if (run->chain == CHAIN_OPEN) forest_scope_persist(run->ledger->machine.forest);
+    run->chain = CHAIN_NONE;
+}
+
+/* ---- The loop -------------------------------------------------------------------------------- */
+
+/* The first rows of both tables, in their order. */
+static uint32_t
+check_batch_rules(const struct run *run, uint32_t index)
+{
+    const struct import_rules *rules = run->import_rules;
+    const void *event = event_at(run->batch, index);
+    const uint64_t timestamp = event_timestamp(event);
+    const bool last = index == run->batch->event_count - 1;
+    const bool imported = event_flags(event) & rules->flag;
+
+    if (event_flags(event) & TRANSFER_LINKED && last) return LINKED_EVENT_CHAIN_OPEN;
+    if (run->chain == CHAIN_BROKEN) return LINKED_EVENT_FAILED;
+    if (imported != run->imported) return imported ? rules->not_expected : rules->expected;
+    if (!imported) return timestamp != 0 ? TIMESTAMP_MUST_BE_ZERO : STATUS_UNDECIDED;
+    if (timestamp == 0 || timestamp > TIMESTAMP_MAX) return rules->out_of_range;
+    /* The own slot, not the batch's end: everything stored is older than what is executed next. */
+    if (timestamp >= slot_at(run->batch, index)) return rules->must_not_advance;
+    return STATUS_UNDECIDED;
+}
+
+static void
+burn_id(struct forest *forest, const struct transfer *event, uint64_t slot)
+{
+    const struct burnt_id burnt = {.id = event->id, .timestamp = slot};
+    assert(event->id != 0);
+    forest_burn_id(forest, TREE_TRANSFER, &burnt);
+}
+
+static void
+execute_event(struct run *run, uint32_t index)
+{
+    const struct state_machine_batch *batch = run->batch;
+    const void *event = event_at(batch, index);
+    const uint64_t slot = slot_at(batch, index);
+    const bool creates_account = batch->operation == LEDGER_CREATE_ACCOUNTS;
+    const bool linked = event_flags(event) & TRANSFER_LINKED;
+
+    if (linked && run->chain == CHAIN_NONE) chain_open(run, index);
+    struct create_result result = {.timestamp = slot, .status = check_batch_rules(run, index)};
+    if (result.status == STATUS_UNDECIDED) {
+        result = creates_account ? account_create(run->ledger, event, slot)
+                                 : transfer_create(run->ledger, event, slot);
+    }
+    assert(result.status != STATUS_UNDECIDED);
+    run->results[index] = result;
+
+    if (result.status != STATUS_CREATED) {
+        if (run->chain == CHAIN_OPEN) chain_break(run, index);
+        if (!creates_account && transfer_status_is_transient(result.status)) {
+            burn_id(run->ledger->machine.forest, event, slot);
+        }
+    }
+    const bool ends = !linked || result.status == LINKED_EVENT_CHAIN_OPEN;
+    if (ends && run->chain != CHAIN_NONE) chain_end(run);
+}
+
+/* ---- state_machine_ops ----------------------------------------------------------------------- */
+
+static bool
+batch_valid(struct state_machine *machine, uint8_t operation, uint32_t event_count)
+{
+    (void) machine;
+    if (operation != LEDGER_CREATE_ACCOUNTS && operation != LEDGER_CREATE_TRANSFERS) return false;
+    return event_count >= 1 && event_count <= EVENTS_PER_BATCH_MAX;
+}
+
+static void
+prefetch(struct state_machine *machine, const struct state_machine_batch *batch)
+{
+    const struct forest *forest = machine->forest;
+    const uint16_t resolves = TRANSFER_POST_PENDING | TRANSFER_VOID_PENDING;
+    for (uint32_t i = 0; i < batch->event_count; i++) {
+        if (batch->operation == LEDGER_CREATE_ACCOUNTS) {
+            const struct account *account = event_at(batch, i);
+            forest_prefetch_id(forest, TREE_ACCOUNT, &account->id);
+            continue;
+        }
+        const struct transfer *transfer = event_at(batch, i);
+        forest_prefetch_id(forest, TREE_TRANSFER, &transfer->id);
+        forest_prefetch_id(forest, TREE_ACCOUNT, &transfer->debit_account_id);
+        forest_prefetch_id(forest, TREE_ACCOUNT, &transfer->credit_account_id);
+        if (transfer->flags & resolves) {
+            forest_prefetch_id(forest, TREE_TRANSFER, &transfer->pending_id);
+        }
+    }
+}
+
+static void
+execute(struct state_machine *machine, const struct state_machine_batch *batch, void *results)
+{
+    assert(batch_valid(machine, batch->operation, batch->event_count));
+    assert(batch->timestamp_final > batch->event_count);
+    assert(batch->timestamp_final <= TIMESTAMP_MAX);
+    assert((uintptr_t) batch->events % _Alignof(struct transfer) == 0);
+    assert((uintptr_t) results % _Alignof(struct create_result) == 0);
+
+    struct run run = {
+        .ledger = container_of(machine, struct ledger, machine),
+        .batch = batch,
+        .import_rules = batch->operation == LEDGER_CREATE_ACCOUNTS ? &account_import_rules
+                                                                   : &transfer_import_rules,
+        .results = results,
+        .chain = CHAIN_NONE,
+    };
+    run.imported = event_flags(event_at(batch, 0)) & run.import_rules->flag;
+    for (uint32_t i = 0; i < batch->event_count; i++) {
+        execute_event(&run, i);
+    }
+    assert(run.chain == CHAIN_NONE);
+}
+
+static const struct state_machine_ops ledger_ops = {
+    .batch_valid = batch_valid,
+    .prefetch = prefetch,
+    .execute = execute,
+    .pulse_due = ledger_pulse_due,
+    .pulse = ledger_pulse,
+    .read = ledger_read,
+};
+
+void
+ledger_init(struct ledger *ledger, struct arena *arena, struct forest *forest)
+{
+    ledger->machine = (struct state_machine){.ops = &ledger_ops, .forest = forest};
+    ledger->expired =
+        arena_take(arena, PULSE_EXPIRIES_MAX, sizeof(*ledger->expired), sizeof(*ledger->expired));
+}

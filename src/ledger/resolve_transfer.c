@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Posts and voids: transfers that resolve a pending transfer. What the pending transfer has
+ * reserved was admitted then, so that neither overflows nor limits are looked at again.
+ */
+#include <stddef.h>
+
+#include "ledger/ledger_internal.h"
+
+#define STATUS(name) TRANSFER_STATUS_##name
+
+/*
+ * Amount: a post of U128_MAX and a void of 0 mean all of the pending amount. Other fields: 0 means
+ * the same.
+ */
+struct transfer
+transfer_inherit(const struct transfer *event, const struct transfer *pending)
+{
+    assert(event->flags & (TRANSFER_POST_PENDING | TRANSFER_VOID_PENDING));
+    assert(event->pending_id == pending->id);
+    const u128 amount_all = event->flags & TRANSFER_POST_PENDING ? U128_MAX : 0;
+
+    struct transfer transfer = *event;
+    if (transfer.amount == amount_all) transfer.amount = pending->amount;
+    if (transfer.debit_account_id == 0) transfer.debit_account_id = pending->debit_account_id;
+    if (transfer.credit_account_id == 0) transfer.credit_account_id = pending->credit_account_id;
+    if (transfer.user_data_128 == 0) transfer.user_data_128 = pending->user_data_128;
+    if (transfer.user_data_64 == 0) transfer.user_data_64 = pending->user_data_64;
+    if (transfer.user_data_32 == 0) transfer.user_data_32 = pending->user_data_32;
+    if (transfer.ledger == 0) transfer.ledger = pending->ledger;
+    if (transfer.code == 0) transfer.code = pending->code;
+    return transfer;
+}
+
+/* Rows 24–28: what is wrong with the event whatever is stored. */
+static uint32_t
+check_fields(const struct transfer *event)
+{
+    const uint16_t both = TRANSFER_POST_PENDING | TRANSFER_VOID_PENDING;
+    const uint16_t foreign = TRANSFER_PENDING | TRANSFER_BALANCING_DEBIT |
+                             TRANSFER_BALANCING_CREDIT | TRANSFER_CLOSING_DEBIT |
+                             TRANSFER_CLOSING_CREDIT;
+    if ((event->flags & both) == both || event->flags & foreign) {
+        return STATUS(flags_are_mutually_exclusive);
+    }
+    if (event->pending_id == 0) return STATUS(pending_id_must_not_be_zero);
+    if (event->pending_id == U128_MAX) return STATUS(pending_id_must_not_be_int_max);
+    if (event->pending_id == event->id) return STATUS(pending_id_must_be_different);
+    if (event->timeout != 0) return STATUS(timeout_reserved_for_pending_transfer);
+    return STATUS_UNDECIDED;
+}
+
+/* Rows 31–36: `transfer` is the event after inheritance. */
+static uint32_t
+check_match(const struct transfer *transfer, const struct transfer *pending)
+{
+    if (transfer->debit_account_id != pending->debit_account_id) {
+        return STATUS(pending_transfer_has_different_debit_account_id);
+    }
+    if (transfer->credit_account_id != pending->credit_account_id) {
+        return STATUS(pending_transfer_has_different_credit_account_id);
+    }
+    if (transfer->ledger != pending->ledger) return STATUS(pending_transfer_has_different_ledger);
+    if (transfer->code != pending->code) return STATUS(pending_transfer_has_different_code);
+    if (transfer->amount > pending->amount) return STATUS(exceeds_pending_transfer_amount);
+    if (transfer->flags & TRANSFER_VOID_PENDING && transfer->amount < pending->amount) {
+        return STATUS(pending_transfer_has_different_amount);
+    }
+    return STATUS_UNDECIDED;
+}
+
+/*
+ * Rows 37–39. A pending transfer is expired as soon as it is due, though a pulse has not released
+ * it yet.
+ */
+static uint32_t
+check_unresolved(const struct forest *forest, const struct transfer *pending, uint64_t slot)
+{
+    const struct transfer_pending *state =
+        forest_get(forest, TREE_TRANSFER_PENDING, pending->timestamp);
+    assert(state != NULL);
+    switch ((enum pending_status) state->status) {
+    case PENDING_POSTED: return STATUS(pending_transfer_already_posted);
+    case PENDING_VOIDED: return STATUS(pending_transfer_already_voided);
+    case PENDING_EXPIRED: return STATUS(pending_transfer_expired);
+    case PENDING_PENDING: break;
+    case PENDING_NONE: unreachable();
+    }
+    const uint64_t expires_at = transfer_expires_at(pending);
+    if (expires_at != 0 && expires_at <= slot) return STATUS(pending_transfer_expired);
+    return STATUS_UNDECIDED;
+}
+
+/* Rows 40–42. A void undoes: closed accounts do not hinder it. */
+static uint32_t
+check_accounts(
+    const struct forest *forest,
+    const struct transfer *transfer,
+    const struct account *debit,
+    const struct account *credit)
+{
+    if (transfer->flags & TRANSFER_IMPORTED &&
+        transfer_timestamp_regresses(forest, transfer->timestamp)) {
+        return STATUS(imported_event_timestamp_must_not_regress);
+    }
+    if (transfer->flags & TRANSFER_POST_PENDING) {
+        if (debit->flags & ACCOUNT_CLOSED) return STATUS(debit_account_already_closed);
+        if (credit->flags & ACCOUNT_CLOSED) return STATUS(credit_account_already_closed);
+    }
+    return STATUS_UNDECIDED;
+}
+
+/* Everything is decided: writes it. */
+static void
+apply(
+    struct ledger *ledger,
+    const struct transfer *transfer,
+    const struct transfer *pending,
+    const struct account *debit,
+    const struct account *credit,
+    u128 amount_requested)
+{
+    const bool posts = transfer->flags & TRANSFER_POST_PENDING;
+    const enum pending_status status = posts ? PENDING_POSTED : PENDING_VOIDED;
+    struct movement movement;
+    struct account_event event = {
+        .timestamp = transfer->timestamp,
+        .transfer_timestamp = transfer->timestamp,
+        .amount_requested = amount_requested,
+        .type = posts ? CHANGE_TWO_PHASE_POSTED : CHANGE_TWO_PHASE_VOIDED,
+    };
+    assert(transfer->timestamp > pending->timestamp);
+    assert(transfer->timeout == 0);
+    movement_start(&movement, debit, credit);
+    movement_release(&movement, pending, status, posts ? transfer->amount : 0);
+    movement_apply(ledger, &movement, &event);
+
+    pending_resolve(ledger, pending, status);
+    forest_insert(ledger->machine.forest, TREE_TRANSFER, transfer);
+}
+
+uint32_t
+transfer_resolve(struct ledger *ledger, const struct transfer *event, uint64_t slot)
+{
+    const struct forest *forest = ledger->machine.forest;
+    uint32_t status = check_fields(event);
+    if (status != STATUS_UNDECIDED) return status;
+    const struct transfer *pending = transfer_find(forest, &event->pending_id);
+    if (pending == NULL) return STATUS(pending_transfer_not_found);
+    if (!(pending->flags & TRANSFER_PENDING)) return STATUS(pending_transfer_not_pending);
+
+    struct transfer transfer = transfer_inherit(event, pending);
+    transfer.timestamp = transfer_timestamp(event, slot);
+    status = check_match(&transfer, pending);
+    if (status != STATUS_UNDECIDED) return status;
+    status = check_unresolved(forest, pending, slot);
+    if (status != STATUS_UNDECIDED) return status;
+    const struct account *debit = account_find(forest, &pending->debit_account_id);
+    const struct account *credit = account_find(forest, &pending->credit_account_id);
+    assert(debit != NULL && credit != NULL);
+    status = check_accounts(forest, &transfer, debit, credit);
+    if (status != STATUS_UNDECIDED) return status;
+
+    apply(ledger, &transfer, pending, debit, credit, event->amount);
+    return STATUS_CREATED;
+}

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The forest: everything that the state machine remembers, as trees of fixed-size records, found by
+ * timestamp, by id, and through indexes.
+ *
+ * A *tree* holds records ordered by their 8-byte timestamp, which is the record's name. Records are
+ * inserted in ascending order of timestamp within a tree; some trees' records are updated later,
+ * none is ever deleted. A tree may have an *id*: a unique 16-byte field. An id may also be *burnt*:
+ * it names no record and never will. An *index* of a tree maps a field's value to the timestamps of
+ * the records that have it. The schema (data, given at init) says where the fields are; the forest
+ * keeps ids and indexes itself on insert and update.
+ *
+ * This inside keeps all records and indexes in memory. At a checkpoint it writes the pages that
+ * changed to the grid, copy-on-write, and a manifest that names all pages; ids and indexes are made
+ * anew when a checkpoint is opened. Nothing outside lsm/ knows this.
+ *
+ * Numbered invariants (asserted, tested under their number):
+ *  (F1) timestamps of a tree ascend strictly in insertion order.
+ *  (F2) after a discarded scope, every get and every scan answers as before the scope, ids and
+ *       indexes included.
+ *  (F3) forest_reserve said FOREST_ROOM for what is inserted: inserts and checkpoints never run
+ *       out.
+ *  (F4) a checkpoint opened again answers every get and scan as the forest did when the checkpoint
+ *       was taken.
+ *  (F5) same calls, same bytes in the grid.
+ */
+#ifndef LEDGER_LSM_FOREST_H
+#define LEDGER_LSM_FOREST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/u128.h"
+#include "config.h"
+#include "store/grid.h"
+#include "store/superblock.h"
+
+#define FOREST_TREES_MAX 8
+#define FOREST_INDEXES_MAX 32
+#define FOREST_NONE UINT32_MAX
+
+/* One tree. record_size: a multiple of 16. */
+struct tree_schema {
+    const char *name;
+    uint32_t record_size;
+    uint32_t timestamp_offset;
+    uint32_t id_offset; /* FOREST_NONE: no id. */
+    /* The tree that holds this tree's burnt ids, at its id_offset. FOREST_NONE: none can burn. */
+    uint32_t burnt_tree;
+    /*
+     * Records of this tree that one event may insert, and update, at most: what forest_reserve
+     * counts with.
+     */
+    uint32_t inserts_per_event_max;
+    uint32_t updates_per_event_max;
+};
+
+enum index_kind {
+    INDEX_EQUAL,   /* Scans for one value, by timestamp, both ways. The field never changes. */
+    INDEX_ORDERED, /* Ranges of values, by (value, timestamp). Updates may change it. 8 bytes. */
+};
+
+struct index_schema {
+    const char *name;
+    uint32_t tree;
+    enum index_kind kind;
+    uint32_t field_offset;
+    uint32_t field_size; /* 2, 4, 8 or 16 bytes. */
+    bool zero_indexed;   /* False: records with value 0 are not in the index. */
+};
+
+struct forest_schema {
+    const struct tree_schema *trees;
+    uint32_t tree_count;
+    const struct index_schema *indexes;
+    uint32_t index_count;
+};
+
+struct forest_options {
+    const struct forest_schema *schema;
+    uint64_t memory_bytes; /* All that the forest may take from the arena: pages, ids, indexes. */
+};
+
+enum forest_room {
+    FOREST_ROOM,
+    FOREST_MEMORY_FULL,
+    FOREST_DISK_FULL,
+};
+
+enum forest_found {
+    FOREST_ABSENT,
+    FOREST_FOUND,
+    FOREST_BURNT,
+};
+
+enum forest_open_result {
+    FOREST_OPENED,
+    FOREST_OPEN_CORRUPT,          /* report names the block. */
+    FOREST_OPEN_IO_ERROR,
+    FOREST_OPEN_MEMORY_TOO_SMALL, /* report says how many bytes would do. */
+};
+
+struct forest_open_report {
+    uint64_t block_address;
+    const char *tree_name;
+    uint64_t memory_bytes_needed;
+};
+
+struct forest_stats {
+    uint64_t records[FOREST_TREES_MAX];
+    uint64_t memory_bytes_used; /* Of memory_bytes: pages and index memory that hold something. */
+    uint64_t memory_bytes_max;
+    uint64_t pages_written; /* By checkpoints, since start. */
+};
+
+struct forest; /* Defined in lsm/forest_internal.h. */
+
+typedef void forest_checkpoint_callback(void *context, enum grid_result result);
+
+/* Takes the forest and everything it needs from the arena. NULL while measuring. */
+struct forest *forest_init(
+    struct arena *arena,
+    struct grid *grid,
+    const struct forest_options *options);
+
+/* The smallest memory_bytes that forest_init accepts for the schema. */
+uint64_t forest_memory_bytes_min(const struct forest_schema *schema);
+
+/*
+ * Opens the checkpoint: marks its blocks in the grid, reads them, makes ids and indexes. Address 0:
+ * empty. Waits.
+ */
+enum forest_open_result forest_open(
+    struct forest *forest,
+    const struct block_reference *manifest,
+    struct forest_open_report *report);
+
+/* ---- Records ------------------------------------------------------------------------------- */
+
+/*
+ * Can `event_count` more events (see tree_schema) be kept, in memory and at the next checkpoint on
+ * disk? May grow the grid file. Callers count everything admitted and not yet executed.
+ * FOREST_MEMORY_FULL and FOREST_DISK_FULL: refuse.
+ */
+enum forest_room forest_reserve(struct forest *forest, uint64_t event_count);
+
+/* Hints that the id will be asked for soon. */
+void forest_prefetch_id(const struct forest *forest, uint32_t tree, const u128 *id);
+
+/*
+ * Record by id. Sets *record if FOREST_FOUND; valid until the next insert into this tree, the next
+ * update of this record, or scope end. (An update of one record leaves pointers to others valid:
+ * the two accounts of a transfer are found once.)
+ */
+enum forest_found forest_get_by_id(
+    const struct forest *forest,
+    uint32_t tree,
+    const u128 *id,
+    const void **record);
+
+/* Record by timestamp, or NULL. Valid as long as one by id. */
+const void *forest_get(const struct forest *forest, uint32_t tree, uint64_t timestamp);
+
+/* Timestamp of the newest record of the tree; 0 if it is empty. */
+uint64_t forest_newest(const struct forest *forest, uint32_t tree);
+
+/* Copies the record in. F1; the id is absent. */
+void forest_insert(struct forest *forest, uint32_t tree, const void *record);
+
+/*
+ * Replaces a record that a get returned (`old`: that pointer, still valid) by `record`. Timestamp,
+ * id and INDEX_EQUAL fields stay the same.
+ */
+void forest_update(struct forest *forest, uint32_t tree, const void *old, const void *record);
+
+/* Burns an absent id of the tree by inserting `record` into its burnt_tree. Not within a scope. */
+void forest_burn_id(struct forest *forest, uint32_t tree, const void *record);
+
+/* ---- Scopes -------------------------------------------------------------------------------- */
+
+/* Everything inserted and updated from here on can be undone. One scope at a time. */
+void forest_scope_open(struct forest *forest);
+void forest_scope_persist(struct forest *forest);
+void forest_scope_discard(struct forest *forest); /* F2 */
+
+/* ---- Ranges of ordered indexes ------------------------------------------------------------- */
+
+/*
+ * The timestamps of the records whose field is in 1 … value_max, ascending by (value, timestamp),
+ * up to limit. Returns how many.
+ */
+uint32_t forest_range(
+    const struct forest *forest,
+    uint32_t index,
+    uint64_t value_max,
+    uint64_t *timestamps,
+    uint32_t limit);
+
+/* The smallest value in the index, or UINT64_MAX. */
+uint64_t forest_range_first(const struct forest *forest, uint32_t index);
+
+/* ---- Checkpoint ---------------------------------------------------------------------------- */
+
+/*
+ * Writes all that changed since the last checkpoint, and a manifest. No insert or update until the
+ * callback, which gives GRID_OK or GRID_IO_ERROR and never runs inside this call. Then
+ * forest_checkpoint_manifest() is what the superblock must reference. `op` goes into the blocks'
+ * headers.
+ */
+void forest_checkpoint(
+    struct forest *forest,
+    uint64_t op,
+    forest_checkpoint_callback *callback,
+    void *context);
+
+struct block_reference forest_checkpoint_manifest(const struct forest *forest);
+
+/*
+ * The superblock that references the manifest is durable: what it replaced is free
+ * (grid_checkpoint_durable is called).
+ */
+void forest_checkpoint_durable(struct forest *forest);
+
+void forest_stats_get(const struct forest *forest, struct forest_stats *stats);
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The hash of ids and of indexed values: 128 bits to 32, fixed, the same on every replica.
+ *
+ * Clients choose ids, and the function is public, so one who wants collisions can search for them.
+ * No unkeyed function prevents that. This one leaves only search: the sums beside the product keep
+ * every input bit in play when a factor is zero. What a found collision costs is a longer chain in
+ * one bucket of a row_map.
+ */
+#ifndef LEDGER_LSM_HASH_H
+#define LEDGER_LSM_HASH_H
+
+#include <stdint.h>
+
+#include "base/u128.h"
+
+/* Fractional digits of the square roots of 2, 3, 5, 7, made odd. */
+#define HASH_KEY_0 UINT64_C(0x6a09e667f3bcc909)
+#define HASH_KEY_1 UINT64_C(0xbb67ae8584caa73b)
+#define HASH_KEY_2 UINT64_C(0x3c6ef372fe94f82b)
+#define HASH_KEY_3 UINT64_C(0xa54ff53a5f1d36f1)
+
+/* High and low half of the 128-bit product, folded. */
+static inline uint64_t
+hash_multiply_fold(uint64_t a, uint64_t b)
+{
+    const unsigned __int128 product = (unsigned __int128) a * b;
+    return (uint64_t) product ^ (uint64_t) (product >> 64);
+}
+
+static inline uint32_t
+hash_u128(u128 value)
+{
+    const uint64_t low = u128_low(value);
+    const uint64_t high = u128_high(value);
+    const uint64_t folded = hash_multiply_fold(low ^ HASH_KEY_0, high ^ HASH_KEY_1);
+    const uint64_t mixed = folded + ((low << 29) | (low >> 35)) + high * HASH_KEY_2;
+    return (uint32_t) (hash_multiply_fold(mixed ^ HASH_KEY_2, HASH_KEY_3) >> 32);
+}
+
+#endif

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The data directory: the four files of io/storage.h and a file `lock`, opened, created and grown.
+ * Shared by storage_sync and storage_uring; opened and closed by storage_os.
+ *
+ * Every file is opened O_DSYNC, and O_DIRECT unless direct is off: a write that has completed is
+ * durable.
+ *
+ * Creation makes zeroed files, so that later writes are pure overwrites:
+ *
+ *     superblock.new    zeroed, durable       the mark of a creation that has not finished
+ *     the other three   zeroed, durable
+ *     superblock.new → superblock             durable: the creation has finished
+ *
+ * So what is found tells what happened:
+ *  - all four files: open them.
+ *  - superblock.new and no superblock: a creation was cut by a crash. Nobody has ever used these
+ *    files; this is as if there were none.
+ *  - none: absent.
+ *  - anything else: somebody has removed a file. Never created over; STORAGE_OS_INCOMPLETE.
+ *
+ * Two processes never use a directory at once: `lock` is locked (flock), and so is each of the four
+ * files. The second matters after a kill: io_uring can finish a write after the process that asked
+ * for it is gone. Such a write holds its file open and thereby locked, until it is done.
+ */
+#ifndef LEDGER_OS_STORAGE_FILES_H
+#define LEDGER_OS_STORAGE_FILES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "io/storage.h"
+
+/* Requests that may be in flight or wait at a time, seconds of ordered pairs not counted. */
+#define STORAGE_OS_REQUESTS_MAX 65536
+
+/* One request. A single transfer of the kernel takes no more than 2 GiB less a page. */
+#define STORAGE_OS_REQUEST_SIZE_MAX GIB
+
+#define STORAGE_OS_TEXT_SIZE 1024
+
+enum storage_os_error {
+    STORAGE_OS_OPENED,
+    STORAGE_OS_ABSENT,     /* There are no files, and none were to be created. */
+    STORAGE_OS_INCOMPLETE, /* Some of the files are missing. */
+    STORAGE_OS_LOCKED,     /* Another process uses the directory. */
+    STORAGE_OS_NO_DIRECT,  /* The file system refuses O_DIRECT. */
+    STORAGE_OS_NO_SPACE,   /* Creation did not fit, and was undone. */
+    STORAGE_OS_NO_URING,   /* io_uring was asked for and is refused. */
+    STORAGE_OS_FAILED,     /* Another system call failed. */
+};
+
+enum storage_os_method { STORAGE_OS_AUTO, STORAGE_OS_URING, STORAGE_OS_SYNC };
+
+struct storage_os_options {
+    const char *directory; /* Not kept after opening. */
+    enum storage_os_method method;
+    bool direct;
+    bool create; /* If absent. Then also the directory, but not its parents. */
+    uint64_t create_size_bytes[STORAGE_FILE_COUNT];
+};
+
+struct storage_os_report {
+    enum storage_os_method method; /* In effect. */
+    bool created;
+
+    /* Where opening failed: which call on which path, and why. A sentence without full stop. */
+    int error_number;
+    char error_text[STORAGE_OS_TEXT_SIZE];
+
+    /* Where io_uring was refused, and, by method auto, sync is used instead: why, and by whom. */
+    int uring_error_number;
+    char uring_text[STORAGE_OS_TEXT_SIZE];
+};
+
+/* The first request or growth that failed. */
+struct storage_files_failure {
+    bool happened;
+    bool growing;
+    enum storage_direction direction;
+    enum storage_file file;
+    uint64_t offset_bytes;
+    int error_number; /* 0: the file ended too early. */
+};
+
+struct storage_files {
+    int directory_fd;
+    int lock_fd;
+    int fds[STORAGE_FILE_COUNT];
+    struct storage_files_failure failure;
+};
+
+/* On success fills size_bytes. On failure nothing stays open, and the report says why. */
+enum storage_os_error storage_files_open(
+    struct storage_files *files,
+    const struct storage_os_options *options,
+    uint64_t size_bytes[STORAGE_FILE_COUNT],
+    struct storage_os_report *report);
+
+void storage_files_close(struct storage_files *files);
+
+/* What storage_grow promises, for both methods. */
+enum storage_result storage_files_grow(
+    struct storage_files *files,
+    struct storage *storage,
+    enum storage_file file,
+    uint64_t size_bytes);
+
+/* Remembers a request's failure if it is the first. */
+void storage_files_note_failure(
+    struct storage_files *files, const struct storage_request *request, int error_number);
+
+#endif

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* See storage_sync.h. */
+#include "os/storage_sync.h"
+
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/units.h"
+
+static void sync_submit(struct storage *storage, struct storage_request *request);
+static uint32_t sync_poll(struct storage *storage, bool wait);
+static enum storage_result
+sync_grow(struct storage *storage, enum storage_file file, uint64_t size_bytes);
+
+static const struct storage_ops storage_sync_ops = {
+    .submit = sync_submit,
+    .poll = sync_poll,
+    .grow = sync_grow,
+};
+
+static struct storage_sync *
+sync_of(struct storage *storage)
+{
+    assert(storage->ops == &storage_sync_ops);
+    return container_of(storage, struct storage_sync, storage);
+}
+
+bool
+storage_sync_open(struct storage_sync *sync, struct storage_files *files)
+{
+    *sync = (struct storage_sync){.storage = {.ops = &storage_sync_ops}, .files = files};
+    queue_init(&sync->waiting, "storage_sync.waiting", STORAGE_OS_REQUESTS_MAX);
+    sync->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return sync->event_fd >= 0;
+}
+
+void
+storage_sync_close(struct storage_sync *sync)
+{
+    assert(!sync->polling);
+    if (sync->event_fd >= 0) (void) close(sync->event_fd);
+    sync->event_fd = -1;
+}
+
+static void
+event_set(struct storage_sync *sync)
+{
+    const uint64_t one = 1;
+    const ssize_t written = write(sync->event_fd, &one, sizeof(one));
+    assert(written == (ssize_t) sizeof(one));
+}
+
+static void
+event_clear(struct storage_sync *sync)
+{
+    uint64_t count;
+    const ssize_t got = read(sync->event_fd, &count, sizeof(count));
+    assert(got == (ssize_t) sizeof(count));
+}
+
+static void
+sync_submit(struct storage *storage, struct storage_request *request)
+{
+    struct storage_sync *sync = sync_of(storage);
+    for (struct storage_request *part = request; part != NULL; part = part->then) {
+        assert(part->size_bytes <= STORAGE_OS_REQUEST_SIZE_MAX);
+        part->in_flight = true;
+        part->done_bytes = 0;
+        part->link = (struct queue_link){0};
+        storage->in_flight_count += 1;
+    }
+    if (queue_empty(&sync->waiting)) event_set(sync);
+    queue_push(&sync->waiting, &request->link);
+}
+
+/* Carries it out, over short transfers and interruptions. */
+static enum storage_result
+transfer(struct storage_sync *sync, struct storage_request *request)
+{
+    const int fd = sync->files->fds[request->file];
+    while (request->done_bytes < request->size_bytes) {
+        char *at = (char *) request->buffer + request->done_bytes;
+        const uint64_t left_bytes = request->size_bytes - request->done_bytes;
+        const off_t offset = (off_t) (request->offset_bytes + request->done_bytes);
+        const ssize_t result = request->direction == STORAGE_WRITE
+                                   ? pwrite(fd, at, left_bytes, offset)
+                                   : pread(fd, at, left_bytes, offset);
+        if (result > 0) {
+            assert((uint64_t) result <= left_bytes);
+            request->done_bytes += (uint64_t) result;
+        } else if (result == 0 || errno != EINTR) {
+            storage_files_note_failure(sync->files, request, result == 0 ? 0 : errno);
+            return STORAGE_IO_ERROR;
+        }
+    }
+    return STORAGE_OK;
+}
+
+static void
+finish(struct storage_sync *sync, struct storage_request *request, enum storage_result result)
+{
+    assert(request->in_flight);
+    assert(sync->storage.in_flight_count > 0);
+    request->result = result;
+    request->then = NULL;
+    request->in_flight = false;
+    sync->storage.in_flight_count -= 1;
+    request->callback(request);
+}
+
+static uint32_t
+sync_poll(struct storage *storage, bool wait)
+{
+    struct storage_sync *sync = sync_of(storage);
+    assert(!sync->polling);
+    assert(!wait || !queue_empty(&sync->waiting));
+
+    struct queue_link *link = queue_pop(&sync->waiting);
+    if (link == NULL) return 0;
+    if (queue_empty(&sync->waiting)) event_clear(sync);
+
+    sync->polling = true;
+    struct storage_request *request = container_of(link, struct storage_request, link);
+    struct storage_request *then = request->then;
+    uint32_t completed = 1;
+    enum storage_result result = transfer(sync, request);
+    finish(sync, request, result);
+    if (then != NULL) {
+        if (result == STORAGE_OK) result = transfer(sync, then);
+        finish(sync, then, result);
+        completed += 1;
+    }
+    sync->polling = false;
+    return completed;
+}
+
+static enum storage_result
+sync_grow(struct storage *storage, enum storage_file file, uint64_t size_bytes)
+{
+    return storage_files_grow(sync_of(storage)->files, storage, file, size_bytes);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * io/storage.h over pread and pwrite, where io_uring is not to be had.
+ *
+ * A submission (a request, or an ordered pair) is queued; each poll carries out the oldest one,
+ * blocking for as long as the disk takes. One at a time, so that the host gets to its other work in
+ * between. The eventfd is readable exactly while something is queued.
+ */
+#ifndef LEDGER_OS_STORAGE_SYNC_H
+#define LEDGER_OS_STORAGE_SYNC_H
+
+#include "base/queue.h"
+#include "io/storage.h"
+#include "os/storage_files.h"
+
+struct storage_sync {
+    struct storage storage;
+    struct storage_files *files;
+    struct queue waiting; /* Requests and firsts of pairs. */
+    int event_fd;
+    bool polling;
+};
+
+/* False and errno if there is no eventfd to be had. The files stay the caller's. */
+bool storage_sync_open(struct storage_sync *sync, struct storage_files *files);
+
+/* Forgets what is queued: its callbacks never run. */
+void storage_sync_close(struct storage_sync *sync);
+
+#endif

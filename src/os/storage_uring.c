@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* See storage_uring.h. */
+#include <liburing.h>
+/* <linux/fs.h>, which liburing includes, has a macro of the same name as one in config.h. */
+#undef BLOCK_SIZE
+
+#include "os/storage_uring.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/queue.h"
+#include "base/units.h"
+
+#define URING_ENTRIES 128
+
+/* Linux 5.6: plain read and write, no dropped completions, entries free after submission. */
+#define FEATURES_NEEDED (IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_RW_CUR_POS)
+
+/* What an entry's user_data says besides the request's address. */
+#define ENTRY_SECOND  UINT64_C(1)
+#define ENTRY_NOTHING UINT64_C(0)
+
+struct storage_uring {
+    struct storage storage;
+    struct storage_files *files;
+    struct io_uring ring;
+    struct queue waiting; /* Requests and firsts of pairs that are not in the ring. */
+    uint32_t entry_count; /* (U1) */
+    bool polling;
+
+    /* The submission last put into the ring. */
+    struct storage_request *submitted_first;
+    struct io_uring_sqe *submitted_second_entry; /* NULL: not a pair. */
+
+    struct storage_request *split_first;
+};
+
+static void uring_submit(struct storage *storage, struct storage_request *request);
+static uint32_t uring_poll(struct storage *storage, bool wait);
+static enum storage_result
+uring_grow(struct storage *storage, enum storage_file file, uint64_t size_bytes);
+
+static const struct storage_ops storage_uring_ops = {
+    .submit = uring_submit,
+    .poll = uring_poll,
+    .grow = uring_grow,
+};
+
+static struct storage_uring *
+uring_of(struct storage *storage)
+{
+    assert(storage->ops == &storage_uring_ops);
+    return container_of(storage, struct storage_uring, storage);
+}
+
+/* Opening -------------------------------------------------------------------------------------- */
+
+/* The value of /proc/sys/kernel/io_uring_disabled, or 0 where there is none. */
+static int
+sysctl_disabled(void)
+{
+    const int fd = open("/proc/sys/kernel/io_uring_disabled", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return 0;
+    char digit = '0';
+    const ssize_t size = read(fd, &digit, 1);
+    (void) close(fd);
+    return size == 1 && digit >= '0' && digit <= '9' ? digit - '0' : 0;
+}
+
+static void
+refusal_describe(struct storage_os_report *report, const char *call, int error_number)
+{
+    char who[160];
+    const int disabled = sysctl_disabled();
+    if (error_number == ENOSYS) {
+        (void) snprintf(
+            who, sizeof(who), "this kernel has no io_uring, or a seccomp filter hides it");
+    } else if (error_number == EPERM && disabled >= 2) {
+        (void) snprintf(who, sizeof(who), "the sysctl kernel.io_uring_disabled is %d", disabled);
+    } else if (error_number == EPERM && disabled == 1) {
+        (void) snprintf(
+            who,
+            sizeof(who),
+            "the sysctl kernel.io_uring_disabled is 1, and this user is not in "
+            "kernel.io_uring_group");
+    } else if (error_number == EPERM || error_number == EACCES) {
+        (void) snprintf(
+            who, sizeof(who), "a seccomp filter (of a container, perhaps) or a security module");
+    } else if (error_number == ENOMEM) {
+        struct rlimit limit = {0};
+        (void) getrlimit(RLIMIT_MEMLOCK, &limit);
+        (void) snprintf(
+            who,
+            sizeof(who),
+            "the limit of locked memory (RLIMIT_MEMLOCK is %llu kB), or memory is short",
+            (unsigned long long) limit.rlim_cur / 1024);
+    } else {
+        (void) snprintf(who, sizeof(who), "the kernel");
+    }
+    report->uring_error_number = error_number;
+    (void) snprintf(
+        report->uring_text,
+        sizeof(report->uring_text),
+        "%s: %s; refused by: %s",
+        call,
+        strerror(error_number),
+        who);
+}
+
+/* A filter may allow the set-up and refuse the use. Returns 0 or an errno. */
+static int
+ring_try(struct io_uring *ring)
+{
+    struct io_uring_sqe *entry = io_uring_get_sqe(ring);
+    assert(entry != NULL);
+    io_uring_prep_nop(entry);
+    entry->user_data = ENTRY_NOTHING;
+    int result;
+    do {
+        result = io_uring_submit_and_wait(ring, 1);
+    } while (result == -EINTR);
+    if (result < 0) return -result;
+
+    struct io_uring_cqe *completion = NULL;
+    do {
+        result = io_uring_wait_cqe(ring, &completion);
+    } while (result == -EINTR);
+    if (result < 0) return -result;
+    io_uring_cqe_seen(ring, completion);
+    return 0;
+}
+
+/* True if the ring works; otherwise nothing is left of it, and the report says why. */
+static bool
+ring_open(struct io_uring *ring, struct storage_os_report *report)
+{
+    struct io_uring_params params = {0};
+    const int result = io_uring_queue_init_params(URING_ENTRIES, ring, &params);
+    if (result < 0) {
+        refusal_describe(report, "io_uring_setup", -result);
+        return false;
+    }
+    const bool modern = (params.features & FEATURES_NEEDED) == FEATURES_NEEDED;
+    const int error_number = modern ? ring_try(ring) : ENOSYS;
+    if (error_number == 0) return true;
+
+    io_uring_queue_exit(ring);
+    refusal_describe(report, modern ? "io_uring_enter" : "io_uring of Linux 5.6", error_number);
+    return false;
+}
+
+struct storage_uring *
+storage_uring_open(struct storage_files *files, struct storage_os_report *report)
+{
+    struct storage_uring *uring = calloc(1, sizeof(*uring));
+    if (uring == NULL) {
+        refusal_describe(report, "memory for the ring", ENOMEM);
+        return NULL;
+    }
+    if (!ring_open(&uring->ring, report)) {
+        free(uring);
+        return NULL;
+    }
+    uring->storage.ops = &storage_uring_ops;
+    uring->files = files;
+    queue_init(&uring->waiting, "storage_uring.waiting", STORAGE_OS_REQUESTS_MAX);
+    return uring;
+}
+
+struct storage *
+storage_uring_storage(struct storage_uring *uring)
+{
+    return &uring->storage;
+}
+
+int
+storage_uring_wait_fd(const struct storage_uring *uring)
+{
+    return uring->ring.ring_fd;
+}
+
+/* Submission ----------------------------------------------------------------------------------- */
+
+static struct io_uring_sqe *
+entry_fill(struct storage_uring *uring, const struct storage_request *request, uint64_t mark)
+{
+    struct io_uring_sqe *entry = io_uring_get_sqe(&uring->ring);
+    assert(entry != NULL); /* (U1) */
+    assert(request->done_bytes < request->size_bytes);
+
+    char *at = (char *) request->buffer + request->done_bytes;
+    const unsigned left_bytes = (unsigned) (request->size_bytes - request->done_bytes);
+    const uint64_t offset_bytes = request->offset_bytes + request->done_bytes;
+    const int fd = uring->files->fds[request->file];
+    if (request->direction == STORAGE_WRITE) {
+        io_uring_prep_write(entry, fd, at, left_bytes, offset_bytes);
+    } else {
+        io_uring_prep_read(entry, fd, at, left_bytes, offset_bytes);
+    }
+    assert(((uintptr_t) request & ENTRY_SECOND) == 0);
+    entry->user_data = (uint64_t) (uintptr_t) request | mark;
+    uring->entry_count += 1;
+    return entry;
+}
+
+/* Puts one submission into the ring. */
+static void
+ring_fill(struct storage_uring *uring, struct storage_request *request)
+{
+    assert(io_uring_sq_ready(&uring->ring) == 0); /* (U2) */
+    struct io_uring_sqe *entry = entry_fill(uring, request, 0);
+    uring->submitted_first = request;
+    uring->submitted_second_entry = NULL;
+    if (request->then == NULL) return;
+
+    entry->flags |= IOSQE_IO_LINK;
+    assert(request->then->done_bytes == 0); /* (U3) */
+    uring->submitted_second_entry = entry_fill(uring, request->then, ENTRY_SECOND);
+}
+
+/* Offers what is in the ring to the kernel. False: put off, offer it again later. */
+static bool
+ring_submit(struct storage_uring *uring)
+{
+    struct io_uring *ring = &uring->ring;
+    for (;;) {
+        const unsigned offered = io_uring_sq_ready(ring);
+        if (offered == 0) return true;
+        assert(offered <= 2);
+        const int taken = io_uring_submit(ring);
+        if (taken == -EINTR) continue;
+        if (taken <= 0) {
+            /* Anything else would be a ring that is not used as the kernel demands. */
+            assert(taken == 0 || taken == -EAGAIN || taken == -EBUSY || taken == -ENOMEM);
+            return false;
+        }
+        assert((unsigned) taken <= offered);
+        if ((unsigned) taken == offered) return true;
+
+        assert(uring->split_first == NULL);
+        assert(uring->submitted_second_entry != NULL);
+        uring->split_first = uring->submitted_first;
+        io_uring_prep_nop(uring->submitted_second_entry);
+        uring->submitted_second_entry->user_data = ENTRY_NOTHING;
+        uring->submitted_second_entry = NULL;
+    }
+}
+
+/* Fills the ring from the queue, in order, as far as there is room. */
+static void
+ring_refill(struct storage_uring *uring)
+{
+    for (;;) {
+        if (!ring_submit(uring)) return;
+        struct queue_link *link = queue_peek(&uring->waiting);
+        if (link == NULL) return;
+        struct storage_request *request = container_of(link, struct storage_request, link);
+        const bool pair = request->then != NULL;
+        if (uring->entry_count + (pair ? 2 : 1) > URING_ENTRIES) return;
+        if (pair && uring->split_first != NULL) return;
+        (void) queue_pop(&uring->waiting);
+        ring_fill(uring, request);
+    }
+}
+
+static void
+uring_submit(struct storage *storage, struct storage_request *request)
+{
+    struct storage_uring *uring = uring_of(storage);
+    for (struct storage_request *part = request; part != NULL; part = part->then) {
+        assert(part->size_bytes <= STORAGE_OS_REQUEST_SIZE_MAX);
+        part->in_flight = true;
+        part->done_bytes = 0;
+        part->link = (struct queue_link){0};
+        storage->in_flight_count += 1;
+    }
+    queue_push(&uring->waiting, &request->link);
+    ring_refill(uring);
+}
+
+/* Completion ----------------------------------------------------------------------------------- */
+
+static void
+finish(struct storage_uring *uring, struct storage_request *request, enum storage_result result)
+{
+    assert(request->in_flight);
+    assert(!request->link.queued);
+    assert(uring->storage.in_flight_count > 0);
+    request->result = result;
+    request->then = NULL;
+    request->in_flight = false;
+    uring->storage.in_flight_count -= 1;
+    request->callback(request);
+}
+
+/* Takes one completion of the kernel; returns how many callbacks ran. */
+static uint32_t
+entry_complete(struct storage_uring *uring, uint64_t user_data, int result)
+{
+    assert(uring->entry_count > 0);
+    uring->entry_count -= 1;
+    if (user_data == ENTRY_NOTHING) return 0;
+    if ((user_data & ENTRY_SECOND) != 0 && result == -ECANCELED) return 0;
+
+    struct storage_request *request =
+        (struct storage_request *) (uintptr_t) (user_data & ~ENTRY_SECOND);
+    struct storage_request *then = request->then;
+    const bool split = request == uring->split_first;
+    if (split) uring->split_first = NULL;
+
+    if (result > 0) request->done_bytes += (uint64_t) (unsigned) result;
+    assert(request->done_bytes <= request->size_bytes);
+    const bool complete = request->done_bytes == request->size_bytes;
+    if (result == -EINTR || result == -EAGAIN || (result > 0 && !complete)) {
+        queue_push(&uring->waiting, &request->link);
+        return 0;
+    }
+    if (!complete) {
+        storage_files_note_failure(uring->files, request, -result);
+        finish(uring, request, STORAGE_IO_ERROR);
+        if (then == NULL) return 1;
+        finish(uring, then, STORAGE_IO_ERROR);
+        return 2;
+    }
+    if (split) queue_push(&uring->waiting, &then->link);
+    finish(uring, request, STORAGE_OK);
+    return 1;
+}
+
+/* Only what is there at the start: callbacks may submit more. */
+static uint32_t
+ring_reap(struct storage_uring *uring)
+{
+    uint32_t callbacks = 0;
+    for (unsigned count = io_uring_cq_ready(&uring->ring); count > 0; count--) {
+        struct io_uring_cqe *completion = NULL;
+        if (io_uring_peek_cqe(&uring->ring, &completion) != 0) break;
+        const uint64_t user_data = completion->user_data;
+        const int result = completion->res;
+        io_uring_cqe_seen(&uring->ring, completion);
+        callbacks += entry_complete(uring, user_data, result);
+    }
+    return callbacks;
+}
+
+/* Blocks until the kernel has completed an entry; for a moment only if it has taken none. */
+static void
+ring_wait(struct storage_uring *uring)
+{
+    assert(uring->entry_count > 0);
+    if (uring->entry_count == io_uring_sq_ready(&uring->ring)) {
+        const struct timespec pause = {.tv_nsec = 1000 * 1000};
+        (void) nanosleep(&pause, NULL);
+        (void) ring_submit(uring);
+        return;
+    }
+    struct io_uring_cqe *completion = NULL;
+    const int result = io_uring_wait_cqe(&uring->ring, &completion);
+    assert(result == 0 || result == -EINTR || result == -EAGAIN);
+}
+
+static uint32_t
+uring_poll(struct storage *storage, bool wait)
+{
+    struct storage_uring *uring = uring_of(storage);
+    assert(!uring->polling);
+    uring->polling = true;
+    uint32_t callbacks = 0;
+    do {
+        ring_refill(uring);
+        if (wait) ring_wait(uring);
+        callbacks += ring_reap(uring);
+    } while (wait && callbacks == 0);
+    ring_refill(uring);
+    uring->polling = false;
+    assert(uring->entry_count <= URING_ENTRIES); /* (U1) */
+    return callbacks;
+}
+
+static enum storage_result
+uring_grow(struct storage *storage, enum storage_file file, uint64_t size_bytes)
+{
+    return storage_files_grow(uring_of(storage)->files, storage, file, size_bytes);
+}
+
+void
+storage_uring_close(struct storage_uring *uring)
+{
+    assert(!uring->polling);
+    while (uring->entry_count > 0) {
+        ring_wait(uring);
+        while (io_uring_cq_ready(&uring->ring) > 0) {
+            struct io_uring_cqe *completion = NULL;
+            if (io_uring_peek_cqe(&uring->ring, &completion) != 0) break;
+            io_uring_cqe_seen(&uring->ring, completion);
+            uring->entry_count -= 1;
+        }
+    }
+    io_uring_queue_exit(&uring->ring);
+    free(uring);
+}

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The functions that create many accounts or transfers, for programs: one result for each event, in
+ * order, and never an ERROR for a business failure.
+ *
+ *     array of rows      → rows        create_accounts, create_transfers
+ *     128-byte records   → 16-byte     create_accounts_packed, create_transfers_packed
+ *
+ * A batch larger than a message is cut into pieces (P1) of at most EVENTS_PER_BATCH_MAX events,
+ * (P2) never between two events of a linked chain, (P3) sent one after another, each durable before
+ * the next. All input is checked before the first piece is sent. A backend holds one slot at a
+ * time, so that backends that send large batches never wait for each other in a circle.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/memutils.h"
+#include "utils/typcache.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+#include "base/units.h"
+#include "pg/client.h"
+#include "pg/convert.h"
+
+PG_FUNCTION_INFO_V1(ledger_create_accounts);
+PG_FUNCTION_INFO_V1(ledger_create_transfers);
+PG_FUNCTION_INFO_V1(ledger_create_accounts_packed);
+PG_FUNCTION_INFO_V1(ledger_create_transfers_packed);
+
+#define RESULT_SIZE_BYTES sizeof(struct create_result)
+
+/* ---- Pieces ---------------------------------------------------------------------------------- */
+
+static_assert(offsetof(struct account, flags) == offsetof(struct transfer, flags), "as one");
+static_assert((int) ACCOUNT_LINKED == (int) TRANSFER_LINKED, "as one");
+
+static bool
+event_is_linked(const char *records, uint64_t index)
+{
+    uint16_t flags;
+    memcpy(&flags, records + index * EVENT_SIZE + offsetof(struct transfer, flags), sizeof(flags));
+    return (flags & TRANSFER_LINKED) != 0;
+}
+
+/* Events of the first piece (P1, P2); 0 if the first chain is longer than a message. */
+static uint32_t
+piece_count(const char *records, uint64_t count)
+{
+    assert(count > 0);
+    if (count <= EVENTS_PER_BATCH_MAX) return (uint32_t) count;
+    uint32_t piece = EVENTS_PER_BATCH_MAX;
+    while (piece > 0 && event_is_linked(records, piece - 1)) piece--;
+    return piece;
+}
+
+static void
+check_chains(const char *records, uint64_t count)
+{
+    uint64_t done = 0;
+    while (done < count) {
+        uint32_t piece = piece_count(records + done * EVENT_SIZE, count - done);
+        if (piece == 0) {
+            ereport(
+                ERROR,
+                errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+                errmsg("a chain of linked events is longer than %d", EVENTS_PER_BATCH_MAX),
+                errdetail("The chain begins at event %llu.", (unsigned long long) done + 1),
+                errhint("Nothing was created."));
+        }
+        done += piece;
+    }
+    assert(done == count);
+}
+
+struct sending {
+    uint64_t done;
+    uint64_t count;
+};
+
+/* When a later piece fails, the earlier ones are done: the user must hear it. */
+static void
+sending_error_context(void *argument)
+{
+    const struct sending *sending = argument;
+    if (sending->done == 0) return;
+    errcontext(
+        "the first %llu of %llu events were processed and stay",
+        (unsigned long long) sending->done,
+        (unsigned long long) sending->count);
+}
+
+/* Sends `count` records; their results are written at `results` (not aligned). */
+static void
+send_pieces(
+    enum ledger_operation operation,
+    const char *records,
+    uint64_t count,
+    char *results)
+{
+    check_chains(records, count);
+
+    struct sending sending = {.done = 0, .count = count};
+    ErrorContextCallback context = {
+        .previous = error_context_stack,
+        .callback = sending_error_context,
+        .arg = &sending,
+    };
+    error_context_stack = &context;
+    while (sending.done < count) {
+        const char *piece = records + sending.done * EVENT_SIZE;
+        uint32_t events = piece_count(piece, count - sending.done);
+        struct client_call call;
+        client_begin(&call, operation, events, events);
+        call.input_size = events * EVENT_SIZE;
+        assert(call.input_size <= call.input_size_max);
+        memcpy(call.input, piece, call.input_size);
+        client_run(&call);
+        assert(call.reply_size == events * RESULT_SIZE_BYTES);
+        memcpy(results + sending.done * RESULT_SIZE_BYTES, call.reply, call.reply_size);
+        client_end(&call);
+        sending.done += events;
+    }
+    assert(sending.done == count);
+    error_context_stack = context.previous;
+}
+
+/* ---- Arrays ---------------------------------------------------------------------------------- */
+
+static void
+packing_error_context(void *argument)
+{
+    const int *index = argument;
+    errcontext("element %d of the array", *index + 1);
+}
+
+static void
+raise_null_element(void)
+{
+    ereport(
+        ERROR,
+        errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+        errmsg("the array must not contain nulls"));
+}
+
+/* Writes a record for each element. The array has no nulls. */
+static void
+pack_array(ArrayType *array, int count, enum ledger_operation operation, char *records)
+{
+    bool is_account = operation == LEDGER_CREATE_ACCOUNTS;
+    int columns = is_account ? ACCOUNT_INPUT_COLUMNS : TRANSFER_INPUT_COLUMNS;
+    TupleDesc descriptor = lookup_rowtype_tupdesc(ARR_ELEMTYPE(array), -1);
+    if (descriptor->natts != columns) {
+        elog(ERROR, "the element type has %d columns, not %d", descriptor->natts, columns);
+    }
+
+    int index = 0;
+    ErrorContextCallback context = {
+        .previous = error_context_stack,
+        .callback = packing_error_context,
+        .arg = &index,
+    };
+    error_context_stack = &context;
+    const char *element = ARR_DATA_PTR(array);
+    for (; index < count; index++) {
+        CHECK_FOR_INTERRUPTS();
+        element = (const char *) att_align_pointer(element, TYPALIGN_DOUBLE, -1, element);
+        HeapTupleHeader header = DatumGetHeapTupleHeader(PointerGetDatum(element));
+        HeapTupleData tuple = {
+            .t_len = HeapTupleHeaderGetDatumLength(header),
+            .t_data = header,
+        };
+        Datum values[TRANSFER_INPUT_COLUMNS];
+        bool nulls[TRANSFER_INPUT_COLUMNS];
+        heap_deform_tuple(&tuple, descriptor, values, nulls);
+        void *record = records + (size_t) index * EVENT_SIZE;
+        if (is_account) {
+            convert_row_to_account(values, nulls, record);
+        } else {
+            convert_row_to_transfer(values, nulls, record);
+        }
+        element = att_addlength_pointer(element, -1, element);
+    }
+    error_context_stack = context.previous;
+    ReleaseTupleDesc(descriptor);
+}
+
+static_assert((int) TRANSFER_INPUT_COLUMNS >= (int) ACCOUNT_INPUT_COLUMNS, "the rows fit");
+
+static void
+put_results(
+    ReturnSetInfo *set,
+    enum ledger_operation operation,
+    const struct create_result *results,
+    uint64_t count)
+{
+    const struct convert_labels *labels = convert_labels(
+        operation == LEDGER_CREATE_ACCOUNTS ? CONVERT_ACCOUNT_STATUS : CONVERT_TRANSFER_STATUS);
+    bool nulls[3] = {false, false, false};
+    assert(set->setDesc->natts == 3);
+    for (uint64_t i = 0; i < count; i++) {
+        Datum values[3] = {
+            Int32GetDatum((int32_t) (i + 1)),
+            convert_status(labels, results[i].status),
+            Int64GetDatum((int64_t) results[i].timestamp),
+        };
+        tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
+    }
+}
+
+/* The common case: one message, packed where the engine reads it. */
+static void
+create_one_message(
+    ReturnSetInfo *set,
+    enum ledger_operation operation,
+    ArrayType *array,
+    int count)
+{
+    assert(count <= EVENTS_PER_BATCH_MAX);
+    struct client_call call;
+    client_begin(&call, operation, (uint32_t) count, (uint32_t) count);
+    call.input_size = (uint32_t) count * EVENT_SIZE;
+    assert(call.input_size <= call.input_size_max);
+    pack_array(array, count, operation, call.input);
+    client_run(&call);
+    assert(call.reply_size == (uint32_t) count * RESULT_SIZE_BYTES);
+    put_results(set, operation, call.reply, (uint64_t) count);
+    client_end(&call);
+}
+
+static void
+create_many_messages(
+    ReturnSetInfo *set,
+    enum ledger_operation operation,
+    ArrayType *array,
+    int count)
+{
+    char *records =
+        MemoryContextAllocHuge(CurrentMemoryContext, (Size) count * EVENT_SIZE);
+    struct create_result *results =
+        MemoryContextAllocHuge(CurrentMemoryContext, (Size) count * RESULT_SIZE_BYTES);
+    pack_array(array, count, operation, records);
+    send_pieces(operation, records, (uint64_t) count, (char *) results);
+    pfree(records);
+    put_results(set, operation, results, (uint64_t) count);
+    pfree(results);
+}
+
+static Datum
+create_from_array(FunctionCallInfo fcinfo, enum ledger_operation operation)
+{
+    ArrayType *array = PG_GETARG_ARRAYTYPE_P(0);
+    int count = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+    if (ARR_NDIM(array) > 1) {
+        ereport(
+            ERROR,
+            errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+            errmsg("the array must have one dimension"));
+    }
+    if (count > 0 && ARR_HASNULL(array) && array_contains_nulls(array)) raise_null_element();
+
+    InitMaterializedSRF(fcinfo, 0);
+    ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+    if (count > EVENTS_PER_BATCH_MAX) {
+        create_many_messages(set, operation, array, count);
+    } else if (count > 0) {
+        create_one_message(set, operation, array, count);
+    }
+    return (Datum) 0;
+}
+
+Datum
+ledger_create_accounts(PG_FUNCTION_ARGS)
+{
+    client_check_write_allowed("ledger.create_accounts");
+    return create_from_array(fcinfo, LEDGER_CREATE_ACCOUNTS);
+}
+
+Datum
+ledger_create_transfers(PG_FUNCTION_ARGS)
+{
+    client_check_write_allowed("ledger.create_transfers");
+    return create_from_array(fcinfo, LEDGER_CREATE_TRANSFERS);
+}
+
+/* ---- Packed records -------------------------------------------------------------------------- */
+
+static Datum
+create_from_packed(FunctionCallInfo fcinfo, enum ledger_operation operation)
+{
+    bytea *input = PG_GETARG_BYTEA_PP(0);
+    Size size = VARSIZE_ANY_EXHDR(input);
+    if (size % EVENT_SIZE != 0) {
+        ereport(
+            ERROR,
+            errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+            errmsg("packed records must be a multiple of %d bytes", EVENT_SIZE),
+            errdetail("The length is %zu bytes.", size));
+    }
+
+    uint64_t count = size / EVENT_SIZE;
+    Size reply_size = VARHDRSZ + count * RESULT_SIZE_BYTES;
+    bytea *reply = palloc(reply_size);
+    SET_VARSIZE(reply, reply_size);
+    send_pieces(operation, VARDATA_ANY(input), count, VARDATA(reply));
+    PG_RETURN_BYTEA_P(reply);
+}
+
+Datum
+ledger_create_accounts_packed(PG_FUNCTION_ARGS)
+{
+    client_check_write_allowed("ledger.create_accounts_packed");
+    return create_from_packed(fcinfo, LEDGER_CREATE_ACCOUNTS);
+}
+
+Datum
+ledger_create_transfers_packed(PG_FUNCTION_ARGS)
+{
+    client_check_write_allowed("ledger.create_transfers_packed");
+    return create_from_packed(fcinfo, LEDGER_CREATE_TRANSFERS);
+}

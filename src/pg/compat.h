@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Everything that differs between the PostgreSQL versions that are supported (15 … 18), and
+ * nothing else. The rest of the glue is written for one server. Included after postgres.h.
+ */
+#ifndef LEDGER_PG_COMPAT_H
+#define LEDGER_PG_COMPAT_H
+
+#include "access/stratnum.h"
+#include "commands/explain.h"
+#include "executor/executor.h"
+#include "optimizer/pathnode.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/wait_event.h"
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
+#include "storage/waiteventset.h"
+#endif
+
+#if PG_VERSION_NUM < 150000
+#error "ledger needs PostgreSQL 15 or newer"
+#endif
+
+/* 17: proc numbers got a name of their own. */
+#if PG_VERSION_NUM >= 170000
+#define compat_my_proc_number() ((uint32) MyProcNumber)
+#else
+#define compat_my_proc_number() ((uint32) MyProc->pgprocno)
+#endif
+
+/* 17: custom wait events have names; before, all are shown as Extension. */
+static inline uint32
+compat_wait_event(const char *name)
+{
+#if PG_VERSION_NUM >= 170000
+    return WaitEventExtensionNew(name);
+#else
+    return PG_WAIT_EXTENSION;
+#endif
+}
+
+/* 17: sets of wait events belong to a resource owner instead of a memory context. */
+static inline WaitEventSet *
+compat_create_wait_event_set(int event_count)
+{
+#if PG_VERSION_NUM >= 170000
+    return CreateWaitEventSet(NULL, event_count);
+#else
+    return CreateWaitEventSet(TopMemoryContext, event_count);
+#endif
+}
+
+/* 18: ExecutorRun lost its last parameter. */
+#if PG_VERSION_NUM >= 180000
+#define COMPAT_EXECUTOR_RUN_PARAMETERS QueryDesc *query, ScanDirection direction, uint64 count
+#define COMPAT_EXECUTOR_RUN_ARGUMENTS query, direction, count
+#else
+#define COMPAT_EXECUTOR_RUN_PARAMETERS                                                             \
+    QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once
+#define COMPAT_EXECUTOR_RUN_ARGUMENTS query, direction, count, execute_once
+#endif
+
+/* 18: a library says its name and version. */
+#ifdef PG_MODULE_MAGIC_EXT
+#define COMPAT_MODULE_MAGIC(module_name, module_version)                                           \
+    PG_MODULE_MAGIC_EXT(.name = (module_name), .version = (module_version))
+#else
+#define COMPAT_MODULE_MAGIC(module_name, module_version) PG_MODULE_MAGIC
+#endif
+
+/* 17 and 18: more parameters. None of our nodes is disabled, and no clause is given to one above. */
+#if PG_VERSION_NUM >= 180000
+#define compat_create_foreignscan_path(root, rel, rows, startup, total, keys, outer, data)         \
+    create_foreignscan_path(                                                                       \
+        root, rel, NULL, rows, 0, startup, total, keys, outer, NULL, NIL, data)
+#elif PG_VERSION_NUM >= 170000
+#define compat_create_foreignscan_path(root, rel, rows, startup, total, keys, outer, data)         \
+    create_foreignscan_path(root, rel, NULL, rows, startup, total, keys, outer, NULL, NIL, data)
+#else
+#define compat_create_foreignscan_path(root, rel, rows, startup, total, keys, outer, data)         \
+    create_foreignscan_path(root, rel, NULL, rows, startup, total, keys, outer, NULL, data)
+#endif
+
+/* 18: orders are no longer named by strategy numbers. */
+static inline bool
+compat_pathkey_is_descending(const PathKey *key)
+{
+#if PG_VERSION_NUM >= 180000
+    return key->pk_cmptype == COMPARE_GT;
+#else
+    return key->pk_strategy == BTGreaterStrategyNumber;
+#endif
+}
+
+#endif

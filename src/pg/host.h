@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * What surrounds the engine in the worker: its directory, storage, clock and memory; and its
+ * opening.
+ */
+#ifndef LEDGER_PG_HOST_H
+#define LEDGER_PG_HOST_H
+
+#include "postgres.h"
+
+#include "engine.h"
+#include "os/storage_os.h"
+#include "pg/monitor_shared.h"
+
+/* Does not move while it is open. */
+struct host {
+    struct engine *engine;
+    struct clock clock;
+    struct storage_os storage;
+    struct engine_identity identity;
+    struct engine_open_report report;
+};
+
+/*
+ * Finds or makes the data directory as identity.h says, opens it, replays the log. `requests_max`
+ * requests can be lent to the engine. If something forbids it, fills `refusal` and returns false;
+ * then the process must not try again.
+ */
+bool host_open(struct host *host, uint32 requests_max, struct refusal *refusal);
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Where the library begins. Loaded by shared_preload_libraries, it sets everything up; loaded later
+ * (CREATE EXTENSION alone), it only defines functions, and those say which line is missing.
+ * pg_upgrade needs only the functions, too.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+
+#include "base/assert.h"
+#include "pg/commit_mode.h"
+#include "pg/compat.h"
+#include "pg/settings.h"
+#include "pg/shared.h"
+#include "pg/worker.h"
+
+COMPAT_MODULE_MAGIC("ledger", "1.0");
+
+PGDLLEXPORT void _PG_init(void);
+
+void
+_PG_init(void)
+{
+    if (IsBinaryUpgrade || !process_shared_preload_libraries_in_progress) return;
+    settings_define();
+    shared_request();
+    commit_mode_install();
+    worker_register();
+}
+
+/*
+ * In the worker, a failed assertion ends the worker alone, with an exit code that the postmaster
+ * takes for a quiet restart. In a backend, which only packs and unpacks with the core's code, it
+ * ends the statement. A second one on the way out leaves no orderly way: then the process crashes,
+ * and the postmaster starts all over.
+ */
+void
+assert_failed(const char *expression, const char *file, int line)
+{
+    static int failures;
+    char detail[512];
+    failures++;
+    if (failures > 1 && worker_is_here()) abort();
+    snprintf(detail, sizeof(detail), "%s, at %s:%d.", expression, file, line);
+    if (worker_is_here()) {
+        worker_fail(
+            "an internal check failed",
+            detail,
+            "This is a bug in ledger. The engine restarts from what is durable; please report it.");
+    }
+    ereport(
+        ERROR,
+        errcode(ERRCODE_INTERNAL_ERROR),
+        errmsg("ledger: an internal check failed"),
+        errdetail("%s", detail));
+    pg_unreachable();
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: PostgreSQL */
+#include "pg/monitor_shared.h"
+
+#include "miscadmin.h"
+
+#include "pg/shared.h"
+
+const char *
+worker_state_name(enum worker_state state)
+{
+    switch (state) {
+    case WORKER_STARTING: return "starting";
+    case WORKER_OPENING: return "opening";
+    case WORKER_RUNNING: return "running";
+    case WORKER_REFUSED: return "refused";
+    case WORKER_STOPPED: return "stopped";
+    }
+    unreachable();
+}
+
+void
+monitor_init(struct monitor_board *board)
+{
+    memset(&board->monitor, 0, sizeof(board->monitor));
+    pg_atomic_init_u32(&board->changes, 0);
+}
+
+enum worker_state
+monitor_worker_state(void)
+{
+    if (shared == NULL) return WORKER_STOPPED;
+    return (enum worker_state) pg_atomic_read_u32(&shared->worker_state);
+}
+
+/* Copies `size` bytes at `offset` of the board, as they were at one moment. */
+static void
+monitor_copy(void *copy, Size offset, Size size)
+{
+    struct monitor_board *board = &shared->board;
+    assert(offset + size <= sizeof(board->monitor));
+    for (;;) {
+        const uint32 before = pg_atomic_read_u32(&board->changes);
+        pg_read_barrier();
+        memcpy(copy, (const char *) &board->monitor + offset, size);
+        pg_read_barrier();
+        if (before % 2 == 0 && pg_atomic_read_u32(&board->changes) == before) return;
+        CHECK_FOR_INTERRUPTS();
+    }
+}
+
+bool
+monitor_get(struct monitor *monitor)
+{
+    if (shared == NULL) return false;
+    monitor_copy(monitor, 0, sizeof(*monitor));
+    return true;
+}
+
+bool
+monitor_state_get(struct engine_state *state)
+{
+    TimestampTz published_at;
+    if (shared == NULL) return false;
+    monitor_copy(&published_at, offsetof(struct monitor, published_at), sizeof(published_at));
+    if (published_at == 0) return false;
+    monitor_copy(state, offsetof(struct monitor, state), sizeof(*state));
+    return true;
+}
+
+struct monitor *
+monitor_change_begin(struct monitor_board *board)
+{
+    const uint32 changes = pg_atomic_read_u32(&board->changes);
+    assert(changes % 2 == 0);
+    pg_atomic_write_u32(&board->changes, changes + 1);
+    pg_memory_barrier();
+    return &board->monitor;
+}
+
+void
+monitor_change_end(struct monitor_board *board)
+{
+    const uint32 changes = pg_atomic_read_u32(&board->changes);
+    assert(changes % 2 == 1);
+    pg_memory_barrier();
+    pg_atomic_write_u32(&board->changes, changes + 1);
+}

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: PostgreSQL */
+#include "postgres.h"
+
+#include "pg/refusal.h"
+
+#include <stdarg.h>
+
+#include "base/units.h"
+#include "miscadmin.h"
+#include "pg/identity.h"
+#include "pg/settings.h"
+
+#define HINT_RESTORE                                                                               \
+    "Restore the ledger's data directory together with " IDENTITY_FILE                             \
+    " from a backup. Nothing was changed; keep a copy of the directory as it is before you do."
+
+void
+refusal_message(struct refusal *refusal, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    (void) vsnprintf(refusal->message, sizeof(refusal->message), format, arguments);
+    va_end(arguments);
+}
+
+void
+refusal_detail(struct refusal *refusal, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    (void) vsnprintf(refusal->detail, sizeof(refusal->detail), format, arguments);
+    va_end(arguments);
+}
+
+void
+refusal_hint(struct refusal *refusal, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    (void) vsnprintf(refusal->hint, sizeof(refusal->hint), format, arguments);
+    va_end(arguments);
+}
+
+void
+refusal_of_missing_directory(struct refusal *refusal, const char *directory)
+{
+    refusal_message(refusal, "ledger data directory \"%s\" is missing", directory);
+    refusal_detail(
+        refusal,
+        "The file \"%s/" IDENTITY_FILE
+        "\" says that this PostgreSQL cluster owns a ledger. An empty ledger is "
+        "never put in its place.",
+        DataDir);
+    refusal_hint(
+        refusal,
+        "Restore or mount the directory, or correct ledger.data_directory. If this PGDATA is a "
+        "copy that shall have "
+        "an empty ledger of its own, remove " IDENTITY_FILE " from it.");
+}
+
+void
+refusal_of_foreign_directory(struct refusal *refusal, const char *directory)
+{
+    refusal_message(
+        refusal, "ledger data directory \"%s\" belongs to another PostgreSQL cluster", directory);
+    refusal_hint(
+        refusal,
+        "If PGDATA was cloned, rewound or restored, restore the ledger directory and " IDENTITY_FILE
+        " of the same backup. To start an empty ledger, set ledger.data_directory to a directory "
+        "that does not exist, and "
+        "remove " IDENTITY_FILE " from PGDATA.");
+}
+
+static void
+refuse_other_identity(
+    struct refusal *refusal, const struct engine_identity *found, const char *directory)
+{
+    char cluster[IDENTITY_U128_TEXT_SIZE];
+    identity_u128_text(found->cluster, cluster);
+    refusal_of_foreign_directory(refusal, directory);
+    refusal_detail(
+        refusal,
+        "The directory holds ledger cluster %s of the PostgreSQL cluster with system "
+        "identifier " UINT64_FORMAT "; that is not what \"%s/" IDENTITY_FILE "\" names.",
+        cluster,
+        (uint64) found->system_identifier,
+        DataDir);
+}
+
+static void
+refuse_journal(struct refusal *refusal, const struct journal_report *journal, const char *directory)
+{
+    char where[128] = "at an offset that is not known";
+    if (journal->damage_offset_bytes != UINT64_MAX) {
+        snprintf(
+            where,
+            sizeof(where),
+            "at offset " UINT64_FORMAT ", size " UINT64_FORMAT,
+            (uint64) journal->damage_offset_bytes,
+            (uint64) journal->damage_size_bytes);
+    }
+    refusal_message(
+        refusal,
+        "ledger write-ahead log is damaged at op " UINT64_FORMAT,
+        (uint64) journal->damage_op);
+    refusal_detail(
+        refusal,
+        "File \"%s/%s\", %s: a transaction that was acknowledged can no longer be read (rule "
+        "\"%s\").",
+        directory,
+        storage_file_name(STORAGE_PREPARES),
+        where,
+        journal->damage == NULL ? "unknown" : journal->damage->name);
+    refusal_hint(refusal, "%s", HINT_RESTORE);
+}
+
+static void
+refuse_superblock(struct refusal *refusal, const char *name, const char *directory)
+{
+    refusal_message(refusal, "ledger superblock cannot be used: %s", name);
+    refusal_detail(refusal, "File \"%s/%s\".", directory, storage_file_name(STORAGE_SUPERBLOCK));
+    refusal_hint(
+        refusal,
+        "If the directory was made by another version of ledger, install that version. "
+        "Otherwise: " HINT_RESTORE);
+}
+
+static void
+refuse_memory(struct refusal *refusal, uint64 needed_bytes)
+{
+    refusal_message(refusal, "ledger.memory is too small for this ledger");
+    refusal_detail(
+        refusal,
+        "It is %d MB; at least " UINT64_FORMAT " MB are needed.",
+        settings_memory_mb,
+        (uint64) div_ceil(needed_bytes, MIB));
+    refusal_hint(refusal, "Increase ledger.memory and restart the server. Nothing is lost.");
+}
+
+/* What is wrong with one file, and what to do. */
+static void
+refuse_file(
+    struct refusal *refusal,
+    enum engine_open_result result,
+    const struct engine_open_report *report,
+    const char *directory)
+{
+    switch (result) {
+    case ENGINE_OPEN_ABSENT:
+        refusal_message(refusal, "ledger data directory \"%s\" was never formatted", directory);
+        refusal_detail(
+            refusal, "Its superblock is blank, although it was complete when it was made.");
+        break;
+    case ENGINE_OPEN_SIZE_MISMATCH:
+        refusal_message(refusal, "ledger write-ahead log is not as large as it was made");
+        refusal_detail(
+            refusal,
+            "File \"%s\" or \"%s\" in \"%s\" was cut, extended or replaced.",
+            storage_file_name(STORAGE_PREPARES),
+            storage_file_name(STORAGE_HEADERS),
+            directory);
+        break;
+    case ENGINE_OPEN_GRID_CORRUPT:
+        refusal_message(
+            refusal, "ledger block " UINT64_FORMAT " is damaged", (uint64) report->block_address);
+        refusal_detail(
+            refusal,
+            "File \"%s/%s\", tree \"%s\".",
+            directory,
+            storage_file_name(STORAGE_GRID),
+            report->tree_name == NULL ? "unknown" : report->tree_name);
+        break;
+    default: /* The caller handles the others. */
+        assert(result == ENGINE_OPEN_INVALID_PREPARE);
+        refusal_message(
+            refusal, "ledger op " UINT64_FORMAT " cannot be replayed", (uint64) report->op);
+        refusal_detail(refusal, "It is intact, but not one that this version of ledger makes.");
+        refusal_hint(refusal, "Install the version of ledger that wrote it.");
+        return;
+    }
+    refusal_hint(refusal, "%s", HINT_RESTORE);
+}
+
+void
+refusal_of_open(
+    struct refusal *refusal,
+    enum engine_open_result result,
+    const struct engine_open_report *report,
+    const char *directory)
+{
+    switch (result) {
+    case ENGINE_OPENED: unreachable();
+    case ENGINE_OPEN_ABSENT:
+    case ENGINE_OPEN_SIZE_MISMATCH:
+    case ENGINE_OPEN_GRID_CORRUPT:
+    case ENGINE_OPEN_INVALID_PREPARE: refuse_file(refusal, result, report, directory); return;
+    case ENGINE_OPEN_SUPERBLOCK:
+        refuse_superblock(refusal, report->superblock_name, directory);
+        return;
+    case ENGINE_OPEN_OTHER_IDENTITY:
+        refuse_other_identity(refusal, &report->identity, directory);
+        return;
+    case ENGINE_OPEN_JOURNAL_DAMAGED: refuse_journal(refusal, &report->journal, directory); return;
+    case ENGINE_OPEN_MEMORY_TOO_SMALL: refuse_memory(refusal, report->memory_bytes_needed); return;
+    case ENGINE_OPEN_DISK_FULL:
+        refusal_message(refusal, "no space left for the ledger's files");
+        refusal_detail(refusal, "Replaying the log needs a checkpoint in \"%s\".", directory);
+        refusal_hint(refusal, "Make room, then reload the configuration. Nothing is lost.");
+        return;
+    case ENGINE_OPEN_IO_ERROR:
+        refusal_message(refusal, "reading or writing the ledger's files failed");
+        refusal_detail(refusal, "A file in \"%s\" cannot be read or written.", directory);
+        refusal_hint(
+            refusal, "Check the disk and the kernel's log, then reload the configuration.");
+        return;
+    }
+    unreachable();
+}

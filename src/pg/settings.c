@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: PostgreSQL */
+#include "postgres.h"
+
+#include "pg/settings.h"
+
+#include <limits.h>
+
+#include "miscadmin.h"
+#include "port.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+
+#include "config.h"
+
+#define MEMORY_MB_DEFAULT 1024
+/* What is really needed depends on other settings: the worker checks. */
+#define MEMORY_MB_MIN          16
+#define WAL_SIZE_MB_DEFAULT    256
+#define WAL_SIZE_MB_MIN        ((int) (PREPARES_SIZE_MIN / MIB))
+#define WAL_SIZE_MB_MAX        (64 * 1024)
+#define BULK_SLOTS_DEFAULT     8
+#define BULK_SLOTS_MAX         256
+#define WORKER_SPIN_US_DEFAULT 50
+#define WORKER_SPIN_US_MAX     10000
+
+static_assert(PREPARES_SIZE_MIN % MIB == 0, "wal_size is set in whole megabytes");
+static_assert(
+    MIB % ((uint64_t) SECTOR_SIZE * HEADERS_PER_SECTOR) == 0,
+    "each whole megabyte of log has whole sectors of headers");
+
+char *settings_data_directory;
+int settings_memory_mb;
+int settings_wal_size_mb;
+int settings_io_method;
+bool settings_io_direct;
+int settings_commit_mode;
+int settings_bulk_slots;
+int settings_worker_spin_us;
+
+static const struct config_enum_entry io_methods[] = {
+    {"auto", SETTINGS_IO_AUTO, false},
+    {"io_uring", SETTINGS_IO_URING, false},
+    {"sync", SETTINGS_IO_SYNC, false},
+    {NULL, 0, false},
+};
+
+static const struct config_enum_entry commit_modes[] = {
+    {"auto", SETTINGS_COMMIT_AUTO, false},
+    {"immediate", SETTINGS_COMMIT_IMMEDIATE, false},
+    {"transactional", SETTINGS_COMMIT_TRANSACTIONAL, false},
+    {NULL, 0, false},
+};
+
+/*
+ * Refuses nothing: the server would only warn, and go on with the default, where an empty ledger
+ * would be made. The worker checks (directory.h).
+ */
+static bool
+canonicalize_data_directory(char **value, void **extra, GucSource source)
+{
+    canonicalize_path(*value);
+    return true;
+}
+
+static void
+define_storage_settings(void)
+{
+    DefineCustomStringVariable(
+        "ledger.data_directory",
+        "Sets the directory of the ledger's own files.",
+        "It must be outside the PostgreSQL data directory. Default: beside it, with \"-ledger\" "
+        "added to its name.",
+        &settings_data_directory,
+        MemoryContextStrdup(TopMemoryContext, psprintf("%s-ledger", DataDir)),
+        PGC_POSTMASTER,
+        GUC_SUPERUSER_ONLY,
+        canonicalize_data_directory,
+        NULL,
+        NULL);
+    DefineCustomIntVariable(
+        "ledger.memory",
+        "Sets the memory that the ledger engine takes when it starts.",
+        "All accounts, recent transfers and indexes live in it.",
+        &settings_memory_mb,
+        MEMORY_MB_DEFAULT,
+        MEMORY_MB_MIN,
+        INT_MAX,
+        PGC_POSTMASTER,
+        GUC_UNIT_MB,
+        NULL,
+        NULL,
+        NULL);
+    DefineCustomIntVariable(
+        "ledger.wal_size",
+        "Sets the size of the ledger's write-ahead log.",
+        "It is used only when the ledger's data directory is created.",
+        &settings_wal_size_mb,
+        WAL_SIZE_MB_DEFAULT,
+        WAL_SIZE_MB_MIN,
+        WAL_SIZE_MB_MAX,
+        PGC_POSTMASTER,
+        GUC_UNIT_MB,
+        NULL,
+        NULL,
+        NULL);
+    DefineCustomEnumVariable(
+        "ledger.io_method",
+        "Selects how the ledger engine reads and writes its files.",
+        "\"auto\" uses io_uring where the system allows it. Writes are equally durable in every "
+        "method.",
+        &settings_io_method,
+        SETTINGS_IO_AUTO,
+        io_methods,
+        PGC_POSTMASTER,
+        0,
+        NULL,
+        NULL,
+        NULL);
+    DefineCustomBoolVariable(
+        "ledger.io_direct",
+        "Makes the ledger engine bypass the system's file cache.",
+        "Turn it off only for development, on file systems that lack direct I/O.",
+        &settings_io_direct,
+        true,
+        PGC_POSTMASTER,
+        0,
+        NULL,
+        NULL,
+        NULL);
+}
+
+static void
+define_process_settings(void)
+{
+    DefineCustomIntVariable(
+        "ledger.bulk_slots",
+        "Sets the number of large requests that can be under way at the same time.",
+        "Each takes 2 MB of shared memory. Sessions that find all taken wait.",
+        &settings_bulk_slots,
+        BULK_SLOTS_DEFAULT,
+        1,
+        BULK_SLOTS_MAX,
+        PGC_POSTMASTER,
+        0,
+        NULL,
+        NULL,
+        NULL);
+    DefineCustomIntVariable(
+        "ledger.worker_spin",
+        "Sets for how many microseconds the ledger engine looks for more work before it sleeps.",
+        "It makes single calls faster and costs processor time after each one. 0 turns it off.",
+        &settings_worker_spin_us,
+        WORKER_SPIN_US_DEFAULT,
+        0,
+        WORKER_SPIN_US_MAX,
+        PGC_SIGHUP,
+        0,
+        NULL,
+        NULL,
+        NULL);
+    DefineCustomEnumVariable(
+        "ledger.commit_mode",
+        "Selects when a ledger write takes effect.",
+        "\"immediate\": when the call returns, even if the transaction rolls back. "
+        "\"transactional\": if and only "
+        "if the transaction commits. \"auto\": immediate for a call that is a whole transaction by "
+        "itself, else "
+        "transactional.",
+        &settings_commit_mode,
+        SETTINGS_COMMIT_AUTO,
+        commit_modes,
+        PGC_USERSET,
+        0,
+        NULL,
+        NULL,
+        NULL);
+}
+
+void
+settings_define(void)
+{
+    define_storage_settings();
+    define_process_settings();
+    MarkGUCPrefixReserved("ledger");
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The settings `ledger.*`. They exist only when the library was loaded by shared_preload_libraries;
+ * without, every call that needs them has already raised an error.
+ */
+#ifndef LEDGER_PG_SETTINGS_H
+#define LEDGER_PG_SETTINGS_H
+
+#include <stdbool.h>
+
+enum settings_io_method { SETTINGS_IO_AUTO, SETTINGS_IO_URING, SETTINGS_IO_SYNC };
+
+enum settings_commit_mode {
+    SETTINGS_COMMIT_AUTO,          /* Immediate where the call is a whole transaction by itself. */
+    SETTINGS_COMMIT_IMMEDIATE,     /* Durable when the call returns, survives ROLLBACK. */
+    SETTINGS_COMMIT_TRANSACTIONAL, /* Takes effect if and only if the transaction commits. */
+};
+
+extern char *settings_data_directory; /* Canonical, else unchecked. */
+extern int settings_memory_mb;
+extern int settings_wal_size_mb;
+extern int settings_io_method; /* enum settings_io_method */
+extern bool settings_io_direct;
+extern int settings_commit_mode; /* enum settings_commit_mode */
+extern int settings_bulk_slots;
+extern int settings_worker_spin_us;
+
+/* Called once, while shared_preload_libraries are loaded. */
+void settings_define(void);
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The shared memory of the extension: a fixed head, then the slots. Taken once, when the server
+ * starts, from the main segment; so a crash of any process, which makes the postmaster start all
+ * over, also makes it new.
+ *
+ *     struct shared | slots (slots.h)
+ */
+#ifndef LEDGER_PG_SHARED_H
+#define LEDGER_PG_SHARED_H
+
+#include "postgres.h"
+
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+
+#include "pg/monitor_shared.h"
+#include "pg/slots.h"
+
+struct shared {
+    /* Written by the worker only. */
+    pg_atomic_uint32 worker_state;  /* enum worker_state */
+    pg_atomic_uint32 worker_procno; /* Whose latch wakes it; SLOT_NONE: nobody's. */
+    /*
+     * The worker sets it before it looks at the ready list for the last time and sleeps; a backend
+     * reads it after it has pushed to the list. With a full barrier between the two steps on both
+     * sides, one sees the other.
+     */
+    pg_atomic_uint32 worker_asleep;
+    ConditionVariable worker_state_changed;
+    struct monitor_board board;
+};
+
+/* NULL: the library was not loaded by shared_preload_libraries. */
+extern struct shared *shared;
+
+struct slots *shared_slots(void);
+
+/* Called once, while shared_preload_libraries are loaded. */
+void shared_request(void);
+
+/* The worker says what it does now. */
+void shared_set_worker_state(enum worker_state state);
+
+/* Wakes the worker if it sleeps. After something was put where it looks. */
+void shared_wake_worker(void);
+
+#endif

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Request slots: how backends and the worker hand each other bytes. In shared memory, indexes only,
+ * no pointers.
+ *
+ * Slot i < small_count is small and belongs to the backend of proc number i, so nobody competes for
+ * it. The slots above are large, and shared: a backend takes any free one, or waits for one.
+ *
+ *     small_count + bulk_count slots | small data … | bulk data …     data: input, then reply
+ *
+ * States, and who changes them. Each change is a compare-and-exchange, which is also a full memory
+ * barrier.
+ *
+ *     FREE → FILLING        a backend: becomes the slot's owner
+ *     FILLING → SUBMITTED   owner, after it wrote the request; then it pushes to the ready list
+ *     SUBMITTED → RUNNING   worker, when it takes the ready list
+ *     RUNNING → DONE        worker, after it wrote the answer; then it wakes the owner
+ *     FILLING, DONE → FREE  owner
+ *     SUBMITTED → WITHDRAWN owner, leaving before the worker took it: it never runs
+ *     RUNNING → ABANDONED   owner, leaving while it runs
+ *     WITHDRAWN, ABANDONED → FREE   worker
+ *
+ * Invariants:
+ *  (L1) A slot is on the ready list from SUBMITTED until the worker takes it, hence at most once.
+ *  (L2) Request fields and input are written only in FILLING, by the owner; read only in RUNNING or
+ *       ABANDONED, by the worker.
+ *  (L3) Answer fields and reply are written only in RUNNING or ABANDONED, by the worker; read only
+ *       in DONE, by the owner.
+ *  (L4) The worker never ends between taking the ready list and marking what it took RUNNING. So
+ *       when a worker ends, what is SUBMITTED is still on the list, and the next worker takes it;
+ *       what is RUNNING is lost.
+ *
+ * The ready list is a stack that backends push to and the worker takes whole. Taking whole is why
+ * the compare-and-exchange of a push cannot be fooled by a head that left and came back: the head
+ * is only a link to it.
+ */
+#ifndef LEDGER_PG_SLOTS_H
+#define LEDGER_PG_SLOTS_H
+
+#include "postgres.h"
+
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+
+#include "config.h"
+#include "engine.h"
+
+enum slot_state {
+    SLOT_FREE,
+    SLOT_FILLING,
+    SLOT_SUBMITTED,
+    SLOT_RUNNING,
+    SLOT_DONE,
+    SLOT_WITHDRAWN,
+    SLOT_ABANDONED,
+};
+
+/* How a request ended. The first five are those of enum engine_status. */
+enum slot_outcome {
+    SLOT_OK = ENGINE_OK,
+    SLOT_INVALID = ENGINE_INVALID,
+    SLOT_MEMORY_FULL = ENGINE_MEMORY_FULL,
+    SLOT_DISK_FULL = ENGINE_DISK_FULL,
+    SLOT_FAILED = ENGINE_FAILED,
+    SLOT_LOST,        /* The worker ended while it ran: it may have taken effect. */
+    SLOT_NOT_RUNNING, /* The engine was not running: nothing happened. */
+};
+
+/* 16 events in, 32 records of 128 bytes out: nearly every call that is not a bulk load. */
+#define SLOT_SMALL_INPUT_BYTES (16 * EVENT_SIZE)
+#define SLOT_SMALL_REPLY_BYTES 4096
+#define SLOT_BULK_INPUT_BYTES  ((EVENTS_PER_BATCH_MAX * EVENT_SIZE + 4095) / 4096 * 4096)
+#define SLOT_BULK_REPLY_BYTES  ((RESULTS_MAX * 128 + 4095) / 4096 * 4096)
+
+static_assert(SLOT_SMALL_REPLY_BYTES >= 16 * RESULT_SIZE, "results of 16 events fit");
+static_assert(
+    CHANGE_EVENTS_MAX * sizeof(struct change_event) <= SLOT_BULK_REPLY_BYTES,
+    "the largest read fits");
+
+#define SLOT_NONE       UINT32_MAX
+#define SLOT_DETAIL_MAX 96
+
+/* A size of its own for each slot keeps them out of each other's cache lines. */
+struct slot {
+    pg_atomic_uint32 state;
+    uint32 next; /* The ready list: index + 1, or 0. Owner before SUBMITTED, then the worker. */
+    uint32 owner_procno; /* Written by the owner when it takes the slot. */
+
+    /* The request (L2). */
+    uint32 operation;
+    uint32 input_size;
+
+    /* The answer (L3). */
+    uint32 outcome; /* enum slot_outcome */
+    uint32 reply_size;
+    char detail[SLOT_DETAIL_MAX]; /* For SLOT_INVALID. */
+} pg_attribute_aligned(128);
+
+struct slots {
+    uint32 small_count;
+    uint32 bulk_count;
+    pg_atomic_uint32 ready_head; /* Index + 1 of the slot that was pushed last, or 0. */
+    ConditionVariable freed;     /* Large slots, and what the worker frees. */
+};
+
+/* Bytes of everything, and its first state. */
+Size slots_size(uint32 small_count, uint32 bulk_count);
+void slots_init(struct slots *slots, uint32 small_count, uint32 bulk_count);
+
+uint32 slots_count(const struct slots *slots);
+struct slot *slots_slot(struct slots *slots, uint32 index);
+void *slots_input(struct slots *slots, uint32 index);
+void *slots_reply(struct slots *slots, uint32 index);
+uint32 slots_input_size_max(const struct slots *slots, uint32 index);
+uint32 slots_reply_size_max(const struct slots *slots, uint32 index);
+
+/* ---- For backends ---------------------------------------------------------------------------- */
+
+/*
+ * FREE → FILLING. The caller's own small slot, or any large one: SLOT_NONE if it is (all are)
+ * taken.
+ */
+uint32 slots_reserve_small(struct slots *slots, uint32 procno);
+uint32 slots_reserve_bulk(struct slots *slots, uint32 procno);
+
+/* FILLING → SUBMITTED, and onto the ready list. The caller then wakes the worker. */
+void slots_submit(struct slots *slots, uint32 index);
+
+bool slots_done(struct slots *slots, uint32 index);
+
+/* SUBMITTED → WITHDRAWN, if the worker hasn't taken it yet. */
+bool slots_withdraw(struct slots *slots, uint32 index);
+
+/* The owner is through with the slot, whatever its state. */
+void slots_release(struct slots *slots, uint32 index);
+
+/* ---- For the worker -------------------------------------------------------------------------- */
+
+/* There is something to take. */
+bool slots_ready(struct slots *slots);
+
+/*
+ * Takes the ready list: writes the indexes to `taken` (slots_count of them at most) in order of
+ * arrival, all RUNNING.
+ */
+uint32 slots_take(struct slots *slots, uint32 *taken);
+
+/*
+ * Ends a slot that the worker took. Returns the proc number to wake, or SLOT_NONE if the owner has
+ * left.
+ */
+uint32 slots_finish(struct slots *slots, uint32 index, enum slot_outcome outcome);
+
+/*
+ * Ends everything that a worker took and will not finish, and wakes its owners, and those of what
+ * is DONE.
+ */
+void slots_lose(struct slots *slots);
+
+/* Answers everything on the ready list with SLOT_NOT_RUNNING, and wakes its owners. */
+void slots_refuse(struct slots *slots);
+
+#endif

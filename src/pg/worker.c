@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: PostgreSQL */
+#include "postgres.h"
+
+#include "pg/worker.h"
+
+#include <sched.h>
+
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "base/units.h"
+#include "pg/compat.h"
+#include "pg/host.h"
+#include "pg/settings.h"
+#include "pg/shared.h"
+
+#define RESTART_SECONDS 1
+#define STOP_WAIT_MS    2000
+/* Longest sleep: holds expire although nothing else happens. */
+#define IDLE_SLEEP_MS 100
+
+#define WAIT_EVENTS 3
+
+struct worker_request {
+    struct engine_request request;
+    struct worker *worker;
+    uint32 slot;
+};
+
+struct worker {
+    struct host host;
+    struct slots *slots;
+    struct worker_request *requests; /* One for each slot: a slot carries one request at a time. */
+    uint32 *taken;                   /* Scratch: slots that were just taken. */
+    uint32 *wakes;                   /* Proc numbers of the owners to wake after this pass. */
+    uint32 wakes_count;
+    WaitEventSet *wait_set;
+    uint32 wait_event;
+    uint64 active_ns; /* When there was something to do last. */
+    uint64 ticked_ns;
+    uint64 published_ns;
+    bool published; /* Nothing happened since. */
+};
+
+static bool here;
+
+/* Taken of the engine first: nothing that could fail runs while the board is being changed. */
+static struct engine_state published_state;
+static struct engine_stats published_stats;
+
+bool
+worker_is_here(void)
+{
+    return here;
+}
+
+/* ---- What others see ------------------------------------------------------------------------- */
+
+static void
+publish_refusal(const struct refusal *refusal)
+{
+    struct monitor *monitor = monitor_change_begin(&shared->board);
+    monitor->refusal = *refusal;
+    monitor_change_end(&shared->board);
+}
+
+static void
+publish_start(void)
+{
+    const TimestampTz now = GetCurrentTimestamp();
+    struct monitor *monitor = monitor_change_begin(&shared->board);
+    monitor->worker_pid = MyProcPid;
+    monitor->worker_starts += 1;
+    monitor->worker_started_at = now;
+    monitor->opened_at = 0;
+    monitor->published_at = 0;
+    monitor->io_method[0] = '\0';
+    monitor->io_direct = false;
+    memset(&monitor->refusal, 0, sizeof(monitor->refusal));
+    strlcpy(monitor->data_directory, settings_data_directory, sizeof(monitor->data_directory));
+    monitor_change_end(&shared->board);
+}
+
+static void
+publish_open(const struct host *host)
+{
+    const TimestampTz now = GetCurrentTimestamp();
+    struct monitor *monitor = monitor_change_begin(&shared->board);
+    monitor->opened_at = now;
+    monitor->identity = host->identity;
+    monitor->ops_replayed = host->report.ops_replayed;
+    monitor->io_direct = settings_io_direct;
+    strlcpy(
+        monitor->io_method,
+        storage_os_method_name(host->storage.method),
+        sizeof(monitor->io_method));
+    monitor_change_end(&shared->board);
+}
+
+static void
+publish_numbers(struct worker *worker, uint64 now_ns)
+{
+    engine_state_get(worker->host.engine, &published_state);
+    engine_stats_get(worker->host.engine, &published_stats);
+    const TimestampTz now = GetCurrentTimestamp();
+    struct monitor *monitor = monitor_change_begin(&shared->board);
+    monitor->state = published_state;
+    monitor->stats = published_stats;
+    monitor->published_at = now;
+    monitor_change_end(&shared->board);
+    worker->published_ns = now_ns;
+    worker->published = true;
+}
+
+/* ---- Ending ---------------------------------------------------------------------------------- */
+
+/* However the process ends, short of a crash: nobody is left waiting. */
+static void
+on_exit_worker(int code, Datum argument)
+{
+    shared_set_worker_state(WORKER_STOPPED);
+    pg_atomic_write_u32(&shared->worker_procno, SLOT_NONE);
+    struct monitor *monitor = monitor_change_begin(&shared->board);
+    monitor->worker_pid = 0;
+    monitor->opened_at = 0;
+    monitor->published_at = 0;
+    monitor_change_end(&shared->board);
+    slots_lose(shared_slots());
+    slots_refuse(shared_slots());
+}
+
+void
+worker_fail(const char *message, const char *detail, const char *hint)
+{
+    struct refusal refusal = {0};
+    assert(here);
+    strlcpy(refusal.message, message, sizeof(refusal.message));
+    strlcpy(refusal.detail, detail, sizeof(refusal.detail));
+    strlcpy(refusal.hint, hint, sizeof(refusal.hint));
+    ereport(
+        LOG,
+        errmsg("ledger engine stops: %s", message),
+        detail[0] == '\0' ? 0 : errdetail("%s", detail),
+        hint[0] == '\0' ? 0 : errhint("%s", hint));
+    publish_refusal(&refusal);
+    proc_exit(1);
+}
+
+/* Stays, and refuses what comes, until a reload or the end. */
+pg_attribute_noreturn() static void refuse(const struct refusal *refusal)
+{
+    ereport(
+        LOG,
+        errmsg("ledger engine does not start: %s", refusal->message),
+        refusal->detail[0] == '\0' ? 0 : errdetail("%s", refusal->detail),
+        refusal->hint[0] == '\0' ? 0 : errhint("%s", refusal->hint));
+    publish_refusal(refusal);
+    shared_set_worker_state(WORKER_REFUSED);
+    pg_atomic_write_u32(&shared->worker_asleep, 1);
+    const uint32 wait_event = compat_wait_event("LedgerEngineRefused");
+    while (!ShutdownRequestPending && !ConfigReloadPending) {
+        slots_refuse(shared_slots());
+        (void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, -1, wait_event);
+        ResetLatch(MyLatch);
+    }
+    if (!ShutdownRequestPending) ereport(LOG, errmsg("ledger engine tries again to start"));
+    proc_exit(1);
+}
+
+/* ---- Requests -------------------------------------------------------------------------------- */
+
+static enum slot_outcome
+outcome_of(enum engine_status status)
+{
+    static_assert(SLOT_OK == 0 && ENGINE_OK == 0, "zero is success in both");
+    assert(status <= ENGINE_FAILED);
+    return (enum slot_outcome) status;
+}
+
+static void
+finish(struct worker *worker, uint32 index, enum slot_outcome outcome)
+{
+    const uint32 procno = slots_finish(worker->slots, index, outcome);
+    if (procno == SLOT_NONE) return;
+    assert(worker->wakes_count < slots_count(worker->slots));
+    worker->wakes[worker->wakes_count] = procno;
+    worker->wakes_count += 1;
+}
+
+static void
+on_answer(struct engine_request *request)
+{
+    struct worker_request *own = container_of(request, struct worker_request, request);
+    struct slot *slot = slots_slot(own->worker->slots, own->slot);
+    assert(request->reply_size <= request->reply_size_max);
+    slot->reply_size = request->status == ENGINE_OK ? request->reply_size : 0;
+    if (request->status == ENGINE_INVALID) {
+        strlcpy(slot->detail, request->detail, sizeof(slot->detail));
+    }
+    finish(own->worker, own->slot, outcome_of(request->status));
+}
+
+/* Each field is read once: what was checked is what is used. */
+static void
+submit(struct worker *worker, uint32 index)
+{
+    const volatile struct slot *slot = slots_slot(worker->slots, index);
+    struct worker_request *own = &worker->requests[index];
+    const uint32 operation = slot->operation;
+    const uint32 input_size = slot->input_size;
+    assert(operation <= UINT8_MAX);
+    assert(input_size <= slots_input_size_max(worker->slots, index));
+    own->worker = worker;
+    own->slot = index;
+    own->request = (struct engine_request){
+        .operation = (uint8_t) operation,
+        .input = slots_input(worker->slots, index),
+        .input_size = input_size,
+        .reply = slots_reply(worker->slots, index),
+        .reply_size_max = slots_reply_size_max(worker->slots, index),
+        .callback = on_answer,
+    };
+    engine_submit(worker->host.engine, &own->request);
+}
+
+static void
+wake_owners(struct worker *worker)
+{
+    for (uint32 i = 0; i < worker->wakes_count; i++) {
+        SetLatch(&GetPGProcByNumber(worker->wakes[i])->procLatch);
+    }
+    worker->wakes_count = 0;
+}
+
+/* One pass; true if something was done. */
+static bool
+step(struct worker *worker)
+{
+    const uint32 taken_count = slots_take(worker->slots, worker->taken);
+    for (uint32 i = 0; i < taken_count; i++)
+        submit(worker, worker->taken[i]);
+    const bool progress = engine_poll(worker->host.engine);
+    wake_owners(worker);
+    return progress || taken_count > 0;
+}
+
+/* ---- The loop -------------------------------------------------------------------------------- */
+
+static uint64
+now_ns(struct worker *worker)
+{
+    return clock_monotonic_ns(&worker->host.clock);
+}
+
+static void
+reload(void)
+{
+    ConfigReloadPending = false;
+    ProcessConfigFile(PGC_SIGHUP);
+}
+
+static void
+do_what_is_due(struct worker *worker, uint64 now)
+{
+    if (now - worker->ticked_ns >= ENGINE_TICK_MS * NS_PER_MS) {
+        engine_tick(worker->host.engine);
+        worker->ticked_ns = now;
+    }
+    if (!worker->published && now - worker->published_ns >= MONITOR_INTERVAL_MS * NS_PER_MS) {
+        publish_numbers(worker, now);
+    }
+}
+
+static void
+wait_for_events(struct worker *worker, long timeout_ms)
+{
+    WaitEvent events[WAIT_EVENTS];
+    (void) WaitEventSetWait(worker->wait_set, timeout_ms, events, WAIT_EVENTS, worker->wait_event);
+    ResetLatch(MyLatch);
+}
+
+/* Until a request, a completion of storage, a signal, or the next tick. */
+static void
+worker_sleep(struct worker *worker, uint64 now)
+{
+    const bool busy = engine_busy(worker->host.engine);
+    if (!busy && !worker->published) publish_numbers(worker, now);
+    pg_atomic_write_u32(&shared->worker_asleep, 1);
+    pg_memory_barrier();
+    /* A backend that pushed before it could see the flag has not set the latch: look once more. */
+    if (!slots_ready(worker->slots)) {
+        wait_for_events(worker, busy ? ENGINE_TICK_MS : IDLE_SLEEP_MS);
+    }
+    pg_atomic_write_u32(&shared->worker_asleep, 0);
+}
+
+static void
+run(struct worker *worker)
+{
+    while (!ShutdownRequestPending && !engine_failed(worker->host.engine)) {
+        const bool progress = step(worker);
+        const uint64 now = now_ns(worker);
+        if (progress) {
+            worker->active_ns = now;
+            worker->published = false;
+        }
+        if (ConfigReloadPending) reload();
+        do_what_is_due(worker, now);
+        if (progress) continue;
+        if (now - worker->active_ns >= (uint64) settings_worker_spin_us * NS_PER_US) {
+            worker_sleep(worker, now);
+        } else {
+            /*
+             * On few processors, the next request may come from a backend that waits for this one.
+             */
+            (void) sched_yield();
+        }
+    }
+}
+
+/*
+ * Lets what is under way come to its end, but not for ever. New requests already see that the
+ * worker has stopped.
+ */
+static void
+stop(struct worker *worker)
+{
+    const uint64 deadline = now_ns(worker) + STOP_WAIT_MS * NS_PER_MS;
+    shared_set_worker_state(WORKER_STOPPED);
+    slots_refuse(worker->slots);
+    while (engine_busy(worker->host.engine) && !engine_failed(worker->host.engine)) {
+        if (now_ns(worker) > deadline) {
+            ereport(LOG, errmsg("ledger engine stops with requests under way"));
+            break;
+        }
+        const bool progress = engine_poll(worker->host.engine);
+        wake_owners(worker);
+        if (!progress) wait_for_events(worker, ENGINE_TICK_MS);
+    }
+}
+
+/* ---- The process ----------------------------------------------------------------------------- */
+
+static void
+make_wait_set(struct worker *worker)
+{
+    worker->wait_event = compat_wait_event("LedgerEngineMain");
+    worker->wait_set = compat_create_wait_event_set(WAIT_EVENTS);
+    (void) AddWaitEventToSet(worker->wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+    (void) AddWaitEventToSet(worker->wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+    (void) AddWaitEventToSet(
+        worker->wait_set,
+        WL_SOCKET_READABLE,
+        storage_os_wait_fd(&worker->host.storage),
+        NULL,
+        NULL);
+}
+
+static struct worker *
+make_worker(void)
+{
+    struct worker *worker = MemoryContextAllocZero(TopMemoryContext, sizeof(struct worker));
+    worker->slots = shared_slots();
+    const Size count = slots_count(worker->slots);
+    worker->requests =
+        MemoryContextAllocZero(TopMemoryContext, count * sizeof(struct worker_request));
+    worker->taken = MemoryContextAllocZero(TopMemoryContext, count * sizeof(uint32));
+    worker->wakes = MemoryContextAllocZero(TopMemoryContext, count * sizeof(uint32));
+    return worker;
+}
+
+static void
+start(void)
+{
+    pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+    pqsignal(SIGHUP, SignalHandlerForConfigReload);
+    BackgroundWorkerUnblockSignals();
+    here = true;
+    before_shmem_exit(on_exit_worker, (Datum) 0);
+    pg_atomic_write_u32(&shared->worker_asleep, 0);
+    pg_atomic_write_u32(&shared->worker_procno, compat_my_proc_number());
+    publish_start();
+    shared_set_worker_state(WORKER_OPENING);
+}
+
+void
+ledger_worker_main(Datum argument)
+{
+    struct refusal refusal = {0};
+    start();
+    struct worker *worker = make_worker();
+    if (!host_open(&worker->host, slots_count(worker->slots), &refusal)) refuse(&refusal);
+    make_wait_set(worker);
+    publish_open(&worker->host);
+    publish_numbers(worker, now_ns(worker));
+    shared_set_worker_state(WORKER_RUNNING);
+
+    run(worker);
+    if (engine_failed(worker->host.engine)) {
+        char failure[STORAGE_OS_TEXT_SIZE];
+        if (!storage_os_failure_text(&worker->host.storage, failure, sizeof(failure))) {
+            strlcpy(failure, "what was written did not read back", sizeof(failure));
+        }
+        worker_fail(
+            failure,
+            "After a failed write, only a new start can find out what the disk holds.",
+            "Check the disk and the kernel's log. The engine starts again by itself.");
+    }
+    stop(worker);
+    proc_exit(1);
+}
+
+void
+worker_register(void)
+{
+    BackgroundWorker worker = {
+        .bgw_flags = BGWORKER_SHMEM_ACCESS,
+        .bgw_start_time = BgWorkerStart_RecoveryFinished,
+        .bgw_restart_time = RESTART_SECONDS,
+    };
+    strlcpy(worker.bgw_name, "ledger engine", sizeof(worker.bgw_name));
+    strlcpy(worker.bgw_type, "ledger engine", sizeof(worker.bgw_type));
+    strlcpy(worker.bgw_library_name, "ledger", sizeof(worker.bgw_library_name));
+    strlcpy(worker.bgw_function_name, "ledger_worker_main", sizeof(worker.bgw_function_name));
+    RegisterBackgroundWorker(&worker);
+}

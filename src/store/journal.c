@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* Normal operation of the journal. See journal.h. */
+#include "store/journal.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/units.h"
+#include "store/journal_internal.h"
+
+/*
+ * A skip at the end of the ring wastes less than one prepare, so an empty ring has room for any
+ * prepare.
+ */
+static_assert(PREPARES_SIZE_MIN >= 2 * PREPARE_SIZE_MAX, "an empty ring takes the largest prepare");
+
+static void
+journal_check(const struct journal *journal)
+{
+    assert(journal->checkpoint.op <= journal->head.op);
+    assert(journal->head.op - journal->checkpoint.op <= journal->headers_count);
+    assert(journal_end(&journal->head) <= journal_limit(journal)); /* (J3) */
+}
+
+void
+journal_init(
+    struct journal *journal,
+    struct arena *arena,
+    struct storage *storage,
+    const struct journal_options *options)
+{
+    assert(options->prepares_size_bytes >= PREPARES_SIZE_MIN);
+    *journal = (struct journal){
+        .storage = storage,
+        .prepares_size_bytes = options->prepares_size_bytes,
+        .headers_count = headers_log_count(options->prepares_size_bytes),
+        .failed = true,
+    };
+    assert(journal->headers_count % HEADERS_PER_SECTOR == 0);
+    journal->headers = arena_take(arena, journal->headers_count, PREPARE_HEADER_SIZE, SECTOR_SIZE);
+    journal->buffer = arena_take(arena, 1, PREPARE_SIZE_MAX, SECTOR_SIZE);
+}
+
+const struct prepare_header *
+journal_header(const struct journal *journal, uint64_t op)
+{
+    assert(op >= journal->checkpoint.op);
+    assert(op <= journal->head.op);
+    if (op == journal->checkpoint.op) return &journal->checkpoint;
+    const struct prepare_header *header = &journal->headers[journal_slot(journal, op)];
+    assert(header->op == op);
+    return header;
+}
+
+enum storage_result
+journal_read_prepare(struct journal *journal, uint64_t op, void *message)
+{
+    assert(op > journal->checkpoint.op);
+    const struct prepare_header *header = journal_header(journal, op);
+    const struct prepare_header *read = message;
+    const enum storage_result result = storage_transfer_now(
+        journal->storage,
+        STORAGE_READ,
+        STORAGE_PREPARES,
+        journal_place(journal, header->position),
+        message,
+        prepare_size_on_disk(header));
+    if (result != STORAGE_OK) return STORAGE_IO_ERROR;
+    if (memcmp(read, header, sizeof(*header)) != 0) return STORAGE_IO_ERROR;
+    return prepare_valid(read, journal->cluster) ? STORAGE_OK : STORAGE_IO_ERROR;
+}
+
+bool
+journal_busy(const struct journal *journal)
+{
+    if (journal->append != NULL) assert(!journal->failed);
+    return journal->append != NULL;
+}
+
+bool
+journal_has_room(const struct journal *journal, uint64_t size_on_disk)
+{
+    journal_check(journal);
+    assert(size_on_disk <= PREPARE_SIZE_MAX);
+    const uint64_t position =
+        prepare_next_position(&journal->head, size_on_disk, journal->prepares_size_bytes);
+    return position + size_on_disk <= journal_limit(journal);
+}
+
+uint64_t
+journal_used_bytes(const struct journal *journal)
+{
+    journal_check(journal);
+    return journal_end(&journal->head) - journal_end(&journal->checkpoint);
+}
+
+/*
+ * (J1): the image of a sector of headers.wal names nothing but prepares up to `op`, each in its
+ * slot.
+ */
+static void
+journal_check_image(const struct journal *journal, uint64_t slot_first, uint64_t op)
+{
+    assert(slot_first % HEADERS_PER_SECTOR == 0);
+    for (uint64_t i = 0; i < HEADERS_PER_SECTOR; i++) {
+        const struct prepare_header *header = &journal->headers[slot_first + i];
+        assert(header->op <= op);
+        if (header->op != 0) assert(journal_slot(journal, header->op) == slot_first + i);
+    }
+}
+
+static void
+journal_append_on_prepare(struct storage_request *request)
+{
+    struct journal *journal = container_of(request, struct journal, write_prepare);
+    assert(journal->append != NULL);
+    assert(request->result != STORAGE_NO_SPACE);
+    journal->write_prepare_result = request->result;
+}
+
+static void
+journal_append_on_header(struct storage_request *request)
+{
+    struct journal *journal = container_of(request, struct journal, write_header);
+    struct journal_append *append = journal->append;
+    assert(append != NULL);
+    assert(!journal->failed);
+    if (journal->write_prepare_result != STORAGE_OK) assert(request->result != STORAGE_OK);
+
+    journal->append = NULL;
+    if (request->result == STORAGE_OK) {
+        journal->head = *append->prepare;
+        journal->stats.prepares_bytes_written += journal->write_prepare.size_bytes;
+        journal->stats.prepares_writes += 1;
+        journal->stats.headers_bytes_written += journal->write_header.size_bytes;
+        journal->stats.headers_writes += 1;
+        journal_check(journal);
+    } else {
+        journal->failed = true;
+    }
+    append->callback(append, request->result);
+}
+
+void
+journal_append(struct journal *journal, struct journal_append *append)
+{
+    const struct prepare_header *prepare = append->prepare;
+    assert(append->callback != NULL);
+    assert(!journal->failed);
+    assert(!journal_busy(journal));                            /* (J2) */
+    assert(prepare_valid(prepare, journal->cluster));          /* (P3): and the padding is zero. */
+    assert(journal_follows(journal, &journal->head, prepare)); /* (J4) */
+    const uint64_t size_on_disk = prepare_size_on_disk(prepare);
+    assert(journal_has_room(journal, size_on_disk)); /* (J3) */
+
+    const uint64_t slot = journal_slot(journal, prepare->op);
+    const uint64_t slot_first = slot / HEADERS_PER_SECTOR * HEADERS_PER_SECTOR;
+    journal->headers[slot] = *prepare;
+    journal_check_image(journal, slot_first, prepare->op); /* (J1) */
+
+    journal->append = append;
+    journal->write_prepare_result = STORAGE_IO_ERROR;
+    journal->write_prepare = (struct storage_request){
+        .direction = STORAGE_WRITE,
+        .file = STORAGE_PREPARES,
+        .offset_bytes = journal_place(journal, prepare->position),
+        .size_bytes = size_on_disk,
+        .buffer = (void *) prepare,
+        .callback = journal_append_on_prepare,
+    };
+    journal->write_header = (struct storage_request){
+        .direction = STORAGE_WRITE,
+        .file = STORAGE_HEADERS,
+        .offset_bytes = slot_first * PREPARE_HEADER_SIZE,
+        .size_bytes = SECTOR_SIZE,
+        .buffer = &journal->headers[slot_first],
+        .callback = journal_append_on_header,
+    };
+    storage_submit_ordered(journal->storage, &journal->write_prepare, &journal->write_header);
+}
+
+void
+journal_checkpoint_durable(struct journal *journal, const struct prepare_header *checkpoint)
+{
+    assert(checkpoint->op >= journal->checkpoint.op);
+    assert(checkpoint->op <= journal->head.op);
+    assert(checkpoint->checksum == journal_header(journal, checkpoint->op)->checksum);
+    journal->checkpoint = *checkpoint;
+    journal_check(journal);
+}

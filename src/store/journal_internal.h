@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* Arithmetic of the two rings, for journal*.c. */
+#ifndef LEDGER_STORE_JOURNAL_INTERNAL_H
+#define LEDGER_STORE_JOURNAL_INTERNAL_H
+
+#include "base/assert.h"
+#include "store/journal.h"
+
+/* The entry of headers.wal that belongs to an op. */
+static inline uint64_t
+journal_slot(const struct journal *journal, uint64_t op)
+{
+    assert(journal->headers_count > 0);
+    return op % journal->headers_count;
+}
+
+/* Where in prepares.wal a position lies. */
+static inline uint64_t
+journal_place(const struct journal *journal, uint64_t position)
+{
+    assert(position % SECTOR_SIZE == 0);
+    return position % journal->prepares_size_bytes;
+}
+
+/* The position after a prepare. */
+static inline uint64_t
+journal_end(const struct prepare_header *header)
+{
+    return header->position + prepare_size_on_disk(header);
+}
+
+/* No prepare may reach beyond: there lies, a lap later, the first one after the checkpoint (J3). */
+static inline uint64_t
+journal_limit(const struct journal *journal)
+{
+    return journal_end(&journal->checkpoint) + journal->prepares_size_bytes;
+}
+
+/* (J4, P2): does `header` continue the log after `parent`, as far as headers can tell? */
+static inline bool
+journal_follows(
+    const struct journal *journal,
+    const struct prepare_header *parent,
+    const struct prepare_header *header)
+{
+    const uint64_t size_on_disk = prepare_size_on_disk(header);
+    if (header->op != parent->op + 1) return false;
+    if (header->parent != parent->checksum) return false;
+    return header->position ==
+           prepare_next_position(parent, size_on_disk, journal->prepares_size_bytes);
+}
+
+#endif

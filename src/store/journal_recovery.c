@@ -1,0 +1,569 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Recovery of the journal. See journal.h for the idea, journal_rules.c for the decisions.
+ *
+ * The order of the work, and what it relies on:
+ *  1. Read headers.wal. Any intact header in it, in whatever slot, proves its op: only headers are
+ *     ever written there, each after its prepare was durable (J1).
+ *  2. Walk the parent links from the checkpoint. Where the next op's header is intact, it names the
+ *     place of the prepare. Where it is not, there are two places, for position and parent follow
+ *     from the op before (P2): right behind it, or at the start of the next lap. The first op
+ *     without an intact prepare ends the walk.
+ *  3. Scan the rest of the ring for prepares that prove later ops.
+ *  4. Decide by the table; then, unless something is damaged, write: erase the torn append, so that
+ *     no later recovery meets it, and make headers.wal say what this recovery found.
+ *
+ * A crash at any point of step 4 leaves what this recovery decides in the same way again.
+ */
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/units.h"
+#include "store/journal.h"
+#include "store/journal_internal.h"
+
+/* Fills sectors that cannot be read: never blank, never valid. */
+#define UNREADABLE_BYTE 0xff
+
+struct recovery {
+    struct journal *journal;
+    struct journal_report *report;
+    struct prepare_header previous; /* The last op of the walk, or the checkpoint. */
+    uint64_t op_max;
+    uint64_t window_place; /* What of prepares.wal journal->buffer holds. */
+    uint64_t window_size;
+};
+
+/* What both logs say of one op. */
+struct probe {
+    uint64_t op;
+    enum journal_header_state header_state;
+    enum journal_prepare_state prepare_state;
+    bool known; /* `header` is the header of this op as one of the logs has it. */
+    struct prepare_header header;
+};
+
+/* ---- Reading --------------------------------------------------------------------------------- */
+
+/*
+ * Whole if possible, else sector by sector. What can't be read, or lies beyond a file cut short, is
+ * marked.
+ */
+static void
+recovery_read(
+    struct storage *storage,
+    enum storage_file file,
+    uint64_t offset_bytes,
+    void *buffer,
+    uint64_t size_bytes)
+{
+    const uint64_t file_size_bytes = storage->file_size_bytes[file];
+    assert(size_bytes > 0 && size_bytes % SECTOR_SIZE == 0);
+    assert(offset_bytes % SECTOR_SIZE == 0);
+    if (offset_bytes + size_bytes <= file_size_bytes) {
+        const enum storage_result result =
+            storage_transfer_now(storage, STORAGE_READ, file, offset_bytes, buffer, size_bytes);
+        if (result == STORAGE_OK) return;
+    }
+    for (uint64_t done = 0; done < size_bytes; done += SECTOR_SIZE) {
+        uint8_t *sector = (uint8_t *) buffer + done;
+        const uint64_t offset = offset_bytes + done;
+        const bool readable =
+            offset + SECTOR_SIZE <= file_size_bytes &&
+            storage_transfer_now(storage, STORAGE_READ, file, offset, sector, SECTOR_SIZE) ==
+                STORAGE_OK;
+        if (!readable) memset(sector, UNREADABLE_BYTE, SECTOR_SIZE);
+    }
+}
+
+static bool
+sector_unreadable(const uint8_t *sector)
+{
+    return sector[0] == UNREADABLE_BYTE && memcmp(sector, sector + 1, SECTOR_SIZE - 1) == 0;
+}
+
+/*
+ * Bytes of prepares.wal, valid until the next call. Reads ahead: the walk and the scan go forward.
+ */
+static const void *
+recovery_window(struct recovery *recovery, uint64_t place, uint64_t size_bytes)
+{
+    struct journal *journal = recovery->journal;
+    assert(size_bytes > 0 && size_bytes <= PREPARE_SIZE_MAX);
+    assert(place % SECTOR_SIZE == 0);
+    assert(place + size_bytes <= journal->prepares_size_bytes);
+
+    const bool inside = place >= recovery->window_place &&
+                        place + size_bytes <= recovery->window_place + recovery->window_size;
+    if (!inside) {
+        recovery->window_place = place;
+        recovery->window_size = min_u64(PREPARE_SIZE_MAX, journal->prepares_size_bytes - place);
+        recovery_read(
+            journal->storage, STORAGE_PREPARES, place, journal->buffer, recovery->window_size);
+    }
+    assert(place + size_bytes <= recovery->window_place + recovery->window_size);
+    return journal->buffer + (place - recovery->window_place);
+}
+
+/* An intact prepare header of any op and lap that belongs at this place. */
+static bool
+recovery_header_at(struct recovery *recovery, uint64_t place, struct prepare_header *header)
+{
+    const struct journal *journal = recovery->journal;
+    assert(place < journal->prepares_size_bytes);
+    memcpy(header, recovery_window(recovery, place, SECTOR_SIZE), sizeof(*header));
+    if (!prepare_header_valid(header, journal->cluster)) return false;
+    if (header->op == 0) return false;
+    if (journal_place(journal, header->position) != place) return false;
+    return place + prepare_size_on_disk(header) <= journal->prepares_size_bytes;
+}
+
+static bool
+recovery_intact(struct recovery *recovery, const struct prepare_header *header)
+{
+    const uint64_t place = journal_place(recovery->journal, header->position);
+    assert(header->op > 0);
+    assert(place + prepare_size_on_disk(header) <= recovery->journal->prepares_size_bytes);
+    const struct prepare_header *prepare =
+        recovery_window(recovery, place, prepare_size_on_disk(header));
+    /*
+     * The window may have been read anew, and a disk that fails need not give the same bytes twice.
+     */
+    if (memcmp(prepare, header, sizeof(*header)) != 0) return false;
+    return prepare_valid(prepare, recovery->journal->cluster);
+}
+
+/* MATCH stands here for: intact, of this op, at this position. */
+static enum journal_prepare_state
+recovery_prepare_at(
+    struct recovery *recovery, uint64_t op, uint64_t position, struct prepare_header *header)
+{
+    const struct journal *journal = recovery->journal;
+    const uint64_t limit = journal_limit(journal);
+    assert(op > journal->checkpoint.op);
+    assert(position >= journal_end(&recovery->previous));
+    if (position >= limit) return JOURNAL_PREPARE_ABSENT;
+    if (!recovery_header_at(recovery, journal_place(journal, position), header)) {
+        return JOURNAL_PREPARE_ABSENT;
+    }
+    if (header->op != op || header->position != position) return JOURNAL_PREPARE_ABSENT;
+    if (journal_end(header) > limit) return JOURNAL_PREPARE_ABSENT;
+    return recovery_intact(recovery, header) ? JOURNAL_PREPARE_MATCH : JOURNAL_PREPARE_DAMAGED;
+}
+
+/* ---- The walk -------------------------------------------------------------------------------- */
+
+static enum journal_header_state
+recovery_header_state(const struct recovery *recovery, uint64_t op)
+{
+    const struct journal *journal = recovery->journal;
+    assert(op > journal->checkpoint.op);
+    assert(op - journal->checkpoint.op <= journal->headers_count);
+
+    const uint64_t slot = journal_slot(journal, op);
+    const struct prepare_header *header = &journal->headers[slot];
+    if (prepare_header_blank(header)) return JOURNAL_HEADER_OLDER;
+    if (!prepare_header_valid(header, journal->cluster)) return JOURNAL_HEADER_CORRUPT;
+    if (journal_slot(journal, header->op) != slot) return JOURNAL_HEADER_CORRUPT;
+    if (header->op == 0 || header->op > op) return JOURNAL_HEADER_CORRUPT;
+    if (header->op < op) return JOURNAL_HEADER_OLDER;
+    if (recovery->previous.op + 1 != op) return JOURNAL_HEADER_CORRUPT;
+    if (!journal_follows(journal, &recovery->previous, header)) return JOURNAL_HEADER_CORRUPT;
+    if (journal_end(header) > journal_limit(journal)) return JOURNAL_HEADER_CORRUPT;
+    return JOURNAL_HEADER_MATCH;
+}
+
+/* The header is known, and with it the place. */
+static void
+recovery_probe_named(struct recovery *recovery, struct probe *probe)
+{
+    const struct journal *journal = recovery->journal;
+    assert(probe->header_state == JOURNAL_HEADER_MATCH);
+    assert(!probe->known);
+    probe->known = true;
+    probe->header = journal->headers[journal_slot(journal, probe->op)];
+    assert(journal_follows(journal, &recovery->previous, &probe->header));
+
+    struct prepare_header found;
+    enum journal_prepare_state state =
+        recovery_prepare_at(recovery, probe->op, probe->header.position, &found);
+    if (state == JOURNAL_PREPARE_MATCH && found.checksum != probe->header.checksum) {
+        state = JOURNAL_PREPARE_DIFFERENT;
+    }
+    probe->prepare_state = state;
+}
+
+/*
+ * The places where the next prepare can begin: right behind, and at the start of the next lap, if a
+ * prepare can be too long for what is left of this one. How many bytes it takes decides. A single
+ * place is told by equality.
+ */
+static void
+recovery_next_places(const struct recovery *recovery, uint64_t positions[2])
+{
+    const uint64_t ring_size = recovery->journal->prepares_size_bytes;
+    const uint64_t end = journal_end(&recovery->previous);
+    const uint64_t lap_next = div_ceil(end, ring_size) * ring_size;
+    assert(lap_next >= end && lap_next - end < ring_size);
+    positions[0] = end;
+    positions[1] = lap_next - end < PREPARE_SIZE_MAX ? lap_next : end;
+    assert(positions[0] <= positions[1]);
+}
+
+/* The header is not known: what lies where the next prepare can be? The best state wins. */
+static void
+recovery_probe_unnamed(struct recovery *recovery, struct probe *probe)
+{
+    uint64_t positions[2];
+    assert(probe->header_state != JOURNAL_HEADER_MATCH);
+    recovery_next_places(recovery, positions);
+    probe->prepare_state = JOURNAL_PREPARE_ABSENT;
+    for (uint32_t i = 0; i < 2; i++) {
+        struct prepare_header found;
+        if (i == 1 && positions[1] == positions[0]) continue;
+        enum journal_prepare_state state =
+            recovery_prepare_at(recovery, probe->op, positions[i], &found);
+        if (state == JOURNAL_PREPARE_MATCH &&
+            !journal_follows(recovery->journal, &recovery->previous, &found)) {
+            state = JOURNAL_PREPARE_DIFFERENT;
+        }
+        if (state == JOURNAL_PREPARE_ABSENT) continue;
+        /*
+         * Two of one kind: one was dropped once and couldn't be erased. The higher view is the
+         * later one.
+         */
+        const bool better = state < probe->prepare_state ||
+                            (state == probe->prepare_state && found.view > probe->header.view);
+        if (!better) continue;
+        probe->prepare_state = state;
+        probe->header = found;
+        probe->known = true;
+    }
+    assert(probe->known == (probe->prepare_state != JOURNAL_PREPARE_ABSENT));
+}
+
+static struct probe
+recovery_probe(struct recovery *recovery, uint64_t op)
+{
+    const struct journal *journal = recovery->journal;
+    assert(op == recovery->previous.op + 1);
+    struct probe probe = {
+        .op = op,
+        .header_state = JOURNAL_HEADER_OLDER,
+        .prepare_state = JOURNAL_PREPARE_ABSENT,
+    };
+    /* The log is full: there is no slot for this op, and no place. */
+    if (op - journal->checkpoint.op > journal->headers_count) return probe;
+
+    probe.header_state = recovery_header_state(recovery, op);
+    if (probe.header_state == JOURNAL_HEADER_MATCH) {
+        recovery_probe_named(recovery, &probe);
+    } else {
+        recovery_probe_unnamed(recovery, &probe);
+    }
+    const bool whole = probe.prepare_state == JOURNAL_PREPARE_MATCH ||
+                       probe.prepare_state == JOURNAL_PREPARE_DIFFERENT;
+    if (whole) recovery->op_max = max_u64(recovery->op_max, op);
+    if (whole) assert(probe.known);
+    if (probe.header_state == JOURNAL_HEADER_MATCH) assert(recovery->op_max >= op);
+    return probe;
+}
+
+/* ---- Evidence -------------------------------------------------------------------------------- */
+
+static void
+recovery_read_headers(struct recovery *recovery)
+{
+    const struct journal *journal = recovery->journal;
+    const uint64_t size_bytes = journal->headers_count * PREPARE_HEADER_SIZE;
+    assert(size_bytes % SECTOR_SIZE == 0);
+    assert(recovery->op_max == journal->checkpoint.op);
+    for (uint64_t done = 0; done < size_bytes; done += PREPARE_SIZE_MAX) {
+        recovery_read(
+            journal->storage,
+            STORAGE_HEADERS,
+            done,
+            (uint8_t *) journal->headers + done,
+            min_u64(PREPARE_SIZE_MAX, size_bytes - done));
+    }
+    for (uint64_t slot = 0; slot < journal->headers_count; slot++) {
+        const struct prepare_header *header = &journal->headers[slot];
+        if (!prepare_header_valid(header, journal->cluster)) continue;
+        recovery->op_max = max_u64(recovery->op_max, header->op);
+    }
+}
+
+/*
+ * Intact prepares from position `from` to the end of the log. Whatever is intact and belongs where
+ * it lies, of any lap, is stepped over whole: its inside is users' bytes.
+ */
+static void
+recovery_scan_prepares(struct recovery *recovery, uint64_t from)
+{
+    const struct journal *journal = recovery->journal;
+    const uint64_t limit = journal_limit(journal);
+    assert(from >= journal_end(&recovery->previous));
+
+    uint64_t position = from;
+    while (position < limit) {
+        struct prepare_header header;
+        const uint64_t place = journal_place(journal, position);
+        if (!recovery_header_at(recovery, place, &header) || !recovery_intact(recovery, &header)) {
+            position += SECTOR_SIZE;
+            continue;
+        }
+        if (header.position == position) {
+            recovery->op_max = max_u64(recovery->op_max, header.op);
+        }
+        position += prepare_size_on_disk(&header);
+    }
+}
+
+/*
+ * Where the scan begins: behind the op that ended the walk, if a header tells how long that is. The
+ * parent link makes sure that it is no imitation.
+ */
+static uint64_t
+recovery_scan_start(const struct recovery *recovery, const struct probe *probe)
+{
+    const bool trusted =
+        probe->known && journal_follows(recovery->journal, &recovery->previous, &probe->header);
+    const uint64_t end = journal_end(&recovery->previous);
+    if (trusted) assert(journal_end(&probe->header) > end);
+    return trusted ? journal_end(&probe->header) : end;
+}
+
+/* ---- Deciding -------------------------------------------------------------------------------- */
+
+static enum journal_decision
+recovery_decide(struct recovery *recovery, const struct probe *probe, enum journal_place place)
+{
+    struct journal *journal = recovery->journal;
+    struct journal_report *report = recovery->report;
+    const struct journal_rule *rule =
+        journal_rule_for(probe->header_state, probe->prepare_state, place);
+    report->rule_uses[rule - journal_rules] += 1;
+    assert(report->damage == NULL);
+    assert(!report->tail_cut);
+
+    switch (rule->lone) {
+    case JOURNAL_KEEP: report->entries_kept += 1; break;
+    case JOURNAL_FIX:
+        assert(probe->known);
+        assert(probe->header.op == probe->op);
+        journal->headers[journal_slot(journal, probe->op)] = probe->header;
+        report->headers_fixed += 1;
+        break;
+    case JOURNAL_CUT:
+        assert(place == JOURNAL_PLACE_TAIL);
+        report->tail_cut = probe->header_state == JOURNAL_HEADER_CORRUPT ||
+                           probe->prepare_state == JOURNAL_PREPARE_DAMAGED;
+        break;
+    case JOURNAL_REPAIR:
+        assert(probe->prepare_state != JOURNAL_PREPARE_MATCH);
+        report->damage = rule;
+        report->damage_op = probe->op;
+        if (probe->known) {
+            report->damage_offset_bytes = journal_place(journal, probe->header.position);
+            report->damage_size_bytes = prepare_size_on_disk(&probe->header);
+        }
+        break;
+    case JOURNAL_IMPOSSIBLE: unreachable();
+    }
+    return rule->lone;
+}
+
+/*
+ * Neither log can be read where the next op would be. A single fault doesn't do that: the disk
+ * fails, or the files are gone. To cut the log here, and to write, would lose what may still be
+ * there.
+ */
+static bool
+recovery_blind(struct recovery *recovery)
+{
+    const struct journal *journal = recovery->journal;
+    const uint64_t op = recovery->previous.op + 1;
+    assert(recovery->report->damage == NULL);
+    const uint64_t position = journal_end(&recovery->previous);
+    if (position >= journal_limit(journal)) return false;
+    const uint64_t slot_first = journal_slot(journal, op) / HEADERS_PER_SECTOR * HEADERS_PER_SECTOR;
+    if (!sector_unreadable((const uint8_t *) &journal->headers[slot_first])) return false;
+    return sector_unreadable(
+        recovery_window(recovery, journal_place(journal, position), SECTOR_SIZE));
+}
+
+/* Steps 2 and 3, and the decisions. True if the log is whole up to recovery->previous. */
+static bool
+recovery_walk(struct recovery *recovery)
+{
+    struct probe last = {0}; /* Undecided until it is known whether it is the head. */
+    struct probe probe = recovery_probe(recovery, recovery->previous.op + 1);
+    while (probe.prepare_state == JOURNAL_PREPARE_MATCH) {
+        if (last.op != 0) (void) recovery_decide(recovery, &last, JOURNAL_PLACE_BELOW);
+        assert(journal_follows(recovery->journal, &recovery->previous, &probe.header));
+        last = probe;
+        recovery->previous = probe.header;
+        probe = recovery_probe(recovery, recovery->previous.op + 1);
+    }
+    recovery_scan_prepares(recovery, recovery_scan_start(recovery, &probe));
+
+    const uint64_t op_max = recovery->op_max;
+    assert(op_max >= recovery->previous.op);
+    if (last.op != 0) {
+        const enum journal_place place =
+            last.op < op_max ? JOURNAL_PLACE_BELOW : JOURNAL_PLACE_HEAD;
+        const enum journal_decision decision = recovery_decide(recovery, &last, place);
+        assert(decision == JOURNAL_KEEP || decision == JOURNAL_FIX);
+    }
+    enum journal_place place = JOURNAL_PLACE_TAIL;
+    if (probe.op == op_max) place = JOURNAL_PLACE_HEAD;
+    if (probe.op < op_max) place = JOURNAL_PLACE_BELOW;
+    const enum journal_decision decision = recovery_decide(recovery, &probe, place);
+    assert(decision == JOURNAL_CUT || decision == JOURNAL_REPAIR);
+    return decision == JOURNAL_CUT;
+}
+
+/* ---- Writing --------------------------------------------------------------------------------- */
+
+/*
+ * Erases what a dropped append may have left at its two possible places. An append that follows may
+ * lie at the other one; were this one then found beside it, recovery would have two prepares of one
+ * op.
+ */
+static bool
+recovery_erase_tail(struct recovery *recovery)
+{
+    struct journal *journal = recovery->journal;
+    struct prepare_header *header = (struct prepare_header *) (void *) journal->buffer;
+    uint64_t positions[2];
+    assert(recovery->op_max == recovery->previous.op);
+    recovery_next_places(recovery, positions);
+    recovery->window_size = 0;
+    for (uint32_t i = 0; i < 2; i++) {
+        if (positions[i] >= journal_limit(journal)) continue;
+        const uint64_t place = journal_place(journal, positions[i]);
+        assert(place + SECTOR_SIZE <= journal->storage->file_size_bytes[STORAGE_PREPARES]);
+        recovery_read(journal->storage, STORAGE_PREPARES, place, journal->buffer, SECTOR_SIZE);
+        const bool unreadable = sector_unreadable(journal->buffer);
+        const bool dropped = prepare_header_valid(header, journal->cluster) &&
+                             header->op > recovery->previous.op && header->position == positions[i];
+        if (!unreadable && !dropped) continue;
+        memset(journal->buffer, 0, SECTOR_SIZE);
+        const enum storage_result result = storage_transfer_now(
+            journal->storage, STORAGE_WRITE, STORAGE_PREPARES, place, journal->buffer, SECTOR_SIZE);
+        if (result != STORAGE_OK) return false;
+    }
+    return true;
+}
+
+/*
+ * Slots behind the head must be blank or of an earlier lap, or an append would write junk beside
+ * its header (J1).
+ */
+static void
+recovery_blank_slots(struct recovery *recovery)
+{
+    struct journal *journal = recovery->journal;
+    const uint64_t op_end = journal->checkpoint.op + journal->headers_count;
+    assert(recovery->previous.op <= op_end);
+    for (uint64_t op = recovery->previous.op + 1; op <= op_end; op++) {
+        const enum journal_header_state state = recovery_header_state(recovery, op);
+        assert(state != JOURNAL_HEADER_MATCH); /* It would have proved the op. */
+        if (state == JOURNAL_HEADER_OLDER) continue;
+        memset(&journal->headers[journal_slot(journal, op)], 0, PREPARE_HEADER_SIZE);
+    }
+}
+
+/* Writes each sector of headers.wal that does not hold what journal->headers has. */
+static bool
+recovery_write_headers(struct recovery *recovery)
+{
+    struct journal *journal = recovery->journal;
+    const uint64_t size_bytes = journal->headers_count * PREPARE_HEADER_SIZE;
+    uint8_t *headers = (uint8_t *) journal->headers;
+    assert(size_bytes <= journal->storage->file_size_bytes[STORAGE_HEADERS]);
+    assert(recovery->report->damage == NULL);
+    recovery->window_size = 0;
+    for (uint64_t offset = 0; offset < size_bytes; offset += SECTOR_SIZE) {
+        const uint64_t chunk = offset % PREPARE_SIZE_MAX;
+        if (chunk == 0) {
+            recovery_read(
+                journal->storage,
+                STORAGE_HEADERS,
+                offset,
+                journal->buffer,
+                min_u64(PREPARE_SIZE_MAX, size_bytes - offset));
+        }
+        if (memcmp(journal->buffer + chunk, headers + offset, SECTOR_SIZE) == 0) continue;
+        const enum storage_result result = storage_transfer_now(
+            journal->storage,
+            STORAGE_WRITE,
+            STORAGE_HEADERS,
+            offset,
+            headers + offset,
+            SECTOR_SIZE);
+        if (result != STORAGE_OK) return false;
+    }
+    return true;
+}
+
+static bool
+recovery_grow(struct storage *storage, enum storage_file file, uint64_t size_bytes)
+{
+    assert(size_bytes > 0 && size_bytes % SECTOR_SIZE == 0);
+    if (storage->file_size_bytes[file] >= size_bytes) return true;
+    return storage_grow(storage, file, size_bytes) == STORAGE_OK;
+}
+
+static bool
+recovery_write(struct recovery *recovery)
+{
+    struct journal *journal = recovery->journal;
+    const uint64_t headers_size_bytes = journal->headers_count * PREPARE_HEADER_SIZE;
+    assert(recovery->report->damage == NULL);
+    assert(journal->failed);
+    if (!recovery_grow(journal->storage, STORAGE_PREPARES, journal->prepares_size_bytes)) {
+        return false;
+    }
+    if (!recovery_grow(journal->storage, STORAGE_HEADERS, headers_size_bytes)) return false;
+    if (!recovery_erase_tail(recovery)) return false;
+    recovery_blank_slots(recovery);
+    return recovery_write_headers(recovery);
+}
+
+enum journal_recovery
+journal_recover(
+    struct journal *journal,
+    u128 cluster,
+    const struct prepare_header *checkpoint,
+    struct journal_report *report)
+{
+    assert(!journal_busy(journal));
+    assert(prepare_header_valid(checkpoint, cluster));
+    *report = (struct journal_report){.damage_offset_bytes = UINT64_MAX};
+    journal->failed = true;
+    journal->cluster = cluster;
+    journal->checkpoint = *checkpoint;
+    journal->head = *checkpoint;
+
+    struct recovery recovery = {
+        .journal = journal,
+        .report = report,
+        .previous = *checkpoint,
+        .op_max = checkpoint->op,
+    };
+    recovery_read_headers(&recovery);
+    const bool whole = recovery_walk(&recovery);
+    report->op_head = recovery.previous.op;
+    assert(whole == (report->damage == NULL));
+    if (!whole) return JOURNAL_RECOVERY_DAMAGED;
+    assert(recovery.op_max == recovery.previous.op);
+
+    if (recovery_blind(&recovery)) return JOURNAL_RECOVERY_IO_ERROR;
+    if (!recovery_write(&recovery)) return JOURNAL_RECOVERY_IO_ERROR;
+    journal->head = recovery.previous;
+    journal->failed = false;
+    assert(journal_end(&journal->head) <= journal_limit(journal));
+    assert(report->entries_kept + report->headers_fixed == journal->head.op - checkpoint->op);
+    return JOURNAL_RECOVERED;
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* See prepare.h. */
+#include "store/prepare.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/checksum.h"
+#include "base/units.h"
+
+/* The header's checksum covers everything after itself. */
+#define PREPARE_CHECKSUM_START sizeof(u128)
+
+static_assert(offsetof(struct prepare_header, checksum) == 0, "PREPARE_CHECKSUM_START");
+
+static u128
+prepare_header_checksum(const struct prepare_header *header)
+{
+    assert(header != NULL);
+    return checksum(
+        (const uint8_t *) header + PREPARE_CHECKSUM_START,
+        PREPARE_HEADER_SIZE - PREPARE_CHECKSUM_START);
+}
+
+static bool
+bytes_zero(const uint8_t *bytes, uint64_t size_bytes)
+{
+    uint8_t any = 0;
+    for (uint64_t i = 0; i < size_bytes; i++) {
+        any |= bytes[i];
+    }
+    return any == 0;
+}
+
+uint64_t
+prepare_size_on_disk(const struct prepare_header *header)
+{
+    assert(header->size >= PREPARE_HEADER_SIZE); /* (P1) */
+    assert(header->size <= PREPARE_SIZE_MAX);
+    return align_up(header->size, SECTOR_SIZE);
+}
+
+uint64_t
+prepare_next_position(
+    const struct prepare_header *parent, uint64_t size_on_disk, uint64_t ring_size)
+{
+    assert(size_on_disk > 0 && size_on_disk % SECTOR_SIZE == 0);
+    assert(size_on_disk <= ring_size);
+    assert(ring_size % SECTOR_SIZE == 0);
+    assert(parent->position % SECTOR_SIZE == 0);
+
+    const uint64_t end = parent->position + prepare_size_on_disk(parent);
+    const uint64_t place = end % ring_size;
+    const uint64_t position = place + size_on_disk <= ring_size ? end : end + (ring_size - place);
+
+    assert(position > parent->position); /* (P2) */
+    assert(position % SECTOR_SIZE == 0);
+    assert(position % ring_size + size_on_disk <= ring_size);
+    return position;
+}
+
+void
+prepare_seal(struct prepare_header *header)
+{
+    assert(header->size >= PREPARE_HEADER_SIZE); /* (P1) */
+    assert(header->size <= PREPARE_SIZE_MAX);
+    const uint8_t *body = (const uint8_t *) header + PREPARE_HEADER_SIZE;
+    header->checksum_body = checksum(body, header->size - PREPARE_HEADER_SIZE);
+    header->checksum = prepare_header_checksum(header);
+}
+
+bool
+prepare_header_valid(const struct prepare_header *header, u128 cluster)
+{
+    /* Cheap refusals first: recovery asks this of every sector of the log. */
+    if (header->cluster != cluster) return false;
+    if (header->version != DISK_FORMAT_VERSION) return false;
+    if (header->size < PREPARE_HEADER_SIZE || header->size > PREPARE_SIZE_MAX) return false;
+    if (header->position % SECTOR_SIZE != 0) return false;
+    if (header->operation == PREPARE_RESERVED || header->operation > PREPARE_BATCHES) return false;
+    if ((header->operation == PREPARE_ROOT) != (header->op == 0)) return false;
+    if (header->operation != PREPARE_BATCHES && header->size != PREPARE_HEADER_SIZE) return false;
+    if (!bytes_zero(header->reserved, sizeof(header->reserved))) return false;
+    return header->checksum == prepare_header_checksum(header);
+}
+
+bool
+prepare_header_blank(const struct prepare_header *header)
+{
+    return bytes_zero((const uint8_t *) header, PREPARE_HEADER_SIZE);
+}
+
+bool
+prepare_valid(const struct prepare_header *header, u128 cluster)
+{
+    if (!prepare_header_valid(header, cluster)) return false;
+    const uint8_t *message = (const uint8_t *) header;
+    const uint64_t size_body = header->size - PREPARE_HEADER_SIZE;
+    if (header->checksum_body != checksum(message + PREPARE_HEADER_SIZE, size_body)) return false;
+    return bytes_zero(message + header->size, prepare_size_on_disk(header) - header->size);
+}
+
+void
+prepare_root(struct prepare_header *header, u128 cluster)
+{
+    memset(header, 0, sizeof(*header));
+    header->cluster = cluster;
+    header->size = PREPARE_HEADER_SIZE;
+    header->version = DISK_FORMAT_VERSION;
+    header->operation = PREPARE_ROOT;
+    prepare_seal(header);
+    assert(header->op == 0);
+    assert(prepare_header_valid(header, cluster));
+}

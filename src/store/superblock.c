@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* See superblock.h. */
+#include "store/superblock.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/checksum.h"
+#include "base/units.h"
+
+/* (S3): copies that must read back identical before an update is durable. */
+#define SUPERBLOCK_VERIFY_MIN 3
+/*
+ * (S4): identical valid copies that make a state. 3 + 2 > 4: a durable state always keeps its two.
+ */
+#define SUPERBLOCK_OPEN_MIN 2
+static_assert(SUPERBLOCK_VERIFY_MIN + SUPERBLOCK_OPEN_MIN > SUPERBLOCK_COPIES, "quorums overlap");
+
+/* The checksum leaves out itself and `copy`. */
+#define SUPERBLOCK_CHECKSUM_START offsetof(struct superblock_state, version)
+
+const char *
+superblock_result_name(enum superblock_result result)
+{
+    static const char *const names[] = {
+        [SUPERBLOCK_OK] = "ok",
+        [SUPERBLOCK_ABSENT] = "absent",
+        [SUPERBLOCK_PRESENT] = "present",
+        [SUPERBLOCK_FORK] = "fork",
+        [SUPERBLOCK_QUORUM_LOST] = "quorum lost",
+        [SUPERBLOCK_OTHER_VERSION] = "other version",
+        [SUPERBLOCK_OTHER_CONFIG] = "other config",
+        [SUPERBLOCK_IO_ERROR] = "input/output error",
+    };
+    assert((uint64_t) result < ARRAY_COUNT(names));
+    return names[result];
+}
+
+static u128
+superblock_checksum(const struct superblock_state *state)
+{
+    return checksum(
+        (const uint8_t *) state + SUPERBLOCK_CHECKSUM_START,
+        sizeof(*state) - SUPERBLOCK_CHECKSUM_START);
+}
+
+static bool
+bytes_zero(const void *bytes, uint64_t size_bytes)
+{
+    const uint8_t *byte = bytes;
+    uint8_t any = 0;
+    for (uint64_t i = 0; i < size_bytes; i++) {
+        any |= byte[i];
+    }
+    return any == 0;
+}
+
+/* What the format promises of a state of this version, beyond its checksum. */
+static bool
+superblock_state_sound(const struct superblock_state *state)
+{
+    const struct checkpoint_state *checkpoint = &state->checkpoint;
+    if (state->sequence == 0 || state->reserved_head != 0) return false;
+    if (state->replica >= state->replica_count || state->log_view > state->view) return false;
+    if (state->commit_max < checkpoint->header.op) return false;
+    if (!bytes_zero(state->reserved_members, sizeof(state->reserved_members))) return false;
+    if (!bytes_zero(state->reserved, sizeof(state->reserved))) return false;
+    if (!bytes_zero(checkpoint->reserved, sizeof(checkpoint->reserved))) return false;
+    if (checkpoint->manifest.reserved != 0) return false;
+    return prepare_header_valid(&checkpoint->header, state->cluster);
+}
+
+static uint64_t
+superblock_copy_offset_bytes(uint32_t copy)
+{
+    assert(copy < SUPERBLOCK_COPIES);
+    return copy * SUPERBLOCK_COPY_STRIDE;
+}
+
+void
+superblock_init(struct superblock *superblock, struct arena *arena, struct storage *storage)
+{
+    *superblock = (struct superblock){
+        .storage = storage,
+        .working = arena_take(arena, 1, SECTOR_SIZE, SECTOR_SIZE),
+        .staging = arena_take(arena, 1, SECTOR_SIZE, SECTOR_SIZE),
+        .reading = arena_take(arena, SUPERBLOCK_COPIES, SECTOR_SIZE, SECTOR_SIZE),
+    };
+    assert(arena_measuring(arena) == (superblock->working == NULL));
+    assert(superblock->callback == NULL);
+}
+
+/* ---- Update ---------------------------------------------------------------------------------- */
+
+static void superblock_update_on_done(struct storage_request *request);
+
+static void
+superblock_update_submit(struct superblock *superblock)
+{
+    assert(superblock->callback != NULL);
+    assert(!superblock->request.in_flight);
+    if (!superblock->verifying) superblock->staging->copy = (uint16_t) superblock->copy;
+    superblock->request = (struct storage_request){
+        .direction = superblock->verifying ? STORAGE_READ : STORAGE_WRITE,
+        .file = STORAGE_SUPERBLOCK,
+        .offset_bytes = superblock_copy_offset_bytes(superblock->copy),
+        .size_bytes = SECTOR_SIZE,
+        .buffer =
+            superblock->verifying ? superblock->reading + superblock->copy : superblock->staging,
+        .callback = superblock_update_on_done,
+    };
+    storage_submit(superblock->storage, &superblock->request);
+}
+
+static bool
+superblock_staging_verified(struct superblock *superblock)
+{
+    uint32_t identical = 0;
+    assert(superblock->verifying && superblock->copy == SUPERBLOCK_COPIES);
+    for (uint32_t copy = 0; copy < SUPERBLOCK_COPIES; copy++) {
+        superblock->staging->copy = (uint16_t) copy;
+        const struct superblock_state *read = superblock->reading + copy;
+        identical += memcmp(read, superblock->staging, sizeof(*read)) == 0;
+    }
+    return identical >= SUPERBLOCK_VERIFY_MIN;
+}
+
+static void
+superblock_update_finish(struct superblock *superblock, enum superblock_result result)
+{
+    superblock_callback *callback = superblock->callback;
+    assert(callback != NULL);
+    assert(result == SUPERBLOCK_OK || result == SUPERBLOCK_IO_ERROR);
+    superblock->callback = NULL;
+    if (result == SUPERBLOCK_OK) {
+        assert(superblock->staging->sequence == superblock->working->sequence + 1); /* (S1) */
+        assert(superblock->staging->parent == superblock->working->checksum);
+        superblock->staging->copy = 0;
+        *superblock->working = *superblock->staging;
+    }
+    callback(superblock, result);
+}
+
+static void
+superblock_update_on_done(struct storage_request *request)
+{
+    struct superblock *superblock = container_of(request, struct superblock, request);
+    assert(superblock->callback != NULL);
+    assert(superblock->copy < SUPERBLOCK_COPIES);
+
+    if (request->result != STORAGE_OK) {
+        if (!superblock->verifying) {
+            superblock_update_finish(superblock, SUPERBLOCK_IO_ERROR);
+            return;
+        }
+        /* A copy that cannot be read is one that is not identical. */
+        memset(superblock->reading + superblock->copy, 0, SECTOR_SIZE);
+    }
+    superblock->copy += 1;
+    if (superblock->copy == SUPERBLOCK_COPIES && !superblock->verifying) {
+        superblock->verifying = true;
+        superblock->copy = 0;
+    }
+    if (superblock->copy < SUPERBLOCK_COPIES) {
+        superblock_update_submit(superblock);
+        return;
+    }
+    const bool verified = superblock_staging_verified(superblock); /* (S3) */
+    superblock_update_finish(superblock, verified ? SUPERBLOCK_OK : SUPERBLOCK_IO_ERROR);
+}
+
+/* The state that follows `working`, to be changed by the caller before superblock_update_begin. */
+static struct superblock_state *
+superblock_stage(struct superblock *superblock)
+{
+    assert(superblock->callback == NULL);
+    *superblock->staging = *superblock->working;
+    superblock->staging->sequence += 1; /* (S1) */
+    superblock->staging->parent = superblock->working->checksum;
+    return superblock->staging;
+}
+
+static void
+superblock_update_begin(struct superblock *superblock, superblock_callback *callback)
+{
+    const struct superblock_state *working = superblock->working;
+    struct superblock_state *staging = superblock->staging;
+    assert(callback != NULL);
+    assert(superblock->callback == NULL);
+    assert(staging->view >= working->view); /* (S2) */
+    assert(staging->log_view >= working->log_view);
+    assert(staging->commit_max >= working->commit_max);
+    assert(staging->checkpoint.header.op >= working->checkpoint.header.op);
+    assert(superblock_state_sound(staging)); /* Or open would refuse what was written. */
+
+    staging->checksum = superblock_checksum(staging);
+    superblock->callback = callback;
+    superblock->copy = 0;
+    superblock->verifying = false;
+    superblock_update_submit(superblock);
+}
+
+void
+superblock_update_checkpoint(
+    struct superblock *superblock,
+    const struct checkpoint_state *checkpoint,
+    uint64_t commit_max,
+    superblock_callback *callback)
+{
+    assert(superblock->working->sequence > 0);
+    assert(checkpoint->header.op >= superblock->working->checkpoint.header.op); /* (S2) */
+    struct superblock_state *staging = superblock_stage(superblock);
+    staging->checkpoint = *checkpoint;
+    staging->commit_max = commit_max;
+    superblock_update_begin(superblock, callback);
+}
+
+void
+superblock_update_view(
+    struct superblock *superblock,
+    uint32_t view,
+    uint32_t log_view,
+    uint64_t commit_max,
+    superblock_callback *callback)
+{
+    assert(superblock->working->sequence > 0);
+    assert(view >= log_view);
+    struct superblock_state *staging = superblock_stage(superblock);
+    staging->view = view;
+    staging->log_view = log_view;
+    staging->commit_max = commit_max;
+    superblock_update_begin(superblock, callback);
+}
+
+u128
+superblock_checkpoint_id(const struct superblock *superblock)
+{
+    assert(superblock->working->sequence > 0);
+    return checksum(&superblock->working->checkpoint, sizeof(struct checkpoint_state));
+}
+
+/* ---- Open ------------------------------------------------------------------------------------ */
+
+enum copy_state {
+    COPY_BLANK,   /* Readable, all zero. */
+    COPY_INVALID, /* Unreadable, torn, rotten, or another slot's. */
+    COPY_VALID,
+};
+
+struct superblock_copies {
+    enum copy_state states[SUPERBLOCK_COPIES];
+    uint32_t blank_count;
+    uint32_t valid_count;
+};
+
+static enum copy_state
+superblock_copy_classify(const struct superblock_state *state, uint32_t copy)
+{
+    assert(copy < SUPERBLOCK_COPIES);
+    if (bytes_zero(state, sizeof(*state))) return COPY_BLANK;
+    if (state->copy != copy) return COPY_INVALID;
+    if (state->checksum != superblock_checksum(state)) return COPY_INVALID;
+    /* What another version or build wrote is whole, but not ours to interpret. */
+    if (state->version != DISK_FORMAT_VERSION) return COPY_VALID;
+    if (state->config_fingerprint != CONFIG_FINGERPRINT) return COPY_VALID;
+    return superblock_state_sound(state) ? COPY_VALID : COPY_INVALID;
+}
+
+static void
+superblock_read_copies(struct superblock *superblock, struct superblock_copies *copies)
+{
+    struct storage *storage = superblock->storage;
+    const uint64_t file_size_bytes = storage->file_size_bytes[STORAGE_SUPERBLOCK];
+    *copies = (struct superblock_copies){0};
+    for (uint32_t copy = 0; copy < SUPERBLOCK_COPIES; copy++) {
+        const uint64_t offset_bytes = superblock_copy_offset_bytes(copy);
+        struct superblock_state *state = superblock->reading + copy;
+        /* A file that was cut short has lost copies; one that is empty never had any. */
+        const bool readable =
+            offset_bytes + SECTOR_SIZE <= file_size_bytes &&
+            storage_transfer_now(
+                storage, STORAGE_READ, STORAGE_SUPERBLOCK, offset_bytes, state, SECTOR_SIZE) ==
+                STORAGE_OK;
+        if (readable) {
+            copies->states[copy] = superblock_copy_classify(state, copy);
+        } else {
+            copies->states[copy] = file_size_bytes == 0 ? COPY_BLANK : COPY_INVALID;
+        }
+        copies->blank_count += copies->states[copy] == COPY_BLANK;
+        copies->valid_count += copies->states[copy] == COPY_VALID;
+    }
+    assert(copies->blank_count + copies->valid_count <= SUPERBLOCK_COPIES);
+}
+
+/* Of each two valid copies, both ways round. */
+static bool
+superblock_states_fork(const struct superblock_state *a, const struct superblock_state *b)
+{
+    if (a->sequence == b->sequence) return a->checksum != b->checksum;
+    if (a->sequence + 1 == b->sequence) return b->parent != a->checksum; /* (S1) */
+    return false;
+}
+
+/* (S4), over the copies in `reading`. On SUPERBLOCK_OK *chosen is one copy of the state to take. */
+static enum superblock_result
+superblock_choose(
+    const struct superblock *superblock,
+    const struct superblock_copies *copies,
+    const struct superblock_state **chosen)
+{
+    if (copies->blank_count == SUPERBLOCK_COPIES) return SUPERBLOCK_ABSENT;
+
+    uint64_t sequence_max = 0;
+    *chosen = NULL;
+    for (uint32_t i = 0; i < SUPERBLOCK_COPIES; i++) {
+        if (copies->states[i] != COPY_VALID) continue;
+        const struct superblock_state *state = superblock->reading + i;
+        sequence_max = max_u64(sequence_max, state->sequence);
+        uint32_t identical = 0;
+        for (uint32_t j = 0; j < SUPERBLOCK_COPIES; j++) {
+            if (copies->states[j] != COPY_VALID) continue;
+            const struct superblock_state *other = superblock->reading + j;
+            if (superblock_states_fork(state, other)) return SUPERBLOCK_FORK;
+            identical += state->checksum == other->checksum;
+        }
+        if (identical < SUPERBLOCK_OPEN_MIN) continue;
+        if (*chosen == NULL || (*chosen)->sequence < state->sequence) *chosen = state;
+    }
+    if (*chosen == NULL) return SUPERBLOCK_QUORUM_LOST;
+    /*
+     * A single copy of the next sequence is a torn update. One that is further ahead says that the
+     * next sequence was durable once and has lost its copies: going back would undo it.
+     */
+    assert(sequence_max >= (*chosen)->sequence);
+    if (sequence_max - (*chosen)->sequence > 1) return SUPERBLOCK_QUORUM_LOST;
+    if ((*chosen)->version != DISK_FORMAT_VERSION) return SUPERBLOCK_OTHER_VERSION;
+    if ((*chosen)->config_fingerprint != CONFIG_FINGERPRINT) return SUPERBLOCK_OTHER_CONFIG;
+    return SUPERBLOCK_OK;
+}
+
+/* (S5): makes every slot hold `working`. *repaired tells whether any slot had to be written. */
+static enum superblock_result
+superblock_repair(
+    struct superblock *superblock, const struct superblock_copies *copies, bool *repaired)
+{
+    struct storage *storage = superblock->storage;
+    assert(superblock_state_sound(superblock->working));
+    assert(copies->valid_count >= SUPERBLOCK_OPEN_MIN);
+    *repaired = false;
+    if (storage->file_size_bytes[STORAGE_SUPERBLOCK] < SUPERBLOCK_FILE_SIZE) {
+        const enum storage_result result =
+            storage_grow(storage, STORAGE_SUPERBLOCK, SUPERBLOCK_FILE_SIZE);
+        if (result != STORAGE_OK) return SUPERBLOCK_IO_ERROR;
+    }
+    for (uint32_t copy = 0; copy < SUPERBLOCK_COPIES; copy++) {
+        const bool same = copies->states[copy] == COPY_VALID &&
+                          superblock->reading[copy].checksum == superblock->working->checksum;
+        if (same) continue;
+        *superblock->staging = *superblock->working;
+        superblock->staging->copy = (uint16_t) copy;
+        const enum storage_result result = storage_transfer_now(
+            storage,
+            STORAGE_WRITE,
+            STORAGE_SUPERBLOCK,
+            superblock_copy_offset_bytes(copy),
+            superblock->staging,
+            SECTOR_SIZE);
+        if (result != STORAGE_OK) return SUPERBLOCK_IO_ERROR;
+        superblock->copies_repaired += 1;
+        *repaired = true;
+    }
+    return SUPERBLOCK_OK;
+}
+
+/*
+ * What was repaired must read back as (S3) asks; and no valid copy of another state may survive, or
+ * the next update could make a fork of it.
+ */
+static bool
+superblock_repair_verified(struct superblock *superblock)
+{
+    struct superblock_copies copies;
+    assert(superblock->copies_repaired > 0);
+    superblock_read_copies(superblock, &copies);
+    uint32_t identical = 0;
+    for (uint32_t copy = 0; copy < SUPERBLOCK_COPIES; copy++) {
+        if (copies.states[copy] != COPY_VALID) continue;
+        if (superblock->reading[copy].checksum != superblock->working->checksum) return false;
+        identical += 1;
+    }
+    return identical >= SUPERBLOCK_VERIFY_MIN;
+}
+
+enum superblock_result
+superblock_open(struct superblock *superblock)
+{
+    assert(superblock->callback == NULL);
+    superblock->copies_repaired = 0;
+
+    struct superblock_copies copies;
+    const struct superblock_state *chosen;
+    superblock_read_copies(superblock, &copies);
+    const enum superblock_result result = superblock_choose(superblock, &copies, &chosen);
+    if (result != SUPERBLOCK_OK) return result;
+    *superblock->working = *chosen;
+    superblock->working->copy = 0;
+
+    bool repaired;
+    const enum superblock_result repair = superblock_repair(superblock, &copies, &repaired);
+    if (repair != SUPERBLOCK_OK) return repair;
+    if (repaired && !superblock_repair_verified(superblock)) return SUPERBLOCK_IO_ERROR;
+    assert(superblock->working->checksum == superblock_checksum(superblock->working));
+    assert(superblock->copies_repaired <= SUPERBLOCK_COPIES - SUPERBLOCK_OPEN_MIN);
+    return SUPERBLOCK_OK;
+}
+
+/* ---- Format ---------------------------------------------------------------------------------- */
+
+/* The result is read off `working`, which only a durable update replaces. */
+static void
+superblock_format_on_done(struct superblock *superblock, enum superblock_result result)
+{
+    assert(superblock->callback == NULL);
+    assert((result == SUPERBLOCK_OK) == (superblock->working->sequence == 1));
+}
+
+enum superblock_result
+superblock_format(struct superblock *superblock, const struct superblock_format_options *options)
+{
+    assert(superblock->callback == NULL);
+    assert(superblock->storage->file_size_bytes[STORAGE_SUPERBLOCK] >= SUPERBLOCK_FILE_SIZE);
+    assert(options->replica < options->replica_count);
+    assert(options->prepares_size_bytes >= PREPARES_SIZE_MIN);
+
+    struct superblock_copies copies;
+    superblock_read_copies(superblock, &copies);
+    if (copies.blank_count != SUPERBLOCK_COPIES) return SUPERBLOCK_PRESENT;
+
+    *superblock->working = (struct superblock_state){
+        .version = DISK_FORMAT_VERSION,
+        .config_fingerprint = CONFIG_FINGERPRINT,
+        .cluster = options->cluster,
+        .incarnation = options->incarnation,
+        .system_identifier = options->system_identifier,
+        .prepares_size_bytes = options->prepares_size_bytes,
+        .replica = options->replica,
+        .replica_count = options->replica_count,
+    };
+    prepare_root(&superblock->working->checkpoint.header, options->cluster);
+    (void) superblock_stage(superblock);
+    superblock_update_begin(superblock, superblock_format_on_done);
+    while (superblock->callback != NULL) {
+        (void) storage_wait(superblock->storage);
+    }
+    return superblock->working->sequence == 1 ? SUPERBLOCK_OK : SUPERBLOCK_IO_ERROR;
+}

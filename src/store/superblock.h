@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The superblock: where everything starts. Identity, view, and the newest durable checkpoint.
+ *
+ * Four copies, each in its own erase unit, written one after another: a crash tears at most one. A
+ * copy is one sector; all copies of a sequence are identical but for `copy`, which the checksum
+ * leaves out (so one checksum names the state) and which is compared with the place it was read
+ * from.
+ *
+ * Numbered invariants (asserted, tested under their number):
+ *  (S1) sequence grows by one at each update, and parent is the checksum of the state before.
+ *  (S2) view, log_view, commit_max, checkpoint op never regress.
+ *  (S3) an update is durable when all copies are written and at least three read back identical.
+ *  (S4) open takes the highest sequence that at least two identical valid copies hold; if a valid
+ *       copy of the next sequence exists but only once, that update was torn, and does not count.
+ *       One further ahead is refused. Two valid copies of one sequence with different checksums, or
+ *       of neighbouring sequences without the parent link: a fork, refused.
+ *  (S5) open repairs copies that are missing, torn or misplaced before it returns.
+ */
+#ifndef LEDGER_STORE_SUPERBLOCK_H
+#define LEDGER_STORE_SUPERBLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/u128.h"
+#include "config.h"
+#include "io/storage.h"
+#include "store/prepare.h"
+
+/* Names a grid block: where it is, and what it holds. Address 0: none. */
+struct block_reference {
+    u128 checksum;
+    uint64_t address;
+    uint64_t reserved;
+};
+
+/* A durable state of the state machine, and the prepare after which it was taken. */
+struct checkpoint_state {
+    struct prepare_header header;    /* The prepare at the checkpoint. Recovery starts here. */
+    struct block_reference manifest; /* Newest manifest block; address 0 when empty. */
+    uint64_t grid_block_count;       /* Blocks of the grid file that may be referenced. */
+    uint64_t reserved[11];
+};
+static_assert(sizeof(struct checkpoint_state) == 384, "no padding");
+
+struct superblock_state {
+    u128 checksum; /* Of everything after `copy`. */
+    uint16_t copy;
+    uint16_t version; /* DISK_FORMAT_VERSION */
+    uint32_t reserved_head;
+    uint64_t config_fingerprint;
+    u128 parent;
+    u128 cluster;
+    u128 incarnation; /* Of this node: a rejoined node gets a new one. */
+    uint64_t sequence;
+    uint64_t system_identifier; /* Of the Postgres cluster that owns the directory. */
+    uint64_t prepares_size_bytes;
+    uint64_t commit_max;
+    uint32_t view;
+    uint32_t log_view;
+    uint8_t replica;
+    uint8_t replica_count;
+    uint8_t reserved_members[6];
+    struct checkpoint_state checkpoint;
+    uint8_t reserved[3584];
+};
+static_assert(sizeof(struct superblock_state) == SECTOR_SIZE, "one sector a copy");
+
+enum superblock_result {
+    SUPERBLOCK_OK,
+    SUPERBLOCK_ABSENT,          /* No copy was ever written. */
+    SUPERBLOCK_PRESENT,         /* Format: the file is not all zero, and was left alone. */
+    SUPERBLOCK_FORK,            /* One sequence, two contents. */
+    SUPERBLOCK_QUORUM_LOST,     /* Fewer than two identical valid copies of any candidate. */
+    SUPERBLOCK_OTHER_VERSION,   /* Intact, but of another format version. */
+    SUPERBLOCK_OTHER_CONFIG,    /* Intact, but of a build with other limits. */
+    SUPERBLOCK_IO_ERROR,        /* A repair write failed, or an update is not durable. */
+};
+
+const char *superblock_result_name(enum superblock_result result);
+
+struct superblock;
+typedef void superblock_callback(struct superblock *superblock, enum superblock_result result);
+
+struct superblock {
+    struct storage *storage;
+    struct superblock_state *working; /* The durable state, after open. Read-only for others. */
+    struct superblock_state *staging; /* The state being written. */
+    struct superblock_state *reading; /* Read-back buffer: SUPERBLOCK_COPIES sectors. */
+    superblock_callback *callback;    /* Not NULL while an update runs. */
+    void *context;                    /* The owner's: whoever updates, set after open. */
+    struct storage_request request;
+    uint32_t copy; /* Progress of the update. */
+    bool verifying;
+    uint32_t copies_repaired; /* By open. */
+};
+
+void superblock_init(struct superblock *superblock, struct arena *arena, struct storage *storage);
+
+struct superblock_format_options {
+    u128 cluster;
+    u128 incarnation;
+    uint64_t system_identifier;
+    uint64_t prepares_size_bytes;
+    uint8_t replica;
+    uint8_t replica_count;
+};
+
+/*
+ * Writes the first state over a file that is all zero. Waits. The last step of making a data
+ * directory.
+ */
+enum superblock_result superblock_format(
+    struct superblock *superblock,
+    const struct superblock_format_options *options);
+
+/* Reads, decides by (S4), repairs by (S5). Waits. */
+enum superblock_result superblock_open(struct superblock *superblock);
+
+/*
+ * The two updates there are. Each makes `working` the new state and calls back when it is durable
+ * by (S3); on SUPERBLOCK_IO_ERROR the caller must stop. One at a time: asserted.
+ */
+void superblock_update_checkpoint(
+    struct superblock *superblock,
+    const struct checkpoint_state *checkpoint,
+    uint64_t commit_max,
+    superblock_callback *callback);
+
+void superblock_update_view(
+    struct superblock *superblock,
+    uint32_t view,
+    uint32_t log_view,
+    uint64_t commit_max,
+    superblock_callback *callback);
+
+/* Names the checkpoint: checksum over checkpoint_state. */
+u128 superblock_checkpoint_id(const struct superblock *superblock);
+
+#endif

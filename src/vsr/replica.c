@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* The replica's life: init, open (replay, new view), requests, stop. */
+#include "vsr/replica.h"
+
+#include "base/units.h"
+#include "vsr/replica_internal.h"
+
+void
+replica_init(struct replica *replica, struct arena *arena, const struct replica_options *options)
+{
+    *replica = (struct replica){
+        .status = REPLICA_CLOSED,
+        .clock = options->clock,
+        .storage = options->storage,
+        .superblock = options->superblock,
+        .journal = options->journal,
+        .grid = options->grid,
+        .forest = options->forest,
+        .machine = options->machine,
+    };
+    for (uint32_t i = 0; i < PIPELINE_PREPARES_MAX; i++) {
+        struct pipeline_entry *entry = &replica->pipeline[i];
+        entry->message = arena_take(arena, 1, PREPARE_SIZE_MAX, SECTOR_SIZE);
+        queue_init(&entry->requests, "requests of a prepare", BATCHES_PER_PREPARE_MAX);
+    }
+    queue_init(&replica->requests, "requests waiting for a prepare", options->requests_max);
+    replica->results = arena_take(arena, EVENTS_PER_BATCH_MAX, RESULT_SIZE, RESULT_SIZE);
+}
+
+void
+replica_invariants(const struct replica *replica)
+{
+    assert(replica->commit <= replica->journaled); /* R1 */
+    assert(replica->journaled <= replica->op);
+    assert(replica->op - replica->journaled <= 1);
+    assert(replica->op - replica->commit <= PIPELINE_PREPARES_MAX);
+    if (replica->op == replica->commit) assert(replica->pipeline_events == 0);
+    if (replica->status == REPLICA_NORMAL) assert(replica->view > 0);
+}
+
+struct pipeline_entry *
+replica_entry(struct replica *replica, uint64_t op)
+{
+    assert(op > replica->commit);
+    assert(op <= replica->commit + PIPELINE_PREPARES_MAX);
+    return &replica->pipeline[op % PIPELINE_PREPARES_MAX];
+}
+
+/* ---- Opening --------------------------------------------------------------------------------------- */
+
+/* Waits until a checkpoint that an op has started is durable, or has failed. */
+static void
+open_wait_for_checkpoint(struct replica *replica)
+{
+    while (replica->commit_stage != COMMIT_IDLE && replica->status == REPLICA_RECOVERING) {
+        if (replica->storage->in_flight_count > 0) {
+            (void) storage_wait(replica->storage);
+        } else {
+            (void) storage_poll(replica->storage);
+        }
+    }
+}
+
+static enum replica_open_result
+open_replay_op(struct replica *replica, uint64_t op)
+{
+    struct pipeline_entry *entry = replica_entry(replica, op);
+    const struct prepare_header *header = prepare_header_of(entry->message);
+
+    if (journal_read_prepare(replica->journal, op, entry->message) != STORAGE_OK) {
+        return REPLICA_OPEN_IO_ERROR;
+    }
+    assert(header->op == op);
+    if (header->event_count > max_u64(EVENTS_PER_BATCH_MAX, PULSE_EXPIRIES_MAX)) {
+        return REPLICA_OPEN_INVALID_PREPARE;
+    }
+    switch (forest_reserve(replica->forest, header->event_count)) {
+    case FOREST_ROOM: break;
+    case FOREST_MEMORY_FULL: return REPLICA_OPEN_MEMORY_FULL;
+    case FOREST_DISK_FULL: return REPLICA_OPEN_DISK_FULL;
+    }
+    replica->op = op;
+    replica->journaled = op;
+    replica->timestamp = header->timestamp;
+    if (!replica_execute(replica, entry->message, &entry->requests)) {
+        return REPLICA_OPEN_INVALID_PREPARE;
+    }
+    open_wait_for_checkpoint(replica);
+    return replica->status == REPLICA_RECOVERING ? REPLICA_OPENED : REPLICA_OPEN_IO_ERROR;
+}
+
+static void
+open_on_view(struct superblock *superblock, enum superblock_result result)
+{
+    struct replica *replica = superblock->context;
+    assert(replica->status == REPLICA_RECOVERING);
+    if (result != SUPERBLOCK_OK) {
+        replica_stop(replica);
+        return;
+    }
+    replica->view = superblock->working->view;
+    replica->status = REPLICA_NORMAL;
+}
+
+/* (R6) Each start is a new view: what an earlier life prepared and lost can be told from what is prepared now. */
+static enum replica_open_result
+open_start_view(struct replica *replica)
+{
+    const uint32_t view = replica->superblock->working->view + 1;
+    superblock_update_view(replica->superblock, view, view, replica->commit, open_on_view);
+    while (replica->status == REPLICA_RECOVERING) (void) storage_wait(replica->storage);
+    if (replica->status != REPLICA_NORMAL) return REPLICA_OPEN_IO_ERROR;
+    assert(replica->view == view);
+    return REPLICA_OPENED;
+}
+
+enum replica_open_result
+replica_open(struct replica *replica, uint64_t *op)
+{
+    const struct prepare_header *checkpoint = &replica->journal->checkpoint;
+    const uint64_t op_head = replica->journal->head.op;
+    assert(replica->status == REPLICA_CLOSED);
+    assert(replica->superblock->working->replica_count == 1);
+
+    replica->superblock->context = replica;
+    replica->status = REPLICA_RECOVERING;
+    replica->op = checkpoint->op;
+    replica->journaled = checkpoint->op;
+    replica->commit = checkpoint->op;
+    replica->timestamp = checkpoint->timestamp;
+    *op = checkpoint->op;
+    while (replica->op < op_head) {
+        *op = replica->op + 1;
+        const enum replica_open_result result = open_replay_op(replica, *op);
+        if (result != REPLICA_OPENED) return result;
+    }
+    const enum replica_open_result result = open_start_view(replica);
+    if (result == REPLICA_OPENED) replica_invariants(replica);
+    return result;
+}
+
+/* ---- Requests -------------------------------------------------------------------------------------- */
+
+void
+replica_submit(struct replica *replica, struct replica_request *request)
+{
+    assert(replica->status == REPLICA_NORMAL || replica->status == REPLICA_STOPPED);
+    assert(request->event_count > 0);
+    assert(request->event_count <= EVENTS_PER_BATCH_MAX);
+    assert(request->callback != NULL);
+    queue_push(&replica->requests, &request->link);
+}
+
+static void
+fail_requests(struct queue *requests)
+{
+    while (!queue_empty(requests)) {
+        struct replica_request *request = replica_pop_request(requests);
+        request->callback(request, REPLICA_FAILED);
+    }
+}
+
+void
+replica_stop(struct replica *replica)
+{
+    assert(replica->status != REPLICA_CLOSED);
+    replica->status = REPLICA_STOPPED;
+    for (uint64_t op = replica->commit + 1; op <= replica->op; op++) {
+        fail_requests(&replica_entry(replica, op)->requests);
+    }
+    fail_requests(&replica->requests);
+}
+
+bool
+replica_poll(struct replica *replica)
+{
+    bool progress = storage_poll(replica->storage) > 0;
+    if (replica->status == REPLICA_STOPPED) {
+        progress |= !queue_empty(&replica->requests);
+        fail_requests(&replica->requests);
+        return progress;
+    }
+    /* First the disk gets its next write, then the CPU executes what the last one made durable. */
+    progress |= replica_prepare_requests(replica);
+    progress |= replica_commit(replica);
+    return progress;
+}
+
+void
+replica_tick(struct replica *replica)
+{
+    if (replica->status != REPLICA_NORMAL) return;
+    (void) replica_prepare_pulse(replica);
+}
+
+bool
+replica_busy(const struct replica *replica)
+{
+    return replica->op != replica->commit || replica->commit_stage != COMMIT_IDLE ||
+           !queue_empty(&replica->requests);
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The replica: Viewstamped Replication (Liskov and Cowling, "Viewstamped Replication Revisited", 2012, §4), in a
+ * cluster of one. It is primary of every view, and its replication quorum is itself: a prepare commits when its own
+ * journal has it.
+ *
+ *   request → queue → prepare (all waiting requests together) → journal → commit in op order → answer
+ *
+ * Numbered invariants (asserted, tested under their number):
+ *  (R1) commit <= journaled <= op, and op − commit <= PIPELINE_PREPARES_MAX.
+ *  (R2) ops commit in order, each once, and only when journaled.
+ *  (R3) a request is answered after its prepare is durable and executed, or with the reason why it took no effect, or with
+ *       REPLICA_FAILED (outcome unknown).
+ *  (R4) timestamps of prepares ascend strictly: prepare − event_count >= parent's timestamp.
+ *  (R5) when a checkpoint is due is a function of the log alone: the prepares since the last one fill half the ring.
+ *  (R6) a view is durable in the superblock before the replica makes a prepare in it.
+ */
+#ifndef LEDGER_VSR_REPLICA_H
+#define LEDGER_VSR_REPLICA_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/histogram.h"
+#include "base/queue.h"
+#include "io/clock.h"
+#include "lsm/forest.h"
+#include "store/journal.h"
+#include "store/superblock.h"
+#include "vsr/multi_batch.h"
+#include "vsr/request.h"
+#include "vsr/state_machine.h"
+
+enum replica_status {
+    REPLICA_CLOSED,
+    REPLICA_RECOVERING, /* Replaying the journal: takes no requests. */
+    REPLICA_NORMAL,
+    REPLICA_STOPPED, /* A write failed. Takes and answers nothing but REPLICA_FAILED until it is opened again. */
+};
+
+/* What committing the op at hand waits for. */
+enum commit_stage {
+    COMMIT_IDLE,
+    COMMIT_CHECKPOINT_FOREST,     /* The forest writes what changed. → COMMIT_CHECKPOINT_SUPERBLOCK */
+    COMMIT_CHECKPOINT_SUPERBLOCK, /* The superblock takes the new manifest. → COMMIT_IDLE */
+};
+
+/* A prepare from its making to its commit. */
+struct pipeline_entry {
+    void *message; /* Sector-aligned, PREPARE_SIZE_MAX bytes: header, body, zero padding. */
+    struct queue requests; /* Whose batches it holds, in order. Empty in replay and for pulses. */
+};
+
+struct replica_stats {
+    uint64_t prepares;
+    uint64_t pulses;
+    uint64_t checkpoints;
+    struct histogram events_per_prepare;
+    struct histogram requests_per_prepare;
+};
+
+struct replica {
+    enum replica_status status;
+    struct clock *clock;
+    struct storage *storage;
+    struct superblock *superblock;
+    struct journal *journal;
+    struct forest *forest;
+    struct grid *grid;
+    struct state_machine *machine;
+
+    uint64_t op;        /* Newest prepare. */
+    uint64_t journaled; /* Newest durable prepare. */
+    uint64_t commit;    /* Newest executed prepare. */
+    uint64_t timestamp; /* Of the newest prepare. */
+    uint32_t view;
+
+    struct pipeline_entry pipeline[PIPELINE_PREPARES_MAX]; /* Of op: [op % PIPELINE_PREPARES_MAX]. */
+    uint64_t pipeline_events;                              /* Sum of event_count of ops in (commit, op]. */
+    struct journal_append append;
+    struct queue requests; /* Waiting for a prepare. */
+
+    enum commit_stage commit_stage;
+    struct prepare_header checkpoint_header; /* While a checkpoint runs. */
+
+    struct multi_batch_writer writer;
+    uint8_t *results; /* Of a batch that nobody waits for. */
+    bool pulse_blocked; /* The last pulse that was due found no room. */
+    struct replica_stats stats;
+};
+
+struct replica_options {
+    struct clock *clock;
+    struct storage *storage;
+    struct superblock *superblock;
+    struct journal *journal;
+    struct grid *grid;
+    struct forest *forest;
+    struct state_machine *machine;
+    uint32_t requests_max;
+};
+
+void replica_init(
+    struct replica *replica,
+    struct arena *arena,
+    const struct replica_options *options);
+
+enum replica_open_result {
+    REPLICA_OPENED,
+    REPLICA_OPEN_MEMORY_FULL, /* The log holds more than memory has room for. */
+    REPLICA_OPEN_DISK_FULL,
+    REPLICA_OPEN_IO_ERROR,
+    REPLICA_OPEN_INVALID_PREPARE, /* Intact, but not what a replica makes: op `op`. */
+};
+
+/*
+ * Superblock, forest and journal are open. Executes the journal from the checkpoint to its head, starts a new view, and takes
+ * requests. Waits. *op: the op that was reached.
+ */
+enum replica_open_result replica_open(struct replica *replica, uint64_t *op);
+
+/* Queues the request. It is answered later, inside replica_poll. */
+void replica_submit(struct replica *replica, struct replica_request *request);
+
+/* Does what can be done now; true if something was done. Never blocks. */
+bool replica_poll(struct replica *replica);
+
+/* Makes a pulse if one is due. */
+void replica_tick(struct replica *replica);
+
+/* True while there is something in the pipeline or a checkpoint runs. */
+bool replica_busy(const struct replica *replica);
+
+#endif

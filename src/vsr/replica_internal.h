@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* What the files of the replica share. replica.c: life; replica_prepare.c: making prepares; replica_commit.c: executing them. */
+#ifndef LEDGER_VSR_REPLICA_INTERNAL_H
+#define LEDGER_VSR_REPLICA_INTERNAL_H
+
+#include "base/units.h"
+#include "vsr/replica.h"
+
+/* The oldest request of a queue that is not empty. */
+static inline struct replica_request *
+replica_pop_request(struct queue *requests)
+{
+    struct queue_link *link = queue_pop(requests);
+    assert(link != NULL);
+    return container_of(link, struct replica_request, link);
+}
+
+/* Asserts R1 and what follows from the status. */
+void replica_invariants(const struct replica *replica);
+
+struct pipeline_entry *replica_entry(struct replica *replica, uint64_t op);
+
+/* A write failed: answers everything that waits with REPLICA_FAILED (R3). */
+void replica_stop(struct replica *replica);
+
+/* Makes one prepare of the waiting requests and hands it to the journal, if that is possible now. True if it did. */
+bool replica_prepare_requests(struct replica *replica);
+
+/* Makes a pulse, if one is due and there is room. True if it did. */
+bool replica_prepare_pulse(struct replica *replica);
+
+/* Commits what is journaled, until it must wait. True if it did something. */
+bool replica_commit(struct replica *replica);
+
+/*
+ * Executes a prepare that is in `message`, answers `requests`, and starts a checkpoint if one is due (R5). False if the prepare is
+ * not what a replica makes.
+ */
+bool replica_execute(struct replica *replica, void *message, struct queue *requests);
+
+#endif

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* Making prepares: requests (or time) in, one sealed message to the journal out. */
+#include <string.h>
+
+#include "base/units.h"
+#include "vsr/replica_internal.h"
+
+/* Can a prepare be made at all now? What waits is made into one prepare when the last append is done: group commit. */
+static bool
+can_prepare(const struct replica *replica)
+{
+    if (replica->status != REPLICA_NORMAL) return false;
+    if (journal_busy(replica->journal)) return false;
+    if (replica->op - replica->commit == PIPELINE_PREPARES_MAX) return false;
+    return journal_has_room(replica->journal, PREPARE_SIZE_MAX);
+}
+
+/*
+ * (R4) Real time where it is ahead, else just after what was given out. `event_count` timestamps up to the result are the
+ * prepare's own.
+ */
+static uint64_t
+next_timestamp(const struct replica *replica, uint32_t event_count)
+{
+    const uint64_t now = clock_realtime_ns(replica->clock);
+    const uint64_t start = max_u64(replica->timestamp + 1, min_u64(now, TIMESTAMP_MAX / 2));
+    assert(start <= TIMESTAMP_MAX - event_count);
+    return start + event_count;
+}
+
+static void
+prepare_on_journaled(struct journal_append *append, enum storage_result result)
+{
+    struct replica *replica = container_of(append, struct replica, append);
+    assert(replica->journaled + 1 == replica->op);
+    if (result != STORAGE_OK) {
+        replica_stop(replica);
+        return;
+    }
+    replica->journaled += 1;
+    replica_invariants(replica);
+}
+
+/* Completes header and padding of the message of op + 1, and hands it to the journal. */
+static void
+prepare_append(
+    struct replica *replica,
+    enum prepare_operation operation,
+    uint32_t body_size,
+    uint32_t event_count)
+{
+    struct pipeline_entry *entry = replica_entry(replica, replica->op + 1);
+    struct prepare_header *header = prepare_header_of(entry->message);
+    const struct prepare_header *parent = &replica->journal->head;
+    assert(parent->op == replica->op);
+    assert(PREPARE_HEADER_SIZE + body_size <= PREPARE_SIZE_MAX);
+
+    *header = (struct prepare_header){
+        .parent = parent->checksum,
+        .cluster = parent->cluster,
+        .checkpoint_id = superblock_checkpoint_id(replica->superblock),
+        .op = replica->op + 1,
+        .commit = replica->commit,
+        .timestamp = next_timestamp(replica, event_count),
+        .size = PREPARE_HEADER_SIZE + body_size,
+        .view = replica->view,
+        .event_count = event_count,
+        .version = DISK_FORMAT_VERSION,
+        .operation = (uint8_t) operation,
+        .replica = replica->superblock->working->replica,
+    };
+    const uint64_t size_on_disk = prepare_size_on_disk(header);
+    header->position =
+        prepare_next_position(parent, size_on_disk, replica->journal->prepares_size_bytes);
+    memset((char *) entry->message + header->size, 0, size_on_disk - header->size);
+    prepare_seal(header);
+    assert(header->timestamp - event_count >= parent->timestamp);
+
+    replica->op += 1;
+    replica->timestamp = header->timestamp;
+    replica->pipeline_events += event_count;
+    replica->append = (struct journal_append){
+        .prepare = header,
+        .callback = prepare_on_journaled,
+    };
+    journal_append(replica->journal, &replica->append);
+    replica_invariants(replica);
+}
+
+/* Answers the oldest waiting request that there is no room for it. */
+static void
+refuse_oldest(struct replica *replica, enum forest_room room)
+{
+    struct replica_request *request = replica_pop_request(&replica->requests);
+    assert(room != FOREST_ROOM);
+    request->callback(request, room == FOREST_DISK_FULL ? REPLICA_DISK_FULL : REPLICA_MEMORY_FULL);
+}
+
+/* Takes the oldest waiting request into the prepare being made. */
+static void
+take_oldest(struct replica *replica, struct pipeline_entry *entry)
+{
+    struct replica_request *request = replica_pop_request(&replica->requests);
+    multi_batch_add(&replica->writer, request->operation, request->events, request->event_count);
+    queue_push(&entry->requests, &request->link);
+}
+
+bool
+replica_prepare_requests(struct replica *replica)
+{
+    struct multi_batch_writer *writer = &replica->writer;
+    bool refused = false;
+
+    if (queue_empty(&replica->requests) || !can_prepare(replica)) return false;
+    struct pipeline_entry *entry = replica_entry(replica, replica->op + 1);
+    assert(queue_empty(&entry->requests));
+
+    multi_batch_begin(writer, (char *) entry->message + PREPARE_HEADER_SIZE);
+    while (!queue_empty(&replica->requests)) {
+        const struct replica_request *request =
+            container_of(queue_peek(&replica->requests), struct replica_request, link);
+        if (!multi_batch_fits(writer, request->event_count)) break;
+        const enum forest_room room = forest_reserve(
+            replica->forest,
+            replica->pipeline_events + writer->event_count + request->event_count);
+        if (room == FOREST_ROOM) {
+            take_oldest(replica, entry);
+        } else {
+            refuse_oldest(replica, room);
+            refused = true;
+        }
+    }
+    if (writer->batch_count == 0) return refused;
+
+    replica->stats.prepares += 1;
+    histogram_add(&replica->stats.events_per_prepare, writer->event_count);
+    histogram_add(&replica->stats.requests_per_prepare, writer->batch_count);
+    prepare_append(replica, PREPARE_BATCHES, multi_batch_end(writer), writer->event_count);
+    return true;
+}
+
+bool
+replica_prepare_pulse(struct replica *replica)
+{
+    if (!can_prepare(replica)) return false;
+    if (replica->op != replica->commit) return false; /* What is in the pipeline may change what is due. */
+    const uint64_t timestamp = next_timestamp(replica, PULSE_EXPIRIES_MAX);
+    if (!replica->machine->ops->pulse_due(replica->machine, timestamp)) return false;
+    replica->pulse_blocked =
+        forest_reserve(replica->forest, replica->pipeline_events + PULSE_EXPIRIES_MAX) != FOREST_ROOM;
+    if (replica->pulse_blocked) return false;
+
+    replica->stats.pulses += 1;
+    prepare_append(replica, PREPARE_PULSE, 0, PULSE_EXPIRIES_MAX);
+    return true;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* A request to the replica: one batch that goes through the log. */
+#ifndef LEDGER_VSR_REQUEST_H
+#define LEDGER_VSR_REQUEST_H
+
+#include <stdint.h>
+
+#include "base/queue.h"
+
+enum replica_outcome {
+    REPLICA_EXECUTED,
+    REPLICA_MEMORY_FULL, /* Took no effect. */
+    REPLICA_DISK_FULL,   /* Took no effect. */
+    REPLICA_FAILED,      /* The replica has stopped: outcome unknown. */
+};
+
+struct replica_request;
+typedef void replica_callback(struct replica_request *request, enum replica_outcome outcome);
+
+/* Owned by the caller, lent to the replica from submit to callback. */
+struct replica_request {
+    uint8_t operation;
+    uint32_t event_count; /* 1 … EVENTS_PER_BATCH_MAX */
+    const void *events;   /* EVENT_SIZE bytes each. Read until the callback. */
+    void *results;        /* RESULT_SIZE bytes each. Must not overlap events. */
+    replica_callback *callback;
+    struct queue_link link; /* The replica's. */
+};
+
+#endif

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* Reading grid blocks from a mutated file: what was written, or a refusal. */
+#include <string.h>
+
+#include "base/units.h"
+#include "store/grid.h"
+
+#include "../sim/storage_sim.h"
+#include "fuzz.h"
+
+#define BLOCK_COUNT 24
+
+static _Alignas(ARENA_ALIGNMENT) uint8_t memory[4 * ARENA_ALIGNMENT];
+static _Alignas(SECTOR_SIZE) uint8_t blocks[BLOCK_COUNT][BLOCK_SIZE];
+static _Alignas(SECTOR_SIZE) uint8_t block_read[BLOCK_SIZE];
+static struct block_reference references[BLOCK_COUNT];
+static struct storage_sim sim;
+static struct grid grid;
+
+static void
+write_on_done(struct grid_write *write, enum grid_result result)
+{
+    (void) write;
+    assert(result == GRID_OK);
+}
+
+static void
+build(struct prng *prng)
+{
+    struct arena arena;
+    arena_init(&arena, memory, sizeof(memory));
+    grid_init(&grid, &arena, &sim.storage, BLOCK_COUNT + 8);
+    grid_open(&grid, prng_next(prng));
+    const enum storage_result reserved = grid_reserve(&grid, BLOCK_COUNT);
+    assert(reserved == STORAGE_OK);
+    for (uint32_t i = 0; i < BLOCK_COUNT; i++) {
+        struct block_header *header = (struct block_header *) (void *) blocks[i];
+        memset(header, 0, sizeof(*header));
+        header->type = prng_chance(prng, 1, 2) ? BLOCK_MANIFEST : BLOCK_RECORDS;
+        header->size = (uint32_t) prng_range(prng, BLOCK_HEADER_SIZE, BLOCK_SIZE);
+        for (uint64_t at = BLOCK_HEADER_SIZE; at < header->size; at++) {
+            blocks[i][at] = (uint8_t) at;
+        }
+        references[i] = grid_block_seal(&grid, blocks[i], grid_acquire(&grid));
+        struct grid_write write = {0};
+        grid_write_block(&grid, &write, blocks[i], write_on_done);
+        while (write.request.in_flight) {
+            (void) storage_wait(&sim.storage);
+        }
+    }
+}
+
+static void
+mutate(struct prng *prng)
+{
+    uint8_t *bytes = storage_sim_bytes(&sim, STORAGE_GRID);
+    const uint64_t size = grid.block_count * BLOCK_SIZE;
+    const uint64_t at = prng_below(prng, size);
+    const uint64_t block = at / BLOCK_SIZE * BLOCK_SIZE;
+    switch (prng_below(prng, 4)) {
+    case 0: bytes[at] ^= (uint8_t) (1 << prng_below(prng, 8)); break;
+    case 1: storage_sim_latent_error(&sim, STORAGE_GRID, at, 1); break;
+    case 2: memset(bytes + at, 0, min_u64(size - at, SECTOR_SIZE)); break;
+    default:
+        memmove(bytes + prng_below(prng, grid.block_count) * BLOCK_SIZE, bytes + block, BLOCK_SIZE);
+    }
+}
+
+static void
+check(struct prng *prng)
+{
+    const uint8_t *bytes = storage_sim_bytes(&sim, STORAGE_GRID);
+    for (uint32_t i = 0; i < BLOCK_COUNT; i++) {
+        const struct block_header *header = (const struct block_header *) (const void *) blocks[i];
+        const uint64_t offset = (references[i].address - 1) * BLOCK_SIZE;
+        const bool intact = memcmp(bytes + offset, blocks[i], BLOCK_SIZE) == 0 &&
+                            !storage_sim_faulty(&sim, STORAGE_GRID, offset, BLOCK_SIZE);
+        const enum grid_result result =
+            grid_read_block(&grid, &references[i], header->type, block_read);
+        assert((result == GRID_OK) == intact);
+        if (intact) assert(memcmp(block_read, blocks[i], BLOCK_SIZE) == 0);
+
+        struct block_reference other = references[i];
+        if (prng_chance(prng, 1, 2)) other.checksum ^= (u128) 1 << prng_below(prng, 128);
+        if (other.checksum == references[i].checksum) other.address = prng_below(prng, 64);
+        if (other.address == references[i].address) continue;
+        assert(grid_read_block(&grid, &other, header->type, block_read) != GRID_OK);
+    }
+}
+
+void
+fuzz_block(struct prng *prng, uint64_t rounds)
+{
+    for (uint64_t round = 0; round < rounds; round++) {
+        const struct storage_sim_options options = {0};
+        storage_sim_init(&sim, &options, prng);
+        build(prng);
+        for (uint64_t i = prng_below(prng, 12); i > 0; i--) {
+            mutate(prng);
+        }
+        check(prng);
+        storage_sim_free(&sim);
+    }
+}

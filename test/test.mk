@@ -1,0 +1,97 @@
+# Everything that is not the extension itself: tests, lint, benchmarks, the tour. Build products go to build/.
+
+BUILD = build
+CC ?= gcc
+
+# The core and its tests, with tiny limits and sanitizers.
+SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+TEST_CFLAGS = -std=gnu11 -g -O1 -DLEDGER_CONFIG_TEST_MIN -Isrc -Itest -MMD -MP $(SANITIZE)
+TEST_WARNINGS = -Wall -Wextra -Wshadow -Wswitch-enum -Wno-missing-field-initializers -Werror
+CORE_WARNINGS_STRICT = $(CORE_WARNINGS) -Werror
+TEST_LIBS = -lxxhash -luring
+
+UNIT_SRCS = $(sort $(wildcard test/unit/test_*.c))
+UNIT_SHARED_SRCS = $(filter-out $(UNIT_SRCS),$(sort $(wildcard test/unit/*.c)))
+MODEL_SRCS = $(sort $(wildcard test/model/*.c))
+SIM_SRCS = $(filter-out test/sim/storage_sim.c,$(sort $(wildcard test/sim/*.c)))
+FUZZ_SRCS = $(sort $(wildcard test/fuzz/*.c))
+
+test_objects = $(patsubst %.c,$(BUILD)/test/%.o,$(1))
+TEST_CORE_OBJS = $(call test_objects,$(CORE_SRCS) $(OS_SRCS))
+TEST_SHARED_OBJS = $(call test_objects,test/sim/storage_sim.c $(MODEL_SRCS) $(UNIT_SHARED_SRCS))
+UNIT_BINARIES = $(patsubst test/unit/%.c,$(BUILD)/unit/%,$(UNIT_SRCS))
+
+$(BUILD)/test/src/%.o: src/%.c
+	@mkdir -p $(@D)
+	$(CC) $(TEST_CFLAGS) $(CORE_WARNINGS_STRICT) -c $< -o $@
+
+$(BUILD)/test/test/%.o: test/%.c
+	@mkdir -p $(@D)
+	$(CC) $(TEST_CFLAGS) $(TEST_WARNINGS) -c $< -o $@
+
+$(BUILD)/libtest.a: $(TEST_CORE_OBJS) $(TEST_SHARED_OBJS)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(BUILD)/unit/%: $(BUILD)/test/test/unit/%.o $(BUILD)/libtest.a
+	@mkdir -p $(@D)
+	$(CC) $(TEST_CFLAGS) $^ -o $@ $(TEST_LIBS)
+
+$(BUILD)/sim: $(call test_objects,$(SIM_SRCS)) $(BUILD)/libtest.a
+	$(CC) $(TEST_CFLAGS) $^ -o $@ $(TEST_LIBS)
+
+$(BUILD)/fuzz: $(call test_objects,$(FUZZ_SRCS)) $(BUILD)/libtest.a
+	$(CC) $(TEST_CFLAGS) $^ -o $@ $(TEST_LIBS)
+
+-include $(shell test -d $(BUILD) && find $(BUILD) -name '*.d')
+
+.PHONY: unit sim fuzz lint tidy deps quickstart quickstart-stop test test-quick regress tap bench bench-forest help
+
+deps:
+	tools/deps.sh
+
+unit: $(UNIT_BINARIES)
+	tools/run_unit.sh $(UNIT_BINARIES)
+
+# make sim SEED=n [COUNT=n]
+SEED ?= 1
+COUNT ?= 1
+sim: $(BUILD)/sim
+	$(BUILD)/sim $(SEED) $(COUNT)
+
+fuzz: $(BUILD)/fuzz
+	$(BUILD)/fuzz
+
+tidy:
+	tools/tidy.py
+
+lint: tidy
+	tools/lint.sh
+
+regress:
+	tools/postgres_tests.sh regress
+
+# make tap [TESTS=test/tap/001_name.pl]
+tap:
+	tools/postgres_tests.sh tap $(TESTS)
+
+test:
+	tools/test.sh
+
+quickstart:
+	tools/quickstart.sh
+
+quickstart-stop:
+	tools/quickstart.sh stop
+
+bench:
+	tools/postgres_tests.sh bench
+
+# The forest alone, with production limits.
+bench-forest:
+	@mkdir -p $(BUILD)
+	$(CC) -std=gnu11 -O2 -g -Isrc -Itest test/bench/bench_forest.c $(CORE_SRCS) -o $(BUILD)/bench_forest -lxxhash
+	$(BUILD)/bench_forest
+
+help:
+	@sed -n '1,9p' Makefile

@@ -1,0 +1,572 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * A forest on the simulated disk, and a naive model of it: arrays, searched from end to end.
+ *
+ * For test_forest.c, test_scan.c and fuzz_forest.c. Includers define assert_failed (unit.h does).
+ */
+#ifndef LEDGER_TEST_FOREST_FIXTURE_H
+#define LEDGER_TEST_FOREST_FIXTURE_H
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/prng.h"
+#include "base/units.h"
+#include "lsm/forest.h"
+#include "lsm/forest_internal.h"
+#include "lsm/scan.h"
+
+#include "../sim/storage_sim.h"
+
+#define FIXTURE_RECORDS_MAX     6000
+#define FIXTURE_CLUSTER         u128_make(0x2b7e151628aed2a6, 0xabf7158809cf4f3c)
+#define FIXTURE_GRID_BLOCKS_MAX 20000
+
+/* ---- A schema with one of everything ------------------------------------------------------- */
+
+enum fixture_tree { FIXTURE_ITEM, FIXTURE_OWNER, FIXTURE_STATE, FIXTURE_BURNT, FIXTURE_NOTE };
+#define FIXTURE_TREE_COUNT 5
+
+struct fixture_item {
+    u128 id;
+    u128 wide;
+    uint64_t middle;
+    uint32_t narrow;
+    uint16_t tiny;
+    uint16_t tiny_zero; /* Indexed with 0 too. */
+    uint64_t amount;
+    uint64_t timestamp;
+};
+
+struct fixture_owner {
+    u128 id;
+    uint64_t counter; /* Updated. */
+    uint64_t rank;    /* Updated; ordered index. */
+    uint32_t group;
+    uint32_t reserved;
+    uint64_t timestamp;
+};
+
+struct fixture_state {
+    uint64_t timestamp;
+    uint64_t due; /* Updated; ordered index. */
+    uint64_t reserved[2];
+};
+
+struct fixture_burnt {
+    u128 id;
+    uint64_t timestamp;
+    uint64_t reserved;
+};
+
+struct fixture_note {
+    uint64_t timestamp;
+    uint64_t content[23];
+};
+
+enum fixture_index {
+    FIXTURE_ITEM_WIDE,
+    FIXTURE_ITEM_MIDDLE,
+    FIXTURE_ITEM_NARROW,
+    FIXTURE_ITEM_TINY,
+    FIXTURE_ITEM_TINY_ZERO,
+    FIXTURE_OWNER_GROUP,
+    FIXTURE_OWNER_RANK,
+    FIXTURE_STATE_DUE,
+};
+
+#define FIXTURE_TREE(tree_name, record, id_at, burnt, inserts, updates)                            \
+    {                                                                                              \
+        .name = tree_name, .record_size = sizeof(struct record),                                   \
+        .timestamp_offset = offsetof(struct record, timestamp), .id_offset = id_at,                \
+        .burnt_tree = burnt, .inserts_per_event_max = inserts, .updates_per_event_max = updates,   \
+    }
+#define FIXTURE_INDEX(tree_number, record, field, index_kind, zero)                                \
+    {                                                                                              \
+        .name = #field, .tree = tree_number, .kind = index_kind,                                   \
+        .field_offset = offsetof(struct record, field),                                            \
+        .field_size = sizeof(((struct record *) 0)->field), .zero_indexed = zero,                  \
+    }
+
+static const struct tree_schema fixture_trees[FIXTURE_TREE_COUNT] = {
+    FIXTURE_TREE("item", fixture_item, 0, FIXTURE_BURNT, 1, 0),
+    FIXTURE_TREE("owner", fixture_owner, 0, FOREST_NONE, 1, 2),
+    FIXTURE_TREE("state", fixture_state, FOREST_NONE, FOREST_NONE, 1, 1),
+    FIXTURE_TREE("burnt", fixture_burnt, 0, FOREST_NONE, 1, 0),
+    FIXTURE_TREE("note", fixture_note, FOREST_NONE, FOREST_NONE, 1, 0),
+};
+
+static const struct index_schema fixture_indexes[] = {
+    FIXTURE_INDEX(FIXTURE_ITEM, fixture_item, wide, INDEX_EQUAL, false),
+    FIXTURE_INDEX(FIXTURE_ITEM, fixture_item, middle, INDEX_EQUAL, false),
+    FIXTURE_INDEX(FIXTURE_ITEM, fixture_item, narrow, INDEX_EQUAL, false),
+    FIXTURE_INDEX(FIXTURE_ITEM, fixture_item, tiny, INDEX_EQUAL, false),
+    FIXTURE_INDEX(FIXTURE_ITEM, fixture_item, tiny_zero, INDEX_EQUAL, true),
+    FIXTURE_INDEX(FIXTURE_OWNER, fixture_owner, group, INDEX_EQUAL, false),
+    FIXTURE_INDEX(FIXTURE_OWNER, fixture_owner, rank, INDEX_ORDERED, false),
+    FIXTURE_INDEX(FIXTURE_STATE, fixture_state, due, INDEX_ORDERED, false),
+};
+
+static const struct forest_schema fixture_schema = {
+    .trees = fixture_trees,
+    .tree_count = FIXTURE_TREE_COUNT,
+    .indexes = fixture_indexes,
+    .index_count = ARRAY_COUNT(fixture_indexes),
+};
+
+/* ---- The model ----------------------------------------------------------------------------- */
+
+struct fixture_model {
+    struct fixture_item items[FIXTURE_RECORDS_MAX];
+    struct fixture_owner owners[FIXTURE_RECORDS_MAX];
+    struct fixture_state states[FIXTURE_RECORDS_MAX];
+    struct fixture_burnt burnt[FIXTURE_RECORDS_MAX];
+    struct fixture_note notes[FIXTURE_RECORDS_MAX];
+    uint32_t counts[FIXTURE_TREE_COUNT];
+};
+
+struct forest_fixture {
+    struct prng *prng;
+    struct prng prng_sim; /* Its own: what the disk does must not change the work. */
+    struct storage_sim sim;
+    struct grid grid;
+    void *memory;
+    uint64_t memory_bytes; /* Of the forest. */
+    struct forest *forest;
+    struct fixture_model *model;
+    struct fixture_model *model_saved; /* As it was when the scope was opened. */
+    struct block_reference manifest;   /* Of the newest durable checkpoint. */
+    struct fixture_model *model_durable;
+    uint64_t timestamp;
+    uint64_t op;
+    bool checkpoint_done;
+    enum grid_result checkpoint_result;
+    uint64_t spread; /* Values are in 0 … spread − 1, so small ones make long lists. */
+};
+
+static inline void *
+fixture_records(struct fixture_model *model, uint32_t tree)
+{
+    switch ((enum fixture_tree) tree) {
+    case FIXTURE_ITEM: return model->items;
+    case FIXTURE_OWNER: return model->owners;
+    case FIXTURE_STATE: return model->states;
+    case FIXTURE_BURNT: return model->burnt;
+    case FIXTURE_NOTE: return model->notes;
+    }
+    unreachable();
+}
+
+static inline void *
+fixture_record(struct fixture_model *model, uint32_t tree, uint32_t row)
+{
+    assert(row < model->counts[tree]);
+    return (char *) fixture_records(model, tree) + (uint64_t) row * fixture_trees[tree].record_size;
+}
+
+static inline uint64_t
+fixture_timestamp(const void *record, uint32_t tree)
+{
+    uint64_t timestamp;
+    memcpy(&timestamp, (const char *) record + fixture_trees[tree].timestamp_offset, 8);
+    return timestamp;
+}
+
+/* ---- Start and stop ------------------------------------------------------------------------ */
+
+/* Forgets everything in memory, as a crash does, and opens what is on the disk. */
+static inline enum forest_open_result
+fixture_open(
+    struct forest_fixture *fixture,
+    const struct block_reference *manifest,
+    struct forest_open_report *report)
+{
+    const uint64_t size = align_up(fixture->memory_bytes + MIB, ARENA_ALIGNMENT);
+    free(fixture->memory);
+    fixture->memory = aligned_alloc(ARENA_ALIGNMENT, size);
+    assert(fixture->memory != NULL);
+    memset(fixture->memory, 0xa5, size);
+    struct arena arena;
+    arena_init(&arena, fixture->memory, size);
+    grid_init(&fixture->grid, &arena, &fixture->sim.storage, FIXTURE_GRID_BLOCKS_MAX);
+    grid_open(&fixture->grid, FIXTURE_CLUSTER);
+    const struct forest_options options = {
+        .schema = &fixture_schema,
+        .memory_bytes = fixture->memory_bytes,
+    };
+    const uint64_t used_before = arena.used_bytes;
+    fixture->forest = forest_init(&arena, &fixture->grid, &options);
+    assert(arena.used_bytes - used_before <= options.memory_bytes);
+    arena_seal(&arena);
+    return forest_open(fixture->forest, manifest, report);
+}
+
+static inline void
+fixture_begin(struct forest_fixture *fixture, struct prng *prng, uint64_t memory_bytes_extra)
+{
+    const struct storage_sim_options options = {.latency_min_ticks = 1, .latency_max_ticks = 9};
+    const uint64_t memory_bytes = forest_memory_bytes_min(&fixture_schema) + memory_bytes_extra;
+    *fixture = (struct forest_fixture){
+        .prng = prng,
+        .memory_bytes = memory_bytes,
+        .model = calloc(1, sizeof(struct fixture_model)),
+        .model_saved = calloc(1, sizeof(struct fixture_model)),
+        .model_durable = calloc(1, sizeof(struct fixture_model)),
+        .spread = 20,
+    };
+    prng_init(&fixture->prng_sim, prng_next(prng));
+    storage_sim_init(&fixture->sim, &options, &fixture->prng_sim);
+    struct forest_open_report report;
+    const enum forest_open_result result = fixture_open(fixture, &fixture->manifest, &report);
+    assert(result == FOREST_OPENED);
+}
+
+static inline void
+fixture_end(struct forest_fixture *fixture)
+{
+    storage_sim_free(&fixture->sim);
+    free(fixture->model);
+    free(fixture->model_saved);
+    free(fixture->model_durable);
+    free(fixture->memory);
+}
+
+/* ---- Doing the same to both ---------------------------------------------------------------- */
+
+static inline void
+fixture_append(struct forest_fixture *fixture, uint32_t tree, const void *record)
+{
+    struct fixture_model *model = fixture->model;
+    assert(model->counts[tree] < FIXTURE_RECORDS_MAX);
+    model->counts[tree] += 1;
+    void *copy = fixture_record(model, tree, model->counts[tree] - 1);
+    memcpy(copy, record, fixture_trees[tree].record_size);
+}
+
+static inline void
+fixture_insert(struct forest_fixture *fixture, uint32_t tree, const void *record)
+{
+    forest_insert(fixture->forest, tree, record);
+    fixture_append(fixture, tree, record);
+}
+
+/* Ids: sequential numbers, their like in the high half, and mixtures. */
+static inline u128
+fixture_id(struct forest_fixture *fixture)
+{
+    switch (fixture->timestamp % 3) {
+    case 0: return fixture->timestamp;
+    case 1: return u128_make(fixture->timestamp, 0);
+    default: return u128_make(fixture->timestamp << 20, prng_next(fixture->prng));
+    }
+}
+
+static inline uint64_t
+fixture_value(struct forest_fixture *fixture)
+{
+    return prng_below(fixture->prng, fixture->spread);
+}
+
+static inline void
+fixture_insert_item(struct forest_fixture *fixture)
+{
+    const uint64_t value = fixture_value(fixture);
+    const struct fixture_item item = {
+        .id = fixture_id(fixture),
+        .wide = u128_make(value, value / 2),
+        .middle = fixture_value(fixture) << 40,
+        .narrow = (uint32_t) (fixture_value(fixture) / 2),
+        .tiny = (uint16_t) (fixture_value(fixture) % 4),
+        .tiny_zero = (uint16_t) (fixture_value(fixture) % 3),
+        .amount = prng_next(fixture->prng),
+        .timestamp = fixture->timestamp,
+    };
+    fixture_insert(fixture, FIXTURE_ITEM, &item);
+}
+
+static inline void
+fixture_insert_owner(struct forest_fixture *fixture)
+{
+    const struct fixture_owner owner = {
+        .id = fixture_id(fixture),
+        .rank = fixture_value(fixture),
+        .group = (uint32_t) (fixture_value(fixture) % 5),
+        .timestamp = fixture->timestamp,
+    };
+    fixture_insert(fixture, FIXTURE_OWNER, &owner);
+}
+
+static inline void
+fixture_update_owner(struct forest_fixture *fixture)
+{
+    const uint32_t count = fixture->model->counts[FIXTURE_OWNER];
+    if (count == 0) return;
+    struct fixture_owner *model =
+        fixture_record(fixture->model, FIXTURE_OWNER, (uint32_t) prng_below(fixture->prng, count));
+    const void *old = NULL;
+    const enum forest_found found =
+        forest_get_by_id(fixture->forest, FIXTURE_OWNER, &model->id, &old);
+    assert(found == FOREST_FOUND);
+    assert(memcmp(old, model, sizeof(*model)) == 0);
+    struct fixture_owner owner = *model;
+    owner.counter += 1;
+    if (prng_chance(fixture->prng, 1, 2)) owner.rank = fixture_value(fixture);
+    forest_update(fixture->forest, FIXTURE_OWNER, old, &owner);
+    *model = owner;
+}
+
+static inline void
+fixture_update_state(struct forest_fixture *fixture)
+{
+    const uint32_t count = fixture->model->counts[FIXTURE_STATE];
+    if (count == 0) return;
+    struct fixture_state *model =
+        fixture_record(fixture->model, FIXTURE_STATE, (uint32_t) prng_below(fixture->prng, count));
+    const void *old = forest_get(fixture->forest, FIXTURE_STATE, model->timestamp);
+    assert(old != NULL);
+    assert(memcmp(old, model, sizeof(*model)) == 0);
+    struct fixture_state state = *model;
+    state.due = prng_chance(fixture->prng, 2, 3) ? 0 : fixture_value(fixture);
+    forest_update(fixture->forest, FIXTURE_STATE, old, &state);
+    *model = state;
+}
+
+/* What one event may do at most, or less of it. Everything has room: the caller has reserved. */
+static inline void
+fixture_event(struct forest_fixture *fixture, bool scope_open)
+{
+    struct prng *prng = fixture->prng;
+    fixture->timestamp += prng_chance(prng, 3, 4) ? 1 : prng_range(prng, 1, 50);
+    if (prng_chance(prng, 3, 4)) fixture_insert_item(fixture);
+    if (prng_chance(prng, 1, 3)) fixture_insert_owner(fixture);
+    if (prng_chance(prng, 1, 2)) fixture_update_owner(fixture);
+    if (prng_chance(prng, 1, 2)) fixture_update_owner(fixture);
+    if (prng_chance(prng, 1, 3)) {
+        const struct fixture_state state = {
+            .timestamp = fixture->timestamp,
+            .due = fixture_value(fixture),
+        };
+        fixture_insert(fixture, FIXTURE_STATE, &state);
+    }
+    if (prng_chance(prng, 1, 4)) fixture_update_state(fixture);
+    if (prng_chance(prng, 1, 3)) {
+        struct fixture_note note = {.timestamp = fixture->timestamp};
+        for (uint32_t i = 0; i < ARRAY_COUNT(note.content); i++) {
+            note.content[i] = prng_next(prng);
+        }
+        fixture_insert(fixture, FIXTURE_NOTE, &note);
+    }
+    if (!scope_open && prng_chance(prng, 1, 5)) {
+        const struct fixture_burnt burnt = {
+            .id = u128_make(0xb0b0, fixture->timestamp),
+            .timestamp = fixture->timestamp,
+        };
+        forest_burn_id(fixture->forest, FIXTURE_ITEM, &burnt);
+        fixture_append(fixture, FIXTURE_BURNT, &burnt);
+    }
+}
+
+/* A batch of events, some of them in scopes, some of which are discarded. */
+static inline void
+fixture_batch(struct forest_fixture *fixture, uint32_t event_count)
+{
+    uint32_t events_left = event_count;
+    assert(event_count <= EVENTS_PER_BATCH_MAX);
+    while (events_left > 0) {
+        const bool scope = prng_chance(fixture->prng, 1, 3);
+        const uint32_t count = (uint32_t) prng_range(fixture->prng, 1, events_left);
+        if (scope) {
+            forest_scope_open(fixture->forest);
+            memcpy(fixture->model_saved, fixture->model, sizeof(*fixture->model));
+        }
+        for (uint32_t i = 0; i < count; i++) {
+            fixture_event(fixture, scope);
+        }
+        events_left -= count;
+        if (!scope) continue;
+        if (prng_chance(fixture->prng, 1, 2)) {
+            forest_scope_persist(fixture->forest);
+        } else {
+            forest_scope_discard(fixture->forest);
+            memcpy(fixture->model, fixture->model_saved, sizeof(*fixture->model));
+        }
+    }
+}
+
+/* ---- Checkpoints --------------------------------------------------------------------------- */
+
+static inline void
+fixture_on_checkpoint(void *context, enum grid_result result)
+{
+    struct forest_fixture *fixture = context;
+    assert(!fixture->checkpoint_done);
+    fixture->checkpoint_done = true;
+    fixture->checkpoint_result = result;
+}
+
+static inline void
+fixture_checkpoint_start(struct forest_fixture *fixture)
+{
+    fixture->op += 1;
+    fixture->checkpoint_done = false;
+    forest_checkpoint(fixture->forest, fixture->op, fixture_on_checkpoint, fixture);
+    assert(!fixture->checkpoint_done);
+}
+
+static inline void
+fixture_checkpoint_finish(struct forest_fixture *fixture)
+{
+    while (!fixture->checkpoint_done) {
+        (void) storage_wait(&fixture->sim.storage);
+    }
+    assert(fixture->checkpoint_result == GRID_OK);
+    fixture->manifest = forest_checkpoint_manifest(fixture->forest);
+    memcpy(fixture->model_durable, fixture->model, sizeof(*fixture->model));
+    forest_checkpoint_durable(fixture->forest);
+}
+
+static inline void
+fixture_checkpoint(struct forest_fixture *fixture)
+{
+    fixture_checkpoint_start(fixture);
+    fixture_checkpoint_finish(fixture);
+}
+
+/* ---- Comparing: false at the first difference ---------------------------------------------- */
+
+static inline bool
+fixture_same_tree(struct forest_fixture *fixture, uint32_t tree)
+{
+    struct fixture_model *model = fixture->model;
+    const struct tree_schema *schema = &fixture_trees[tree];
+    uint64_t newest = 0;
+    for (uint32_t row = 0; row < model->counts[tree]; row++) {
+        const void *expected = fixture_record(model, tree, row);
+        const uint64_t timestamp = fixture_timestamp(expected, tree);
+        const void *record = forest_get(fixture->forest, tree, timestamp);
+        if (record == NULL || memcmp(record, expected, schema->record_size) != 0) return false;
+        if (newest + 1 != timestamp && forest_get(fixture->forest, tree, timestamp - 1) != NULL) {
+            return false;
+        }
+        newest = timestamp;
+        if (schema->id_offset == FOREST_NONE) continue;
+        u128 id;
+        memcpy(&id, (const char *) expected + schema->id_offset, sizeof(id));
+        const void *by_id = NULL;
+        const bool burnt = tree == FIXTURE_BURNT;
+        const enum forest_found found =
+            forest_get_by_id(fixture->forest, burnt ? FIXTURE_ITEM : tree, &id, &by_id);
+        if (found != (burnt ? FOREST_BURNT : FOREST_FOUND)) return false;
+        if (!burnt && by_id != record) return false;
+    }
+    if (forest_newest(fixture->forest, tree) != newest) return false;
+    if (forest_get(fixture->forest, tree, newest + 1) != NULL) return false;
+    return forest_get(fixture->forest, tree, 0) == NULL;
+}
+
+static inline u128
+fixture_field(const void *record, const struct index_schema *schema)
+{
+    u128 value = 0;
+    memcpy(&value, (const char *) record + schema->field_offset, schema->field_size);
+    return value;
+}
+
+/* The list of one value, ascending; a value that no record has gives an empty one. */
+static inline bool
+fixture_same_list(struct forest_fixture *fixture, uint32_t index, u128 value)
+{
+    const struct index_schema *schema = &fixture_indexes[index];
+    const struct scan_window window = {0, UINT64_MAX, SCAN_ASCENDING};
+    struct scan scan;
+    uint64_t timestamp = 0;
+    if (value == 0 && !schema->zero_indexed) return true;
+    scan_index(&scan, fixture->forest, index, value, &window);
+    for (uint32_t row = 0; row < fixture->model->counts[schema->tree]; row++) {
+        const void *record = fixture_record(fixture->model, schema->tree, row);
+        if (fixture_field(record, schema) != value) continue;
+        if (!scan_next(&scan, &timestamp)) return false;
+        if (timestamp != fixture_timestamp(record, schema->tree)) return false;
+    }
+    return !scan_next(&scan, &timestamp);
+}
+
+/* All ranges that start at 1 and end at value_max. */
+static inline bool
+fixture_same_range(struct forest_fixture *fixture, uint32_t index, uint64_t value_max)
+{
+    const struct index_schema *schema = &fixture_indexes[index];
+    const uint32_t record_count = fixture->model->counts[schema->tree];
+    static uint64_t timestamps[FIXTURE_RECORDS_MAX];
+    const uint32_t count =
+        forest_range(fixture->forest, index, value_max, timestamps, FIXTURE_RECORDS_MAX);
+    uint32_t expected = 0;
+    uint64_t first = UINT64_MAX;
+    for (uint32_t row = 0; row < record_count; row++) {
+        const uint64_t value =
+            (uint64_t) fixture_field(fixture_record(fixture->model, schema->tree, row), schema);
+        if (value == 0) continue;
+        first = min_u64(first, value);
+        expected += value <= value_max;
+    }
+    if (count != expected || forest_range_first(fixture->forest, index) != first) return false;
+    uint64_t value_before = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const void *record = forest_get(fixture->forest, schema->tree, timestamps[i]);
+        if (record == NULL) return false;
+        const uint64_t value = (uint64_t) fixture_field(record, schema);
+        if (value < value_before || value > value_max) return false;
+        if (i > 0 && value == value_before && timestamps[i - 1] >= timestamps[i]) return false;
+        value_before = value;
+    }
+    if (count < 2) return true;
+    return forest_range(fixture->forest, index, value_max, timestamps, count - 1) == count - 1;
+}
+
+static inline bool
+fixture_same_index(struct forest_fixture *fixture, uint32_t index)
+{
+    const struct index_schema *schema = &fixture_indexes[index];
+    const uint32_t record_count = fixture->model->counts[schema->tree];
+    if (schema->kind == INDEX_ORDERED) {
+        return fixture_same_range(fixture, index, fixture_value(fixture)) &&
+               fixture_same_range(fixture, index, UINT64_MAX - 1);
+    }
+    for (uint32_t i = 0; i < 8 && record_count > 0; i++) {
+        const uint32_t row = (uint32_t) prng_below(fixture->prng, record_count);
+        const void *record = fixture_record(fixture->model, schema->tree, row);
+        if (!fixture_same_list(fixture, index, fixture_field(record, schema))) return false;
+    }
+    return fixture_same_list(fixture, index, 0xfffe);
+}
+
+/* Does the forest answer as the model does? */
+static inline bool
+fixture_same(struct forest_fixture *fixture)
+{
+    struct forest_stats stats;
+    forest_stats_get(fixture->forest, &stats);
+    for (uint32_t tree = 0; tree < FIXTURE_TREE_COUNT; tree++) {
+        if (stats.records[tree] != fixture->model->counts[tree]) return false;
+        if (!fixture_same_tree(fixture, tree)) return false;
+    }
+    for (uint32_t index = 0; index < ARRAY_COUNT(fixture_indexes); index++) {
+        if (!fixture_same_index(fixture, index)) return false;
+    }
+    const u128 absent = u128_make(UINT64_MAX, 1);
+    const void *record = NULL;
+    return forest_get_by_id(fixture->forest, FIXTURE_ITEM, &absent, &record) == FOREST_ABSENT;
+}
+
+/* After a crash: opens the newest durable checkpoint, and goes back to its model. */
+static inline enum forest_open_result
+fixture_reopen(struct forest_fixture *fixture)
+{
+    struct forest_open_report report;
+    const enum forest_open_result result = fixture_open(fixture, &fixture->manifest, &report);
+    memcpy(fixture->model, fixture->model_durable, sizeof(*fixture->model));
+    return result;
+}
+
+#endif

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: PostgreSQL */
+#include "unit.h"
+
+#include <stddef.h>
+
+#include "base/prng.h"
+#include "base/units.h"
+#include "store/grid.h"
+
+#include "../sim/storage_sim.h"
+
+#define CLUSTER         ((u128) 8 << 64 | 9)
+#define BLOCK_COUNT_MAX 100
+
+static _Alignas(ARENA_ALIGNMENT) uint8_t memory[4 * ARENA_ALIGNMENT];
+static _Alignas(SECTOR_SIZE) uint8_t block[BLOCK_SIZE];
+static _Alignas(SECTOR_SIZE) uint8_t block_read[BLOCK_SIZE];
+static struct storage_sim sim;
+static struct prng prng;
+static struct grid grid;
+
+static void
+restart(void)
+{
+    struct arena arena;
+    memset(memory, 0xa5, sizeof(memory));
+    arena_init(&arena, memory, sizeof(memory));
+    grid_init(&grid, &arena, &sim.storage, BLOCK_COUNT_MAX);
+    grid_open(&grid, CLUSTER);
+}
+
+static void
+begin(uint64_t seed)
+{
+    prng_init(&prng, seed);
+    const struct storage_sim_options options = {0};
+    storage_sim_init(&sim, &options, &prng);
+    restart();
+}
+
+static void
+end(void)
+{
+    storage_sim_free(&sim);
+}
+
+static void
+fill_block(uint32_t size)
+{
+    struct block_header *header = (struct block_header *) (void *) block;
+    for (uint64_t i = 0; i < BLOCK_SIZE; i++) {
+        block[i] = (uint8_t) prng_next(&prng);
+    }
+    memset(header, 0, sizeof(*header));
+    header->type = BLOCK_RECORDS;
+    header->tree = 3;
+    header->op = 17;
+    header->record_count = 4;
+    header->size = size;
+}
+
+static bool write_done;
+static enum grid_result write_result;
+
+static void
+write_on_done(struct grid_write *write, enum grid_result result)
+{
+    (void) write;
+    write_done = true;
+    write_result = result;
+}
+
+static enum grid_result
+write_block(void)
+{
+    struct grid_write write = {0};
+    write_done = false;
+    grid_write_block(&grid, &write, block, write_on_done);
+    expect(!write_done);
+    while (!write_done) {
+        (void) storage_wait(&sim.storage);
+    }
+    return write_result;
+}
+
+/* Acquires, seals and writes a block of random content. */
+static struct block_reference
+write_random_block(uint32_t size)
+{
+    expect_equal(grid_reserve(&grid, 1), STORAGE_OK);
+    fill_block(size);
+    const struct block_reference reference = grid_block_seal(&grid, block, grid_acquire(&grid));
+    expect_equal(write_block(), GRID_OK);
+    return reference;
+}
+
+UNIT_TEST(byte_table_is_as_documented)
+{
+#define AT(field, offset) expect_equal(offsetof(struct block_header, field), offset)
+    AT(checksum, 0);
+    AT(cluster, 16);
+    AT(address, 32);
+    AT(op, 40);
+    AT(size, 48);
+    AT(type, 52);
+    AT(tree, 53);
+    AT(version, 54);
+    AT(record_count, 56);
+    AT(reserved_count, 60);
+    AT(previous, 64);
+    AT(reserved, 96);
+#undef AT
+    expect_equal(sizeof(struct block_header), BLOCK_HEADER_SIZE);
+}
+
+UNIT_TEST(write_then_read)
+{
+    begin(1);
+    static const uint32_t sizes[] = {BLOCK_HEADER_SIZE, BLOCK_HEADER_SIZE + 1, 1000, BLOCK_SIZE};
+    for (uint64_t i = 0; i < ARRAY_COUNT(sizes); i++) {
+        const struct block_reference reference = write_random_block(sizes[i]);
+        expect_equal(reference.address, i + 1);
+        expect_equal(grid_read_block(&grid, &reference, BLOCK_RECORDS, block_read), GRID_OK);
+        expect(memcmp(block, block_read, BLOCK_SIZE) == 0);
+        for (uint64_t at = sizes[i]; at < BLOCK_SIZE; at++) {
+            expect(block_read[at] == 0);
+        }
+        expect_equal(grid_read_block(&grid, &reference, BLOCK_MANIFEST, block_read), GRID_CORRUPT);
+    }
+    expect_equal(grid.stats.blocks_written, ARRAY_COUNT(sizes));
+    end();
+}
+
+UNIT_TEST(any_changed_bit_is_found)
+{
+    begin(1);
+    const struct block_reference reference = write_random_block(300);
+    uint8_t *bytes = storage_sim_bytes(&sim, STORAGE_GRID);
+    for (uint64_t bit = 0; bit < 8 * (uint64_t) BLOCK_SIZE; bit += 1 + bit / 2500) {
+        bytes[bit / 8] ^= (uint8_t) (1 << bit % 8);
+        expect_equal(grid_read_block(&grid, &reference, BLOCK_RECORDS, block_read), GRID_CORRUPT);
+        bytes[bit / 8] ^= (uint8_t) (1 << bit % 8);
+    }
+    expect_equal(grid_read_block(&grid, &reference, BLOCK_RECORDS, block_read), GRID_OK);
+    end();
+}
+
+UNIT_TEST(a_block_elsewhere_or_older_is_not_the_block)
+{
+    begin(1);
+    const struct block_reference first = write_random_block(300);
+    const struct block_reference second = write_random_block(300);
+    uint8_t *bytes = storage_sim_bytes(&sim, STORAGE_GRID);
+    /* Misdirected: an intact block at another's place. */
+    memcpy(bytes, bytes + BLOCK_SIZE, BLOCK_SIZE);
+    expect_equal(grid_read_block(&grid, &first, BLOCK_RECORDS, block_read), GRID_CORRUPT);
+    expect_equal(grid_read_block(&grid, &second, BLOCK_RECORDS, block_read), GRID_OK);
+    /* Named by its own checksum, at the place where it lies and doesn't belong. */
+    const struct block_reference astray = {.checksum = second.checksum, .address = 1};
+    expect_equal(grid_read_block(&grid, &astray, BLOCK_RECORDS, block_read), GRID_CORRUPT);
+    /* A lost write. */
+    memset(bytes + BLOCK_SIZE, 0, BLOCK_SIZE);
+    expect_equal(grid_read_block(&grid, &second, BLOCK_RECORDS, block_read), GRID_CORRUPT);
+    /* Beyond the file. */
+    const struct block_reference beyond = {.address = grid.block_count + 1};
+    expect_equal(grid_read_block(&grid, &beyond, BLOCK_RECORDS, block_read), GRID_CORRUPT);
+    const struct block_reference none = {0};
+    expect_equal(grid_read_block(&grid, &none, BLOCK_RECORDS, block_read), GRID_CORRUPT);
+    end();
+}
+
+UNIT_TEST(io_errors_are_reported)
+{
+    begin(1);
+    const struct block_reference reference = write_random_block(300);
+    storage_sim_latent_error(&sim, STORAGE_GRID, 0, SECTOR_SIZE);
+    expect_equal(grid_read_block(&grid, &reference, BLOCK_RECORDS, block_read), GRID_IO_ERROR);
+    sim.options.write_error_per_million = 1000000;
+    fill_block(500);
+    (void) grid_block_seal(&grid, block, grid_acquire(&grid));
+    expect_equal(write_block(), GRID_IO_ERROR);
+    end();
+}
+
+/* (G1), (G2), (G3) against a model: who holds each block, and since when. */
+UNIT_TEST(g1_g2_g3_acquire_and_release)
+{
+    enum holder { FREE, FRESH, DURABLE, RELEASED };
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        begin(seed);
+        enum holder model[BLOCK_COUNT_MAX + 1] = {FREE};
+        expect_equal(grid_reserve(&grid, BLOCK_COUNT_MAX), STORAGE_OK);
+        for (uint32_t step = 0; step < 2000; step++) {
+            const uint64_t address = prng_range(&prng, 1, BLOCK_COUNT_MAX);
+            const uint64_t action = prng_below(&prng, 20);
+            if (action == 0) {
+                grid_checkpoint_durable(&grid);
+                for (uint64_t i = 1; i <= BLOCK_COUNT_MAX; i++) {
+                    if (model[i] == FRESH) model[i] = DURABLE;
+                    if (model[i] == RELEASED) model[i] = FREE; /* (G2) */
+                }
+            } else if (action < 12) {
+                uint64_t lowest = 1;
+                while (lowest <= BLOCK_COUNT_MAX && model[lowest] != FREE) {
+                    lowest += 1;
+                }
+                expect_equal(grid_free_count(&grid) > 0, lowest <= BLOCK_COUNT_MAX);
+                if (lowest > BLOCK_COUNT_MAX) continue;
+                expect_equal(grid_acquire(&grid), lowest); /* (G1), (G3) */
+                model[lowest] = FRESH;
+            } else if (model[address] == FRESH || model[address] == DURABLE) {
+                grid_release(&grid, address);
+                model[address] = RELEASED;
+            }
+            uint64_t free_count = 0;
+            for (uint64_t i = 1; i <= BLOCK_COUNT_MAX; i++) {
+                free_count += model[i] == FREE;
+            }
+            expect_equal(grid_free_count(&grid), free_count);
+        }
+        end();
+    }
+}
+
+UNIT_TEST(g1_marked_blocks_are_not_acquired)
+{
+    begin(1);
+    expect_equal(grid_reserve(&grid, 70), STORAGE_OK);
+    restart();
+    expect_equal(grid_free_count(&grid), grid.block_count);
+    for (uint64_t address = 1; address <= 69; address++) {
+        if (address % 7 != 0) expect(grid_mark_acquired(&grid, address));
+    }
+    expect(!grid_mark_acquired(&grid, 1)); /* Taken already. */
+    expect(!grid_mark_acquired(&grid, 0));
+    expect(!grid_mark_acquired(&grid, grid.block_count + 1));
+    for (uint64_t address = 7; address <= 63; address += 7) {
+        expect_equal(grid_acquire(&grid), address);
+    }
+    expect_equal(grid_acquire(&grid), 70);
+    end();
+}
+
+UNIT_TEST(g4_space_is_taken_before_it_is_promised)
+{
+    begin(1);
+    expect_equal(grid_free_count(&grid), 0);
+    expect_equal(grid_reserve(&grid, 0), STORAGE_OK);
+    expect_equal(sim.storage.file_size_bytes[STORAGE_GRID], 0);
+    expect_equal(grid_reserve(&grid, 1), STORAGE_OK);
+    expect_equal(grid.block_count, GRID_GROW_BLOCKS);
+    expect_equal(sim.storage.file_size_bytes[STORAGE_GRID], GRID_GROW_BLOCKS * BLOCK_SIZE);
+    expect_equal(grid_reserve(&grid, GRID_GROW_BLOCKS), STORAGE_OK);
+    expect_equal(grid.block_count, GRID_GROW_BLOCKS);
+    (void) grid_acquire(&grid);
+    expect_equal(grid_reserve(&grid, GRID_GROW_BLOCKS), STORAGE_OK);
+    expect_equal(grid.block_count, 2 * GRID_GROW_BLOCKS);
+    /* The last step is smaller: 100 is no multiple of 16. */
+    expect_equal(grid_reserve(&grid, BLOCK_COUNT_MAX - 1), STORAGE_OK);
+    expect_equal(grid.block_count, BLOCK_COUNT_MAX);
+    expect_equal(grid_reserve(&grid, BLOCK_COUNT_MAX), STORAGE_NO_SPACE);
+    expect_equal(grid_reserve(&grid, UINT64_MAX), STORAGE_NO_SPACE);
+    expect_equal(grid_free_count(&grid), BLOCK_COUNT_MAX - 1);
+    for (uint64_t i = 2; i <= BLOCK_COUNT_MAX; i++) {
+        expect_equal(grid_acquire(&grid), i);
+    }
+    end();
+}
+
+UNIT_TEST(g4_a_full_file_system_changes_nothing)
+{
+    begin(1);
+    expect_equal(grid_reserve(&grid, 1), STORAGE_OK);
+    sim.options.space_limit_bytes = sim.storage.file_size_bytes[STORAGE_GRID];
+    expect_equal(grid_reserve(&grid, GRID_GROW_BLOCKS + 1), STORAGE_NO_SPACE);
+    expect_equal(grid.block_count, GRID_GROW_BLOCKS);
+    expect_equal(grid_free_count(&grid), GRID_GROW_BLOCKS);
+    sim.options.space_limit_bytes = 0;
+    expect_equal(grid_reserve(&grid, GRID_GROW_BLOCKS + 1), STORAGE_OK);
+    end();
+}
+
+/* A growth that a crash cut leaves a part of a block, or a file beyond what may be used. */
+UNIT_TEST(g4_files_of_any_size)
+{
+    for (uint64_t size = 0; size <= 3 * (uint64_t) BLOCK_SIZE; size += SECTOR_SIZE) {
+        begin(1);
+        expect_equal(storage_grow(&sim.storage, STORAGE_GRID, size), STORAGE_OK);
+        restart();
+        expect_equal(grid.block_count, size / BLOCK_SIZE);
+        expect_equal(grid_reserve(&grid, 4), STORAGE_OK);
+        end();
+    }
+    begin(1);
+    const uint64_t size = 2 * (uint64_t) BLOCK_COUNT_MAX * BLOCK_SIZE;
+    expect_equal(storage_grow(&sim.storage, STORAGE_GRID, size), STORAGE_OK);
+    restart();
+    expect_equal(grid.block_count, BLOCK_COUNT_MAX);
+    expect_equal(grid_reserve(&grid, BLOCK_COUNT_MAX + 1), STORAGE_NO_SPACE);
+    end();
+}
+
+UNIT_MAIN(test_grid)

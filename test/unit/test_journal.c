@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The journal: its invariants, and each row of the recovery table from a disk image that leads
+ * there.
+ */
+#include "unit.h"
+
+#include "journal_fixture.h"
+
+#define RING_SIZE (32 * SECTOR_SIZE)
+#define OP_COUNT  6
+
+static struct journal_fixture fixture;
+
+static bool
+row_impossible(const struct journal_rule *rule)
+{
+    return rule->lone == JOURNAL_IMPOSSIBLE;
+}
+
+/* ---- The table ------------------------------------------------------------------------------- */
+
+UNIT_TEST(rules_cover_each_combination_once)
+{
+    uint32_t seen[JOURNAL_RULE_COUNT] = {0};
+    for (uint32_t header = 0; header < JOURNAL_HEADER_STATE_COUNT; header++) {
+        for (uint32_t prepare = 0; prepare < JOURNAL_PREPARE_STATE_COUNT; prepare++) {
+            for (uint32_t place = 0; place < JOURNAL_PLACE_COUNT; place++) {
+                const struct journal_rule *rule = journal_rule_for(header, prepare, place);
+                expect(rule >= journal_rules && rule < journal_rules + JOURNAL_RULE_COUNT);
+                seen[rule - journal_rules] += 1;
+                expect_equal(rule->header, header);
+                expect_equal(rule->prepare, prepare);
+                expect_equal(rule->place, place);
+            }
+        }
+    }
+    expect_equal(JOURNAL_RULE_COUNT, 36);
+    for (uint32_t i = 0; i < JOURNAL_RULE_COUNT; i++) {
+        expect_equal(seen[i], 1);
+    }
+}
+
+UNIT_TEST(rules_have_unique_names)
+{
+    for (uint32_t i = 0; i < JOURNAL_RULE_COUNT; i++) {
+        expect(journal_rules[i].name != NULL && journal_rules[i].name[0] != '\0');
+        for (uint32_t j = 0; j < i; j++) {
+            expect(strcmp(journal_rules[i].name, journal_rules[j].name) != 0);
+        }
+    }
+}
+
+UNIT_TEST(rules_follow_from_the_principles)
+{
+    for (uint32_t i = 0; i < JOURNAL_RULE_COUNT; i++) {
+        const struct journal_rule *rule = &journal_rules[i];
+        const bool tail = rule->place == JOURNAL_PLACE_TAIL;
+        const bool header = rule->header == JOURNAL_HEADER_MATCH;
+        const bool whole = rule->prepare == JOURNAL_PREPARE_MATCH;
+        const bool intact = whole || rule->prepare == JOURNAL_PREPARE_DIFFERENT;
+        /* Only the tail is ever dropped, and only if nothing intact proves it. */
+        expect((rule->lone == JOURNAL_CUT) == (tail && !header && !intact));
+        expect((rule->lone == JOURNAL_IMPOSSIBLE) == (tail && (header || intact)));
+        /* Only a whole prepare is ever kept. */
+        expect((rule->lone == JOURNAL_KEEP) == (!tail && header && whole));
+        expect((rule->lone == JOURNAL_FIX) == (!tail && !header && whole));
+        expect((rule->lone == JOURNAL_REPAIR) == (!tail && !whole));
+        /* With peers: the same, or more careful. */
+        expect(rule->cluster == rule->lone || rule->cluster == JOURNAL_REPAIR);
+    }
+}
+
+/* ---- Each reachable row ---------------------------------------------------------------------- */
+
+static struct prepare_header *
+entry_of(uint64_t op)
+{
+    uint8_t *headers = fixture_headers(&fixture);
+    return (struct prepare_header *) (void *) (headers + fixture_slot_offset(&fixture, op));
+}
+
+static uint8_t *
+bytes_of(uint64_t op)
+{
+    return fixture_prepares(&fixture) + fixture_place(&fixture, fixture_message(&fixture, op));
+}
+
+/* What the slot held a lap before. */
+static void
+entry_set_older(uint64_t op)
+{
+    const uint64_t count = headers_log_count(RING_SIZE);
+    if (op > count) {
+        *entry_of(op) = *fixture_message(&fixture, op - count);
+    } else {
+        memset(entry_of(op), 0, PREPARE_HEADER_SIZE);
+    }
+}
+
+/* Another intact prepare at the same place: of another parent, or only of another time. */
+static void
+prepare_set_different(uint64_t op, bool other_parent)
+{
+    static _Alignas(SECTOR_SIZE) uint8_t other[PREPARE_SIZE_MAX];
+    struct prepare_header *header = prepare_header_of(other);
+    memcpy(other, fixture_message(&fixture, op), PREPARE_SIZE_MAX);
+    header->timestamp += 1;
+    if (other_parent) header->parent += 1;
+    prepare_seal(header);
+    memcpy(bytes_of(op), other, prepare_size_on_disk(header));
+}
+
+static void
+prepare_set_damaged(uint64_t op)
+{
+    const struct prepare_header *header = fixture_message(&fixture, op);
+    memcpy(bytes_of(op), header, prepare_size_on_disk(header));
+    bytes_of(op)[header->size - 1] ^= 1;
+}
+
+static uint64_t
+build_row(const struct journal_rule *rule, uint64_t laps, uint64_t seed)
+{
+    fixture_init(&fixture, RING_SIZE, seed);
+    fixture_fill(&fixture, laps, OP_COUNT);
+    const uint64_t head = fixture.op_head;
+    const bool tail = rule->place == JOURNAL_PLACE_TAIL;
+    uint64_t op = head;
+    if (rule->place == JOURNAL_PLACE_BELOW) op = head - 2;
+    if (tail) op = head + 1;
+    if (tail) (void) fixture_make_prepare(&fixture, op, 3 * EVENT_SIZE);
+
+    const bool named = rule->header == JOURNAL_HEADER_MATCH;
+    if (rule->header == JOURNAL_HEADER_OLDER) entry_set_older(op);
+    if (rule->header == JOURNAL_HEADER_CORRUPT) ((uint8_t *) entry_of(op))[17] ^= 0x40;
+    switch (rule->prepare) {
+    case JOURNAL_PREPARE_MATCH: break;
+    case JOURNAL_PREPARE_DIFFERENT: prepare_set_different(op, !named); break;
+    case JOURNAL_PREPARE_DAMAGED: prepare_set_damaged(op); break;
+    case JOURNAL_PREPARE_ABSENT:
+        if (!tail) bytes_of(op)[17] ^= 0x40;
+        break;
+    }
+    const bool intact =
+        rule->prepare == JOURNAL_PREPARE_MATCH || rule->prepare == JOURNAL_PREPARE_DIFFERENT;
+    /* Neither log proves the head at its own place: a copy of its header astray does. */
+    if (rule->place == JOURNAL_PLACE_HEAD && !named && !intact) {
+        *entry_of(op + 3) = *fixture_message(&fixture, op);
+    }
+    return op;
+}
+
+static void
+expect_damage(const struct journal_rule *rule, uint64_t op, const struct journal_report *report)
+{
+    expect(report->damage == rule);
+    expect_equal(report->damage_op, op);
+    expect_equal(report->op_head, op - 1);
+    const struct prepare_header *header = fixture_message(&fixture, op);
+    const bool known = rule->header == JOURNAL_HEADER_MATCH ||
+                       rule->prepare == JOURNAL_PREPARE_DIFFERENT ||
+                       rule->prepare == JOURNAL_PREPARE_DAMAGED;
+    if (known) {
+        expect_equal(report->damage_offset_bytes, fixture_place(&fixture, header));
+        expect_equal(report->damage_size_bytes, prepare_size_on_disk(header));
+    } else {
+        expect_equal(report->damage_offset_bytes, UINT64_MAX);
+        expect_equal(report->damage_size_bytes, 0);
+    }
+}
+
+/* What was recovered can be recovered again, without a change, and takes more appends. */
+static void
+expect_settled(uint64_t head)
+{
+    struct journal_report report;
+    struct journal_image image = journal_image_save(&fixture);
+    expect_equal(fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
+    expect_equal(report.entries_kept, head - fixture.checkpoint.op);
+    expect_equal(report.headers_fixed, 0);
+    expect(!report.tail_cut);
+    expect(journal_image_equals(&fixture, &image));
+    expect(fixture_log_equals(&fixture, head));
+    journal_image_free(&image);
+
+    fixture.op_head = head;
+    for (uint32_t i = 0; i < 3; i++) {
+        expect_equal(fixture_append(&fixture, 5 * EVENT_SIZE), STORAGE_OK);
+    }
+    expect_equal(fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
+    expect_equal(report.headers_fixed, 0);
+    expect(fixture_log_equals(&fixture, head + 3));
+}
+
+static void
+check_row(const struct journal_rule *rule, uint64_t laps, uint64_t seed)
+{
+    const uint64_t op = build_row(rule, laps, seed);
+    const uint64_t head = fixture.op_head;
+    struct journal_image image = journal_image_save(&fixture);
+    struct journal_report report;
+    const enum journal_recovery result = fixture_recover(&fixture, &report);
+
+    expect_equal(report.rule_uses[rule - journal_rules] != 0, true);
+    if (rule->lone == JOURNAL_REPAIR) {
+        expect_equal(result, JOURNAL_RECOVERY_DAMAGED);
+        expect_damage(rule, op, &report);
+        expect(journal_image_equals(&fixture, &image));
+        expect(fixture.journal.failed);
+    } else {
+        expect_equal(result, JOURNAL_RECOVERED);
+        expect(report.damage == NULL);
+        expect_equal(report.op_head, head);
+        expect_equal(report.headers_fixed, rule->lone == JOURNAL_FIX);
+        const bool trace =
+            rule->header == JOURNAL_HEADER_CORRUPT || rule->prepare == JOURNAL_PREPARE_DAMAGED;
+        expect_equal(report.tail_cut, rule->lone == JOURNAL_CUT && trace);
+        expect(fixture_log_equals(&fixture, head));
+        expect_settled(head);
+    }
+    journal_image_free(&image);
+    fixture_free(&fixture);
+}
+
+UNIT_TEST(each_reachable_row_in_the_first_lap_and_wrapped)
+{
+    for (uint32_t i = 0; i < JOURNAL_RULE_COUNT; i++) {
+        if (row_impossible(&journal_rules[i])) continue;
+        for (uint64_t seed = 1; seed <= 3; seed++) {
+            const int failed_before = unit_expectations_failed;
+            check_row(&journal_rules[i], 0, seed);
+            check_row(&journal_rules[i], 3, seed);
+            if (unit_expectations_failed != failed_before) {
+                printf("  row %s, seed %" PRIu64 "\n", journal_rules[i].name, seed);
+            }
+        }
+    }
+}
+
+/* ---- Invariants ------------------------------------------------------------------------------ */
+
+/* At whatever event the power fails: if an intact header of N + 1 is on disk, so is the prepare. */
+UNIT_TEST(j1_header_is_written_after_its_prepare_is_durable)
+{
+    uint32_t with_header = 0, with_prepare_only = 0, with_neither = 0;
+    for (uint64_t seed = 1; seed <= 30; seed++) {
+        for (uint64_t event = 1; event <= 4; event++) {
+            fixture_init(&fixture, RING_SIZE, seed);
+            fixture_fill(&fixture, seed % 3, OP_COUNT);
+            const uint64_t op = fixture.op_head + 1;
+            storage_sim_crash_after(&fixture.sim, event);
+            expect_equal(fixture_append(&fixture, 3 * EVENT_SIZE), STORAGE_IO_ERROR);
+            expect(fixture.journal.failed);
+            storage_sim_restart(&fixture.sim);
+            const struct prepare_header *message = fixture_message(&fixture, op);
+            const bool header = memcmp(entry_of(op), message, PREPARE_HEADER_SIZE) == 0;
+            const bool prepare = memcmp(bytes_of(op), message, prepare_size_on_disk(message)) == 0;
+            if (header) expect(prepare);
+            if (event <= 2) expect(!header);
+            if (event > 2) expect(prepare);
+            with_header += header;
+            with_prepare_only += prepare && !header;
+            with_neither += !prepare;
+            fixture_free(&fixture);
+        }
+    }
+    expect(with_header > 0 && with_prepare_only > 0 && with_neither > 0);
+}
+
+static uint32_t busy_seen;
+
+static void
+append_while_busy_on_done(struct journal_append *append, enum storage_result result)
+{
+    (void) append;
+    expect_equal(result, STORAGE_OK);
+    expect(!journal_busy(&fixture.journal));
+    busy_seen += 1;
+}
+
+UNIT_TEST(j2_appends_are_serial)
+{
+    fixture_init(&fixture, RING_SIZE, 1);
+    struct journal_append append = {
+        .prepare = fixture_make_prepare(&fixture, 1, EVENT_SIZE),
+        .callback = append_while_busy_on_done,
+    };
+    busy_seen = 0;
+    journal_append(&fixture.journal, &append);
+    expect(journal_busy(&fixture.journal));
+    expect_equal(fixture.journal.head.op, 0); /* The head advances at completion. */
+    expect_equal(busy_seen, 0);               /* No completion inside submit. */
+    while (busy_seen == 0) {
+        expect_equal(fixture.journal.head.op, 0);
+        (void) storage_wait(&fixture.sim.storage);
+    }
+    expect_equal(fixture.journal.head.op, 1);
+    expect_equal(fixture.journal.stats.prepares_writes, 1);
+    expect_equal(fixture.journal.stats.headers_writes, 1);
+    expect_equal(fixture.journal.stats.prepares_bytes_written, SECTOR_SIZE);
+    expect_equal(fixture.journal.stats.headers_bytes_written, SECTOR_SIZE);
+    expect(storage_sim_bytes(&fixture.sim, STORAGE_PREPARES)[SECTOR_SIZE] != 0);
+    fixture_free(&fixture);
+}
+
+/* Against a model of the ring that marks each sector with the op that lies in it. */
+UNIT_TEST(j3_room_ends_where_the_checkpoint_does)
+{
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        fixture_init(&fixture, PREPARES_SIZE_MIN, seed);
+        uint64_t sector_ops[PREPARES_SIZE_MIN / SECTOR_SIZE] = {0};
+        uint32_t refused = 0;
+        while (fixture.op_head < 200) {
+            const uint64_t op = fixture.op_head + 1;
+            const struct prepare_header *prepare =
+                fixture_make_prepare(&fixture, op, fixture_random_size_body(&fixture));
+            const uint64_t size = prepare_size_on_disk(prepare);
+            const uint64_t first = fixture_place(&fixture, prepare) / SECTOR_SIZE;
+            bool overwrites = false;
+            for (uint64_t i = 0; i < size / SECTOR_SIZE; i++) {
+                overwrites |= sector_ops[first + i] > fixture.checkpoint.op;
+            }
+            const bool room = journal_has_room(&fixture.journal, size);
+            if (room) expect(!overwrites);
+            /*
+             * Refused too early only for bytes skipped at the end of the ring: they count as used.
+             */
+            const bool at_seam =
+                first == 0 || first * SECTOR_SIZE + PREPARE_SIZE_MAX >= PREPARES_SIZE_MIN;
+            if (!room && !overwrites) expect(at_seam);
+            if (!room) {
+                refused += 1;
+                const uint64_t used = journal_used_bytes(&fixture.journal);
+                expect(used + 2 * PREPARE_SIZE_MAX > PREPARES_SIZE_MIN);
+                fixture_checkpoint(
+                    &fixture, prng_range(&fixture.prng, fixture.checkpoint.op + 1, op - 1));
+                continue;
+            }
+            for (uint64_t i = 0; i < size / SECTOR_SIZE; i++) {
+                sector_ops[first + i] = op;
+            }
+            expect_equal(fixture_append_message(&fixture), STORAGE_OK);
+        }
+        expect(refused > 5);
+        fixture_free(&fixture);
+    }
+}
+
+UNIT_TEST(j3_an_empty_ring_takes_any_prepare)
+{
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        fixture_init(&fixture, PREPARES_SIZE_MIN, seed);
+        for (uint32_t i = 0; i < 60; i++) {
+            for (uint64_t size = SECTOR_SIZE; size <= PREPARE_SIZE_MAX; size += SECTOR_SIZE) {
+                expect(journal_has_room(&fixture.journal, size));
+            }
+            expect_equal(journal_used_bytes(&fixture.journal), 0);
+            (void) fixture_append(&fixture, fixture_random_size_body(&fixture));
+            expect(journal_used_bytes(&fixture.journal) >= SECTOR_SIZE);
+            fixture_checkpoint(&fixture, fixture.op_head);
+        }
+        fixture_free(&fixture);
+    }
+}
+
+/* Full to the last sector, with each slot of the headers log in use. */
+UNIT_TEST(j3_full_log_recovers)
+{
+    for (uint64_t laps = 0; laps <= 3; laps++) {
+        fixture_init(&fixture, PREPARES_SIZE_MIN, 1);
+        fixture_fill(&fixture, laps, 0);
+        while (journal_has_room(&fixture.journal, SECTOR_SIZE)) {
+            expect_equal(fixture_append(&fixture, EVENT_SIZE), STORAGE_OK);
+        }
+        expect_equal(journal_used_bytes(&fixture.journal), PREPARES_SIZE_MIN);
+        expect_equal(fixture.op_head - fixture.checkpoint.op, headers_log_count(PREPARES_SIZE_MIN));
+        struct journal_report report;
+        expect_equal(fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
+        expect_equal(report.entries_kept, headers_log_count(PREPARES_SIZE_MIN));
+        expect(fixture_log_equals(&fixture, fixture.op_head));
+        expect(!journal_has_room(&fixture.journal, SECTOR_SIZE));
+
+        /* The same without the headers log: every header is fixed from its prepare. */
+        memset(fixture_headers(&fixture), 0, SECTOR_SIZE);
+        expect_equal(fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
+        expect_equal(report.headers_fixed, headers_log_count(PREPARES_SIZE_MIN));
+        expect(fixture_log_equals(&fixture, fixture.op_head));
+        fixture_free(&fixture);
+    }
+}
+
+/*
+ * (J4): a whole prepare of the right op that is not the child of the head is damage, not the next
+ * op.
+ */
+UNIT_TEST(j4_recovery_follows_parent_links)
+{
+    fixture_init(&fixture, RING_SIZE, 4);
+    fixture_fill(&fixture, 0, OP_COUNT);
+    const uint64_t op = fixture.op_head + 1;
+    struct prepare_header *stranger = fixture_make_prepare(&fixture, op, EVENT_SIZE);
+    stranger->parent += 1;
+    prepare_seal(stranger);
+    memcpy(bytes_of(op), stranger, prepare_size_on_disk(stranger));
+    struct journal_report report;
+    expect_equal(fixture_recover(&fixture, &report), JOURNAL_RECOVERY_DAMAGED);
+    expect_equal(report.damage_op, op);
+    expect(strcmp(report.damage->name, "unnamed_stranger_head") == 0);
+
+    /* Also if the headers log names it. */
+    *entry_of(op) = *stranger;
+    expect_equal(fixture_recover(&fixture, &report), JOURNAL_RECOVERY_DAMAGED);
+    expect(strcmp(report.damage->name, "misnamed_stranger_head") == 0);
+    fixture_free(&fixture);
+}
+
+UNIT_TEST(a_failed_write_fails_the_journal)
+{
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        fixture_init(&fixture, RING_SIZE, seed);
+        fixture_fill(&fixture, seed % 2, OP_COUNT);
+        fixture.sim.options.write_error_per_million = 500000;
+        while (fixture_append(&fixture, 2 * EVENT_SIZE) == STORAGE_OK) {
+            continue;
+        }
+        expect(fixture.journal.failed);
+        expect_equal(fixture.journal.head.op, fixture.op_head);
+        fixture.sim.options.write_error_per_million = 0;
+
+        struct journal_report report;
+        expect_equal(fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
+        expect(report.op_head == fixture.op_head || report.op_head == fixture.op_head + 1);
+        expect(fixture_log_equals(&fixture, report.op_head));
+        expect_settled(report.op_head);
+        fixture_free(&fixture);
+    }
+}
+
+UNIT_TEST(a_failed_repair_write_is_an_io_error)
+{
+    fixture_init(&fixture, RING_SIZE, 1);
+    fixture_fill(&fixture, 1, OP_COUNT);
+    memset(entry_of(fixture.op_head), 0, PREPARE_HEADER_SIZE);
+    fixture.sim.options.write_error_per_million = 1000000;
+    struct journal_report report;
+    expect_equal(fixture_recover(&fixture, &report), JOURNAL_RECOVERY_IO_ERROR);
+    expect(fixture.journal.failed);
+    fixture.sim.options.write_error_per_million = 0;
+    expect_equal(fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
+    expect(fixture_log_equals(&fixture, fixture.op_head));
+    fixture_free(&fixture);
+}
+
+UNIT_TEST(rot_after_recovery_is_found_by_the_read)
+{
+    fixture_init(&fixture, RING_SIZE, 1);
+    fixture_fill(&fixture, 0, OP_COUNT);
+    static _Alignas(SECTOR_SIZE) uint8_t message[PREPARE_SIZE_MAX];
+    expect_equal(journal_read_prepare(&fixture.journal, 2, message), STORAGE_OK);
+    prepare_set_different(2, false);
+    expect_equal(journal_read_prepare(&fixture.journal, 2, message), STORAGE_IO_ERROR);
+    prepare_set_damaged(3);
+    expect_equal(journal_read_prepare(&fixture.journal, 3, message), STORAGE_IO_ERROR);
+    storage_sim_latent_error(
+        &fixture.sim, STORAGE_PREPARES, fixture_place(&fixture, fixture_message(&fixture, 4)), 1);
+    expect_equal(journal_read_prepare(&fixture.journal, 4, message), STORAGE_IO_ERROR);
+    fixture_free(&fixture);
+}
+
+UNIT_MAIN(test_journal)

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: PostgreSQL */
+#include "unit.h"
+
+#include <stddef.h>
+
+#include "base/checksum.h"
+#include "base/prng.h"
+#include "base/units.h"
+#include "store/prepare.h"
+
+#define CLUSTER u128_make(7, 11)
+
+static _Alignas(SECTOR_SIZE) uint8_t message_bytes[PREPARE_SIZE_MAX];
+
+/* A sealed prepare with a body of size_body bytes. */
+static struct prepare_header *
+make_prepare(uint32_t size_body)
+{
+    struct prepare_header *prepare = prepare_header_of(message_bytes);
+    memset(message_bytes, 0, sizeof(message_bytes));
+    memset(message_bytes + PREPARE_HEADER_SIZE, 0x5a, size_body);
+    prepare->cluster = CLUSTER;
+    prepare->parent = u128_make(1, 2);
+    prepare->op = 5;
+    prepare->commit = 4;
+    prepare->timestamp = 99;
+    prepare->position = 3 * SECTOR_SIZE;
+    prepare->size = PREPARE_HEADER_SIZE + size_body;
+    prepare->version = DISK_FORMAT_VERSION;
+    prepare->operation = PREPARE_BATCHES;
+    prepare_seal(prepare);
+    return prepare;
+}
+
+/* Prints the table of prepare.h and doc/disk_format.md, and compares. */
+UNIT_TEST(byte_table_is_as_documented)
+{
+    static const struct {
+        const char *name;
+        uint64_t offset;
+        uint64_t size;
+    } rows[] = {
+#define ROW(field)                                                                                 \
+    {#field, offsetof(struct prepare_header, field), sizeof(((struct prepare_header *) 0)->field)}
+        ROW(checksum),
+        ROW(checksum_body),
+        ROW(parent),
+        ROW(cluster),
+        ROW(checkpoint_id),
+        ROW(client),
+        ROW(op),
+        ROW(commit),
+        ROW(timestamp),
+        ROW(position),
+        ROW(size),
+        ROW(view),
+        ROW(request),
+        ROW(event_count),
+        ROW(version),
+        ROW(operation),
+        ROW(replica),
+        ROW(reserved),
+#undef ROW
+    };
+    static const char expected[] =
+        "checksum 0 16\nchecksum_body 16 16\nparent 32 16\ncluster 48 16\ncheckpoint_id 64 16\n"
+        "client 80 16\nop 96 8\ncommit 104 8\ntimestamp 112 8\nposition 120 8\nsize 128 4\n"
+        "view 132 4\nrequest 136 4\nevent_count 140 4\nversion 144 2\noperation 146 1\n"
+        "replica 147 1\nreserved 148 108\n";
+    char table[1024] = "";
+    uint64_t end = 0;
+    for (uint64_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        const uint64_t used = strlen(table);
+        (void) snprintf(
+            table + used,
+            sizeof(table) - used,
+            "%s %" PRIu64 " %" PRIu64 "\n",
+            rows[i].name,
+            rows[i].offset,
+            rows[i].size);
+        expect_equal(rows[i].offset, end);
+        end += rows[i].size;
+    }
+    expect_equal(end, PREPARE_HEADER_SIZE);
+    expect(strcmp(table, expected) == 0);
+}
+
+UNIT_TEST(p1_sizes_are_bounded)
+{
+    struct prepare_header *prepare = make_prepare(256);
+    expect(prepare_header_valid(prepare, CLUSTER));
+    expect_equal(prepare_size_on_disk(prepare), SECTOR_SIZE);
+
+    static const uint32_t bad[] = {0, 1, PREPARE_HEADER_SIZE - 1, PREPARE_SIZE_MAX + 1, UINT32_MAX};
+    for (uint64_t i = 0; i < ARRAY_COUNT(bad); i++) {
+        prepare = make_prepare(0);
+        prepare->size = bad[i];
+        const uint8_t *bytes = (const uint8_t *) prepare;
+        prepare->checksum = checksum(bytes + 16, PREPARE_HEADER_SIZE - 16);
+        expect(!prepare_header_valid(prepare, CLUSTER));
+        expect(!prepare_valid(prepare, CLUSTER));
+    }
+    prepare = make_prepare(PREPARE_SIZE_MAX - PREPARE_HEADER_SIZE);
+    expect(prepare_valid(prepare, CLUSTER));
+    expect_equal(prepare_size_on_disk(prepare), PREPARE_SIZE_MAX);
+}
+
+/* Every ring of up to 8 sectors, every parent in two laps, every size. */
+UNIT_TEST(p2_positions_follow_from_the_parent)
+{
+    for (uint64_t ring_sectors = 4; ring_sectors <= 8; ring_sectors++) {
+        const uint64_t ring = ring_sectors * SECTOR_SIZE;
+        for (uint64_t at = 0; at < 2 * ring_sectors; at++) {
+            for (uint64_t sectors = 1; sectors <= ring_sectors; sectors++) {
+                struct prepare_header *parent = make_prepare(0);
+                parent->position = at * SECTOR_SIZE;
+                const uint64_t size = sectors * SECTOR_SIZE;
+                const uint64_t position = prepare_next_position(parent, size, ring);
+                const uint64_t end = (at + 1) * SECTOR_SIZE;
+                const uint64_t lap_next = (end + ring - 1) / ring * ring;
+                const bool fits = end % ring + size <= ring;
+                expect_equal(position, fits ? end : lap_next);
+                expect_equal(position % SECTOR_SIZE, 0);
+                expect(position % ring + size <= ring);
+                expect(position - end < size); /* A skip wastes less than the prepare takes. */
+            }
+        }
+    }
+    struct prepare_header *prepare = make_prepare(0);
+    prepare->position = 1;
+    prepare_seal(prepare);
+    expect(!prepare_header_valid(prepare, CLUSTER));
+}
+
+UNIT_TEST(p3_padding_is_zero)
+{
+    for (uint32_t size_body = 0; size_body <= 2 * EVENT_SIZE; size_body += EVENT_SIZE) {
+        struct prepare_header *prepare = make_prepare(size_body);
+        expect(prepare_valid(prepare, CLUSTER));
+        for (uint64_t i = prepare->size; i < prepare_size_on_disk(prepare); i++) {
+            message_bytes[i] = 1;
+            expect(!prepare_valid(prepare, CLUSTER));
+            message_bytes[i] = 0;
+        }
+        expect(prepare_valid(prepare, CLUSTER));
+    }
+}
+
+UNIT_TEST(any_changed_bit_is_found)
+{
+    struct prepare_header *prepare = make_prepare(3 * EVENT_SIZE);
+    for (uint64_t bit = 0; bit < 8 * (uint64_t) prepare->size; bit++) {
+        message_bytes[bit / 8] ^= (uint8_t) (1 << bit % 8);
+        expect(!prepare_valid(prepare, CLUSTER));
+        expect(prepare_header_valid(prepare, CLUSTER) == (bit / 8 >= PREPARE_HEADER_SIZE));
+        message_bytes[bit / 8] ^= (uint8_t) (1 << bit % 8);
+    }
+    expect(prepare_valid(prepare, CLUSTER));
+}
+
+UNIT_TEST(sealed_nonsense_is_refused)
+{
+    expect(!prepare_header_valid(make_prepare(0), CLUSTER + 1));
+    struct prepare_header *prepare = make_prepare(0);
+    prepare->version = DISK_FORMAT_VERSION + 1;
+    prepare_seal(prepare);
+    expect(!prepare_header_valid(prepare, CLUSTER));
+    for (uint32_t operation = 0; operation <= UINT8_MAX; operation++) {
+        prepare = make_prepare(0);
+        prepare->operation = (uint8_t) operation;
+        prepare_seal(prepare);
+        const bool known = operation == PREPARE_PULSE || operation == PREPARE_BATCHES;
+        expect(prepare_header_valid(prepare, CLUSTER) == known);
+    }
+    for (uint64_t i = 0; i < sizeof(prepare->reserved); i++) {
+        prepare = make_prepare(0);
+        prepare->reserved[i] = 1;
+        prepare_seal(prepare);
+        expect(!prepare_header_valid(prepare, CLUSTER));
+    }
+    prepare = make_prepare(EVENT_SIZE);
+    prepare->operation = PREPARE_PULSE;
+    prepare_seal(prepare);
+    expect(!prepare_header_valid(prepare, CLUSTER));
+}
+
+UNIT_TEST(blank_is_neither_valid_nor_anything_else)
+{
+    struct prepare_header header = {0};
+    expect(prepare_header_blank(&header));
+    expect(!prepare_header_valid(&header, 0));
+    for (uint64_t i = 0; i < PREPARE_HEADER_SIZE; i++) {
+        ((uint8_t *) &header)[i] = 0x80;
+        expect(!prepare_header_blank(&header));
+        ((uint8_t *) &header)[i] = 0;
+    }
+}
+
+UNIT_TEST(root_is_the_same_in_every_cluster_of_one_id)
+{
+    struct prepare_header a, b;
+    memset(&a, 0xff, sizeof(a));
+    memset(&b, 0x11, sizeof(b));
+    prepare_root(&a, CLUSTER);
+    prepare_root(&b, CLUSTER);
+    expect(memcmp(&a, &b, sizeof(a)) == 0);
+    expect(prepare_header_valid(&a, CLUSTER));
+    expect_equal(a.op, 0);
+    prepare_root(&b, CLUSTER + 1);
+    expect(a.checksum != b.checksum);
+}
+
+UNIT_MAIN(test_prepare)

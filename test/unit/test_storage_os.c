@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * What only the real disks have: a descriptor to sleep on, transfers that the kernel cuts or puts
+ * off, a directory that is created, locked and checked, other processes, and an io_uring that may
+ * be refused.
+ */
+#include "unit/storage_fixture.h"
+
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <poll.h>
+#include <sys/prctl.h>
+
+#include "os/clock_os.h"
+
+static void
+truncated_below(struct disk *disk)
+{
+    items_reset();
+    expect(ftruncate(disk->os.files.fds[STORAGE_GRID], GRID_SIZE - SECTOR_SIZE) == 0);
+    struct storage_request *read =
+        item_prepare(0, STORAGE_READ, STORAGE_GRID, GRID_SIZE - 2 * SECTOR_SIZE, 2 * SECTOR_SIZE);
+    submit(disk->storage, read);
+    drain(disk->storage);
+    expect(read->result == STORAGE_IO_ERROR);
+    char text[256] = "";
+    expect(storage_os_failure_text(&disk->os, text, sizeof(text)));
+    expect(strstr(text, "could not read file \"grid\" at offset 1044480: the file ends too early"));
+}
+
+UNIT_TEST(file_that_ends_too_early_is_an_error) { on_real_disks(truncated_below); }
+
+static bool
+readable(int fd, int timeout_ms)
+{
+    struct pollfd pollfd = {.fd = fd, .events = POLLIN};
+    int count;
+    do {
+        count = poll(&pollfd, 1, timeout_ms);
+    } while (count < 0 && errno == EINTR);
+    return count == 1;
+}
+
+/* The host sleeps on the descriptor and polls without waiting: nothing is missed, nothing spins. */
+static void
+sleep_on_descriptor(struct disk *disk)
+{
+    const int fd = storage_os_wait_fd(&disk->os);
+    expect((fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
+    expect(!readable(fd, 0));
+    for (uint32_t round = 0; round < 10; round++) {
+        items_reset();
+        for (uint32_t i = 0; i < 8; i += 2) {
+            submit_ordered(
+                disk->storage,
+                item_prepare(i, STORAGE_WRITE, STORAGE_GRID, i * SECTOR_SIZE, SECTOR_SIZE),
+                item_prepare(i + 1, STORAGE_WRITE, STORAGE_PREPARES, i * SECTOR_SIZE, SECTOR_SIZE));
+        }
+        uint32_t wakeups = 0;
+        while (disk->storage->in_flight_count > 0) {
+            expect(readable(fd, 10000));
+            expect(storage_poll(disk->storage) > 0);
+            wakeups += 1;
+        }
+        expect(wakeups <= 8);
+        expect(!readable(fd, 0));
+    }
+}
+
+UNIT_TEST(host_can_sleep_on_the_descriptor) { on_real_disks(sleep_on_descriptor); }
+
+/* Short transfers and interruptions ------------------------------------------------------------ */
+
+static void
+sync_short(struct disk *disk)
+{
+    hooks.pwrite_size_max = 512;
+    pair_in_order(disk);
+}
+
+UNIT_TEST(sync_continues_short_writes) { on_kinds(sync_short, DISK_SYNC, DISK_SYNC_DIRECT); }
+
+/* Crosses the limit: two sectors are written, and the rest fails unless the limit is lifted. */
+static void
+uring_short(struct disk *disk)
+{
+    for (int mended = 0; mended < 2; mended++) {
+        items_reset();
+        for (uint32_t i = 0; i < 2; i++) {
+            pattern_fill(buffers[i], 4 * SECTOR_SIZE, i);
+        }
+        struct storage_request *first = item_prepare(
+            0, STORAGE_WRITE, STORAGE_GRID, BROKEN_OFFSET - 2 * SECTOR_SIZE, 4 * SECTOR_SIZE);
+        struct storage_request *second =
+            item_prepare(1, STORAGE_WRITE, STORAGE_HEADERS, 0, 4 * SECTOR_SIZE);
+        limit_set(BROKEN_OFFSET);
+        hooks.submits_until_mended = mended == 1 ? 2 : 0;
+        submit_ordered(disk->storage, first, second);
+        drain(disk->storage);
+        limit_lift();
+        expect_equal(items[0].done_order, 1);
+        expect_equal(items[1].done_order, 2);
+        const enum storage_result wanted = mended == 1 ? STORAGE_OK : STORAGE_IO_ERROR;
+        expect(first->result == wanted && second->result == wanted);
+        expect_equal(first->done_bytes, (mended == 1 ? 4 : 2) * SECTOR_SIZE);
+        expect_equal(hooks.submits_until_mended, 0);
+
+        const uint8_t *headers = read_back(disk, STORAGE_HEADERS, 0, 4 * SECTOR_SIZE);
+        if (mended == 0) expect(all_zero(headers, 4 * SECTOR_SIZE));
+        if (mended == 1) expect(pattern_is(headers, 4 * SECTOR_SIZE, 1));
+    }
+    const uint8_t *grid =
+        read_back(disk, STORAGE_GRID, BROKEN_OFFSET - 2 * SECTOR_SIZE, 4 * SECTOR_SIZE);
+    expect(pattern_is(grid, 4 * SECTOR_SIZE, 0));
+}
+
+UNIT_TEST(uring_continues_short_writes) { on_kinds(uring_short, DISK_URING, DISK_URING_DIRECT); }
+
+static void
+uring_split(struct disk *disk)
+{
+    items_reset();
+    hooks.submits_split = true;
+    for (uint32_t i = 0; i < 6; i += 2) {
+        pattern_fill(buffers[i], SECTOR_SIZE, i);
+        pattern_fill(buffers[i + 1], SECTOR_SIZE, i + 1);
+        submit_ordered(
+            disk->storage,
+            item_prepare(i, STORAGE_WRITE, STORAGE_GRID, i * SECTOR_SIZE, SECTOR_SIZE),
+            item_prepare(i + 1, STORAGE_WRITE, STORAGE_PREPARES, i * SECTOR_SIZE, SECTOR_SIZE));
+    }
+    expect_equal(hooks.splits, 1);
+    drain(disk->storage);
+    expect_equal(hooks.splits, 3);
+    for (uint32_t i = 0; i < 6; i += 2) {
+        expect(items[i].request.result == STORAGE_OK);
+        expect(items[i + 1].request.result == STORAGE_OK);
+        expect(items[i].done_order < items[i + 1].done_order);
+        const uint8_t *second = read_back(disk, STORAGE_PREPARES, i * SECTOR_SIZE, SECTOR_SIZE);
+        expect(pattern_is(second, SECTOR_SIZE, i + 1));
+    }
+    pair_first_fails(disk);
+    expect(hooks.splits > 3);
+}
+
+UNIT_TEST(uring_keeps_order_if_kernel_splits_a_pair)
+{
+    on_kinds(uring_split, DISK_URING, DISK_URING_DIRECT);
+}
+
+static void
+uring_put_off(struct disk *disk)
+{
+    hooks.submits_put_off = 5;
+    pair_in_order(disk);
+    expect_equal(hooks.submits_put_off, 0);
+
+    /* Polls alone, as a host does it at its ticks, offer it again too. */
+    items_reset();
+    hooks.submits_put_off = 3;
+    submit(disk->storage, item_prepare(0, STORAGE_WRITE, STORAGE_GRID, 0, SECTOR_SIZE));
+    while (hooks.submits_put_off > 0) {
+        expect_equal(storage_poll(disk->storage), 0);
+    }
+    drain(disk->storage);
+    expect(items[0].request.result == STORAGE_OK);
+}
+
+UNIT_TEST(uring_offers_again_what_was_put_off)
+{
+    on_kinds(uring_put_off, DISK_URING, DISK_URING_DIRECT);
+}
+
+/* Closing waits for the kernel: nobody writes from or into a buffer afterwards. */
+static void
+close_in_flight(struct disk *disk)
+{
+    items_reset();
+    for (uint32_t i = 0; i < 200; i++) {
+        submit(
+            disk->storage,
+            item_prepare(i, STORAGE_WRITE, STORAGE_GRID, i * SECTOR_SIZE, SECTOR_SIZE));
+    }
+    storage_os_close(&disk->os);
+    expect_equal(done_count, 0);
+    expect(disk_os_open(disk, false) == STORAGE_OS_OPENED);
+}
+
+UNIT_TEST(closing_with_requests_in_flight) { on_real_disks(close_in_flight); }
+
+/* The directory -------------------------------------------------------------------------------- */
+
+static void
+one_owner(struct disk *disk)
+{
+    static struct disk other;
+    other = (struct disk){.kind = disk->kind};
+    memcpy(other.directory, disk->directory, sizeof(other.directory));
+    expect(disk_os_open(&other, true) == STORAGE_OS_LOCKED);
+    expect(strstr(other.report.error_text, "in use by another process") != NULL);
+    expect(strstr(other.report.error_text, disk->directory) != NULL);
+
+    /* Data files are locked on their own too. */
+    expect(unlinkat(disk->os.files.directory_fd, "lock", 0) == 0);
+    expect(disk_os_open(&other, false) == STORAGE_OS_LOCKED);
+    expect(strstr(other.report.error_text, "/superblock\" is in use") != NULL);
+
+    storage_os_close(&disk->os);
+    expect(disk_os_open(disk, false) == STORAGE_OS_OPENED);
+}
+
+UNIT_TEST(directory_has_one_owner) { on_kinds(one_owner, DISK_SYNC, DISK_SYNC); }
+
+static void
+open_flags(struct disk *disk)
+{
+    for (int i = 0; i < STORAGE_FILE_COUNT; i++) {
+        const int fd = disk->os.files.fds[i];
+        const int flags = fcntl(fd, F_GETFL);
+        expect((flags & O_DSYNC) != 0);
+        expect(((flags & O_DIRECT) != 0) == kind_direct(disk->kind));
+        expect((fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
+        struct stat status;
+        expect(fstat(fd, &status) == 0);
+        expect_equal(status.st_mode & 0777, 0600);
+        expect((uint64_t) status.st_blocks * 512 >= size_bytes[i]);
+    }
+    expect(disk->report.method == kind_method(disk->kind));
+}
+
+UNIT_TEST(writes_are_durable_by_open_flags) { on_real_disks(open_flags); }
+
+/* Opens an own directory that holds nothing yet. */
+static void
+absent_disk(struct disk *disk, enum disk_kind kind)
+{
+    memset(disk, 0, sizeof(*disk));
+    memset(&hooks, 0, sizeof(hooks));
+    disk->kind = kind;
+    directory_name(disk->directory, sizeof(disk->directory));
+}
+
+static int
+touch(const struct disk *disk, const char *name, const char *content)
+{
+    char path[512];
+    (void) snprintf(path, sizeof(path), "%s/%s", disk->directory, name);
+    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    if (fd < 0) return -1;
+    const ssize_t written = write(fd, content, strlen(content));
+    (void) close(fd);
+    return written == (ssize_t) strlen(content) ? 0 : -1;
+}
+
+UNIT_TEST(absent_directory_stays_absent)
+{
+    static struct disk disk;
+    absent_disk(&disk, DISK_SYNC);
+    expect(disk_os_open(&disk, false) == STORAGE_OS_ABSENT);
+    expect_equal(disk.report.error_number, ENOENT);
+    expect(access(disk.directory, F_OK) != 0);
+
+    expect(mkdir(disk.directory, 0700) == 0);
+    expect(disk_os_open(&disk, false) == STORAGE_OS_ABSENT);
+    expect_equal(directory_entries(disk.directory, false), 0);
+
+    /* Parents are not made. */
+    strcat(disk.directory, "/a/b");
+    expect(disk_os_open(&disk, true) == STORAGE_OS_FAILED);
+    expect(strstr(disk.report.error_text, "could not create directory") != NULL);
+    *strstr(disk.directory, "/a/b") = 0;
+    directory_remove(disk.directory);
+}
+
+UNIT_TEST(creation_without_space_leaves_nothing)
+{
+    static struct disk disk;
+    for (int made_before = 0; made_before < 2; made_before++) {
+        absent_disk(&disk, DISK_SYNC);
+        if (made_before == 1) expect(mkdir(disk.directory, 0700) == 0);
+        limit_set(GRID_SIZE - SECTOR_SIZE);
+        expect(disk_os_open(&disk, true) == STORAGE_OS_NO_SPACE);
+        limit_lift();
+        expect(strstr(disk.report.error_text, "/grid\"") != NULL);
+        expect(!disk.report.created);
+        expect((access(disk.directory, F_OK) == 0) == (made_before == 1));
+        /* The lock file may stay in a directory that is not ours to remove. */
+        expect(directory_entries(disk.directory, false) <= 1);
+
+        expect(disk_os_open(&disk, true) == STORAGE_OS_OPENED);
+        expect(disk.report.created);
+        disk_close(&disk);
+    }
+}
+
+UNIT_TEST(unfinished_creation_is_done_again)
+{
+    static struct disk disk;
+    absent_disk(&disk, DISK_SYNC);
+    expect(mkdir(disk.directory, 0700) == 0);
+    expect(touch(&disk, "superblock.new", "partial") == 0);
+    expect(touch(&disk, "prepares.wal", "partial") == 0);
+    expect(disk_os_open(&disk, false) == STORAGE_OS_ABSENT);
+    expect(disk_os_open(&disk, true) == STORAGE_OS_OPENED);
+    expect(disk.report.created);
+    round_trip(&disk);
+    expect_equal(directory_entries(disk.directory, false), 5);
+    disk_close(&disk);
+}
+
+UNIT_TEST(missing_file_is_never_made_up_for)
+{
+    static struct disk disk;
+    for (enum storage_file file = 0; file < STORAGE_FILE_COUNT; file++) {
+        if (!disk_open(&disk, DISK_SYNC)) return;
+        expect(unlinkat(disk.os.files.directory_fd, storage_file_name(file), 0) == 0);
+        storage_os_close(&disk.os);
+        expect(disk_os_open(&disk, true) == STORAGE_OS_INCOMPLETE);
+        expect(strstr(disk.report.error_text, storage_file_name(file)) != NULL);
+        expect_equal(directory_entries(disk.directory, false), 4);
+        disk_close(&disk);
+    }
+}
+
+UNIT_TEST(existing_files_are_not_created_over)
+{
+    static struct disk disk;
+    if (!disk_open(&disk, DISK_SYNC)) return;
+    memset(buffers[0], 0x5A, SECTOR_SIZE);
+    const enum storage_result result = storage_transfer_now(
+        disk.storage, STORAGE_WRITE, STORAGE_SUPERBLOCK, 0, buffers[0], SECTOR_SIZE);
+    expect(result == STORAGE_OK);
+    storage_os_close(&disk.os);
+    expect(disk_os_open(&disk, true) == STORAGE_OS_OPENED);
+    expect(!disk.report.created);
+    const uint8_t *bytes = read_back(&disk, STORAGE_SUPERBLOCK, 0, SECTOR_SIZE);
+    expect(memcmp(bytes, buffers[0], SECTOR_SIZE) == 0);
+    disk_close(&disk);
+}
+
+UNIT_TEST(odd_files_are_reported)
+{
+    static struct disk disk;
+    if (!disk_open(&disk, DISK_SYNC)) return;
+    const int directory_fd = dup(disk.os.files.directory_fd);
+    expect(ftruncate(disk.os.files.fds[STORAGE_GRID], 5 * SECTOR_SIZE + 1000) == 0);
+    disk_reopen(&disk);
+    expect_equal(disk.storage->file_size_bytes[STORAGE_GRID], 5 * SECTOR_SIZE);
+    storage_os_close(&disk.os);
+
+    expect(unlinkat(directory_fd, "grid", 0) == 0);
+    expect(mkdirat(directory_fd, "grid", 0700) == 0);
+    expect(disk_os_open(&disk, false) == STORAGE_OS_FAILED);
+    expect(strstr(disk.report.error_text, "could not open \"") != NULL);
+    expect(unlinkat(directory_fd, "grid", AT_REMOVEDIR) == 0);
+    (void) close(directory_fd);
+    disk_close(&disk);
+}
+
+/* Other processes ------------------------------------------------------------------------------ */
+
+static void
+refused_by_seccomp(struct disk *disk)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const struct sock_fprog program = {.len = ARRAY_COUNT(filter), .filter = filter};
+    expect(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    expect(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+
+    disk->kind = DISK_URING;
+    expect(disk_os_open(disk, false) == STORAGE_OS_NO_URING);
+    expect_equal(disk->report.error_number, EPERM);
+    expect(strstr(disk->report.error_text, "io_uring_setup") != NULL);
+
+    const struct storage_os_options options = {.directory = disk->directory};
+    expect(storage_os_open(&disk->os, &options, &disk->report) == STORAGE_OS_OPENED);
+    expect(disk->report.method == STORAGE_OS_SYNC);
+    expect_equal(disk->report.uring_error_number, EPERM);
+    const bool named = strstr(disk->report.uring_text, "seccomp") != NULL ||
+                       strstr(disk->report.uring_text, "sysctl") != NULL;
+    expect(named);
+    disk->storage = disk->os.storage;
+    disk->kind = DISK_SYNC;
+    pair_in_order(disk);
+    storage_os_close(&disk->os);
+}
+
+UNIT_TEST(auto_falls_back_where_io_uring_is_refused)
+{
+    static struct disk disk;
+    if (!disk_open(&disk, DISK_SYNC)) return;
+    storage_os_close(&disk.os);
+    disk.storage = NULL;
+    expect_equal(in_child(refused_by_seccomp, &disk), 0);
+    disk_close(&disk);
+}
+
+static void
+killed_while_writing(struct disk *disk)
+{
+    if (disk_os_open(disk, false) != STORAGE_OS_OPENED) _exit(2);
+    items_reset();
+    for (uint32_t i = 0; i < 16; i++) {
+        memset(buffers[i], 0xDD, ITEM_SIZE_MAX);
+        submit(
+            disk->storage,
+            item_prepare(i, STORAGE_WRITE, STORAGE_GRID, i * ITEM_SIZE_MAX, ITEM_SIZE_MAX));
+    }
+    (void) kill(getpid(), SIGKILL);
+}
+
+/* The next owner never sees a write of the one that was killed arrive after its own. */
+static void
+outlives_kill(struct disk *disk)
+{
+    storage_os_close(&disk->os);
+    for (uint32_t round = 0; round < 5; round++) {
+        expect(WIFSIGNALED(in_child(killed_while_writing, disk)));
+        expect(disk_os_open(disk, false) == STORAGE_OS_OPENED);
+        items_reset();
+        for (uint32_t i = 0; i < 16; i++) {
+            pattern_fill(buffers[i], SECTOR_SIZE, i);
+            submit(
+                disk->storage,
+                item_prepare(i, STORAGE_WRITE, STORAGE_GRID, i * ITEM_SIZE_MAX, SECTOR_SIZE));
+        }
+        drain(disk->storage);
+        for (uint32_t i = 0; i < 16; i++) {
+            const uint8_t *bytes = read_back(disk, STORAGE_GRID, i * ITEM_SIZE_MAX, SECTOR_SIZE);
+            expect(pattern_is(bytes, SECTOR_SIZE, i));
+        }
+        storage_os_close(&disk->os);
+    }
+    disk->storage = NULL;
+}
+
+UNIT_TEST(next_owner_is_safe_after_a_kill) { on_real_disks(outlives_kill); }
+
+UNIT_TEST(clock_goes_forward)
+{
+    struct clock clock;
+    clock_os_init(&clock);
+    uint64_t before_ns = clock_monotonic_ns(&clock);
+    for (int i = 0; i < 1000; i++) {
+        const uint64_t now_ns = clock_monotonic_ns(&clock);
+        expect(now_ns >= before_ns);
+        before_ns = now_ns;
+    }
+    expect(clock_realtime_ns(&clock) > UINT64_C(1600000000) * NS_PER_S);
+}
+
+UNIT_MAIN(test_storage_os)
