@@ -2,9 +2,10 @@
 /*
  * Every limit of the engine in one file.
  *
- * The core is compiled twice: with production limits into the extension, and with LEDGER_CONFIG_TEST_MIN
- * into unit tests and the simulator, so that logs wrap, blocks fill and checkpoints happen all the
- * time. CONFIG_FINGERPRINT is stored in the superblock: one build never opens the other's files.
+ * The core is compiled twice: with production limits into the extension, and with
+ * LEDGER_CONFIG_TEST_MIN into unit tests and the simulator, so that logs wrap, blocks fill and
+ * checkpoints happen all the time. CONFIG_FINGERPRINT is stored in the superblock: one build never
+ * opens the other's files.
  */
 #ifndef LEDGER_CONFIG_H
 #define LEDGER_CONFIG_H
@@ -53,7 +54,9 @@
 /* Rows that any other read returns at most. */
 #define RESULTS_MAX EVENTS_PER_BATCH_MAX
 
-/* A prepare: header, then events of all its batches, then the batch table (see vsr/multi_batch.h). */
+/*
+ * A prepare: header, then events of all its batches, then the batch table (see vsr/multi_batch.h).
+ */
 #define PREPARE_HEADER_SIZE 256
 #define PREPARE_BATCH_TABLE_SIZE_MAX ((4 * BATCHES_PER_PREPARE_MAX + 4 + 127) / 128 * 128)
 #define PREPARE_SIZE_MAX                                                                           \
@@ -72,8 +75,8 @@
 #define HEADERS_PER_SECTOR (SECTOR_SIZE / PREPARE_HEADER_SIZE)
 
 /*
- * The headers log has one entry for each sector of the prepares log. A prepare takes at least a sector,
- * so the headers log can never be the one that is full.
+ * The headers log has one entry for each sector of the prepares log. A prepare takes at least a
+ * sector, so the headers log can never be the one that is full.
  */
 static inline uint64_t
 headers_log_count(uint64_t prepares_size_bytes)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The façade: puts the parts together, in the order of the layers, and translates between them and the host.
+ * The façade: puts the parts together, in the order of the layers, and translates between them and
+ * the host.
  */
 #include "engine.h"
 
@@ -30,9 +31,12 @@ struct engine {
     struct engine_stats stats;
 };
 
-/* ---- Memory ---------------------------------------------------------------------------------------- */
+/* ---- Memory ---------------------------------------------------------------------------------- */
 
-/* Takes everything but the forest, and then the forest out of what is left, or of its minimum while measuring. */
+/*
+ * Takes everything but the forest, and then the forest out of what is left, or of its minimum while
+ * measuring.
+ */
 static void
 engine_take(
     struct engine *engine,
@@ -49,7 +53,10 @@ engine_take(
     engine->clock = clock;
     superblock_init(&engine->superblock, arena, storage);
     journal_init(&engine->journal, arena, storage, &journal_options);
-    /* Each page in memory has a block in the grid, and while a checkpoint is written a second one; manifests are small. */
+    /*
+     * Each page in memory has a block in the grid, and while a checkpoint is written a second one;
+     * manifests are small.
+     */
     const uint64_t blocks_max = 3 * div_ceil(options->memory_bytes, BLOCK_SIZE) + GRID_GROW_BLOCKS;
     grid_init(&engine->grid, arena, storage, blocks_max);
 
@@ -103,7 +110,7 @@ engine_create(
     return engine;
 }
 
-/* ---- Opening --------------------------------------------------------------------------------------- */
+/* ---- Opening --------------------------------------------------------------------------------- */
 
 enum engine_open_result
 engine_format(
@@ -170,16 +177,13 @@ static enum engine_open_result
 open_journal(struct engine *engine, struct engine_open_report *report)
 {
     const struct superblock_state *state = engine->superblock.working;
-    switch (journal_recover(
-        &engine->journal,
-        state->cluster,
-        &state->checkpoint.header,
-        &report->journal)) {
-    case JOURNAL_RECOVERED: return ENGINE_OPENED;
-    case JOURNAL_RECOVERY_DAMAGED: return ENGINE_OPEN_JOURNAL_DAMAGED;
-    case JOURNAL_RECOVERY_IO_ERROR: return ENGINE_OPEN_IO_ERROR;
-    }
-    unreachable();
+    const enum journal_recovery result = journal_recover(
+        &engine->journal, state->cluster, &state->checkpoint.header, &report->journal);
+    report->op = report->journal.op_head;
+    if (result == JOURNAL_RECOVERY_DAMAGED) return ENGINE_OPEN_JOURNAL_DAMAGED;
+    if (result == JOURNAL_RECOVERY_IO_ERROR) return ENGINE_OPEN_IO_ERROR;
+    if (report->op < state->commit_max) return ENGINE_OPEN_JOURNAL_SHORT;
+    return ENGINE_OPENED;
 }
 
 static enum engine_open_result
@@ -214,7 +218,8 @@ open_replica(struct engine *engine, struct engine_open_report *report)
     switch (result) {
     case REPLICA_OPENED: return ENGINE_OPENED;
     case REPLICA_OPEN_MEMORY_FULL:
-        report->memory_bytes_needed = engine->options.memory_bytes + engine->options.memory_bytes / 2;
+        report->memory_bytes_needed =
+            engine->options.memory_bytes + engine->options.memory_bytes / 2;
         return ENGINE_OPEN_MEMORY_TOO_SMALL;
     case REPLICA_OPEN_DISK_FULL: return ENGINE_OPEN_DISK_FULL;
     case REPLICA_OPEN_IO_ERROR: return ENGINE_OPEN_IO_ERROR;
@@ -237,7 +242,7 @@ engine_open(
     return result;
 }
 
-/* ---- Requests ---------------------------------------------------------------------------------------- */
+/* ---- Requests -------------------------------------------------------------------------------- */
 
 static bool
 operation_creates(uint8_t operation)
@@ -349,7 +354,10 @@ run_read(struct engine *engine, struct engine_request *request)
     answer(request, ENGINE_OK);
 }
 
-/* Sorts the requests that have arrived: creates to the replica, reads are answered from the committed state at once. */
+/*
+ * Sorts the requests that have arrived: creates to the replica, reads are answered from the
+ * committed state at once.
+ */
 static bool
 take_requests(struct engine *engine)
 {
@@ -401,7 +409,7 @@ engine_failed(const struct engine *engine)
     return engine->replica.status == REPLICA_STOPPED;
 }
 
-/* ---- Monitoring -------------------------------------------------------------------------------------- */
+/* ---- Monitoring ------------------------------------------------------------------------------ */
 
 void
 engine_state_get(const struct engine *engine, struct engine_state *state)

@@ -9,8 +9,9 @@
  *     engine_poll        runs completions, forms prepares, commits, answers
  *     engine_tick        every ENGINE_TICK_MS or so
  *
- * One thread calls everything. A request's callback runs inside engine_poll, never inside engine_submit.
- * A create is answered when its prepare is durable and executed; a read is answered from what is committed.
+ * One thread calls everything. A request's callback runs inside engine_poll, never inside
+ * engine_submit. A create is answered when its prepare is durable and executed; a read is answered
+ * from what is committed.
  */
 #ifndef LEDGER_ENGINE_H
 #define LEDGER_ENGINE_H
@@ -39,12 +40,12 @@ struct engine_identity {
 };
 
 struct engine_options {
-    uint64_t memory_bytes;        /* Everything that the engine takes. At least engine_memory_bytes_min(). */
+    uint64_t memory_bytes;        /* All that the engine takes. At least engine_memory_bytes_min(). */
     uint64_t prepares_size_bytes; /* Size of the prepares log: as the file is. */
     uint32_t requests_max;        /* Requests that are lent at the same time. */
 };
 
-/* ---- Requests ------------------------------------------------------------------------------------ */
+/* ---- Requests -------------------------------------------------------------------------------- */
 
 enum engine_status {
     ENGINE_OK,
@@ -79,19 +80,20 @@ struct engine_request {
     uint64_t submitted_ns;
 };
 
-/* ---- Opening ------------------------------------------------------------------------------------- */
+/* ---- Opening --------------------------------------------------------------------------------- */
 
 enum engine_open_result {
     ENGINE_OPENED,
     ENGINE_OPEN_ABSENT,            /* The superblock was never written: not formatted. */
     ENGINE_OPEN_SUPERBLOCK,        /* superblock_name says what is wrong with it. */
-    ENGINE_OPEN_OTHER_IDENTITY,    /* Intact, but not the expected one; `identity` is what it says. */
-    ENGINE_OPEN_SIZE_MISMATCH,     /* The prepares or headers log is not as large as the superblock says. */
+    ENGINE_OPEN_OTHER_IDENTITY,    /* Intact, but not the expected: `identity` is what it says. */
+    ENGINE_OPEN_SIZE_MISMATCH,     /* A log is not as large as the superblock says. */
     ENGINE_OPEN_JOURNAL_DAMAGED,   /* An acknowledged entry is damaged: `journal` says which. */
+    ENGINE_OPEN_JOURNAL_SHORT,     /* The log ends at `op`, before what was surely committed. */
     ENGINE_OPEN_GRID_CORRUPT,      /* Block `block_address` of tree `tree_name` is damaged. */
     ENGINE_OPEN_MEMORY_TOO_SMALL,  /* memory_bytes_needed would do. */
     ENGINE_OPEN_DISK_FULL,
-    ENGINE_OPEN_INVALID_PREPARE,   /* Prepare `op` is intact, but not one that this version makes. */
+    ENGINE_OPEN_INVALID_PREPARE,   /* Prepare `op` is intact, but not as this version makes it. */
     ENGINE_OPEN_IO_ERROR,
 };
 
@@ -109,7 +111,10 @@ struct engine_open_report {
 
 uint64_t engine_memory_bytes_min(const struct engine_options *options);
 
-/* Writes the superblock of a new, empty ledger over zeroed files. Its last write makes the ledger exist. */
+/*
+ * Writes the superblock of a new, empty ledger over zeroed files. Its last write makes the ledger
+ * exist.
+ */
 enum engine_open_result engine_format(
     struct storage *storage,
     uint64_t prepares_size_bytes,
@@ -117,7 +122,10 @@ enum engine_open_result engine_format(
     void *scratch); /* ENGINE_FORMAT_SCRATCH bytes, sector aligned, zeroed. */
 #define ENGINE_FORMAT_SCRATCH (UINT64_C(64) * KIB)
 
-/* Takes the engine out of options->memory_bytes zeroed bytes at `memory` (aligned to ARENA_ALIGNMENT). */
+/*
+ * Takes the engine out of options->memory_bytes zeroed bytes at `memory` (aligned to
+ * ARENA_ALIGNMENT).
+ */
 struct engine *engine_create(
     void *memory,
     const struct engine_options *options,
@@ -129,7 +137,7 @@ enum engine_open_result engine_open(
     const struct engine_identity *expected,
     struct engine_open_report *report);
 
-/* ---- Working ------------------------------------------------------------------------------------- */
+/* ---- Working --------------------------------------------------------------------------------- */
 
 void engine_submit(struct engine *engine, struct engine_request *request);
 
@@ -145,7 +153,7 @@ bool engine_busy(const struct engine *engine);
 /* A write failed: every request is answered ENGINE_FAILED. The host must stop and open again. */
 bool engine_failed(const struct engine *engine);
 
-/* ---- Monitoring ---------------------------------------------------------------------------------- */
+/* ---- Monitoring ------------------------------------------------------------------------------ */
 
 #define ENGINE_STATUS_CODES_MAX 80 /* Codes of create results; the last entry counts `created`. */
 

@@ -24,12 +24,17 @@ struct arena {
 /* An arena that measures. */
 void arena_init_measuring(struct arena *arena);
 
-/* An arena over size_bytes of zeroed memory, aligned to ARENA_ALIGNMENT. The caller keeps it alive. */
+/*
+ * An arena over size_bytes of zeroed memory, aligned to ARENA_ALIGNMENT. The caller keeps it alive.
+ */
 void arena_init(struct arena *arena, void *memory, uint64_t size_bytes);
 
 bool arena_measuring(const struct arena *arena);
 
-/* count * size_bytes bytes aligned to `alignment` (a power of two up to ARENA_ALIGNMENT); NULL while measuring. */
+/*
+ * count * size_bytes bytes aligned to `alignment` (a power of two up to ARENA_ALIGNMENT); NULL
+ * while measuring.
+ */
 void *arena_take(struct arena *arena, uint64_t count, uint64_t size_bytes, uint64_t alignment);
 
 void arena_seal(struct arena *arena);

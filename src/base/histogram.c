@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* See histogram.h. Values below 4 have a bucket each; above, the two bits after the leading one choose it. */
+/*
+ * See histogram.h. Values below 4 have a bucket each; above, the two bits after the leading one
+ * choose it.
+ */
 #include "base/histogram.h"
 
 #include "base/assert.h"

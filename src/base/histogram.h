@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Counts of values in buckets that grow with the value: four to each power of two, so that a percentile is
- * known to a quarter. Fixed size, no allocation; two histograms add up bucket by bucket.
+ * Counts of values in buckets that grow with the value: four to each power of two, so that a
+ * percentile is known to a quarter. Fixed size, no allocation; two histograms add up bucket by
+ * bucket.
  */
 #ifndef LEDGER_BASE_HISTOGRAM_H
 #define LEDGER_BASE_HISTOGRAM_H
@@ -19,7 +20,10 @@ struct histogram {
 
 void histogram_add(struct histogram *histogram, uint64_t value);
 
-/* A value that `permille` of 1000 recorded values do not exceed (the upper edge of its bucket, at most max). 0 if empty. */
+/*
+ * A value that `permille` of 1000 recorded values do not exceed (the upper edge of its bucket, at
+ * most max). 0 if empty.
+ */
 uint64_t histogram_percentile(const struct histogram *histogram, uint32_t permille);
 
 #endif

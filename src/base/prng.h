@@ -51,7 +51,10 @@ prng_next(struct prng *prng)
     return result;
 }
 
-/* Uniform in 0 … bound − 1 (Lemire's multiplication, without the last correction: bias below 2^-32). */
+/*
+ * Uniform in 0 … bound − 1 (Lemire's multiplication, without the last correction: bias below
+ * 2^-32).
+ */
 static inline uint64_t
 prng_below(struct prng *prng, uint64_t bound)
 {

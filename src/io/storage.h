@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Storage as the engine sees it: four files, asynchronous reads and durable writes of whole sectors.
+ * Storage as the engine sees it: four files, asynchronous reads and durable writes of whole
+ * sectors.
  *
  * Rules that every implementation keeps (os/storage_uring, os/storage_sync, the simulator's disk):
  *  - A request is owned by its caller, and lent to storage from submit until its callback.
  *  - A completion never runs inside submit; callbacks run inside storage_poll or storage_wait.
- *  - A write that completes STORAGE_OK is durable. Completion order of independent requests is free.
+ *  - A write that completes STORAGE_OK is durable. Completion order of independent requests is
+ *    free.
  *  - Offset, size and buffer address are multiples of SECTOR_SIZE, within the file's present size.
  *  - An error is final: storage never retries a failed write into success. Short transfers and
  *    interruptions are not errors, and are continued inside.
@@ -76,7 +78,8 @@ struct storage;
 struct storage_ops {
     void (*submit)(struct storage *storage, struct storage_request *request);
     uint32_t (*poll)(struct storage *storage, bool wait);
-    enum storage_result (*grow)(struct storage *storage, enum storage_file file, uint64_t size_bytes);
+    enum storage_result (*grow)(
+        struct storage *storage, enum storage_file file, uint64_t size_bytes);
 };
 
 /* First member of each implementation. */
@@ -107,9 +110,9 @@ storage_submit(struct storage *storage, struct storage_request *request)
 }
 
 /*
- * Two writes in order: the second starts when the first is durable. If the first fails, the second is
- * not started, and completes STORAGE_IO_ERROR. Both callbacks run, first's before second's. This is one
- * submission, so that an implementation can save the wake-up between them.
+ * Two writes in order: the second starts when the first is durable. If the first fails, the second
+ * is not started, and completes STORAGE_IO_ERROR. Both callbacks run, first's before second's. This
+ * is one submission, so that an implementation can save the wake-up between them.
  */
 static inline void
 storage_submit_ordered(
@@ -134,7 +137,9 @@ storage_poll(struct storage *storage)
     return storage->ops->poll(storage, false);
 }
 
-/* Blocks until at least one request has completed, and runs callbacks. Something must be in flight. */
+/*
+ * Blocks until at least one request has completed, and runs callbacks. Something must be in flight.
+ */
 static inline uint32_t
 storage_wait(struct storage *storage)
 {
@@ -144,7 +149,8 @@ storage_wait(struct storage *storage)
 
 /*
  * Makes the file at least size_bytes large, with space allocated; new space reads as zeros. It is
- * durable when this returns. Blocks shortly; no request of the file may be in flight beyond its old end.
+ * durable when this returns. Blocks shortly; no request of the file may be in flight beyond its old
+ * end.
  */
 static inline enum storage_result
 storage_grow(struct storage *storage, enum storage_file file, uint64_t size_bytes)

@@ -124,6 +124,14 @@ forest_prefetch_id(const struct forest *forest, uint32_t tree, const u128 *id)
     id_map_prefetch(&forest_tree->ids, *id);
 }
 
+void
+forest_prefetch_record(const struct forest *forest, uint32_t tree, const u128 *id)
+{
+    const struct forest_tree *forest_tree = forest_tree_at(forest, tree);
+    assert(forest_tree->has_ids);
+    id_map_prefetch_record(&forest_tree->ids, *id);
+}
+
 enum forest_found
 forest_get_by_id(const struct forest *forest, uint32_t tree, const u128 *id, const void **record)
 {

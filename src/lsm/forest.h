@@ -145,8 +145,12 @@ enum forest_open_result forest_open(
  */
 enum forest_room forest_reserve(struct forest *forest, uint64_t event_count);
 
-/* Hints that the id will be asked for soon. */
+/*
+ * Hints that the id will be asked for soon; and, some events later, when that hint has had its
+ * effect, that its record will. Worth most a dozen and half a dozen events ahead.
+ */
 void forest_prefetch_id(const struct forest *forest, uint32_t tree, const u128 *id);
+void forest_prefetch_record(const struct forest *forest, uint32_t tree, const u128 *id);
 
 /*
  * Record by id. Sets *record if FOREST_FOUND; valid until the next insert into this tree, the next

@@ -179,6 +179,7 @@ void forest_reorder_record(
 static inline void
 forest_room_spend(struct forest *forest)
 {
+    assert(forest->opened);
     if (forest->room_events > 0) forest->room_events -= 1;
 }
 

@@ -194,8 +194,8 @@ open_record(struct forest *forest, uint32_t number, const void *record)
     struct forest_tree *forest_tree = &forest->trees[number];
     struct tree *tree = &forest_tree->tree;
     const uint64_t timestamp = tree_record_timestamp(tree, record);
-    if (timestamp <= tree->newest || timestamp > TIMESTAMP_MAX)
-        return FOREST_OPEN_CORRUPT; /* (F1) */
+    /* (F1) */
+    if (timestamp <= tree->newest || timestamp > TIMESTAMP_MAX) return FOREST_OPEN_CORRUPT;
     const bool burns = forest_tree->burns_for != FOREST_NONE;
     if (forest_tree->has_ids || burns) {
         const struct id_map *ids = &forest->trees[burns ? forest_tree->burns_for : number].ids;

@@ -35,6 +35,22 @@ id_map_find(const struct id_map *id_map, u128 id, uint32_t *row)
 }
 
 void
+id_map_prefetch_record(const struct id_map *id_map, u128 id)
+{
+    assert(id_map->tree != NULL);
+    const uint32_t hash = hash_u128(id);
+    struct row_map_cursor cursor = row_map_first(&id_map->map, hash);
+    const uint32_t *value = row_map_next(&id_map->map, &cursor, hash);
+    if (value == NULL || (*value & ID_MAP_BURNT) != 0) return;
+    const char *record = tree_record(id_map->tree, *value);
+    const uint32_t record_size = id_map->tree->schema->record_size;
+    assert(record_size > 0);
+    for (uint32_t offset = 0; offset < record_size; offset += 64) {
+        __builtin_prefetch(record + offset, 1);
+    }
+}
+
+void
 id_map_insert(struct id_map *id_map, u128 id, uint32_t row, bool burnt)
 {
     assert(id_map->tree != NULL);

@@ -28,7 +28,11 @@ void id_map_remove(struct id_map *id_map, u128 id, uint32_t row);
 static inline void
 id_map_prefetch(const struct id_map *id_map, u128 id)
 {
+    assert(id_map->tree != NULL);
     row_map_prefetch(&id_map->map, hash_u128(id));
 }
+
+/* The record of the first entry with the id's hash, which is nearly always the id's. */
+void id_map_prefetch_record(const struct id_map *id_map, u128 id);
 
 #endif

@@ -105,6 +105,7 @@ static uint32_t
 ordered_descend(
     const struct ordered_index *index, struct ordered_pair pair, struct ordered_path *path)
 {
+    assert(index->pair_count > 0);
     assert(index->root != CHUNK_NONE);
     uint32_t chunk = index->root;
     path->depth = 0;
@@ -258,6 +259,7 @@ ordered_insert_child(
 void
 ordered_index_insert(struct ordered_index *index, uint64_t value, uint32_t row)
 {
+    assert(row < UINT32_MAX);
     const struct ordered_pair pair = {.value = value, .row = row};
     index->pair_count += 1;
     if (index->root == CHUNK_NONE) {
@@ -391,6 +393,7 @@ ordered_index_remove(struct ordered_index *index, uint64_t value, uint32_t row)
 struct ordered_cursor
 ordered_index_seek(const struct ordered_index *index, uint64_t value)
 {
+    assert(index->schema->kind == INDEX_ORDERED);
     if (index->root == CHUNK_NONE) return (struct ordered_cursor){.leaf = CHUNK_NONE};
     const struct ordered_pair pair = {.value = value, .row = 0};
     struct ordered_path path;

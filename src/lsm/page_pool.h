@@ -68,6 +68,7 @@ page_pool_data(const struct page_pool *pool, uint32_t page)
 static inline uint32_t
 page_pool_page_of(const struct page_pool *pool, const void *pointer)
 {
+    assert((const char *) pointer >= pool->base);
     const uint64_t offset = (uint64_t) ((const char *) pointer - pool->base);
     assert(offset < (uint64_t) pool->page_count * BLOCK_SIZE);
     return (uint32_t) (offset / BLOCK_SIZE);

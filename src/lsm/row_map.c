@@ -9,6 +9,7 @@ static_assert((ROW_MAP_BUCKETS_PER_PAGE & (ROW_MAP_BUCKETS_PER_PAGE - 1)) == 0, 
 static void
 row_map_take_page(struct row_map *map)
 {
+    assert(map->page_count * ROW_MAP_BUCKETS_PER_PAGE == map->bucket_count || map->page_count == 0);
     assert(map->page_count < map->pool->page_count);
     const uint32_t page = page_pool_acquire(map->pool, PAGE_TREE_NONE);
     struct row_map_bucket *buckets = page_pool_data(map->pool, page);

@@ -42,6 +42,7 @@ void
 scan_tree(
     struct scan *scan, const struct forest *forest, uint32_t tree, const struct scan_window *window)
 {
+    assert(window->direction == SCAN_ASCENDING || window->direction == SCAN_DESCENDING);
     scan_init_leaf(scan, forest, SCAN_TREE, tree, window);
 }
 
@@ -215,6 +216,7 @@ scan_seek_intersection(struct scan *scan, uint32_t target)
 bool
 scan_next(struct scan *scan, uint64_t *timestamp)
 {
+    assert(scan->forest->opened);
     if (scan->exhausted) return false;
     assert(scan->row_min < scan->row_end);
     uint32_t target = scan_ascending(scan) ? scan->row_min : scan->row_end - 1;

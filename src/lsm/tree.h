@@ -103,6 +103,7 @@ tree_record_timestamp(const struct tree *tree, const void *record)
 static inline u128
 tree_record_id(const struct tree *tree, const void *record)
 {
+    assert(tree->schema->id_offset != FOREST_NONE);
     u128 id;
     memcpy(&id, (const char *) record + tree->schema->id_offset, sizeof(id));
     return id;
@@ -111,6 +112,7 @@ tree_record_id(const struct tree *tree, const void *record)
 static inline uint64_t
 tree_timestamp(const struct tree *tree, uint32_t row)
 {
+    assert(row < tree->record_count);
     return tree_record_timestamp(tree, tree_record(tree, row));
 }
 

@@ -526,7 +526,7 @@ storage_files_grow(
     bool ok = allocate(fd, size_old_bytes, added_bytes);
     if (!ok && unsupported(errno)) ok = write_zeros(fd, size_old_bytes, added_bytes);
     if (!ok && errno_is_no_space(errno)) {
-        /* Part may have been allocated. If it cannot be given back, the file is larger than known. */
+        /* If what was allocated cannot be given back, the file is larger than known. */
         const int ignored = ftruncate(fd, (off_t) size_old_bytes);
         (void) ignored;
         return STORAGE_NO_SPACE;

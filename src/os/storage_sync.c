@@ -63,6 +63,7 @@ static void
 sync_submit(struct storage *storage, struct storage_request *request)
 {
     struct storage_sync *sync = sync_of(storage);
+    assert(request != NULL);
     for (struct storage_request *part = request; part != NULL; part = part->then) {
         assert(part->size_bytes <= STORAGE_OS_REQUEST_SIZE_MAX);
         part->in_flight = true;

@@ -72,7 +72,9 @@ compat_create_wait_event_set(int event_count)
 #define COMPAT_MODULE_MAGIC(module_name, module_version) PG_MODULE_MAGIC
 #endif
 
-/* 17 and 18: more parameters. None of our nodes is disabled, and no clause is given to one above. */
+/*
+ * 17 and 18: more parameters. None of our nodes is disabled, and no clause is given to one above.
+ */
 #if PG_VERSION_NUM >= 180000
 #define compat_create_foreignscan_path(root, rel, rows, startup, total, keys, outer, data)         \
     create_foreignscan_path(                                                                       \

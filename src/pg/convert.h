@@ -50,10 +50,10 @@ Datum convert_status(const struct convert_labels *labels, uint32_t status);
 
 /* ---- Scalars --------------------------------------------------------------------------------- */
 
-u128 convert_uuid_to_u128(Datum uuid);
+u128 convert_uuid_to_u128(Datum datum);
 void convert_u128_to_uuid(u128 value, pg_uuid_t *uuid);
 
-u128 convert_numeric_to_u128(Datum numeric, const char *name);
+u128 convert_numeric_to_u128(Datum datum, const char *name);
 /*
  * Writes a numeric at `buffer` (CONVERT_NUMERIC_SIZE_MAX bytes, 4-byte aligned); returns its size.
  */
@@ -64,7 +64,7 @@ uint32_t convert_bigint_to_u32(int64_t value, const char *name);
 uint16_t convert_integer_to_u16(int32_t value, const char *name);
 uint64_t convert_bigint_to_timestamp(int64_t value, const char *name);
 uint32_t convert_interval_to_seconds(const Interval *interval, const char *name);
-uint16_t convert_array_to_flags(Datum array, enum convert_enum which);
+uint16_t convert_array_to_flags(Datum datum, enum convert_enum which);
 
 TimestampTz convert_timestamp_to_timestamptz(uint64_t timestamp_ns);
 

@@ -293,6 +293,7 @@ static uint32_t
 fdw_fill_account_filter(
     const struct fdw_request *request, bool reversed, uint32_t limit, void *input)
 {
+    assert(request->ids != NULL);
     struct account_filter filter = {
         .account_id = request->ids[request->ids_next],
         .user_data_128 = request->user_data_128,
@@ -351,6 +352,7 @@ fdw_request_fill(const struct fdw_request *request, bool reversed, uint32_t rows
     switch (request->operation) {
     case LEDGER_LOOKUP_ACCOUNTS:
     case LEDGER_LOOKUP_TRANSFERS:
+        assert(request->ids != NULL);
         memcpy(input, request->ids + request->ids_next, rows * sizeof(u128));
         return rows * (uint32_t) sizeof(u128);
     case LEDGER_GET_ACCOUNT_TRANSFERS:

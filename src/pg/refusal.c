@@ -160,6 +160,14 @@ refuse_file(
             storage_file_name(STORAGE_HEADERS),
             directory);
         break;
+    case ENGINE_OPEN_JOURNAL_SHORT:
+        refusal_message(refusal, "ledger write-ahead log ends before what was committed");
+        refusal_detail(
+            refusal,
+            "The log in \"%s\" ends at op " UINT64_FORMAT ", but the superblock knows a later one.",
+            directory,
+            (uint64) report->op);
+        break;
     case ENGINE_OPEN_GRID_CORRUPT:
         refusal_message(
             refusal, "ledger block " UINT64_FORMAT " is damaged", (uint64) report->block_address);
@@ -192,6 +200,7 @@ refusal_of_open(
     case ENGINE_OPENED: unreachable();
     case ENGINE_OPEN_ABSENT:
     case ENGINE_OPEN_SIZE_MISMATCH:
+    case ENGINE_OPEN_JOURNAL_SHORT:
     case ENGINE_OPEN_GRID_CORRUPT:
     case ENGINE_OPEN_INVALID_PREPARE: refuse_file(refusal, result, report, directory); return;
     case ENGINE_OPEN_SUPERBLOCK:

@@ -52,22 +52,46 @@ journal_header(const struct journal *journal, uint64_t op)
     return header;
 }
 
+/*
+ * Brings a prepare that lies at `place` into journal->buffer, with what follows it in the log:
+ * replay reads in order, and small prepares would each cost a disk latency. What follows may be
+ * unreadable; then only the prepare is read.
+ */
+static const uint8_t *
+read_window(struct journal *journal, uint64_t place, uint64_t size)
+{
+    assert(size <= PREPARE_SIZE_MAX);
+    if (place >= journal->window_place &&
+        place + size <= journal->window_place + journal->window_size) {
+        return journal->buffer + (place - journal->window_place);
+    }
+    const uint64_t sizes[] = {
+        min_u64(PREPARE_SIZE_MAX, journal->prepares_size_bytes - place),
+        size,
+    };
+    journal->window_size = 0;
+    for (uint32_t i = 0; i < ARRAY_COUNT(sizes); i++) {
+        const enum storage_result result = storage_transfer_now(
+            journal->storage, STORAGE_READ, STORAGE_PREPARES, place, journal->buffer, sizes[i]);
+        if (result != STORAGE_OK) continue;
+        journal->window_place = place;
+        journal->window_size = sizes[i];
+        return journal->buffer;
+    }
+    return NULL;
+}
+
 enum storage_result
 journal_read_prepare(struct journal *journal, uint64_t op, void *message)
 {
     assert(op > journal->checkpoint.op);
     const struct prepare_header *header = journal_header(journal, op);
-    const struct prepare_header *read = message;
-    const enum storage_result result = storage_transfer_now(
-        journal->storage,
-        STORAGE_READ,
-        STORAGE_PREPARES,
-        journal_place(journal, header->position),
-        message,
-        prepare_size_on_disk(header));
-    if (result != STORAGE_OK) return STORAGE_IO_ERROR;
-    if (memcmp(read, header, sizeof(*header)) != 0) return STORAGE_IO_ERROR;
-    return prepare_valid(read, journal->cluster) ? STORAGE_OK : STORAGE_IO_ERROR;
+    const uint64_t size = prepare_size_on_disk(header);
+    const uint8_t *read = read_window(journal, journal_place(journal, header->position), size);
+    if (read == NULL) return STORAGE_IO_ERROR;
+    memcpy(message, read, size);
+    if (memcmp(message, header, sizeof(*header)) != 0) return STORAGE_IO_ERROR;
+    return prepare_valid(message, journal->cluster) ? STORAGE_OK : STORAGE_IO_ERROR;
 }
 
 bool

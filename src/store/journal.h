@@ -87,7 +87,9 @@ struct journal {
     enum storage_result write_prepare_result;
     bool failed; /* Not recovered yet, or a write failed: the log takes no appends. */
 
-    uint8_t *buffer; /* For recovery: PREPARE_SIZE_MAX bytes, sector aligned. */
+    uint8_t *buffer; /* For recovery and replay: PREPARE_SIZE_MAX bytes, sector aligned. */
+    uint64_t window_place; /* What of prepares.wal replay has in the buffer. */
+    uint64_t window_size;  /* 0: nothing. */
     struct journal_stats stats;
 };
 

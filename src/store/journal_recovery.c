@@ -562,6 +562,7 @@ journal_recover(
     if (recovery_blind(&recovery)) return JOURNAL_RECOVERY_IO_ERROR;
     if (!recovery_write(&recovery)) return JOURNAL_RECOVERY_IO_ERROR;
     journal->head = recovery.previous;
+    journal->window_size = 0;
     journal->failed = false;
     assert(journal_end(&journal->head) <= journal_limit(journal));
     assert(report->entries_kept + report->headers_fixed == journal->head.op - checkpoint->op);

@@ -4,9 +4,10 @@
  *
  *   events of batch 0 · events of batch 1 · … · zero padding · table of batches · trailer
  *
- * The table has one 4-byte entry a batch, in order; the 4-byte trailer holds their number. Padding makes table and
- * trailer a multiple of EVENT_SIZE. Batches are independent of each other: chains and rules of a batch never
- * reach into the next. Timestamps are laid over all batches consecutively.
+ * The table has one 4-byte entry a batch, in order; the 4-byte trailer holds their number. Padding
+ * makes table and trailer a multiple of EVENT_SIZE. Batches are independent of each other: chains
+ * and rules of a batch never reach into the next. Timestamps are laid over all batches
+ * consecutively.
  */
 #ifndef LEDGER_VSR_MULTI_BATCH_H
 #define LEDGER_VSR_MULTI_BATCH_H
@@ -62,8 +63,8 @@ struct multi_batch_reader {
 };
 
 /*
- * False if the body is not what multi_batch_end makes. timestamp_final: of the last event of the last batch;
- * event_count: of all batches, as the prepare's header says.
+ * False if the body is not what multi_batch_end makes. timestamp_final: of the last event of the
+ * last batch; event_count: of all batches, as the prepare's header says.
  */
 bool multi_batch_open(
     struct multi_batch_reader *reader,

@@ -46,7 +46,7 @@ replica_entry(struct replica *replica, uint64_t op)
     return &replica->pipeline[op % PIPELINE_PREPARES_MAX];
 }
 
-/* ---- Opening --------------------------------------------------------------------------------------- */
+/* ---- Opening --------------------------------------------------------------------------------- */
 
 /* Waits until a checkpoint that an op has started is durable, or has failed. */
 static void
@@ -102,7 +102,10 @@ open_on_view(struct superblock *superblock, enum superblock_result result)
     replica->status = REPLICA_NORMAL;
 }
 
-/* (R6) Each start is a new view: what an earlier life prepared and lost can be told from what is prepared now. */
+/*
+ * (R6) Each start is a new view: what an earlier life prepared and lost can be told from what is
+ * prepared now.
+ */
 static enum replica_open_result
 open_start_view(struct replica *replica)
 {
@@ -139,7 +142,7 @@ replica_open(struct replica *replica, uint64_t *op)
     return result;
 }
 
-/* ---- Requests -------------------------------------------------------------------------------------- */
+/* ---- Requests -------------------------------------------------------------------------------- */
 
 void
 replica_submit(struct replica *replica, struct replica_request *request)

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The replica: Viewstamped Replication (Liskov and Cowling, "Viewstamped Replication Revisited", 2012, §4), in a
- * cluster of one. It is primary of every view, and its replication quorum is itself: a prepare commits when its own
- * journal has it.
+ * The replica: Viewstamped Replication (Liskov and Cowling, "Viewstamped Replication Revisited",
+ * 2012, §4), in a cluster of one. It is primary of every view, and its replication quorum is
+ * itself: a prepare commits when its own journal has it.
  *
- *   request → queue → prepare (all waiting requests together) → journal → commit in op order → answer
+ *   request → queue → prepare (all waiting requests) → journal → commit in op order → answer
  *
  * Numbered invariants (asserted, tested under their number):
  *  (R1) commit <= journaled <= op, and op − commit <= PIPELINE_PREPARES_MAX.
  *  (R2) ops commit in order, each once, and only when journaled.
- *  (R3) a request is answered after its prepare is durable and executed, or with the reason why it took no effect, or with
- *       REPLICA_FAILED (outcome unknown).
+ *  (R3) a request is answered after its prepare is durable and executed, or with the reason why it
+ *       took no effect, or with REPLICA_FAILED (outcome unknown).
  *  (R4) timestamps of prepares ascend strictly: prepare − event_count >= parent's timestamp.
- *  (R5) when a checkpoint is due is a function of the log alone: the prepares since the last one fill half the ring.
+ *  (R5) when a checkpoint is due is a function of the log alone: the prepares since the last one
+ *       fill half the ring.
  *  (R6) a view is durable in the superblock before the replica makes a prepare in it.
  */
 #ifndef LEDGER_VSR_REPLICA_H
@@ -36,13 +37,13 @@ enum replica_status {
     REPLICA_CLOSED,
     REPLICA_RECOVERING, /* Replaying the journal: takes no requests. */
     REPLICA_NORMAL,
-    REPLICA_STOPPED, /* A write failed. Takes and answers nothing but REPLICA_FAILED until it is opened again. */
+    REPLICA_STOPPED, /* A write failed. Answers nothing but REPLICA_FAILED until opened again. */
 };
 
 /* What committing the op at hand waits for. */
 enum commit_stage {
     COMMIT_IDLE,
-    COMMIT_CHECKPOINT_FOREST,     /* The forest writes what changed. → COMMIT_CHECKPOINT_SUPERBLOCK */
+    COMMIT_CHECKPOINT_FOREST,     /* The forest writes what changed. → ..._SUPERBLOCK */
     COMMIT_CHECKPOINT_SUPERBLOCK, /* The superblock takes the new manifest. → COMMIT_IDLE */
 };
 
@@ -76,8 +77,8 @@ struct replica {
     uint64_t timestamp; /* Of the newest prepare. */
     uint32_t view;
 
-    struct pipeline_entry pipeline[PIPELINE_PREPARES_MAX]; /* Of op: [op % PIPELINE_PREPARES_MAX]. */
-    uint64_t pipeline_events;                              /* Sum of event_count of ops in (commit, op]. */
+    struct pipeline_entry pipeline[PIPELINE_PREPARES_MAX]; /* [op % PIPELINE_PREPARES_MAX] */
+    uint64_t pipeline_events; /* Sum of event_count of the ops in (commit, op]. */
     struct journal_append append;
     struct queue requests; /* Waiting for a prepare. */
 
@@ -115,8 +116,8 @@ enum replica_open_result {
 };
 
 /*
- * Superblock, forest and journal are open. Executes the journal from the checkpoint to its head, starts a new view, and takes
- * requests. Waits. *op: the op that was reached.
+ * Superblock, forest and journal are open. Executes the journal from the checkpoint to its head,
+ * starts a new view, and takes requests. Waits. *op: the op that was reached.
  */
 enum replica_open_result replica_open(struct replica *replica, uint64_t *op);
 

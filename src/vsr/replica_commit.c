@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Committing: prepares of the journal, executed in op order; and the checkpoint that follows when one is due.
+ * Committing: prepares of the journal, executed in op order; and the checkpoint that follows when
+ * one is due.
  *
  *   COMMIT_IDLE ── execute an op; checkpoint due? ──no──→ COMMIT_IDLE
  *        │ yes: checkpoint_start
@@ -9,13 +10,13 @@
  *        ▲                                                     │ checkpoint_on_superblock
  *        └──────────────────────── next due ── COMMIT_IDLE ←───┘
  *
- * While a checkpoint runs nothing is executed, so the forest does not change under it; prepares go on being
- * journaled, as far as pipeline and ring allow.
+ * While a checkpoint runs nothing is executed, so the forest does not change under it; prepares go
+ * on being journaled, as far as pipeline and ring allow.
  */
 #include "base/units.h"
 #include "vsr/replica_internal.h"
 
-/* ---- Checkpoint -------------------------------------------------------------------------------- */
+/* ---- Checkpoint ------------------------------------------------------------------------------ */
 
 static void
 checkpoint_on_superblock(struct superblock *superblock, enum superblock_result result)
@@ -74,7 +75,7 @@ checkpoint_start(struct replica *replica, const struct prepare_header *header)
     forest_checkpoint(replica->forest, header->op, checkpoint_on_forest, replica);
 }
 
-/* ---- Execution ----------------------------------------------------------------------------------- */
+/* ---- Execution ------------------------------------------------------------------------------- */
 
 static void
 prefetch_batches(struct replica *replica, struct multi_batch_reader reader)
@@ -85,9 +86,13 @@ prefetch_batches(struct replica *replica, struct multi_batch_reader reader)
     }
 }
 
-/* Executes the batches in order; each goes with the request that it came from, unless this is a replay. */
+/*
+ * Executes the batches in order; each goes with the request that it came from, unless this is a
+ * replay.
+ */
 static bool
-execute_batches(struct replica *replica, const struct prepare_header *header, struct queue *requests)
+execute_batches(
+    struct replica *replica, const struct prepare_header *header, struct queue *requests)
 {
     struct state_machine *machine = replica->machine;
     struct multi_batch_reader reader;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* What the files of the replica share. replica.c: life; replica_prepare.c: making prepares; replica_commit.c: executing them. */
+/*
+ * What the files of the replica share. replica.c: life; replica_prepare.c: making prepares;
+ * replica_commit.c: executing them.
+ */
 #ifndef LEDGER_VSR_REPLICA_INTERNAL_H
 #define LEDGER_VSR_REPLICA_INTERNAL_H
 
@@ -23,7 +26,10 @@ struct pipeline_entry *replica_entry(struct replica *replica, uint64_t op);
 /* A write failed: answers everything that waits with REPLICA_FAILED (R3). */
 void replica_stop(struct replica *replica);
 
-/* Makes one prepare of the waiting requests and hands it to the journal, if that is possible now. True if it did. */
+/*
+ * Makes one prepare of the waiting requests and hands it to the journal, if that is possible now.
+ * True if it did.
+ */
 bool replica_prepare_requests(struct replica *replica);
 
 /* Makes a pulse, if one is due and there is room. True if it did. */
@@ -33,8 +39,8 @@ bool replica_prepare_pulse(struct replica *replica);
 bool replica_commit(struct replica *replica);
 
 /*
- * Executes a prepare that is in `message`, answers `requests`, and starts a checkpoint if one is due (R5). False if the prepare is
- * not what a replica makes.
+ * Executes a prepare that is in `message`, answers `requests`, and starts a checkpoint if one is
+ * due (R5). False if the prepare is not what a replica makes.
  */
 bool replica_execute(struct replica *replica, void *message, struct queue *requests);
 

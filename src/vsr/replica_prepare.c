@@ -5,7 +5,10 @@
 #include "base/units.h"
 #include "vsr/replica_internal.h"
 
-/* Can a prepare be made at all now? What waits is made into one prepare when the last append is done: group commit. */
+/*
+ * Can a prepare be made at all now? What waits is made into one prepare when the last append is
+ * done: group commit.
+ */
 static bool
 can_prepare(const struct replica *replica)
 {
@@ -16,8 +19,8 @@ can_prepare(const struct replica *replica)
 }
 
 /*
- * (R4) Real time where it is ahead, else just after what was given out. `event_count` timestamps up to the result are the
- * prepare's own.
+ * (R4) Real time where it is ahead, else just after what was given out. `event_count` timestamps up
+ *      to the result are the prepare's own.
  */
 static uint64_t
 next_timestamp(const struct replica *replica, uint32_t event_count)
@@ -143,11 +146,12 @@ bool
 replica_prepare_pulse(struct replica *replica)
 {
     if (!can_prepare(replica)) return false;
-    if (replica->op != replica->commit) return false; /* What is in the pipeline may change what is due. */
+    /* What is in the pipeline may change what is due. */
+    if (replica->op != replica->commit) return false;
     const uint64_t timestamp = next_timestamp(replica, PULSE_EXPIRIES_MAX);
     if (!replica->machine->ops->pulse_due(replica->machine, timestamp)) return false;
-    replica->pulse_blocked =
-        forest_reserve(replica->forest, replica->pipeline_events + PULSE_EXPIRIES_MAX) != FOREST_ROOM;
+    const uint64_t events = replica->pipeline_events + PULSE_EXPIRIES_MAX;
+    replica->pulse_blocked = forest_reserve(replica->forest, events) != FOREST_ROOM;
     if (replica->pulse_blocked) return false;
 
     replica->stats.pulses += 1;

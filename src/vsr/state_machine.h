@@ -2,8 +2,8 @@
 /*
  * What the replica drives: a deterministic machine that executes batches in the order of the log.
  *
- * The replica knows nothing of accounts. Each call takes its time from the prepare. Same calls, same
- * replies and same state on every replica.
+ * The replica knows nothing of accounts. Each call takes its time from the prepare. Same calls,
+ * same replies and same state on every replica.
  */
 #ifndef LEDGER_VSR_STATE_MACHINE_H
 #define LEDGER_VSR_STATE_MACHINE_H
@@ -28,7 +28,9 @@ struct state_machine_ops {
     /* Is this an operation that goes through the log, and can it take so many events? */
     bool (*batch_valid)(struct state_machine *machine, uint8_t operation, uint32_t event_count);
 
-    /* Brings what the batch will touch within reach. Before execute, for all batches of a prepare. */
+    /*
+     * Brings what the batch will touch within reach. Before execute, for all batches of a prepare.
+     */
     void (*prefetch)(struct state_machine *machine, const struct state_machine_batch *batch);
 
     /* Executes the batch; writes event_count results of RESULT_SIZE bytes. */
@@ -40,10 +42,16 @@ struct state_machine_ops {
     /* Is there something due at this time that needs a pulse in the log? */
     bool (*pulse_due)(const struct state_machine *machine, uint64_t timestamp);
 
-    /* Does what is due at timestamp_final; at most PULSE_EXPIRIES_MAX timestamps up to it are its own. */
+    /*
+     * Does what is due at timestamp_final; at most PULSE_EXPIRIES_MAX timestamps up to it are its
+     * own.
+     */
     void (*pulse)(struct state_machine *machine, uint64_t timestamp_final);
 
-    /* Answers a read from the committed state. Returns the bytes written to reply, ≤ reply_size_max. The input is valid. */
+    /*
+     * Answers a read from the committed state. Returns the bytes written to reply, ≤
+     * reply_size_max. The input is valid.
+     */
     uint32_t (*read)(
         struct state_machine *machine,
         uint8_t operation,

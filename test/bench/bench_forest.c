@@ -169,12 +169,21 @@ run_transfer(const struct transfer *transfer)
     forest_insert(forest, TREE_ACCOUNT_EVENT, &event);
 }
 
+/* Ids first; records when those are at hand. */
 static void
-prefetch(const struct transfer *transfer)
+prefetch(uint32_t i)
 {
-    forest_prefetch_id(forest, TREE_TRANSFER, &transfer->id);
-    forest_prefetch_id(forest, TREE_ACCOUNT, &transfer->debit_account_id);
-    forest_prefetch_id(forest, TREE_ACCOUNT, &transfer->credit_account_id);
+    if (i + PREFETCH_DISTANCE < BATCH) {
+        const struct transfer *transfer = &batch[i + PREFETCH_DISTANCE];
+        forest_prefetch_id(forest, TREE_TRANSFER, &transfer->id);
+        forest_prefetch_id(forest, TREE_ACCOUNT, &transfer->debit_account_id);
+        forest_prefetch_id(forest, TREE_ACCOUNT, &transfer->credit_account_id);
+    }
+    if (i + PREFETCH_DISTANCE / 2 < BATCH) {
+        const struct transfer *transfer = &batch[i + PREFETCH_DISTANCE / 2];
+        forest_prefetch_record(forest, TREE_ACCOUNT, &transfer->debit_account_id);
+        forest_prefetch_record(forest, TREE_ACCOUNT, &transfer->credit_account_id);
+    }
 }
 
 static void
@@ -183,9 +192,7 @@ run_batch(void)
     const enum forest_room room = forest_reserve(forest, BATCH);
     assert(room == FOREST_ROOM);
     for (uint32_t i = 0; i < BATCH; i++) {
-        if (i + PREFETCH_DISTANCE < BATCH) {
-            prefetch(&batch[i + PREFETCH_DISTANCE]);
-        }
+        prefetch(i);
         run_transfer(&batch[i]);
     }
 }
@@ -253,9 +260,10 @@ static void
 make_forest(uint64_t memory_bytes)
 {
     const uint64_t size = memory_bytes + 256 * MIB;
-    void *memory =
-        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert(memory != MAP_FAILED);
+    (void) madvise(memory, size, MADV_HUGEPAGE);
+    memset(memory, 0, size);
     struct arena arena;
     arena_init(&arena, memory, size);
     grid_init(&grid, &arena, &storage.storage, 3 * memory_bytes / BLOCK_SIZE);

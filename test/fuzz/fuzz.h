@@ -3,8 +3,8 @@
  * Fuzzers of everything that decodes bytes. Each is a function of a PRNG: one seed, one run. What
  * it finds wrong it asserts; the runner (main.c) then prints how to run it again.
  */
-#ifndef LEDGER_TEST_FUZZ_H
-#define LEDGER_TEST_FUZZ_H
+#ifndef LEDGER_TEST_FUZZ_FUZZ_H
+#define LEDGER_TEST_FUZZ_FUZZ_H
 
 #include <stdint.h>
 

@@ -4,8 +4,8 @@
  *
  * For test_forest.c, test_scan.c and fuzz_forest.c. Includers define assert_failed (unit.h does).
  */
-#ifndef LEDGER_TEST_FOREST_FIXTURE_H
-#define LEDGER_TEST_FOREST_FIXTURE_H
+#ifndef LEDGER_TEST_UNIT_FOREST_FIXTURE_H
+#define LEDGER_TEST_UNIT_FOREST_FIXTURE_H
 
 #include <stddef.h>
 #include <stdlib.h>

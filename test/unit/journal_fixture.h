@@ -4,8 +4,8 @@
  *
  * For test_journal.c and fuzz_journal.c. Includers define assert_failed (unit.h does).
  */
-#ifndef LEDGER_TEST_JOURNAL_FIXTURE_H
-#define LEDGER_TEST_JOURNAL_FIXTURE_H
+#ifndef LEDGER_TEST_UNIT_JOURNAL_FIXTURE_H
+#define LEDGER_TEST_UNIT_JOURNAL_FIXTURE_H
 
 #include <stdlib.h>
 #include <string.h>

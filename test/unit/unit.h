@@ -5,12 +5,12 @@
  *     UNIT_TEST(head_is_cut_when_torn) { expect(1 + 1 == 2); }
  *     UNIT_MAIN(test_journal)
  *
- * Each test registers itself; the binary runs all of them, or those whose name contains argv[1]. It prints
- * the failed expectations and ends with "<suite>: N passed, N failed". A failed assertion of the code
- * under test aborts after naming the test.
+ * Each test registers itself; the binary runs all of them, or those whose name contains argv[1]. It
+ * prints the failed expectations and ends with "<suite>: N passed, N failed". A failed assertion of
+ * the code under test aborts after naming the test.
  */
-#ifndef LEDGER_TEST_UNIT_H
-#define LEDGER_TEST_UNIT_H
+#ifndef LEDGER_TEST_UNIT_UNIT_H
+#define LEDGER_TEST_UNIT_UNIT_H
 
 #include <inttypes.h>
 #include <stdbool.h>
@@ -66,7 +66,8 @@ _Noreturn void
 assert_failed(const char *expression, const char *file, int line)
 {
     fflush(stdout);
-    fprintf(stderr, "%s:%d: assertion failed in test %s: %s\n", file, line, unit_current, expression);
+    fprintf(
+        stderr, "%s:%d: assertion failed in test %s: %s\n", file, line, unit_current, expression);
     abort();
 }
 

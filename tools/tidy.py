@@ -1,0 +1,402 @@
+#!/usr/bin/env python3
+"""House lint: what compilers and clang-tidy don't know about this project (see doc/style.md).
+
+Usage: tools/tidy.py [check ...]     Ends with "tidy: N passed, N failed".
+"""
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "build" / "lint"
+CORE = ("base", "config", "io", "store", "lsm", "ledger", "vsr", "engine")
+ASSERTIVE = ("store", "lsm", "ledger", "vsr")
+CHECKS = []
+
+COLUMNS_MAX = 100
+FUNCTION_LINES_MAX = 70
+PARAMETERS_MAX = 6
+FILE_LINES_WARN = 800
+FILE_LINES_MAX = 1000
+ASSERTS_PER_FUNCTION_MIN = 1.7  # A ratchet: it may rise, up to 2.
+SERVER_SIGNATURES = ("fdw_get_plan",)  # The server says what they take.
+
+BANNED = {
+    "everywhere": {
+        "strcpy strcat strncpy strncat sprintf vsprintf gets strtok": "memcpy with a checked size, or snprintf",
+        "atoi atol atoll": "strtoul, and look at its end",
+        "alloca": "a member of a struct, or the arena",
+        "rand srand random drand48": "base/prng.h",
+        "setjmp longjmp signal": "a state",
+    },
+    "core": {
+        "malloc calloc realloc free aligned_alloc posix_memalign strdup": "base/arena.h",
+        "time clock gettimeofday clock_gettime": "io/clock.h, and only outside of ledger/",
+        "printf fprintf snprintf puts putchar perror": "an enum, which the caller turns into words",
+        "strlen strcmp strncmp strchr": "sizes and memcmp",
+        "exit abort getenv qsort bsearch sleep usleep": "nothing: the core has no process around it",
+    },
+    "pg": {
+        "malloc calloc realloc free strdup": "palloc, pfree, pstrdup",
+        "printf fprintf puts perror": "ereport",
+        "exit": "proc_exit",
+        "sleep usleep": "WaitLatch, so that interrupts are seen",
+    },
+}
+USES = {
+    "stdint.h": r"\bu?int\d+_t\b|\bu?intptr_t\b|\bU?INT\d+_(MAX|MIN|C)\b|\bSIZE_MAX\b",
+    "stdbool.h": r"\b(bool|true|false)\b",
+    "stddef.h": r"\b(NULL|size_t|offsetof|ptrdiff_t|max_align_t)\b",
+    "string.h": r"\b(mem(cpy|move|set|cmp|chr)|str\w+)\b",
+}
+
+
+def check(function):
+    CHECKS.append(function)
+    return function
+
+
+def shell(*command, ok=(0,)):
+    done = subprocess.run([str(c) for c in command], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode not in ok:
+        raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stderr}")
+    return done.stdout
+
+
+def blank(text):
+    """Comments, strings and character constants become spaces; lines and columns stay."""
+    pattern = r'/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\''
+    return re.sub(pattern, lambda m: re.sub(r"[^\n]", " ", m.group()), text, flags=re.S)
+
+
+class Source:
+    def __init__(self, path):
+        self.path = path
+        self.name = str(path.relative_to(ROOT))
+        self.text = path.read_text()
+        self.lines = self.text.split("\n")
+        self.code = blank(self.text)
+        self.code_lines = self.code.split("\n")
+        parts = path.relative_to(ROOT).parts
+        self.in_src = parts[0] == "src"
+        self.key = "/".join(parts[1:])
+        self.part = (parts[1] if len(parts) > 2 else path.stem) if self.in_src else parts[0]
+        self.includes = [
+            (n, m.group(1), m.group(1).strip('<>"'))
+            for n, line in enumerate(self.lines, 1)
+            if (m := re.match(r'\s*#\s*include\s*(<[^>]+>|"[^"]+")', line))
+        ]
+
+    def at(self, line):
+        return f"{self.name}:{line}"
+
+    def functions(self):
+        """(name, first line, last line, parameters): a definition has its braces in column 0."""
+        for start, line in enumerate(self.code_lines):
+            if line.rstrip() != "{":
+                continue
+            first = start
+            while first > 0 and re.search(r"[^\s;}]\s*$", self.code_lines[first - 1]):
+                first -= 1
+                if re.match(r"\w+\(", self.code_lines[first]):
+                    break
+            head = " ".join(self.code_lines[first:start])
+            match = re.search(r"(\w+)\s*\((.*)\)", head)
+            end = next(n for n in range(start, len(self.code_lines)) if self.code_lines[n][:1] == "}")
+            if match:
+                parameters = re.sub(r"\([^()]*\)", "", match.group(2))
+                yield match.group(1), first + 1, end + 1, parameters.count(",") + 1
+
+
+def sources(*folders):
+    return [Source(p) for f in folders for p in sorted((ROOT / f).rglob("*.[ch]"))]
+
+
+SRC = sources("src")
+TEST = sources("test")
+ALL = SRC + TEST
+
+
+def layers():
+    allowed = {}
+    for line in (ROOT / "tools/layers.txt").read_text().split("\n"):
+        line = line.split("#")[0].strip()
+        if line:
+            name, _, edges = line.partition(":")
+            allowed[name] = edges.split()
+    return allowed
+
+
+@check
+def text():
+    """Columns, tabs, trailing space, end of file, comments, unfinished business, licence."""
+    unfinished = re.compile(r"\b(TO" r"DO|FIX" r"ME|X" r"XX|HA" r"CK)\b")
+    for s in ALL:
+        if s.lines[0] != "/* SPDX-License-Identifier: PostgreSQL */":
+            yield s.at(1), "the first line is not the SPDX line"
+        for n, line in enumerate(s.lines, 1):
+            if len(line) > COLUMNS_MAX:
+                yield s.at(n), f"{len(line)} columns, at most {COLUMNS_MAX}"
+            if "//" in s.code_lines[n - 1]:
+                yield s.at(n), "a // comment: write /* */"
+    others = [p for f in ("sql", "doc", "tools", "test", "src", ".ci") for p in (ROOT / f).rglob("*")]
+    others += [p for p in ROOT.iterdir() if p.suffix in (".md", ".sql", ".json", ".control")]
+    for path in others:
+        if path.suffix in (".o", ".d", ".pyc") or not path.is_file():
+            continue
+        try:
+            content = path.read_text()
+        except UnicodeDecodeError:
+            continue
+        name = path.relative_to(ROOT)
+        for n, line in enumerate(content.split("\n"), 1):
+            if line != line.rstrip():
+                yield f"{name}:{n}", "trailing space"
+            if "\t" in line and path.suffix not in (".mk", ".out"):
+                yield f"{name}:{n}", "a tab"
+            if unfinished.search(line):
+                yield f"{name}:{n}", "unfinished: finish it, or leave it out"
+        if content and not content.endswith("\n") or content.endswith("\n\n"):
+            yield name, "does not end with exactly one end of line"
+
+
+@check
+def paths():
+    """No path of anybody's machine."""
+    machine = re.compile(r"(?<![\w.})$])/(" + "|".join(("work", "home", "root", "farm")) + r")\b")
+    anywhere = re.compile(r"(?<![\w.})$])/" + r"tmp\b")
+    files = [p for f in ("src", "doc", "sql", "test", "tools") for p in (ROOT / f).rglob("*")]
+    files += [ROOT / "Makefile", *ROOT.glob("*.md"), *ROOT.glob("*.sql")]
+    for path in files:
+        if not path.is_file() or path.suffix in (".o", ".d", ".pyc"):
+            continue
+        name = path.relative_to(ROOT)
+        for n, line in enumerate(path.read_text(errors="replace").split("\n"), 1):
+            if machine.search(line) or (name.parts[0] in ("src", "doc") and anywhere.search(line)):
+                yield f"{name}:{n}", "an absolute path of one machine"
+
+
+@check
+def banned():
+    """Calls that have a better way here."""
+    for s in SRC:
+        areas = ["everywhere"] + (["core"] if s.part in CORE else [s.part])
+        for names, instead in ((k, v) for a in areas for k, v in BANNED.get(a, {}).items()):
+            call = re.compile(r"(?<![\w.>])(" + "|".join(names.split()) + r")\s*\(")
+            for n, line in enumerate(s.code_lines, 1):
+                if match := call.search(line):
+                    yield s.at(n), f"{match.group(1)}: use {instead}"
+    for s in ALL:
+        for n, _, name in s.includes:
+            if name == "assert.h":
+                yield s.at(n), "<assert.h>: use base/assert.h"
+
+
+@check
+def layering():
+    """Includes follow tools/layers.txt; files have headers; folders don't shadow the server's."""
+    allowed = layers()
+    own = {s.key for s in SRC}
+    parts = {s.part for s in SRC}
+    for s in SRC:
+        edges = set(allowed.get(s.part, [])) | set(allowed.get(s.key, []))
+        edges |= set(allowed["core"]) if s.part in CORE else set()
+        if s.part not in allowed:
+            yield s.name, f"part {s.part} is not in tools/layers.txt"
+        for n, written, name in s.includes:
+            system = written[0] == "<"
+            target = name.split("/")[0].removesuffix(".h")
+            if system and ("<system>" in edges or written in edges):
+                continue
+            if not system and name in own and (target == s.part or target in edges or name in edges):
+                continue
+            if not system and name not in own and target not in parts and "<postgres>" in edges:
+                continue
+            yield s.at(n), f"{s.part} may not include {written}"
+        quoted = [name for _, written, name in s.includes if written[0] == '"']
+        if s.part == "pg":
+            if "postgres.h" in quoted[1:]:
+                yield s.name, "postgres.h is not included first"
+        elif s.path.suffix == ".c":
+            modules = [q[:-2].removesuffix("_internal") for q in quoted if q.startswith(s.part)]
+            internal = any(q.startswith(s.part) and q.endswith("_internal.h") for q in quoted)
+            if not internal and not any(s.key.startswith(m) for m in modules):
+                yield s.name, "no header of its own, nor of the module that it is a part of"
+    server = Path(shell("pg_config", "--includedir-server").strip())
+    for part in sorted(parts):
+        if (server / part).is_dir() or (server / (part + ".h")).exists():
+            yield f"src/{part}", "has the name of one of the server's include folders"
+
+
+@check
+def unused():
+    """Each file uses something of each header that it includes."""
+    declared = {}
+    for s in ALL:
+        names = re.findall(r"#\s*define\s+(\w+)|\b(?:struct|enum|union)\s+(\w+)\s*\{", s.code)
+        names += re.findall(r"^(?:[\w\s]*\s)?\*?(\w+)\s*(\()", s.code, flags=re.M)
+        names += re.findall(r"typedef[^;]*?(\w+)\s*(;|\(|__attribute__)", s.code)
+        names += re.findall(r"^extern[^;(]*?(\w+)(;)", s.code, flags=re.M)
+        for body in re.findall(r"\benum\s*\w*\s*\{(.*?)\}", s.code, flags=re.S):
+            names += re.findall(r"(?:^|[,{])\s*([A-Z]\w+)(\b)", body)
+        names += re.findall(r"^struct\s+(\w+)(;)", s.code, flags=re.M)
+        declared[s.key] = {n for pair in names for n in pair if n.isidentifier()}
+    for s in ALL:
+        words = set(re.findall(r"\w+", s.code))
+        for n, written, name in s.includes:
+            if name in USES and not re.search(USES[name], s.code):
+                yield s.at(n), f"nothing of {written} is used"
+            base = name.rsplit("/", 1)[-1].removesuffix(".h").removesuffix("_internal")
+            if written[0] == '"' and name in declared and not s.path.stem.startswith(base):
+                guard = {w for w in declared[name] if w.startswith("LEDGER_") and w.endswith("_H")}
+                if not words & (declared[name] - guard):
+                    yield s.at(n), f"nothing of {written} is used"
+
+
+@check
+def sizes():
+    """Lengths of files and functions, numbers of parameters."""
+    for s in ALL:
+        if len(s.lines) - 1 > FILE_LINES_MAX:
+            yield s.name, f"{len(s.lines) - 1} lines, at most {FILE_LINES_MAX}"
+        elif len(s.lines) - 1 > FILE_LINES_WARN:
+            print(f"  note: {s.name} has {len(s.lines) - 1} lines: is it two modules?")
+        for name, first, last, parameters in s.functions():
+            if last - first + 1 > FUNCTION_LINES_MAX:
+                yield s.at(first), f"{name}: {last - first + 1} lines, at most {FUNCTION_LINES_MAX}"
+            if parameters > PARAMETERS_MAX and name not in SERVER_SIGNATURES:
+                yield s.at(first), f"{name}: {parameters} parameters, at most {PARAMETERS_MAX}"
+
+
+@check
+def asserts():
+    """Assertions per function, on average over the layers that hold state."""
+    counts = {part: [0, 0] for part in ASSERTIVE}
+    for s in SRC:
+        if s.part in counts and s.path.suffix == ".c":
+            counts[s.part][0] += len(re.findall(r"(?<!\w)assert\(", s.code))
+            counts[s.part][1] += len(list(s.functions()))
+    found, functions = (sum(c[i] for c in counts.values()) for i in (0, 1))
+    each = ", ".join(f"{p} {a / max(f, 1):.1f}" for p, (a, f) in counts.items())
+    print(f"  asserts per function: {found / max(functions, 1):.2f} ({each})")
+    if found < ASSERTS_PER_FUNCTION_MIN * functions:
+        yield "src", f"fewer than {ASSERTS_PER_FUNCTION_MIN} asserts per function"
+
+
+@check
+def alive():
+    """Each file is built, included, run or linked to by something; links lead somewhere."""
+    make = (ROOT / "Makefile").read_text() + (ROOT / "test/test.mk").read_text()
+    included = {name for s in ALL for _, _, name in s.includes}
+    scripts = make + "".join(p.read_text() for p in (ROOT / "tools").glob("*.sh"))
+    for s in ALL:
+        if s.path.suffix == ".c" and f"{Path(s.name).parent}/*.c" not in make and s.name not in scripts:
+            yield s.name, "no makefile builds it"
+        if s.path.suffix == ".h" and s.key not in included and s.path.name not in included:
+            yield s.name, "nobody includes it"
+    for path in (ROOT / "sql").glob("*.sql"):
+        if not (ROOT / "expected" / (path.stem + ".out")).exists():
+            yield path.relative_to(ROOT), "has no expected output"
+    for path in [*ROOT.glob("*.md"), *(ROOT / "doc").glob("*.md"), *(ROOT / "src").rglob("*.md")]:
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
+            if not (path.parent / link).exists():
+                yield path.relative_to(ROOT), f"links to {link}, which does not exist"
+
+
+@check
+def headers():
+    """Guards are named after the path; each header compiles alone."""
+    headers_all = [s for s in ALL if s.path.suffix == ".h"]
+    for s in headers_all:
+        stem = s.name.removeprefix("src/").removesuffix(".h")
+        guard = "LEDGER_" + re.sub(r"\W", "_", stem).upper() + "_H"
+        if not re.search(rf"^#ifndef {guard}\n#define {guard}$", s.text, flags=re.M):
+            yield s.name, f"its guard is not {guard}"
+    server = shell("pg_config", "--includedir-server").strip()
+
+    def alone(s):
+        flags = ["-std=gnu11", "-Wall", "-Werror", "-Isrc", "-Itest", "-fsyntax-only", "-x", "c"]
+        if s.part == "pg":
+            flags += [f"-I{server}", "-D_GNU_SOURCE", "-include", "postgres.h"]
+        if not s.in_src:
+            flags += ["-DLEDGER_CONFIG_TEST_MIN", "-Wno-unused-function"]
+        command = ["gcc", *flags, "-include", s.name, "-"]
+        done = subprocess.run(command, cwd=ROOT, input="", capture_output=True, text=True)
+        return s.name, done.returncode, done.stderr
+
+    with ThreadPoolExecutor(2) as pool:
+        for name, status, errors in pool.map(alone, headers_all):
+            if status:
+                yield name, "does not compile alone\n" + errors
+
+
+def objects(files, flags):
+    """Compiles what is out of date into build/lint; returns the objects."""
+    newest_header = max(s.path.stat().st_mtime for s in SRC if s.path.suffix == ".h")
+
+    def build(s):
+        target = OUT / s.key.replace(".c", ".o")
+        source = max(s.path.stat().st_mtime, newest_header)
+        if not target.exists() or target.stat().st_mtime < source:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shell("gcc", *flags, "-Isrc", "-c", s.name, "-o", target)
+        return target
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(build, files))
+
+
+@check
+def symbols():
+    """What objects define and ask for: no clash with the server, no world, no mutable globals."""
+    core = [s for s in SRC if s.part in CORE and s.path.suffix == ".c"]
+    glue = [s for s in SRC if s.part not in CORE and s.path.suffix == ".c"]
+    flags = ["-std=gnu11", "-O2", "-fPIC", "-fvisibility=hidden"]
+    server_flags = ["-I" + shell("pg_config", "--includedir-server").strip(), "-D_GNU_SOURCE"]
+    core_objects = objects(core, flags)
+    glue_objects = objects(glue, ["-std=gnu11", "-O0", "-fPIC", *server_flags])
+    postgres = shell("nm", "-D", "--defined-only", shell("pg_config", "--bindir").strip() + "/postgres")
+    postgres = {line.split()[-1].split("@")[0] for line in postgres.splitlines()}
+    for target in core_objects + glue_objects:
+        for line in shell("nm", "-g", "--defined-only", target).splitlines():
+            if line.split()[-1] in postgres and line.split()[-1] not in ("_PG_init", "Pg_magic_func"):
+                yield target.relative_to(OUT), f"{line.split()[-1]} is also a symbol of postgres"
+    defined, asked = set(), {}
+    for target in core_objects:
+        for line in shell("nm", "-g", target).splitlines():
+            kind, name = line.split()[-2:]
+            if kind in "Uw":
+                asked.setdefault(name, target.relative_to(OUT))
+            else:
+                defined.add(name)
+        for line in shell("nm", "-f", "sysv", "--defined-only", target).splitlines():
+            fields = [f.strip() for f in line.split("|")]
+            if len(fields) == 7 and re.match(r"\.(data|bss|tbss|tdata)(?!\.rel\.ro)|\*COM\*", fields[6]):
+                yield target.relative_to(OUT), f"{fields[0]} is a mutable global"
+    permitted = defined | set(layers()["symbols"]) | {"_GLOBAL_OFFSET_TABLE_"}
+    for name in sorted(set(asked) - permitted):
+        yield asked[name], f"the core asks for {name}, which tools/layers.txt does not allow"
+
+
+def main():
+    chosen = sys.argv[1:]
+    passed = failed = 0
+    os.chdir(ROOT)
+    for function in CHECKS:
+        if chosen and function.__name__ not in chosen:
+            continue
+        try:
+            problems = [f"  {place}: {message}" for place, message in function()]
+        except RuntimeError as error:
+            problems = [f"  {error}"]
+        print(f"{function.__name__}: {'FAILED' if problems else 'ok'}", *problems, sep="\n")
+        passed, failed = passed + (not problems), failed + bool(problems)
+    print(f"tidy: {passed} passed, {failed} failed")
+    return 0 if passed and not failed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
