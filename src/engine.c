@@ -75,8 +75,9 @@ engine_take(
 
     const struct forest_options forest_options = {
         .schema = &ledger_schema,
-        .memory_bytes = arena_measuring(arena) ? forest_memory_bytes_min(&ledger_schema)
-                                               : arena->size_bytes - arena->used_bytes - ARENA_ALIGNMENT,
+        .memory_bytes = arena_measuring(arena)
+                            ? forest_memory_bytes_min(&ledger_schema)
+                            : arena->size_bytes - arena->used_bytes - ARENA_ALIGNMENT,
     };
     engine->forest = forest_init(arena, &engine->grid, &forest_options);
     engine->replica.forest = engine->forest;

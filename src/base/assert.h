@@ -9,8 +9,6 @@
 #ifndef LEDGER_BASE_ASSERT_H
 #define LEDGER_BASE_ASSERT_H
 
-#include <stdbool.h>
-
 _Noreturn void assert_failed(const char *expression, const char *file, int line);
 
 #define assert(expression)                                                                         \

@@ -7,7 +7,6 @@
 #ifndef LEDGER_LEDGER_LEDGER_H
 #define LEDGER_LEDGER_LEDGER_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/arena.h"

@@ -80,7 +80,7 @@ define_storage_settings(void)
     DefineCustomIntVariable(
         "ledger.memory",
         "Sets the memory that the ledger engine takes when it starts.",
-        "All accounts, recent transfers and indexes live in it.",
+        "All accounts, transfers and indexes live in it.",
         &settings_memory_mb,
         MEMORY_MB_DEFAULT,
         MEMORY_MB_MIN,

@@ -38,7 +38,6 @@
 
 #include "base/arena.h"
 #include "base/u128.h"
-#include "config.h"
 #include "io/storage.h"
 #include "store/prepare.h"
 

@@ -11,7 +11,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "config.h"
 #include "lsm/forest.h"
 
 struct state_machine;

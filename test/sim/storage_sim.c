@@ -246,6 +246,12 @@ storage_sim_faulty(
     return sectors_have(&sim->files[file], offset_bytes, size_bytes, SECTOR_FAULTY);
 }
 
+static void
+tell_wrote(struct storage_sim *sim, const struct storage_request *write, bool done)
+{
+    if (sim->options.wrote != NULL) sim->options.wrote(sim->options.wrote_context, write, done);
+}
+
 /* Crash ---------------------------------------------------------------------------------------- */
 
 /* Applies one piece of a write. A piece that is torn is cut into smaller ones by the caller. */
@@ -324,7 +330,9 @@ storage_sim_crash_now(struct storage_sim *sim)
     sim->counters.crashes += 1;
     for (uint32_t i = 0; i < sim->flight_count; i++) {
         const struct storage_request *request = sim->flights[i].request;
-        if (request->direction == STORAGE_WRITE) write_apply_crashed(sim, request);
+        if (request->direction != STORAGE_WRITE) continue;
+        write_apply_crashed(sim, request);
+        tell_wrote(sim, request, false);
     }
     trace(sim, TRACE_CRASH, NULL, 0);
 }
@@ -444,9 +452,14 @@ fault_drawn(struct storage_sim *sim, uint32_t per_million)
 
 static bool
 fault_allowed(
-    struct storage_sim *sim, enum storage_file file, uint64_t offset_bytes, uint64_t size_bytes)
+    struct storage_sim *sim,
+    enum storage_sim_fault fault,
+    enum storage_file file,
+    uint64_t offset_bytes,
+    uint64_t size_bytes)
 {
     const struct storage_sim_options *options = &sim->options;
+    sim->fault_asked = fault;
     if (options->fault_allowed == NULL) return true;
     if (options->fault_allowed(options->fault_context, file, offset_bytes, size_bytes)) return true;
     sim->counters.faults_vetoed += 1;
@@ -454,10 +467,14 @@ fault_allowed(
 }
 
 static bool
-fault_on_write(struct storage_sim *sim, const struct storage_request *write, uint32_t per_million)
+fault_on_write(
+    struct storage_sim *sim,
+    const struct storage_request *write,
+    enum storage_sim_fault fault,
+    uint32_t per_million)
 {
     if (!fault_drawn(sim, per_million)) return false;
-    return fault_allowed(sim, write->file, write->offset_bytes, write->size_bytes);
+    return fault_allowed(sim, fault, write->file, write->offset_bytes, write->size_bytes);
 }
 
 /* A place for a write to land on instead. False if none was found in a few tries. */
@@ -477,7 +494,12 @@ misdirection_target(
         }
         if (!apart) continue;
         *target_offset_bytes = target.offset_bytes;
-        return fault_allowed(sim, write->file, target.offset_bytes, write->size_bytes);
+        return fault_allowed(
+            sim,
+            STORAGE_SIM_MISDIRECTED_WRITE,
+            write->file,
+            target.offset_bytes,
+            write->size_bytes);
     }
     return false;
 }
@@ -492,19 +514,24 @@ write_take_effect(struct storage_sim *sim, const struct storage_request *write)
     sim->counters.writes += 1;
     sim->counters.write_bytes += size_bytes;
 
-    if (fault_on_write(sim, write, sim->options.write_error_per_million)) {
+    if (fault_on_write(
+            sim, write, STORAGE_SIM_WRITE_ERROR, sim->options.write_error_per_million)) {
         sim->counters.write_errors += 1;
         write_apply_mixture(sim, write);
         sectors_mark(file, offset_bytes, size_bytes, SECTOR_FAULTY);
         return STORAGE_IO_ERROR;
     }
-    if (fault_on_write(sim, write, sim->options.lost_write_per_million)) {
+    if (fault_on_write(sim, write, STORAGE_SIM_LOST_WRITE, sim->options.lost_write_per_million)) {
         sim->counters.lost_writes += 1;
         sectors_mark(file, offset_bytes, size_bytes, SECTOR_FAULTY);
         return STORAGE_OK;
     }
     uint64_t target_offset_bytes;
-    if (fault_on_write(sim, write, sim->options.misdirected_write_per_million) &&
+    if (fault_on_write(
+            sim,
+            write,
+            STORAGE_SIM_MISDIRECTED_WRITE,
+            sim->options.misdirected_write_per_million) &&
         misdirection_target(sim, write, &target_offset_bytes)) {
         sim->counters.misdirected_writes += 1;
         sectors_overwrite(file, target_offset_bytes, write->buffer, size_bytes);
@@ -527,14 +554,14 @@ read_take_effect(struct storage_sim *sim, const struct storage_request *read)
     if (fault_drawn(sim, sim->options.latent_error_per_million)) {
         const uint64_t victim =
             read->offset_bytes + prng_below(sim->prng, sector_count) * SECTOR_SIZE;
-        if (fault_allowed(sim, read->file, victim, SECTOR_SIZE)) {
+        if (fault_allowed(sim, STORAGE_SIM_LATENT_ERROR, read->file, victim, SECTOR_SIZE)) {
             storage_sim_latent_error(sim, read->file, victim, SECTOR_SIZE);
         }
     }
     if (fault_drawn(sim, sim->options.rot_per_million)) {
         const uint64_t victim =
             read->offset_bytes + prng_below(sim->prng, sector_count) * SECTOR_SIZE;
-        if (fault_allowed(sim, read->file, victim, SECTOR_SIZE)) {
+        if (fault_allowed(sim, STORAGE_SIM_ROT, read->file, victim, SECTOR_SIZE)) {
             storage_sim_rot(sim, read->file, victim, SECTOR_SIZE);
         }
     }
@@ -582,8 +609,9 @@ flight_complete(struct storage_sim *sim, uint32_t index)
 
     enum storage_result result = STORAGE_IO_ERROR;
     if (!sim->crashed) {
-        result = request->direction == STORAGE_WRITE ? write_take_effect(sim, request)
-                                                     : read_take_effect(sim, request);
+        const bool writes = request->direction == STORAGE_WRITE;
+        result = writes ? write_take_effect(sim, request) : read_take_effect(sim, request);
+        if (writes) tell_wrote(sim, request, result == STORAGE_OK);
     }
     if (then != NULL && result == STORAGE_OK) flight_start(sim, then);
     request_finish(sim, request, result);

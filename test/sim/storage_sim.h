@@ -62,6 +62,14 @@
 /* Requests in flight at a time, seconds of ordered pairs included. */
 #define STORAGE_SIM_FLIGHTS_MAX 1024
 
+enum storage_sim_fault {
+    STORAGE_SIM_WRITE_ERROR,
+    STORAGE_SIM_LOST_WRITE,
+    STORAGE_SIM_MISDIRECTED_WRITE,
+    STORAGE_SIM_LATENT_ERROR,
+    STORAGE_SIM_ROT,
+};
+
 /* All zero: files of no bytes, no latency, no faults. */
 struct storage_sim_options {
     uint64_t file_size_bytes[STORAGE_FILE_COUNT]; /* At init; zero-filled. */
@@ -83,6 +91,13 @@ struct storage_sim_options {
     bool (*fault_allowed)(
         void *context, enum storage_file file, uint64_t offset_bytes, uint64_t size_bytes);
     void *fault_context;
+
+    /*
+     * NULL, or called after each write that had an effect, or should have had. `done`: it was
+     * reported to be OK; otherwise it was torn, and what it left is on disk.
+     */
+    void (*wrote)(void *context, const struct storage_request *write, bool done);
+    void *wrote_context;
 };
 
 struct storage_sim_counters {
@@ -124,6 +139,7 @@ struct storage_sim {
     struct storage_sim_counters counters;
     uint64_t tick;
     bool crashed;
+    enum storage_sim_fault fault_asked; /* What fault_allowed is being asked about. */
     u128 trace_hash; /* Of every start, completion, growth, crash and restart so far. */
 
     /* Private. */

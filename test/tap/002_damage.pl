@@ -97,12 +97,11 @@ my ($head) = sort { $b <=> $a } keys %{$headers};
 # ---- superblock --------------------------------------------------------------------------------------
 
 for my $copy (0 .. COPIES - 1) {
-    my $intact = read_bytes($path{superblock}, $copy * COPY_STRIDE, SECTOR_SIZE);
     flip_bit($path{superblock}, $copy * COPY_STRIDE + 100 + 1000 * $copy);
     my $log = log_of_open('primary', sub { check_balances("superblock copy $copy") });
     like($log, qr/ 1 superblock copies repaired/, "superblock copy $copy: repaired, and logged");
-    is(read_bytes($path{superblock}, $copy * COPY_STRIDE, SECTOR_SIZE),
-        $intact, "superblock copy $copy: is as it was");
+    my %states = map { read_bytes($path{superblock}, $_ * COPY_STRIDE + 18, SECTOR_SIZE - 18) => 1 } 0 .. COPIES - 1;
+    is(scalar keys %states, 1, "superblock copy $copy: all copies are the same again");
 }
 check_refused(
     'three superblock copies',

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: PostgreSQL
+#
+# How files are read and written: io_uring, sync where it is refused, with and without direct I/O.
+use strict;
+use warnings FATAL => 'all';
+
+use LedgerTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $deny = "$ENV{LEDGER_TEST_BIN}/deny_io_uring";
+plan skip_all => 'deny_io_uring is not built' unless -x $deny;
+plan skip_all => 'seccomp filters cannot be installed here' if system_log($deny, 'true') != 0;
+
+my $node = ledger_node('main');
+ledger_setup($node);
+create_two_accounts($node);
+my $next = 1;
+my $amount = 0;
+
+# pg_ctl starts the server through the wrapper; Cluster.pm has no way to say so, and then only looks at the pid file.
+sub start_denied {
+    my $wrapper = PostgreSQL::Test::Utils::tempdir() . '/postgres';
+    my $postgres = $node->installed_command('postgres');
+    ($postgres) = grep { -x } map { "$_/postgres" } split /:/, $ENV{PATH} unless $postgres =~ m{/};
+    open my $file, '>', $wrapper or die $!;
+    print {$file} "#!/bin/sh\nexec '$deny' '$postgres' \"\$@\"\n" or die $!;
+    close $file or die $!;
+    chmod 0755, $wrapper or die $!;
+    system_or_bail('pg_ctl', '-w', '-D', $node->data_dir, '-l', $node->logfile, '-p', $wrapper, 'start');
+    $node->_update_pid(1);
+    return;
+}
+
+# Starts with these settings; returns the log since.
+sub start_with {
+    my ($start, $role, %settings) = @_;
+    $node->stop;
+    $node->adjust_conf('postgresql.conf', "ledger.$_", $settings{$_}) for sort keys %settings;
+    my $position = log_position($node);
+    $start->();
+    wait_role($node, $role);
+    return log_since($node, $position);
+}
+
+sub check_works {
+    my ($name, $method, $direct) = @_;
+    is(status_of($node, 'io_method, io_direct'), "$method|$direct", "$name: the status says so");
+    is(value($node, transfer_sql($next, 5)), 'created', "$name: writes");
+    $next += 1;
+    $amount += 5;
+    return is(value($node, 'SELECT debits_posted FROM ledger.accounts WHERE id = ledger.id(1)'),
+        $amount, "$name: reads, and nothing of before is lost");
+}
+
+my $start = sub { $node->start };
+my $start_denied = \&start_denied;
+my ($log, $error);
+
+$log = start_with($start_denied, 'primary', io_method => 'auto');
+check_works('auto, denied', 'sync', 't');
+my @lines = grep { /uses ledger\.io_method "sync": io_uring is refused/ } split /\n/, $log;
+is(scalar @lines, 1, 'auto, denied: one log line');
+like($log, qr/DETAIL:  \S*io_uring\S*.*: Operation not permitted; refused by: \S+/, 'auto, denied: says by whom');
+
+start_with($start_denied, 'refused', io_method => 'io_uring');
+is(status_of($node, 'io_method IS NULL AND io_direct IS NULL'), 't', 'io_uring, denied: no method in effect');
+$error = error_of($node, transfer_sql(1000, 1));
+like($error, qr/57P03: ledger engine is not running/, 'io_uring, denied: refused');
+like($error, qr/DETAIL:  .*Operation not permitted; refused by: /, 'io_uring, denied: says by whom');
+like($error, qr/HINT:  Allow io_uring, or set ledger\.io_method to auto or sync/, 'io_uring, denied: hint');
+
+$log = start_with($start_denied, 'primary', io_method => 'sync');
+check_works('sync, denied', 'sync', 't');
+unlike($log, qr/io_uring is refused/, 'sync, denied: nothing to say');
+
+start_with($start, 'primary', io_method => 'sync', io_direct => 'off');
+check_works('sync, not direct', 'sync', 'f');
+
+$log = start_with($start, 'primary', io_method => 'auto');
+my $method = $log =~ /io_uring is refused/ ? 'sync' : 'io_uring';
+check_works('auto, not direct', $method, 'f');
+
+SKIP: {
+    skip 'this machine refuses io_uring', 6 if $method eq 'sync';
+    start_with($start, 'primary', io_method => 'io_uring');
+    check_works('io_uring, not direct', 'io_uring', 'f');
+    start_with($start, 'primary', io_direct => 'on');
+    check_works('io_uring', 'io_uring', 't');
+}
+
+start_with($start, 'primary', io_method => 'sync', io_direct => 'on');
+check_works('sync', 'sync', 't');
+is(value($node, 'SELECT count(*) FROM ledger.transfers'), $next - 1, 'all methods wrote the same files');
+$node->stop;
+
+# ---- A file system without direct I/O ----------------------------------------------------------------
+
+SKIP: {
+    my $parent = '/dev/shm';
+    skip "no $parent", 4 unless -d $parent && -w $parent;
+    my $directory = "$parent/ledger-test-$$";
+    my $memory_node = ledger_node('memory', settings => "ledger.data_directory = '$directory'");
+    $memory_node->start;
+    $memory_node->safe_psql('postgres', 'CREATE EXTENSION ledger');
+    wait_for('an answer', sub { status_of($memory_node, 'role') =~ /^(refused|primary)$/ });
+    if (status_of($memory_node, 'role') eq 'primary') {
+        $memory_node->stop;
+        system_or_bail('rm', '-rf', $directory);
+        skip 'tmpfs takes O_DIRECT here', 4;
+    }
+    my $refused = error_of($memory_node, 'SELECT * FROM ledger.accounts');
+    like($refused, qr/DETAIL:  .*does not support direct I\/O \(O_DIRECT\)/, 'no O_DIRECT: refused');
+    like($refused, qr/HINT:  .*ledger\.io_direct = off/, 'no O_DIRECT: hint');
+    ok(!-e $directory && !-e "$directory.new", 'no O_DIRECT: nothing is left behind');
+    $memory_node->stop;
+    $memory_node->append_conf('postgresql.conf', 'ledger.io_direct = off');
+    $memory_node->start;
+    wait_role($memory_node, 'primary');
+    is(status_of($memory_node, 'io_direct'), 'f', 'no O_DIRECT: works without');
+    $memory_node->stop;
+    system_or_bail('rm', '-rf', $directory);
+}
+
+done_testing();

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: PostgreSQL
+#
+# Calls that are cancelled, time out or are terminated while the engine does not answer: the error says that the outcome
+# is unknown, a retry finds out, and slots come back.
+use strict;
+use warnings FATAL => 'all';
+
+use LedgerTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use constant {
+    REPEATS => 60,
+    BULK_SLOTS => 2,
+    BULK_EVENTS => 1000,
+    BULK_SESSIONS => 6,
+};
+
+my $node = ledger_node('main', settings => 'ledger.bulk_slots = ' . BULK_SLOTS);
+ledger_setup($node);
+create_two_accounts($node);
+my $unknown = qr/DETAIL:  The outcome of the ledger request is unknown\.\nHINT:  Retry with the same ids/;
+my $worker = worker_pid($node);
+my $next = 1;
+my @ids;
+
+sub take_id {
+    push @ids, $next++;
+    return $ids[-1];
+}
+
+# While the worker stands still.
+sub with_stopped_worker {
+    my ($what) = @_;
+    kill 'STOP', $worker or die $!;
+    my $ok = eval { $what->(); 1 };
+    my $error = $@;
+    kill 'CONT', $worker or die $!;
+    die $error unless $ok;
+    return;
+}
+
+# Waits for a request of another session, and applies this function to its process.
+sub signal_waiting {
+    my ($function) = @_;
+    wait_for('a waiting request', sub {
+        return value($node,
+            "SELECT count($function(pid)) FROM pg_stat_activity WHERE wait_event_type = 'Extension'"
+            . " AND query LIKE '%create_transfer%' AND pid <> pg_backend_pid()") > 0;
+    });
+    return;
+}
+
+# Whatever became of it, it is there once after a retry.
+sub check_retry {
+    my ($name, $id) = @_;
+    like(value($node, transfer_sql($id, 2)), qr/^(created|exists)$/, "$name: a retry answers");
+    is(value($node, transfer_sql($id, 2)), 'exists', "$name: and then it exists");
+    return is(value($node, "SELECT count(*) FROM ledger.transfers WHERE id = ledger.id($id)"), 1, "$name: once");
+}
+
+my $id = take_id();
+with_stopped_worker(sub {
+    my $error = error_of($node, "SET statement_timeout = '500ms'; " . transfer_sql($id, 2));
+    like($error, qr/57014: canceling statement due to statement timeout/, 'statement_timeout: its own error');
+    like($error, $unknown, 'statement_timeout: the outcome is unknown');
+});
+check_retry('statement_timeout', $id);
+
+for my $case (['pg_cancel_backend', qr/57014: canceling statement due to user request/],
+    ['pg_terminate_backend', qr/57P01: terminating connection due to administrator command/]) {
+    my ($function, $message) = @{$case};
+    $id = take_id();
+    with_stopped_worker(sub {
+        my $session = session($node, transfer_sql($id, 2));
+        signal_waiting($function);
+        my ($out, $err) = session_finish($session);
+        is($out, '', "$function: no answer");
+        like($err, $message, "$function: its own error");
+        like($err, $unknown, "$function: the outcome is unknown");
+    });
+    check_retry($function, $id);
+}
+
+# ---- Reads have no outcome to be unsure of -----------------------------------------------------------
+
+with_stopped_worker(sub {
+    my $error = error_of($node, "SET statement_timeout = '200ms'; SELECT * FROM ledger.accounts;");
+    like($error, qr/57014: canceling statement due to statement timeout/, 'a read: cancelled');
+    unlike($error, qr/outcome/, 'a read: no outcome');
+});
+
+# ---- Slots come back ---------------------------------------------------------------------------------
+
+sub bulk_sql {
+    my ($first) = @_;
+    return "SELECT status, count(*) FROM ledger.create_transfers(ARRAY(SELECT ROW(ledger.id(i), ledger.id(1),"
+        . ' ledger.id(2), 2, NULL, NULL, 0, 0, 0, 1, 1, NULL, NULL)::ledger.transfer_input'
+        . " FROM generate_series($first, $first + " . (BULK_EVENTS - 1) . ') i)) GROUP BY 1;';
+}
+
+# One session, the worker still all the time: its own slot stays taken, and then the large ones, so later calls wait for
+# one and are cancelled there, where nothing was sent yet.
+my @repeated = map { take_id() } 1 .. REPEATS;
+with_stopped_worker(sub {
+    my $session = session($node,
+        "\\set ON_ERROR_STOP off\nSET statement_timeout = '20ms';\n" . join "\n", map { transfer_sql($_, 2) } @repeated);
+    my ($out, $err) = session_finish($session);
+    is($out, '', REPEATS . ' calls of one session: none was answered');
+    my @cancelled = $err =~ /57014: canceling statement due to statement timeout/g;
+    is(scalar @cancelled, REPEATS, REPEATS . ' calls of one session: all were cancelled');
+    my @outcomes = $err =~ /outcome/g;
+    ok(@outcomes >= 1 && @outcomes <= 1 + BULK_SLOTS, REPEATS . ' calls of one session: those that were sent say unknown');
+});
+
+# Many sessions, each with a slot of its own and gone before it is answered.
+my @separate = map { take_id() } 1 .. REPEATS;
+for my $each (@separate) {
+    with_stopped_worker(sub { error_of($node, "SET statement_timeout = '10ms'; " . transfer_sql($each, 2)) });
+}
+
+my @bulk = map { 1_000_000 + $_ * BULK_EVENTS } 1 .. BULK_SESSIONS;
+for my $each (@bulk) {
+    with_stopped_worker(sub {
+        my $error = error_of($node, "SET statement_timeout = '100ms'; " . bulk_sql($each));
+        like($error, qr/57014/, "a large request is cancelled: $each");
+    });
+}
+my @sessions = map { session($node, bulk_sql($_)) } @bulk;
+for my $session (@sessions) {
+    my ($out, $err) = session_finish($session);
+    is($err, '', 'large requests at the same time: no error');
+    my %statuses = split /[|\n]/, $out;
+    is(($statuses{created} // 0) + ($statuses{exists} // 0), BULK_EVENTS, 'large requests at the same time: answered');
+}
+for my $each (@repeated, @separate) {
+    value($node, transfer_sql($each, 2));
+}
+is(worker_pid($node), $worker, 'the worker is the same');
+is(
+    value($node, 'SELECT count(*), count(DISTINCT id), sum(amount) FROM ledger.transfers'),
+    join('|', @ids + BULK_SESSIONS * BULK_EVENTS, @ids + BULK_SESSIONS * BULK_EVENTS, 2 * (@ids + BULK_SESSIONS * BULK_EVENTS)),
+    'each transfer is there once');
+is_balanced($node, 'balances are those of the transfers');
+
+$node->stop;
+done_testing();
