@@ -15,7 +15,8 @@
     TARGET(journal)                                                                                \
     TARGET(superblock)                                                                             \
     TARGET(block)                                                                                  \
-    TARGET(forest)
+    TARGET(forest)                                                                                 \
+    TARGET(requests)
 
 typedef void fuzz_function(struct prng *prng, uint64_t rounds);
 

@@ -36,7 +36,7 @@ sub start_denied {
 sub start_with {
     my ($start, $role, %settings) = @_;
     $node->stop;
-    $node->adjust_conf('postgresql.conf', "ledger.$_", $settings{$_}) for sort keys %settings;
+    $node->append_conf('postgresql.conf', "ledger.$_ = $settings{$_}") for sort keys %settings;
     my $position = log_position($node);
     $start->();
     wait_role($node, $role);

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * What clients and the log bring as bytes: bodies of prepares and inputs of reads, changed at random. Whatever is accepted must be
+ * safe to use: batches lie within the body and add up; reads pass their own check again.
+ */
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/units.h"
+#include "fuzz/fuzz.h"
+#include "ledger/ledger.h"
+#include "vsr/multi_batch.h"
+
+static uint8_t body[PREPARE_SIZE_MAX] __attribute__((aligned(16)));
+
+static void
+random_bytes(struct prng *prng, uint8_t *bytes, uint64_t size)
+{
+    for (uint64_t i = 0; i < size; i++)
+        bytes[i] = (uint8_t) prng_next(prng);
+}
+
+static uint32_t
+make_body(struct prng *prng, struct multi_batch_writer *writer)
+{
+    static uint8_t events[EVENTS_PER_BATCH_MAX * EVENT_SIZE];
+    multi_batch_begin(writer, body);
+    do {
+        const uint32_t count = (uint32_t) prng_range(prng, 1, 5);
+        if (!multi_batch_fits(writer, count)) break;
+        random_bytes(prng, events, (uint64_t) count * EVENT_SIZE);
+        multi_batch_add(writer, (uint8_t) prng_next(prng), events, count);
+    } while (prng_chance(prng, 3, 4));
+    return multi_batch_end(writer);
+}
+
+static void
+fuzz_body(struct prng *prng)
+{
+    static struct multi_batch_writer writer;
+    struct multi_batch_reader reader;
+    struct state_machine_batch batch;
+    uint32_t size = make_body(prng, &writer);
+    uint32_t event_count = writer.event_count;
+    const uint32_t changes = (uint32_t) prng_below(prng, 4);
+    for (uint32_t i = 0; i < changes; i++) {
+        /* Mostly in the table, where it matters. */
+        const uint64_t tail = min_u64(size, 16);
+        const uint64_t at =
+            prng_chance(prng, 3, 4) ? size - 1 - prng_below(prng, tail) : prng_below(prng, size);
+        body[at] = (uint8_t) prng_next(prng);
+    }
+    if (prng_chance(prng, 1, 8)) size = (uint32_t) prng_below(prng, size + 1);
+    if (prng_chance(prng, 1, 8)) event_count = (uint32_t) prng_below(prng, 100);
+    const uint64_t timestamp = prng_range(prng, 0, 1000);
+    if (!multi_batch_open(&reader, body, size, timestamp, event_count)) return;
+    uint64_t sum = 0;
+    while (multi_batch_next(&reader, &batch)) {
+        const uint8_t *events = batch.events;
+        assert(events >= body);
+        assert(events + (uint64_t) batch.event_count * EVENT_SIZE <= body + size);
+        assert(batch.event_count > 0);
+        sum += batch.event_count;
+    }
+    assert(sum == event_count);
+    assert(batch.timestamp_final == timestamp);
+}
+
+static void
+fuzz_read(struct prng *prng)
+{
+    uint8_t input[512] __attribute__((aligned(16))) = {0};
+    const uint8_t operation = (uint8_t) prng_range(prng, 130, 150);
+    uint32_t size = (uint32_t) prng_below(prng, sizeof(input) + 1);
+    if (prng_chance(prng, 1, 2)) size = prng_chance(prng, 1, 2) ? 128 : 64;
+    const uint32_t changes = (uint32_t) prng_below(prng, 12);
+    for (uint32_t i = 0; i < changes; i++)
+        input[prng_below(prng, sizeof(input))] = (uint8_t) prng_next(prng);
+    const char *wrong = ledger_read_check(operation, input, size);
+    const char *again = ledger_read_check(operation, input, size);
+    assert((wrong == NULL) == (again == NULL));
+    if (wrong != NULL) assert(strlen(wrong) > 0);
+    if (wrong == NULL) assert(size % ledger_input_size(operation) == 0);
+}
+
+void
+fuzz_requests(struct prng *prng, uint64_t rounds)
+{
+    for (uint64_t i = 0; i < rounds; i++) {
+        fuzz_body(prng);
+        fuzz_read(prng);
+    }
+}
