@@ -297,9 +297,9 @@ def alive():
     """Each file is built, included, run or linked to by something; links lead somewhere."""
     make = (ROOT / "Makefile").read_text() + (ROOT / "test/test.mk").read_text()
     included = {name for s in ALL for _, _, name in s.includes}
-    scripts = make + "".join(p.read_text() for p in (ROOT / "tools").glob("*.sh"))
+    scripts = make + "".join(p.read_text() for f in ("tools", "test") for p in (ROOT / f).rglob("*.sh"))
     for s in ALL:
-        if s.path.suffix == ".c" and f"{Path(s.name).parent}/*.c" not in make and s.name not in scripts:
+        if s.path.suffix == ".c" and f"{Path(s.name).parent}/*.c" not in make and "/" + s.path.name not in scripts:
             yield s.name, "no makefile builds it"
         if s.path.suffix == ".h" and s.key not in included and s.path.name not in included:
             yield s.name, "nobody includes it"

@@ -32,7 +32,6 @@
 
 #include "base/arena.h"
 #include "base/u128.h"
-#include "config.h"
 #include "store/grid.h"
 #include "store/superblock.h"
 

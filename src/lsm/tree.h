@@ -9,7 +9,6 @@
 #ifndef LEDGER_LSM_TREE_H
 #define LEDGER_LSM_TREE_H
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 

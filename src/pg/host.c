@@ -22,6 +22,8 @@
  */
 #define LOCK_WAIT_MS  10000
 #define LOCK_PAUSE_MS 250
+/* A huge page at a time: some milliseconds. */
+#define POPULATE_STEP_BYTES ((uint64) 2 * MIB)
 
 /* ---- Storage --------------------------------------------------------------------------------- */
 
@@ -286,7 +288,24 @@ create_engine(struct host *host, const struct engine_options *options, struct re
         return false;
     }
     (void) madvise(memory, options->memory_bytes, MADV_HUGEPAGE);
+    host->memory = memory;
+    host->memory_bytes = options->memory_bytes;
     host->engine = engine_create(memory, options, host->storage.storage, &host->clock);
+    return true;
+}
+
+bool
+host_populate_step(struct host *host)
+{
+    const uint64 left = host->memory_bytes - host->populated_bytes;
+    const uint64 size = left < POPULATE_STEP_BYTES ? left : POPULATE_STEP_BYTES;
+    if (size == 0) return false;
+    /* Kernels before 5.14 don't know this: there, pages come when they are first used. */
+    if (madvise(host->memory + host->populated_bytes, size, MADV_POPULATE_WRITE) != 0) {
+        host->populated_bytes = host->memory_bytes;
+        return false;
+    }
+    host->populated_bytes += size;
     return true;
 }
 

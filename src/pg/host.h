@@ -15,6 +15,9 @@
 /* Does not move while it is open. */
 struct host {
     struct engine *engine;
+    char *memory; /* The engine's: settings_memory_mb. */
+    uint64 memory_bytes;
+    uint64 populated_bytes; /* How much of it surely has pages. */
     struct clock clock;
     struct storage_os storage;
     struct engine_identity identity;
@@ -27,5 +30,11 @@ struct host {
  * then the process must not try again.
  */
 bool host_open(struct host *host, uint32 requests_max, struct refusal *refusal);
+
+/*
+ * Gives the next piece of the engine's memory its pages, so that work doesn't wait for the kernel to zero them; some
+ * milliseconds. False when all is done. For idle times.
+ */
+bool host_populate_step(struct host *host);
 
 #endif

@@ -20,7 +20,7 @@
 #define WAL_SIZE_MB_MAX        (64 * 1024)
 #define BULK_SLOTS_DEFAULT     8
 #define BULK_SLOTS_MAX         256
-#define WORKER_SPIN_US_DEFAULT 50
+#define WORKER_SPIN_US_DEFAULT 100
 #define WORKER_SPIN_US_MAX     10000
 
 static_assert(PREPARES_SIZE_MIN % MIB == 0, "wal_size is set in whole megabytes");

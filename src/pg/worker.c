@@ -27,6 +27,11 @@
 /* Longest sleep: holds expire although nothing else happens. */
 #define IDLE_SLEEP_MS 100
 
+/* While a write is on its way, spinning goes on for so many times ledger.worker_spin. */
+#define SPIN_BUSY_FACTOR 3
+/* A pause that is no pause between two calls of a busy client. */
+#define POPULATE_IDLE_NS (2 * NS_PER_MS)
+
 #define WAIT_EVENTS 3
 
 struct worker_request {
@@ -302,6 +307,17 @@ worker_sleep(struct worker *worker, uint64 now)
     pg_atomic_write_u32(&shared->worker_asleep, 0);
 }
 
+/*
+ * How long to look for more before sleeping. A write on its way takes longer than a client between two calls, and sleeping
+ * during it costs two wake-ups.
+ */
+static uint64
+spin_ns(const struct worker *worker)
+{
+    const uint64 spin = (uint64) settings_worker_spin_us * NS_PER_US;
+    return engine_busy(worker->host.engine) ? spin * SPIN_BUSY_FACTOR : spin;
+}
+
 static void
 run(struct worker *worker)
 {
@@ -315,7 +331,9 @@ run(struct worker *worker)
         if (ConfigReloadPending) reload();
         do_what_is_due(worker, now);
         if (progress) continue;
-        if (now - worker->active_ns >= (uint64) settings_worker_spin_us * NS_PER_US) {
+        const uint64 idle_ns = now - worker->active_ns;
+        if (idle_ns >= spin_ns(worker)) {
+            if (idle_ns >= POPULATE_IDLE_NS && host_populate_step(&worker->host)) continue;
             worker_sleep(worker, now);
         } else {
             /*

@@ -15,7 +15,7 @@
     {                                                                                              \
         .header = JOURNAL_HEADER_##header_, .prepare = JOURNAL_PREPARE_##prepare_,                 \
         .place = JOURNAL_PLACE_##place_, .lone = JOURNAL_##lone_, .cluster = JOURNAL_##cluster_,   \
-        .name = (name_),                                                                             \
+        .name = (name_),                                                                           \
     }
 
 /* clang-format off */

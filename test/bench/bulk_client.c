@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Sends batches of transfers, one prepared call after another, with binary parameters and results, and measures
- * each call. For bench.py.
+ * Sends batches of transfers, one prepared call after another, with binary parameters and results,
+ * and measures each call. For bench.py.
  *
  *   bulk_client MODE BATCH CLIENTS SECONDS ACCOUNTS [FILE]
  *
- * MODE is array or packed (the ledger's two ways in), or sql or sql_locked (the best forms over plain tables, for one
- * client and for several). Accounts are picked at random from 1 … ACCOUNTS; or from FILE, whose lines are a debit
- * account, a credit account, and an amount, in turn. Prints one line for each client's calls together:
+ * MODE is array or packed (the ledger's two ways in), or sql or sql_locked (the best forms over
+ * plain tables, for one client and for several). Accounts are picked at random from 1 … ACCOUNTS;
+ * or from FILE, whose lines are a debit account, a credit account, and an amount, in turn. Prints
+ * one line for each client's calls together:
  *   transfers seconds mean stddev p50 p99 max        (latencies of a call in microseconds)
  */
 #include <arpa/inet.h>
@@ -49,7 +50,8 @@ static const char *const statements[] = {
         "    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[])"
         "        AS event (id, debit_account_id, credit_account_id, amount)"
         "), inserted AS ("
-        "    INSERT INTO plain.transfers (id, debit_account_id, credit_account_id, amount) SELECT * FROM events"
+        "    INSERT INTO plain.transfers (id, debit_account_id, credit_account_id, amount)"
+        " SELECT * FROM events"
         "), sums AS ("
         "    SELECT id, sum(debit)::bigint AS debits, sum(credit)::bigint AS credits FROM ("
         "        SELECT debit_account_id AS id, amount AS debit, 0 AS credit FROM events"
@@ -164,13 +166,15 @@ put_numeric(struct bytes *bytes, uint64_t value)
 {
     uint16_t digits[5];
     uint16_t count = 0;
-    for (; value > 0; value /= 10000) digits[count++] = (uint16_t) (value % 10000);
+    for (; value > 0; value /= 10000)
+        digits[count++] = (uint16_t) (value % 10000);
     put32(bytes, 8u + 2u * count);
     put16(bytes, count);
     put16(bytes, count > 0 ? (uint16_t) (count - 1) : 0);
     put16(bytes, 0);
     put16(bytes, 0);
-    while (count > 0) put16(bytes, digits[--count]);
+    while (count > 0)
+        put16(bytes, digits[--count]);
 }
 
 static void
@@ -240,7 +244,8 @@ put_record(struct bytes *bytes, const struct event *event)
 static void
 encode_columns(struct bytes columns[4], const struct event *events)
 {
-    for (int i = 0; i < 3; i++) put_array_header(&columns[i], OID_UUID);
+    for (int i = 0; i < 3; i++)
+        put_array_header(&columns[i], OID_UUID);
     put_array_header(&columns[3], OID_INT8);
     for (uint32_t i = 0; i < batch; i++) {
         put_uuid(&columns[0], events[i].id_high, events[i].id_low);
@@ -258,11 +263,13 @@ encode(struct bytes parameters[4], const struct event *events, const uint32_t ty
     switch (mode) {
     case MODE_ARRAY:
         put_array_header(&parameters[0], types[0]);
-        for (uint32_t i = 0; i < batch; i++) put_composite(&parameters[0], &events[i], types[1]);
+        for (uint32_t i = 0; i < batch; i++)
+            put_composite(&parameters[0], &events[i], types[1]);
         return 1;
     case MODE_PACKED:
         parameters[0].size = 0;
-        for (uint32_t i = 0; i < batch; i++) put_record(&parameters[0], &events[i]);
+        for (uint32_t i = 0; i < batch; i++)
+            put_record(&parameters[0], &events[i]);
         return 1;
     case MODE_SQL:
     case MODE_SQL_LOCKED: encode_columns(parameters, events); return 4;
@@ -277,15 +284,20 @@ static void
 check_result(PGconn *connection, const PGresult *result)
 {
     const ExecStatusType status = PQresultStatus(result);
-    if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) die("call", PQerrorMessage(connection));
+    if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) {
+        die("call", PQerrorMessage(connection));
+    }
     if (mode == MODE_ARRAY) {
         if (PQntuples(result) != (int) batch) die("call", "wrong number of results");
         for (uint32_t i = 0; i < batch; i++) {
-            if (strcmp(PQgetvalue(result, (int) i, 1), "created") != 0) die("transfer", PQgetvalue(result, (int) i, 1));
+            const char *status_name = PQgetvalue(result, (int) i, 1);
+            if (strcmp(status_name, "created") != 0) die("transfer", status_name);
         }
     }
     if (mode == MODE_PACKED) {
-        if (PQgetlength(result, 0, 0) != (int) (batch * RESULT_SIZE)) die("call", "wrong number of results");
+        if (PQgetlength(result, 0, 0) != (int) (batch * RESULT_SIZE)) {
+            die("call", "wrong number of results");
+        }
         for (uint32_t i = 0; i < batch; i++) {
             uint32_t created;
             memcpy(&created, PQgetvalue(result, 0, 0) + i * RESULT_SIZE + 8, sizeof(created));
@@ -451,14 +463,19 @@ read_pairs(const char *path)
 static void
 read_arguments(int argc, char **argv)
 {
-    if (argc != 6 && argc != 7) die("usage", "bulk_client MODE BATCH CLIENTS SECONDS ACCOUNTS [FILE]");
-    while (mode < MODE_COUNT && strcmp(argv[1], mode_names[mode]) != 0) mode++;
+    if (argc != 6 && argc != 7) {
+        die("usage", "bulk_client MODE BATCH CLIENTS SECONDS ACCOUNTS [FILE]");
+    }
+    while (mode < MODE_COUNT && strcmp(argv[1], mode_names[mode]) != 0)
+        mode++;
     batch = (uint32_t) strtoul(argv[2], NULL, 10);
     clients = (uint32_t) strtoul(argv[3], NULL, 10);
     seconds_max = strtod(argv[4], NULL);
     accounts = strtoull(argv[5], NULL, 10);
     if (mode == MODE_COUNT) die("unknown mode", argv[1]);
-    if (batch == 0 || clients == 0 || clients > CLIENTS_MAX || accounts < 2) die("usage", "out of range");
+    if (batch == 0 || clients == 0 || clients > CLIENTS_MAX || accounts < 2) {
+        die("usage", "out of range");
+    }
     if (argc == 7) read_pairs(argv[6]);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * What clients and the log bring as bytes: bodies of prepares and inputs of reads, changed at random. Whatever is accepted must be
- * safe to use: batches lie within the body and add up; reads pass their own check again.
+ * What clients and the log bring as bytes: bodies of prepares and inputs of reads, changed at
+ * random. Whatever is accepted must be safe to use: batches lie within the body and add up; reads
+ * pass their own check again.
  */
 #include <string.h>
 

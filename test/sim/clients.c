@@ -64,7 +64,10 @@ check_refusal(struct sim *sim, const struct engine_request *request)
         sim->counts.refused += 1;
         return;
     case ENGINE_DISK_FULL:
-        sim_check(sim, sim->disk.options.space_limit_bytes > 0, "disk full, which has no end");
+        sim_check(
+            sim,
+            sim->disk.options.space_limit_bytes > 0 || sim->disk.crashed,
+            "disk full, which has no end");
         sim->counts.refused += 1;
         return;
     case ENGINE_FAILED:

@@ -13,7 +13,8 @@ oracle_init(struct sim *sim)
 {
     struct sim_oracle *oracle = &sim->oracle;
     struct prepare_header root;
-    const uint32_t events_max = 2 * sim->options.requests * sim->workload.options.events_max;
+    const uint32_t events_max =
+        (sim->options.requests + SIM_CLIENTS_MAX) * sim->workload.options.events_max;
     model_init(&oracle->model, events_max, events_max);
     for (uint32_t i = 0; i < SIM_LOG_ENTRIES; i++) {
         oracle->log[i].op = 0;
@@ -62,7 +63,7 @@ oracle_wrote(struct sim *sim, const struct storage_request *write, bool done)
     if (done) oracle->op_done = header->op;
 }
 
-/* ---- Execution --------------------------------------------------------------------------------- */
+/* ---- Execution ------------------------------------------------------------------------------- */
 
 static void
 check_answer(
@@ -110,7 +111,6 @@ execute_batches(struct sim *sim, const struct prepare_header *header, bool repla
         header->event_count);
     sim_check(sim, opened, "op %" PRIu64 ": the body is not batches", header->op);
     while (multi_batch_next(&reader, &batch)) {
-        if (sim->canary == SIM_CANARY_STATE && replay) continue;
         model_execute(
             &oracle->model,
             batch.operation,
@@ -200,4 +200,7 @@ oracle_opened(struct sim *sim, uint64_t op)
     oracle->op_done = op;
     oracle->checkpoint_op = state.checkpoint_op;
     sim_check(sim, state.timestamp == oracle->timestamp, "open at another timestamp");
+    if (sim->canary == SIM_CANARY_STATE && oracle->model.account_ids.count > 0) {
+        oracle->model.accounts[0].user_data_32 ^= 1;
+    }
 }

@@ -46,7 +46,7 @@
 /* More than there can be prepares between a checkpoint and the newest op. */
 #define SIM_LOG_ENTRIES 128
 
-/* ---- Swarm ------------------------------------------------------------------------------------ */
+/* ---- Swarm ----------------------------------------------------------------------------------- */
 
 enum sim_profile {
     SIM_QUIET,     /* No faults. Every request succeeds, unless memory or disk are small. */
@@ -78,7 +78,7 @@ struct sim_options sim_options_random(struct prng *prng);
 
 const char *sim_profile_name(enum sim_profile profile);
 
-/* ---- Parts ------------------------------------------------------------------------------------ */
+/* ---- Parts ----------------------------------------------------------------------------------- */
 
 struct sim_clock {
     struct clock clock;
@@ -124,7 +124,7 @@ struct sim_oracle {
 struct sim_atlas {
     uint8_t *meant[STORAGE_FILE_COUNT]; /* What each file would be without faults. */
     uint64_t meant_size_bytes[STORAGE_FILE_COUNT];
-    bool healing;
+    bool healing; /* What is written now is what was meant; nothing fails. */
     /* The range last allowed, and when: a misdirected write asks about two. */
     uint64_t stamp;
     enum storage_file file;
@@ -136,7 +136,7 @@ enum sim_canary {
     SIM_CANARY_NONE,
     SIM_CANARY_LYING_DISK, /* Says that writes to the logs are durable, and forgets them. */
     SIM_CANARY_REPLY,      /* A bit of an answer flips. */
-    SIM_CANARY_STATE,      /* The model misses a batch. */
+    SIM_CANARY_STATE,      /* A byte of a record differs after an open. */
 };
 #define SIM_CANARY_COUNT 4
 
@@ -175,7 +175,7 @@ struct sim {
     struct sim_counts counts;
 };
 
-/* ---- Everybody -------------------------------------------------------------------------------- */
+/* ---- Everybody ------------------------------------------------------------------------------- */
 
 /* A violation. Prints the seed and ends the program; a canary goes back to main. */
 _Noreturn void sim_fail(const struct sim *sim, const char *format, ...)
@@ -186,7 +186,7 @@ _Noreturn void sim_fail(const struct sim *sim, const char *format, ...)
         if (!(condition)) sim_fail(sim, __VA_ARGS__);                                              \
     } while (0)
 
-/* ---- sim.c ------------------------------------------------------------------------------------ */
+/* ---- sim.c ----------------------------------------------------------------------------------- */
 
 void sim_run(struct sim *sim, uint64_t seed, enum sim_canary canary);
 void sim_free(struct sim *sim);
@@ -197,7 +197,7 @@ void sim_step(struct sim *sim);
 /* All faults that the disk has had. */
 uint64_t sim_faults(const struct sim *sim);
 
-/* ---- node.c ----------------------------------------------------------------------------------- */
+/* ---- node.c ---------------------------------------------------------------------------------- */
 
 extern const struct engine_identity sim_identity;
 
@@ -212,7 +212,7 @@ void node_crash(struct sim *sim);
 /* The engine is gone once the disk has nothing to do. */
 void node_stop(struct sim *sim);
 
-/* ---- clients.c -------------------------------------------------------------------------------- */
+/* ---- clients.c ------------------------------------------------------------------------------- */
 
 void clients_submit(struct sim *sim);
 
@@ -225,7 +225,7 @@ bool clients_waiting(const struct sim *sim);
 uint32_t clients_read_now(
     struct sim *sim, uint8_t operation, const void *input, uint32_t input_size, void *reply);
 
-/* ---- oracle.c --------------------------------------------------------------------------------- */
+/* ---- oracle.c -------------------------------------------------------------------------------- */
 
 void oracle_init(struct sim *sim);
 void oracle_free(struct sim *sim);
@@ -242,12 +242,12 @@ void oracle_opened(struct sim *sim, uint64_t op);
 /* The entry of the op, or NULL. */
 const struct prepare_header *oracle_prepare(const struct sim *sim, uint64_t op);
 
-/* ---- compare.c -------------------------------------------------------------------------------- */
+/* ---- compare.c ------------------------------------------------------------------------------- */
 
 void compare_all(struct sim *sim);
 void compare_log(struct sim *sim);
 
-/* ---- atlas.c ---------------------------------------------------------------------------------- */
+/* ---- atlas.c --------------------------------------------------------------------------------- */
 
 void atlas_init(struct sim *sim);
 void atlas_free(struct sim *sim);

@@ -51,7 +51,7 @@ sub events_sql {
         . " FROM generate_series($first, $first + $count - 1) i ORDER BY i)";
 }
 
-sub batch_sql {
+sub acknowledging_batch_sql {
     my ($first, $count) = @_;
     return "SELECT $first + index - 1 FROM ledger.create_transfers(" . events_sql($first, $count)
         . ") WHERE status = 'created';\n";
@@ -121,7 +121,7 @@ for my $round (1 .. ROUNDS) {
         push @writers, start_writer("single$writer", join '', map { single_sql($next + $_) } 0 .. SINGLES - 1);
         $next += SINGLES;
     }
-    push @writers, start_writer('batch', join '', map { batch_sql($next + $_ * BATCH_EVENTS, BATCH_EVENTS) } 0 .. BATCHES - 1);
+    push @writers, start_writer('batch', join '', map { acknowledging_batch_sql($next + $_ * BATCH_EVENTS, BATCH_EVENTS) } 0 .. BATCHES - 1);
     $next += BATCHES * BATCH_EVENTS;
 
     wait_for('acknowledgements', sub { !grep { acknowledged($_) < ACKNOWLEDGED_MIN } @writers });

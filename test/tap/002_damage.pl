@@ -79,10 +79,7 @@ sub check_refused {
 create_two_accounts($node);
 my $next = 1;
 until (status_of($node, 'coalesce(checkpoint_op, 0)') > 0) {
-    value($node,
-        "SELECT count(*) FROM ledger.create_transfers(ARRAY(SELECT ROW(ledger.id(i), ledger.id(1), ledger.id(2), 3,"
-            . ' NULL, NULL, 0, 0, 0, 1, 1, NULL, NULL)::ledger.transfer_input'
-            . " FROM generate_series($next, $next + " . (BATCH_EVENTS - 1) . ') i))');
+    value($node, batch_sql($next, BATCH_EVENTS, 3));
     $next += BATCH_EVENTS;
 }
 for (1 .. TAIL_OPS) {

@@ -92,13 +92,6 @@ with_stopped_worker(sub {
 
 # ---- Slots come back ---------------------------------------------------------------------------------
 
-sub bulk_sql {
-    my ($first) = @_;
-    return "SELECT status, count(*) FROM ledger.create_transfers(ARRAY(SELECT ROW(ledger.id(i), ledger.id(1),"
-        . ' ledger.id(2), 2, NULL, NULL, 0, 0, 0, 1, 1, NULL, NULL)::ledger.transfer_input'
-        . " FROM generate_series($first, $first + " . (BULK_EVENTS - 1) . ') i)) GROUP BY 1;';
-}
-
 # One session, the worker still all the time: its own slot stays taken, and then the large ones, so later calls wait for
 # one and are cancelled there, where nothing was sent yet.
 my @repeated = map { take_id() } 1 .. REPEATS;
@@ -122,11 +115,11 @@ for my $each (@separate) {
 my @bulk = map { 1_000_000 + $_ * BULK_EVENTS } 1 .. BULK_SESSIONS;
 for my $each (@bulk) {
     with_stopped_worker(sub {
-        my $error = error_of($node, "SET statement_timeout = '100ms'; " . bulk_sql($each));
+        my $error = error_of($node, "SET statement_timeout = '100ms'; " . batch_sql($each, BULK_EVENTS, 2));
         like($error, qr/57014/, "a large request is cancelled: $each");
     });
 }
-my @sessions = map { session($node, bulk_sql($_)) } @bulk;
+my @sessions = map { session($node, batch_sql($_, BULK_EVENTS, 2)) } @bulk;
 for my $session (@sessions) {
     my ($out, $err) = session_finish($session);
     is($err, '', 'large requests at the same time: no error');

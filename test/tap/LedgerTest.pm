@@ -9,6 +9,7 @@ use warnings FATAL => 'all';
 
 use Exporter 'import';
 use Fcntl qw(SEEK_SET);
+use File::Spec;
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -17,9 +18,9 @@ use Time::HiRes qw(sleep);
 
 our @EXPORT = qw(
   ledger_node ledger_setup ledger_directory
-  value error_of status_of wait_for wait_role wait_gone worker_pid kill_postmaster server_pids
+  value error_of status_of wait_for wait_role wait_gone worker_pid kill_postmaster postmaster_pid server_pids
   session session_finish log_position log_since
-  balances_sql create_two_accounts transfer_sql is_balanced
+  balances_sql create_two_accounts transfer_sql batch_sql is_balanced
   read_bytes write_bytes flip_bit blank_bytes file_names prepare_headers prepare_at
 );
 
@@ -61,7 +62,7 @@ sub ledger_setup {
 
 sub ledger_directory {
     my ($node) = @_;
-    return $node->data_dir . '-ledger';
+    return File::Spec->rel2abs($node->data_dir) . '-ledger';
 }
 
 # ---- Calls -------------------------------------------------------------------------------------------
@@ -105,18 +106,9 @@ sub wait_role {
         });
 }
 
-# One that has ended and that nobody has waited for is gone.
-sub is_alive {
-    my ($pid) = @_;
-    open my $file, '<', "/proc/$pid/stat" or return 0;
-    my $line = <$file> // '';
-    close $file;
-    return $line =~ /\) [^ZX] /;
-}
-
 sub wait_gone {
     my (@pids) = @_;
-    return wait_for("end of @pids", sub { !grep { is_alive($_) } @pids });
+    return wait_for("end of @pids", sub { !grep { kill 0, $_ } @pids });
 }
 
 sub worker_pid {
@@ -124,10 +116,15 @@ sub worker_pid {
     return status_of($node, 'worker_pid');
 }
 
+sub postmaster_pid {
+    my ($node) = @_;
+    return (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
+}
+
 # The postmaster's children, by their parent in /proc.
 sub server_pids {
     my ($node) = @_;
-    my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
+    my $postmaster = postmaster_pid($node);
     my @children;
     for my $stat (glob '/proc/[0-9]*/stat') {
         open my $file, '<', $stat or next;
@@ -138,24 +135,30 @@ sub server_pids {
     return @children;
 }
 
-# Ends with all of its children gone: only then can a new one take the same directory.
+# Ends with it and all of its children gone: only then can a new one take the same directory.
 sub kill_postmaster {
     my ($node) = @_;
-    my @children = server_pids($node);
+    my @pids = (postmaster_pid($node), server_pids($node));
     $node->kill9;
-    return wait_gone(@children);
+    return wait_gone(@pids);
 }
 
 # ---- Sessions in the background ----------------------------------------------------------------------
 
+my $script_folder;
+my $script_count = 0;
+
 # A psql that runs this text; session_finish waits for its end.
 sub session {
     my ($node, $sql) = @_;
-    my $session = {in => "\\set VERBOSITY verbose\n$sql\n", out => '', err => ''};
+    $script_folder //= PostgreSQL::Test::Utils::tempdir();
+    $script_count += 1;
+    my $script = "$script_folder/$script_count.sql";
+    append_to_file($script, "\\set VERBOSITY verbose\n$sql\n");
+    my $session = {out => '', err => ''};
     $session->{run} = IPC::Run::start(
-        ['psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'), '-f', '-'],
-        '<', \$session->{in}, '>', \$session->{out}, '2>', \$session->{err},
-        IPC::Run::timeout($TIMEOUT_S));
+        ['psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'), '-f', $script],
+        '>', \$session->{out}, '2>', \$session->{err}, IPC::Run::timeout($TIMEOUT_S));
     $session->{run}->pump_nb;
     return $session;
 }
@@ -192,6 +195,14 @@ sub transfer_sql {
     my ($id, $amount) = @_;
     return
         "SELECT status FROM ledger.create_transfer(ledger.id($id), ledger.id(1), ledger.id(2), $amount, 1, 1);";
+}
+
+# Many of them, with ids from $first on; answers how many had which status.
+sub batch_sql {
+    my ($first, $count, $amount) = @_;
+    return 'SELECT status, count(*) FROM ledger.create_transfers(ARRAY(SELECT ROW(ledger.id(i), ledger.id(1),'
+        . " ledger.id(2), $amount, NULL, NULL, 0, 0, 0, 1, 1, NULL, NULL)::ledger.transfer_input"
+        . " FROM generate_series($first, $first + $count - 1) i)) GROUP BY 1;";
 }
 
 # All that is there, in a form that can be compared.

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Which faults may happen, and what the disk should hold.
+ *
+ * SURVIVABLE: a lone node recovers everything, and reports nothing.
+ *  superblock    any fault of one copy while the other three are valid and identical. With crashes
+ *                only of copies 0 and 1: if copy 2 or 3 is bad, and a crash tears copy 1 of the
+ *                next update, no pair is left. That is reported (SUPERBLOCK), never guessed.
+ *  headers.wal   anything: the prepares are whole.
+ *  prepares.wal, only errors of writes: what is in flight was promised to nobody.
+ *  grid
+ *
+ * DAMAGE: recovered, or reported; never open with something missing. Everywhere anything, but for
+ *  the one case that the recovery table gives up on purpose (misnamed_torn_prepare, misnamed_end):
+ *  nothing intact proves that the newest prepare was ever durable. So of the newest prepare that
+ *  the disk has taken (op_done), unless a checkpoint covers it,
+ *  - the prepare itself stays intact while the engine runs or opens: its header may be torn by the
+ *    next append;
+ *  - or, while the engine is gone, its header does.
+ *  What is older is proved by it, and may lose both its prepare and its header.
+ */
+#include "sim/sim.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/checksum.h"
+#include "base/units.h"
+#include "store/superblock.h"
+
+void
+atlas_init(struct sim *sim)
+{
+    sim->atlas = (struct sim_atlas){.stamp = UINT64_MAX};
+}
+
+void
+atlas_free(struct sim *sim)
+{
+    for (uint32_t i = 0; i < STORAGE_FILE_COUNT; i++) free(sim->atlas.meant[i]);
+}
+
+/* ---- What was meant -------------------------------------------------------------------------- */
+
+static uint8_t *
+meant(struct sim *sim, enum storage_file file)
+{
+    struct sim_atlas *atlas = &sim->atlas;
+    const uint64_t size_old = atlas->meant_size_bytes[file];
+    const uint64_t size_new = sim->disk.files[file].size_bytes;
+    assert(size_new >= size_old);
+    if (size_new > size_old) {
+        atlas->meant[file] = realloc(atlas->meant[file], size_new);
+        assert(atlas->meant[file] != NULL);
+        memset(atlas->meant[file] + size_old, 0, size_new - size_old);
+        atlas->meant_size_bytes[file] = size_new;
+    }
+    return atlas->meant[file];
+}
+
+void
+atlas_wrote(struct sim *sim, const struct storage_request *write, bool done)
+{
+    const uint8_t *source = write->buffer;
+    if (!done) source = storage_sim_bytes(&sim->disk, write->file) + write->offset_bytes;
+    memcpy(meant(sim, write->file) + write->offset_bytes, source, write->size_bytes);
+}
+
+bool
+atlas_faulty(const struct sim *sim)
+{
+    for (uint32_t i = 0; i < STORAGE_FILE_COUNT; i++) {
+        const uint64_t size_bytes = sim->disk.files[i].size_bytes;
+        if (size_bytes == 0) continue;
+        if (storage_sim_faulty(&sim->disk, (enum storage_file) i, 0, size_bytes)) return true;
+    }
+    return false;
+}
+
+void
+atlas_heal(struct sim *sim)
+{
+    static uint8_t sector[SECTOR_SIZE] __attribute__((aligned(SECTOR_SIZE)));
+    assert(sim->engine == NULL);
+    sim->atlas.healing = true;
+    for (uint32_t i = 0; i < STORAGE_FILE_COUNT; i++) {
+        const enum storage_file file = (enum storage_file) i;
+        const uint64_t size_bytes = sim->disk.files[file].size_bytes;
+        for (uint64_t offset = 0; offset < size_bytes; offset += SECTOR_SIZE) {
+            if (!storage_sim_faulty(&sim->disk, file, offset, SECTOR_SIZE)) continue;
+            memcpy(sector, meant(sim, file) + offset, SECTOR_SIZE);
+            const enum storage_result result = storage_transfer_now(
+                &sim->disk.storage, STORAGE_WRITE, file, offset, sector, SECTOR_SIZE);
+            assert(result == STORAGE_OK);
+        }
+    }
+    sim->atlas.healing = false;
+    sim->counts.healed += 1;
+    assert(!atlas_faulty(sim));
+}
+
+/* ---- Questions ------------------------------------------------------------------------------- */
+
+static bool
+overlaps(uint64_t a_offset, uint64_t a_size, uint64_t b_offset, uint64_t b_size)
+{
+    return a_offset < b_offset + b_size && b_offset < a_offset + a_size;
+}
+
+/* Would the fault that is asked about damage a part of this range? */
+static bool
+asked_about(
+    const struct sim *sim,
+    const struct storage_request *asked,
+    enum storage_file file,
+    uint64_t offset_bytes,
+    uint64_t size_bytes)
+{
+    const struct sim_atlas *atlas = &sim->atlas;
+    const uint64_t stamp = sim->disk.counters.reads + sim->disk.counters.writes;
+    if (asked->file == file &&
+        overlaps(asked->offset_bytes, asked->size_bytes, offset_bytes, size_bytes)) {
+        return true;
+    }
+    return atlas->stamp == stamp && atlas->file == file &&
+           overlaps(atlas->offset_bytes, atlas->size_bytes, offset_bytes, size_bytes);
+}
+
+static bool
+copy_valid(const struct sim *sim, uint64_t offset_bytes)
+{
+    const uint64_t start = offsetof(struct superblock_state, version);
+    const uint8_t *bytes = sim->disk.files[STORAGE_SUPERBLOCK].bytes + offset_bytes;
+    u128 stored;
+    if (storage_sim_faulty(&sim->disk, STORAGE_SUPERBLOCK, offset_bytes, SECTOR_SIZE)) return false;
+    memcpy(&stored, bytes, sizeof(stored));
+    return stored == checksum(bytes + start, SECTOR_SIZE - start);
+}
+
+static bool
+superblock_spares(const struct sim *sim, const struct storage_request *asked)
+{
+    const uint8_t *bytes = sim->disk.files[STORAGE_SUPERBLOCK].bytes;
+    const uint8_t *first = NULL;
+    uint32_t identical = 0;
+    uint32_t hit = 0;
+    for (uint32_t copy = 0; copy < SUPERBLOCK_COPIES; copy++) {
+        const uint64_t offset = copy * SUPERBLOCK_COPY_STRIDE;
+        if (asked_about(sim, asked, STORAGE_SUPERBLOCK, offset, SECTOR_SIZE)) {
+            if (copy >= 2 && sim->options.fuse_max > 0) return false;
+            hit += 1;
+            continue;
+        }
+        if (!copy_valid(sim, offset)) continue;
+        if (first == NULL) first = bytes + offset;
+        identical += memcmp(first, bytes + offset, sizeof(u128)) == 0;
+    }
+    return hit == 0 || identical == SUPERBLOCK_COPIES - 1;
+}
+
+static bool
+header_on_disk(const struct sim *sim, const struct prepare_header *header)
+{
+    const uint64_t slot = header->op % headers_log_count(sim->options.prepares_size_bytes);
+    const uint64_t offset = slot * PREPARE_HEADER_SIZE;
+    const uint8_t *bytes = sim->disk.files[STORAGE_HEADERS].bytes + offset;
+    if (storage_sim_faulty(&sim->disk, STORAGE_HEADERS, offset, PREPARE_HEADER_SIZE)) return false;
+    return memcmp(bytes, header, PREPARE_HEADER_SIZE) == 0;
+}
+
+/* Does something prove the newest prepare, even then? */
+static bool
+evidence_stays(const struct sim *sim, const struct storage_request *asked)
+{
+    const struct sim_oracle *oracle = &sim->oracle;
+    if (oracle->op_done <= oracle->checkpoint_op) return true;
+    const struct prepare_header *header = oracle_prepare(sim, oracle->op_done);
+    assert(header != NULL);
+    const uint64_t place = header->position % sim->options.prepares_size_bytes;
+    const uint64_t size = prepare_size_on_disk(header);
+    const bool intact =
+        !storage_sim_faulty(&sim->disk, STORAGE_PREPARES, place, size) &&
+        memcmp(sim->disk.files[STORAGE_PREPARES].bytes + place, header, size) == 0;
+    if (intact && !asked_about(sim, asked, STORAGE_PREPARES, place, size)) return true;
+    return sim->engine == NULL && asked->file == STORAGE_PREPARES && header_on_disk(sim, header);
+}
+
+static bool
+atlas_decides(const struct sim *sim, const struct storage_request *asked)
+{
+    if (sim->calm || sim->atlas.healing) return false;
+    const bool write_error = sim->disk.fault_asked == STORAGE_SIM_WRITE_ERROR;
+    switch (sim->options.profile) {
+    case SIM_QUIET:
+    case SIM_CRASHES: return false;
+    case SIM_SURVIVABLE:
+        if (asked->file == STORAGE_SUPERBLOCK) return superblock_spares(sim, asked);
+        return asked->file == STORAGE_HEADERS || write_error;
+    case SIM_DAMAGE:
+        if (asked->file == STORAGE_SUPERBLOCK || asked->file == STORAGE_GRID) return true;
+        return evidence_stays(sim, asked);
+    }
+    unreachable();
+}
+
+bool
+atlas_allows(void *context, enum storage_file file, uint64_t offset_bytes, uint64_t size_bytes)
+{
+    struct sim *sim = context;
+    const struct storage_request asked = {
+        .file = file,
+        .offset_bytes = offset_bytes,
+        .size_bytes = size_bytes,
+    };
+    if (!atlas_decides(sim, &asked)) return false;
+    sim->atlas.stamp = sim->disk.counters.reads + sim->disk.counters.writes;
+    sim->atlas.file = file;
+    sim->atlas.offset_bytes = offset_bytes;
+    sim->atlas.size_bytes = size_bytes;
+    return true;
+}
+
+/* ---- Damage from outside --------------------------------------------------------------------- */
+
+static uint64_t
+victim_offset(struct sim *sim, enum storage_file file)
+{
+    const struct sim_oracle *oracle = &sim->oracle;
+    const uint64_t size_bytes = sim->disk.files[file].size_bytes;
+    if (file == STORAGE_SUPERBLOCK) {
+        return prng_below(&sim->prng, SUPERBLOCK_COPIES) * SUPERBLOCK_COPY_STRIDE;
+    }
+    if (file == STORAGE_PREPARES && oracle->op_done > oracle->checkpoint_op) {
+        const uint64_t op = prng_range(&sim->prng, oracle->checkpoint_op + 1, oracle->op_done);
+        const struct prepare_header *header = oracle_prepare(sim, op);
+        if (header != NULL) return header->position % sim->options.prepares_size_bytes;
+    }
+    return prng_below(&sim->prng, size_bytes / SECTOR_SIZE) * SECTOR_SIZE;
+}
+
+void
+atlas_inject(struct sim *sim)
+{
+    assert(sim->engine == NULL);
+    if (!prng_chance(&sim->prng, sim->options.injections, 100)) return;
+    const uint64_t count = prng_range(&sim->prng, 1, 3);
+    for (uint64_t i = 0; i < count; i++) {
+        const enum storage_file file =
+            (enum storage_file) prng_below(&sim->prng, STORAGE_FILE_COUNT);
+        if (sim->disk.files[file].size_bytes == 0) continue;
+        const uint64_t offset = victim_offset(sim, file);
+        const bool rots = prng_chance(&sim->prng, 2, 3);
+        sim->atlas.stamp = UINT64_MAX;
+        sim->disk.fault_asked = rots ? STORAGE_SIM_ROT : STORAGE_SIM_LATENT_ERROR;
+        if (!atlas_allows(sim, file, offset, SECTOR_SIZE)) continue;
+        if (rots) {
+            storage_sim_rot(&sim->disk, file, offset, SECTOR_SIZE);
+        } else {
+            storage_sim_latent_error(&sim->disk, file, offset, SECTOR_SIZE);
+        }
+    }
+    sim->atlas.stamp = UINT64_MAX;
+}

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* The engine's lives. (O6) */
+#include "sim/sim.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/units.h"
+
+/* Attempts to open with faults; then they stop. */
+#define OPENS_FAULTY_MAX 6
+#define OPENS_MAX        40
+
+const struct engine_identity sim_identity = {
+    .cluster = 0x51,
+    .incarnation = 0x52,
+    .system_identifier = 0x53,
+    .replica = 0,
+    .replica_count = 1,
+};
+
+/* ---- Format ---------------------------------------------------------------------------------- */
+
+void
+node_format(struct sim *sim)
+{
+    static uint8_t scratch[ENGINE_FORMAT_SCRATCH] __attribute__((aligned(ARENA_ALIGNMENT)));
+    sim->atlas.healing = true;
+    if (sim->options.fuse_max > 0 && prng_chance(&sim->prng, 1, 3)) {
+        storage_sim_crash_after(&sim->disk, prng_range(&sim->prng, 1, 16));
+    }
+    for (;;) {
+        memset(scratch, 0, sizeof(scratch));
+        const enum engine_open_result result = engine_format(
+            &sim->disk.storage, sim->options.prepares_size_bytes, &sim_identity, scratch);
+        const bool crashed = sim->disk.crashed;
+        storage_sim_restart(&sim->disk);
+        if (result == ENGINE_OPENED) break;
+        sim_check(sim, crashed, "format fails without a reason: %d", result);
+        /* The host begins anew, with new files. */
+        memset(
+            storage_sim_bytes(&sim->disk, STORAGE_SUPERBLOCK),
+            0,
+            sim->disk.files[STORAGE_SUPERBLOCK].size_bytes);
+    }
+    sim->atlas.healing = false;
+}
+
+/* ---- End of a life --------------------------------------------------------------------------- */
+
+static void
+node_gone(struct sim *sim)
+{
+    static struct engine_stats stats;
+    if (sim->engine != NULL) {
+        engine_stats_get(sim->engine, &stats);
+        sim->counts.checkpoints += stats.checkpoints;
+    }
+    sim->engine = NULL;
+    clients_forget(sim);
+    storage_sim_restart(&sim->disk);
+}
+
+void
+node_crash(struct sim *sim)
+{
+    assert(sim->engine != NULL);
+    if (!sim->disk.crashed) storage_sim_crash_now(&sim->disk);
+    node_gone(sim);
+}
+
+void
+node_stop(struct sim *sim)
+{
+    assert(sim->engine != NULL);
+    storage_sim_crash_after(&sim->disk, 0);
+    for (uint32_t steps = 0;; steps++) {
+        const bool working = engine_busy(sim->engine) && !engine_failed(sim->engine);
+        if (!working && sim->disk.storage.in_flight_count == 0) break;
+        sim_check(sim, steps < 10000, "does not come to rest");
+        sim_step(sim);
+    }
+    node_gone(sim);
+}
+
+/* ---- Open ------------------------------------------------------------------------------------ */
+
+static void
+node_create(struct sim *sim)
+{
+    struct engine_options options = {
+        .prepares_size_bytes = sim->options.prepares_size_bytes,
+        .requests_max = SIM_CLIENTS_MAX + 1,
+    };
+    if (sim->memory == NULL) {
+        if (sim->memory_bytes == 0) {
+            sim->memory_bytes = engine_memory_bytes_min(&options) + sim->options.memory_extra_bytes;
+            sim->memory_bytes = align_up(sim->memory_bytes, ARENA_ALIGNMENT);
+        }
+        sim->memory = aligned_alloc(ARENA_ALIGNMENT, sim->memory_bytes);
+        assert(sim->memory != NULL);
+    }
+    memset(sim->memory, 0, sim->memory_bytes);
+    options.memory_bytes = sim->memory_bytes;
+    sim->engine =
+        engine_create(sim->memory, &options, &sim->disk.storage, &sim->clock.clock);
+}
+
+/* Not open: may that be? And what does its owner do about it? */
+static void
+open_refused(
+    struct sim *sim,
+    enum engine_open_result result,
+    const struct engine_open_report *report,
+    uint64_t faults_before)
+{
+    const bool fault_now = sim_faults(sim) > faults_before;
+    const bool damaged = sim->options.profile == SIM_DAMAGE && atlas_faulty(sim);
+    switch (result) {
+    case ENGINE_OPENED: unreachable();
+    case ENGINE_OPEN_ABSENT:
+    case ENGINE_OPEN_OTHER_IDENTITY:
+    case ENGINE_OPEN_SIZE_MISMATCH:
+    case ENGINE_OPEN_JOURNAL_SHORT: /* The atlas keeps the evidence. */
+    case ENGINE_OPEN_INVALID_PREPARE: sim_fail(sim, "open: result %d", result);
+    case ENGINE_OPEN_MEMORY_TOO_SMALL:
+        sim_check(sim, sim->options.memory_small, "open: memory is large, but too small");
+        sim_check(
+            sim,
+            report->memory_bytes_needed > sim->memory_bytes,
+            "open: %" PRIu64 " bytes of memory would do, it has %" PRIu64,
+            report->memory_bytes_needed,
+            sim->memory_bytes);
+        sim->memory_bytes = align_up(report->memory_bytes_needed, ARENA_ALIGNMENT);
+        free(sim->memory);
+        sim->memory = NULL;
+        return;
+    case ENGINE_OPEN_DISK_FULL:
+        sim_check(sim, sim->disk.options.space_limit_bytes > 0, "open: full, without an end");
+        sim->disk.options.space_limit_bytes += GRID_GROW_BLOCKS * BLOCK_SIZE;
+        return;
+    case ENGINE_OPEN_IO_ERROR:
+        sim_check(sim, fault_now || damaged, "open: input/output error, and no fault");
+        if (damaged && prng_chance(&sim->prng, 1, 2)) atlas_heal(sim);
+        return;
+    case ENGINE_OPEN_SUPERBLOCK:
+    case ENGINE_OPEN_JOURNAL_DAMAGED:
+    case ENGINE_OPEN_GRID_CORRUPT:
+        sim_check(
+            sim,
+            damaged,
+            "open: result %d, superblock %s, rule %s, op %" PRIu64 ", block %" PRIu64,
+            result,
+            report->superblock_name,
+            report->journal.damage ? report->journal.damage->name : "none",
+            report->journal.damage_op,
+            report->block_address);
+        sim->counts.reported += 1;
+        atlas_heal(sim);
+        return;
+    }
+    unreachable();
+}
+
+static void
+open_plan_crash(struct sim *sim, bool faulty)
+{
+    if (!faulty || sim->calm || sim->options.fuse_max == 0) return;
+    const uint64_t fuse_max = prng_chance(&sim->prng, 1, 3) ? 60 : sim->options.fuse_max;
+    storage_sim_crash_after(&sim->disk, prng_range(&sim->prng, 1, fuse_max));
+}
+
+/* True if it is open and lives. */
+static bool
+open_once(struct sim *sim, bool faulty)
+{
+    struct engine_open_report report;
+    sim->faults_at_open = sim_faults(sim);
+    sim->atlas.healing = !faulty;
+    node_create(sim);
+    open_plan_crash(sim, faulty);
+    const enum engine_open_result result = engine_open(sim->engine, &sim_identity, &report);
+    sim->atlas.healing = false;
+    if (!sim->disk.crashed && result == ENGINE_OPENED) {
+        oracle_opened(sim, report.op);
+        return true;
+    }
+    const bool crashed = sim->disk.crashed;
+    while (sim->disk.storage.in_flight_count > 0) (void) storage_wait(&sim->disk.storage);
+    sim->engine = NULL;
+    storage_sim_restart(&sim->disk);
+    sim->counts.opens_failed += 1;
+    if (!crashed) open_refused(sim, result, &report, sim->faults_at_open);
+    return false;
+}
+
+void
+node_open(struct sim *sim)
+{
+    assert(sim->engine == NULL);
+    uint32_t attempts = 0;
+    while (!open_once(sim, attempts < OPENS_FAULTY_MAX)) {
+        attempts += 1;
+        sim_check(sim, attempts < OPENS_MAX, "does not open");
+    }
+    sim->counts.lives += 1;
+    compare_log(sim);
+    compare_all(sim);
+}

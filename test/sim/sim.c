@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* One seed. */
+#include "sim/sim.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/units.h"
+
+#define LIVES_MAX 30
+
+/* Liveness (O7): steps that everything in flight may take when nothing fails. */
+#define CALM_STEPS_MAX 10000
+#define STEPS_MAX      200000
+
+/* ---- The clock ------------------------------------------------------------------------------- */
+
+static uint64_t
+sim_realtime_ns(struct clock *clock)
+{
+    return container_of(clock, struct sim_clock, clock)->realtime_ns;
+}
+
+static uint64_t
+sim_monotonic_ns(struct clock *clock)
+{
+    return container_of(clock, struct sim_clock, clock)->monotonic_ns;
+}
+
+static const struct clock_ops sim_clock_ops = {
+    .realtime_ns = sim_realtime_ns,
+    .monotonic_ns = sim_monotonic_ns,
+};
+
+static void
+clock_step(struct sim *sim)
+{
+    struct sim_clock *clock = &sim->clock;
+    const uint64_t step_ns = prng_below(&sim->prng, sim->options.step_ns_max);
+    clock->monotonic_ns += step_ns;
+    clock->realtime_ns += step_ns;
+    if (!prng_chance(&sim->prng, 1, 200)) return;
+    const uint64_t jump_ns = prng_below(&sim->prng, 6 * NS_PER_S);
+    if (prng_chance(&sim->prng, 1, 2)) {
+        clock->realtime_ns += jump_ns;
+    } else {
+        clock->realtime_ns -= jump_ns;
+    }
+}
+
+/* ---- Steps ----------------------------------------------------------------------------------- */
+
+uint64_t
+sim_faults(const struct sim *sim)
+{
+    const struct storage_sim_counters *counters = &sim->disk.counters;
+    return counters->write_errors + counters->lost_writes + counters->misdirected_writes +
+           counters->latent_errors + counters->rots;
+}
+
+void
+sim_step(struct sim *sim)
+{
+    clock_step(sim);
+    storage_sim_tick(&sim->disk);
+    const uint64_t polls = prng_range(&sim->prng, 1, sim->options.polls_max);
+    for (uint64_t i = 0; i < polls && !sim->disk.crashed; i++) {
+        (void) engine_poll(sim->engine);
+        oracle_capture(sim);
+    }
+    if (!sim->disk.crashed && prng_chance(&sim->prng, 1, 4)) engine_tick(sim->engine);
+}
+
+static void
+on_wrote(void *context, const struct storage_request *write, bool done)
+{
+    struct sim *sim = context;
+    atlas_wrote(sim, write, done);
+    if (!sim->atlas.healing || sim->engine != NULL) oracle_wrote(sim, write, done);
+}
+
+/* ---- Canaries -------------------------------------------------------------------------------- */
+
+static bool
+lie_allowed(void *context, enum storage_file file, uint64_t offset_bytes, uint64_t size_bytes)
+{
+    (void) context;
+    (void) offset_bytes;
+    (void) size_bytes;
+    return file == STORAGE_PREPARES || file == STORAGE_HEADERS;
+}
+
+/* Behind the atlas's back. */
+static void
+canary_step(struct sim *sim)
+{
+    if (sim->canary != SIM_CANARY_LYING_DISK) return;
+    if (sim->counts.requests < sim->options.requests / 2) return;
+    sim->disk.options.fault_allowed = lie_allowed;
+    sim->disk.options.lost_write_per_million = 1000000;
+}
+
+/* ---- A run ----------------------------------------------------------------------------------- */
+
+static void
+run_init(struct sim *sim, uint64_t seed, enum sim_canary canary)
+{
+    memset(sim, 0, sizeof(*sim));
+    sim->seed = seed;
+    sim->canary = canary;
+    prng_init(&sim->prng, seed);
+    prng_init(&sim->prng_disk, prng_next(&sim->prng));
+    prng_init(&sim->prng_workload, prng_next(&sim->prng));
+    sim->options = sim_options_random(&sim->prng);
+    if (canary != SIM_CANARY_NONE) {
+        sim->options.profile = SIM_CRASHES;
+        sim->options.fuse_max = 300;
+    }
+
+    const uint64_t prepares_size = sim->options.prepares_size_bytes;
+    struct storage_sim_options *disk = &sim->options.disk;
+    disk->file_size_bytes[STORAGE_SUPERBLOCK] = SUPERBLOCK_FILE_SIZE;
+    disk->file_size_bytes[STORAGE_PREPARES] = prepares_size;
+    disk->file_size_bytes[STORAGE_HEADERS] = headers_log_count(prepares_size) * PREPARE_HEADER_SIZE;
+    disk->fault_allowed = atlas_allows;
+    disk->fault_context = sim;
+    disk->wrote = on_wrote;
+    disk->wrote_context = sim;
+    if (sim->options.grid_space_bytes > 0) {
+        disk->space_limit_bytes = sim->options.grid_space_bytes;
+        for (uint32_t i = 0; i < STORAGE_FILE_COUNT; i++) {
+            disk->space_limit_bytes += disk->file_size_bytes[i];
+        }
+    }
+    storage_sim_init(&sim->disk, disk, &sim->prng_disk);
+    sim->clock = (struct sim_clock){
+        .clock.ops = &sim_clock_ops,
+        .realtime_ns = UINT64_C(1750000000) * NS_PER_S,
+    };
+    const struct workload_options workload = workload_options_random(&sim->prng_workload);
+    workload_init(&sim->workload, &sim->prng_workload, &workload);
+    atlas_init(sim);
+    oracle_init(sim);
+}
+
+static void
+run_reopen(struct sim *sim, bool crash)
+{
+    if (crash) {
+        node_crash(sim);
+    } else {
+        node_stop(sim);
+    }
+    if (!sim->calm) atlas_inject(sim);
+    node_open(sim);
+}
+
+/* The end of this life, if it has come. */
+static void
+run_mishaps(struct sim *sim)
+{
+    if (sim->disk.crashed) {
+        run_reopen(sim, true);
+        return;
+    }
+    if (engine_failed(sim->engine)) {
+        sim_check(sim, sim_faults(sim) > sim->faults_at_open, "failed without a reason");
+        run_reopen(sim, sim->options.fuse_max > 0 && prng_chance(&sim->prng, 1, 2));
+        return;
+    }
+    if (prng_chance(&sim->prng, sim->options.stops, 1000)) run_reopen(sim, false);
+}
+
+static void
+run_faulty(struct sim *sim)
+{
+    uint32_t steps = 0;
+    while (sim->counts.requests < sim->options.requests && sim->counts.lives < LIVES_MAX) {
+        steps += 1;
+        sim_check(sim, steps < STEPS_MAX, "no progress");
+        clients_submit(sim);
+        sim_step(sim);
+        canary_step(sim);
+        run_mishaps(sim);
+    }
+}
+
+/* Everything that was asked is answered, and what is due is released. */
+static void
+run_calm(struct sim *sim)
+{
+    sim->calm = true;
+    sim->disk.options.space_limit_bytes = 0;
+    storage_sim_crash_after(&sim->disk, 0);
+    if (engine_failed(sim->engine)) run_reopen(sim, false);
+    sim->options.requests = 0;
+    uint32_t steps = 0;
+    while (clients_waiting(sim) || engine_busy(sim->engine)) {
+        sim_check(sim, !engine_failed(sim->engine), "fails in the calm");
+        sim_check(sim, steps < CALM_STEPS_MAX, "requests are not answered");
+        sim_step(sim);
+        steps += 1;
+    }
+    const uint64_t now = max_u64(sim->clock.realtime_ns, sim->oracle.timestamp + 1);
+    while (!sim->options.memory_small && model_pulse_due(&sim->oracle.model, now)) {
+        sim_check(sim, steps < CALM_STEPS_MAX, "holds that are due are not released");
+        sim_step(sim);
+        steps += 1;
+    }
+}
+
+void
+sim_run(struct sim *sim, uint64_t seed, enum sim_canary canary)
+{
+    run_init(sim, seed, canary);
+    node_format(sim);
+    node_open(sim);
+    run_faulty(sim);
+    run_calm(sim);
+    run_reopen(sim, false);
+    run_reopen(sim, false);
+}
+
+void
+sim_free(struct sim *sim)
+{
+    oracle_free(sim);
+    atlas_free(sim);
+    storage_sim_free(&sim->disk);
+    free(sim->memory);
+}

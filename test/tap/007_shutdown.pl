@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: PostgreSQL
+#
+# Shutdowns under load and with a worker that stands still; a worker that ends answers those who wait; memory that is
+# full or too small.
+use strict;
+use warnings FATAL => 'all';
+
+use LedgerTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use constant {
+    SESSIONS => 4,
+    TRANSFERS => 3000,    # of each session: more than it gets to
+    ACKNOWLEDGED_MIN => 50,
+    BATCH_EVENTS => 8190,
+    BATCHES_MAX => 200,
+};
+
+my $node = ledger_node('main');
+ledger_setup($node);
+create_two_accounts($node);
+my $next = 1;
+my $waiting_sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Extension'"
+    . " AND query LIKE '%create_transfer%' AND pid <> pg_backend_pid()";
+
+# Each prints the ids of what is acknowledged.
+sub start_load {
+    my @sessions;
+    for (1 .. SESSIONS) {
+        push @sessions, session($node, join "\n",
+            map { my $sql = transfer_sql($_, 1); $sql =~ s/SELECT status/SELECT $_/; $sql } $next .. $next + TRANSFERS - 1);
+        $next += TRANSFERS;
+    }
+    for my $session (@sessions) {
+        $session->{run}->pump until ($session->{out} =~ tr/\n//) >= ACKNOWLEDGED_MIN;
+    }
+    return @sessions;
+}
+
+sub finish_load {
+    my ($name, @sessions) = @_;
+    my @acknowledged;
+    for my $session (@sessions) {
+        my ($out, $err) = session_finish($session);
+        push @acknowledged, $session->{out} =~ /^(\d+)$/mg;
+    }
+    cmp_ok(scalar @acknowledged, '<', SESSIONS * TRANSFERS, "$name: it came under load");
+    return @acknowledged;
+}
+
+sub check_acknowledged {
+    my ($name, @acknowledged) = @_;
+    my $ids = join ',', @acknowledged;
+    is(value($node, "SELECT count(*) FROM ledger.lookup_transfers(ARRAY(SELECT ledger.id(i) FROM unnest('{$ids}'::int[]) i))"),
+        scalar @acknowledged, "$name: all that was acknowledged is there");
+    return is_balanced($node, "$name: balances are those of the transfers");
+}
+
+# ---- Shutdown under load -----------------------------------------------------------------------------
+
+for my $mode ('fast', 'immediate') {
+    my @sessions = start_load();
+    my $position = log_position($node);
+    $node->stop($mode);
+    my @acknowledged = finish_load($mode, @sessions);
+    unlike(log_since($node, $position), qr/PANIC|TRAP|terminated by signal/, "$mode: nothing crashed");
+    $node->start;
+    wait_role($node, 'primary');
+    check_acknowledged($mode, @acknowledged);
+}
+
+# ---- Shutdown while the worker stands still ----------------------------------------------------------
+
+# Fast: it has to wait for the worker, which does what it was asked once it goes on.
+my $worker = worker_pid($node);
+my $id = $next++;
+kill 'STOP', $worker or die $!;
+my $waiting = session($node, transfer_sql($id, 1));
+wait_for('a waiting request', sub { value($node, $waiting_sql) == 1 });
+system_or_bail('pg_ctl', '-D', $node->data_dir, '-m', 'fast', '-W', 'stop');
+my ($out, $err) = session_finish($waiting);
+like($err, qr/57P01: terminating connection due to administrator command/, 'fast, worker stopped: the session ends at once');
+like($err, qr/The outcome of the ledger request is unknown/, 'fast, worker stopped: the outcome is unknown');
+kill 'CONT', $worker or die $!;
+wait_gone($worker);
+wait_for('end of the server', sub { !-e $node->data_dir . '/postmaster.pid' });
+$node->_update_pid(0);
+$node->start;
+wait_role($node, 'primary');
+like(value($node, transfer_sql($id, 1)), qr/^(created|exists)$/, 'fast, worker stopped: a retry answers');
+
+$worker = worker_pid($node);
+kill 'STOP', $worker or die $!;
+$node->stop('immediate');
+wait_gone($worker);
+pass('immediate, worker stopped: ends');
+$node->start;
+wait_role($node, 'primary');
+is(value($node, transfer_sql($id, 1)), 'exists', 'immediate, worker stopped: nothing is lost');
+
+# ---- The worker ends, and those who wait are told ----------------------------------------------------
+
+$worker = worker_pid($node);
+my $server_started = value($node, 'SELECT pg_postmaster_start_time()');
+kill 'STOP', $worker or die $!;
+my @ids = ($next .. $next + SESSIONS - 1);
+$next += SESSIONS;
+my @waiting = map { session($node, transfer_sql($_, 1)) } @ids;
+wait_for('waiting requests', sub { value($node, $waiting_sql) == SESSIONS });
+kill 'TERM', $worker or die $!;
+kill 'CONT', $worker or die $!;
+for my $session (@waiting) {
+    ($out, $err) = session_finish($session);
+    ok($out =~ /^(created|exists)$/ || $err =~ /ERROR:  (57P03: ledger engine is not running|08007: the ledger engine stopped)/,
+        'worker ends: who waited has an answer or an error')
+        or diag("out: $out, err: $err");
+}
+wait_gone($worker);
+wait_role($node, 'primary');
+isnt(worker_pid($node), $worker, 'worker ends: there is a new one');
+is(value($node, 'SELECT pg_postmaster_start_time()'), $server_started, 'worker ends: the server goes on');
+like(value($node, transfer_sql($_, 1)), qr/^(created|exists)$/, 'worker ends: a retry answers') for @ids;
+is_balanced($node, 'worker ends: balances are those of the transfers');
+
+my @sessions = start_load();
+kill 'TERM', worker_pid($node) or die $!;
+my @acknowledged = finish_load('worker ends under load', @sessions);
+wait_role($node, 'primary');
+check_acknowledged('worker ends under load', @acknowledged);
+$node->stop;
+
+# ---- Memory ------------------------------------------------------------------------------------------
+
+$node = ledger_node('memory', settings => 'ledger.memory = 16MB');
+$node->start;
+$node->safe_psql('postgres', 'CREATE EXTENSION ledger');
+wait_role($node, 'refused');
+my $error = error_of($node, transfer_sql(1, 1));
+like($error, qr/57P03: ledger engine is not running/, 'memory too small: refused');
+my ($needed) = $error =~ /ledger\.memory is too small for this ledger\. It is 16 MB; at least (\d+) MB are needed/;
+ok($needed, 'memory too small: says how much is needed');
+like($error, qr/HINT:  Increase ledger\.memory and restart the server\. Nothing is lost/, 'memory too small: hint');
+$node->stop;
+
+# Exactly what it asks for is enough to start, and not for long.
+$node->append_conf('postgresql.conf', "ledger.memory = ${needed}MB");
+$node->start;
+wait_role($node, 'primary');
+create_two_accounts($node);
+
+my $batches = 0;
+$error = '';
+while ($error eq '' && $batches < BATCHES_MAX) {
+    $error = error_of($node, batch_sql(1 + $batches * BATCH_EVENTS, BATCH_EVENTS, 3));
+    $batches += 1 if $error eq '';
+}
+cmp_ok($batches, '>', 0, 'memory as small as possible: something fits');
+like($error, qr/ERROR:  53200: the ledger's memory is full/, "memory full after $batches batches: refused");
+like($error, qr/DETAIL:  The request took no effect/, 'memory full: what became of it');
+like($error, qr/HINT:  Increase ledger\.memory and restart/, 'memory full: hint');
+my $transfers = $batches * BATCH_EVENTS;
+is(value($node, 'SELECT debits_posted FROM ledger.accounts WHERE id = ledger.id(1)'), 3 * $transfers, 'memory full: reads go on');
+is(value($node, 'SELECT count(*), coalesce(sum(amount), 0) FROM ledger.transfers'),
+    $transfers . '|' . 3 * $transfers, 'memory full: all that was acknowledged is there, and nothing else');
+$node->stop;
+$node->start;
+wait_role($node, 'primary');
+is(value($node, 'SELECT count(*) FROM ledger.transfers'), $transfers, 'memory full: it starts again with the same memory');
+$node->stop;
+
+$node->append_conf('postgresql.conf', 'ledger.memory = ' . ($needed + 256) . 'MB');
+$node->start;
+wait_role($node, 'primary');
+is(value($node, batch_sql(1 + $batches * BATCH_EVENTS, BATCH_EVENTS, 3)), 'created|' . BATCH_EVENTS, 'with more memory: the same batch is created');
+is_balanced($node, 'with more memory: balances are those of the transfers');
+$node->stop;
+
+# It has grown: what was enough for an empty ledger is not enough for this one, and nothing is lost by trying.
+$node->append_conf('postgresql.conf', 'ledger.memory = 16MB');
+$node->start;
+wait_role($node, 'refused');
+like(error_of($node, transfer_sql(1, 1)), qr/ledger\.memory is too small for this ledger/, 'too small again: refused');
+$node->stop;
+$node->append_conf('postgresql.conf', 'ledger.memory = ' . ($needed + 256) . 'MB');
+$node->start;
+wait_role($node, 'primary');
+is(value($node, 'SELECT count(*) FROM ledger.transfers'), $transfers + BATCH_EVENTS, 'and large enough again: nothing is lost');
+$node->stop;
+
+done_testing();
