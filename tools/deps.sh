@@ -14,7 +14,7 @@ fi
 
 wanted="gcc make libc6-dev postgresql-$major postgresql-server-dev-$major liburing-dev libxxhash-dev"
 if [ "${1:-}" = test ]; then
-    wanted="$wanted python3 perl libpq-dev libipc-run-perl clang-tidy cppcheck bear"
+    wanted="$wanted python3 perl libpq-dev libipc-run-perl clang-tidy cppcheck shellcheck"
 fi
 
 missing=

@@ -31,7 +31,7 @@ one() {
         cppcheck --quiet --enable=warning,performance,portability --std=c11 --inline-suppr \
             -Isrc --error-exitcode=1 "$file" 2>&1 ;;
     shellcheck)
-        shellcheck --severity=warning --exclude=SC2164 "$file" 2>&1 ;;
+        shellcheck --severity=warning --exclude= "$file" 2>&1 ;;
     esac > "$report" || [ -s "$report" ] || echo "$tool failed on $file" > "$report"
 }
 export -f one

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The simulator over the regression seeds and a range of fresh ones; then one seed twice, which must give the same trace.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 make -s -j2 build/sim || exit 1
 count=${SIM_SEEDS:-200}
 start=${SIM_SEED_START:-1}

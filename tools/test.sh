@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every test, from a clean clone, as root or not. Ends with "N passed, N failed".
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 tools/deps.sh test || exit 1
 mkdir -p build
 gcc -O2 -Wall -Wextra -Werror -o build/deny_io_uring test/tap/deny_io_uring.c || exit 1

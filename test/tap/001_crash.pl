@@ -107,7 +107,8 @@ sub retry_round {
     my ($first, $count) = @_;
     my %statuses = split /[|\n]/, value($node,
         "SELECT status, count(*) FROM ledger.create_transfers(" . events_sql($first, $count) . ") GROUP BY 1");
-    return join ' ', map { "$_=" . ($statuses{$_} // 0) } sort('created', 'exists', grep { !/^(created|exists)$/ } keys %statuses);
+    $statuses{$_} //= 0 for 'created', 'exists';
+    return join ' ', map { "$_=$statuses{$_}" } sort keys %statuses;
 }
 
 my %everything;
@@ -121,7 +122,9 @@ for my $round (1 .. ROUNDS) {
         push @writers, start_writer("single$writer", join '', map { single_sql($next + $_) } 0 .. SINGLES - 1);
         $next += SINGLES;
     }
-    push @writers, start_writer('batch', join '', map { acknowledging_batch_sql($next + $_ * BATCH_EVENTS, BATCH_EVENTS) } 0 .. BATCHES - 1);
+    push @writers,
+        start_writer('batch', join '',
+            map { acknowledging_batch_sql($next + $_ * BATCH_EVENTS, BATCH_EVENTS) } 0 .. BATCHES - 1);
     $next += BATCHES * BATCH_EVENTS;
 
     wait_for('acknowledgements', sub { !grep { acknowledged($_) < ACKNOWLEDGED_MIN } @writers });

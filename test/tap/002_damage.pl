@@ -111,13 +111,13 @@ check_refused(
 
 # ---- prepares.wal ------------------------------------------------------------------------------------
 
-for my $case (['middle', $head - int(TAIL_OPS / 2)], ['head', $head]) {
-    my ($name, $op) = @{$case};
+for my $case (['middle', $head - int(TAIL_OPS / 2), 'rotten_below'], ['head', $head, 'rotten_head']) {
+    my ($name, $op, $rule) = @{$case};
     my $place = $headers->{$op};
     my $log = check_refused(
         "prepare, $name",
         [[$path{'prepares.wal'}, $place->{offset}, SECTOR_SIZE, 300]],
-        qr/ledger write-ahead log is damaged at op $op\b.*prepares\.wal", at offset $place->{offset}, size $place->{sectors_size}: .*\(rule "[a-z_ ]+"\)/s);
+        qr/log is damaged at op $op\b.*prepares\.wal", at offset $place->{offset}, size $place->{sectors_size}: .*$rule/s);
     unlike($log, qr/[1-9]\d* headers repaired/, "prepare, $name, undone: nothing to repair");
 }
 
@@ -177,7 +177,7 @@ check_refused(
     qr/ledger block $manifest is damaged.*grid", tree "\w+"/s);
 
 my ($records) =
-    grep { my $header = read_bytes($path{grid}, ($_ - 1) * BLOCK_SIZE, 256); $_ == unpack('Q<', substr $header, 32, 8) && ord(substr $header, 52, 1) == BLOCK_RECORDS }
+    grep { read_bytes($path{grid}, ($_ - 1) * BLOCK_SIZE + 52, 1) eq chr BLOCK_RECORDS }
     1 .. (-s $path{grid}) / BLOCK_SIZE;
 check_refused(
     'block of records',

@@ -71,7 +71,8 @@ like($error, qr/HINT:  Make room in the file system/, 'growth: hint');
 
 my $worker = worker_pid($node);
 my $transfers = $acknowledged * BATCH_EVENTS;
-is(value($node, 'SELECT debits_posted FROM ledger.accounts WHERE id = ledger.id(1)'), 3 * $transfers, 'full: balances can be read');
+is(value($node, 'SELECT debits_posted FROM ledger.accounts WHERE id = ledger.id(1)'),
+    3 * $transfers, 'full: balances can be read');
 is(value($node, 'SELECT count(*), sum(amount) FROM ledger.transfers'),
     $transfers . '|' . 3 * $transfers, 'full: all that was acknowledged is there, and nothing else');
 my $refused_sql = batch_sql(1 + $acknowledged * BATCH_EVENTS, BATCH_EVENTS, 3);
@@ -82,13 +83,15 @@ raise_limit($worker);
 is(value($node, $refused_sql), 'created|' . BATCH_EVENTS, 'room again: the same batch is created');
 is(worker_pid($node), $worker, 'room again: by the same worker');
 $transfers += BATCH_EVENTS;
-is(value($node, 'SELECT count(*), sum(amount) FROM ledger.transfers'), $transfers . '|' . 3 * $transfers, 'room again: nothing is lost');
+is(value($node, 'SELECT count(*), sum(amount) FROM ledger.transfers'),
+    $transfers . '|' . 3 * $transfers, 'room again: nothing is lost');
 wait_for('a checkpoint', sub { status_of($node, 'checkpoint_op') > 0 });
 pass('room again: the checkpoint is made');
 $node->stop;
 $node->start;
 wait_role($node, 'primary');
-is(value($node, 'SELECT count(*), sum(amount) FROM ledger.transfers'), $transfers . '|' . 3 * $transfers, 'after a restart: nothing is lost');
+is(value($node, 'SELECT count(*), sum(amount) FROM ledger.transfers'),
+    $transfers . '|' . 3 * $transfers, 'after a restart: nothing is lost');
 is_balanced($node, 'after a restart: balances are those of the transfers');
 
 $node->stop;

@@ -97,13 +97,15 @@ with_stopped_worker(sub {
 my @repeated = map { take_id() } 1 .. REPEATS;
 with_stopped_worker(sub {
     my $session = session($node,
-        "\\set ON_ERROR_STOP off\nSET statement_timeout = '20ms';\n" . join "\n", map { transfer_sql($_, 2) } @repeated);
+        "\\set ON_ERROR_STOP off\nSET statement_timeout = '20ms';\n"
+            . join "\n", map { transfer_sql($_, 2) } @repeated);
     my ($out, $err) = session_finish($session);
     is($out, '', REPEATS . ' calls of one session: none was answered');
     my @cancelled = $err =~ /57014: canceling statement due to statement timeout/g;
     is(scalar @cancelled, REPEATS, REPEATS . ' calls of one session: all were cancelled');
     my @outcomes = $err =~ /outcome/g;
-    ok(@outcomes >= 1 && @outcomes <= 1 + BULK_SLOTS, REPEATS . ' calls of one session: those that were sent say unknown');
+    ok(@outcomes >= 1 && @outcomes <= 1 + BULK_SLOTS,
+        REPEATS . ' calls of one session: those that were sent say unknown');
 });
 
 # Many sessions, each with a slot of its own and gone before it is answered.
@@ -130,9 +132,10 @@ for my $each (@repeated, @separate) {
     value($node, transfer_sql($each, 2));
 }
 is(worker_pid($node), $worker, 'the worker is the same');
+my $total = @ids + BULK_SESSIONS * BULK_EVENTS;
 is(
     value($node, 'SELECT count(*), count(DISTINCT id), sum(amount) FROM ledger.transfers'),
-    join('|', @ids + BULK_SESSIONS * BULK_EVENTS, @ids + BULK_SESSIONS * BULK_EVENTS, 2 * (@ids + BULK_SESSIONS * BULK_EVENTS)),
+    join('|', $total, $total, 2 * $total),
     'each transfer is there once');
 is_balanced($node, 'balances are those of the transfers');
 

@@ -125,7 +125,8 @@ $other->stop;
 $other->append_conf('postgresql.conf', "ledger.data_directory = '$absolute'");
 $node->stop;
 $error = refused_error($other);
-like($error, qr/ledger data directory "\Q$absolute\E" belongs to another PostgreSQL cluster/, "another's directory: refused");
+like($error, qr/ledger data directory "\Q$absolute\E" belongs to another PostgreSQL cluster/,
+    "another's directory: refused");
 like($error, qr/The directory holds ledger cluster [0-9a-f]{32} of the PostgreSQL cluster with system identifier \d+/,
     "another's directory: whose it is");
 $other->stop;
@@ -135,7 +136,8 @@ like($error, qr/belongs to another PostgreSQL cluster/, "another's directory, no
 $other->stop;
 copy($identity, $other->data_dir . '/ledger.identity') or die $!;
 $error = refused_error($other);
-like($error, qr/is of a PostgreSQL cluster with system identifier \d+; this one has \d+/, "another's identity: refused");
+like($error, qr/is of a PostgreSQL cluster with system identifier \d+; this one has \d+/,
+    "another's identity: refused");
 $other->stop;
 
 # ---- Where it must not be ----------------------------------------------------------------------------

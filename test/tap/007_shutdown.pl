@@ -29,7 +29,7 @@ sub start_load {
     my @sessions;
     for (1 .. SESSIONS) {
         push @sessions, session($node, join "\n",
-            map { my $sql = transfer_sql($_, 1); $sql =~ s/SELECT status/SELECT $_/; $sql } $next .. $next + TRANSFERS - 1);
+            map { transfer_sql($_, 1) =~ s/SELECT status/SELECT $_/r } $next .. $next + TRANSFERS - 1);
         $next += TRANSFERS;
     }
     for my $session (@sessions) {
@@ -52,7 +52,9 @@ sub finish_load {
 sub check_acknowledged {
     my ($name, @acknowledged) = @_;
     my $ids = join ',', @acknowledged;
-    is(value($node, "SELECT count(*) FROM ledger.lookup_transfers(ARRAY(SELECT ledger.id(i) FROM unnest('{$ids}'::int[]) i))"),
+    is(
+        value($node, 'SELECT count(*) FROM ledger.lookup_transfers('
+            . "ARRAY(SELECT ledger.id(i) FROM unnest('{$ids}'::int[]) i))"),
         scalar @acknowledged, "$name: all that was acknowledged is there");
     return is_balanced($node, "$name: balances are those of the transfers");
 }
@@ -80,7 +82,8 @@ my $waiting = session($node, transfer_sql($id, 1));
 wait_for('a waiting request', sub { value($node, $waiting_sql) == 1 });
 system_or_bail('pg_ctl', '-D', $node->data_dir, '-m', 'fast', '-W', 'stop');
 my ($out, $err) = session_finish($waiting);
-like($err, qr/57P01: terminating connection due to administrator command/, 'fast, worker stopped: the session ends at once');
+like($err, qr/57P01: terminating connection due to administrator command/,
+    'fast, worker stopped: the session ends at once');
 like($err, qr/The outcome of the ledger request is unknown/, 'fast, worker stopped: the outcome is unknown');
 kill 'CONT', $worker or die $!;
 wait_gone($worker);
@@ -112,7 +115,9 @@ kill 'TERM', $worker or die $!;
 kill 'CONT', $worker or die $!;
 for my $session (@waiting) {
     ($out, $err) = session_finish($session);
-    ok($out =~ /^(created|exists)$/ || $err =~ /ERROR:  (57P03: ledger engine is not running|08007: the ledger engine stopped)/,
+    ok(
+        $out =~ /^(created|exists)$/
+            || $err =~ /ERROR:  (57P03: ledger engine is not running|08007: the ledger engine stopped)/,
         'worker ends: who waited has an answer or an error')
         or diag("out: $out, err: $err");
 }
@@ -160,19 +165,22 @@ like($error, qr/ERROR:  53200: the ledger's memory is full/, "memory full after 
 like($error, qr/DETAIL:  The request took no effect/, 'memory full: what became of it');
 like($error, qr/HINT:  Increase ledger\.memory and restart/, 'memory full: hint');
 my $transfers = $batches * BATCH_EVENTS;
-is(value($node, 'SELECT debits_posted FROM ledger.accounts WHERE id = ledger.id(1)'), 3 * $transfers, 'memory full: reads go on');
+is(value($node, 'SELECT debits_posted FROM ledger.accounts WHERE id = ledger.id(1)'),
+    3 * $transfers, 'memory full: reads go on');
 is(value($node, 'SELECT count(*), coalesce(sum(amount), 0) FROM ledger.transfers'),
     $transfers . '|' . 3 * $transfers, 'memory full: all that was acknowledged is there, and nothing else');
 $node->stop;
 $node->start;
 wait_role($node, 'primary');
-is(value($node, 'SELECT count(*) FROM ledger.transfers'), $transfers, 'memory full: it starts again with the same memory');
+is(value($node, 'SELECT count(*) FROM ledger.transfers'),
+    $transfers, 'memory full: it starts again with the same memory');
 $node->stop;
 
 $node->append_conf('postgresql.conf', 'ledger.memory = ' . ($needed + 256) . 'MB');
 $node->start;
 wait_role($node, 'primary');
-is(value($node, batch_sql(1 + $batches * BATCH_EVENTS, BATCH_EVENTS, 3)), 'created|' . BATCH_EVENTS, 'with more memory: the same batch is created');
+is(value($node, batch_sql(1 + $batches * BATCH_EVENTS, BATCH_EVENTS, 3)),
+    'created|' . BATCH_EVENTS, 'with more memory: the same batch is created');
 is_balanced($node, 'with more memory: balances are those of the transfers');
 $node->stop;
 
@@ -185,7 +193,8 @@ $node->stop;
 $node->append_conf('postgresql.conf', 'ledger.memory = ' . ($needed + 256) . 'MB');
 $node->start;
 wait_role($node, 'primary');
-is(value($node, 'SELECT count(*) FROM ledger.transfers'), $transfers + BATCH_EVENTS, 'and large enough again: nothing is lost');
+is(value($node, 'SELECT count(*) FROM ledger.transfers'),
+    $transfers + BATCH_EVENTS, 'and large enough again: nothing is lost');
 $node->stop;
 
 done_testing();

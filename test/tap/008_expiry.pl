@@ -34,14 +34,16 @@ is(hold(2, '1 second'), 'created', 'a hold of a second');
 wait_for('expiry', sub { pending() == 10 });
 pass('the hold of a second is released without any call');
 cmp_ok(status_of($node, '(SELECT pulses FROM ledger.stats)'), '>', 0, 'by a pulse');
-is(value($node, "SELECT count(*) FROM ledger.change_events WHERE type = 'two_phase_expired'"), 1, 'it is a change event');
+is(value($node, "SELECT count(*) FROM ledger.change_events WHERE type = 'two_phase_expired'"),
+    1, 'it is a change event');
 like(post_error(100, 2), qr/pending_transfer_expired/, 'it cannot be posted any more');
 
 $node->stop;
 $node->start;
 wait_role($node, 'primary');
 is(pending(), 10, 'released after a restart');
-is(value($node, "SELECT count(*) FROM ledger.change_events WHERE type = 'two_phase_expired'"), 1, 'it expired once');
+is(value($node, "SELECT count(*) FROM ledger.change_events WHERE type = 'two_phase_expired'"),
+    1, 'it expired once');
 like(post_error(101, 2), qr/pending_transfer_expired/, 'still it cannot be posted');
 
 is(hold(3, '1 second'), 'created', 'a hold whose time runs out while the server is down');
