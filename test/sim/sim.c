@@ -192,14 +192,15 @@ run_calm(struct sim *sim)
     sim->calm = true;
     sim->disk.options.space_limit_bytes = 0;
     storage_sim_crash_after(&sim->disk, 0);
-    if (engine_failed(sim->engine)) run_reopen(sim, false);
-    sim->options.requests = 0;
     uint32_t steps = 0;
-    while (clients_waiting(sim) || engine_busy(sim->engine)) {
-        sim_check(sim, !engine_failed(sim->engine), "fails in the calm");
+    while (clients_waiting(sim) || engine_busy(sim->engine) || engine_failed(sim->engine)) {
         sim_check(sim, steps < CALM_STEPS_MAX, "requests are not answered");
         sim_step(sim);
         steps += 1;
+        if (!engine_failed(sim->engine)) continue;
+        /* An error from before the calm may come to light only now. */
+        sim_check(sim, sim_faults(sim) > sim->faults_at_open, "fails in the calm");
+        run_reopen(sim, false);
     }
     const uint64_t now = max_u64(sim->clock.realtime_ns, sim->oracle.timestamp + 1);
     while (!sim->options.memory_small && model_pulse_due(&sim->oracle.model, now)) {

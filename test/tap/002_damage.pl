@@ -117,7 +117,8 @@ for my $case (['middle', $head - int(TAIL_OPS / 2), 'rotten_below'], ['head', $h
     my $log = check_refused(
         "prepare, $name",
         [[$path{'prepares.wal'}, $place->{offset}, SECTOR_SIZE, 300]],
-        qr/log is damaged at op $op\b.*prepares\.wal", at offset $place->{offset}, size $place->{sectors_size}: .*$rule/s);
+        qr/log is damaged at op $op\b.*prepares\.wal", at offset $place->{offset}, size $place->{sectors_size}:.*"$rule"/s
+    );
     unlike($log, qr/[1-9]\d* headers repaired/, "prepare, $name, undone: nothing to repair");
 }
 
