@@ -179,12 +179,19 @@ open_journal(struct engine *engine, struct engine_open_report *report)
 {
     const struct superblock_state *state = engine->superblock.working;
     const enum journal_recovery result = journal_recover(
-        &engine->journal, state->cluster, &state->checkpoint.header, &report->journal);
+        &engine->journal,
+        state->cluster,
+        &state->checkpoint.header,
+        state->commit_max,
+        &report->journal);
     report->op = report->journal.op_head;
-    if (result == JOURNAL_RECOVERY_DAMAGED) return ENGINE_OPEN_JOURNAL_DAMAGED;
-    if (result == JOURNAL_RECOVERY_IO_ERROR) return ENGINE_OPEN_IO_ERROR;
-    if (report->op < state->commit_max) return ENGINE_OPEN_JOURNAL_SHORT;
-    return ENGINE_OPENED;
+    switch (result) {
+    case JOURNAL_RECOVERED: return ENGINE_OPENED;
+    case JOURNAL_RECOVERY_SHORT: return ENGINE_OPEN_JOURNAL_SHORT;
+    case JOURNAL_RECOVERY_DAMAGED: return ENGINE_OPEN_JOURNAL_DAMAGED;
+    case JOURNAL_RECOVERY_IO_ERROR: return ENGINE_OPEN_IO_ERROR;
+    }
+    unreachable();
 }
 
 static enum engine_open_result

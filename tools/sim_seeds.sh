@@ -41,6 +41,13 @@ else
     echo "the same seed gave two traces"
     failed=$((failed + 1))
 fi
+if build/sim --canary > build/sim-canary.out 2>&1; then
+    passed=$((passed + 1))
+else
+    echo "the simulator did not notice a broken promise"
+    tail -n 20 build/sim-canary.out
+    failed=$((failed + 1))
+fi
 tail -n 3 build/sim-a.out
 echo "sim: $passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -308,8 +308,8 @@ worker_sleep(struct worker *worker, uint64 now)
 }
 
 /*
- * How long to look for more before sleeping. A write on its way takes longer than a client between two calls, and sleeping
- * during it costs two wake-ups.
+ * How long to look for more before sleeping. A write on its way takes longer than a client between
+ * two calls, and sleeping during it costs two wake-ups.
  */
 static uint64
 spin_ns(const struct worker *worker)

@@ -158,6 +158,7 @@ const struct journal_rule *journal_rule_for(
 
 enum journal_recovery {
     JOURNAL_RECOVERED,
+    JOURNAL_RECOVERY_SHORT,    /* The log ends before commit_max: nothing was written. */
     JOURNAL_RECOVERY_DAMAGED,  /* report.damage tells which op; a lone node must not start. */
     /* A repair write failed; or neither log can be read at its end, and nothing was written. */
     JOURNAL_RECOVERY_IO_ERROR,
@@ -179,12 +180,14 @@ struct journal_report {
 /*
  * Reads both logs, decides each op after the checkpoint as a lone node, erases a torn append,
  * rewrites the headers log where it differs. Waits. Unless JOURNAL_RECOVERED, the journal stays
- * failed; when damaged, nothing was written.
+ * failed; when damaged or short, nothing was written. commit_max: what the superblock knows to be
+ * committed.
  */
 enum journal_recovery journal_recover(
     struct journal *journal,
     u128 cluster,
     const struct prepare_header *checkpoint,
+    uint64_t commit_max,
     struct journal_report *report);
 
 /*

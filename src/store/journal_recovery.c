@@ -536,6 +536,7 @@ journal_recover(
     struct journal *journal,
     u128 cluster,
     const struct prepare_header *checkpoint,
+    uint64_t commit_max,
     struct journal_report *report)
 {
     assert(!journal_busy(journal));
@@ -558,6 +559,7 @@ journal_recover(
     assert(whole == (report->damage == NULL));
     if (!whole) return JOURNAL_RECOVERY_DAMAGED;
     assert(recovery.op_max == recovery.previous.op);
+    if (report->op_head < commit_max) return JOURNAL_RECOVERY_SHORT;
 
     if (recovery_blind(&recovery)) return JOURNAL_RECOVERY_IO_ERROR;
     if (!recovery_write(&recovery)) return JOURNAL_RECOVERY_IO_ERROR;

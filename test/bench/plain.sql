@@ -32,13 +32,19 @@ BEGIN
 END
 $$;
 
--- As the single statement of bulk_client, after locks in the order of ids: for more than one client at a time.
+-- As the single statement of bulk_client, for more than one client at a time: after locks in the order of ids, or,
+-- where a batch is about all accounts anyway, after a lock of the table: looking again at thousands of rows that
+-- another batch has just changed would cost far more.
 CREATE FUNCTION plain.transfer_many(ids uuid[], debits uuid[], credits uuid[], amounts bigint[]) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM FROM plain.accounts AS account
-    WHERE account.id = ANY (transfer_many.debits || transfer_many.credits)
-    ORDER BY account.id FOR UPDATE;
+    IF cardinality(ids) > 1000 THEN
+        LOCK TABLE plain.accounts IN SHARE ROW EXCLUSIVE MODE;
+    ELSE
+        PERFORM FROM plain.accounts AS account
+        WHERE account.id = ANY (transfer_many.debits || transfer_many.credits)
+        ORDER BY account.id FOR UPDATE;
+    END IF;
     WITH events AS MATERIALIZED (
         SELECT * FROM unnest(ids, transfer_many.debits, transfer_many.credits, amounts)
             AS event (id, debit_account_id, credit_account_id, amount)

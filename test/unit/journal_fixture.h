@@ -84,7 +84,7 @@ fixture_recover(struct journal_fixture *fixture, struct journal_report *report)
     struct arena arena;
     arena_init(&arena, fixture->memory, fixture->memory_size);
     journal_init(&fixture->journal, &arena, &fixture->sim.storage, &options);
-    return journal_recover(&fixture->journal, FIXTURE_CLUSTER, &fixture->checkpoint, report);
+    return journal_recover(&fixture->journal, FIXTURE_CLUSTER, &fixture->checkpoint, 0, report);
 }
 
 static inline void

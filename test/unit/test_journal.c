@@ -472,4 +472,23 @@ UNIT_TEST(rot_after_recovery_is_found_by_the_read)
     fixture_free(&fixture);
 }
 
+UNIT_TEST(a_log_that_ends_before_what_was_committed_is_refused_untouched)
+{
+    struct journal_report report;
+    fixture_init(&fixture, RING_SIZE, 1);
+    fixture_fill(&fixture, 0, OP_COUNT);
+    const uint64_t op_head = fixture.op_head;
+    const uint64_t writes = fixture.sim.counters.writes;
+    memset(entry_of(op_head), 0, PREPARE_HEADER_SIZE);
+    prepare_set_damaged(op_head);
+    expect_equal(
+        journal_recover(
+            &fixture.journal, FIXTURE_CLUSTER, &fixture.checkpoint, op_head, &report),
+        JOURNAL_RECOVERY_SHORT);
+    expect_equal(report.op_head, op_head - 1);
+    expect(fixture.journal.failed);
+    expect_equal(fixture.sim.counters.writes, writes);
+    fixture_free(&fixture);
+}
+
 UNIT_MAIN(test_journal)
