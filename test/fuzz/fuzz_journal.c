@@ -192,6 +192,7 @@ check(struct fuzz_state *state)
         }
         check_recovered(state, &report);
         break;
+    case JOURNAL_RECOVERY_SHORT: unreachable(); /* Nothing is known to be committed. */
     case JOURNAL_RECOVERY_DAMAGED:
         assert(report.damage != NULL && report.damage->lone == JOURNAL_REPAIR);
         assert(report.damage_op > fixture->checkpoint.op && report.damage_op <= op_end);
