@@ -34,6 +34,26 @@ struct engine {
 /* ---- Memory ---------------------------------------------------------------------------------- */
 
 /*
+ * Each page in memory has a block in the grid, and while a checkpoint is written a second one;
+ * manifests are small.
+ */
+#define GRID_BLOCKS_PER_PAGE 3
+
+static uint64_t
+grid_block_count_max(uint64_t memory_bytes)
+{
+    return GRID_BLOCKS_PER_PAGE * div_ceil(memory_bytes, BLOCK_SIZE) + GRID_GROW_BLOCKS;
+}
+
+/* The inverse. */
+static uint64_t
+memory_bytes_for_grid(uint64_t block_count)
+{
+    if (block_count <= GRID_GROW_BLOCKS) return 0;
+    return div_ceil(block_count - GRID_GROW_BLOCKS, GRID_BLOCKS_PER_PAGE) * BLOCK_SIZE;
+}
+
+/*
  * Takes everything but the forest, and then the forest out of what is left, or of its minimum while
  * measuring.
  */
@@ -53,12 +73,7 @@ engine_take(
     engine->clock = clock;
     superblock_init(&engine->superblock, arena, storage);
     journal_init(&engine->journal, arena, storage, &journal_options);
-    /*
-     * Each page in memory has a block in the grid, and while a checkpoint is written a second one;
-     * manifests are small.
-     */
-    const uint64_t blocks_max = 3 * div_ceil(options->memory_bytes, BLOCK_SIZE) + GRID_GROW_BLOCKS;
-    grid_init(&engine->grid, arena, storage, blocks_max);
+    grid_init(&engine->grid, arena, storage, grid_block_count_max(options->memory_bytes));
 
     struct replica_options replica_options = {
         .clock = clock,
@@ -199,6 +214,13 @@ open_forest(struct engine *engine, struct engine_open_report *report)
 {
     const struct superblock_state *state = engine->superblock.working;
     struct forest_open_report forest_report = {0};
+    /* More memory has made this grid: blocks that are beyond our account are not damaged. */
+    const uint64_t block_count = state->checkpoint.grid_block_count;
+    if (block_count > grid_block_count_max(engine->options.memory_bytes)) {
+        report->memory_bytes_needed = memory_bytes_for_grid(block_count);
+        assert(report->memory_bytes_needed > engine->options.memory_bytes);
+        return ENGINE_OPEN_MEMORY_TOO_SMALL;
+    }
     grid_open(&engine->grid, state->cluster);
     const enum forest_open_result result =
         forest_open(engine->forest, &state->checkpoint.manifest, &forest_report);

@@ -24,6 +24,8 @@
 #define LOCK_PAUSE_MS 250
 /* A huge page at a time: some milliseconds. */
 #define POPULATE_STEP_BYTES ((uint64) 2 * MIB)
+/* What ledger.memory allows may be more than the machine has: take no more than will be used soon. */
+#define POPULATE_AHEAD_BYTES ((uint64) 256 * MIB)
 
 /* ---- Storage --------------------------------------------------------------------------------- */
 
@@ -297,16 +299,20 @@ create_engine(struct host *host, const struct engine_options *options, struct re
 bool
 host_populate_step(struct host *host)
 {
-    const uint64 left = host->memory_bytes - host->populated_bytes;
-    const uint64 size = left < POPULATE_STEP_BYTES ? left : POPULATE_STEP_BYTES;
-    if (size == 0) return false;
-    /* Kernels before 5.14 don't know this: there, pages come when they are first used. */
-    if (madvise(host->memory + host->populated_bytes, size, MADV_POPULATE_WRITE) != 0) {
-        host->populated_bytes = host->memory_bytes;
-        return false;
+    struct engine_state state;
+    engine_state_get(host->engine, &state);
+    uint64 target = state.memory_used_bytes + POPULATE_AHEAD_BYTES;
+    if (target > host->memory_bytes) target = host->memory_bytes;
+    if (host->populated_bytes >= target) return false;
+    uint64 size = target - host->populated_bytes;
+    if (size > POPULATE_STEP_BYTES) size = POPULATE_STEP_BYTES;
+    if (madvise(host->memory + host->populated_bytes, size, MADV_POPULATE_WRITE) == 0) {
+        host->populated_bytes += size;
+        return true;
     }
-    host->populated_bytes += size;
-    return true;
+    /* Kernels before 5.14 don't know this: there, pages come when they are first used. */
+    if (errno != EINTR && errno != EAGAIN) host->populated_bytes = host->memory_bytes;
+    return false;
 }
 
 static void

@@ -32,8 +32,9 @@ struct host {
 bool host_open(struct host *host, uint32 requests_max, struct refusal *refusal);
 
 /*
- * Gives the next piece of the engine's memory its pages, so that work doesn't wait for the kernel
- * to zero them; some milliseconds. False when all is done. For idle times.
+ * Gives the next piece of the memory that the engine will use soon its pages, so that work doesn't
+ * wait for the kernel to zero them; some milliseconds. False when there is nothing to do. For idle
+ * times.
  */
 bool host_populate_step(struct host *host);
 

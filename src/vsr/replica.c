@@ -186,6 +186,7 @@ replica_poll(struct replica *replica)
     /* First the disk gets its next write, then the CPU executes what the last one made durable. */
     progress |= replica_prepare_requests(replica);
     progress |= replica_commit(replica);
+    if (replica->pulse_wanted) progress |= replica_prepare_pulse(replica);
     return progress;
 }
 
@@ -193,7 +194,7 @@ void
 replica_tick(struct replica *replica)
 {
     if (replica->status != REPLICA_NORMAL) return;
-    (void) replica_prepare_pulse(replica);
+    replica->pulse_wanted = replica_pulse_due(replica);
 }
 
 bool

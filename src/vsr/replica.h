@@ -87,7 +87,7 @@ struct replica {
 
     struct multi_batch_writer writer;
     uint8_t *results; /* Of a batch that nobody waits for. */
-    bool pulse_blocked; /* The last pulse that was due found no room. */
+    bool pulse_wanted; /* Something is due: no new prepares until the pipeline is empty for it. */
     struct replica_stats stats;
 };
 
@@ -127,7 +127,7 @@ void replica_submit(struct replica *replica, struct replica_request *request);
 /* Does what can be done now; true if something was done. Never blocks. */
 bool replica_poll(struct replica *replica);
 
-/* Makes a pulse if one is due. */
+/* Looks at the time: the next polls make a pulse if one is due, also under continuous load. */
 void replica_tick(struct replica *replica);
 
 /* True while there is something in the pipeline or a checkpoint runs. */

@@ -32,7 +32,10 @@ void replica_stop(struct replica *replica);
  */
 bool replica_prepare_requests(struct replica *replica);
 
-/* Makes a pulse, if one is due and there is room. True if it did. */
+/* Is there something that a pulse made now would do? */
+bool replica_pulse_due(const struct replica *replica);
+
+/* Makes the pulse that is wanted, once the pipeline is empty; if there is room. True if it did. */
 bool replica_prepare_pulse(struct replica *replica);
 
 /* Commits what is journaled, until it must wait. True if it did something. */

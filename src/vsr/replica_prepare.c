@@ -115,6 +115,8 @@ replica_prepare_requests(struct replica *replica)
     bool refused = false;
 
     if (queue_empty(&replica->requests) || !can_prepare(replica)) return false;
+    /* The pulse comes first; but the pipeline can't drain for it while a checkpoint runs. */
+    if (replica->pulse_wanted && replica->commit_stage == COMMIT_IDLE) return false;
     struct pipeline_entry *entry = replica_entry(replica, replica->op + 1);
     assert(queue_empty(&entry->requests));
 
@@ -143,16 +145,23 @@ replica_prepare_requests(struct replica *replica)
 }
 
 bool
+replica_pulse_due(const struct replica *replica)
+{
+    assert(replica->status == REPLICA_NORMAL);
+    const uint64_t timestamp = next_timestamp(replica, PULSE_EXPIRIES_MAX);
+    return replica->machine->ops->pulse_due(replica->machine, timestamp);
+}
+
+bool
 replica_prepare_pulse(struct replica *replica)
 {
-    if (!can_prepare(replica)) return false;
+    assert(replica->pulse_wanted);
     /* What is in the pipeline may change what is due. */
-    if (replica->op != replica->commit) return false;
-    const uint64_t timestamp = next_timestamp(replica, PULSE_EXPIRIES_MAX);
-    if (!replica->machine->ops->pulse_due(replica->machine, timestamp)) return false;
-    const uint64_t events = replica->pipeline_events + PULSE_EXPIRIES_MAX;
-    replica->pulse_blocked = forest_reserve(replica->forest, events) != FOREST_ROOM;
-    if (replica->pulse_blocked) return false;
+    if (replica->op != replica->commit || !can_prepare(replica)) return false;
+    replica->pulse_wanted = false;
+    if (!replica_pulse_due(replica)) return false;
+    /* Without room it stays due; the next tick tries again. */
+    if (forest_reserve(replica->forest, PULSE_EXPIRIES_MAX) != FOREST_ROOM) return false;
 
     replica->stats.pulses += 1;
     prepare_append(replica, PREPARE_PULSE, 0, PULSE_EXPIRIES_MAX);
