@@ -24,7 +24,7 @@
 #define LOCK_PAUSE_MS 250
 /* A huge page at a time: some milliseconds. */
 #define POPULATE_STEP_BYTES ((uint64) 2 * MIB)
-/* What ledger.memory allows may be more than the machine has: take no more than will be used soon. */
+/* ledger.memory may be more than the machine has: take no more than will be used soon. */
 #define POPULATE_AHEAD_BYTES ((uint64) 256 * MIB)
 
 /* ---- Storage --------------------------------------------------------------------------------- */
