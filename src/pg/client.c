@@ -3,9 +3,12 @@
 
 #include "pg/client.h"
 
+#include <sched.h>
+
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "miscadmin.h"
+#include "portability/instr_time.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/guc.h"
@@ -407,12 +410,36 @@ pg_attribute_noreturn() static void raise_outcome(
         error->hint == NULL ? 0 : errhint("%s", error->hint));
 }
 
+/*
+ * A session that nobody else waits with looks for its answer before it sleeps: to be woken would
+ * take it and the worker a good part of the time of a durable write.
+ */
+static void
+spin_alone(const struct client_call *call)
+{
+    struct slots *slots = shared_slots();
+    const uint64 spin_us = (uint64) settings_spin_us * SPIN_WRITE_FACTOR;
+    instr_time start;
+    INSTR_TIME_SET_CURRENT(start);
+    while (!slots_done(slots, call->slot)) {
+        if (InterruptPending || !slots_alone(slots, call->slot)) return;
+        if (pg_atomic_read_u32(&shared->requests_under_way) > 1) return;
+        instr_time elapsed;
+        INSTR_TIME_SET_CURRENT(elapsed);
+        INSTR_TIME_SUBTRACT(elapsed, start);
+        if (INSTR_TIME_GET_MICROSEC(elapsed) >= spin_us) return;
+        /* The worker, and the kernel's part of the write, may need this processor. */
+        (void) sched_yield();
+    }
+}
+
 void
 client_wait(struct client_call *call)
 {
     static uint32 wait_event;
     struct slots *slots = shared_slots();
     if (wait_event == 0) wait_event = compat_wait_event("LedgerRequest");
+    spin_alone(call);
     while (!slots_done(slots, call->slot)) {
         const enum worker_state state = monitor_worker_state();
         if (state == WORKER_STOPPED || state == WORKER_REFUSED) {

@@ -20,8 +20,8 @@
 #define WAL_SIZE_MB_MAX        (64 * 1024)
 #define BULK_SLOTS_DEFAULT     8
 #define BULK_SLOTS_MAX         256
-#define WORKER_SPIN_US_DEFAULT 100
-#define WORKER_SPIN_US_MAX     10000
+#define SPIN_US_DEFAULT 100
+#define SPIN_US_MAX     10000
 
 static_assert(PREPARES_SIZE_MIN % MIB == 0, "wal_size is set in whole megabytes");
 static_assert(
@@ -35,7 +35,7 @@ int settings_io_method;
 bool settings_io_direct;
 int settings_commit_mode;
 int settings_bulk_slots;
-int settings_worker_spin_us;
+int settings_spin_us;
 
 static const struct config_enum_entry io_methods[] = {
     {"auto", SETTINGS_IO_AUTO, false},
@@ -146,13 +146,14 @@ define_process_settings(void)
         NULL,
         NULL);
     DefineCustomIntVariable(
-        "ledger.worker_spin",
+        "ledger.spin",
         "Sets for how many microseconds the ledger engine looks for more work before it sleeps.",
-        "It makes single calls faster and costs processor time after each one. 0 turns it off.",
-        &settings_worker_spin_us,
-        WORKER_SPIN_US_DEFAULT,
+        "Three times as long while a write is on its way; then a session that nobody else waits "
+        "with does so too. It makes single calls faster and costs processor time. 0 turns it off.",
+        &settings_spin_us,
+        SPIN_US_DEFAULT,
         0,
-        WORKER_SPIN_US_MAX,
+        SPIN_US_MAX,
         PGC_SIGHUP,
         0,
         NULL,

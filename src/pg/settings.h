@@ -23,7 +23,9 @@ extern int settings_io_method; /* enum settings_io_method */
 extern bool settings_io_direct;
 extern int settings_commit_mode; /* enum settings_commit_mode */
 extern int settings_bulk_slots;
-extern int settings_worker_spin_us;
+extern int settings_spin_us;
+/* While a write is on its way, spinning goes on for so many times ledger.spin. */
+#define SPIN_WRITE_FACTOR 3
 
 /* Called once, while shared_preload_libraries are loaded. */
 void settings_define(void);

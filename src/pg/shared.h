@@ -27,6 +27,7 @@ struct shared {
      * sides, one sees the other.
      */
     pg_atomic_uint32 worker_asleep;
+    pg_atomic_uint32 requests_under_way; /* Taken and not answered; a hint to those who wait. */
     ConditionVariable worker_state_changed;
     struct monitor_board board;
 };

@@ -187,6 +187,13 @@ slots_release(struct slots *slots, uint32 index)
     if (!small) ConditionVariableBroadcast(&slots->freed);
 }
 
+bool
+slots_alone(struct slots *slots, uint32 index)
+{
+    const uint32 head = pg_atomic_read_u32(&slots->ready_head);
+    return head == 0 || (head == index + 1 && slots_slot(slots, index)->next == 0);
+}
+
 /* ---- The worker's side ----------------------------------------------------------------------- */
 
 bool

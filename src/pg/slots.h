@@ -128,6 +128,9 @@ void slots_submit(struct slots *slots, uint32 index);
 
 bool slots_done(struct slots *slots, uint32 index);
 
+/* Is no other request waiting to be taken? */
+bool slots_alone(struct slots *slots, uint32 index);
+
 /* SUBMITTED → WITHDRAWN, if the worker hasn't taken it yet. */
 bool slots_withdraw(struct slots *slots, uint32 index);
 

@@ -27,8 +27,6 @@
 /* Longest sleep: holds expire although nothing else happens. */
 #define IDLE_SLEEP_MS 100
 
-/* While a write is on its way, spinning goes on for so many times ledger.worker_spin. */
-#define SPIN_BUSY_FACTOR 3
 /* A pause that is no pause between two calls of a busy client. */
 #define POPULATE_IDLE_NS (2 * NS_PER_MS)
 
@@ -47,6 +45,7 @@ struct worker {
     uint32 *taken;                   /* Scratch: slots that were just taken. */
     uint32 *wakes;                   /* Proc numbers of the owners to wake after this pass. */
     uint32 wakes_count;
+    uint32 under_way; /* Requests taken and not answered. */
     WaitEventSet *wait_set;
     uint32 wait_event;
     uint64 active_ns; /* When there was something to do last. */
@@ -194,6 +193,8 @@ static void
 finish(struct worker *worker, uint32 index, enum slot_outcome outcome)
 {
     const uint32 procno = slots_finish(worker->slots, index, outcome);
+    assert(worker->under_way > 0);
+    worker->under_way -= 1;
     if (procno == SLOT_NONE) return;
     assert(worker->wakes_count < slots_count(worker->slots));
     worker->wakes[worker->wakes_count] = procno;
@@ -242,6 +243,9 @@ wake_owners(struct worker *worker)
     for (uint32 i = 0; i < worker->wakes_count; i++) {
         SetLatch(&GetPGProcByNumber(worker->wakes[i])->procLatch);
     }
+    if (worker->wakes_count > 0) {
+        pg_atomic_write_u32(&shared->requests_under_way, worker->under_way);
+    }
     worker->wakes_count = 0;
 }
 
@@ -252,6 +256,8 @@ step(struct worker *worker)
     const uint32 taken_count = slots_take(worker->slots, worker->taken);
     for (uint32 i = 0; i < taken_count; i++)
         submit(worker, worker->taken[i]);
+    worker->under_way += taken_count;
+    if (taken_count > 0) pg_atomic_write_u32(&shared->requests_under_way, worker->under_way);
     const bool progress = engine_poll(worker->host.engine);
     wake_owners(worker);
     return progress || taken_count > 0;
@@ -314,8 +320,8 @@ worker_sleep(struct worker *worker, uint64 now)
 static uint64
 spin_ns(const struct worker *worker)
 {
-    const uint64 spin = (uint64) settings_worker_spin_us * NS_PER_US;
-    return engine_busy(worker->host.engine) ? spin * SPIN_BUSY_FACTOR : spin;
+    const uint64 spin = (uint64) settings_spin_us * NS_PER_US;
+    return engine_busy(worker->host.engine) ? spin * SPIN_WRITE_FACTOR : spin;
 }
 
 static void
@@ -404,6 +410,7 @@ start(void)
     here = true;
     before_shmem_exit(on_exit_worker, (Datum) 0);
     pg_atomic_write_u32(&shared->worker_asleep, 0);
+    pg_atomic_write_u32(&shared->requests_under_way, 0);
     pg_atomic_write_u32(&shared->worker_procno, compat_my_proc_number());
     publish_start();
     shared_set_worker_state(WORKER_OPENING);
