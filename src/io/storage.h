@@ -168,7 +168,10 @@ storage_now_on_done(struct storage_request *request)
     assert(!request->in_flight);
 }
 
-/* One transfer, waited for. For opening and formatting only: nothing else may be in flight. */
+/*
+ * One transfer, waited for. For opening and formatting only. Callbacks of what else is in flight
+ * may run meanwhile.
+ */
 static inline enum storage_result
 storage_transfer_now(
     struct storage *storage,
@@ -178,7 +181,6 @@ storage_transfer_now(
     void *buffer,
     uint64_t size_bytes)
 {
-    assert(storage->in_flight_count == 0);
     struct storage_request request = {
         .direction = direction,
         .file = file,

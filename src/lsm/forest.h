@@ -206,6 +206,14 @@ uint64_t forest_range_first(const struct forest *forest, uint32_t index);
 /* ---- Checkpoint ---------------------------------------------------------------------------- */
 
 /*
+ * After each op, which left everything as it is to stay: starts to write what will not change any
+ * more, so that the checkpoint has less to do. If such a write fails, forest_failed says so, and
+ * the caller must stop.
+ */
+void forest_write_ahead(struct forest *forest, uint64_t op);
+bool forest_failed(const struct forest *forest);
+
+/*
  * Writes all that changed since the last checkpoint, and a manifest. No insert or update until the
  * callback, which gives GRID_OK or GRID_IO_ERROR and never runs inside this call. Then
  * forest_checkpoint_manifest() is what the superblock must reference. `op` goes into the blocks'

@@ -6,6 +6,11 @@
  * Addresses are taken when the checkpoint starts, pages first, in order (F5); what they replace is
  * released then, and free when the checkpoint is durable. A page is sealed in place, and written
  * from where it is: nothing changes records meanwhile.
+ *
+ * Most pages are full pages of trees that are never updated. They don't wait for the checkpoint,
+ * which would then keep everybody waiting: they are sealed after the op that filled them, which
+ * makes their addresses a function of the log (F5), and written ahead, a few at a time. Until the
+ * checkpoint they are as free to be lost as if they had not been written.
  */
 #include <string.h>
 
@@ -81,6 +86,31 @@ checkpoint_take_addresses(struct forest *forest)
 
 /* ---- Sealing ------------------------------------------------------------------------------- */
 
+/* Seals the page, which has an address, as it is after `op`. */
+static void *
+checkpoint_seal(struct forest *forest, struct tree *tree, uint32_t index, uint64_t op)
+{
+    const uint32_t page = tree->pages[index];
+    struct page_info *info = &forest->pages.infos[page];
+    assert(info->tree == tree->number);
+    assert(info->index == index);
+    assert(info->address_next != 0);
+    assert(bitset_get(&tree->dirty, index));
+    bitset_clear(&tree->dirty, index);
+    struct block_header *header = page_pool_data(&forest->pages, page);
+    const uint32_t record_count = tree_page_record_count(tree, index);
+    *header = (struct block_header){
+        .op = op,
+        .size = BLOCK_HEADER_SIZE + record_count * tree->schema->record_size,
+        .type = BLOCK_RECORDS,
+        .tree = tree->number,
+        .record_count = record_count,
+    };
+    info->reference = grid_block_seal(forest->grid, header, info->address_next);
+    forest->pages_written += 1;
+    return header;
+}
+
 /* The next dirty page in order, sealed; NULL if there is none. */
 static const void *
 checkpoint_seal_page(struct forest *forest)
@@ -97,25 +127,23 @@ checkpoint_seal_page(struct forest *forest)
             continue;
         }
         checkpoint->page_index = index + 1;
-        bitset_clear(&tree->dirty, index);
+        return checkpoint_seal(forest, tree, index, checkpoint->op);
+    }
+    return NULL;
+}
 
-        const uint32_t page = tree->pages[index];
-        struct page_info *info = &forest->pages.infos[page];
-        assert(info->tree == tree->number);
-        assert(info->index == index);
-        assert(info->address_next != 0);
-        struct block_header *header = page_pool_data(&forest->pages, page);
-        const uint32_t record_count = tree_page_record_count(tree, index);
-        *header = (struct block_header){
-            .op = checkpoint->op,
-            .size = BLOCK_HEADER_SIZE + record_count * tree->schema->record_size,
-            .type = BLOCK_RECORDS,
-            .tree = tree->number,
-            .record_count = record_count,
-        };
-        info->reference = grid_block_seal(forest->grid, header, info->address_next);
-        forest->pages_written += 1;
-        return header;
+/* The next page that was sealed ahead and is not written yet; NULL if there is none. */
+static const void *
+checkpoint_ahead_next(struct forest *forest)
+{
+    assert(forest->opened);
+    for (uint32_t number = 0; number < forest->schema->tree_count; number++) {
+        struct forest_tree *forest_tree = &forest->trees[number];
+        assert(forest_tree->ahead_written <= forest_tree->ahead_sealed);
+        if (forest_tree->ahead_written == forest_tree->ahead_sealed) continue;
+        const uint32_t page = forest_tree->tree.pages[forest_tree->ahead_written];
+        forest_tree->ahead_written += 1;
+        return page_pool_data(&forest->pages, page);
     }
     return NULL;
 }
@@ -182,7 +210,6 @@ static void checkpoint_on_written(struct grid_write *write, enum grid_result res
 static uint32_t
 checkpoint_free_write(const struct forest_checkpoint *checkpoint)
 {
-    assert(checkpoint->stage != CHECKPOINT_IDLE);
     assert(checkpoint->in_flight <= GRID_WRITES_MAX);
     uint32_t slot = 0;
     while (slot < GRID_WRITES_MAX && checkpoint->writes[slot].busy) {
@@ -202,6 +229,19 @@ checkpoint_write(struct forest *forest, uint32_t slot, const void *block)
     grid_write_block(forest->grid, &write->write, block, checkpoint_on_written);
 }
 
+/* Keeps some writes of pages that were sealed ahead in flight: the log goes first. */
+static void
+ahead_issue(struct forest *forest)
+{
+    struct forest_checkpoint *checkpoint = &forest->checkpoint;
+    assert(checkpoint->stage == CHECKPOINT_IDLE);
+    while (checkpoint->result == GRID_OK && checkpoint->in_flight < GRID_WRITES_AHEAD_MAX) {
+        const void *page = checkpoint_ahead_next(forest);
+        if (page == NULL) return;
+        checkpoint_write(forest, checkpoint_free_write(checkpoint), page);
+    }
+}
+
 /* Keeps as many writes in flight as may be. */
 static void
 checkpoint_issue(struct forest *forest)
@@ -213,7 +253,8 @@ checkpoint_issue(struct forest *forest)
         const uint32_t slot = checkpoint_free_write(checkpoint);
         if (slot == GRID_WRITES_MAX) return;
         if (checkpoint->stage == CHECKPOINT_PAGES) {
-            const void *page = checkpoint_seal_page(forest);
+            const void *page = checkpoint_ahead_next(forest);
+            if (page == NULL) page = checkpoint_seal_page(forest);
             if (page != NULL) {
                 checkpoint_write(forest, slot, page);
                 continue;
@@ -238,6 +279,7 @@ checkpoint_finish(struct forest *forest)
         assert(checkpoint->manifest_sealed == checkpoint->manifest_count);
         assert(checkpoint->tree == forest->schema->tree_count);
     }
+    forest_ahead_reset(forest);
     checkpoint->stage = CHECKPOINT_IDLE;
     checkpoint->callback(checkpoint->context, checkpoint->result);
 }
@@ -253,11 +295,55 @@ checkpoint_on_written(struct grid_write *write, enum grid_result result)
     forest_write->busy = false;
     checkpoint->in_flight -= 1;
     if (result != GRID_OK) checkpoint->result = GRID_IO_ERROR;
+    if (checkpoint->stage == CHECKPOINT_IDLE) {
+        ahead_issue(forest);
+        return;
+    }
     checkpoint_issue(forest);
     if (checkpoint->in_flight == 0) checkpoint_finish(forest);
 }
 
 /* ---- Entry points -------------------------------------------------------------------------- */
+
+void
+forest_ahead_reset(struct forest *forest)
+{
+    for (uint32_t number = 0; number < forest->schema->tree_count; number++) {
+        struct forest_tree *forest_tree = &forest->trees[number];
+        forest_tree->ahead_sealed = forest_tree->tree.page_count;
+        forest_tree->ahead_written = forest_tree->tree.page_count;
+    }
+}
+
+void
+forest_write_ahead(struct forest *forest, uint64_t op)
+{
+    assert(forest->opened);
+    assert(!forest->scope.open);
+    assert(forest->checkpoint.stage == CHECKPOINT_IDLE);
+    for (uint32_t number = 0; number < forest->schema->tree_count; number++) {
+        struct forest_tree *forest_tree = &forest->trees[number];
+        struct tree *tree = &forest_tree->tree;
+        if (tree->schema->updates_per_event_max > 0) continue;
+        const uint32_t full_count = tree->record_count / tree->records_per_page;
+        while (forest_tree->ahead_sealed < full_count) {
+            struct page_info *info =
+                &forest->pages.infos[tree->pages[forest_tree->ahead_sealed]];
+            assert(info->reference.address == 0); /* In no checkpoint: nothing is replaced. */
+            info->address_next = grid_acquire(forest->grid);
+            (void) checkpoint_seal(forest, tree, forest_tree->ahead_sealed, op);
+            tree->dirty_count -= 1;
+            forest_tree->ahead_sealed += 1;
+        }
+    }
+    ahead_issue(forest);
+}
+
+bool
+forest_failed(const struct forest *forest)
+{
+    return forest->checkpoint.result != GRID_OK;
+}
 
 void
 forest_checkpoint(

@@ -23,6 +23,12 @@ struct forest_tree {
     struct id_map ids; /* If has_ids. */
     bool has_ids;
     uint32_t burns_for; /* The tree whose ids this one's records burn, or FOREST_NONE. */
+    /*
+     * Of the pages that came after the newest checkpoint: those below are sealed, or written (or
+     * being written), ahead of the next one. Both are page_count before any is.
+     */
+    uint32_t ahead_sealed;
+    uint32_t ahead_written;
     uint32_t equal_count;
     uint32_t ordered_count;
     uint32_t equal[FOREST_INDEXES_MAX]; /* Numbers of its indexes, by kind. */
@@ -123,6 +129,9 @@ struct forest_checkpoint {
  */
 uint32_t forest_manifest_block_count(uint64_t page_count);
 uint64_t forest_page_count(const struct forest *forest);
+
+/* All pages there are belong to a checkpoint: what comes can be written ahead of the next. */
+void forest_ahead_reset(struct forest *forest);
 
 /* ---- Room: forest_room.c ------------------------------------------------------------------- */
 

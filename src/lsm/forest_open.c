@@ -301,6 +301,7 @@ forest_open(
     if (result == FOREST_OPEN_MEMORY_TOO_SMALL) return open_too_small(forest, &state, report);
     if (result != FOREST_OPENED) return result;
     *report = (struct forest_open_report){0};
+    forest_ahead_reset(forest);
     forest->opened = true;
     return FOREST_OPENED;
 }

@@ -6,10 +6,11 @@
  * compared with the free pages. An update of an ordered index counts twice: a discarded scope puts
  * the old value back.
  *
- * Blocks. With no checkpoint running, blocks in use are those of the newest checkpoint. The
- * admitted events may execute before, between and after checkpoints, so the space must do for every
- * one of them: at each, the blocks of the one before and all blocks that changed since exist side
- * by side. Whatever the times,
+ * Blocks. With no checkpoint running, blocks in use are those of the newest checkpoint, and of
+ * pages written ahead of the next, which took theirs when they ceased to be dirty. The admitted
+ * events may execute before, between and after checkpoints, so the space must do for every one of
+ * them: at each, the blocks of the one before and all blocks that changed since exist side by side.
+ * Whatever the times,
  *
  *     free >= dirty pages now + new pages + pages that updates touch + a tail page a tree
  *             + two manifests

@@ -38,7 +38,7 @@ struct block_header {
     u128 checksum; /* Of everything after this field up to `size`. */
     u128 cluster;
     uint64_t address;
-    uint64_t op;   /* Of the checkpoint that wrote it. */
+    uint64_t op;   /* After which it was written. */
     uint32_t size; /* Header and content, bytes. The rest of the block is zero, and checked. */
     uint8_t type;
     uint8_t tree;

@@ -70,6 +70,7 @@ open_replay_op(struct replica *replica, uint64_t op)
     if (journal_read_prepare(replica->journal, op, entry->message) != STORAGE_OK) {
         return REPLICA_OPEN_IO_ERROR;
     }
+    if (forest_failed(replica->forest)) return REPLICA_OPEN_IO_ERROR;
     assert(header->op == op);
     if (header->event_count > max_u64(EVENTS_PER_BATCH_MAX, PULSE_EXPIRIES_MAX)) {
         return REPLICA_OPEN_INVALID_PREPARE;
@@ -178,6 +179,7 @@ bool
 replica_poll(struct replica *replica)
 {
     bool progress = storage_poll(replica->storage) > 0;
+    if (forest_failed(replica->forest) && replica->status == REPLICA_NORMAL) replica_stop(replica);
     if (replica->status == REPLICA_STOPPED) {
         progress |= !queue_empty(&replica->requests);
         fail_requests(&replica->requests);

@@ -149,6 +149,7 @@ replica_execute(struct replica *replica, void *message, struct queue *requests)
         return false;
     }
     replica->commit += 1;
+    forest_write_ahead(replica->forest, replica->commit);
     if (checkpoint_due(replica, header)) checkpoint_start(replica, header);
     return true;
 }
