@@ -12,9 +12,9 @@
  * even if the descriptor is quiet: a submission that the kernel has put off for want of memory is
  * offered again then.
  *
- * The host should sleep for a disk write, not spin: the kernel finishes an O_DSYNC write in a
- * worker thread, which a spinning thread can keep off its CPU (measured on two CPUs: 8 ms instead
- * of 0.2).
+ * A host that spins for a disk write must yield the CPU each time: the kernel finishes an O_DSYNC
+ * write in a worker thread, which a spinning thread can keep off its CPU (measured on two CPUs: 8 ms
+ * instead of 0.2).
  */
 #ifndef LEDGER_OS_STORAGE_OS_H
 #define LEDGER_OS_STORAGE_OS_H

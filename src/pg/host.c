@@ -22,8 +22,6 @@
  */
 #define LOCK_WAIT_MS  10000
 #define LOCK_PAUSE_MS 250
-/* A huge page at a time: some milliseconds. */
-#define POPULATE_STEP_BYTES ((uint64) 2 * MIB)
 /* ledger.memory may be more than the machine has: take no more than will be used soon. */
 #define POPULATE_AHEAD_BYTES ((uint64) 256 * MIB)
 
@@ -290,29 +288,25 @@ create_engine(struct host *host, const struct engine_options *options, struct re
         return false;
     }
     (void) madvise(memory, options->memory_bytes, MADV_HUGEPAGE);
-    host->memory = memory;
-    host->memory_bytes = options->memory_bytes;
+    const bool use_uring = host->storage.method == STORAGE_OS_URING;
+    populate_open(&host->populate, memory, options->memory_bytes, use_uring);
     host->engine = engine_create(memory, options, host->storage.storage, &host->clock);
     return true;
 }
 
 bool
-host_populate_step(struct host *host)
+host_populate(struct host *host, bool idle)
+{
+    return populate_poll(&host->populate, idle);
+}
+
+void
+host_tick(struct host *host)
 {
     struct engine_state state;
+    engine_tick(host->engine);
     engine_state_get(host->engine, &state);
-    uint64 target = state.memory_used_bytes + POPULATE_AHEAD_BYTES;
-    if (target > host->memory_bytes) target = host->memory_bytes;
-    if (host->populated_bytes >= target) return false;
-    uint64 size = target - host->populated_bytes;
-    if (size > POPULATE_STEP_BYTES) size = POPULATE_STEP_BYTES;
-    if (madvise(host->memory + host->populated_bytes, size, MADV_POPULATE_WRITE) == 0) {
-        host->populated_bytes += size;
-        return true;
-    }
-    /* Kernels before 5.14 don't know this: there, pages come when they are first used. */
-    if (errno != EINTR && errno != EAGAIN) host->populated_bytes = host->memory_bytes;
-    return false;
+    populate_limit(&host->populate, state.memory_used_bytes + POPULATE_AHEAD_BYTES);
 }
 
 static void

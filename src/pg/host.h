@@ -9,15 +9,14 @@
 #include "postgres.h"
 
 #include "engine.h"
+#include "os/populate.h"
 #include "os/storage_os.h"
 #include "pg/monitor_shared.h"
 
 /* Does not move while it is open. */
 struct host {
     struct engine *engine;
-    char *memory; /* The engine's: settings_memory_mb. */
-    uint64 memory_bytes;
-    uint64 populated_bytes; /* How much of it surely has pages. */
+    struct populate populate; /* The engine's memory: settings_memory_mb. */
     struct clock clock;
     struct storage_os storage;
     struct engine_identity identity;
@@ -31,11 +30,13 @@ struct host {
  */
 bool host_open(struct host *host, uint32 requests_max, struct refusal *refusal);
 
+/* Each ENGINE_TICK_MS or so. */
+void host_tick(struct host *host);
+
 /*
- * Gives the next piece of the memory that the engine will use soon its pages, so that work doesn't
- * wait for the kernel to zero them; some milliseconds. False when there is nothing to do. For idle
- * times.
+ * Lets the memory that the engine will use soon have its pages; see os/populate.h. True if it did
+ * something that took its time.
  */
-bool host_populate_step(struct host *host);
+bool host_populate(struct host *host, bool idle);
 
 #endif

@@ -282,7 +282,7 @@ static void
 do_what_is_due(struct worker *worker, uint64 now)
 {
     if (now - worker->ticked_ns >= ENGINE_TICK_MS * NS_PER_MS) {
-        engine_tick(worker->host.engine);
+        host_tick(&worker->host);
         worker->ticked_ns = now;
     }
     if (!worker->published && now - worker->published_ns >= MONITOR_INTERVAL_MS * NS_PER_MS) {
@@ -336,10 +336,9 @@ run(struct worker *worker)
         }
         if (ConfigReloadPending) reload();
         do_what_is_due(worker, now);
-        if (progress) continue;
         const uint64 idle_ns = now - worker->active_ns;
+        if (host_populate(&worker->host, idle_ns >= POPULATE_IDLE_NS) || progress) continue;
         if (idle_ns >= spin_ns(worker)) {
-            if (idle_ns >= POPULATE_IDLE_NS && host_populate_step(&worker->host)) continue;
             worker_sleep(worker, now);
         } else {
             /*

@@ -183,6 +183,9 @@ fixture_open(
     struct forest_open_report *report)
 {
     const uint64_t size = align_up(fixture->memory_bytes + MIB, ARENA_ALIGNMENT);
+    while (fixture->sim.storage.in_flight_count > 0) {
+        (void) storage_wait(&fixture->sim.storage);
+    }
     free(fixture->memory);
     fixture->memory = aligned_alloc(ARENA_ALIGNMENT, size);
     assert(fixture->memory != NULL);
@@ -392,6 +395,8 @@ fixture_batch(struct forest_fixture *fixture, uint32_t event_count)
             memcpy(fixture->model, fixture->model_saved, sizeof(*fixture->model));
         }
     }
+    fixture->op += 1;
+    forest_write_ahead(fixture->forest, fixture->op);
 }
 
 /* ---- Checkpoints --------------------------------------------------------------------------- */

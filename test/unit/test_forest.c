@@ -599,6 +599,65 @@ UNIT_TEST(failed_write_fails_the_checkpoint)
     }
 }
 
+/* Inserts as many batches of nothing but notes. */
+static void
+insert_notes(uint32_t batch_count)
+{
+    for (uint32_t batch = 0; batch < batch_count; batch++) {
+        expect(forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM);
+        for (uint32_t i = 0; i < EVENTS_PER_BATCH_MAX; i++) {
+            fixture.timestamp += 1;
+            const struct fixture_note note = {.timestamp = fixture.timestamp, .content = {i}};
+            fixture_insert(&fixture, FIXTURE_NOTE, &note);
+        }
+        fixture.op += 1;
+        forest_write_ahead(fixture.forest, fixture.op);
+    }
+}
+
+/* The page that a checkpoint has in part is left to the next one. */
+UNIT_TEST(full_pages_are_written_ahead_of_the_checkpoint)
+{
+    begin(20, 2 * MIB);
+    for (uint32_t round = 0; round < 4; round++) {
+        const struct tree *notes = &fixture.forest->trees[FIXTURE_NOTE].tree;
+        const uint64_t written_before = fixture.grid.stats.blocks_written;
+        const uint32_t pages_before = notes->page_count;
+        insert_notes(10);
+        while (fixture.sim.storage.in_flight_count > 0) {
+            (void) storage_wait(&fixture.sim.storage);
+        }
+        const uint32_t full = notes->record_count / notes->records_per_page;
+        const uint64_t ahead = fixture.grid.stats.blocks_written - written_before;
+        expect(full > pages_before + 10);
+        expect_equal(ahead, full - pages_before);
+        fixture_checkpoint(&fixture);
+        /* Two partial pages of notes at most, and the manifest. */
+        expect(fixture.grid.stats.blocks_written - written_before - ahead <= 2 + 1);
+        expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
+        expect(fixture_same(&fixture));
+    }
+    fixture_end(&fixture);
+}
+
+UNIT_TEST(failed_write_ahead_is_said_and_nothing_more_is_written)
+{
+    begin(21, 2 * MIB);
+    insert_notes(3);
+    expect(!forest_failed(fixture.forest));
+    fixture.sim.options.write_error_per_million = 1000000;
+    insert_notes(3);
+    while (fixture.sim.storage.in_flight_count > 0) {
+        (void) storage_wait(&fixture.sim.storage);
+    }
+    expect(forest_failed(fixture.forest));
+    fixture.sim.options.write_error_per_million = 0;
+    const uint64_t written = fixture.grid.stats.blocks_written;
+    insert_notes(3);
+    expect_equal(fixture.grid.stats.blocks_written, written);
+    fixture_end(&fixture);
+}
+
 UNIT_TEST(reserve_refuses_when_the_disk_is_full)
 {
     begin(16, 4 * MIB);
