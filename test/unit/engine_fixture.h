@@ -18,8 +18,8 @@
 #include "store/prepare.h"
 #include "store/superblock.h"
 
-#define NODE_REQUESTS_MAX    512
-#define NODE_OPS_MAX         512
+#define NODE_REQUESTS_MAX    1024
+#define NODE_OPS_MAX         1024
 #define NODE_CHECKPOINTS_MAX 64
 #define NODE_STEPS_MAX       20000
 #define NODE_START_NS        (UINT64_C(1700000000) * NS_PER_S)
@@ -327,22 +327,26 @@ node_create_accounts(struct node *node, uint32_t count)
     return node_submit(node, LEDGER_CREATE_ACCOUNTS, accounts, count * EVENT_SIZE);
 }
 
-/* One transfer from account 1 to account 2. */
+/* New transfers of 1 from account 1 to account 2; pending ones if there is a timeout. */
 static inline struct node_request *
-node_create_transfer(struct node *node, uint16_t flags, uint32_t timeout)
+node_create_transfers(struct node *node, uint32_t count, uint32_t timeout)
 {
-    node->id += 1;
-    const struct transfer transfer = {
-        .id = node->id,
-        .debit_account_id = 1,
-        .credit_account_id = 2,
-        .amount = 1,
-        .ledger = 1,
-        .code = 1,
-        .flags = flags,
-        .timeout = timeout,
-    };
-    return node_submit(node, LEDGER_CREATE_TRANSFERS, &transfer, sizeof(transfer));
+    struct transfer transfers[EVENTS_PER_BATCH_MAX] = {0};
+    assert(count <= EVENTS_PER_BATCH_MAX);
+    for (uint32_t i = 0; i < count; i++) {
+        node->id += 1;
+        transfers[i] = (struct transfer){
+            .id = node->id,
+            .debit_account_id = 1,
+            .credit_account_id = 2,
+            .amount = 1,
+            .ledger = 1,
+            .code = 1,
+            .flags = timeout > 0 ? TRANSFER_PENDING : 0,
+            .timeout = timeout,
+        };
+    }
+    return node_submit(node, LEDGER_CREATE_TRANSFERS, transfers, count * EVENT_SIZE);
 }
 
 /* Reads an account, as the engine has committed it. False if there is none. */

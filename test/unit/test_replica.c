@@ -287,12 +287,13 @@ UNIT_TEST(r4_pulses_ascend_too)
     begin(RING_LARGE, MIB, 8);
     create_two_accounts();
     for (uint32_t i = 0; i < 5; i++) {
-        (void) node_create_transfer(&node, TRANSFER_PENDING, 1);
+        (void) node_create_transfers(&node, 1, 1);
         node_settle(&node);
         const uint64_t op = node_state(&node).op;
         node.clock.realtime_ns = node.log[op].timestamp + 2 * NS_PER_S;
         engine_tick(node.engine);
         const uint64_t now = node.clock.realtime_ns;
+        node_step(&node);
         node_settle(&node);
         node.clock.realtime_ns = now;
         expect_equal(node.log[op + 1].operation, PREPARE_PULSE);
