@@ -470,4 +470,62 @@ UNIT_TEST(request_too_large_for_the_rest_goes_into_the_next)
     node_free(&node);
 }
 
+/* ---- Pulses ---------------------------------------------------------------------------------- */
+
+/*
+ * Requests always wait, so that each append follows the last one within the same poll; and no
+ * checkpoint is due, which would be a rest. A tick never finds the journal idle.
+ */
+UNIT_TEST(pulse_is_made_under_continuous_load)
+{
+    enum { TICKS_MAX = 50 };
+    struct account account;
+    begin(4 * RING_LARGE, MIB, 13);
+    create_two_accounts();
+    (void) node_create_transfers(&node, 3, 1);
+    node_settle(&node);
+    expect(node_account(&node, 1, &account));
+    expect_equal(account.debits_pending, 3);
+
+    node_latency(&node, 2, 2);
+    node.clock.realtime_ns += 2 * NS_PER_S;
+    for (uint32_t step = 0; step < TICKS_MAX * ENGINE_TICK_MS; step++) {
+        while (node_lent(&node) < 3) (void) node_create_accounts(&node, 1);
+        node_step(&node);
+        if (step % ENGINE_TICK_MS == 0) engine_tick(node.engine);
+    }
+    expect_equal(node.checkpoint_count, 0);
+    expect(node_account(&node, 1, &account));
+    expect_equal(account.debits_pending, 0);
+    node_free(&node);
+}
+
+/* ---- Memory ---------------------------------------------------------------------------------- */
+
+/*
+ * The log ends at the checkpoint: all there must be room for is what the grid holds. That is much
+ * more than the least memory, so much that blocks lie where a small engine never puts one.
+ */
+UNIT_TEST(open_with_too_little_memory_says_how_much_will_do)
+{
+    begin(RING_LARGE, 32 * MIB, 14);
+    create_two_accounts();
+    struct engine_state state;
+    do {
+        (void) node_create_transfers(&node, EVENTS_PER_BATCH_MAX, 0);
+        node_settle(&node);
+        state = node_state(&node);
+    } while (state.transfers < 22000 || state.commit != state.checkpoint_op);
+    node_crash(&node);
+
+    node.options.memory_bytes = engine_memory_bytes_min(&node.options);
+    expect(state.grid_used_bytes > 3 * node.options.memory_bytes);
+    expect_equal(node_open(&node), ENGINE_OPEN_MEMORY_TOO_SMALL);
+    expect(node.report.memory_bytes_needed > node.options.memory_bytes);
+    node.options.memory_bytes = max_u64(node.options.memory_bytes, node.report.memory_bytes_needed);
+    expect_equal(node_open(&node), ENGINE_OPENED);
+    if (node.engine != NULL) expect_equal(node_state(&node).transfers, state.transfers);
+    node_free(&node);
+}
+
 UNIT_MAIN(test_replica)
