@@ -293,6 +293,44 @@ def asserts():
 
 
 @check
+def invariants():
+    """Numbered invariants are defined once, and known by number to some code and to some test.
+
+    A definition is an item ` *  (X9) …` of a header's first comments. A mention is `X9` in another
+    comment, or x9_ at the start of a test's name. What only a server can run is tested by test/tap.
+    """
+    number = r"[A-Z]\d+"
+
+    def mentions(s):
+        for n, (line, code) in enumerate(zip(s.lines, s.code_lines), 1):
+            for name in re.findall(rf"\b{number}\b", line):
+                if name not in code and (s, n) != defined.get(name):
+                    yield name
+        for names in re.findall(r"\bUNIT_TEST\(((?:[a-z]\d+_)+)", s.code):
+            yield from names.upper().rstrip("_").split("_")
+
+    defined = {}
+    for s in ALL:
+        for n, line in enumerate(s.lines, 1):
+            match = re.match(rf" \*  \(({number})\) ", line)
+            if not match or s.path.suffix != ".h":
+                continue
+            name = match.group(1)
+            if name in defined:
+                yield s.at(n), f"({name}) is defined in {defined[name][0].name} too"
+            defined.setdefault(name, (s, n))
+    in_code = {name for s in SRC for name in mentions(s)}
+    in_tests = {name for s in TEST for name in mentions(s)}
+    taps = "".join(p.read_text() for p in (ROOT / "test/tap").glob("*.pl"))
+    in_taps = set(re.findall(rf"\(({number})\)", taps))
+    for name, (s, n) in defined.items():
+        if s.in_src and name not in in_code:
+            yield s.at(n), f"({name}) is not mentioned where it is kept"
+        if s.in_src and name not in (in_taps if s.part == "pg" else in_tests):
+            yield s.at(n), f"({name}) is not tested by its number"
+
+
+@check
 def alive():
     """Each file is built, included, run or linked to by something; links lead somewhere."""
     make = (ROOT / "Makefile").read_text() + (ROOT / "test/test.mk").read_text()

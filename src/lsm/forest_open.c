@@ -2,7 +2,7 @@
 /*
  * Opening a checkpoint. The manifest is read twice, from its newest block back: once to check it
  * and to count, once to note where each page is. Then all pages are read in order, and ids and
- * indexes made as if the records came anew.
+ * indexes made as if the records came anew (F4).
  */
 #include <string.h>
 

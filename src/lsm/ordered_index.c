@@ -86,7 +86,7 @@ ordered_leaf_position(const struct ordered_node *leaf, struct ordered_pair pair)
     return position;
 }
 
-/* The child that has the pair, or would have it (O2). */
+/* The child that has the pair, or would have it (D2). */
 static uint32_t
 ordered_inner_position(const struct ordered_node *inner, struct ordered_pair pair)
 {
@@ -111,7 +111,7 @@ ordered_descend(
     path->depth = 0;
     for (;;) {
         const struct ordered_node *node = ordered_node_at(index, chunk);
-        assert(node->count > 0); /* (O1) */
+        assert(node->count > 0); /* (D1) */
         if (node->level == 0) return chunk;
         assert(path->depth < ORDERED_HEIGHT_MAX);
         const uint32_t position = ordered_inner_position(node, pair);
@@ -401,7 +401,7 @@ ordered_index_seek(const struct ordered_index *index, uint64_t value)
     const struct ordered_node *leaf = ordered_node_at(index, chunk);
     const uint32_t position = ordered_leaf_position(leaf, pair);
     assert(position <= leaf->count);
-    /* All pairs of the leaf may be below; those of the next one are not (O2). */
+    /* All pairs of the leaf may be below; those of the next one are not (D2). */
     if (position == leaf->count) return (struct ordered_cursor){.leaf = leaf->next};
     return (struct ordered_cursor){.leaf = chunk, .index = position};
 }

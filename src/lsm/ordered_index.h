@@ -8,8 +8,8 @@
  * short-lived.
  *
  * Numbered invariants:
- *  (O1) all leaves have level 0 and are chained in order; no node but the root is empty.
- *  (O2) child i of an inner node has the pairs from key i on, below key i + 1. Key 0 is not looked
+ *  (D1) all leaves have level 0 and are chained in order; no node but the root is empty.
+ *  (D2) child i of an inner node has the pairs from key i on, below key i + 1. Key 0 is not looked
  *       at.
  */
 #ifndef LEDGER_LSM_ORDERED_INDEX_H

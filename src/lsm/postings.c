@@ -6,7 +6,7 @@
 
 static_assert(POSTING_ROWS_SMALL == 6, "six rows: a cache line with the header");
 static_assert(POSTING_ROWS_LARGE == 54, "54 rows: four cache lines");
-/* (P2) */
+/* (B2) */
 static_assert(CHUNK_SMALL_SIZE <= POSTING_BYTES_MAX * 2, "a list of two rows");
 static_assert(
     CHUNK_SMALL_SIZE + CHUNK_LARGE_SIZE <= POSTING_BYTES_MAX * (POSTING_ROWS_SMALL + 1),
@@ -148,7 +148,7 @@ postings_append(struct postings *postings, u128 value, uint32_t hash, uint32_t r
     }
     const uint32_t chunk = *map_value & ~POSTINGS_CHUNK;
     struct posting_chunk *content = postings_chunk(postings, chunk);
-    assert(content->newest < row); /* (P1) */
+    assert(content->newest < row); /* (B1) */
     if (content->count == content->capacity) {
         *map_value = postings_chunk_after(postings, chunk, row) | POSTINGS_CHUNK;
         postings->full_count -= 1;
@@ -176,7 +176,7 @@ postings_chunk_shrink(struct postings *postings, uint32_t chunk)
     if (content->count == 0) {
         assert(previous != CHUNK_NONE);
         struct posting_chunk *previous_content = postings_chunk(postings, previous);
-        assert(previous_content->count == previous_content->capacity); /* (P1) */
+        assert(previous_content->count == previous_content->capacity); /* (B1) */
         previous_content->next = CHUNK_NONE;
         chunk_pool_release(postings->chunks, CHUNK_LARGE, chunk);
         postings->chunk_bytes -= CHUNK_LARGE_SIZE;
@@ -353,6 +353,6 @@ postings_bytes_needed(const struct postings *postings, uint64_t inserts)
     const uint64_t chunk_bytes_max = POSTING_BYTES_MAX * (postings->row_count + inserts);
     const uint64_t overflow_bytes =
         CHUNK_SMALL_SIZE * row_map_chunks_needed(&postings->map, inserts);
-    assert(chunk_bytes_max >= postings->chunk_bytes); /* (P2) */
+    assert(chunk_bytes_max >= postings->chunk_bytes); /* (B2) */
     return min_u64(by_append, chunk_bytes_max - postings->chunk_bytes + overflow_bytes);
 }

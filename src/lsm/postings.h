@@ -14,8 +14,8 @@
  * random-access stack", 1983).
  *
  * Numbered invariants:
- *  (P1) a list's rows ascend strictly; its chunks but the newest are full.
- *  (P2) chunk_bytes <= POSTING_BYTES_MAX * row_count. What an append takes beyond a new map entry
+ *  (B1) a list's rows ascend strictly; its chunks but the newest are full.
+ *  (B2) chunk_bytes <= POSTING_BYTES_MAX * row_count. What an append takes beyond a new map entry
  *       is at most 128 bytes, on average over any run of appends, plus 128 for each list in
  *       full_count.
  */
@@ -132,7 +132,7 @@ uint32_t postings_seek_descending(
 
 /*
  * The most bytes of chunks, overflow buckets of the map included, that `inserts` more rows need
- * (P2).
+ * (B2).
  */
 uint64_t postings_bytes_needed(const struct postings *postings, uint64_t inserts);
 

@@ -6,10 +6,10 @@
  *     array of rows      → rows        create_accounts, create_transfers
  *     128-byte records   → 16-byte     create_accounts_packed, create_transfers_packed
  *
- * A batch larger than a message is cut into pieces (P1) of at most EVENTS_PER_BATCH_MAX events,
- * (P2) never between two events of a linked chain, (P3) sent one after another, each durable before
- * the next. All input is checked before the first piece is sent. A backend holds one slot at a
- * time, so that backends that send large batches never wait for each other in a circle.
+ * A batch larger than a message is cut into pieces of at most EVENTS_PER_BATCH_MAX events, never
+ * between two events of a linked chain, sent one after another, each durable before the next. All
+ * input is checked before the first piece is sent. A backend holds one slot at a time, so that
+ * backends that send large batches never wait for each other in a circle.
  */
 #include "postgres.h"
 
@@ -48,7 +48,7 @@ event_is_linked(const char *records, uint64_t index)
     return (flags & TRANSFER_LINKED) != 0;
 }
 
-/* Events of the first piece (P1, P2); 0 if the first chain is longer than a message. */
+/* Events of the first piece; 0 if the first chain is longer than a message. */
 static uint32_t
 piece_count(const char *records, uint64_t count)
 {

@@ -141,7 +141,7 @@ void
 slots_submit(struct slots *slots, uint32 index)
 {
     struct slot *slot = slots_slot(slots, index);
-    slot_must_change(slot, SLOT_FILLING, SLOT_SUBMITTED);
+    slot_must_change(slot, SLOT_FILLING, SLOT_SUBMITTED); /* (K1) */
     uint32 head = pg_atomic_read_u32(&slots->ready_head);
     do {
         slot->next = head;
@@ -212,7 +212,7 @@ slots_take(struct slots *slots, uint32 *taken)
         struct slot *slot = slots_slot(slots, head - 1);
         const uint32 index = head - 1;
         head = slot->next;
-        if (slot_change(slot, SLOT_SUBMITTED, SLOT_RUNNING)) {
+        if (slot_change(slot, SLOT_SUBMITTED, SLOT_RUNNING)) { /* (K4) */
             taken[taken_count] = index;
             taken_count += 1;
         } else {

@@ -20,13 +20,13 @@
  *     RUNNING → ABANDONED   owner, leaving while it runs
  *     WITHDRAWN, ABANDONED → FREE   worker
  *
- * Invariants:
- *  (L1) A slot is on the ready list from SUBMITTED until the worker takes it, hence at most once.
- *  (L2) Request fields and input are written only in FILLING, by the owner; read only in RUNNING or
+ * Numbered invariants:
+ *  (K1) A slot is on the ready list from SUBMITTED until the worker takes it, hence at most once.
+ *  (K2) Request fields and input are written only in FILLING, by the owner; read only in RUNNING or
  *       ABANDONED, by the worker.
- *  (L3) Answer fields and reply are written only in RUNNING or ABANDONED, by the worker; read only
+ *  (K3) Answer fields and reply are written only in RUNNING or ABANDONED, by the worker; read only
  *       in DONE, by the owner.
- *  (L4) The worker never ends between taking the ready list and marking what it took RUNNING. So
+ *  (K4) The worker never ends between taking the ready list and marking what it took RUNNING. So
  *       when a worker ends, what is SUBMITTED is still on the list, and the next worker takes it;
  *       what is RUNNING is lost.
  *
@@ -86,11 +86,11 @@ struct slot {
     uint32 next; /* The ready list: index + 1, or 0. Owner before SUBMITTED, then the worker. */
     uint32 owner_procno; /* Written by the owner when it takes the slot. */
 
-    /* The request (L2). */
+    /* The request (K2). */
     uint32 operation;
     uint32 input_size;
 
-    /* The answer (L3). */
+    /* The answer (K3). */
     uint32 outcome; /* enum slot_outcome */
     uint32 reply_size;
     char detail[SLOT_DETAIL_MAX]; /* For SLOT_INVALID. */

@@ -133,7 +133,7 @@ replica_execute(struct replica *replica, void *message, struct queue *requests)
 {
     const struct prepare_header *header = prepare_header_of(message);
     assert(replica->commit_stage == COMMIT_IDLE);
-    assert(header->op == replica->commit + 1);
+    assert(header->op == replica->commit + 1); /* (R2) */
 
     switch ((enum prepare_operation) header->operation) {
     case PREPARE_BATCHES:

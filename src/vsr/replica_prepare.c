@@ -77,7 +77,7 @@ prepare_append(
         prepare_next_position(parent, size_on_disk, replica->journal->prepares_size_bytes);
     memset((char *) entry->message + header->size, 0, size_on_disk - header->size);
     prepare_seal(header);
-    assert(header->timestamp - event_count >= parent->timestamp);
+    assert(header->timestamp - event_count >= parent->timestamp); /* (R4) */
 
     replica->op += 1;
     replica->timestamp = header->timestamp;

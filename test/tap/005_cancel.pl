@@ -92,8 +92,8 @@ with_stopped_worker(sub {
 
 # ---- Slots come back ---------------------------------------------------------------------------------
 
-# One session, the worker still all the time: its own slot stays taken, and then the large ones, so later calls wait for
-# one and are cancelled there, where nothing was sent yet.
+# One session, the worker still all the time: its own slot stays on the list and taken (K1), and then the large ones, so
+# later calls wait for one and are cancelled there, where nothing was sent yet.
 my @repeated = map { take_id() } 1 .. REPEATS;
 with_stopped_worker(sub {
     my $session = session($node,
@@ -121,6 +121,8 @@ for my $each (@bulk) {
         like($error, qr/57014/, "a large request is cancelled: $each");
     });
 }
+# More sessions than large slots: each takes one over from others, and meets neither their input (K2) nor their
+# answers (K3).
 my @sessions = map { session($node, batch_sql($_, BULK_EVENTS, 2)) } @bulk;
 for my $session (@sessions) {
     my ($out, $err) = session_finish($session);

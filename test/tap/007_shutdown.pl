@@ -102,7 +102,7 @@ $node->start;
 wait_role($node, 'primary');
 is(value($node, transfer_sql($id, 1)), 'exists', 'immediate, worker stopped: nothing is lost');
 
-# ---- The worker ends, and those who wait are told ----------------------------------------------------
+# ---- The worker ends, and those who wait are told (K4) -----------------------------------------------
 
 $worker = worker_pid($node);
 my $server_started = value($node, 'SELECT pg_postmaster_start_time()');

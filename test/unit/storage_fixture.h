@@ -82,6 +82,7 @@ io_uring_submit(struct io_uring *ring)
 {
     static int (*real)(struct io_uring * ring);
     if (real == NULL) *(void **) &real = dlsym(RTLD_NEXT, "io_uring_submit");
+    expect(io_uring_sq_ready(ring) <= 2); /* (U2) */
     if (hooks.submits_put_off > 0) {
         hooks.submits_put_off -= 1;
         return -EAGAIN;

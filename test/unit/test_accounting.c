@@ -291,7 +291,7 @@ UNIT_TEST(id_that_failed_for_another_reason_may_succeed)
 
 /* ---- Overflow -------------------------------------------------------------------------------- */
 
-UNIT_TEST(overflow_is_tested_on_each_balance)
+UNIT_TEST(l2_overflow_is_tested_on_each_balance)
 {
     check(ACCOUNTS "account 4 -> created\n"
                    "transfer 1 1>3 pending amount=100 -> created\n"

@@ -123,7 +123,7 @@ UNIT_TEST(resolution_takes_over_what_it_is_not_given)
         " -> exists_with_different_user_data_32\n");
 }
 
-UNIT_TEST(all_of_the_range_can_be_reserved_and_posted)
+UNIT_TEST(l2_all_of_the_range_can_be_reserved_and_posted)
 {
     check(ACCOUNTS "transfer 1 1>2 amount=max pending -> created\n"
                    "transfer 2 1>2 amount=1 pending -> overflows_debits_pending\n"
@@ -136,7 +136,7 @@ UNIT_TEST(all_of_the_range_can_be_reserved_and_posted)
                    "transfer 3 1>2 amount=0 -> created\n");
 }
 
-UNIT_TEST(pending_debits_take_headroom_and_pending_credits_give_none)
+UNIT_TEST(l4_pending_debits_take_headroom_and_pending_credits_give_none)
 {
     check("account 1 debits_must_not_exceed_credits -> created\n"
           "account 2 -> created\n"

@@ -357,6 +357,57 @@ UNIT_TEST(closing_transfers_reopen_when_they_expire) /* (L5) */
     finish();
 }
 
+/* ---- Balances -------------------------------------------------------------------------------- */
+
+/* Of both accounts, each of debits and credits. */
+static void
+posted_balances(u128 *posted)
+{
+    for (uint32_t i = 0; i < 2; i++) {
+        const struct account *account = account_find(fixture.forest, &(u128){i + 1});
+        posted[2 * i] = account->debits_posted;
+        posted[2 * i + 1] = account->credits_posted;
+    }
+}
+
+/* Each way of giving back what was held, and each size of it. */
+UNIT_TEST(l3_posted_balances_never_shrink)
+{
+    start();
+    prng_init(&fixture.prng, 3);
+    u128 before[4], after[4];
+    uint64_t id = 100;
+    for (uint32_t i = 0; i < 400; i++) {
+        posted_balances(before);
+        const uint64_t held = id;
+        id += 1;
+        struct transfer event = plain(id, prng_below(&fixture.prng, 20));
+        switch (prng_below(&fixture.prng, 6)) {
+        case 0: break;
+        case 1: event.flags = TRANSFER_BALANCING_DEBIT | TRANSFER_BALANCING_CREDIT; break;
+        case 2: event = resolution(id, held, TRANSFER_VOID_PENDING); break;
+        case 3: event = resolution(id, held, TRANSFER_POST_PENDING); break;
+        default: event = pending(id, 20, (uint32_t) prng_below(&fixture.prng, 3)); break;
+        }
+        if (prng_chance(&fixture.prng, 1, 2) && (event.flags & TRANSFER_POST_PENDING)) {
+            event.amount = prng_below(&fixture.prng, 20);
+        }
+        if (prng_chance(&fixture.prng, 1, 2)) {
+            event.debit_account_id = event.debit_account_id == 0 ? 0 : 2;
+            event.credit_account_id = event.credit_account_id == 0 ? 0 : 1;
+        }
+        create(event);
+        fixture_advance(&fixture, prng_below(&fixture.prng, NS_PER_S));
+        (void) fixture_pulse(&fixture);
+        posted_balances(after);
+        for (uint32_t side = 0; side < 4; side++) {
+            expect(after[side] >= before[side]);
+        }
+    }
+    expect(after[0] > 0 && after[1] > 0);
+    finish();
+}
+
 /* ---- Chains ---------------------------------------------------------------------------------- */
 
 UNIT_TEST(broken_chains_leave_nothing_but_the_burnt_id)

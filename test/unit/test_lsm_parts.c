@@ -342,11 +342,31 @@ postings_expected(uint32_t field, uint32_t row, bool ascending)
     return ROW_NONE;
 }
 
+/* (B1) from the newest chunk back: every row of the value, once, and no chunk with a gap. */
+static void
+postings_chunks_check(const struct posting_list *list, uint32_t field)
+{
+    uint32_t row = postings_tree.record_count;
+    uint32_t number = list->newest;
+    while (number != CHUNK_NONE) {
+        const struct posting_chunk *chunk = chunk_pool_data(&chunks, number);
+        expect(chunk->count > 0);
+        if (number != list->newest) expect_equal(chunk->count, chunk->capacity);
+        for (uint32_t i = chunk->count; i > 0; i--) {
+            row = postings_expected(field, row - 1, false);
+            expect_equal(chunk->rows[i - 1], row);
+        }
+        number = chunk->previous;
+    }
+    if (list->newest != CHUNK_NONE) expect(postings_expected(field, row - 1, false) == ROW_NONE);
+}
+
 static void
 postings_check(uint32_t field)
 {
     const struct posting_list list = postings_find(&postings, field);
     const uint32_t count = postings_tree.record_count;
+    postings_chunks_check(&list, field);
     for (uint32_t step_max = 1; step_max <= count; step_max *= 6) {
         struct posting_cursor cursor = {.chunk = CHUNK_NONE};
         uint32_t row = (uint32_t) prng_below(&prng, step_max);
@@ -367,7 +387,7 @@ postings_check(uint32_t field)
     }
 }
 
-UNIT_TEST(postings_seek_any_row)
+UNIT_TEST(b1_postings_seek_any_row)
 {
     for (uint32_t spread = 1; spread < 3000; spread *= 7) {
         postings_begin(40 + spread);
@@ -418,10 +438,10 @@ UNIT_TEST(postings_go_back_exactly)
 }
 
 /*
- * (P2) What is promised to suffice does: random values, all new, and rounds that fill all lists
+ * (B2) What is promised to suffice does: random values, all new, and rounds that fill all lists
  * together.
  */
-UNIT_TEST(postings_need_no_more_than_they_say)
+UNIT_TEST(b2_postings_need_no_more_than_they_say)
 {
     for (uint32_t kind = 0; kind < 6; kind++) {
         postings_begin(60 + kind);
@@ -469,9 +489,95 @@ compare_pairs(const void *a, const void *b)
     return (pair_a->row > pair_b->row) - (pair_a->row < pair_b->row);
 }
 
+/* A node, and the bounds that its parent sets: pairs from low on, below high. */
+struct ordered_place {
+    uint32_t chunk;
+    struct ordered_pair low;
+    struct ordered_pair high;
+};
+
+static const struct ordered_node *
+ordered_node(const struct ordered_index *index, const struct ordered_place *place)
+{
+    return chunk_pool_data(index->chunks, place->chunk);
+}
+
+/* (D2) Makes the places of the next level down. Returns how many there are. */
+static uint32_t
+ordered_level_down(
+    const struct ordered_index *index, struct ordered_place *places, uint32_t place_count)
+{
+    static struct ordered_place below[ORDERED_ROWS];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < place_count; i++) {
+        const struct ordered_node *node = ordered_node(index, &places[i]);
+        for (uint32_t child = 0; child < node->count; child++) {
+            struct ordered_place *place = &below[count];
+            count += 1;
+            *place = places[i];
+            place->chunk = node->inner.children[child];
+            if (child > 0) {
+                place->low = (struct ordered_pair){
+                    .value = node->inner.values[child],
+                    .row = node->inner.rows[child],
+                };
+                place[-1].high = place->low;
+            }
+            expect_equal(ordered_node(index, place)->level + 1, node->level);
+        }
+    }
+    memcpy(places, below, count * sizeof(below[0]));
+    return count;
+}
+
+/* (D1) for the leaves, and (D2) for the pairs in them. */
+static void
+ordered_leaves_check(
+    const struct ordered_index *index, const struct ordered_place *places, uint32_t count)
+{
+    expect_equal(index->leaf_count, count);
+    expect_equal(index->first, places[0].chunk);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct ordered_node *leaf = ordered_node(index, &places[i]);
+        expect_equal(leaf->level, 0);
+        expect(leaf->count > 0);
+        expect_equal(leaf->previous, i == 0 ? CHUNK_NONE : places[i - 1].chunk);
+        expect_equal(leaf->next, i + 1 == count ? CHUNK_NONE : places[i + 1].chunk);
+        for (uint32_t at = 0; at < leaf->count; at++) {
+            const struct ordered_pair pair = {leaf->leaf.values[at], leaf->leaf.rows[at]};
+            expect(compare_pairs(&pair, &places[i].low) >= 0);
+            expect(compare_pairs(&pair, &places[i].high) < 0);
+        }
+    }
+}
+
+/* (D1) and (D2), level by level from the root. */
+static void
+ordered_nodes_check(const struct ordered_index *index)
+{
+    static struct ordered_place places[ORDERED_ROWS];
+    if (index->pair_count == 0) return;
+    uint32_t count = 1;
+    uint64_t inner_count = 0;
+    places[0] = (struct ordered_place){
+        .chunk = index->root,
+        .high = {.value = UINT64_MAX, .row = UINT32_MAX},
+    };
+    while (ordered_node(index, &places[0])->level > 0) {
+        inner_count += count;
+        for (uint32_t i = 0; i < count; i++) {
+            expect(ordered_node(index, &places[i])->count > 0);
+        }
+        count = ordered_level_down(index, places, count);
+    }
+    expect_equal(index->inner_count, inner_count);
+    ordered_leaves_check(index, places, count);
+}
+
 static void
 ordered_check(const struct ordered_index *index)
 {
+    ordered_nodes_check(index);
     uint32_t count = 0;
     for (uint32_t row = 0; row < ORDERED_ROWS; row++) {
         if (values[row] == 0) continue;
@@ -509,7 +615,7 @@ ordered_new_value(uint32_t kind, uint64_t number)
     }
 }
 
-UNIT_TEST(ordered_index_keeps_order)
+UNIT_TEST(d1_d2_ordered_index_keeps_order)
 {
     for (uint32_t kind = 0; kind < 10; kind++) {
         struct ordered_index index;

@@ -71,7 +71,7 @@ many_in_flight(struct disk *disk)
     }
 }
 
-UNIT_TEST(more_requests_than_the_ring_holds) { on_every_disk(many_in_flight); }
+UNIT_TEST(u1_more_requests_than_the_ring_holds) { on_every_disk(many_in_flight); }
 
 static struct storage *chain_storage;
 static uint32_t chain_left;

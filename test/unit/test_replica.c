@@ -1,0 +1,531 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The replica, through the engine's façade: invariants (R1) … (R6) of vsr/replica.h, and group
+ * commit. What is durable, and when, is what the disk says.
+ */
+#include "unit/unit.h"
+
+#include "unit/engine_fixture.h"
+
+static struct node node;
+
+/* So large that what holds prepares back is the pipeline, not the ring. */
+#define RING_LARGE (UINT64_C(64) * SECTOR_SIZE)
+
+static void
+begin(uint64_t ring_size, uint64_t memory_extra, uint64_t seed)
+{
+    node_init(&node, ring_size, memory_extra, seed);
+    const enum engine_open_result result = node_open(&node);
+    assert(result == ENGINE_OPENED);
+}
+
+static void
+reopen(void)
+{
+    node_crash(&node);
+    const enum engine_open_result result = node_open(&node);
+    assert(result == ENGINE_OPENED);
+}
+
+/* Accounts 1 and 2. */
+static void
+create_two_accounts(void)
+{
+    assert(node.id == 0);
+    (void) node_create_accounts(&node, 2);
+    node_settle(&node);
+}
+
+/* ---- (R1) ------------------------------------------------------------------------------------ */
+
+/*
+ * A checkpoint takes longer than several appends, and nothing is executed meanwhile: prepares pile
+ * up to the limit, and no further.
+ */
+UNIT_TEST(r1_pipeline_is_bounded)
+{
+    begin(RING_LARGE, 8 * MIB, 1);
+    node_latency(&node, 3, 3);
+    uint64_t lag_max = 0;
+    for (uint32_t steps = 0; node.answered < 100; steps++) {
+        assert(steps < NODE_STEPS_MAX);
+        while (node_lent(&node) < 2 * PIPELINE_PREPARES_MAX) {
+            (void) node_create_accounts(&node, EVENTS_PER_BATCH_MAX);
+        }
+        node_step(&node);
+        const struct engine_state state = node_state(&node);
+        expect(state.commit <= node.op_durable);
+        expect(node.op_durable <= state.op);
+        expect(state.op - node.op_durable <= 1);
+        expect(state.op - state.commit <= PIPELINE_PREPARES_MAX);
+        lag_max = max_u64(lag_max, state.op - state.commit);
+    }
+    expect_equal(lag_max, PIPELINE_PREPARES_MAX);
+    expect(node.checkpoint_count >= 4);
+    node_free(&node);
+}
+
+/* ---- (R2) ------------------------------------------------------------------------------------ */
+
+/* Requests in the order in which they were lent: so are their answers, op after op. */
+UNIT_TEST(r2_ops_commit_in_order_and_once)
+{
+    begin(RING_LARGE, 4 * MIB, 2);
+    node_latency(&node, 0, 6);
+    uint32_t events = 0;
+    while (node.request_count < 150) {
+        const uint32_t count = (uint32_t) prng_range(&node.prng, 1, 12);
+        (void) node_create_accounts(&node, count);
+        events += count;
+        if (prng_chance(&node.prng, 1, 2)) node_step(&node);
+    }
+    node_settle(&node);
+    uint64_t op_before = 0;
+    for (uint32_t i = 0; i < node.request_count; i++) {
+        const struct node_request *request = &node.requests[i];
+        expect_equal(request->answers, 1);
+        expect_equal(request->rank, i);
+        const uint64_t op = node_op(request);
+        expect(op >= op_before);
+        expect(op <= request->op_durable);
+        expect_equal(request->commit + 1, op);
+        for (uint32_t event = 0; event < request->event_count; event++) {
+            expect_equal(node_result(request, event).status, STATUS_CREATED);
+        }
+        op_before = op;
+    }
+    expect_equal(op_before, node_state(&node).commit);
+    expect_equal(node_state(&node).accounts, events);
+    node_free(&node);
+}
+
+/* Replay executes each op of the log after the checkpoint, none twice and none left out. */
+UNIT_TEST(r2_replay_commits_each_op_once)
+{
+    begin(RING_LARGE, 4 * MIB, 3);
+    node_latency(&node, 0, 6);
+    uint64_t events = 0; /* Of ops that were committed once. */
+    uint64_t op_counted = 0;
+    for (uint32_t life = 0; life < 12; life++) {
+        const uint64_t steps = prng_below(&node.prng, 60);
+        for (uint64_t i = 0; i < steps; i++) {
+            (void) node_create_accounts(&node, (uint32_t) prng_range(&node.prng, 1, 30));
+            node_step(&node);
+        }
+        const uint64_t op_durable = node.op_durable;
+        reopen();
+        const struct engine_state state = node_state(&node);
+        expect_equal(state.commit, node.report.op);
+        expect_equal(state.op, node.report.op);
+        expect(node.report.op >= op_durable);
+        while (op_counted < state.commit) {
+            op_counted += 1;
+            events += node.log[op_counted].event_count;
+        }
+        expect_equal(state.accounts, events);
+    }
+    node_free(&node);
+}
+
+/* ---- (R3) ------------------------------------------------------------------------------------ */
+
+UNIT_TEST(r3_answer_waits_for_both_writes_and_the_execution)
+{
+    begin(RING_LARGE, MIB, 4);
+    node_latency(&node, 10, 10);
+    const struct node_request *request = node_create_accounts(&node, 3);
+    while (node.op_durable == 0) {
+        expect_equal(request->answers, 0);
+        expect_equal(node_state(&node).accounts, 0);
+        node_step(&node);
+    }
+    expect_equal(node.sim.tick, 21); /* Of two writes, one after the other. */
+    expect_equal(request->answers, 1);
+    expect_equal(request->request.status, ENGINE_OK);
+    expect_equal(request->op_durable, 1);
+    expect_equal(request->status, STATUS_CREATED);
+    expect_equal(node_state(&node).accounts, 3);
+    node_free(&node);
+}
+
+/* The power is cut at every moment there is: what was answered is there when it comes back. */
+UNIT_TEST(r3_answered_requests_survive_a_crash)
+{
+    uint32_t answered_total = 0;
+    for (uint64_t fuse = 1; fuse <= 80; fuse++) {
+        begin(PREPARES_SIZE_MIN, MIB, 100 + fuse);
+        node_latency(&node, 0, 4);
+        storage_sim_crash_after(&node.sim, fuse);
+        while (!node.sim.crashed) {
+            if (node_lent(&node) < 3) (void) node_create_accounts(&node, EVENTS_PER_BATCH_MAX);
+            node_step(&node);
+        }
+        uint64_t answered = 0;
+        for (uint32_t i = 0; i < node.request_count; i++) {
+            const struct node_request *request = &node.requests[i];
+            answered += request->answers == 1 && request->request.status == ENGINE_OK;
+        }
+        answered_total += (uint32_t) answered;
+        reopen();
+        struct account account;
+        for (uint64_t id = 1; id <= answered * EVENTS_PER_BATCH_MAX; id++) {
+            expect(node_account(&node, id, &account));
+        }
+        node_free(&node);
+    }
+    expect(answered_total > 200);
+}
+
+/* Memory is full: the reason is told, and there is nothing of the request in log or state. */
+UNIT_TEST(r3_refused_request_takes_no_effect)
+{
+    begin(RING_LARGE, 0, 5);
+    const struct node_request *request;
+    struct engine_state before;
+    do {
+        before = node_state(&node);
+        request = node_create_accounts(&node, EVENTS_PER_BATCH_MAX);
+        node_settle(&node);
+        expect_equal(request->answers, 1);
+    } while (request->request.status == ENGINE_OK);
+    expect_equal(request->request.status, ENGINE_MEMORY_FULL);
+    expect(before.accounts > 0);
+    expect_equal(node_state(&node).op, before.op);
+    expect_equal(node_state(&node).accounts, before.accounts);
+    struct account account;
+    expect(!node_account(&node, node.id, &account));
+    node_free(&node);
+}
+
+static bool
+fault_in_file(void *context, enum storage_file file, uint64_t offset_bytes, uint64_t size_bytes)
+{
+    (void) offset_bytes;
+    (void) size_bytes;
+    return file == *(const enum storage_file *) context;
+}
+
+/*
+ * Whichever file it is that fails: what is in flight, what waits and what comes later is answered
+ * that the outcome is unknown, each once.
+ */
+UNIT_TEST(r3_write_error_fails_every_request)
+{
+    for (enum storage_file file = 0; file < STORAGE_FILE_COUNT; file++) {
+        begin(PREPARES_SIZE_MIN, MIB, 6);
+        node_latency(&node, 2, 2);
+        node.sim.options.fault_allowed = fault_in_file;
+        node.sim.options.fault_context = &file;
+        node.sim.options.write_error_per_million = 1000000;
+        for (uint32_t steps = 0; !engine_failed(node.engine); steps++) {
+            assert(steps < NODE_STEPS_MAX);
+            while (node_lent(&node) < 6) (void) node_create_accounts(&node, EVENTS_PER_BATCH_MAX);
+            node_step(&node);
+        }
+        expect_equal(node_lent(&node), 0);
+        (void) node_create_accounts(&node, 1);
+        (void) node_submit(&node, LEDGER_LOOKUP_ACCOUNTS, &(u128){1}, sizeof(u128));
+        node_step(&node);
+        uint32_t failed = 0;
+        for (uint32_t i = 0; i < node.request_count; i++) {
+            const struct node_request *request = &node.requests[i];
+            expect_equal(request->answers, 1);
+            if (request->request.status == ENGINE_FAILED) {
+                failed += 1;
+                continue;
+            }
+            expect_equal(request->request.status, ENGINE_OK);
+            expect(node_op(request) <= request->op_durable);
+        }
+        expect(failed >= 6 + 2);
+        const bool first_fails = file == STORAGE_PREPARES || file == STORAGE_HEADERS;
+        expect_equal(failed == node.request_count, first_fails);
+        node_free(&node);
+    }
+}
+
+/* ---- (R4) ------------------------------------------------------------------------------------ */
+
+/* Real time where it is ahead of the log, else the next free timestamps. */
+static void
+expect_next_timestamp(uint64_t op)
+{
+    const struct prepare_header *parent = &node.log[op - 1];
+    const struct prepare_header *header = &node.log[op];
+    const uint64_t start = max_u64(parent->timestamp + 1, node.clock.realtime_ns);
+    expect_equal(header->op, op);
+    expect(header->timestamp - header->event_count >= parent->timestamp);
+    expect_equal(header->timestamp, start + header->event_count);
+}
+
+UNIT_TEST(r4_timestamps_ascend_while_the_clock_jumps)
+{
+    begin(RING_LARGE, MIB, 7);
+    uint64_t op = 0;
+    for (uint32_t i = 0; i < 60; i++) {
+        switch (i % 4) {
+        case 0: node.clock.realtime_ns += prng_below(&node.prng, 100); break;
+        case 1: node.clock.realtime_ns -= 3600 * NS_PER_S; break;
+        case 2: break;
+        default: node.clock.realtime_ns = NODE_START_NS + i * NS_PER_S; break;
+        }
+        if (i % 10 == 9) reopen();
+        (void) node_create_accounts(&node, (uint32_t) prng_range(&node.prng, 1, 30));
+        const uint64_t now = node.clock.realtime_ns;
+        node_settle(&node);
+        op += 1;
+        node.clock.realtime_ns = now;
+        expect_next_timestamp(op);
+    }
+    node_free(&node);
+}
+
+/* A pulse takes its timestamps from the same line. */
+UNIT_TEST(r4_pulses_ascend_too)
+{
+    begin(RING_LARGE, MIB, 8);
+    create_two_accounts();
+    for (uint32_t i = 0; i < 5; i++) {
+        (void) node_create_transfers(&node, 1, 1);
+        node_settle(&node);
+        const uint64_t op = node_state(&node).op;
+        node.clock.realtime_ns = node.log[op].timestamp + 2 * NS_PER_S;
+        engine_tick(node.engine);
+        const uint64_t now = node.clock.realtime_ns;
+        node_step(&node);
+        node_settle(&node);
+        node.clock.realtime_ns = now;
+        expect_equal(node.log[op + 1].operation, PREPARE_PULSE);
+        expect_equal(node.log[op + 1].event_count, PULSE_EXPIRIES_MAX);
+        expect_next_timestamp(op + 1);
+        node.clock.realtime_ns -= 60 * NS_PER_S;
+        (void) node_create_accounts(&node, 1);
+        node_settle(&node);
+        expect_equal(node.log[op + 2].timestamp, node.log[op + 1].timestamp + 2);
+    }
+    node_free(&node);
+}
+
+/* ---- (R5) ------------------------------------------------------------------------------------ */
+
+#define R5_OPS 150
+
+/* The requests of R5: no two fit into one prepare, so the log is the same however they come. */
+static uint32_t
+r5_event_count(uint64_t op)
+{
+    const uint32_t half = EVENTS_PER_BATCH_MAX / 2 + 1;
+    return half + (uint32_t) (op * 7 % (EVENTS_PER_BATCH_MAX - half + 1));
+}
+
+/* Makes the log under a latency, with a crash every so many answers if that is not 0. */
+static void
+r5_run(uint32_t latency_min, uint32_t latency_max, uint32_t crash_every)
+{
+    begin(PREPARES_SIZE_MIN, 2 * MIB, 9 + latency_max);
+    node_latency(&node, latency_min, latency_max);
+    uint64_t op_lent = 0;
+    for (uint32_t steps = 0; node_state(&node).commit < R5_OPS; steps++) {
+        assert(steps < NODE_STEPS_MAX);
+        while (op_lent < R5_OPS && node_lent(&node) < 6) {
+            op_lent += 1;
+            (void) node_create_accounts(&node, r5_event_count(op_lent));
+        }
+        node_step(&node);
+        if (crash_every == 0 || node.answered < crash_every) continue;
+        reopen();
+        op_lent = node.report.op;
+    }
+    node_settle(&node);
+}
+
+/* What the rule gives for the log that the witness has. Returns how many there are. */
+static uint32_t
+r5_expected(uint64_t *checkpoints)
+{
+    struct prepare_header root;
+    prepare_root(&root, node_identity.cluster);
+    uint64_t position = root.position;
+    uint32_t count = 0;
+    for (uint64_t op = 1; op <= R5_OPS; op++) {
+        const struct prepare_header *header = &node.log[op];
+        const uint64_t end = header->position + prepare_size_on_disk(header);
+        expect_equal(header->event_count, r5_event_count(op));
+        if (end - position <= PREPARES_SIZE_MIN / 2) continue;
+        position = header->position;
+        checkpoints[count] = op;
+        count += 1;
+    }
+    return count;
+}
+
+UNIT_TEST(r5_checkpoints_follow_from_the_log_alone)
+{
+    static const uint32_t runs[][3] = {{0, 0, 0}, {5, 5, 0}, {0, 40, 0}, {0, 3, 11}, {2, 9, 4}};
+    uint64_t first[NODE_CHECKPOINTS_MAX];
+    for (uint32_t run = 0; run < ARRAY_COUNT(runs); run++) {
+        uint64_t expected[R5_OPS];
+        r5_run(runs[run][0], runs[run][1], runs[run][2]);
+        const uint32_t count = r5_expected(expected);
+        expect(count > 10);
+        expect_equal(node.checkpoint_count, count);
+        expect(memcmp(node.checkpoints, expected, count * sizeof(expected[0])) == 0);
+        if (run == 0) memcpy(first, node.checkpoints, sizeof(first));
+        expect(memcmp(node.checkpoints, first, sizeof(first)) == 0);
+        node_free(&node);
+    }
+}
+
+/* ---- (R6) ------------------------------------------------------------------------------------ */
+
+UNIT_TEST(r6_view_is_durable_before_its_first_prepare)
+{
+    begin(PREPARES_SIZE_MIN, MIB, 10);
+    for (uint32_t view = 1; view <= 20; view++) {
+        expect_equal(node_state(&node).view, view);
+        expect(node_copies_with_view(&node, view) >= 3);
+        node_latency(&node, 1, 1 + view);
+        (void) node_create_accounts(&node, EVENTS_PER_BATCH_MAX);
+        node_settle(&node);
+        expect_equal(node.log[node_state(&node).op].view, view);
+        reopen();
+    }
+    expect_equal(node.prepares_without_view, 0);
+    node_free(&node);
+}
+
+/* A start that was cut short may have taken a view; the next one never takes a used one. */
+UNIT_TEST(r6_no_view_is_used_twice)
+{
+    begin(PREPARES_SIZE_MIN, MIB, 11);
+    uint32_t view_before = 0;
+    for (uint32_t fuse = 1; fuse <= 60; fuse++) {
+        (void) node_create_accounts(&node, 1);
+        node_settle(&node);
+        const uint32_t view = node.log[node_state(&node).op].view;
+        expect(view > view_before);
+        expect_equal(view, node_state(&node).view);
+        view_before = view;
+        node_crash(&node);
+        storage_sim_crash_after(&node.sim, fuse);
+        (void) node_open(&node);
+        reopen();
+    }
+    expect_equal(node.prepares_without_view, 0);
+    node_free(&node);
+}
+
+/* ---- Group commit ---------------------------------------------------------------------------- */
+
+/* Sends the first of `counts` ahead, and the others while it is on its way to the disk. */
+static void
+send_behind(const uint32_t *counts, uint32_t count)
+{
+    begin(RING_LARGE, MIB, 12);
+    node_latency(&node, 4, 4);
+    for (uint32_t i = 0; i < count; i++) {
+        (void) node_create_accounts(&node, counts[i]);
+        if (i == 0) node_step(&node);
+    }
+    node_settle(&node);
+}
+
+UNIT_TEST(group_commit_takes_all_that_wait)
+{
+    const uint32_t counts[] = {1, 3, 1, 2, 5, 1};
+    send_behind(counts, ARRAY_COUNT(counts));
+    expect_equal(node_state(&node).op, 2);
+    expect_equal(node.log[1].event_count, 1);
+    expect_equal(node.log[2].event_count, 12);
+    for (uint32_t i = 0; i < ARRAY_COUNT(counts); i++) {
+        expect_equal(node_op(&node.requests[i]), i == 0 ? 1 : 2);
+    }
+    node_free(&node);
+}
+
+UNIT_TEST(group_commit_takes_no_more_than_the_table_has_room_for)
+{
+    uint32_t counts[1 + BATCHES_PER_PREPARE_MAX + 2];
+    for (uint32_t i = 0; i < ARRAY_COUNT(counts); i++) {
+        counts[i] = 1;
+    }
+    send_behind(counts, ARRAY_COUNT(counts));
+    expect_equal(node_state(&node).op, 3);
+    expect_equal(node.log[2].event_count, BATCHES_PER_PREPARE_MAX);
+    expect_equal(node.log[3].event_count, 2);
+    node_free(&node);
+}
+
+/* Nobody is overtaken by a smaller one that would fit. */
+UNIT_TEST(request_too_large_for_the_rest_goes_into_the_next)
+{
+    const uint32_t max = EVENTS_PER_BATCH_MAX;
+    const uint32_t counts[] = {1, max - 10, 5, 6, 1, max, 1};
+    const uint64_t ops[] = {1, 2, 2, 3, 3, 4, 5};
+    send_behind(counts, ARRAY_COUNT(counts));
+    for (uint32_t i = 0; i < ARRAY_COUNT(counts); i++) {
+        expect_equal(node_op(&node.requests[i]), ops[i]);
+    }
+    node_free(&node);
+}
+
+/* ---- Pulses ---------------------------------------------------------------------------------- */
+
+/*
+ * Requests always wait, so that each append follows the last one within the same poll; and no
+ * checkpoint is due, which would be a rest. A tick never finds the journal idle.
+ */
+UNIT_TEST(pulse_is_made_under_continuous_load)
+{
+    enum { TICKS_MAX = 50 };
+    struct account account;
+    begin(4 * RING_LARGE, MIB, 13);
+    create_two_accounts();
+    (void) node_create_transfers(&node, 3, 1);
+    node_settle(&node);
+    expect(node_account(&node, 1, &account));
+    expect_equal(account.debits_pending, 3);
+
+    node_latency(&node, 2, 2);
+    node.clock.realtime_ns += 2 * NS_PER_S;
+    for (uint32_t step = 0; step < TICKS_MAX * ENGINE_TICK_MS; step++) {
+        while (node_lent(&node) < 3) (void) node_create_accounts(&node, 1);
+        node_step(&node);
+        if (step % ENGINE_TICK_MS == 0) engine_tick(node.engine);
+    }
+    expect_equal(node.checkpoint_count, 0);
+    expect(node_account(&node, 1, &account));
+    expect_equal(account.debits_pending, 0);
+    node_free(&node);
+}
+
+/* ---- Memory ---------------------------------------------------------------------------------- */
+
+/*
+ * The log ends at the checkpoint: all there must be room for is what the grid holds. That is much
+ * more than the least memory, so much that blocks lie where a small engine never puts one.
+ */
+UNIT_TEST(open_with_too_little_memory_says_how_much_will_do)
+{
+    begin(RING_LARGE, 32 * MIB, 14);
+    create_two_accounts();
+    struct engine_state state;
+    do {
+        (void) node_create_transfers(&node, EVENTS_PER_BATCH_MAX, 0);
+        node_settle(&node);
+        state = node_state(&node);
+    } while (state.transfers < 22000 || state.commit != state.checkpoint_op);
+    node_crash(&node);
+
+    node.options.memory_bytes = engine_memory_bytes_min(&node.options);
+    expect(state.grid_used_bytes > 3 * node.options.memory_bytes);
+    expect_equal(node_open(&node), ENGINE_OPEN_MEMORY_TOO_SMALL);
+    expect(node.report.memory_bytes_needed > node.options.memory_bytes);
+    node.options.memory_bytes = max_u64(node.options.memory_bytes, node.report.memory_bytes_needed);
+    expect_equal(node_open(&node), ENGINE_OPENED);
+    if (node.engine != NULL) expect_equal(node_state(&node).transfers, state.transfers);
+    node_free(&node);
+}
+
+UNIT_MAIN(test_replica)
