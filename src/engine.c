@@ -34,26 +34,6 @@ struct engine {
 /* ---- Memory ---------------------------------------------------------------------------------- */
 
 /*
- * Each page in memory has a block in the grid, and while a checkpoint is written a second one;
- * manifests are small.
- */
-#define GRID_BLOCKS_PER_PAGE 3
-
-static uint64_t
-grid_block_count_max(uint64_t memory_bytes)
-{
-    return GRID_BLOCKS_PER_PAGE * div_ceil(memory_bytes, BLOCK_SIZE) + GRID_GROW_BLOCKS;
-}
-
-/* The inverse. */
-static uint64_t
-memory_bytes_for_grid(uint64_t block_count)
-{
-    if (block_count <= GRID_GROW_BLOCKS) return 0;
-    return div_ceil(block_count - GRID_GROW_BLOCKS, GRID_BLOCKS_PER_PAGE) * BLOCK_SIZE;
-}
-
-/*
  * Takes everything but the forest, and then the forest out of what is left, or of its minimum while
  * measuring.
  */
@@ -73,7 +53,13 @@ engine_take(
     engine->clock = clock;
     superblock_init(&engine->superblock, arena, storage);
     journal_init(&engine->journal, arena, storage, &journal_options);
-    grid_init(&engine->grid, arena, storage, grid_block_count_max(options->memory_bytes));
+    /*
+     * Each page in memory has a block in the grid, and while a checkpoint is written a second one;
+     * manifests are small. More memory may have made the grid that is there.
+     */
+    const uint64_t blocks_max = 3 * div_ceil(options->memory_bytes, BLOCK_SIZE) + GRID_GROW_BLOCKS;
+    const uint64_t blocks_now = options->grid_size_bytes / BLOCK_SIZE;
+    grid_init(&engine->grid, arena, storage, max_u64(blocks_max, blocks_now));
 
     struct replica_options replica_options = {
         .clock = clock,
@@ -108,6 +94,18 @@ engine_memory_bytes_min(const struct engine_options *options)
     (void) arena_take(&arena, 1, sizeof(struct engine), ARENA_ALIGNMENT);
     engine_take(&measured, &arena, options, NULL, NULL);
     return align_up(arena.used_bytes, MIB) + MIB;
+}
+
+/* For an engine whose forest takes so many bytes. */
+static uint64_t
+memory_bytes_for_forest(const struct engine_options *options, uint64_t forest_bytes)
+{
+    const uint64_t forest_bytes_min = forest_memory_bytes_min(&ledger_schema);
+    struct engine_options larger = *options;
+    assert(forest_bytes >= forest_bytes_min);
+    /* The account of the grid's blocks grows with the memory, far less than by as much again. */
+    larger.memory_bytes = 2 * forest_bytes;
+    return engine_memory_bytes_min(&larger) - forest_bytes_min + forest_bytes;
 }
 
 struct engine *
@@ -214,13 +212,6 @@ open_forest(struct engine *engine, struct engine_open_report *report)
 {
     const struct superblock_state *state = engine->superblock.working;
     struct forest_open_report forest_report = {0};
-    /* More memory has made this grid: blocks that are beyond our account are not damaged. */
-    const uint64_t block_count = state->checkpoint.grid_block_count;
-    if (block_count > grid_block_count_max(engine->options.memory_bytes)) {
-        report->memory_bytes_needed = memory_bytes_for_grid(block_count);
-        assert(report->memory_bytes_needed > engine->options.memory_bytes);
-        return ENGINE_OPEN_MEMORY_TOO_SMALL;
-    }
     grid_open(&engine->grid, state->cluster);
     const enum forest_open_result result =
         forest_open(engine->forest, &state->checkpoint.manifest, &forest_report);
@@ -231,9 +222,8 @@ open_forest(struct engine *engine, struct engine_open_report *report)
     case FOREST_OPEN_CORRUPT: return ENGINE_OPEN_GRID_CORRUPT;
     case FOREST_OPEN_IO_ERROR: return ENGINE_OPEN_IO_ERROR;
     case FOREST_OPEN_MEMORY_TOO_SMALL:
-        report->memory_bytes_needed = engine_memory_bytes_min(&engine->options) -
-                                      forest_memory_bytes_min(&ledger_schema) +
-                                      forest_report.memory_bytes_needed;
+        report->memory_bytes_needed =
+            memory_bytes_for_forest(&engine->options, forest_report.memory_bytes_needed);
         return ENGINE_OPEN_MEMORY_TOO_SMALL;
     }
     unreachable();

@@ -42,6 +42,7 @@ struct engine_identity {
 struct engine_options {
     uint64_t memory_bytes;        /* All that it takes. At least engine_memory_bytes_min(). */
     uint64_t prepares_size_bytes; /* Size of the prepares log: as the file is. */
+    uint64_t grid_size_bytes;     /* Size of the grid: as the file is. */
     uint32_t requests_max;        /* Requests that are lent at the same time. */
 };
 

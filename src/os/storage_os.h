@@ -13,8 +13,8 @@
  * offered again then.
  *
  * A host that spins for a disk write must yield the CPU each time: the kernel finishes an O_DSYNC
- * write in a worker thread, which a spinning thread can keep off its CPU (measured on two CPUs: 8 ms
- * instead of 0.2).
+ * write in a worker thread, which a spinning thread can keep off its CPU (measured on two CPUs: 8
+ * ms instead of 0.2).
  */
 #ifndef LEDGER_OS_STORAGE_OS_H
 #define LEDGER_OS_STORAGE_OS_H

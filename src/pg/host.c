@@ -365,6 +365,7 @@ host_open(struct host *host, uint32 requests_max, struct refusal *refusal)
     const struct engine_options options = {
         .memory_bytes = (uint64) settings_memory_mb * MIB,
         .prepares_size_bytes = host->storage.storage->file_size_bytes[STORAGE_PREPARES],
+        .grid_size_bytes = host->storage.storage->file_size_bytes[STORAGE_GRID],
         .requests_max = requests_max,
     };
     if (check_prepares_size(options.prepares_size_bytes, &directory, refusal) &&

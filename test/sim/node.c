@@ -92,6 +92,7 @@ node_create(struct sim *sim)
 {
     struct engine_options options = {
         .prepares_size_bytes = sim->options.prepares_size_bytes,
+        .grid_size_bytes = sim->disk.storage.file_size_bytes[STORAGE_GRID],
         .requests_max = SIM_CLIENTS_MAX + 1,
     };
     if (sim->memory == NULL) {
