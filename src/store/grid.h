@@ -100,7 +100,7 @@ bool grid_mark_acquired(struct grid *grid, uint64_t address);
 
 /*
  * Grows the file until `count` blocks are free. STORAGE_NO_SPACE: the file system or
- * block_count_max is full; nothing changed.
+ * block_count_max is full; nothing changed. STORAGE_IO_ERROR: the caller must stop.
  */
 enum storage_result grid_reserve(struct grid *grid, uint64_t count);
 

@@ -95,7 +95,7 @@ static void
 refuse_oldest(struct replica *replica, enum forest_room room)
 {
     struct replica_request *request = replica_pop_request(&replica->requests);
-    assert(room != FOREST_ROOM);
+    assert(room == FOREST_DISK_FULL || room == FOREST_MEMORY_FULL);
     request->callback(request, room == FOREST_DISK_FULL ? REPLICA_DISK_FULL : REPLICA_MEMORY_FULL);
 }
 
@@ -126,6 +126,10 @@ replica_prepare_requests(struct replica *replica)
         const enum forest_room room = forest_reserve(
             replica->forest,
             replica->pipeline_events + writer->event_count + request->event_count);
+        if (room == FOREST_IO_ERROR) {
+            replica_stop(replica);
+            return true;
+        }
         if (room == FOREST_ROOM) {
             take_oldest(replica, entry);
         } else {
@@ -151,7 +155,9 @@ replica_prepare_pulse(struct replica *replica)
     const uint64_t timestamp = next_timestamp(replica, PULSE_EXPIRIES_MAX);
     if (!replica->machine->ops->pulse_due(replica->machine, timestamp)) return false;
     const uint64_t events = replica->pipeline_events + PULSE_EXPIRIES_MAX;
-    replica->pulse_blocked = forest_reserve(replica->forest, events) != FOREST_ROOM;
+    const enum forest_room room = forest_reserve(replica->forest, events);
+    if (room == FOREST_IO_ERROR) replica_stop(replica);
+    replica->pulse_blocked = room != FOREST_ROOM;
     if (replica->pulse_blocked) return false;
 
     replica->stats.pulses += 1;

@@ -7,7 +7,7 @@
  *                only of copies 0 and 1: if copy 2 or 3 is bad, and a crash tears copy 1 of the
  *                next update, no pair is left. That is reported (SUPERBLOCK), never guessed.
  *  headers.wal   anything: the prepares are whole.
- *  prepares.wal, only errors of writes: what is in flight was promised to nobody.
+ *  prepares.wal, only errors of writes and of growth: what is in flight was promised to nobody.
  *  grid
  *
  * DAMAGE: recovered, or reported; never open with something missing. Everywhere anything, but for
@@ -190,6 +190,8 @@ static bool
 atlas_decides(const struct sim *sim, const struct storage_request *asked)
 {
     if (sim->calm || sim->atlas.healing) return false;
+    /* It damages nothing. */
+    if (sim->disk.fault_asked == STORAGE_SIM_GROW_ERROR) return sim->options.profile > SIM_CRASHES;
     const bool write_error = sim->disk.fault_asked == STORAGE_SIM_WRITE_ERROR;
     switch (sim->options.profile) {
     case SIM_QUIET:
@@ -214,6 +216,7 @@ atlas_allows(void *context, enum storage_file file, uint64_t offset_bytes, uint6
         .size_bytes = size_bytes,
     };
     if (!atlas_decides(sim, &asked)) return false;
+    if (sim->disk.fault_asked == STORAGE_SIM_GROW_ERROR) return true;
     sim->atlas.stamp = sim->disk.counters.reads + sim->disk.counters.writes;
     sim->atlas.file = file;
     sim->atlas.offset_bytes = offset_bytes;

@@ -39,6 +39,7 @@
 
 static struct {
     bool fallocate_unsupported;
+    int fallocate_errno; /* 0: it works. */
     uint64_t pwrite_size_max;      /* 0: whatever is asked for. */
     uint32_t submits_put_off;      /* So many submissions are answered EAGAIN. */
     bool submits_split;            /* Of pairs, only the first is taken. */
@@ -72,6 +73,10 @@ fallocate(int fd, int mode, off_t offset, off_t size)
 {
     if (hooks.fallocate_unsupported) {
         errno = EOPNOTSUPP;
+        return -1;
+    }
+    if (hooks.fallocate_errno != 0) {
+        errno = hooks.fallocate_errno;
         return -1;
     }
     return (int) syscall(SYS_fallocate, fd, mode, offset, size);

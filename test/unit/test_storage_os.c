@@ -171,6 +171,33 @@ UNIT_TEST(uring_offers_again_what_was_put_off)
     on_kinds(uring_put_off, DISK_URING, DISK_URING_DIRECT);
 }
 
+/* What is want of space, and what is an error. */
+static void
+grow_error_kinds(struct disk *disk)
+{
+    static const struct {
+        int error_number;
+        enum storage_result result;
+    } cases[] = {
+        {ENOSPC, STORAGE_NO_SPACE},
+        {EDQUOT, STORAGE_NO_SPACE},
+        {EFBIG, STORAGE_NO_SPACE},
+        {EIO, STORAGE_IO_ERROR},
+        {EROFS, STORAGE_IO_ERROR},
+    };
+    char text[256] = "";
+    for (uint32_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        hooks.fallocate_errno = cases[i].error_number;
+        expect(!storage_os_failure_text(&disk->os, text, sizeof(text)) || i > 3);
+        expect(storage_grow(disk->storage, STORAGE_GRID, 2 * GRID_SIZE) == cases[i].result);
+        expect_equal(disk->storage->file_size_bytes[STORAGE_GRID], GRID_SIZE);
+    }
+    expect(storage_os_failure_text(&disk->os, text, sizeof(text)));
+    expect(strstr(text, "could not grow file \"grid\" at offset 1048576: Input/output error"));
+}
+
+UNIT_TEST(growth_errors_are_told_from_want_of_space) { on_real_disks(grow_error_kinds); }
+
 /* Closing waits for the kernel: nobody writes from or into a buffer afterwards. */
 static void
 close_in_flight(struct disk *disk)
