@@ -45,6 +45,8 @@ static struct {
     bool submits_split;            /* Of pairs, only the first is taken. */
     uint32_t submits_until_mended; /* The limit is lifted just before the n-th. */
     uint32_t splits;
+    uint32_t seconds_canceled; /* The kernel cancels the seconds of so many pairs. */
+    struct io_uring *ring;     /* That was used last. */
 } hooks;
 
 static inline void
@@ -82,11 +84,27 @@ fallocate(int fd, int mode, off_t offset, off_t size)
     return (int) syscall(SYS_fallocate, fd, mode, offset, size);
 }
 
+/*
+ * A timeout linked behind a write is cancelled by the kernel when the write is done: as a second is
+ * that has not been started.
+ */
+static inline void
+second_cancel(struct io_uring *ring)
+{
+    static struct __kernel_timespec hour = {.tv_sec = 3600};
+    struct io_uring_sq *sq = &ring->sq;
+    struct io_uring_sqe *second = &sq->sqes[(sq->sqe_tail - 1) & *sq->kring_mask];
+    const uint64_t user_data = second->user_data;
+    io_uring_prep_link_timeout(second, &hour, 0);
+    second->user_data = user_data;
+}
+
 int
 io_uring_submit(struct io_uring *ring)
 {
     static int (*real)(struct io_uring * ring);
     if (real == NULL) *(void **) &real = dlsym(RTLD_NEXT, "io_uring_submit");
+    hooks.ring = ring;
     if (hooks.submits_put_off > 0) {
         hooks.submits_put_off -= 1;
         return -EAGAIN;
@@ -94,6 +112,10 @@ io_uring_submit(struct io_uring *ring)
     if (hooks.submits_until_mended > 0) {
         hooks.submits_until_mended -= 1;
         if (hooks.submits_until_mended == 0) limit_lift();
+    }
+    if (hooks.seconds_canceled > 0 && io_uring_sq_ready(ring) == 2) {
+        hooks.seconds_canceled -= 1;
+        second_cancel(ring);
     }
     if (hooks.submits_split && io_uring_sq_ready(ring) == 2) {
         hooks.splits += 1;
