@@ -3,9 +3,7 @@
  * Which faults may happen, and what the disk should hold.
  *
  * SURVIVABLE: a lone node recovers everything, and reports nothing.
- *  superblock    any fault of one copy while the other three are valid and identical. With crashes
- *                only of copies 0 and 1: if copy 2 or 3 is bad, and a crash tears copy 1 of the
- *                next update, no pair is left. That is reported (SUPERBLOCK), never guessed.
+ *  superblock    any fault of one copy while the other three are valid and identical.
  *  headers.wal   anything: the prepares are whole.
  *  prepares.wal, only errors of writes and of growth: what is in flight was promised to nobody.
  *  grid
@@ -148,7 +146,6 @@ superblock_spares(const struct sim *sim, const struct storage_request *asked)
     for (uint32_t copy = 0; copy < SUPERBLOCK_COPIES; copy++) {
         const uint64_t offset = copy * SUPERBLOCK_COPY_STRIDE;
         if (asked_about(sim, asked, STORAGE_SUPERBLOCK, offset, SECTOR_SIZE)) {
-            if (copy >= 2 && sim->options.fuse_max > 0) return false;
             hit += 1;
             continue;
         }
