@@ -40,6 +40,10 @@
 static struct {
     bool fallocate_unsupported;
     int fallocate_errno; /* 0: it works. */
+    int fsync_errno;     /* 0: it works. */
+    int fadvise_errno;   /* 0: it works. */
+    int fsync_fd;        /* That was synced last. */
+    uint32_t drops;      /* Files whose cached pages were dropped, just after a sync. */
     uint64_t pwrite_size_max;      /* 0: whatever is asked for. */
     uint32_t submits_put_off;      /* So many submissions are answered EAGAIN. */
     bool submits_split;            /* Of pairs, only the first is taken. */
@@ -68,6 +72,27 @@ pwrite(int fd, const void *buffer, size_t size, off_t offset)
 {
     if (hooks.pwrite_size_max > 0) size = min_u64(size, hooks.pwrite_size_max);
     return syscall(SYS_pwrite64, fd, buffer, size, offset);
+}
+
+int
+fsync(int fd)
+{
+    if (hooks.fsync_errno != 0) {
+        errno = hooks.fsync_errno;
+        return -1;
+    }
+    hooks.fsync_fd = fd;
+    return (int) syscall(SYS_fsync, fd);
+}
+
+int
+posix_fadvise(int fd, off_t offset, off_t size, int advice)
+{
+    if (hooks.fadvise_errno != 0) return hooks.fadvise_errno;
+    if (hooks.fsync_fd == fd && offset == 0 && size == 0 && advice == POSIX_FADV_DONTNEED) {
+        hooks.drops += 1;
+    }
+    return syscall(SYS_fadvise64, fd, offset, size, advice) == 0 ? 0 : errno;
 }
 
 int

@@ -7,9 +7,12 @@
 #include "unit/storage_fixture.h"
 
 #include <linux/filter.h>
+#include <linux/magic.h>
 #include <linux/seccomp.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/vfs.h>
 
 #include "os/clock_os.h"
 
@@ -308,6 +311,55 @@ open_flags(struct disk *disk)
 }
 
 UNIT_TEST(writes_are_durable_by_open_flags) { on_real_disks(open_flags); }
+
+/* Pages of a file that are in the page cache. A file system that is nothing else has none. */
+static uint32_t
+cached_pages(int fd, uint64_t size)
+{
+    struct statfs status;
+    expect(fstatfs(fd, &status) == 0);
+    if (status.f_type == TMPFS_MAGIC) return 0;
+    static unsigned char resident[GRID_SIZE / SECTOR_SIZE];
+    assert(size <= GRID_SIZE);
+    void *mapped = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+    expect(mapped != MAP_FAILED);
+    if (mapped == MAP_FAILED) return 0;
+    expect(mincore(mapped, size, resident) == 0);
+    (void) munmap(mapped, size);
+    uint32_t count = 0;
+    for (uint64_t i = 0; i < size / SECTOR_SIZE; i++) count += resident[i] & 1;
+    return count;
+}
+
+/*
+ * What an earlier owner left in the page cache may not be what the disk holds: none of it is read.
+ * And a sync that fails says so.
+ */
+static void
+open_distrusts_cache(struct disk *disk)
+{
+    (void) read_back(disk, STORAGE_GRID, 0, ITEM_SIZE_MAX);
+    hooks.drops = 0;
+    disk_reopen(disk);
+    expect_equal(hooks.drops, kind_direct(disk->kind) ? 0 : STORAGE_FILE_COUNT);
+    if (!kind_direct(disk->kind)) {
+        for (int i = 0; i < STORAGE_FILE_COUNT; i++) {
+            expect_equal(cached_pages(disk->os.files.fds[i], size_bytes[i]), 0);
+        }
+    }
+    storage_os_close(&disk->os);
+    hooks.fsync_errno = EIO;
+    expect(disk_os_open(disk, false) == STORAGE_OS_FAILED);
+    expect(strstr(disk->report.error_text, "could not fsync \"") != NULL);
+    hooks.fsync_errno = 0;
+    hooks.fadvise_errno = EIO;
+    const bool refused = disk_os_open(disk, false) == STORAGE_OS_FAILED;
+    expect(refused != kind_direct(disk->kind));
+    hooks.fadvise_errno = 0;
+    if (refused) expect(disk_os_open(disk, false) == STORAGE_OS_OPENED);
+}
+
+UNIT_TEST(opening_distrusts_the_page_cache) { on_real_disks(open_distrusts_cache); }
 
 /* Opens an own directory that holds nothing yet. */
 static void
