@@ -124,7 +124,9 @@ enum superblock_result superblock_format(
     struct superblock *superblock,
     const struct superblock_format_options *options);
 
-/* Reads and decides by (S4). Writes nothing: whose state it is, the caller compares first. Waits. */
+/*
+ * Reads and decides by (S4). Writes nothing: whose state it is, the caller compares first. Waits.
+ */
 enum superblock_result superblock_open(struct superblock *superblock);
 
 /* After a successful open: repairs by (S5). Waits. */

@@ -126,7 +126,8 @@ struct storage_sim_counters {
 struct storage_sim_file {
     uint8_t *bytes;
     uint8_t *sector_flags; /* One a sector. */
-    uint64_t size_bytes;   /* On disk. Differs from storage's only from crash or growth error to restart. */
+    /* On disk. Differs from storage's only from a crash or growth error to the restart. */
+    uint64_t size_bytes;
 };
 
 struct storage_sim_flight {
