@@ -19,6 +19,7 @@
 
 /*
  * The kernel may still finish writes of a worker that was killed, and they keep the files locked.
+ * If it takes longer, calls are refused meanwhile; then the files are looked at again and again.
  */
 #define LOCK_WAIT_MS  10000
 #define LOCK_PAUSE_MS 250
@@ -48,8 +49,8 @@ storage_hint(enum storage_os_error error)
         return "Restore the missing files, or the whole directory together with " IDENTITY_FILE
                ", from a backup. Nothing was changed.";
     case STORAGE_OS_LOCKED:
-        return "Is another server running on the same ledger.data_directory? Stop it, then reload "
-               "the configuration.";
+        return "Is another server running on the same ledger.data_directory? Stop it: the engine "
+               "tries again by itself, every few seconds.";
     case STORAGE_OS_NO_DIRECT:
         return "Move ledger.data_directory to a file system with direct I/O (ext4, xfs). For "
                "development, "
@@ -84,15 +85,19 @@ refuse_storage(
         refusal->detail[0] = (char) pg_toupper((unsigned char) refusal->detail[0]);
     }
     refusal_hint(refusal, "%s", storage_hint(error));
+    refusal->retries = error == STORAGE_OS_LOCKED;
 }
 
 static bool
 storage_open(
-    struct storage_os *storage, const struct storage_os_options *options, struct refusal *refusal)
+    struct storage_os *storage,
+    const struct storage_os_options *options,
+    int lock_wait_ms,
+    struct refusal *refusal)
 {
     struct storage_os_report report;
     enum storage_os_error error = storage_os_open(storage, options, &report);
-    for (int waited_ms = 0; error == STORAGE_OS_LOCKED && waited_ms < LOCK_WAIT_MS;
+    for (int waited_ms = 0; error == STORAGE_OS_LOCKED && waited_ms < lock_wait_ms;
          waited_ms += LOCK_PAUSE_MS) {
         if (ShutdownRequestPending) break;
         pg_usleep(LOCK_PAUSE_MS * 1000L);
@@ -146,7 +151,7 @@ format_files(
     options.create_size_bytes[STORAGE_PREPARES] = prepares_size;
     options.create_size_bytes[STORAGE_HEADERS] =
         headers_log_count(prepares_size) * PREPARE_HEADER_SIZE;
-    if (!storage_open(storage, &options, refusal)) return false;
+    if (!storage_open(storage, &options, LOCK_WAIT_MS, refusal)) return false;
 
     void *scratch = take_memory(ENGINE_FORMAT_SCRATCH);
     enum engine_open_result result = ENGINE_OPEN_IO_ERROR;
@@ -361,7 +366,8 @@ host_open(struct host *host, uint32 requests_max, struct refusal *refusal)
     if (!settle_directory(host, &directory, refusal)) return false;
 
     const struct storage_os_options storage = storage_options(directory.path);
-    if (!storage_open(&host->storage, &storage, refusal)) return false;
+    const int lock_wait_ms = host->lock_waited ? 0 : LOCK_WAIT_MS;
+    if (!storage_open(&host->storage, &storage, lock_wait_ms, refusal)) return false;
     const struct engine_options options = {
         .memory_bytes = (uint64) settings_memory_mb * MIB,
         .prepares_size_bytes = host->storage.storage->file_size_bytes[STORAGE_PREPARES],

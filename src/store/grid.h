@@ -130,8 +130,8 @@ void grid_write_block(
     grid_write_callback *callback);
 
 /*
- * Reads and verifies: address, checksum, cluster, type, version, reserved bytes, padding. Waits. For
- * opening.
+ * Reads and verifies: address, checksum, cluster, type, version, reserved bytes, padding. Waits.
+ * For opening.
  */
 enum grid_result grid_read_block(
     struct grid *grid,
