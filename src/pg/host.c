@@ -23,6 +23,8 @@
  */
 #define LOCK_WAIT_MS  10000
 #define LOCK_PAUSE_MS 250
+/* By so much, clocks are set back without anybody being worried. */
+#define TIME_AHEAD_MAX_NS ((uint64) NS_PER_S)
 /* A huge page at a time: some milliseconds. */
 #define POPULATE_STEP_BYTES ((uint64) 2 * MIB)
 
@@ -337,6 +339,34 @@ log_opened(const struct host *host, const struct directory *directory)
 }
 
 /*
+ * Ledger time never goes back. A clock that once stood too far ahead shows only here: everything
+ * works on, with timestamps that are not the time.
+ */
+static void
+warn_of_time_ahead(struct host *host)
+{
+    struct engine_state state;
+    engine_state_get(host->engine, &state);
+    const uint64 now = clock_realtime_ns(&host->clock);
+    if (state.timestamp <= now + TIME_AHEAD_MAX_NS) return;
+    const uint64 ahead = state.timestamp - now;
+    ereport(
+        WARNING,
+        errmsg(
+            "ledger time is " UINT64_FORMAT ".%03d seconds ahead of the system clock",
+            ahead / NS_PER_S,
+            (int) (ahead % NS_PER_S / NS_PER_MS)),
+        errdetail(
+            "The newest entry of the log has timestamp " UINT64_FORMAT "; the clock says "
+            UINT64_FORMAT ". New timestamps go on from there, some nanoseconds at a time, until "
+            "the clock has caught up; holds expire late by as much.",
+            (uint64) state.timestamp,
+            now),
+        errhint("If the clock is wrong now, set it right. If it once was ahead, see \"Clock\" in "
+                "doc/operations.md."));
+}
+
+/*
  * While the engine opens, which replays the log, nothing looks at ShutdownRequestPending, and
  * nothing needs to end orderly: only code of the core and of the storage runs, and a kill at any
  * instruction is normal to them.
@@ -378,6 +408,7 @@ host_open(struct host *host, uint32 requests_max, struct refusal *refusal)
         const enum engine_open_result result = open_engine(host);
         if (result == ENGINE_OPENED) {
             log_opened(host, &directory);
+            warn_of_time_ahead(host);
             return true;
         }
         refusal_of_open(refusal, result, &host->report, directory.path);

@@ -189,7 +189,9 @@ pg_attribute_noreturn() static void refuse(const struct refusal *refusal)
         (void) WaitLatch(MyLatch, events, refusal->retries ? pause_ms : -1, wait_event);
         ResetLatch(MyLatch);
     }
-    if (ConfigReloadPending && !ShutdownRequestPending) ereport(LOG, errmsg("ledger engine tries again to start"));
+    if (ConfigReloadPending && !ShutdownRequestPending) {
+        ereport(LOG, errmsg("ledger engine tries again to start"));
+    }
     proc_exit(1);
 }
 
