@@ -628,6 +628,19 @@ UNIT_TEST(reserve_refuses_when_the_disk_is_full)
     fixture_end(&fixture);
 }
 
+UNIT_TEST(byte_table_is_as_documented)
+{
+#define AT(field, offset) expect_equal(offsetof(struct manifest_entry, field), offset)
+    AT(checksum, 0);
+    AT(address, 16);
+    AT(page_index, 24);
+    AT(record_count, 28);
+    AT(tree, 30);
+    AT(reserved, 31);
+#undef AT
+    expect_equal(sizeof(struct manifest_entry), 32);
+}
+
 /* An error of growth is no want of space: nothing is tried again (F3 would rest on luck). */
 UNIT_TEST(reserve_reports_an_error_of_growth)
 {
