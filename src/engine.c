@@ -160,11 +160,9 @@ open_superblock(
     const enum superblock_result result = superblock_open(superblock);
     report->superblock_name = superblock_result_name(result);
     if (result == SUPERBLOCK_ABSENT) return ENGINE_OPEN_ABSENT;
-    if (result == SUPERBLOCK_IO_ERROR) return ENGINE_OPEN_IO_ERROR;
     if (result != SUPERBLOCK_OK) return ENGINE_OPEN_SUPERBLOCK;
 
     const struct superblock_state *state = superblock->working;
-    report->superblock_copies_repaired = superblock->copies_repaired;
     report->identity = (struct engine_identity){
         .cluster = state->cluster,
         .incarnation = state->incarnation,
@@ -184,6 +182,9 @@ open_superblock(
         engine->storage->file_size_bytes[STORAGE_HEADERS] != headers_size) {
         return ENGINE_OPEN_SIZE_MISMATCH;
     }
+    /* Ours, as far as can be told. Nothing was written before. */
+    if (superblock_repair(superblock) != SUPERBLOCK_OK) return ENGINE_OPEN_IO_ERROR;
+    report->superblock_copies_repaired = superblock->copies_repaired;
     return ENGINE_OPENED;
 }
 

@@ -150,7 +150,8 @@ storage_wait(struct storage *storage)
 /*
  * Makes the file at least size_bytes large, with space allocated; new space reads as zeros. It is
  * durable when this returns. Blocks shortly; no request of the file may be in flight beyond its old
- * end.
+ * end. After STORAGE_IO_ERROR nobody knows how large the file is: it is not grown again before it
+ * was opened again.
  */
 static inline enum storage_result
 storage_grow(struct storage *storage, enum storage_file file, uint64_t size_bytes)

@@ -85,6 +85,7 @@ enum forest_room {
     FOREST_ROOM,
     FOREST_MEMORY_FULL,
     FOREST_DISK_FULL,
+    FOREST_IO_ERROR, /* The grid file could not be grown, and not for want of space. */
 };
 
 enum forest_found {
@@ -140,7 +141,7 @@ enum forest_open_result forest_open(
 /*
  * Can `event_count` more events (see tree_schema) be kept, in memory and at the next checkpoint on
  * disk? May grow the grid file. Callers count everything admitted and not yet executed.
- * FOREST_MEMORY_FULL and FOREST_DISK_FULL: refuse.
+ * FOREST_MEMORY_FULL and FOREST_DISK_FULL: refuse. FOREST_IO_ERROR: the caller must stop.
  */
 enum forest_room forest_reserve(struct forest *forest, uint64_t event_count);
 

@@ -131,16 +131,21 @@ blocks_needed(const struct forest *forest, const struct forest_growth *growth)
     return blocks + 2 * (uint64_t) forest_manifest_block_count(page_count);
 }
 
-static bool
+static enum forest_room
 room_on_disk(struct forest *forest, const struct forest_growth *growth)
 {
     assert(forest->opened);
     const uint64_t needed = blocks_needed(forest, growth);
     const uint64_t released = forest->checkpoint.released_count;
     assert(needed > 0);
-    if (needed <= grid_free_count(forest->grid) + released) return true;
+    if (needed <= grid_free_count(forest->grid) + released) return FOREST_ROOM;
     assert(needed > released);
-    return grid_reserve(forest->grid, needed - released) == STORAGE_OK;
+    switch (grid_reserve(forest->grid, needed - released)) {
+    case STORAGE_OK: return FOREST_ROOM;
+    case STORAGE_NO_SPACE: return FOREST_DISK_FULL;
+    case STORAGE_IO_ERROR: return FOREST_IO_ERROR;
+    }
+    unreachable();
 }
 
 enum forest_room
@@ -152,13 +157,15 @@ forest_reserve(struct forest *forest, uint64_t event_count)
 
     const uint64_t event_count_ahead = event_count + ROOM_AHEAD_EVENTS;
     const struct forest_growth growth_ahead = forest_growth_of_events(forest, event_count_ahead);
-    if (room_in_memory(forest, &growth_ahead) && room_on_disk(forest, &growth_ahead)) {
-        forest->room_events = event_count_ahead;
-        return FOREST_ROOM;
+    if (room_in_memory(forest, &growth_ahead)) {
+        const enum forest_room room_ahead = room_on_disk(forest, &growth_ahead);
+        if (room_ahead == FOREST_ROOM) forest->room_events = event_count_ahead;
+        /* Only want of space is asked again with less. */
+        if (room_ahead != FOREST_DISK_FULL) return room_ahead;
     }
     const struct forest_growth growth = forest_growth_of_events(forest, event_count);
     if (!room_in_memory(forest, &growth)) return FOREST_MEMORY_FULL;
-    if (!room_on_disk(forest, &growth)) return FOREST_DISK_FULL;
-    forest->room_events = event_count;
-    return FOREST_ROOM;
+    const enum forest_room room = room_on_disk(forest, &growth);
+    if (room == FOREST_ROOM) forest->room_events = event_count;
+    return room;
 }

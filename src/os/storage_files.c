@@ -153,6 +153,21 @@ lock_fails(int fd)
     }
 }
 
+/*
+ * What is read from here on comes from the disk. Where a write-back has failed, the kernel says so
+ * once, to whoever had the file open, marks the pages clean, and keeps them: the next owner would
+ * read from memory what the disk has not got, and a sync would find nothing to write and succeed
+ * ("fsyncgate"). So after the sync, which writes what a killed process left dirty, the clean pages
+ * go. Nobody else has the file: it is locked. Direct reads don't come from there.
+ */
+static bool
+drop_cached(int fd)
+{
+    const int error_number = posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    errno = error_number;
+    return error_number == 0;
+}
+
 /* The directory and its lock ------------------------------------------------------------------- */
 
 static enum storage_os_error
@@ -356,6 +371,9 @@ file_open(
     }
     /* Who wrote the file before may have died before its size was durable. */
     if (!sync_fd(fd)) return fail(report, "could not fsync \"%s\"", directory, name);
+    if (!options->direct && !drop_cached(fd)) {
+        return fail(report, "could not drop cached pages of \"%s\"", directory, name);
+    }
     *size_bytes = (uint64_t) status.st_size / SECTOR_SIZE * SECTOR_SIZE;
     return STORAGE_OS_OPENED;
 }

@@ -4,7 +4,8 @@
  * Shared by storage_sync and storage_uring; opened and closed by storage_os.
  *
  * Every file is opened O_DSYNC, and O_DIRECT unless direct is off: a write that has completed is
- * durable.
+ * durable. When it is opened, it is synced; and where direct is off, what the kernel has cached of
+ * it is dropped then, so that what is read first is what the disk holds.
  *
  * Creation makes zeroed files, so that later writes are pure overwrites:
  *

@@ -23,9 +23,30 @@
 /* Linux 5.6: plain read and write, no dropped completions, entries free after submission. */
 #define FEATURES_NEEDED (IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_RW_CUR_POS)
 
-/* What an entry's user_data says besides the request's address. */
-#define ENTRY_SECOND  UINT64_C(1)
+/*
+ * What an entry's user_data says: nothing, or the address of a request, or of a pair with one of
+ * these marks.
+ */
 #define ENTRY_NOTHING UINT64_C(0)
+#define ENTRY_SECOND  UINT64_C(1)
+#define ENTRY_FIRST   UINT64_C(2)
+#define ENTRY_MARKS   (ENTRY_SECOND | ENTRY_FIRST)
+
+/* An ordered pair in the hands of the kernel, until both entries have come back. */
+enum pair_state {
+    PAIR_FREE,
+    PAIR_STARTED,  /* Neither entry is back. */
+    PAIR_SPLIT,    /* The second has no entry: the kernel did not take it. */
+    PAIR_CANCELED, /* The second's entry is back, canceled; the first's is not. */
+    PAIR_HALF,     /* The first is durable; the second's entry is not back. */
+    PAIR_OVER,     /* The first was not durable. The second's entry will come, and means nothing. */
+};
+
+struct pair {
+    enum pair_state state;
+    struct storage_request *first;
+    struct storage_request *second; /* In PAIR_OVER perhaps gone. */
+};
 
 struct storage_uring {
     struct storage storage;
@@ -36,10 +57,10 @@ struct storage_uring {
     bool polling;
 
     /* The submission last put into the ring. */
-    struct storage_request *submitted_first;
-    struct io_uring_sqe *submitted_second_entry; /* NULL: not a pair. */
+    struct pair *submitted_pair; /* NULL: not a pair, or split already. */
+    struct io_uring_sqe *submitted_second_entry;
 
-    struct storage_request *split_first;
+    struct pair pairs[URING_ENTRIES]; /* Each that is not free has an entry (U1). */
 };
 
 static void uring_submit(struct storage *storage, struct storage_request *request);
@@ -189,7 +210,8 @@ storage_uring_wait_fd(const struct storage_uring *uring)
 /* Submission ----------------------------------------------------------------------------------- */
 
 static struct io_uring_sqe *
-entry_fill(struct storage_uring *uring, const struct storage_request *request, uint64_t mark)
+entry_fill(
+    struct storage_uring *uring, const struct storage_request *request, uint64_t user_data)
 {
     struct io_uring_sqe *entry = io_uring_get_sqe(&uring->ring);
     assert(entry != NULL); /* (U1) */
@@ -204,10 +226,21 @@ entry_fill(struct storage_uring *uring, const struct storage_request *request, u
     } else {
         io_uring_prep_read(entry, fd, at, left_bytes, offset_bytes);
     }
-    assert(((uintptr_t) request & ENTRY_SECOND) == 0);
-    entry->user_data = (uint64_t) (uintptr_t) request | mark;
+    entry->user_data = user_data;
     uring->entry_count += 1;
     return entry;
+}
+
+static struct pair *
+pair_take(struct storage_uring *uring, struct storage_request *first)
+{
+    struct pair *pair = uring->pairs;
+    while (pair->state != PAIR_FREE) {
+        pair += 1;
+        assert(pair < uring->pairs + URING_ENTRIES);
+    }
+    *pair = (struct pair){.state = PAIR_STARTED, .first = first, .second = first->then};
+    return pair;
 }
 
 /* Puts one submission into the ring. */
@@ -215,14 +248,19 @@ static void
 ring_fill(struct storage_uring *uring, struct storage_request *request)
 {
     assert(io_uring_sq_ready(&uring->ring) == 0); /* (U2) */
-    struct io_uring_sqe *entry = entry_fill(uring, request, 0);
-    uring->submitted_first = request;
-    uring->submitted_second_entry = NULL;
-    if (request->then == NULL) return;
-
-    entry->flags |= IOSQE_IO_LINK;
-    assert(request->then->done_bytes == 0); /* (U3) */
-    uring->submitted_second_entry = entry_fill(uring, request->then, ENTRY_SECOND);
+    uring->submitted_pair = NULL;
+    if (request->then == NULL) {
+        assert(((uintptr_t) request & ENTRY_MARKS) == 0);
+        (void) entry_fill(uring, request, (uint64_t) (uintptr_t) request);
+        return;
+    }
+    struct pair *pair = pair_take(uring, request);
+    const uint64_t address = (uint64_t) (uintptr_t) pair;
+    assert((address & ENTRY_MARKS) == 0);
+    assert(pair->second->done_bytes == 0); /* (U3) */
+    entry_fill(uring, pair->first, address | ENTRY_FIRST)->flags |= IOSQE_IO_LINK;
+    uring->submitted_pair = pair;
+    uring->submitted_second_entry = entry_fill(uring, pair->second, address | ENTRY_SECOND);
 }
 
 /* Offers what is in the ring to the kernel. False: put off, offer it again later. */
@@ -244,12 +282,12 @@ ring_submit(struct storage_uring *uring)
         assert((unsigned) taken <= offered);
         if ((unsigned) taken == offered) return true;
 
-        assert(uring->split_first == NULL);
-        assert(uring->submitted_second_entry != NULL);
-        uring->split_first = uring->submitted_first;
+        assert(uring->submitted_pair != NULL);
+        assert(uring->submitted_pair->state == PAIR_STARTED);
+        uring->submitted_pair->state = PAIR_SPLIT;
+        uring->submitted_pair = NULL;
         io_uring_prep_nop(uring->submitted_second_entry);
         uring->submitted_second_entry->user_data = ENTRY_NOTHING;
-        uring->submitted_second_entry = NULL;
     }
 }
 
@@ -264,7 +302,6 @@ ring_refill(struct storage_uring *uring)
         struct storage_request *request = container_of(link, struct storage_request, link);
         const bool pair = request->then != NULL;
         if (uring->entry_count + (pair ? 2 : 1) > URING_ENTRIES) return;
-        if (pair && uring->split_first != NULL) return;
         (void) queue_pop(&uring->waiting);
         ring_fill(uring, request);
     }
@@ -300,6 +337,78 @@ finish(struct storage_uring *uring, struct storage_request *request, enum storag
     request->callback(request);
 }
 
+/* What has become of a request. */
+enum progress { PROGRESS_DONE, PROGRESS_UNFINISHED, PROGRESS_FAILED };
+
+static enum progress
+request_advance(struct storage_uring *uring, struct storage_request *request, int result)
+{
+    assert(request->in_flight);
+    if (result > 0) request->done_bytes += (uint64_t) (unsigned) result;
+    assert(request->done_bytes <= request->size_bytes);
+    if (request->done_bytes == request->size_bytes) return PROGRESS_DONE;
+    if (result > 0 || result == -EINTR || result == -EAGAIN) return PROGRESS_UNFINISHED;
+    storage_files_note_failure(uring->files, request, -result);
+    return PROGRESS_FAILED;
+}
+
+/* Of a request that is alone, or the second of a pair whose first is durable. */
+static uint32_t
+single_complete(struct storage_uring *uring, struct storage_request *request, int result)
+{
+    assert(request->then == NULL);
+    const enum progress progress = request_advance(uring, request, result);
+    if (progress == PROGRESS_UNFINISHED) {
+        queue_push(&uring->waiting, &request->link);
+        return 0;
+    }
+    finish(uring, request, progress == PROGRESS_DONE ? STORAGE_OK : STORAGE_IO_ERROR);
+    return 1;
+}
+
+static uint32_t
+first_complete(struct storage_uring *uring, struct pair *pair, int result)
+{
+    struct storage_request *first = pair->first;
+    struct storage_request *second = pair->second;
+    const bool second_under_way = pair->state == PAIR_STARTED;
+    assert(second_under_way || pair->state == PAIR_SPLIT || pair->state == PAIR_CANCELED);
+    assert(first->then == second);
+
+    const enum progress progress = request_advance(uring, first, result);
+    if (progress == PROGRESS_DONE) {
+        pair->state = second_under_way ? PAIR_HALF : PAIR_FREE;
+        if (!second_under_way) queue_push(&uring->waiting, &second->link);
+        finish(uring, first, STORAGE_OK);
+        return 1;
+    }
+    pair->state = second_under_way ? PAIR_OVER : PAIR_FREE;
+    if (progress == PROGRESS_UNFINISHED) {
+        queue_push(&uring->waiting, &first->link);
+        return 0;
+    }
+    finish(uring, first, STORAGE_IO_ERROR);
+    finish(uring, second, STORAGE_IO_ERROR);
+    return 2;
+}
+
+static uint32_t
+second_complete(struct storage_uring *uring, struct pair *pair, int result)
+{
+    struct storage_request *second = pair->second;
+    const enum pair_state state = pair->state;
+    if (state != PAIR_HALF) {
+        assert(result == -ECANCELED); /* (U3) */
+        assert(state == PAIR_STARTED || state == PAIR_OVER);
+        pair->state = state == PAIR_STARTED ? PAIR_CANCELED : PAIR_FREE;
+        return 0;
+    }
+    pair->state = PAIR_FREE;
+    if (result != -ECANCELED) return single_complete(uring, second, result);
+    queue_push(&uring->waiting, &second->link);
+    return 0;
+}
+
 /* Takes one completion of the kernel; returns how many callbacks ran. */
 static uint32_t
 entry_complete(struct storage_uring *uring, uint64_t user_data, int result)
@@ -307,31 +416,11 @@ entry_complete(struct storage_uring *uring, uint64_t user_data, int result)
     assert(uring->entry_count > 0);
     uring->entry_count -= 1;
     if (user_data == ENTRY_NOTHING) return 0;
-    if ((user_data & ENTRY_SECOND) != 0 && result == -ECANCELED) return 0;
 
-    struct storage_request *request =
-        (struct storage_request *) (uintptr_t) (user_data & ~ENTRY_SECOND);
-    struct storage_request *then = request->then;
-    const bool split = request == uring->split_first;
-    if (split) uring->split_first = NULL;
-
-    if (result > 0) request->done_bytes += (uint64_t) (unsigned) result;
-    assert(request->done_bytes <= request->size_bytes);
-    const bool complete = request->done_bytes == request->size_bytes;
-    if (result == -EINTR || result == -EAGAIN || (result > 0 && !complete)) {
-        queue_push(&uring->waiting, &request->link);
-        return 0;
-    }
-    if (!complete) {
-        storage_files_note_failure(uring->files, request, -result);
-        finish(uring, request, STORAGE_IO_ERROR);
-        if (then == NULL) return 1;
-        finish(uring, then, STORAGE_IO_ERROR);
-        return 2;
-    }
-    if (split) queue_push(&uring->waiting, &then->link);
-    finish(uring, request, STORAGE_OK);
-    return 1;
+    void *subject = (void *) (uintptr_t) (user_data & ~ENTRY_MARKS);
+    if ((user_data & ENTRY_FIRST) != 0) return first_complete(uring, subject, result);
+    if ((user_data & ENTRY_SECOND) != 0) return second_complete(uring, subject, result);
+    return single_complete(uring, subject, result);
 }
 
 /* Only what is there at the start: callbacks may submit more. */

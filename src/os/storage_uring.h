@@ -18,11 +18,11 @@
  *  - The first ends short, or is interrupted: the kernel cancels the second. The rest of the first
  *    is submitted again with the second linked to it.
  *  - The first fails: the kernel cancels the second. Both complete with an error when the first
- *    does. The entry of a cancelled second is ignored, and its request, perhaps gone by now, not
- *    looked at.
- *  - The kernel takes the first and puts off the second (`split_first`): a link does not span two
- *    submissions, so the entry left is made a no-op, and the second is submitted when the first is
- *    done. Until then no other pair is submitted.
+ *    does. The entry of the cancelled second may come later: it is ignored, and its request,
+ *    perhaps gone by now, not looked at.
+ *  - The first is done, and the second cancelled all the same: it is submitted again, alone.
+ *  - The kernel takes the first and puts off the second: a link does not span two submissions, so
+ *    the entry left is made a no-op, and the second is submitted when the first is done.
  *
  * The ring's descriptor is readable exactly while completions wait to be reaped.
  *

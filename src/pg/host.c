@@ -19,11 +19,14 @@
 
 /*
  * The kernel may still finish writes of a worker that was killed, and they keep the files locked.
+ * If it takes longer, calls are refused meanwhile; then the files are looked at again and again.
  */
 #define LOCK_WAIT_MS  10000
 #define LOCK_PAUSE_MS 250
 /* ledger.memory may be more than the machine has: take no more than will be used soon. */
 #define POPULATE_AHEAD_BYTES ((uint64) 256 * MIB)
+/* By so much, clocks are set back without anybody being worried. */
+#define TIME_AHEAD_MAX_NS ((uint64) NS_PER_S)
 
 /* ---- Storage --------------------------------------------------------------------------------- */
 
@@ -48,8 +51,8 @@ storage_hint(enum storage_os_error error)
         return "Restore the missing files, or the whole directory together with " IDENTITY_FILE
                ", from a backup. Nothing was changed.";
     case STORAGE_OS_LOCKED:
-        return "Is another server running on the same ledger.data_directory? Stop it, then reload "
-               "the configuration.";
+        return "Is another server running on the same ledger.data_directory? Stop it: the engine "
+               "tries again by itself, every few seconds.";
     case STORAGE_OS_NO_DIRECT:
         return "Move ledger.data_directory to a file system with direct I/O (ext4, xfs). For "
                "development, "
@@ -84,15 +87,19 @@ refuse_storage(
         refusal->detail[0] = (char) pg_toupper((unsigned char) refusal->detail[0]);
     }
     refusal_hint(refusal, "%s", storage_hint(error));
+    refusal->retries = error == STORAGE_OS_LOCKED;
 }
 
 static bool
 storage_open(
-    struct storage_os *storage, const struct storage_os_options *options, struct refusal *refusal)
+    struct storage_os *storage,
+    const struct storage_os_options *options,
+    int lock_wait_ms,
+    struct refusal *refusal)
 {
     struct storage_os_report report;
     enum storage_os_error error = storage_os_open(storage, options, &report);
-    for (int waited_ms = 0; error == STORAGE_OS_LOCKED && waited_ms < LOCK_WAIT_MS;
+    for (int waited_ms = 0; error == STORAGE_OS_LOCKED && waited_ms < lock_wait_ms;
          waited_ms += LOCK_PAUSE_MS) {
         if (ShutdownRequestPending) break;
         pg_usleep(LOCK_PAUSE_MS * 1000L);
@@ -146,7 +153,7 @@ format_files(
     options.create_size_bytes[STORAGE_PREPARES] = prepares_size;
     options.create_size_bytes[STORAGE_HEADERS] =
         headers_log_count(prepares_size) * PREPARE_HEADER_SIZE;
-    if (!storage_open(storage, &options, refusal)) return false;
+    if (!storage_open(storage, &options, LOCK_WAIT_MS, refusal)) return false;
 
     void *scratch = take_memory(ENGINE_FORMAT_SCRATCH);
     enum engine_open_result result = ENGINE_OPEN_IO_ERROR;
@@ -332,6 +339,34 @@ log_opened(const struct host *host, const struct directory *directory)
 }
 
 /*
+ * Ledger time never goes back. A clock that once stood too far ahead shows only here: everything
+ * works on, with timestamps that are not the time.
+ */
+static void
+warn_of_time_ahead(struct host *host)
+{
+    struct engine_state state;
+    engine_state_get(host->engine, &state);
+    const uint64 now = clock_realtime_ns(&host->clock);
+    if (state.timestamp <= now + TIME_AHEAD_MAX_NS) return;
+    const uint64 ahead = state.timestamp - now;
+    ereport(
+        WARNING,
+        errmsg(
+            "ledger time is " UINT64_FORMAT ".%03d seconds ahead of the system clock",
+            ahead / NS_PER_S,
+            (int) (ahead % NS_PER_S / NS_PER_MS)),
+        errdetail(
+            "The newest entry of the log has timestamp " UINT64_FORMAT "; the clock says "
+            UINT64_FORMAT ". New timestamps go on from there, some nanoseconds at a time, until "
+            "the clock has caught up; holds expire late by as much.",
+            (uint64) state.timestamp,
+            now),
+        errhint("If the clock is wrong now, set it right. If it once was ahead, see \"Clock\" in "
+                "doc/operations.md."));
+}
+
+/*
  * While the engine opens, which replays the log, nothing looks at ShutdownRequestPending, and
  * nothing needs to end orderly: only code of the core and of the storage runs, and a kill at any
  * instruction is normal to them.
@@ -361,7 +396,8 @@ host_open(struct host *host, uint32 requests_max, struct refusal *refusal)
     if (!settle_directory(host, &directory, refusal)) return false;
 
     const struct storage_os_options storage = storage_options(directory.path);
-    if (!storage_open(&host->storage, &storage, refusal)) return false;
+    const int lock_wait_ms = host->lock_waited ? 0 : LOCK_WAIT_MS;
+    if (!storage_open(&host->storage, &storage, lock_wait_ms, refusal)) return false;
     const struct engine_options options = {
         .memory_bytes = (uint64) settings_memory_mb * MIB,
         .prepares_size_bytes = host->storage.storage->file_size_bytes[STORAGE_PREPARES],
@@ -373,6 +409,7 @@ host_open(struct host *host, uint32 requests_max, struct refusal *refusal)
         const enum engine_open_result result = open_engine(host);
         if (result == ENGINE_OPENED) {
             log_opened(host, &directory);
+            warn_of_time_ahead(host);
             return true;
         }
         refusal_of_open(refusal, result, &host->report, directory.path);

@@ -21,12 +21,13 @@ struct host {
     struct storage_os storage;
     struct engine_identity identity;
     struct engine_open_report report;
+    bool lock_waited; /* Set before opening: the worker before has waited for the files already. */
 };
 
 /*
  * Finds or makes the data directory as identity.h says, opens it, replays the log. `requests_max`
  * requests can be lent to the engine. If something forbids it, fills `refusal` and returns false;
- * then the process must not try again.
+ * then the process must not try again. Another process may: later if `refusal->retries`.
  */
 bool host_open(struct host *host, uint32 requests_max, struct refusal *refusal);
 

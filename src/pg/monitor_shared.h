@@ -27,7 +27,8 @@ enum worker_state {
     WORKER_STARTING, /* Not started yet since the server started. On a standby: never. */
     WORKER_OPENING,  /* Creates or opens the files, and replays the log. */
     WORKER_RUNNING,
-    WORKER_REFUSED, /* Alive, but opens nothing: `refusal` says why. A reload tries again. */
+    /* Alive, but opens nothing: `refusal` says why. A reload, or time, tries again. */
+    WORKER_REFUSED,
     WORKER_STOPPED, /* Ended or ending; `refusal` says why if it failed. */
 };
 
@@ -42,6 +43,7 @@ struct refusal {
     char message[256];
     char detail[768];
     char hint[512];
+    bool retries; /* The cause may go by itself: the worker tries again without being told. */
 };
 
 struct monitor {

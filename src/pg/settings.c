@@ -80,7 +80,8 @@ define_storage_settings(void)
     DefineCustomIntVariable(
         "ledger.memory",
         "Sets the memory that the ledger engine takes when it starts.",
-        "All accounts, transfers and indexes live in it.",
+        "All accounts, transfers and indexes live in it. An empty ledger needs 40 MB and a "
+        "sixteenth of ledger.wal_size.",
         &settings_memory_mb,
         MEMORY_MB_DEFAULT,
         MEMORY_MB_MIN,

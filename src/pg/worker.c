@@ -24,6 +24,8 @@
 
 #define RESTART_SECONDS 1
 #define STOP_WAIT_MS    2000
+/* Between two tries to start, where the cause of a refusal may go by itself. */
+#define RETRY_PAUSE_MS 10000
 /* Longest sleep: holds expire although nothing else happens. */
 #define IDLE_SLEEP_MS 100
 
@@ -76,11 +78,13 @@ publish_refusal(const struct refusal *refusal)
     monitor_change_end(&shared->board);
 }
 
-static void
+/* True if the worker before has refused, and this one is the next try. */
+static bool
 publish_start(void)
 {
     const TimestampTz now = GetCurrentTimestamp();
     struct monitor *monitor = monitor_change_begin(&shared->board);
+    const bool retries = monitor->refusal.retries;
     monitor->worker_pid = MyProcPid;
     monitor->worker_starts += 1;
     monitor->worker_started_at = now;
@@ -91,6 +95,7 @@ publish_start(void)
     memset(&monitor->refusal, 0, sizeof(monitor->refusal));
     strlcpy(monitor->data_directory, settings_data_directory, sizeof(monitor->data_directory));
     monitor_change_end(&shared->board);
+    return retries;
 }
 
 static void
@@ -158,7 +163,10 @@ worker_fail(const char *message, const char *detail, const char *hint)
     proc_exit(1);
 }
 
-/* Stays, and refuses what comes, until a reload or the end. */
+/*
+ * Stays, and refuses what comes, until a reload or the end; or, where the cause may go by itself,
+ * for a while. Then the postmaster starts a new worker, which tries again.
+ */
 pg_attribute_noreturn() static void refuse(const struct refusal *refusal)
 {
     ereport(
@@ -170,12 +178,19 @@ pg_attribute_noreturn() static void refuse(const struct refusal *refusal)
     shared_set_worker_state(WORKER_REFUSED);
     pg_atomic_write_u32(&shared->worker_asleep, 1);
     const uint32 wait_event = compat_wait_event("LedgerEngineRefused");
+    const TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_PAUSE_MS);
+    const int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (refusal->retries ? WL_TIMEOUT : 0);
     while (!ShutdownRequestPending && !ConfigReloadPending) {
+        const TimestampTz now = GetCurrentTimestamp();
+        if (refusal->retries && now >= end) break;
         slots_refuse(shared_slots());
-        (void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, -1, wait_event);
+        const long pause_ms = TimestampDifferenceMilliseconds(now, end);
+        (void) WaitLatch(MyLatch, events, refusal->retries ? pause_ms : -1, wait_event);
         ResetLatch(MyLatch);
     }
-    if (!ShutdownRequestPending) ereport(LOG, errmsg("ledger engine tries again to start"));
+    if (ConfigReloadPending && !ShutdownRequestPending) {
+        ereport(LOG, errmsg("ledger engine tries again to start"));
+    }
     proc_exit(1);
 }
 
@@ -400,8 +415,9 @@ make_worker(void)
     return worker;
 }
 
+/* Sets host->lock_waited. */
 static void
-start(void)
+start(struct host *host)
 {
     pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
     pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -411,7 +427,7 @@ start(void)
     pg_atomic_write_u32(&shared->worker_asleep, 0);
     pg_atomic_write_u32(&shared->requests_under_way, 0);
     pg_atomic_write_u32(&shared->worker_procno, compat_my_proc_number());
-    publish_start();
+    host->lock_waited = publish_start();
     shared_set_worker_state(WORKER_OPENING);
 }
 
@@ -419,8 +435,8 @@ void
 ledger_worker_main(Datum argument)
 {
     struct refusal refusal = {0};
-    start();
     struct worker *worker = make_worker();
+    start(&worker->host);
     if (!host_open(&worker->host, slots_count(worker->slots), &refusal)) refuse(&refusal);
     make_wait_set(worker);
     publish_open(&worker->host);

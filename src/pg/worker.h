@@ -15,7 +15,8 @@
  *     failed assertion logged, and shown to callers
  * If the files cannot be opened, it does not end but stays to refuse calls with the reason
  * (WORKER_REFUSED), so that the log has the message once and not each second. A reload
- * (pg_reload_conf()) makes it try again.
+ * (pg_reload_conf()) makes it try again. Where somebody else has the files, which may end without
+ * anybody thinking of a reload, it tries again by itself every RETRY_PAUSE_MS.
  */
 #ifndef LEDGER_PG_WORKER_H
 #define LEDGER_PG_WORKER_H

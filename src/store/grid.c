@@ -173,11 +173,11 @@ grid_write_block(
 }
 
 static bool
-block_zero_from(const uint8_t *block, uint64_t start)
+bytes_zero(const uint8_t *bytes, uint64_t size)
 {
     uint8_t any = 0;
-    for (uint64_t i = start; i < BLOCK_SIZE; i++) {
-        any |= block[i];
+    for (uint64_t i = 0; i < size; i++) {
+        any |= bytes[i];
     }
     return any == 0;
 }
@@ -196,7 +196,9 @@ grid_block_valid(
     if (header->type != type) return false;
     if (header->size < BLOCK_HEADER_SIZE || header->size > BLOCK_SIZE) return false;
     if (header->checksum != block_checksum(header)) return false;
-    return block_zero_from((const uint8_t *) header, header->size);
+    if (header->reserved_count != 0 || header->previous.reserved != 0) return false;
+    if (!bytes_zero(header->reserved, sizeof(header->reserved))) return false;
+    return bytes_zero((const uint8_t *) header + header->size, BLOCK_SIZE - header->size);
 }
 
 enum grid_result

@@ -100,7 +100,7 @@ bool grid_mark_acquired(struct grid *grid, uint64_t address);
 
 /*
  * Grows the file until `count` blocks are free. STORAGE_NO_SPACE: the file system or
- * block_count_max is full; nothing changed.
+ * block_count_max is full; nothing changed. STORAGE_IO_ERROR: the caller must stop.
  */
 enum storage_result grid_reserve(struct grid *grid, uint64_t count);
 
@@ -129,7 +129,10 @@ void grid_write_block(
     const void *block,
     grid_write_callback *callback);
 
-/* Reads and verifies: address, checksum, cluster, type, version, padding. Waits. For opening. */
+/*
+ * Reads and verifies: address, checksum, cluster, type, version, reserved bytes, padding. Waits.
+ * For opening.
+ */
 enum grid_result grid_read_block(
     struct grid *grid,
     const struct block_reference *reference,

@@ -71,6 +71,25 @@ superblock_state_sound(const struct superblock_state *state)
     return prepare_header_valid(&checkpoint->header, state->cluster);
 }
 
+enum copy_state {
+    COPY_BLANK,   /* Readable, all zero. */
+    COPY_INVALID, /* Unreadable, torn, rotten, or another slot's. */
+    COPY_VALID,
+};
+
+static enum copy_state
+superblock_copy_classify(const struct superblock_state *state, uint32_t copy)
+{
+    assert(copy < SUPERBLOCK_COPIES);
+    if (bytes_zero(state, sizeof(*state))) return COPY_BLANK;
+    if (state->copy != copy) return COPY_INVALID;
+    if (state->checksum != superblock_checksum(state)) return COPY_INVALID;
+    /* What another version or build wrote is whole, but not ours to interpret. */
+    if (state->version != DISK_FORMAT_VERSION) return COPY_VALID;
+    if (state->config_fingerprint != CONFIG_FINGERPRINT) return COPY_VALID;
+    return superblock_state_sound(state) ? COPY_VALID : COPY_INVALID;
+}
+
 static uint64_t
 superblock_copy_offset_bytes(uint32_t copy)
 {
@@ -95,29 +114,63 @@ superblock_init(struct superblock *superblock, struct arena *arena, struct stora
 
 static void superblock_update_on_done(struct storage_request *request);
 
+/* The copy that the step at hand is at. */
+static uint32_t
+superblock_update_copy(const struct superblock *superblock)
+{
+    assert(superblock->step_count < SUPERBLOCK_COPIES);
+    if (superblock->step != SUPERBLOCK_WRITE) return superblock->step_count;
+    return superblock->order[superblock->step_count];
+}
+
 static void
 superblock_update_submit(struct superblock *superblock)
 {
+    const uint32_t copy = superblock_update_copy(superblock);
+    const bool writes = superblock->step == SUPERBLOCK_WRITE;
     assert(superblock->callback != NULL);
     assert(!superblock->request.in_flight);
-    if (!superblock->verifying) superblock->staging->copy = (uint16_t) superblock->copy;
+    if (writes) superblock->staging->copy = (uint16_t) copy;
     superblock->request = (struct storage_request){
-        .direction = superblock->verifying ? STORAGE_READ : STORAGE_WRITE,
+        .direction = writes ? STORAGE_WRITE : STORAGE_READ,
         .file = STORAGE_SUPERBLOCK,
-        .offset_bytes = superblock_copy_offset_bytes(superblock->copy),
+        .offset_bytes = superblock_copy_offset_bytes(copy),
         .size_bytes = SECTOR_SIZE,
-        .buffer =
-            superblock->verifying ? superblock->reading + superblock->copy : superblock->staging,
+        .buffer = writes ? superblock->staging : superblock->reading + copy,
         .callback = superblock_update_on_done,
     };
     storage_submit(superblock->storage, &superblock->request);
 }
 
 static bool
+superblock_copy_is_working(const struct superblock *superblock, uint32_t copy)
+{
+    const struct superblock_state *read = superblock->reading + copy;
+    if (superblock_copy_classify(read, copy) != COPY_VALID) return false;
+    return read->checksum == superblock->working->checksum;
+}
+
+/* (S6) */
+static void
+superblock_update_order(struct superblock *superblock)
+{
+    uint32_t count = 0;
+    assert(superblock->step == SUPERBLOCK_LOOK);
+    for (uint32_t good = 0; good < 2; good++) {
+        for (uint32_t copy = 0; copy < SUPERBLOCK_COPIES; copy++) {
+            if (superblock_copy_is_working(superblock, copy) != (good == 1)) continue;
+            superblock->order[count] = copy;
+            count += 1;
+        }
+    }
+    assert(count == SUPERBLOCK_COPIES);
+}
+
+static bool
 superblock_staging_verified(struct superblock *superblock)
 {
     uint32_t identical = 0;
-    assert(superblock->verifying && superblock->copy == SUPERBLOCK_COPIES);
+    assert(superblock->step == SUPERBLOCK_VERIFY);
     for (uint32_t copy = 0; copy < SUPERBLOCK_COPIES; copy++) {
         superblock->staging->copy = (uint16_t) copy;
         const struct superblock_state *read = superblock->reading + copy;
@@ -147,27 +200,27 @@ superblock_update_on_done(struct storage_request *request)
 {
     struct superblock *superblock = container_of(request, struct superblock, request);
     assert(superblock->callback != NULL);
-    assert(superblock->copy < SUPERBLOCK_COPIES);
 
     if (request->result != STORAGE_OK) {
-        if (!superblock->verifying) {
+        if (superblock->step == SUPERBLOCK_WRITE) {
             superblock_update_finish(superblock, SUPERBLOCK_IO_ERROR);
             return;
         }
         /* A copy that cannot be read is one that is not identical. */
-        memset(superblock->reading + superblock->copy, 0, SECTOR_SIZE);
+        memset(superblock->reading + superblock->step_count, 0, SECTOR_SIZE);
     }
-    superblock->copy += 1;
-    if (superblock->copy == SUPERBLOCK_COPIES && !superblock->verifying) {
-        superblock->verifying = true;
-        superblock->copy = 0;
+    superblock->step_count += 1;
+    if (superblock->step_count == SUPERBLOCK_COPIES) {
+        if (superblock->step == SUPERBLOCK_VERIFY) {
+            const bool verified = superblock_staging_verified(superblock); /* (S3) */
+            superblock_update_finish(superblock, verified ? SUPERBLOCK_OK : SUPERBLOCK_IO_ERROR);
+            return;
+        }
+        if (superblock->step == SUPERBLOCK_LOOK) superblock_update_order(superblock);
+        superblock->step += 1;
+        superblock->step_count = 0;
     }
-    if (superblock->copy < SUPERBLOCK_COPIES) {
-        superblock_update_submit(superblock);
-        return;
-    }
-    const bool verified = superblock_staging_verified(superblock); /* (S3) */
-    superblock_update_finish(superblock, verified ? SUPERBLOCK_OK : SUPERBLOCK_IO_ERROR);
+    superblock_update_submit(superblock);
 }
 
 /* The state that follows `working`, to be changed by the caller before superblock_update_begin. */
@@ -175,6 +228,7 @@ static struct superblock_state *
 superblock_stage(struct superblock *superblock)
 {
     assert(superblock->callback == NULL);
+    assert(superblock->settled); /* (S5) */
     *superblock->staging = *superblock->working;
     superblock->staging->sequence += 1; /* (S1) */
     superblock->staging->parent = superblock->working->checksum;
@@ -196,8 +250,8 @@ superblock_update_begin(struct superblock *superblock, superblock_callback *call
 
     staging->checksum = superblock_checksum(staging);
     superblock->callback = callback;
-    superblock->copy = 0;
-    superblock->verifying = false;
+    superblock->step = SUPERBLOCK_LOOK;
+    superblock->step_count = 0;
     superblock_update_submit(superblock);
 }
 
@@ -242,30 +296,11 @@ superblock_checkpoint_id(const struct superblock *superblock)
 
 /* ---- Open ------------------------------------------------------------------------------------ */
 
-enum copy_state {
-    COPY_BLANK,   /* Readable, all zero. */
-    COPY_INVALID, /* Unreadable, torn, rotten, or another slot's. */
-    COPY_VALID,
-};
-
 struct superblock_copies {
     enum copy_state states[SUPERBLOCK_COPIES];
     uint32_t blank_count;
     uint32_t valid_count;
 };
-
-static enum copy_state
-superblock_copy_classify(const struct superblock_state *state, uint32_t copy)
-{
-    assert(copy < SUPERBLOCK_COPIES);
-    if (bytes_zero(state, sizeof(*state))) return COPY_BLANK;
-    if (state->copy != copy) return COPY_INVALID;
-    if (state->checksum != superblock_checksum(state)) return COPY_INVALID;
-    /* What another version or build wrote is whole, but not ours to interpret. */
-    if (state->version != DISK_FORMAT_VERSION) return COPY_VALID;
-    if (state->config_fingerprint != CONFIG_FINGERPRINT) return COPY_VALID;
-    return superblock_state_sound(state) ? COPY_VALID : COPY_INVALID;
-}
 
 static void
 superblock_read_copies(struct superblock *superblock, struct superblock_copies *copies)
@@ -339,38 +374,20 @@ superblock_choose(
     return SUPERBLOCK_OK;
 }
 
-/* (S5): makes every slot hold `working`. *repaired tells whether any slot had to be written. */
-static enum superblock_result
-superblock_repair(
-    struct superblock *superblock, const struct superblock_copies *copies, bool *repaired)
+/* Makes the slot hold `working`. */
+static enum storage_result
+superblock_repair_copy(struct superblock *superblock, uint32_t copy)
 {
-    struct storage *storage = superblock->storage;
     assert(superblock_state_sound(superblock->working));
-    assert(copies->valid_count >= SUPERBLOCK_OPEN_MIN);
-    *repaired = false;
-    if (storage->file_size_bytes[STORAGE_SUPERBLOCK] < SUPERBLOCK_FILE_SIZE) {
-        const enum storage_result result =
-            storage_grow(storage, STORAGE_SUPERBLOCK, SUPERBLOCK_FILE_SIZE);
-        if (result != STORAGE_OK) return SUPERBLOCK_IO_ERROR;
-    }
-    for (uint32_t copy = 0; copy < SUPERBLOCK_COPIES; copy++) {
-        const bool same = copies->states[copy] == COPY_VALID &&
-                          superblock->reading[copy].checksum == superblock->working->checksum;
-        if (same) continue;
-        *superblock->staging = *superblock->working;
-        superblock->staging->copy = (uint16_t) copy;
-        const enum storage_result result = storage_transfer_now(
-            storage,
-            STORAGE_WRITE,
-            STORAGE_SUPERBLOCK,
-            superblock_copy_offset_bytes(copy),
-            superblock->staging,
-            SECTOR_SIZE);
-        if (result != STORAGE_OK) return SUPERBLOCK_IO_ERROR;
-        superblock->copies_repaired += 1;
-        *repaired = true;
-    }
-    return SUPERBLOCK_OK;
+    *superblock->staging = *superblock->working;
+    superblock->staging->copy = (uint16_t) copy;
+    return storage_transfer_now(
+        superblock->storage,
+        STORAGE_WRITE,
+        STORAGE_SUPERBLOCK,
+        superblock_copy_offset_bytes(copy),
+        superblock->staging,
+        SECTOR_SIZE);
 }
 
 /*
@@ -396,6 +413,7 @@ enum superblock_result
 superblock_open(struct superblock *superblock)
 {
     assert(superblock->callback == NULL);
+    superblock->settled = false;
     superblock->copies_repaired = 0;
 
     struct superblock_copies copies;
@@ -405,13 +423,40 @@ superblock_open(struct superblock *superblock)
     if (result != SUPERBLOCK_OK) return result;
     *superblock->working = *chosen;
     superblock->working->copy = 0;
-
-    bool repaired;
-    const enum superblock_result repair = superblock_repair(superblock, &copies, &repaired);
-    if (repair != SUPERBLOCK_OK) return repair;
-    if (repaired && !superblock_repair_verified(superblock)) return SUPERBLOCK_IO_ERROR;
     assert(superblock->working->checksum == superblock_checksum(superblock->working));
+
+    uint32_t good_count = 0;
+    for (uint32_t copy = 0; copy < SUPERBLOCK_COPIES; copy++) {
+        const struct superblock_state *state = superblock->reading + copy;
+        const bool good = copies.states[copy] == COPY_VALID &&
+                          state->checksum == superblock->working->checksum;
+        superblock->copy_good[copy] = good;
+        good_count += good;
+    }
+    assert(good_count >= SUPERBLOCK_OPEN_MIN);
+    return SUPERBLOCK_OK;
+}
+
+enum superblock_result
+superblock_repair(struct superblock *superblock)
+{
+    struct storage *storage = superblock->storage;
+    assert(superblock->working->sequence > 0);
+    assert(!superblock->settled);
+    if (storage->file_size_bytes[STORAGE_SUPERBLOCK] < SUPERBLOCK_FILE_SIZE) {
+        const enum storage_result result =
+            storage_grow(storage, STORAGE_SUPERBLOCK, SUPERBLOCK_FILE_SIZE);
+        if (result != STORAGE_OK) return SUPERBLOCK_IO_ERROR;
+    }
+    for (uint32_t copy = 0; copy < SUPERBLOCK_COPIES; copy++) {
+        if (superblock->copy_good[copy]) continue;
+        if (superblock_repair_copy(superblock, copy) != STORAGE_OK) return SUPERBLOCK_IO_ERROR;
+        superblock->copies_repaired += 1;
+    }
     assert(superblock->copies_repaired <= SUPERBLOCK_COPIES - SUPERBLOCK_OPEN_MIN);
+    const bool repaired = superblock->copies_repaired > 0;
+    if (repaired && !superblock_repair_verified(superblock)) return SUPERBLOCK_IO_ERROR;
+    superblock->settled = true;
     return SUPERBLOCK_OK;
 }
 
@@ -448,6 +493,7 @@ superblock_format(struct superblock *superblock, const struct superblock_format_
         .replica_count = options->replica_count,
     };
     prepare_root(&superblock->working->checkpoint.header, options->cluster);
+    superblock->settled = true;
     (void) superblock_stage(superblock);
     superblock_update_begin(superblock, superblock_format_on_done);
     while (superblock->callback != NULL) {

@@ -15,7 +15,10 @@
  *       copy of the next sequence exists but only once, that update was torn, and does not count.
  *       One further ahead is refused. Two valid copies of one sequence with different checksums, or
  *       of neighbouring sequences without the parent link: a fork, refused.
- *  (S5) open repairs copies that are missing, torn or misplaced before it returns.
+ *  (S5) open writes nothing; repair writes copies that are missing, torn or misplaced, and comes
+ *       before the first update.
+ *  (S6) an update first looks which copies are bad, and writes those first. So although two were,
+ *       a crash that tears a third leaves a pair: of the state before, or of the new one.
  */
 #ifndef LEDGER_STORE_SUPERBLOCK_H
 #define LEDGER_STORE_SUPERBLOCK_H
@@ -84,6 +87,8 @@ const char *superblock_result_name(enum superblock_result result);
 struct superblock;
 typedef void superblock_callback(struct superblock *superblock, enum superblock_result result);
 
+enum superblock_step { SUPERBLOCK_LOOK, SUPERBLOCK_WRITE, SUPERBLOCK_VERIFY };
+
 struct superblock {
     struct storage *storage;
     struct superblock_state *working; /* The durable state, after open. Read-only for others. */
@@ -92,9 +97,12 @@ struct superblock {
     superblock_callback *callback;    /* Not NULL while an update runs. */
     void *context;                    /* The owner's: whoever updates, set after open. */
     struct storage_request request;
-    uint32_t copy; /* Progress of the update. */
-    bool verifying;
-    uint32_t copies_repaired; /* By open. */
+    enum superblock_step step; /* Of the update. */
+    uint32_t step_count;       /* Copies that the step is done with. */
+    uint32_t order[SUPERBLOCK_COPIES];  /* In which copies are written: bad ones first (S6). */
+    bool copy_good[SUPERBLOCK_COPIES];  /* It holds `working`, when it was last looked at. */
+    bool settled;                       /* Repaired, or just formatted. */
+    uint32_t copies_repaired;
 };
 
 void superblock_init(struct superblock *superblock, struct arena *arena, struct storage *storage);
@@ -116,8 +124,13 @@ enum superblock_result superblock_format(
     struct superblock *superblock,
     const struct superblock_format_options *options);
 
-/* Reads, decides by (S4), repairs by (S5). Waits. */
+/*
+ * Reads and decides by (S4). Writes nothing: whose state it is, the caller compares first. Waits.
+ */
 enum superblock_result superblock_open(struct superblock *superblock);
+
+/* After a successful open: repairs by (S5). Waits. */
+enum superblock_result superblock_repair(struct superblock *superblock);
 
 /*
  * The two updates there are. Each makes `working` the new state and calls back when it is durable

@@ -79,6 +79,7 @@ open_replay_op(struct replica *replica, uint64_t op)
     case FOREST_ROOM: break;
     case FOREST_MEMORY_FULL: return REPLICA_OPEN_MEMORY_FULL;
     case FOREST_DISK_FULL: return REPLICA_OPEN_DISK_FULL;
+    case FOREST_IO_ERROR: return REPLICA_OPEN_IO_ERROR;
     }
     replica->op = op;
     replica->journaled = op;
@@ -169,7 +170,9 @@ replica_stop(struct replica *replica)
 {
     assert(replica->status != REPLICA_CLOSED);
     replica->status = REPLICA_STOPPED;
-    for (uint64_t op = replica->commit + 1; op <= replica->op; op++) {
+    /* Beyond `op` there is the prepare that was being made, if one was, and empty entries. */
+    const uint64_t op_last = replica->commit + PIPELINE_PREPARES_MAX;
+    for (uint64_t op = replica->commit + 1; op <= op_last; op++) {
         fail_requests(&replica_entry(replica, op)->requests);
     }
     fail_requests(&replica->requests);

@@ -37,7 +37,8 @@ enum replica_status {
     REPLICA_CLOSED,
     REPLICA_RECOVERING, /* Replaying the journal: takes no requests. */
     REPLICA_NORMAL,
-    REPLICA_STOPPED, /* A write failed. Answers nothing but REPLICA_FAILED until opened again. */
+    /* A write or a growth failed. Answers nothing but REPLICA_FAILED until opened again. */
+    REPLICA_STOPPED,
 };
 
 /* What committing the op at hand waits for. */

@@ -23,7 +23,7 @@ void replica_invariants(const struct replica *replica);
 
 struct pipeline_entry *replica_entry(struct replica *replica, uint64_t op);
 
-/* A write failed: answers everything that waits with REPLICA_FAILED (R3). */
+/* A write or a growth failed: answers everything that waits with REPLICA_FAILED (R3). */
 void replica_stop(struct replica *replica);
 
 /*

@@ -95,7 +95,7 @@ static void
 refuse_oldest(struct replica *replica, enum forest_room room)
 {
     struct replica_request *request = replica_pop_request(&replica->requests);
-    assert(room != FOREST_ROOM);
+    assert(room == FOREST_DISK_FULL || room == FOREST_MEMORY_FULL);
     request->callback(request, room == FOREST_DISK_FULL ? REPLICA_DISK_FULL : REPLICA_MEMORY_FULL);
 }
 
@@ -128,6 +128,10 @@ replica_prepare_requests(struct replica *replica)
         const enum forest_room room = forest_reserve(
             replica->forest,
             replica->pipeline_events + writer->event_count + request->event_count);
+        if (room == FOREST_IO_ERROR) {
+            replica_stop(replica);
+            return true;
+        }
         if (room == FOREST_ROOM) {
             take_oldest(replica, entry);
         } else {
@@ -161,7 +165,9 @@ replica_prepare_pulse(struct replica *replica)
     replica->pulse_wanted = false;
     if (!replica_pulse_due(replica)) return false;
     /* Without room it stays due; the next tick tries again. */
-    if (forest_reserve(replica->forest, PULSE_EXPIRIES_MAX) != FOREST_ROOM) return false;
+    const enum forest_room room = forest_reserve(replica->forest, PULSE_EXPIRIES_MAX);
+    if (room == FOREST_IO_ERROR) replica_stop(replica);
+    if (room != FOREST_ROOM) return false;
 
     replica->stats.pulses += 1;
     prepare_append(replica, PREPARE_PULSE, 0, PULSE_EXPIRIES_MAX);

@@ -55,6 +55,13 @@ build_history(struct prng *prng, uint64_t sequence_max)
     }
 }
 
+static enum superblock_result
+open_and_repair(void)
+{
+    const enum superblock_result result = superblock_open(&superblock);
+    return result == SUPERBLOCK_OK ? superblock_repair(&superblock) : result;
+}
+
 static struct superblock_state *
 copy_on_disk(uint32_t copy)
 {
@@ -104,14 +111,14 @@ check_open(const uint64_t sequences[SUPERBLOCK_COPIES], bool all_blank)
     }
     const bool ok = chosen != 0 && highest - chosen <= 1;
     restart();
-    const enum superblock_result result = superblock_open(&superblock);
+    const enum superblock_result result = open_and_repair();
     if (all_blank) {
         assert(result == SUPERBLOCK_ABSENT);
     } else if (ok) {
         assert(result == SUPERBLOCK_OK);
         assert(memcmp(superblock.working, &history[chosen], SECTOR_SIZE) == 0);
         restart();
-        const enum superblock_result again = superblock_open(&superblock);
+        const enum superblock_result again = open_and_repair();
         assert(again == SUPERBLOCK_OK);
         assert(superblock.copies_repaired == 0);
         assert(memcmp(superblock.working, &history[chosen], SECTOR_SIZE) == 0);
@@ -134,7 +141,7 @@ forge_and_open(struct prng *prng)
         state->checksum = checksum(bytes + start, SECTOR_SIZE - start);
     }
     restart();
-    (void) superblock_open(&superblock);
+    (void) open_and_repair();
 }
 
 void

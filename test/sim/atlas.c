@@ -3,11 +3,9 @@
  * Which faults may happen, and what the disk should hold.
  *
  * SURVIVABLE: a lone node recovers everything, and reports nothing.
- *  superblock    any fault of one copy while the other three are valid and identical. With crashes
- *                only of copies 0 and 1: if copy 2 or 3 is bad, and a crash tears copy 1 of the
- *                next update, no pair is left. That is reported (SUPERBLOCK), never guessed.
+ *  superblock    any fault of one copy while the other three are valid and identical.
  *  headers.wal   anything: the prepares are whole.
- *  prepares.wal, only errors of writes: what is in flight was promised to nobody.
+ *  prepares.wal, only errors of writes and of growth: what is in flight was promised to nobody.
  *  grid
  *
  * DAMAGE: recovered, or reported; never open with something missing. Everywhere anything, but for
@@ -148,7 +146,6 @@ superblock_spares(const struct sim *sim, const struct storage_request *asked)
     for (uint32_t copy = 0; copy < SUPERBLOCK_COPIES; copy++) {
         const uint64_t offset = copy * SUPERBLOCK_COPY_STRIDE;
         if (asked_about(sim, asked, STORAGE_SUPERBLOCK, offset, SECTOR_SIZE)) {
-            if (copy >= 2 && sim->options.fuse_max > 0) return false;
             hit += 1;
             continue;
         }
@@ -190,6 +187,8 @@ static bool
 atlas_decides(const struct sim *sim, const struct storage_request *asked)
 {
     if (sim->calm || sim->atlas.healing) return false;
+    /* It damages nothing. */
+    if (sim->disk.fault_asked == STORAGE_SIM_GROW_ERROR) return sim->options.profile > SIM_CRASHES;
     const bool write_error = sim->disk.fault_asked == STORAGE_SIM_WRITE_ERROR;
     switch (sim->options.profile) {
     case SIM_QUIET:
@@ -214,6 +213,7 @@ atlas_allows(void *context, enum storage_file file, uint64_t offset_bytes, uint6
         .size_bytes = size_bytes,
     };
     if (!atlas_decides(sim, &asked)) return false;
+    if (sim->disk.fault_asked == STORAGE_SIM_GROW_ERROR) return true;
     sim->atlas.stamp = sim->disk.counters.reads + sim->disk.counters.writes;
     sim->atlas.file = file;
     sim->atlas.offset_bytes = offset_bytes;

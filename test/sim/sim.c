@@ -55,7 +55,7 @@ sim_faults(const struct sim *sim)
 {
     const struct storage_sim_counters *counters = &sim->disk.counters;
     return counters->write_errors + counters->lost_writes + counters->misdirected_writes +
-           counters->latent_errors + counters->rots;
+           counters->latent_errors + counters->rots + counters->grow_errors;
 }
 
 void

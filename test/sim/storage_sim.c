@@ -683,6 +683,14 @@ sim_grow(struct storage *storage, enum storage_file file, uint64_t size_bytes)
         file_resize(sim_file, sim_file->size_bytes + sectors * SECTOR_SIZE);
         return STORAGE_IO_ERROR;
     }
+    if (fault_drawn(sim, sim->options.grow_error_per_million) &&
+        fault_allowed(
+            sim, STORAGE_SIM_GROW_ERROR, file, storage->file_size_bytes[file], added_bytes)) {
+        const uint64_t sectors = prng_range(sim->prng, 0, added_bytes / SECTOR_SIZE);
+        file_resize(sim_file, sim_file->size_bytes + sectors * SECTOR_SIZE);
+        sim->counters.grow_errors += 1;
+        return STORAGE_IO_ERROR;
+    }
     sim->counters.grows += 1;
     file_resize(sim_file, size_bytes);
     storage->file_size_bytes[file] = size_bytes;

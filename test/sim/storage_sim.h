@@ -40,6 +40,8 @@
  *  - latent sector error: a read finds one of its sectors unreadable, and completes
  *    STORAGE_IO_ERROR, as does each later read of that sector, until it is overwritten.
  *  - rot: a read finds one of its sectors changed; the change stays until it is overwritten.
+ *  - growth error: growth gives STORAGE_IO_ERROR, and leaves the file at any size between, which
+ *    shows at the next restart. Growing it again before that is asserted against.
  *  - no space: growth beyond space_limit_bytes over all files gives STORAGE_NO_SPACE, nothing
  *    changed.
  * storage_sim_rot() and storage_sim_latent_error() do the same at a place of the caller's choice,
@@ -68,6 +70,7 @@ enum storage_sim_fault {
     STORAGE_SIM_MISDIRECTED_WRITE,
     STORAGE_SIM_LATENT_ERROR,
     STORAGE_SIM_ROT,
+    STORAGE_SIM_GROW_ERROR,
 };
 
 /* All zero: files of no bytes, no latency, no faults. */
@@ -82,6 +85,9 @@ struct storage_sim_options {
     uint32_t write_error_per_million;
     uint32_t lost_write_per_million;
     uint32_t misdirected_write_per_million;
+
+    /* Per million growths. */
+    uint32_t grow_error_per_million;
 
     /* Per million reads. */
     uint32_t latent_error_per_million;
@@ -113,13 +119,15 @@ struct storage_sim_counters {
     uint64_t misdirected_writes;
     uint64_t latent_errors; /* Sectors made unreadable. */
     uint64_t rots;          /* Sectors rotten. */
+    uint64_t grow_errors;
     uint64_t faults_vetoed;
 };
 
 struct storage_sim_file {
     uint8_t *bytes;
     uint8_t *sector_flags; /* One a sector. */
-    uint64_t size_bytes;   /* On disk. Differs from storage's only between crash and restart. */
+    /* On disk. Differs from storage's only from a crash or growth error to the restart. */
+    uint64_t size_bytes;
 };
 
 struct storage_sim_flight {

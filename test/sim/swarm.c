@@ -35,6 +35,7 @@ faults_random(struct prng *prng, struct sim_options *options)
     options->disk.misdirected_write_per_million = rate(prng, 1000, 20000);
     options->disk.latent_error_per_million = rate(prng, 2000, 30000);
     options->disk.rot_per_million = rate(prng, 2000, 30000);
+    options->disk.grow_error_per_million = rate(prng, 10000, 300000);
     options->injections = prng_chance(prng, 1, 2) ? (uint32_t) prng_range(prng, 10, 80) : 0;
 }
 

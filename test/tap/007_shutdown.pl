@@ -144,7 +144,7 @@ wait_role($node, 'refused');
 my $error = error_of($node, transfer_sql(1, 1));
 like($error, qr/57P03: ledger engine is not running/, 'memory too small: refused');
 my ($needed) = $error =~ /ledger\.memory is too small for this ledger\. It is 16 MB; at least (\d+) MB are needed/;
-ok($needed, 'memory too small: says how much is needed');
+is($needed, 42, 'memory too small: says how much is needed: 40 MB and a sixteenth of ledger.wal_size');
 like($error, qr/HINT:  Increase ledger\.memory and restart the server\. Nothing is lost/, 'memory too small: hint');
 $node->stop;
 

@@ -39,11 +39,18 @@
 
 static struct {
     bool fallocate_unsupported;
+    int fallocate_errno; /* 0: it works. */
+    int fsync_errno;     /* 0: it works. */
+    int fadvise_errno;   /* 0: it works. */
+    int fsync_fd;        /* That was synced last. */
+    uint32_t drops;      /* Files whose cached pages were dropped, just after a sync. */
     uint64_t pwrite_size_max;      /* 0: whatever is asked for. */
     uint32_t submits_put_off;      /* So many submissions are answered EAGAIN. */
     bool submits_split;            /* Of pairs, only the first is taken. */
     uint32_t submits_until_mended; /* The limit is lifted just before the n-th. */
     uint32_t splits;
+    uint32_t seconds_canceled; /* The kernel cancels the seconds of so many pairs. */
+    struct io_uring *ring;     /* That was used last. */
 } hooks;
 
 static inline void
@@ -68,13 +75,53 @@ pwrite(int fd, const void *buffer, size_t size, off_t offset)
 }
 
 int
+fsync(int fd)
+{
+    if (hooks.fsync_errno != 0) {
+        errno = hooks.fsync_errno;
+        return -1;
+    }
+    hooks.fsync_fd = fd;
+    return (int) syscall(SYS_fsync, fd);
+}
+
+int
+posix_fadvise(int fd, off_t offset, off_t size, int advice)
+{
+    if (hooks.fadvise_errno != 0) return hooks.fadvise_errno;
+    if (hooks.fsync_fd == fd && offset == 0 && size == 0 && advice == POSIX_FADV_DONTNEED) {
+        hooks.drops += 1;
+    }
+    return syscall(SYS_fadvise64, fd, offset, size, advice) == 0 ? 0 : errno;
+}
+
+int
 fallocate(int fd, int mode, off_t offset, off_t size)
 {
     if (hooks.fallocate_unsupported) {
         errno = EOPNOTSUPP;
         return -1;
     }
+    if (hooks.fallocate_errno != 0) {
+        errno = hooks.fallocate_errno;
+        return -1;
+    }
     return (int) syscall(SYS_fallocate, fd, mode, offset, size);
+}
+
+/*
+ * A timeout linked behind a write is cancelled by the kernel when the write is done: as a second is
+ * that has not been started.
+ */
+static inline void
+second_cancel(struct io_uring *ring)
+{
+    static struct __kernel_timespec hour = {.tv_sec = 3600};
+    struct io_uring_sq *sq = &ring->sq;
+    struct io_uring_sqe *second = &sq->sqes[(sq->sqe_tail - 1) & *sq->kring_mask];
+    const uint64_t user_data = second->user_data;
+    io_uring_prep_link_timeout(second, &hour, 0);
+    second->user_data = user_data;
 }
 
 int
@@ -83,6 +130,7 @@ io_uring_submit(struct io_uring *ring)
     static int (*real)(struct io_uring * ring);
     if (real == NULL) *(void **) &real = dlsym(RTLD_NEXT, "io_uring_submit");
     expect(io_uring_sq_ready(ring) <= 2); /* (U2) */
+    hooks.ring = ring;
     if (hooks.submits_put_off > 0) {
         hooks.submits_put_off -= 1;
         return -EAGAIN;
@@ -90,6 +138,10 @@ io_uring_submit(struct io_uring *ring)
     if (hooks.submits_until_mended > 0) {
         hooks.submits_until_mended -= 1;
         if (hooks.submits_until_mended == 0) limit_lift();
+    }
+    if (hooks.seconds_canceled > 0 && io_uring_sq_ready(ring) == 2) {
+        hooks.seconds_canceled -= 1;
+        second_cancel(ring);
     }
     if (hooks.submits_split && io_uring_sq_ready(ring) == 2) {
         hooks.splits += 1;

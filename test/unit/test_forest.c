@@ -687,6 +687,35 @@ UNIT_TEST(reserve_refuses_when_the_disk_is_full)
     fixture_end(&fixture);
 }
 
+UNIT_TEST(byte_table_is_as_documented)
+{
+#define AT(field, offset) expect_equal(offsetof(struct manifest_entry, field), offset)
+    AT(checksum, 0);
+    AT(address, 16);
+    AT(page_index, 24);
+    AT(record_count, 28);
+    AT(tree, 30);
+    AT(reserved, 31);
+#undef AT
+    expect_equal(sizeof(struct manifest_entry), 32);
+}
+
+/* An error of growth is no want of space: nothing is tried again (F3 would rest on luck). */
+UNIT_TEST(reserve_reports_an_error_of_growth)
+{
+    begin(18, 4 * MIB);
+    fixture.sim.options.grow_error_per_million = 1000000;
+    enum forest_room room = FOREST_ROOM;
+    while (room == FOREST_ROOM) {
+        room = forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX);
+        if (room == FOREST_ROOM) fixture_batch(&fixture, EVENTS_PER_BATCH_MAX);
+    }
+    expect_equal(room, FOREST_IO_ERROR);
+    expect_equal(fixture.sim.counters.grow_errors, 1);
+    expect(fixture_same(&fixture));
+    fixture_end(&fixture);
+}
+
 UNIT_TEST(too_little_memory_says_how_much_will_do)
 {
     for (uint32_t variant = 0; variant < 2; variant++) {

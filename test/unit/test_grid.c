@@ -3,6 +3,7 @@
 
 #include <stddef.h>
 
+#include "base/checksum.h"
 #include "base/prng.h"
 #include "base/units.h"
 #include "store/grid.h"
@@ -142,6 +143,32 @@ UNIT_TEST(any_changed_bit_is_found)
         bytes[bit / 8] ^= (uint8_t) (1 << bit % 8);
     }
     expect_equal(grid_read_block(&grid, &reference, BLOCK_RECORDS, block_read), GRID_OK);
+    end();
+}
+
+/* Sealed over: what no version of today writes. */
+UNIT_TEST(reserved_bytes_are_zero)
+{
+    static const uint64_t places[] = {
+        offsetof(struct block_header, reserved_count),
+        offsetof(struct block_header, previous.reserved),
+        offsetof(struct block_header, reserved),
+        BLOCK_HEADER_SIZE - 1,
+    };
+    begin(1);
+    struct block_reference reference = write_random_block(300);
+    uint8_t *bytes = storage_sim_bytes(&sim, STORAGE_GRID);
+    for (uint64_t i = 0; i < ARRAY_COUNT(places); i++) {
+        for (uint32_t good = 0; good < 2; good++) {
+            struct block_header *header = (void *) bytes;
+            bytes[places[i]] ^= 1;
+            header->checksum = checksum(bytes + sizeof(u128), header->size - sizeof(u128));
+            reference.checksum = header->checksum;
+            expect_equal(
+                grid_read_block(&grid, &reference, BLOCK_RECORDS, block_read),
+                good == 1 ? GRID_OK : GRID_CORRUPT);
+        }
+    }
     end();
 }
 

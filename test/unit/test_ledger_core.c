@@ -12,6 +12,75 @@
 
 static struct ledger_fixture fixture;
 
+UNIT_TEST(byte_table_is_as_documented)
+{
+#define AT(record, field, offset) expect_equal(offsetof(struct record, field), offset)
+    AT(account, id, 0);
+    AT(account, debits_pending, 16);
+    AT(account, debits_posted, 32);
+    AT(account, credits_pending, 48);
+    AT(account, credits_posted, 64);
+    AT(account, user_data_128, 80);
+    AT(account, user_data_64, 96);
+    AT(account, user_data_32, 104);
+    AT(account, reserved, 108);
+    AT(account, ledger, 112);
+    AT(account, code, 116);
+    AT(account, flags, 118);
+    AT(account, timestamp, 120);
+    AT(transfer, id, 0);
+    AT(transfer, debit_account_id, 16);
+    AT(transfer, credit_account_id, 32);
+    AT(transfer, amount, 48);
+    AT(transfer, pending_id, 64);
+    AT(transfer, user_data_128, 80);
+    AT(transfer, user_data_64, 96);
+    AT(transfer, user_data_32, 104);
+    AT(transfer, timeout, 108);
+    AT(transfer, ledger, 112);
+    AT(transfer, code, 116);
+    AT(transfer, flags, 118);
+    AT(transfer, timestamp, 120);
+    AT(transfer_pending, timestamp, 0);
+    AT(transfer_pending, expires_at, 8);
+    AT(transfer_pending, status, 16);
+    AT(transfer_pending, reserved, 17);
+    AT(account_event, timestamp, 0);
+    AT(account_event, transfer_timestamp, 8);
+    AT(account_event, debit_account_timestamp, 16);
+    AT(account_event, credit_account_timestamp, 24);
+    AT(account_event, debit, 32);
+    AT(account_event, credit, 96);
+    AT(account_event, amount_requested, 160);
+    AT(account_event, debit_flags, 176);
+    AT(account_event, credit_flags, 178);
+    AT(account_event, type, 180);
+    AT(account_event, reserved, 181);
+    AT(burnt_id, id, 0);
+    AT(burnt_id, timestamp, 16);
+    AT(burnt_id, reserved, 24);
+#undef AT
+}
+
+UNIT_TEST(trees_are_as_documented)
+{
+    static const struct {
+        const char *name;
+        uint32_t record_size;
+    } trees[] = {
+        {"account", 128},
+        {"transfer", 128},
+        {"transfer_pending", 32},
+        {"account_event", 192},
+        {"burnt_id", 32},
+    };
+    expect_equal(ledger_schema.tree_count, ARRAY_COUNT(trees));
+    for (uint32_t i = 0; i < ARRAY_COUNT(trees); i++) {
+        expect(strcmp(ledger_schema.trees[i].name, trees[i].name) == 0);
+        expect_equal(ledger_schema.trees[i].record_size, trees[i].record_size);
+    }
+}
+
 /* Accounts 1 and 2, both with history; user_data_32 tells them apart. */
 static void
 start(void)

@@ -18,6 +18,20 @@ fill_events(uint8_t first)
     }
 }
 
+UNIT_TEST(byte_table_is_as_documented)
+{
+    fill_events(1);
+    multi_batch_begin(&writer, body);
+    multi_batch_add(&writer, LEDGER_CREATE_ACCOUNTS, events, 2);
+    multi_batch_add(&writer, LEDGER_CREATE_TRANSFERS, events, 3);
+    const uint32_t size = multi_batch_end(&writer);
+    expect_equal(size, 5 * 128 + 128);
+    expect(memcmp(body + 2 * 128, events, 3 * 128) == 0);
+    static const uint8_t end[12] = {146, 0, 2, 0, 147, 0, 3, 0, 2, 0, 0, 0};
+    expect(memcmp(body + size - sizeof(end), end, sizeof(end)) == 0);
+    for (uint32_t at = 5 * 128; at < size - sizeof(end); at++) expect(body[at] == 0);
+}
+
 UNIT_TEST(batches_come_out_as_they_went_in)
 {
     struct prng prng;

@@ -7,9 +7,12 @@
 #include "unit/storage_fixture.h"
 
 #include <linux/filter.h>
+#include <linux/magic.h>
 #include <linux/seccomp.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/vfs.h>
 
 #include "os/clock_os.h"
 
@@ -129,9 +132,8 @@ uring_split(struct disk *disk)
             item_prepare(i, STORAGE_WRITE, STORAGE_GRID, i * SECTOR_SIZE, SECTOR_SIZE),
             item_prepare(i + 1, STORAGE_WRITE, STORAGE_PREPARES, i * SECTOR_SIZE, SECTOR_SIZE));
     }
-    expect_equal(hooks.splits, 1);
-    drain(disk->storage);
     expect_equal(hooks.splits, 3);
+    drain(disk->storage);
     for (uint32_t i = 0; i < 6; i += 2) {
         expect(items[i].request.result == STORAGE_OK);
         expect(items[i + 1].request.result == STORAGE_OK);
@@ -146,6 +148,59 @@ uring_split(struct disk *disk)
 UNIT_TEST(u3_order_is_kept_if_the_kernel_splits_a_pair)
 {
     on_kinds(uring_split, DISK_URING, DISK_URING_DIRECT);
+}
+
+/* Both entries of a pair are back, and are seen in the other order. */
+static void
+completions_reverse(void)
+{
+    while (io_uring_cq_ready(hooks.ring) < 2) {
+        struct io_uring_cqe *completion;
+        expect(io_uring_wait_cqe_nr(hooks.ring, &completion, 2) == 0);
+    }
+    const struct io_uring_cq *cq = &hooks.ring->cq;
+    struct io_uring_cqe *a = &cq->cqes[*cq->khead & *cq->kring_mask];
+    struct io_uring_cqe *b = &cq->cqes[(*cq->khead + 1) & *cq->kring_mask];
+    const struct io_uring_cqe swapped = *a;
+    *a = *b;
+    *b = swapped;
+    expect((a->res == -ECANCELED) != (b->res == -ECANCELED));
+}
+
+/*
+ * (U3) The kernel cancels a second though its first is durable: it is submitted again, whichever of
+ * the two is seen first.
+ */
+static void
+uring_second_canceled(struct disk *disk)
+{
+    for (uint32_t round = 0; round < 4; round++) {
+        items_reset();
+        pattern_fill(buffers[0], SECTOR_SIZE, round);
+        pattern_fill(buffers[1], SECTOR_SIZE, round + 4);
+        hooks.seconds_canceled = 1;
+        submit_ordered(
+            disk->storage,
+            item_prepare(0, STORAGE_WRITE, STORAGE_PREPARES, 0, SECTOR_SIZE),
+            item_prepare(1, STORAGE_WRITE, STORAGE_HEADERS, 0, SECTOR_SIZE));
+        expect_equal(hooks.seconds_canceled, 0);
+        if (round % 2 == 1) completions_reverse();
+        for (uint32_t polls = 0; disk->storage->in_flight_count > 0 && polls < 10000; polls++) {
+            (void) storage_poll(disk->storage);
+            (void) usleep(100);
+        }
+        expect_equal(disk->storage->in_flight_count, 0); /* Or the pair hangs for ever. */
+        expect_equal(items[0].done_order, 1);
+        expect_equal(items[1].done_order, 2);
+        expect(items[0].request.result == STORAGE_OK && items[1].request.result == STORAGE_OK);
+        const uint8_t *second = read_back(disk, STORAGE_HEADERS, 0, SECTOR_SIZE);
+        expect(pattern_is(second, SECTOR_SIZE, round + 4));
+    }
+}
+
+UNIT_TEST(uring_submits_a_canceled_second_again)
+{
+    on_kinds(uring_second_canceled, DISK_URING, DISK_URING_DIRECT);
 }
 
 static void
@@ -182,6 +237,33 @@ UNIT_TEST(u2_one_submission_is_put_off_and_offered_again)
 {
     on_kinds(uring_put_off, DISK_URING, DISK_URING_DIRECT);
 }
+
+/* What is want of space, and what is an error. */
+static void
+grow_error_kinds(struct disk *disk)
+{
+    static const struct {
+        int error_number;
+        enum storage_result result;
+    } cases[] = {
+        {ENOSPC, STORAGE_NO_SPACE},
+        {EDQUOT, STORAGE_NO_SPACE},
+        {EFBIG, STORAGE_NO_SPACE},
+        {EIO, STORAGE_IO_ERROR},
+        {EROFS, STORAGE_IO_ERROR},
+    };
+    char text[256] = "";
+    for (uint32_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        hooks.fallocate_errno = cases[i].error_number;
+        expect(!storage_os_failure_text(&disk->os, text, sizeof(text)) || i > 3);
+        expect(storage_grow(disk->storage, STORAGE_GRID, 2 * GRID_SIZE) == cases[i].result);
+        expect_equal(disk->storage->file_size_bytes[STORAGE_GRID], GRID_SIZE);
+    }
+    expect(storage_os_failure_text(&disk->os, text, sizeof(text)));
+    expect(strstr(text, "could not grow file \"grid\" at offset 1048576: Input/output error"));
+}
+
+UNIT_TEST(growth_errors_are_told_from_want_of_space) { on_real_disks(grow_error_kinds); }
 
 /* Closing waits for the kernel: nobody writes from or into a buffer afterwards. */
 static void
@@ -241,6 +323,55 @@ open_flags(struct disk *disk)
 }
 
 UNIT_TEST(writes_are_durable_by_open_flags) { on_real_disks(open_flags); }
+
+/* Pages of a file that are in the page cache. A file system that is nothing else has none. */
+static uint32_t
+cached_pages(int fd, uint64_t size)
+{
+    struct statfs status;
+    expect(fstatfs(fd, &status) == 0);
+    if (status.f_type == TMPFS_MAGIC) return 0;
+    static unsigned char resident[GRID_SIZE / SECTOR_SIZE];
+    assert(size <= GRID_SIZE);
+    void *mapped = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+    expect(mapped != MAP_FAILED);
+    if (mapped == MAP_FAILED) return 0;
+    expect(mincore(mapped, size, resident) == 0);
+    (void) munmap(mapped, size);
+    uint32_t count = 0;
+    for (uint64_t i = 0; i < size / SECTOR_SIZE; i++) count += resident[i] & 1;
+    return count;
+}
+
+/*
+ * What an earlier owner left in the page cache may not be what the disk holds: none of it is read.
+ * And a sync that fails says so.
+ */
+static void
+open_distrusts_cache(struct disk *disk)
+{
+    (void) read_back(disk, STORAGE_GRID, 0, ITEM_SIZE_MAX);
+    hooks.drops = 0;
+    disk_reopen(disk);
+    expect_equal(hooks.drops, kind_direct(disk->kind) ? 0 : STORAGE_FILE_COUNT);
+    if (!kind_direct(disk->kind)) {
+        for (int i = 0; i < STORAGE_FILE_COUNT; i++) {
+            expect_equal(cached_pages(disk->os.files.fds[i], size_bytes[i]), 0);
+        }
+    }
+    storage_os_close(&disk->os);
+    hooks.fsync_errno = EIO;
+    expect(disk_os_open(disk, false) == STORAGE_OS_FAILED);
+    expect(strstr(disk->report.error_text, "could not fsync \"") != NULL);
+    hooks.fsync_errno = 0;
+    hooks.fadvise_errno = EIO;
+    const bool refused = disk_os_open(disk, false) == STORAGE_OS_FAILED;
+    expect(refused != kind_direct(disk->kind));
+    hooks.fadvise_errno = 0;
+    if (refused) expect(disk_os_open(disk, false) == STORAGE_OS_OPENED);
+}
+
+UNIT_TEST(opening_distrusts_the_page_cache) { on_real_disks(open_distrusts_cache); }
 
 /* Opens an own directory that holds nothing yet. */
 static void

@@ -36,6 +36,13 @@ restart(void)
     superblock_init(&superblock, &arena, &sim.storage);
 }
 
+static enum superblock_result
+open_and_repair(void)
+{
+    const enum superblock_result result = superblock_open(&superblock);
+    return result == SUPERBLOCK_OK ? superblock_repair(&superblock) : result;
+}
+
 static void
 begin(uint64_t seed)
 {
@@ -163,10 +170,10 @@ UNIT_TEST(byte_table_is_as_documented)
 UNIT_TEST(format_then_open)
 {
     begin(1);
-    expect_equal(superblock_open(&superblock), SUPERBLOCK_ABSENT);
+    expect_equal(open_and_repair(), SUPERBLOCK_ABSENT);
     expect_equal(superblock_format(&superblock, &format_options), SUPERBLOCK_OK);
     restart();
-    expect_equal(superblock_open(&superblock), SUPERBLOCK_OK);
+    expect_equal(open_and_repair(), SUPERBLOCK_OK);
     const struct superblock_state *state = superblock.working;
     expect(state->cluster == CLUSTER && state->incarnation == 5);
     expect_equal(state->system_identifier, 6);
@@ -182,7 +189,7 @@ UNIT_TEST(format_then_open)
 
     /* A second format would lose everything. */
     expect_equal(superblock_format(&superblock, &format_options), SUPERBLOCK_PRESENT);
-    expect_equal(superblock_open(&superblock), SUPERBLOCK_OK);
+    expect_equal(open_and_repair(), SUPERBLOCK_OK);
     end();
 }
 
@@ -224,7 +231,7 @@ UNIT_TEST(s2_updates_change_only_what_they_name)
     expect(superblock_checkpoint_id(&superblock) != id);
     const struct superblock_state expected = *superblock.working;
     restart();
-    expect_equal(superblock_open(&superblock), SUPERBLOCK_OK);
+    expect_equal(open_and_repair(), SUPERBLOCK_OK);
     expect(memcmp(superblock.working, &expected, sizeof(expected)) == 0);
     expect_equal(superblock.working->view, 3);
     expect_equal(superblock.working->log_view, 3);
@@ -313,7 +320,7 @@ UNIT_TEST(s4_s5_each_combination_of_slots)
         const struct superblock_state *expected = NULL;
         if (counts[SLOT_OLD] >= 2) expected = &old;
         if (counts[SLOT_NEW] >= 2) expected = &new;
-        const enum superblock_result result = superblock_open(&superblock);
+        const enum superblock_result result = open_and_repair();
         if (expected != NULL) {
             expect_equal(result, SUPERBLOCK_OK);
             expect(superblock.working->checksum == expected->checksum);
@@ -321,7 +328,7 @@ UNIT_TEST(s4_s5_each_combination_of_slots)
             const uint32_t good = counts[expected == &new ? SLOT_NEW : SLOT_OLD];
             expect_equal(superblock.copies_repaired, SUPERBLOCK_COPIES - good);
             restart();
-            expect_equal(superblock_open(&superblock), SUPERBLOCK_OK);
+            expect_equal(open_and_repair(), SUPERBLOCK_OK);
             expect_equal(superblock.copies_repaired, 0);
             expect_equal(update_view(9, 9), SUPERBLOCK_OK);
         } else if (counts[SLOT_BLANK] == SUPERBLOCK_COPIES) {
@@ -345,10 +352,10 @@ UNIT_TEST(s4_a_copy_two_ahead_is_no_torn_update)
         set_slot(copy, SLOT_NEW, &old, &old);
     }
     set_slot(1, SLOT_NEW, &middle, &middle);
-    expect_equal(superblock_open(&superblock), SUPERBLOCK_QUORUM_LOST);
+    expect_equal(open_and_repair(), SUPERBLOCK_QUORUM_LOST);
     /* Two of the newest are enough, whatever the others are. */
     set_slot(1, SLOT_NEW, &new, &new);
-    expect_equal(superblock_open(&superblock), SUPERBLOCK_OK);
+    expect_equal(open_and_repair(), SUPERBLOCK_OK);
     expect_equal(superblock.working->view, 2);
     expect(disk_settled());
     end();
@@ -363,16 +370,16 @@ UNIT_TEST(s4_forks_are_refused)
         copy_on_disk(copy)->view += 1;
         reseal(copy_on_disk(copy));
         struct superblock_state before = *copy_on_disk(copy);
-        expect_equal(superblock_open(&superblock), SUPERBLOCK_FORK);
+        expect_equal(open_and_repair(), SUPERBLOCK_FORK);
         expect(memcmp(copy_on_disk(copy), &before, sizeof(before)) == 0);
 
         /* The next sequence, not a child; and the same with the roles changed. */
         copy_on_disk(copy)->sequence += 1;
         reseal(copy_on_disk(copy));
-        expect_equal(superblock_open(&superblock), SUPERBLOCK_FORK);
+        expect_equal(open_and_repair(), SUPERBLOCK_FORK);
         copy_on_disk(copy)->sequence -= 2;
         reseal(copy_on_disk(copy));
-        expect_equal(superblock_open(&superblock), SUPERBLOCK_FORK);
+        expect_equal(open_and_repair(), SUPERBLOCK_FORK);
         end();
     }
 }
@@ -393,10 +400,10 @@ UNIT_TEST(s5_what_cannot_be_repaired_stops_the_open)
         if (kind == 0) sim.options.write_error_per_million = 1000000;
         if (kind == 1) sim.options.lost_write_per_million = 1000000;
         restart();
-        expect_equal(superblock_open(&superblock), SUPERBLOCK_IO_ERROR);
+        expect_equal(open_and_repair(), SUPERBLOCK_IO_ERROR);
         sim.options.write_error_per_million = 0;
         sim.options.lost_write_per_million = 0;
-        expect_equal(superblock_open(&superblock), SUPERBLOCK_OK);
+        expect_equal(open_and_repair(), SUPERBLOCK_OK);
         expect_equal(superblock.working->sequence, 1);
         end();
     }
@@ -411,7 +418,7 @@ UNIT_TEST(other_versions_and_configurations_are_left_alone)
         reseal(copy_on_disk(copy));
     }
     memset(copy_on_disk(3), 0, SECTOR_SIZE);
-    expect_equal(superblock_open(&superblock), SUPERBLOCK_OTHER_VERSION);
+    expect_equal(open_and_repair(), SUPERBLOCK_OTHER_VERSION);
     expect_equal(copy_on_disk(3)->sequence, 0);
     for (uint32_t copy = 0; copy < SUPERBLOCK_COPIES; copy++) {
         *copy_on_disk(copy) = *copy_on_disk(0);
@@ -420,7 +427,7 @@ UNIT_TEST(other_versions_and_configurations_are_left_alone)
         copy_on_disk(copy)->config_fingerprint = CONFIG_FINGERPRINT ^ 1;
         reseal(copy_on_disk(copy));
     }
-    expect_equal(superblock_open(&superblock), SUPERBLOCK_OTHER_CONFIG);
+    expect_equal(open_and_repair(), SUPERBLOCK_OTHER_CONFIG);
     end();
 }
 
@@ -431,7 +438,7 @@ UNIT_TEST(sealed_nonsense_counts_as_invalid)
         copy_on_disk(copy)->checkpoint.header.op += 1;
         reseal(copy_on_disk(copy));
     }
-    expect_equal(superblock_open(&superblock), SUPERBLOCK_QUORUM_LOST);
+    expect_equal(open_and_repair(), SUPERBLOCK_QUORUM_LOST);
     end();
 }
 
@@ -440,17 +447,17 @@ UNIT_TEST(a_torn_update)
 {
     uint32_t taken_new = 0, taken_old = 0;
     for (uint64_t seed = 1; seed <= 20; seed++) {
-        for (uint64_t event = 1; event <= 16; event++) {
+        for (uint64_t event = 1; event <= 24; event++) {
             begin_formatted(seed);
             const struct superblock_state old = *superblock.working;
             storage_sim_crash_after(&sim, event);
             (void) update_view(1, 1);
-            expect(sim.crashed || event == 16);
+            expect(sim.crashed || event == 24);
             if (sim.crashed) expect(update_done);
             const bool durable = update_result == SUPERBLOCK_OK;
             if (sim.crashed) storage_sim_restart(&sim);
             restart();
-            expect_equal(superblock_open(&superblock), SUPERBLOCK_OK);
+            expect_equal(open_and_repair(), SUPERBLOCK_OK);
             const bool is_old = memcmp(superblock.working, &old, sizeof(old)) == 0;
             if (!is_old) expect_equal(superblock.working->view, 1);
             if (durable) expect(!is_old);
@@ -463,6 +470,56 @@ UNIT_TEST(a_torn_update)
     expect(taken_new > 100 && taken_old > 50);
 }
 
+/*
+ * (S6): two copies are bad, whichever, since the last update; and power fails at each event of the
+ * next.
+ */
+UNIT_TEST(s6_a_torn_update_over_bad_copies)
+{
+    uint32_t torn = 0;
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        for (uint64_t mask = 1; mask < 16; mask++) {
+            if (__builtin_popcountll(mask) > 2) continue;
+            for (uint64_t event = 1; event <= 24; event++) {
+                begin_formatted(seed);
+                for (uint32_t copy = 0; copy < SUPERBLOCK_COPIES; copy++) {
+                    const uint64_t offset = copy * SUPERBLOCK_COPY_STRIDE;
+                    if (((mask >> copy) & 1) == 0) continue;
+                    storage_sim_rot(&sim, STORAGE_SUPERBLOCK, offset, SECTOR_SIZE);
+                }
+                storage_sim_crash_after(&sim, event);
+                (void) update_view(1, 1);
+                const bool durable = update_result == SUPERBLOCK_OK;
+                torn += sim.crashed;
+                if (sim.crashed) storage_sim_restart(&sim);
+                restart();
+                expect_equal(open_and_repair(), SUPERBLOCK_OK);
+                expect(superblock.working->view == 1 || !durable);
+                expect(disk_settled());
+                end();
+            }
+        }
+    }
+    expect(torn > 1000);
+}
+
+/* (S5): whose it is, the caller compares before anything is written. */
+UNIT_TEST(s5_open_writes_nothing)
+{
+    begin_formatted(1);
+    memset(copy_on_disk(1), 0, SECTOR_SIZE);
+    storage_sim_rot(&sim, STORAGE_SUPERBLOCK, 3 * SUPERBLOCK_COPY_STRIDE, SECTOR_SIZE);
+    const uint64_t writes = sim.counters.writes;
+    restart();
+    expect_equal(superblock_open(&superblock), SUPERBLOCK_OK);
+    expect_equal(sim.counters.writes, writes);
+    expect_equal(superblock_repair(&superblock), SUPERBLOCK_OK);
+    expect_equal(sim.counters.writes, writes + 2);
+    expect_equal(superblock.copies_repaired, 2);
+    expect(disk_settled());
+    end();
+}
+
 UNIT_TEST(a_file_cut_short)
 {
     for (uint64_t size = 0; size < SUPERBLOCK_FILE_SIZE; size += SECTOR_SIZE) {
@@ -470,7 +527,7 @@ UNIT_TEST(a_file_cut_short)
         sim.storage.file_size_bytes[STORAGE_SUPERBLOCK] = size;
         sim.files[STORAGE_SUPERBLOCK].size_bytes = size;
         const uint64_t left = (size + SUPERBLOCK_COPY_STRIDE - 1) / SUPERBLOCK_COPY_STRIDE;
-        const enum superblock_result result = superblock_open(&superblock);
+        const enum superblock_result result = open_and_repair();
         if (size == 0) {
             expect_equal(result, SUPERBLOCK_ABSENT);
         } else if (left < 2) {
