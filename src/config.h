@@ -28,7 +28,6 @@
 #define PIPELINE_PREPARES_MAX 4
 #define GRID_GROW_BLOCKS 16
 #define GRID_WRITES_MAX 4
-#define GRID_WRITES_AHEAD_MAX 2
 #define CHANGE_EVENTS_MAX 10
 #define PREPARES_SIZE_MIN (UINT64_C(16) * SECTOR_SIZE)
 #else
@@ -42,10 +41,8 @@
 #define PIPELINE_PREPARES_MAX 8
 /* The grid file grows by so many blocks at a time. */
 #define GRID_GROW_BLOCKS 1024
-/* Block writes in flight during a checkpoint. */
-#define GRID_WRITES_MAX 32
-/* Block writes in flight ahead of a checkpoint: few, as they compete with the log's. */
-#define GRID_WRITES_AHEAD_MAX 4
+/* Block writes in flight: what bulk work fills while one prepare is executed. */
+#define GRID_WRITES_MAX 64
 /* Rows that get_change_events returns at most: as many 384-byte rows as fit a megabyte. */
 #define CHANGE_EVENTS_MAX 2730
 /* The smallest prepares log: it must hold a full pipeline of the largest prepares, twice over. */

@@ -9,8 +9,8 @@
  *
  * Most pages are full pages of trees that are never updated. They don't wait for the checkpoint,
  * which would then keep everybody waiting: they are sealed after the op that filled them, which
- * makes their addresses a function of the log (F5), and written ahead, a few at a time. Until the
- * checkpoint they are as free to be lost as if they had not been written.
+ * makes their addresses a function of the log (F5), and written ahead. Until the checkpoint they
+ * are as free to be lost as if they had not been written.
  */
 #include <string.h>
 
@@ -229,13 +229,13 @@ checkpoint_write(struct forest *forest, uint32_t slot, const void *block)
     grid_write_block(forest->grid, &write->write, block, checkpoint_on_written);
 }
 
-/* Keeps some writes of pages that were sealed ahead in flight: the log goes first. */
+/* Keeps writes of pages that were sealed ahead in flight. */
 static void
 ahead_issue(struct forest *forest)
 {
     struct forest_checkpoint *checkpoint = &forest->checkpoint;
     assert(checkpoint->stage == CHECKPOINT_IDLE);
-    while (checkpoint->result == GRID_OK && checkpoint->in_flight < GRID_WRITES_AHEAD_MAX) {
+    while (checkpoint->result == GRID_OK && checkpoint->in_flight < GRID_WRITES_MAX) {
         const void *page = checkpoint_ahead_next(forest);
         if (page == NULL) return;
         checkpoint_write(forest, checkpoint_free_write(checkpoint), page);

@@ -31,6 +31,12 @@ populate_limit(struct populate *populate, uint64_t limit_bytes)
         populate->size_bytes, max_u64(populate->limit_bytes, align_up(limit_bytes, STEP_BYTES)));
 }
 
+bool
+populate_limited(const struct populate *populate, uint64_t limit_bytes)
+{
+    return populate->limit_bytes >= min_u64(limit_bytes, populate->size_bytes);
+}
+
 static void
 populate_done(struct populate *populate, uint64_t size_bytes, int error_number)
 {

@@ -31,6 +31,9 @@ void populate_open(struct populate *populate, void *memory, uint64_t size_bytes,
 /* How much of the memory should have pages; may only grow, more than there is means all. */
 void populate_limit(struct populate *populate, uint64_t limit_bytes);
 
+/* Is the limit that high already? */
+bool populate_limited(const struct populate *populate, uint64_t limit_bytes);
+
 /*
  * Goes on; never waits, but where it isn't asynchronous takes some milliseconds in idle times. True
  * if it did something itself.

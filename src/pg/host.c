@@ -12,6 +12,7 @@
 
 #include "base/units.h"
 #include "os/clock_os.h"
+#include "os/memory_available.h"
 #include "pg/directory.h"
 #include "pg/identity.h"
 #include "pg/refusal.h"
@@ -23,8 +24,13 @@
  */
 #define LOCK_WAIT_MS  10000
 #define LOCK_PAUSE_MS 250
-/* ledger.memory may be more than the machine has: take no more than will be used soon. */
-#define POPULATE_AHEAD_BYTES ((uint64) 256 * MIB)
+/*
+ * ledger.memory may be more than the machine has: no more pages ahead than will be used soon, and
+ * than a part of what is available. Bulk work lives on what idle times have left, down to a little.
+ */
+#define POPULATE_AHEAD_IDLE_BYTES (UINT64_C(1) * GIB)
+#define POPULATE_AHEAD_BUSY_BYTES (UINT64_C(64) * MIB)
+#define POPULATE_AVAILABLE_PART   4
 /* By so much, clocks are set back without anybody being worried. */
 #define TIME_AHEAD_MAX_NS ((uint64) NS_PER_S)
 
@@ -308,12 +314,19 @@ host_populate(struct host *host, bool idle)
 }
 
 void
-host_tick(struct host *host)
+host_tick(struct host *host, bool idle)
 {
     struct engine_state state;
     engine_tick(host->engine);
     engine_state_get(host->engine, &state);
-    populate_limit(&host->populate, state.memory_used_bytes + POPULATE_AHEAD_BYTES);
+    const uint64 used = state.memory_used_bytes;
+    const uint64 wanted = idle ? POPULATE_AHEAD_IDLE_BYTES : POPULATE_AHEAD_BUSY_BYTES;
+    if (populate_limited(&host->populate, used + wanted)) return;
+    /* What it is ahead already was available before. */
+    const uint64 ahead = Max(host->populate.done_bytes, used) - used;
+    const uint64 part = memory_available_bytes("") / POPULATE_AVAILABLE_PART;
+    const uint64 ahead_max = part + ahead / POPULATE_AVAILABLE_PART;
+    populate_limit(&host->populate, used + Min(ahead_max, wanted));
 }
 
 static void

@@ -30,7 +30,7 @@
 #define IDLE_SLEEP_MS 100
 
 /* A pause that is no pause between two calls of a busy client. */
-#define POPULATE_IDLE_NS (2 * NS_PER_MS)
+#define IDLE_NS (2 * NS_PER_MS)
 
 #define WAIT_EVENTS 3
 
@@ -293,11 +293,17 @@ reload(void)
     ProcessConfigFile(PGC_SIGHUP);
 }
 
+static bool
+worker_idle(const struct worker *worker, uint64 now)
+{
+    return now - worker->active_ns >= IDLE_NS;
+}
+
 static void
 do_what_is_due(struct worker *worker, uint64 now)
 {
     if (now - worker->ticked_ns >= ENGINE_TICK_MS * NS_PER_MS) {
-        host_tick(&worker->host);
+        host_tick(&worker->host, worker_idle(worker, now));
         worker->ticked_ns = now;
     }
     if (!worker->published && now - worker->published_ns >= MONITOR_INTERVAL_MS * NS_PER_MS) {
@@ -351,9 +357,8 @@ run(struct worker *worker)
         }
         if (ConfigReloadPending) reload();
         do_what_is_due(worker, now);
-        const uint64 idle_ns = now - worker->active_ns;
-        if (host_populate(&worker->host, idle_ns >= POPULATE_IDLE_NS) || progress) continue;
-        if (idle_ns >= spin_ns(worker)) {
+        if (host_populate(&worker->host, worker_idle(worker, now)) || progress) continue;
+        if (now - worker->active_ns >= spin_ns(worker)) {
             worker_sleep(worker, now);
         } else {
             /*

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* Memory that gets its pages before it is used. */
+/* Memory that gets its pages before it is used, and how much of it there is. */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/units.h"
+#include "os/memory_available.h"
 #include "os/populate.h"
 
 #include "unit.h"
@@ -138,6 +142,74 @@ UNIT_TEST(it_takes_no_time_from_work)
     expect(memory_present(memory) > 0);
     expect(memory_present(memory) < MEMORY_BYTES);
     (void) munmap(memory, MEMORY_BYTES);
+}
+
+/* ---- Available memory ---------------------------------------------------------------------- */
+
+/* Files of a system that is not this one. */
+static char root[64];
+
+static void
+root_put(const char *name, const char *content)
+{
+    char path[256];
+    (void) snprintf(path, sizeof(path), "%s/%s", root, name);
+    for (char *slash = strchr(path + strlen(root) + 1, '/'); slash != NULL;
+         slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        (void) mkdir(path, 0700);
+        *slash = '/';
+    }
+    FILE *file = fopen(path, "w");
+    assert(file != NULL);
+    (void) fputs(content, file);
+    (void) fclose(file);
+}
+
+static void
+root_make(void)
+{
+    (void) snprintf(root, sizeof(root), "build/test_populate.XXXXXX");
+    const char *made = mkdtemp(root);
+    assert(made != NULL);
+}
+
+static void
+root_remove(void)
+{
+    char command[128];
+    (void) snprintf(command, sizeof(command), "rm -r %s", root);
+    const int status = system(command);
+    assert(status == 0);
+}
+
+UNIT_TEST(available_memory_is_the_least_of_machine_and_control_groups)
+{
+    root_make();
+    expect_equal(memory_available_bytes(root), UINT64_MAX);
+    root_put("proc/meminfo", "MemTotal: 9000 kB\nMemAvailable:    5000 kB\nX: 2 kB\n");
+    expect_equal(memory_available_bytes(root), 5000 * KIB);
+    root_put("proc/self/cgroup", "4:memory:/old\n0::/a/b\n");
+    expect_equal(memory_available_bytes(root), 5000 * KIB);
+    root_put("sys/fs/cgroup/a/b/memory.max", "max\n");
+    root_put("sys/fs/cgroup/a/b/memory.current", "1000\n");
+    root_put("sys/fs/cgroup/a/memory.max", "3000000\n");
+    root_put("sys/fs/cgroup/a/memory.current", "1000000\n");
+    expect_equal(memory_available_bytes(root), 2000000);
+    root_put("sys/fs/cgroup/memory.max", "500\n");
+    root_put("sys/fs/cgroup/memory.current", "600\n");
+    expect_equal(memory_available_bytes(root), 0);
+    root_put("proc/self/cgroup", "0::/\n");
+    root_put("sys/fs/cgroup/memory.max", "700\n");
+    expect_equal(memory_available_bytes(root), 100);
+    root_put("proc/self/cgroup", "10::/\n");
+    expect_equal(memory_available_bytes(root), 5000 * KIB);
+    root_remove();
+}
+
+UNIT_TEST(this_machine_has_some_memory_available)
+{
+    expect(memory_available_bytes("") > 0);
 }
 
 UNIT_MAIN(test_populate)
