@@ -21,6 +21,10 @@
 
 #include "ledger/ledger_internal.h"
 
+/* Events ahead: what a lookup needs takes some time to come, and what it leads to as long again. */
+#define PREFETCH_IDS_AHEAD     12
+#define PREFETCH_RECORDS_AHEAD 6
+
 /* The loop looks at these fields only, and finds them at the same place in both kinds of events. */
 static_assert(offsetof(struct account, flags) == offsetof(struct transfer, flags), "same place");
 static_assert(
@@ -213,24 +217,57 @@ batch_valid(struct state_machine *machine, uint8_t operation, uint32_t event_cou
     return event_count >= 1 && event_count <= EVENTS_PER_BATCH_MAX;
 }
 
+/* What executing the event will look up by id. */
+static void
+prefetch_ids(const struct forest *forest, const struct state_machine_batch *batch, uint32_t index)
+{
+    if (batch->operation == LEDGER_CREATE_ACCOUNTS) {
+        const struct account *account = event_at(batch, index);
+        forest_prefetch_id(forest, TREE_ACCOUNT, &account->id);
+        return;
+    }
+    const struct transfer *transfer = event_at(batch, index);
+    forest_prefetch_id(forest, TREE_TRANSFER, &transfer->id);
+    forest_prefetch_id(forest, TREE_ACCOUNT, &transfer->debit_account_id);
+    forest_prefetch_id(forest, TREE_ACCOUNT, &transfer->credit_account_id);
+    forest_prefetch_indexes(forest, TREE_TRANSFER, transfer);
+    if (transfer->flags & (TRANSFER_POST_PENDING | TRANSFER_VOID_PENDING)) {
+        forest_prefetch_id(forest, TREE_TRANSFER, &transfer->pending_id);
+    }
+}
+
+/* What it will read and append to, once the above has come. */
+static void
+prefetch_records(
+    const struct forest *forest, const struct state_machine_batch *batch, uint32_t index)
+{
+    if (batch->operation == LEDGER_CREATE_ACCOUNTS) return;
+    const struct transfer *transfer = event_at(batch, index);
+    forest_prefetch_record(forest, TREE_ACCOUNT, &transfer->debit_account_id);
+    forest_prefetch_record(forest, TREE_ACCOUNT, &transfer->credit_account_id);
+    forest_prefetch_lists(forest, TREE_TRANSFER, transfer);
+    if (transfer->flags & (TRANSFER_POST_PENDING | TRANSFER_VOID_PENDING)) {
+        forest_prefetch_record(forest, TREE_TRANSFER, &transfer->pending_id);
+    }
+}
+
+static void
+prefetch_ahead(const struct forest *forest, const struct state_machine_batch *batch, uint32_t index)
+{
+    const uint32_t count = batch->event_count;
+    if (index + PREFETCH_IDS_AHEAD < count) {
+        prefetch_ids(forest, batch, index + PREFETCH_IDS_AHEAD);
+    }
+    if (index + PREFETCH_RECORDS_AHEAD < count) {
+        prefetch_records(forest, batch, index + PREFETCH_RECORDS_AHEAD);
+    }
+}
+
 static void
 prefetch(struct state_machine *machine, const struct state_machine_batch *batch)
 {
-    const struct forest *forest = machine->forest;
-    const uint16_t resolves = TRANSFER_POST_PENDING | TRANSFER_VOID_PENDING;
-    for (uint32_t i = 0; i < batch->event_count; i++) {
-        if (batch->operation == LEDGER_CREATE_ACCOUNTS) {
-            const struct account *account = event_at(batch, i);
-            forest_prefetch_id(forest, TREE_ACCOUNT, &account->id);
-            continue;
-        }
-        const struct transfer *transfer = event_at(batch, i);
-        forest_prefetch_id(forest, TREE_TRANSFER, &transfer->id);
-        forest_prefetch_id(forest, TREE_ACCOUNT, &transfer->debit_account_id);
-        forest_prefetch_id(forest, TREE_ACCOUNT, &transfer->credit_account_id);
-        if (transfer->flags & resolves) {
-            forest_prefetch_id(forest, TREE_TRANSFER, &transfer->pending_id);
-        }
+    for (uint32_t i = 0; i < PREFETCH_IDS_AHEAD && i < batch->event_count; i++) {
+        prefetch_ids(machine->forest, batch, i);
     }
 }
 
@@ -253,6 +290,7 @@ execute(struct state_machine *machine, const struct state_machine_batch *batch, 
     };
     run.imported = event_flags(event_at(batch, 0)) & run.import_rules->flag;
     for (uint32_t i = 0; i < batch->event_count; i++) {
+        prefetch_ahead(machine->forest, batch, i);
         execute_event(&run, i);
     }
     assert(run.chain == CHAIN_NONE);

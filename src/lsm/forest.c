@@ -132,6 +132,28 @@ forest_prefetch_record(const struct forest *forest, uint32_t tree, const u128 *i
     id_map_prefetch_record(&forest_tree->ids, *id);
 }
 
+void
+forest_prefetch_indexes(const struct forest *forest, uint32_t tree, const void *record)
+{
+    const struct forest_tree *forest_tree = forest_tree_at(forest, tree);
+    for (uint32_t i = 0; i < forest_tree->equal_count; i++) {
+        const struct postings *postings = &forest->indexes[forest_tree->equal[i]].postings;
+        const u128 value = postings_value(postings, record);
+        if (postings_holds(postings, value)) row_map_prefetch(&postings->map, hash_u128(value));
+    }
+}
+
+void
+forest_prefetch_lists(const struct forest *forest, uint32_t tree, const void *record)
+{
+    const struct forest_tree *forest_tree = forest_tree_at(forest, tree);
+    for (uint32_t i = 0; i < forest_tree->equal_count; i++) {
+        const struct postings *postings = &forest->indexes[forest_tree->equal[i]].postings;
+        const u128 value = postings_value(postings, record);
+        if (postings_holds(postings, value)) postings_prefetch(postings, value);
+    }
+}
+
 enum forest_found
 forest_get_by_id(const struct forest *forest, uint32_t tree, const u128 *id, const void **record)
 {

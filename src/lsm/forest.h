@@ -152,6 +152,10 @@ enum forest_room forest_reserve(struct forest *forest, uint64_t event_count);
 void forest_prefetch_id(const struct forest *forest, uint32_t tree, const u128 *id);
 void forest_prefetch_record(const struct forest *forest, uint32_t tree, const u128 *id);
 
+/* The same for the indexes into which a record with these fields will go. */
+void forest_prefetch_indexes(const struct forest *forest, uint32_t tree, const void *record);
+void forest_prefetch_lists(const struct forest *forest, uint32_t tree, const void *record);
+
 /*
  * Record by id. Sets *record if FOREST_FOUND; valid until the next insert into this tree, the next
  * update of this record, or scope end. (An update of one record leaves pointers to others valid:

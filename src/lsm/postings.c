@@ -75,6 +75,21 @@ postings_lookup(
     }
 }
 
+void
+postings_prefetch(const struct postings *postings, u128 value)
+{
+    const uint32_t hash = hash_u128(value);
+    struct row_map_cursor cursor = row_map_first(&postings->map, hash);
+    const uint32_t *map_value = row_map_next(&postings->map, &cursor, hash);
+    if (map_value == NULL) return;
+    if ((*map_value & POSTINGS_CHUNK) == 0) {
+        __builtin_prefetch(tree_record(postings->tree, *map_value));
+        return;
+    }
+    /* Its start, which is read; what is written need not be waited for. */
+    __builtin_prefetch(postings_chunk(postings, *map_value & ~POSTINGS_CHUNK), 1);
+}
+
 /* A second row: the list moves out of the map, into a small chunk. */
 static uint32_t
 postings_chunk_first(struct postings *postings, u128 value, uint32_t row_older, uint32_t row_newer)

@@ -103,6 +103,9 @@ postings_holds(const struct postings *postings, u128 value)
     return value != 0 || postings->schema->zero_indexed;
 }
 
+/* Hints that a row will be appended to the value's list soon; its bucket of the map is at hand. */
+void postings_prefetch(const struct postings *postings, u128 value);
+
 /*
  * Appends the row to the value's list; `hash` is the value's. The record is in the tree already, as
  * its newest.
