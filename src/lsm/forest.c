@@ -44,6 +44,7 @@ forest_index_equal(
         struct postings *postings = &forest->indexes[forest_tree->equal[i]].postings;
         const u128 value = postings_value(postings, record);
         if (!postings_holds(postings, value)) continue;
+        if (postings_append_again(postings, value, row)) continue;
         held[held_count] = postings;
         values[held_count] = value;
         hashes[held_count] = hash_u128(value);
@@ -139,7 +140,8 @@ forest_prefetch_indexes(const struct forest *forest, uint32_t tree, const void *
     for (uint32_t i = 0; i < forest_tree->equal_count; i++) {
         const struct postings *postings = &forest->indexes[forest_tree->equal[i]].postings;
         const u128 value = postings_value(postings, record);
-        if (postings_holds(postings, value)) row_map_prefetch(&postings->map, hash_u128(value));
+        if (!postings_holds(postings, value) || value == postings->last_value) continue;
+        row_map_prefetch(&postings->map, hash_u128(value));
     }
 }
 
@@ -150,7 +152,8 @@ forest_prefetch_lists(const struct forest *forest, uint32_t tree, const void *re
     for (uint32_t i = 0; i < forest_tree->equal_count; i++) {
         const struct postings *postings = &forest->indexes[forest_tree->equal[i]].postings;
         const u128 value = postings_value(postings, record);
-        if (postings_holds(postings, value)) postings_prefetch(postings, value);
+        if (!postings_holds(postings, value) || value == postings->last_value) continue;
+        postings_prefetch(postings, value);
     }
 }
 

@@ -33,6 +33,7 @@ postings_init(
         .load_offset = load_offset,
         .load_shift = 8 * (offset - load_offset),
         .load_mask = U128_MAX >> (128 - 8 * size),
+        .last_chunk = CHUNK_NONE,
     };
     row_map_init(&postings->map, arena, chunks->pages, chunks);
 }
@@ -145,6 +146,33 @@ postings_chunk_after(struct postings *postings, uint32_t previous, uint32_t row)
     return chunk;
 }
 
+/* Appends the row to a chunk that is not full, the newest of the value's list. */
+static void
+postings_chunk_append(struct postings *postings, u128 value, uint32_t chunk, uint32_t row)
+{
+    struct posting_chunk *content = postings_chunk(postings, chunk);
+    assert(content->value == value);
+    assert(content->newest < row); /* (B1) */
+    assert(content->count < content->capacity);
+    content->rows[content->count] = row;
+    content->count += 1;
+    content->newest = row;
+    const bool full = content->count == content->capacity;
+    postings->full_count += full;
+    postings->last_value = value;
+    postings->last_chunk = full ? CHUNK_NONE : chunk;
+}
+
+bool
+postings_append_again(struct postings *postings, u128 value, uint32_t row)
+{
+    assert(row == postings->tree->record_count - 1);
+    if (value != postings->last_value || postings->last_chunk == CHUNK_NONE) return false;
+    postings->row_count += 1;
+    postings_chunk_append(postings, value, postings->last_chunk, row);
+    return true;
+}
+
 void
 postings_append(struct postings *postings, u128 value, uint32_t hash, uint32_t row)
 {
@@ -153,6 +181,7 @@ postings_append(struct postings *postings, u128 value, uint32_t hash, uint32_t r
     struct row_map_cursor cursor;
     uint32_t *map_value = postings_lookup(postings, value, hash, &cursor);
     postings->row_count += 1;
+    postings->last_chunk = CHUNK_NONE;
     if (map_value == NULL) {
         row_map_insert(&postings->map, hash, row);
         return;
@@ -162,17 +191,13 @@ postings_append(struct postings *postings, u128 value, uint32_t hash, uint32_t r
         return;
     }
     const uint32_t chunk = *map_value & ~POSTINGS_CHUNK;
-    struct posting_chunk *content = postings_chunk(postings, chunk);
-    assert(content->newest < row); /* (B1) */
+    const struct posting_chunk *content = postings_chunk(postings, chunk);
     if (content->count == content->capacity) {
         *map_value = postings_chunk_after(postings, chunk, row) | POSTINGS_CHUNK;
         postings->full_count -= 1;
         return;
     }
-    content->rows[content->count] = row;
-    content->count += 1;
-    content->newest = row;
-    postings->full_count += content->count == content->capacity;
+    postings_chunk_append(postings, value, chunk, row);
 }
 
 /* The newest chunk has lost its newest row. Returns what the map now holds. */
@@ -212,6 +237,7 @@ postings_pop(struct postings *postings, u128 value, uint32_t row)
     assert(postings_newest_row(postings, *map_value) == row);
     assert(postings->row_count > 0);
     postings->row_count -= 1;
+    postings->last_chunk = CHUNK_NONE;
     if ((*map_value & POSTINGS_CHUNK) == 0) {
         row_map_remove(&postings->map, hash, &cursor);
         return;

@@ -62,6 +62,9 @@ struct postings {
     uint32_t load_offset;
     uint32_t load_shift;
     u128 load_mask;
+    /* The value last appended to, and its newest chunk if that is not full; or CHUNK_NONE. */
+    u128 last_value;
+    uint32_t last_chunk;
     uint64_t row_count;
     uint64_t chunk_bytes;
     uint32_t
@@ -102,6 +105,12 @@ postings_holds(const struct postings *postings, u128 value)
 {
     return value != 0 || postings->schema->zero_indexed;
 }
+
+/*
+ * Appends the row if it goes where the last one went, which needs no look at the map: of fields
+ * with few values, most do. False if it does not.
+ */
+bool postings_append_again(struct postings *postings, u128 value, uint32_t row);
 
 /* Hints that a row will be appended to the value's list soon; its bucket of the map is at hand. */
 void postings_prefetch(const struct postings *postings, u128 value);
