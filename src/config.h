@@ -26,6 +26,7 @@
 #define EVENTS_PER_BATCH_MAX 30
 #define BATCHES_PER_PREPARE_MAX 8
 #define PIPELINE_PREPARES_MAX 4
+#define EXECUTE_EVENTS_MAX 8
 #define GRID_GROW_BLOCKS 16
 #define GRID_WRITES_MAX 4
 #define CHANGE_EVENTS_MAX 10
@@ -39,6 +40,8 @@
 #define BATCHES_PER_PREPARE_MAX 1000
 /* Prepares that are journaled or being journaled and not yet committed. */
 #define PIPELINE_PREPARES_MAX 8
+/* Events that are executed at a time: about a millisecond. */
+#define EXECUTE_EVENTS_MAX 1024
 /* The grid file grows by so many blocks at a time. */
 #define GRID_GROW_BLOCKS 1024
 /* Block writes in flight: what bulk work fills while one prepare is executed. */

@@ -27,6 +27,7 @@ struct engine {
     struct ledger ledger;
     struct replica replica;
     struct queue arrived; /* Requests not looked at yet. */
+    struct queue reads;   /* Not answered yet. */
     uint32_t requests_count; /* Lent now. */
     struct engine_stats stats;
 };
@@ -73,6 +74,7 @@ engine_take(
     replica_init(&engine->replica, arena, &replica_options);
     ledger_init(&engine->ledger, arena, NULL);
     queue_init(&engine->arrived, "requests that have arrived", options->requests_max);
+    queue_init(&engine->reads, "reads that wait", options->requests_max);
 
     const struct forest_options forest_options = {
         .schema = &ledger_schema,
@@ -363,6 +365,10 @@ static void
 run_read(struct engine *engine, struct engine_request *request)
 {
     struct state_machine *machine = &engine->ledger.machine;
+    if (engine_failed(engine)) {
+        answer(request, ENGINE_FAILED);
+        return;
+    }
     engine->stats.reads += 1;
     request->reply_size = machine->ops->read(
         machine,
@@ -375,10 +381,22 @@ run_read(struct engine *engine, struct engine_request *request)
     answer(request, ENGINE_OK);
 }
 
-/*
- * Sorts the requests that have arrived: creates to the replica, reads are answered from the
- * committed state at once.
- */
+/* Reads see whole ops only. */
+static bool
+answer_reads(struct engine *engine)
+{
+    bool progress = false;
+    const bool possible = engine_failed(engine) || !replica_executing(&engine->replica);
+    while (possible && !queue_empty(&engine->reads)) {
+        struct queue_link *link = queue_pop(&engine->reads);
+        assert(link != NULL);
+        run_read(engine, container_of(link, struct engine_request, link));
+        progress = true;
+    }
+    return progress;
+}
+
+/* Sorts the requests that have arrived: creates to the replica, reads to wait for its next rest. */
 static bool
 take_requests(struct engine *engine)
 {
@@ -396,10 +414,8 @@ take_requests(struct engine *engine)
             answer(request, ENGINE_INVALID);
         } else if (creates) {
             start_create(engine, request);
-        } else if (engine_failed(engine)) {
-            answer(request, ENGINE_FAILED);
         } else {
-            run_read(engine, request);
+            queue_push(&engine->reads, &request->link);
         }
     }
     return progress;
@@ -408,8 +424,10 @@ take_requests(struct engine *engine)
 bool
 engine_poll(struct engine *engine)
 {
-    const bool taken = take_requests(engine);
-    return replica_poll(&engine->replica) || taken;
+    bool progress = take_requests(engine);
+    progress |= answer_reads(engine);
+    progress |= replica_poll(&engine->replica);
+    return progress;
 }
 
 void
@@ -421,7 +439,8 @@ engine_tick(struct engine *engine)
 bool
 engine_busy(const struct engine *engine)
 {
-    return !queue_empty(&engine->arrived) || replica_busy(&engine->replica);
+    return !queue_empty(&engine->arrived) || !queue_empty(&engine->reads) ||
+           replica_busy(&engine->replica);
 }
 
 bool

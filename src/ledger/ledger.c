@@ -271,10 +271,18 @@ prefetch(struct state_machine *machine, const struct state_machine_batch *batch)
     }
 }
 
-static void
-execute(struct state_machine *machine, const struct state_machine_batch *batch, void *results)
+/* It can pause where no chain is open. */
+static uint32_t
+execute(
+    struct state_machine *machine,
+    const struct state_machine_batch *batch,
+    void *results,
+    uint32_t start,
+    uint32_t count)
 {
     assert(batch_valid(machine, batch->operation, batch->event_count));
+    assert(start < batch->event_count);
+    assert(count > 0);
     assert(batch->timestamp_final > batch->event_count);
     assert(batch->timestamp_final <= TIMESTAMP_MAX);
     assert((uintptr_t) batch->events % _Alignof(struct transfer) == 0);
@@ -289,11 +297,14 @@ execute(struct state_machine *machine, const struct state_machine_batch *batch, 
         .chain = CHAIN_NONE,
     };
     run.imported = event_flags(event_at(batch, 0)) & run.import_rules->flag;
-    for (uint32_t i = 0; i < batch->event_count; i++) {
-        prefetch_ahead(machine->forest, batch, i);
-        execute_event(&run, i);
+    uint32_t next = start;
+    while (next < batch->event_count && (next - start < count || run.chain != CHAIN_NONE)) {
+        prefetch_ahead(machine->forest, batch, next);
+        execute_event(&run, next);
+        next += 1;
     }
     assert(run.chain == CHAIN_NONE);
+    return next;
 }
 
 static const struct state_machine_ops ledger_ops = {

@@ -23,6 +23,7 @@ replica_init(struct replica *replica, struct arena *arena, const struct replica_
         entry->message = arena_take(arena, 1, PREPARE_SIZE_MAX, SECTOR_SIZE);
         queue_init(&entry->requests, "requests of a prepare", BATCHES_PER_PREPARE_MAX);
     }
+    queue_init(&replica->execution.executed, "executed requests", BATCHES_PER_PREPARE_MAX);
     queue_init(&replica->requests, "requests waiting for a prepare", options->requests_max);
     replica->results = arena_take(arena, EVENTS_PER_BATCH_MAX, RESULT_SIZE, RESULT_SIZE);
 }
@@ -84,8 +85,9 @@ open_replay_op(struct replica *replica, uint64_t op)
     replica->op = op;
     replica->journaled = op;
     replica->timestamp = header->timestamp;
-    if (!replica_execute(replica, entry->message, &entry->requests)) {
-        return REPLICA_OPEN_INVALID_PREPARE;
+    if (!replica_execute_start(replica, header)) return REPLICA_OPEN_INVALID_PREPARE;
+    while (!replica_execute_some(replica, header, &entry->requests, UINT32_MAX)) {
+        continue;
     }
     open_wait_for_checkpoint(replica);
     return replica->status == REPLICA_RECOVERING ? REPLICA_OPENED : REPLICA_OPEN_IO_ERROR;
@@ -170,6 +172,7 @@ replica_stop(struct replica *replica)
 {
     assert(replica->status != REPLICA_CLOSED);
     replica->status = REPLICA_STOPPED;
+    fail_requests(&replica->execution.executed);
     /* Beyond `op` there is the prepare that was being made, if one was, and empty entries. */
     const uint64_t op_last = replica->commit + PIPELINE_PREPARES_MAX;
     for (uint64_t op = replica->commit + 1; op <= op_last; op++) {

@@ -48,6 +48,15 @@ enum commit_stage {
     COMMIT_CHECKPOINT_SUPERBLOCK, /* The superblock takes the new manifest. → COMMIT_IDLE */
 };
 
+/* The op commit + 1 while it is executed, piece by piece. */
+struct replica_execution {
+    bool active;
+    struct multi_batch_reader reader;
+    struct state_machine_batch batch;
+    uint32_t next; /* Event of the batch. At its event_count: the next batch comes. */
+    struct queue executed; /* Requests that are answered when the op is committed (R3). */
+};
+
 /* A prepare from its making to its commit. */
 struct pipeline_entry {
     void *message; /* Sector-aligned, PREPARE_SIZE_MAX bytes: header, body, zero padding. */
@@ -83,6 +92,7 @@ struct replica {
     struct journal_append append;
     struct queue requests; /* Waiting for a prepare. */
 
+    struct replica_execution execution;
     enum commit_stage commit_stage;
     struct prepare_header checkpoint_header; /* While a checkpoint runs. */
 
@@ -130,6 +140,9 @@ bool replica_poll(struct replica *replica);
 
 /* Looks at the time: the next polls make a pulse if one is due, also under continuous load. */
 void replica_tick(struct replica *replica);
+
+/* True while an op has been executed in part: the state is none that may be read. */
+bool replica_executing(const struct replica *replica);
 
 /* True while there is something in the pipeline or a checkpoint runs. */
 bool replica_busy(const struct replica *replica);

@@ -38,13 +38,23 @@ bool replica_pulse_due(const struct replica *replica);
 /* Makes the pulse that is wanted, once the pipeline is empty; if there is room. True if it did. */
 bool replica_prepare_pulse(struct replica *replica);
 
-/* Commits what is journaled, until it must wait. True if it did something. */
+/* Executes a piece of the next op that is journaled, if that is possible now. True if it did. */
 bool replica_commit(struct replica *replica);
 
 /*
- * Executes a prepare that is in `message`, answers `requests`, and starts a checkpoint if one is
- * due (R5). False if the prepare is not what a replica makes.
+ * Begins to execute the prepare of op commit + 1. False if it is not what a replica makes; then
+ * nothing was done.
  */
-bool replica_execute(struct replica *replica, void *message, struct queue *requests);
+bool replica_execute_start(struct replica *replica, const struct prepare_header *header);
+
+/*
+ * Executes about `count` events of it, and answers their `requests`. True if that was the end of
+ * the op: it is committed, and a checkpoint is started if one is due (R5).
+ */
+bool replica_execute_some(
+    struct replica *replica,
+    const struct prepare_header *header,
+    struct queue *requests,
+    uint32_t count);
 
 #endif

@@ -32,11 +32,18 @@ struct state_machine_ops {
      */
     void (*prefetch)(struct state_machine *machine, const struct state_machine_batch *batch);
 
-    /* Executes the batch; writes event_count results of RESULT_SIZE bytes. */
-    void (*execute)(
+    /*
+     * Executes the batch's events from `start` on: as many as `count`, and further to where it can
+     * pause, or to the end. Writes their results, of RESULT_SIZE bytes each, from results[0] for
+     * the batch's first event. Returns the next `start`; event_count is the end. Where it pauses
+     * makes no difference to anything.
+     */
+    uint32_t (*execute)(
         struct state_machine *machine,
         const struct state_machine_batch *batch,
-        void *results);
+        void *results,
+        uint32_t start,
+        uint32_t count);
 
     /* Is there something due at this time that needs a pulse in the log? */
     bool (*pulse_due)(const struct state_machine *machine, uint64_t timestamp);
