@@ -27,14 +27,7 @@ populate_open(struct populate *populate, void *memory, uint64_t size_bytes, bool
 void
 populate_limit(struct populate *populate, uint64_t limit_bytes)
 {
-    populate->limit_bytes = min_u64(
-        populate->size_bytes, max_u64(populate->limit_bytes, align_up(limit_bytes, STEP_BYTES)));
-}
-
-bool
-populate_limited(const struct populate *populate, uint64_t limit_bytes)
-{
-    return populate->limit_bytes >= min_u64(limit_bytes, populate->size_bytes);
+    populate->limit_bytes = min_u64(populate->size_bytes, align_up(limit_bytes, STEP_BYTES));
 }
 
 static void

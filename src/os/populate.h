@@ -19,7 +19,7 @@ struct populate {
     char *memory;
     uint64_t size_bytes;
     uint64_t done_bytes;  /* How much of it, from its start, has pages. */
-    uint64_t limit_bytes; /* How much should have. */
+    uint64_t limit_bytes; /* How much should have now. */
     uint64_t asked_bytes; /* By the request under way; 0: none is. */
     struct io_uring ring; /* If asynchronous. */
     bool asynchronous;
@@ -28,11 +28,8 @@ struct populate {
 /* memory: page-aligned. use_uring: if the system allows it. */
 void populate_open(struct populate *populate, void *memory, uint64_t size_bytes, bool use_uring);
 
-/* How much of the memory should have pages; may only grow, more than there is means all. */
+/* How much of the memory should have pages. More than there is: all. Less than have: a pause. */
 void populate_limit(struct populate *populate, uint64_t limit_bytes);
-
-/* Is the limit that high already? */
-bool populate_limited(const struct populate *populate, uint64_t limit_bytes);
 
 /*
  * Goes on; never waits, but where it isn't asynchronous takes some milliseconds in idle times. True

@@ -321,9 +321,10 @@ host_tick(struct host *host, bool idle)
     engine_state_get(host->engine, &state);
     const uint64 used = state.memory_used_bytes;
     const uint64 wanted = idle ? POPULATE_AHEAD_IDLE_BYTES : POPULATE_AHEAD_BUSY_BYTES;
-    if (populate_limited(&host->populate, used + wanted)) return;
-    /* What it is ahead already was available before. */
     const uint64 ahead = Max(host->populate.done_bytes, used) - used;
+    populate_limit(&host->populate, used);
+    if (ahead >= wanted || host->populate.done_bytes == host->populate.size_bytes) return;
+    /* What it is ahead already was available before. */
     const uint64 part = memory_available_bytes("") / POPULATE_AVAILABLE_PART;
     const uint64 ahead_max = part + ahead / POPULATE_AVAILABLE_PART;
     populate_limit(&host->populate, used + Min(ahead_max, wanted));

@@ -329,7 +329,8 @@ worker_sleep(struct worker *worker, uint64 now)
     pg_memory_barrier();
     /* A backend that pushed before it could see the flag has not set the latch: look once more. */
     if (!slots_ready(worker->slots)) {
-        wait_for_events(worker, busy ? ENGINE_TICK_MS : IDLE_SLEEP_MS);
+        const bool soon = busy || worker->host.populate.asked_bytes > 0;
+        wait_for_events(worker, soon ? ENGINE_TICK_MS : IDLE_SLEEP_MS);
     }
     pg_atomic_write_u32(&shared->worker_asleep, 0);
 }

@@ -114,8 +114,8 @@ def fresh_ledger(settings=()):
         sys.exit("bench: %s accounts were created" % created)
 
 
-def rested_ledger():
-    fresh_ledger()
+def rested_ledger(settings=()):
+    fresh_ledger(settings)
     time.sleep(REST_SECONDS)
 
 
@@ -245,7 +245,7 @@ def machine():
 
 def bench_single(reached):
     head("One transfer a call", COMPARE_HEAD, COMPARE_WIDTHS)
-    fresh_ledger()
+    rested_ledger()
     fresh_plain()
     for script in ("plain_random", "ledger_random"):
         single(script, 8)  # Warms caches up.
@@ -310,7 +310,7 @@ def bench_io():
     for clients in (1, 32):
         result = take_turns({
             name: (
-                lambda method=method, direct=direct: fresh_ledger(
+                lambda method=method, direct=direct: rested_ledger(
                     (("ledger.io_method", method), ("ledger.io_direct", direct))),
                 lambda: single("ledger_random", clients))
             for name, method, direct in IO_METHODS

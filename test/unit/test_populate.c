@@ -72,7 +72,7 @@ takes_what_the_limit_says(bool use_uring)
     populate_limit(&populate, 20 * MIB);
     settle(&populate);
     expect_equal(memory_present(memory), 20 * MIB);
-    populate_limit(&populate, 10 * MIB); /* It only grows. */
+    populate_limit(&populate, 10 * MIB); /* What is there stays. */
     settle(&populate);
     expect_equal(memory_present(memory), 20 * MIB);
     populate_limit(&populate, UINT64_C(1) << 40);
