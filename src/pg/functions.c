@@ -239,6 +239,25 @@ ledger_id_numeric(PG_FUNCTION_ARGS)
 #define UUIDV7_VARIANT (UINT64_C(2) << 62)
 #define UUIDV7_FRACTION_BITS 12
 
+/* Each call of pg_strong_random has a cost, whatever it is asked for: so for many at a time. */
+static uint64_t
+random_next(void)
+{
+    static uint64_t random[64];
+    static uint32_t left = 0;
+    if (left == 0) {
+        if (!pg_strong_random(random, sizeof(random))) {
+            ereport(
+                ERROR,
+                errcode(ERRCODE_INTERNAL_ERROR),
+                errmsg("could not generate random values"));
+        }
+        left = lengthof(random);
+    }
+    left -= 1;
+    return random[left];
+}
+
 /*
  * The 12 free bits behind the milliseconds hold their fraction, and never repeat or go back in one
  * session, so ids of one session are strictly increasing. The other 62 bits are random.
@@ -255,13 +274,7 @@ ledger_uuidv7(PG_FUNCTION_ARGS)
         ((uint64_t) now.tv_nsec % NS_PER_MS << UUIDV7_FRACTION_BITS) / NS_PER_MS;
     tick_last = max_u64(tick_last + 1, milliseconds << UUIDV7_FRACTION_BITS | fraction);
 
-    uint64_t random;
-    if (!pg_strong_random(&random, sizeof(random))) {
-        ereport(
-            ERROR,
-            errcode(ERRCODE_INTERNAL_ERROR),
-            errmsg("could not generate random values"));
-    }
+    uint64_t random = random_next();
     uint64_t fraction_mask = (UINT64_C(1) << UUIDV7_FRACTION_BITS) - 1;
     uint64_t high = (tick_last & ~fraction_mask) << 4 | (tick_last & fraction_mask);
     return uuid_datum(u128_make(high | UUIDV7_VERSION, UUIDV7_VARIANT | random >> 2));
