@@ -10,8 +10,9 @@
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "storage/ipc.h"
-#include "storage/latch.h"
+#include "storage/pmsignal.h"
 #include "utils/guc.h"
+#include "utils/wait_event.h"
 
 #include "pg/commit_mode.h"
 #include "pg/compat.h"
@@ -247,7 +248,7 @@ reserve_now(bool fits_small)
      * The small slot is taken by another call of this session, or by one that was cancelled and
      * still runs.
      */
-    if (slot == SLOT_NONE) slot = slots_reserve_bulk(slots, procno);
+    if (slot == SLOT_NONE) slot = slots_reserve_bulk(slots);
     return slot;
 }
 
@@ -449,8 +450,10 @@ client_wait(struct client_call *call)
                 raise_not_running();
             }
         }
-        (void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, -1, wait_event);
-        ResetLatch(MyLatch);
+        pgstat_report_wait_start(wait_event);
+        const bool in_time = slots_sleep(slots, call->slot);
+        pgstat_report_wait_end();
+        if (!in_time && !PostmasterIsAlive()) proc_exit(1);
         check_interrupts(call);
     }
     const struct slot *slot = slots_slot(slots, call->slot);

@@ -1,13 +1,20 @@
 /* SPDX-License-Identifier: PostgreSQL */
 #include "pg/slots.h"
 
-#include "storage/latch.h"
-#include "storage/proc.h"
+#include <errno.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
 #include "storage/shmem.h"
 
 #define SLOT_SMALL_BYTES ((Size) SLOT_SMALL_INPUT_BYTES + SLOT_SMALL_REPLY_BYTES)
 #define SLOT_BULK_BYTES  ((Size) SLOT_BULK_INPUT_BYTES + SLOT_BULK_REPLY_BYTES)
 #define SLOTS_ALIGNMENT  128
+
+/* How late an interrupt may be noticed that came in the instant before the sleep. */
+#define SLEEP_MS 50
 
 static_assert(sizeof(struct slot) % SLOTS_ALIGNMENT == 0, "slots don't share cache lines");
 static_assert(SLOT_SMALL_INPUT_BYTES % SLOTS_ALIGNMENT == 0, "data is aligned");
@@ -92,7 +99,7 @@ slots_init(struct slots *slots, uint32 small_count, uint32 bulk_count)
         struct slot *slot = slots_slot(slots, i);
         memset(slot, 0, sizeof(*slot));
         pg_atomic_init_u32(&slot->state, SLOT_FREE);
-        slot->owner_procno = SLOT_NONE;
+        pg_atomic_init_u32(&slot->owner_sleeps, 0);
     }
 }
 
@@ -113,26 +120,24 @@ slot_must_change(struct slot *slot, enum slot_state from, enum slot_state to)
 }
 
 static bool
-slot_reserve(struct slot *slot, uint32 procno)
+slot_reserve(struct slot *slot)
 {
     if (pg_atomic_read_u32(&slot->state) != SLOT_FREE) return false;
-    if (!slot_change(slot, SLOT_FREE, SLOT_FILLING)) return false;
-    slot->owner_procno = procno;
-    return true;
+    return slot_change(slot, SLOT_FREE, SLOT_FILLING);
 }
 
 uint32
 slots_reserve_small(struct slots *slots, uint32 procno)
 {
     if (procno >= slots->small_count) return SLOT_NONE;
-    return slot_reserve(slots_slot(slots, procno), procno) ? procno : SLOT_NONE;
+    return slot_reserve(slots_slot(slots, procno)) ? procno : SLOT_NONE;
 }
 
 uint32
-slots_reserve_bulk(struct slots *slots, uint32 procno)
+slots_reserve_bulk(struct slots *slots)
 {
     for (uint32 i = slots->small_count; i < slots_count(slots); i++) {
-        if (slot_reserve(slots_slot(slots, i), procno)) return i;
+        if (slot_reserve(slots_slot(slots, i))) return i;
     }
     return SLOT_NONE;
 }
@@ -154,6 +159,29 @@ slots_done(struct slots *slots, uint32 index)
     if (pg_atomic_read_u32(&slots_slot(slots, index)->state) != SLOT_DONE) return false;
     pg_read_barrier();
     return true;
+}
+
+static long
+futex(pg_atomic_uint32 *word, int operation, uint32 value, const struct timespec *timeout)
+{
+    return syscall(SYS_futex, &word->value, operation, value, timeout, NULL, 0);
+}
+
+bool
+slots_sleep(struct slots *slots, uint32 index)
+{
+    const struct timespec timeout = {.tv_nsec = SLEEP_MS * 1000L * 1000L};
+    struct slot *slot = slots_slot(slots, index);
+    bool timed_out = false;
+    pg_atomic_write_u32(&slot->owner_sleeps, 1);
+    pg_memory_barrier();
+    /* The worker changes the state first, then looks whether somebody sleeps. */
+    const uint32 state = pg_atomic_read_u32(&slot->state);
+    if (state != SLOT_DONE) {
+        timed_out = futex(&slot->state, FUTEX_WAIT, state, &timeout) != 0 && errno == ETIMEDOUT;
+    }
+    pg_atomic_write_u32(&slot->owner_sleeps, 0);
+    return !timed_out;
 }
 
 bool
@@ -227,23 +255,28 @@ slots_take(struct slots *slots, uint32 *taken)
     return taken_count;
 }
 
-uint32
+void
 slots_finish(struct slots *slots, uint32 index, enum slot_outcome outcome)
 {
     struct slot *slot = slots_slot(slots, index);
-    const uint32 owner_procno = slot->owner_procno;
     slot->outcome = outcome;
-    if (slot_change(slot, SLOT_RUNNING, SLOT_DONE)) return owner_procno;
-    slot_free(slots, index, SLOT_ABANDONED);
-    return SLOT_NONE;
+    if (!slot_change(slot, SLOT_RUNNING, SLOT_DONE)) slot_free(slots, index, SLOT_ABANDONED);
+}
+
+void
+slots_wake(struct slots *slots, uint32 index)
+{
+    struct slot *slot = slots_slot(slots, index);
+    if (pg_atomic_read_u32(&slot->owner_sleeps) == 0) return;
+    (void) futex(&slot->state, FUTEX_WAKE, 1, NULL);
 }
 
 static void
 finish_and_wake(struct slots *slots, uint32 index, enum slot_outcome outcome)
 {
     slots_slot(slots, index)->reply_size = 0;
-    const uint32 procno = slots_finish(slots, index, outcome);
-    if (procno != SLOT_NONE) SetLatch(&GetPGProcByNumber(procno)->procLatch);
+    slots_finish(slots, index, outcome);
+    slots_wake(slots, index);
 }
 
 void
@@ -253,8 +286,7 @@ slots_lose(struct slots *slots)
         const uint32 state = pg_atomic_read_u32(&slots_slot(slots, i)->state);
         if (state == SLOT_RUNNING || state == SLOT_ABANDONED) finish_and_wake(slots, i, SLOT_LOST);
         /* It may have been answered, and its owner not woken yet. */
-        if (state == SLOT_DONE)
-            SetLatch(&GetPGProcByNumber(slots_slot(slots, i)->owner_procno)->procLatch);
+        if (state == SLOT_DONE) slots_wake(slots, i);
     }
 }
 

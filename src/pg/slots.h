@@ -30,6 +30,10 @@
  *       when a worker ends, what is SUBMITTED is still on the list, and the next worker takes it;
  *       what is RUNNING is lost.
  *
+ * Sleeping. An owner sleeps on its slot's state as on a futex, which takes a third of what a latch
+ * does: a signal, a descriptor to read it from, and three system calls. Signals interrupt that
+ * sleep; only one that comes in the instant before it goes unnoticed, until the time is up.
+ *
  * The ready list is a stack that backends push to and the worker takes whole. Taking whole is why
  * the compare-and-exchange of a push cannot be fooled by a head that left and came back: the head
  * is only a link to it.
@@ -84,7 +88,7 @@ static_assert(
 struct slot {
     pg_atomic_uint32 state;
     uint32 next; /* The ready list: index + 1, or 0. Owner before SUBMITTED, then the worker. */
-    uint32 owner_procno; /* Written by the owner when it takes the slot. */
+    pg_atomic_uint32 owner_sleeps; /* The worker reads it after DONE, the owner sets it before. */
 
     /* The request (K2). */
     uint32 operation;
@@ -121,12 +125,18 @@ uint32 slots_reply_size_max(const struct slots *slots, uint32 index);
  * taken.
  */
 uint32 slots_reserve_small(struct slots *slots, uint32 procno);
-uint32 slots_reserve_bulk(struct slots *slots, uint32 procno);
+uint32 slots_reserve_bulk(struct slots *slots);
 
 /* FILLING → SUBMITTED, and onto the ready list. The caller then wakes the worker. */
 void slots_submit(struct slots *slots, uint32 index);
 
 bool slots_done(struct slots *slots, uint32 index);
+
+/*
+ * Sleeps until the slot is DONE, or a signal comes, or some milliseconds have passed; and sometimes
+ * for no reason. False if the time was up.
+ */
+bool slots_sleep(struct slots *slots, uint32 index);
 
 /* Is no other request waiting to be taken? */
 bool slots_alone(struct slots *slots, uint32 index);
@@ -148,11 +158,11 @@ bool slots_ready(struct slots *slots);
  */
 uint32 slots_take(struct slots *slots, uint32 *taken);
 
-/*
- * Ends a slot that the worker took. Returns the proc number to wake, or SLOT_NONE if the owner has
- * left.
- */
-uint32 slots_finish(struct slots *slots, uint32 index, enum slot_outcome outcome);
+/* Ends a slot that the worker took. The owner, if it hasn't left, is to be woken: slots_wake. */
+void slots_finish(struct slots *slots, uint32 index, enum slot_outcome outcome);
+
+/* Wakes the slot's owner, if there is one and it sleeps. */
+void slots_wake(struct slots *slots, uint32 index);
 
 /*
  * Ends everything that a worker took and will not finish, and wakes its owners, and those of what

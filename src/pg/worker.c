@@ -45,7 +45,7 @@ struct worker {
     struct slots *slots;
     struct worker_request *requests; /* One for each slot: a slot carries one request at a time. */
     uint32 *taken;                   /* Scratch: slots that were just taken. */
-    uint32 *wakes;                   /* Proc numbers of the owners to wake after this pass. */
+    uint32 *wakes;                   /* Slots whose owners to wake after this pass. */
     uint32 wakes_count;
     uint32 under_way; /* Requests taken and not answered. */
     WaitEventSet *wait_set;
@@ -207,12 +207,11 @@ outcome_of(enum engine_status status)
 static void
 finish(struct worker *worker, uint32 index, enum slot_outcome outcome)
 {
-    const uint32 procno = slots_finish(worker->slots, index, outcome);
+    slots_finish(worker->slots, index, outcome);
     assert(worker->under_way > 0);
     worker->under_way -= 1;
-    if (procno == SLOT_NONE) return;
     assert(worker->wakes_count < slots_count(worker->slots));
-    worker->wakes[worker->wakes_count] = procno;
+    worker->wakes[worker->wakes_count] = index;
     worker->wakes_count += 1;
 }
 
@@ -256,7 +255,7 @@ static void
 wake_owners(struct worker *worker)
 {
     for (uint32 i = 0; i < worker->wakes_count; i++) {
-        SetLatch(&GetPGProcByNumber(worker->wakes[i])->procLatch);
+        slots_wake(worker->slots, worker->wakes[i]);
     }
     if (worker->wakes_count > 0) {
         pg_atomic_write_u32(&shared->requests_under_way, worker->under_way);
