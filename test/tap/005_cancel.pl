@@ -8,12 +8,15 @@ use warnings FATAL => 'all';
 use LedgerTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 use constant {
     REPEATS => 60,
     BULK_SLOTS => 2,
     BULK_EVENTS => 1000,
     BULK_SESSIONS => 6,
+    RUNNING_SESSIONS => 8,
+    RUNNING_CALLS => 60,
 };
 
 my $node = ledger_node('main', settings => 'ledger.bulk_slots = ' . BULK_SLOTS);
@@ -130,7 +133,31 @@ for my $session (@sessions) {
     my %statuses = split /[|\n]/, $out;
     is(($statuses{created} // 0) + ($statuses{exists} // 0), BULK_EVENTS, 'large requests at the same time: answered');
 }
-for my $each (@repeated, @separate) {
+# ---- Left while they run (K3) ------------------------------------------------------------------------
+
+# The worker is halted again and again under load, so that it often has requests whose owners leave.
+my @running = map { [map { take_id() } 1 .. RUNNING_CALLS] } 1 .. RUNNING_SESSIONS;
+my @leaving = map {
+    session($node,
+        "\\set ON_ERROR_STOP off\nSET statement_timeout = '5ms';\n" . join "\n", map { transfer_sql($_, 2) } @{$_})
+} @running;
+for (1 .. 100) {
+    kill 'STOP', $worker or die $!;
+    usleep(12_000);
+    kill 'CONT', $worker or die $!;
+    usleep(8_000);
+}
+my ($answered, $left) = (0, 0);
+for my $session (@leaving) {
+    my ($out, $err) = session_finish($session);
+    $answered += () = $out =~ /^created$/mg;
+    $left += () = $err =~ /57014: canceling statement due to statement timeout/g;
+    unlike($err, qr/ERROR:  (?!57014)/, 'left while they run: no other error');
+}
+is($answered + $left, RUNNING_CALLS * RUNNING_SESSIONS, 'left while they run: answered, or cancelled');
+ok($answered > 0 && $left > 0, "left while they run: $answered answered, $left cancelled");
+
+for my $each (@repeated, @separate, map { @{$_} } @running) {
     value($node, transfer_sql($each, 2));
 }
 is(worker_pid($node), $worker, 'the worker is the same');
