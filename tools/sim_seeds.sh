@@ -3,7 +3,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 make -s -j2 build/sim || exit 1
-count=${SIM_SEEDS:-200}
+count=${SIM_SEEDS:-1000}
 start=${SIM_SEED_START:-1}
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0}
 passed=0
