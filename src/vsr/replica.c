@@ -203,6 +203,7 @@ replica_tick(struct replica *replica)
 {
     if (replica->status != REPLICA_NORMAL) return;
     replica->pulse_wanted = replica_pulse_due(replica);
+    if (replica->pulse_wanted) (void) replica_prepare_pulse(replica);
 }
 
 bool

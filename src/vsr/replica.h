@@ -138,7 +138,7 @@ void replica_submit(struct replica *replica, struct replica_request *request);
 /* Does what can be done now; true if something was done. Never blocks. */
 bool replica_poll(struct replica *replica);
 
-/* Looks at the time: the next polls make a pulse if one is due, also under continuous load. */
+/* Makes a pulse if one is due: now, or in one of the next polls, also under continuous load. */
 void replica_tick(struct replica *replica);
 
 /* True while an op has been executed in part: the state is none that may be read. */
