@@ -8,7 +8,7 @@ use warnings FATAL => 'all';
 use LedgerTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(usleep);
+use Time::HiRes qw(time usleep);
 
 use constant {
     REPEATS => 60,
@@ -156,6 +156,19 @@ for my $session (@leaving) {
 }
 is($answered + $left, RUNNING_CALLS * RUNNING_SESSIONS, 'left while they run: answered, or cancelled');
 ok($answered > 0 && $left > 0, "left while they run: $answered answered, $left cancelled");
+
+# ---- Nobody sleeps until the time is up ---------------------------------------------------------------
+
+# A session that isn't woken finds its answer after 50 ms all the same, so only the time tells.
+$node->append_conf('postgresql.conf', 'ledger.spin = 0');
+$node->reload;
+my @woken = map { take_id() } 1 .. REPEATS;
+wait_for('the reload', sub { return value($node, 'SHOW ledger.spin') eq '0' });
+my $start = time;
+my ($woken_out) = session_finish(session($node, join "\n", map { transfer_sql($_, 2) } @woken));
+my $seconds = time - $start;
+is(scalar(() = $woken_out =~ /^created$/mg), REPEATS, 'without spinning: answered');
+ok($seconds < REPEATS * 0.05 / 2, sprintf 'without spinning: sessions are woken (%.2f s)', $seconds);
 
 for my $each (@repeated, @separate, map { @{$_} } @running) {
     value($node, transfer_sql($each, 2));
