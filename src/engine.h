@@ -9,9 +9,9 @@
  *     engine_poll        runs completions, forms prepares, commits, answers
  *     engine_tick        every ENGINE_TICK_MS or so
  *
- * One thread calls everything. A request's callback runs inside engine_poll, never inside
- * engine_submit. A create is answered when its prepare is durable and executed; a read is answered
- * from what is committed.
+ * One thread calls everything. A request's callback runs inside engine_poll, or engine_tick if that
+ * finds that the engine must stop; never inside engine_submit. A create is answered when its
+ * prepare is durable and executed; a read is answered from what is committed.
  */
 #ifndef LEDGER_ENGINE_H
 #define LEDGER_ENGINE_H
