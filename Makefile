@@ -3,6 +3,7 @@
 #   make quickstart    from nothing to a running ledger, with a tour
 #   make test          every test, from a clean clone; ends with "N passed, N failed"
 #   make, make install build and install into the PostgreSQL that pg_config names
+#   make bench-engine  the engine alone, without SQL [ENGINE_TRANSFERS=n] [ARGS="--help"]
 #   make lint bench    see README.md
 
 EXTENSION = ledger
@@ -42,7 +43,7 @@ NO_INSTALLCHECK = 1
 
 PG_CONFIG ?= pg_config
 
-GOALS_WITHOUT_POSTGRES = quickstart quickstart-stop test test-quick deps unit sim fuzz lint tidy bench bench-forest regress tap help
+GOALS_WITHOUT_POSTGRES = quickstart quickstart-stop test test-quick deps unit sim fuzz lint tidy bench bench-engine bench-engine-smoke bench-forest regress tap help
 ifneq ($(filter-out $(GOALS_WITHOUT_POSTGRES),$(or $(MAKECMDGOALS),all)),)
 override with_llvm := no
 PGXS := $(shell $(PG_CONFIG) --pgxs)

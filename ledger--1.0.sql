@@ -669,7 +669,6 @@ CREATE FUNCTION ledger.get_status(
     OUT wal_size bigint,
     OUT grid_used bigint,
     OUT grid_size bigint,
-    OUT memory_used bigint,
     OUT memory_size bigint,
     OUT accounts bigint,
     OUT transfers bigint,
@@ -680,7 +679,10 @@ CREATE FUNCTION ledger.get_status(
     OUT worker_starts bigint,
     OUT opened_at timestamptz,
     OUT ops_replayed bigint,
-    OUT published_at timestamptz
+    OUT published_at timestamptz,
+    OUT scrub_progress double precision,
+    OUT scrub_tours bigint,
+    OUT damaged_blocks bigint
 )
 LANGUAGE C VOLATILE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'ledger_status';
@@ -696,11 +698,16 @@ COMMENT ON COLUMN ledger.status.checkpoint_op IS 'the newest operation of the ch
 COMMENT ON COLUMN ledger.status."timestamp" IS 'of the newest commit, ns since 1970';
 COMMENT ON COLUMN ledger.status.wal_used IS 'bytes; a checkpoint frees them';
 COMMENT ON COLUMN ledger.status.grid_used IS 'bytes';
-COMMENT ON COLUMN ledger.status.memory_used IS 'bytes of what ledger.memory allows';
+COMMENT ON COLUMN ledger.status.memory_size IS 'bytes: ledger.memory, of which the engine takes all';
 COMMENT ON COLUMN ledger.status.io_method IS 'in effect: io_uring or sync';
 COMMENT ON COLUMN ledger.status.io_direct IS 'in effect: files bypass the page cache';
 COMMENT ON COLUMN ledger.status.worker_starts IS 'since the server started';
 COMMENT ON COLUMN ledger.status.opened_at IS 'when the files were opened; NULL: they are not open';
+COMMENT ON COLUMN ledger.status.scrub_progress IS
+    'how much of all data was verified in this tour, 0 to 1; ledger.scrub_interval is the time for a tour';
+COMMENT ON COLUMN ledger.status.scrub_tours IS 'tours completed since the files were opened';
+COMMENT ON COLUMN ledger.status.damaged_blocks IS
+    'blocks in use that are damaged, as far as the scrubber knows; the server log names them';
 
 CREATE FUNCTION ledger.get_stats(
     OUT requests bigint,
@@ -725,7 +732,6 @@ CREATE FUNCTION ledger.get_stats(
     OUT headers_log_bytes bigint,
     OUT headers_log_syncs bigint,
     OUT checkpoints bigint,
-    OUT checkpoint_blocks bigint,
     OUT since timestamptz,
     OUT published_at timestamptz
 )
@@ -735,7 +741,7 @@ COMMENT ON FUNCTION ledger.get_stats IS 'the row of ledger.stats';
 
 CREATE VIEW ledger.stats AS SELECT * FROM ledger.get_stats();
 COMMENT ON VIEW ledger.stats IS 'what the engine has done since it opened its files, in one row; NULLs if it never did';
-COMMENT ON COLUMN ledger.stats.requests_refused IS 'malformed, or no memory or disk was left';
+COMMENT ON COLUMN ledger.stats.requests_refused IS 'malformed, no room on disk, or too many tables for ledger.memory';
 COMMENT ON COLUMN ledger.stats.prepares IS 'durable batches; each holds the events of one or many sessions';
 COMMENT ON COLUMN ledger.stats.pulses IS 'batches that released expired transfers';
 COMMENT ON COLUMN ledger.stats.events_failed IS 'by status in ledger.stats_events; exists is no failure';
@@ -755,10 +761,63 @@ COMMENT ON FUNCTION ledger.get_stats_events IS 'the rows of ledger.stats_events'
 CREATE VIEW ledger.stats_events AS SELECT * FROM ledger.get_stats_events();
 COMMENT ON VIEW ledger.stats_events IS 'how many events ended with which status since the engine opened its files';
 
--- Whoever may monitor the server may monitor the ledger. They see no account and no transfer.
+CREATE FUNCTION ledger.get_storage(
+    OUT grid_size bigint,
+    OUT grid_used bigint,
+    OUT grid_free bigint,
+    OUT block_size bigint,
+    OUT blocks_written bigint,
+    OUT blocks_read bigint,
+    OUT bytes_written bigint,
+    OUT bytes_per_transfer double precision,
+    OUT write_amplification double precision,
+    OUT cache_blocks bigint,
+    OUT cache_hits bigint,
+    OUT cache_misses bigint,
+    OUT cache_evictions bigint,
+    OUT cache_hit_ratio double precision,
+    OUT tables bigint,
+    OUT tables_max bigint,
+    OUT since timestamptz,
+    OUT published_at timestamptz
+)
+LANGUAGE C VOLATILE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'ledger_storage';
+COMMENT ON FUNCTION ledger.get_storage IS 'the row of ledger.storage';
+
+CREATE VIEW ledger.storage AS SELECT * FROM ledger.get_storage();
+COMMENT ON VIEW ledger.storage IS
+    'files and cache, in one row; counts are since the engine opened its files; NULLs if it never did';
+COMMENT ON COLUMN ledger.storage.grid_size IS 'bytes of the grid, the file of accounts, transfers and indexes';
+COMMENT ON COLUMN ledger.storage.grid_used IS 'bytes of it that hold something';
+COMMENT ON COLUMN ledger.storage.grid_free IS 'bytes of it that are free; it never shrinks';
+COMMENT ON COLUMN ledger.storage.block_size IS 'bytes of a block of the grid';
+COMMENT ON COLUMN ledger.storage.bytes_written IS 'to the logs and the grid';
+COMMENT ON COLUMN ledger.storage.bytes_per_transfer IS 'bytes_written for each transfer created; NULL if there was none';
+COMMENT ON COLUMN ledger.storage.write_amplification IS 'the same, for each byte of a transfer, which has 128';
+COMMENT ON COLUMN ledger.storage.cache_blocks IS 'blocks that the cache has room for';
+COMMENT ON COLUMN ledger.storage.cache_hits IS 'blocks that were asked for and in the cache';
+COMMENT ON COLUMN ledger.storage.cache_hit_ratio IS 'hits of all that were asked for; NULL if none was';
+COMMENT ON COLUMN ledger.storage.tables IS 'sorted tables of the grid';
+COMMENT ON COLUMN ledger.storage.tables_max IS 'about how many ledger.memory can list: then writes are refused';
+
+CREATE FUNCTION ledger.verify(
+    OUT kind text,
+    OUT object text,
+    OUT detail text
+) RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1
+AS 'MODULE_PATHNAME', 'ledger_verify';
+COMMENT ON FUNCTION ledger.verify IS
+    'reads everything again, and recomputes all balances: one row for each finding, none if all is well';
+
+-- Whoever may monitor the server may monitor the ledger. They see no account and no transfer, but for
+-- those whose balances are found to be wrong.
 GRANT USAGE ON SCHEMA ledger TO pg_monitor;
-GRANT SELECT ON ledger.status, ledger.stats, ledger.stats_events TO pg_monitor;
-GRANT EXECUTE ON FUNCTION ledger.get_status(), ledger.get_stats(), ledger.get_stats_events() TO pg_monitor;
+GRANT SELECT ON ledger.status, ledger.stats, ledger.stats_events, ledger.storage TO pg_monitor;
+GRANT EXECUTE ON FUNCTION ledger.get_status(), ledger.get_stats(), ledger.get_stats_events(), ledger.get_storage(),
+    ledger.verify()
+    TO pg_monitor;
 
 -------------------------------------------------------------------------------------------------------------
 -- Privileges: this section stays last

@@ -25,7 +25,7 @@ SELECT role, message, detail, hint, view FROM ledger.status;
 SELECT accounts - :before_accounts AS accounts, transfers - :before_transfers AS transfers, op - :before_op >= 2 AS ops
 FROM ledger.status;
 SELECT commit_op = op AS committed, checkpoint_op <= op AS checkpoint, wal_used BETWEEN 0 AND wal_size AS wal,
-    grid_used <= grid_size AS grid, memory_used BETWEEN 1 AND memory_size AS memory,
+    grid_used <= grid_size AS grid, memory_size = 256 * 1024 * 1024 AS memory,
     io_method IN ('io_uring', 'sync') AS io_method, io_direct IS NOT NULL AS io_direct,
     data_directory <> '' AS data_directory, worker_pid > 0 AS worker_pid, worker_starts > 0 AS worker_starts,
     opened_at < published_at AND published_at <= clock_timestamp() AS times, ops_replayed >= 0 AS ops_replayed,
@@ -46,6 +46,15 @@ SELECT batch_events_p50 BETWEEN 1 AND batch_events_p99 AND batch_events_p99 <= b
     headers_log_bytes - :before_headers_log_bytes >= 8192 AS headers_bytes,
     checkpoints >= 0 AS checkpoints, since < published_at AS since
 FROM ledger.stats;
+SELECT grid_used + grid_free = grid_size AS grid, grid_free >= 0 AS grid_free, block_size,
+    blocks_written >= 0 AS blocks_written, blocks_read >= 0 AS blocks_read,
+    bytes_written >= 16384 + blocks_written * block_size AS bytes_written,
+    round(bytes_per_transfer * s.transfers_created) = bytes_written AS bytes_per_transfer,
+    round((write_amplification * 128 * 1000)::numeric) = round((bytes_per_transfer * 1000)::numeric) AS write_amplification,
+    cache_blocks > 1000 AS cache_blocks, cache_hits >= 0 AS cache_hits, cache_misses >= 0 AS cache_misses,
+    cache_evictions >= 0 AS cache_evictions, cache_hit_ratio IS NULL OR cache_hit_ratio BETWEEN 0 AND 1 AS cache_hit_ratio,
+    tables >= 0 AS tables, tables_max > tables AS tables_max, g.since = s.since AS since, g.published_at >= g.since AS published
+FROM ledger.storage g, ledger.stats s;
 SELECT kind, status, a.count - coalesce(b.count, 0) AS count
 FROM ledger.stats_events a LEFT JOIN events_before b USING (kind, status)
 WHERE a.count <> coalesce(b.count, 0) ORDER BY kind, status;
@@ -60,6 +69,7 @@ SET ROLE monitoring_role;
 SELECT role FROM ledger.status;
 SELECT requests > 0 AS requests FROM ledger.stats;
 SELECT count(*) > 0 AS events FROM ledger.stats_events;
+SELECT grid_size >= 0 AS grid FROM ledger.storage;
 SELECT count(*) FROM ledger.accounts;
 SELECT count(*) FROM ledger.lookup_accounts(ARRAY[ledger.id(930001)]);
 RESET ROLE;

@@ -16,7 +16,7 @@
 #include "base/units.h"
 
 /* Version of everything on disk. A change of any on-disk structure increments it. */
-#define DISK_FORMAT_VERSION 1
+#define DISK_FORMAT_VERSION 2
 
 /* The unit of every disk access: offset, length and buffer address are multiples of it. */
 #define SECTOR_SIZE 4096
@@ -29,11 +29,31 @@
 #define EXECUTE_EVENTS_MAX 8
 #define GRID_GROW_BLOCKS 16
 #define GRID_WRITES_MAX 4
+#define GRID_READS_MAX 6
+#define LSM_FANOUT 3
+#define LSM_FANOUT_RECORDS 3
+#define LSM_LEVELS 7
+#define LEVEL_RUNS_MAX 12
+#define TAIL_ENTRIES 64
+#define OBJECTS_DIRTY_MAX 24
+#define BEAT_ENTRIES 20
+#define TABLE_BLOCKS_MAX 3
+#define TABLE_FILTERED_MAX 300
+#define MERGE_BLOCKS_AHEAD 1
+#define TABLES_PER_NODE 4
+#define INDEX_HASH_BITS 6
+#define STORAGE_BUFFERS_MAX 4
 #define CHANGE_EVENTS_MAX 10
+#define ENGINE_READS_MAX 3
+#define READ_ROWS_PER_POLL 12
+#define PULSE_LOOKS_PER_POLL 10
+#define VERIFY_ROWS_PER_POLL 100
+#define VERIFY_ACCOUNTS_MAX 16
+#define VERIFY_FINDINGS_MAX 8
 #define PREPARES_SIZE_MIN (UINT64_C(16) * SECTOR_SIZE)
 #else
 /* Bytes of a grid block, header included. */
-#define BLOCK_SIZE 65536
+#define BLOCK_SIZE 16384
 /* Accounts or transfers that one batch may create. */
 #define EVENTS_PER_BATCH_MAX 8190
 /* Requests that share one prepare (group commit). */
@@ -43,11 +63,49 @@
 /* Events that are executed at a time: about a millisecond. */
 #define EXECUTE_EVENTS_MAX 1024
 /* The grid file grows by so many blocks at a time. */
-#define GRID_GROW_BLOCKS 1024
+#define GRID_GROW_BLOCKS 4096
 /* Block writes in flight: what bulk work fills while one prepare is executed. */
-#define GRID_WRITES_MAX 64
+#define GRID_WRITES_MAX 16
+/* Block reads in flight. */
+#define GRID_READS_MAX 256
+/* Runs of a level that are merged into one run of the next. */
+#define LSM_FANOUT 8
+/* The same of records that change: what is obsolete takes space until it is merged away. */
+#define LSM_FANOUT_RECORDS 4
+#define LSM_LEVELS 7
+/* Runs of a level, those that are being merged included. */
+#define LEVEL_RUNS_MAX 24
+/* New entries of an index or of a tree of ids that are sorted and written together. */
+#define TAIL_ENTRIES 32768
+/* Changed records (accounts, states of pending transfers) that are written together. */
+#define OBJECTS_DIRTY_MAX 32768
+/* Work that is due after an op is put off until so many entries have come. */
+#define BEAT_ENTRIES 4096
+/* Blocks with entries of a table; entries, if it has a filter. */
+#define TABLE_BLOCKS_MAX 256
+#define TABLE_FILTERED_MAX 131072
+/* Blocks of each input that a merge asks for ahead. */
+#define MERGE_BLOCKS_AHEAD 24
+/* Tables are listed in memory by so many. */
+#define TABLES_PER_NODE 32
+/* Values of 16 bytes are indexed by so many bits of their hash. */
+#define INDEX_HASH_BITS 64
+/* Buffers that one write gathers: 256 KiB of blocks, from where on a disk gains little. */
+#define STORAGE_BUFFERS_MAX 16
 /* Rows that get_change_events returns at most: as many 384-byte rows as fit a megabyte. */
 #define CHANGE_EVENTS_MAX 2730
+/* Reads under way at a time; others wait for their turn. */
+#define ENGINE_READS_MAX 16
+/* Rows that reads look at before ops go on: below a millisecond, if nothing waits for the disk. */
+#define READ_ROWS_PER_POLL 1024
+/* Holds whose state is looked at, in search of those that are due, before other work goes on. */
+#define PULSE_LOOKS_PER_POLL 1024
+/* Rows that a verification looks at before other work goes on. */
+#define VERIFY_ROWS_PER_POLL 512
+/* Accounts whose balances are recomputed in one walk over all events. */
+#define VERIFY_ACCOUNTS_MAX 32768
+/* Findings that a verification lists; others are counted. */
+#define VERIFY_FINDINGS_MAX 1000
 /* The smallest prepares log: it must hold a full pipeline of the largest prepares, twice over. */
 #define PREPARES_SIZE_MIN (UINT64_C(32) * MIB)
 #endif
@@ -69,6 +127,19 @@
 
 /* Expired holds that one pulse releases at most. */
 #define PULSE_EXPIRIES_MAX EVENTS_PER_BATCH_MAX
+
+/*
+ * A checkpoint is due after so many events, if not sooner: it bounds the time of a restart, and the
+ * space of what merges have replaced since.
+ */
+#define CHECKPOINT_EVENTS_MAX (UINT64_C(128) * EVENTS_PER_BATCH_MAX)
+
+/* Records that one op inserts into a tree, at most: one an event, or one an expiry. */
+#define LOG_OP_RECORDS_MAX EVENTS_PER_BATCH_MAX
+#define FOREST_RECORD_SIZE_MAX 256
+
+/* Runs of a tree, at all levels. */
+#define TREE_RUNS_MAX (LEVEL_RUNS_MAX + LSM_LEVELS * (LEVEL_RUNS_MAX / 2))
 
 /* Four copies, written one after another: at most one is torn by a crash, one more may rot. */
 #define SUPERBLOCK_COPIES 4
@@ -96,6 +167,7 @@ headers_log_count(uint64_t prepares_size_bytes)
      (uint64_t) BATCHES_PER_PREPARE_MAX << 20 | (uint64_t) BLOCK_SIZE / SECTOR_SIZE)
 
 static_assert(BLOCK_SIZE % SECTOR_SIZE == 0, "blocks are whole sectors");
+static_assert(STORAGE_BUFFERS_MAX >= 2, "one buffer needs no gathering");
 static_assert(SECTOR_SIZE % PREPARE_HEADER_SIZE == 0, "headers do not straddle sectors");
 static_assert(EVENTS_PER_BATCH_MAX < UINT16_MAX, "event counts are stored in 16 bits");
 static_assert(BATCHES_PER_PREPARE_MAX < UINT16_MAX, "batch counts are stored in 16 bits");

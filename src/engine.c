@@ -10,11 +10,34 @@
 #include "base/arena.h"
 #include "base/units.h"
 #include "ledger/ledger.h"
+#include "ledger/verify.h"
 #include "lsm/forest.h"
+#include "lsm/forest_scrub.h"
 #include "store/grid.h"
 #include "store/journal.h"
 #include "store/superblock.h"
 #include "vsr/replica.h"
+
+/* A read under way. */
+struct engine_read {
+    struct ledger_read read;
+    struct engine_request *request; /* NULL: none. */
+    uint64_t *timestamps;
+    bool waits;        /* Until the replica's `progress` is not asked_at any more. */
+    uint64_t asked_at; /* Progress when it began to ask for what it waits for. */
+};
+
+/* A read that had to begin again so often has ops wait for it. */
+#define READ_RESTARTS_MAX 3
+
+/* When the scrubber may read how much. */
+struct engine_scrubbing {
+    uint64_t interval_ns; /* Of a tour; 0: none. */
+    uint64_t ticked_ns;
+    uint64_t credit_ns; /* Passed, and not yet spent on blocks. */
+    uint64_t tours;     /* Of which the end was noticed. */
+    uint64_t tour_ended;
+};
 
 struct engine {
     struct engine_options options;
@@ -27,12 +50,32 @@ struct engine {
     struct ledger ledger;
     struct replica replica;
     struct queue arrived; /* Requests not looked at yet. */
-    struct queue reads;   /* Not answered yet. */
+    struct queue reads;   /* Not begun yet. */
+    struct engine_read *running; /* ENGINE_READS_MAX. */
+    uint32_t running_count;
+    uint32_t turn; /* Whose it is. */
     uint32_t requests_count; /* Lent now. */
+    struct engine_scrubbing scrubbing;
+    struct verify verify;
+    struct engine_request *verifying; /* NULL: none. */
+    bool verify_waits;                /* As reads do. */
+    uint64_t verify_asked_at;
     struct engine_stats stats;
 };
 
 /* ---- Memory ---------------------------------------------------------------------------------- */
+
+static void
+take_reads(struct engine *engine, struct arena *arena)
+{
+    engine->running =
+        arena_take(arena, ENGINE_READS_MAX, sizeof(struct engine_read), ARENA_ALIGNMENT);
+    for (uint32_t i = 0; i < ENGINE_READS_MAX; i++) {
+        uint64_t *timestamps = arena_take(arena, RESULTS_MAX, sizeof(uint64_t), sizeof(uint64_t));
+        if (engine->running == NULL) continue;
+        engine->running[i] = (struct engine_read){.timestamps = timestamps};
+    }
+}
 
 /*
  * Takes everything but the forest, and then the forest out of what is left, or of its minimum while
@@ -55,10 +98,10 @@ engine_take(
     superblock_init(&engine->superblock, arena, storage);
     journal_init(&engine->journal, arena, storage, &journal_options);
     /*
-     * Each page in memory has a block in the grid, and while a checkpoint is written a second one;
-     * manifests are small. More memory may have made the grid that is there.
+     * An account of three bits a block: a sixteenth of the memory is enough for some three thousand
+     * times as much data. More memory may have made the grid that is there.
      */
-    const uint64_t blocks_max = 3 * div_ceil(options->memory_bytes, BLOCK_SIZE) + GRID_GROW_BLOCKS;
+    const uint64_t blocks_max = options->memory_bytes / 16 * 8 / 3 + GRID_GROW_BLOCKS;
     const uint64_t blocks_now = options->grid_size_bytes / BLOCK_SIZE;
     grid_init(&engine->grid, arena, storage, max_u64(blocks_max, blocks_now));
 
@@ -75,11 +118,13 @@ engine_take(
     ledger_init(&engine->ledger, arena, NULL);
     queue_init(&engine->arrived, "requests that have arrived", options->requests_max);
     queue_init(&engine->reads, "reads that wait", options->requests_max);
+    take_reads(engine, arena);
+    ledger_verify_init(&engine->verify, arena, &engine->journal);
 
     const struct forest_options forest_options = {
         .schema = &ledger_schema,
         .memory_bytes = arena_measuring(arena)
-                            ? forest_memory_bytes_min(&ledger_schema)
+                            ? forest_memory_bytes_min(&engine->grid, &ledger_schema)
                             : arena->size_bytes - arena->used_bytes - ARENA_ALIGNMENT,
     };
     engine->forest = forest_init(arena, &engine->grid, &forest_options);
@@ -87,8 +132,8 @@ engine_take(
     engine->ledger.machine.forest = engine->forest;
 }
 
-uint64_t
-engine_memory_bytes_min(const struct engine_options *options)
+static uint64_t
+memory_bytes_taken(const struct engine_options *options)
 {
     struct engine measured = {0};
     struct arena arena;
@@ -98,16 +143,17 @@ engine_memory_bytes_min(const struct engine_options *options)
     return align_up(arena.used_bytes, MIB) + MIB;
 }
 
-/* For an engine whose forest takes so many bytes. */
-static uint64_t
-memory_bytes_for_forest(const struct engine_options *options, uint64_t forest_bytes)
+/* Of more memory, more is taken to account for a larger grid: a part of it, so this ends. */
+uint64_t
+engine_memory_bytes_min(const struct engine_options *options)
 {
-    const uint64_t forest_bytes_min = forest_memory_bytes_min(&ledger_schema);
-    struct engine_options larger = *options;
-    assert(forest_bytes >= forest_bytes_min);
-    /* The account of the grid's blocks grows with the memory, far less than by as much again. */
-    larger.memory_bytes = 2 * forest_bytes;
-    return engine_memory_bytes_min(&larger) - forest_bytes_min + forest_bytes;
+    struct engine_options with = *options;
+    with.memory_bytes = 0;
+    for (;;) {
+        const uint64_t taken = memory_bytes_taken(&with);
+        if (taken <= with.memory_bytes) return with.memory_bytes;
+        with.memory_bytes = taken;
+    }
 }
 
 struct engine *
@@ -225,11 +271,22 @@ open_forest(struct engine *engine, struct engine_open_report *report)
     case FOREST_OPEN_CORRUPT: return ENGINE_OPEN_GRID_CORRUPT;
     case FOREST_OPEN_IO_ERROR: return ENGINE_OPEN_IO_ERROR;
     case FOREST_OPEN_MEMORY_TOO_SMALL:
-        report->memory_bytes_needed =
-            memory_bytes_for_forest(&engine->options, forest_report.memory_bytes_needed);
+        report->memory_bytes_needed = 2 * engine->options.memory_bytes;
         return ENGINE_OPEN_MEMORY_TOO_SMALL;
     }
     unreachable();
+}
+
+static struct engine_damage
+forest_damage_now(const struct engine *engine)
+{
+    struct forest_damage damage;
+    forest_damage(engine->forest, &damage);
+    return (struct engine_damage){
+        .block_address = damage.block_address,
+        .tree_name = damage.tree_name,
+        .io_error = damage.io_error,
+    };
 }
 
 static enum engine_open_result
@@ -237,6 +294,7 @@ open_replica(struct engine *engine, struct engine_open_report *report)
 {
     const uint64_t op_checkpoint = engine->superblock.working->checkpoint.header.op;
     const enum replica_open_result result = replica_open(&engine->replica, &report->op);
+    struct engine_damage damage = {0};
     report->ops_replayed = report->op - op_checkpoint;
     switch (result) {
     case REPLICA_OPENED: return ENGINE_OPENED;
@@ -246,6 +304,11 @@ open_replica(struct engine *engine, struct engine_open_report *report)
         return ENGINE_OPEN_MEMORY_TOO_SMALL;
     case REPLICA_OPEN_DISK_FULL: return ENGINE_OPEN_DISK_FULL;
     case REPLICA_OPEN_IO_ERROR: return ENGINE_OPEN_IO_ERROR;
+    case REPLICA_OPEN_DAMAGED:
+        damage = forest_damage_now(engine);
+        report->block_address = damage.block_address;
+        report->tree_name = damage.tree_name;
+        return damage.io_error ? ENGINE_OPEN_IO_ERROR : ENGINE_OPEN_GRID_CORRUPT;
     case REPLICA_OPEN_INVALID_PREPARE: return ENGINE_OPEN_INVALID_PREPARE;
     }
     unreachable();
@@ -361,40 +424,243 @@ start_create(struct engine *engine, struct engine_request *request)
     replica_submit(&engine->replica, &request->create);
 }
 
+/* ---- Reads ----------------------------------------------------------------------------------- */
+
 static void
-run_read(struct engine *engine, struct engine_request *request)
+read_begin(struct engine *engine, struct engine_request *request)
 {
-    struct state_machine *machine = &engine->ledger.machine;
-    if (engine_failed(engine)) {
-        answer(request, ENGINE_FAILED);
-        return;
-    }
+    uint32_t slot = 0;
+    while (engine->running[slot].request != NULL) slot += 1;
+    struct engine_read *running = &engine->running[slot];
+    const struct ledger_question question = {
+        .operation = request->operation,
+        .input = request->input,
+        .input_size = request->input_size,
+        .reply = request->reply,
+        .reply_size_max = request->reply_size_max,
+        .timestamps = running->timestamps,
+    };
+    assert(slot < ENGINE_READS_MAX);
+    running->request = request;
+    running->waits = false;
+    engine->running_count += 1;
     engine->stats.reads += 1;
-    request->reply_size = machine->ops->read(
-        machine,
-        request->operation,
-        request->input,
-        request->input_size,
-        request->reply,
-        request->reply_size_max);
-    assert(request->reply_size <= request->reply_size_max);
-    answer(request, ENGINE_OK);
+    ledger_read_start(&running->read, engine->forest, &question, engine->replica.commit);
 }
 
-/* Reads see whole ops only. */
+static void
+read_end(struct engine *engine, struct engine_read *running, enum engine_status status)
+{
+    struct engine_request *request = running->request;
+    assert(engine->running_count > 0);
+    running->request = NULL;
+    engine->running_count -= 1;
+    if (status == ENGINE_OK) request->reply_size = running->read.reply_size;
+    if (status == ENGINE_DAMAGED) request->damage = forest_damage_now(engine);
+    assert(request->reply_size <= request->reply_size_max);
+    answer(request, status);
+}
+
+/* True if it got on, and need not wait. */
 static bool
-answer_reads(struct engine *engine)
+read_step(struct engine *engine, struct engine_read *running, uint32_t *rows_left)
+{
+    const uint64_t progress = engine->replica.progress;
+    if (running->waits && running->asked_at == progress) return false;
+    if (!running->read.yielded) running->asked_at = progress;
+    switch (ledger_read_step(&running->read, engine->replica.commit, rows_left)) {
+    case FOREST_FOUND: read_end(engine, running, ENGINE_OK); return true;
+    case FOREST_LOST: read_end(engine, running, ENGINE_DAMAGED); return true;
+    case FOREST_WAIT:
+        running->waits = !running->read.yielded;
+        return !running->waits || running->asked_at != progress;
+    case FOREST_ABSENT:
+    case FOREST_BURNT: break;
+    }
+    unreachable();
+}
+
+static bool
+fail_reads(struct engine *engine)
 {
     bool progress = false;
-    const bool possible = engine_failed(engine) || !replica_executing(&engine->replica);
-    while (possible && !queue_empty(&engine->reads)) {
+    for (uint32_t i = 0; i < ENGINE_READS_MAX; i++) {
+        struct engine_read *running = &engine->running[i];
+        if (running->request == NULL) continue;
+        read_end(engine, running, ENGINE_FAILED);
+        progress = true;
+    }
+    while (!queue_empty(&engine->reads)) {
         struct queue_link *link = queue_pop(&engine->reads);
         assert(link != NULL);
-        run_read(engine, container_of(link, struct engine_request, link));
+        answer(container_of(link, struct engine_request, link), ENGINE_FAILED);
         progress = true;
     }
     return progress;
 }
+
+/* Begins what there is room for, then each read has its turn, as far as there are rows left. */
+static bool
+run_reads(struct engine *engine, uint32_t *rows_left)
+{
+    bool progress = false;
+    while (!queue_empty(&engine->reads) && engine->running_count < ENGINE_READS_MAX) {
+        struct queue_link *link = queue_pop(&engine->reads);
+        assert(link != NULL);
+        read_begin(engine, container_of(link, struct engine_request, link));
+    }
+    for (uint32_t i = 0; i < ENGINE_READS_MAX && *rows_left > 0; i++) {
+        struct engine_read *running = &engine->running[engine->turn];
+        engine->turn = (engine->turn + 1) % ENGINE_READS_MAX;
+        if (running->request != NULL) progress |= read_step(engine, running, rows_left);
+    }
+    return progress;
+}
+
+/*
+ * Reads see whole ops only. They get on by so many rows, then ops go on; but not while a read would
+ * have to begin again too often.
+ */
+static bool
+answer_reads(struct engine *engine)
+{
+    uint32_t rows_left = READ_ROWS_PER_POLL;
+    bool progress = false;
+    if (engine_failed(engine)) return fail_reads(engine);
+    if (replica_executing(&engine->replica)) return false;
+    while (rows_left > 0 && run_reads(engine, &rows_left)) progress = true;
+    bool held = false;
+    for (uint32_t i = 0; i < ENGINE_READS_MAX; i++) {
+        const struct engine_read *running = &engine->running[i];
+        if (running->request != NULL) held |= running->read.restarts >= READ_RESTARTS_MAX;
+    }
+    replica_hold(&engine->replica, held);
+    return progress;
+}
+
+/* ---- Verification ---------------------------------------------------------------------------- */
+
+static void
+start_verify(struct engine *engine, struct engine_request *request)
+{
+    request->detail = engine->verifying == NULL ? NULL : "another verification is under way";
+    if (request->reply_size_max < 2 * sizeof(struct verify_finding)) {
+        request->detail = "the reply has no room";
+    }
+    if (request->detail != NULL) {
+        answer(request, ENGINE_INVALID);
+        return;
+    }
+    engine->verifying = request;
+    engine->verify_waits = false;
+    engine->stats.reads += 1;
+    ledger_verify_start(&engine->verify, engine->forest);
+}
+
+static void
+verify_end(struct engine *engine, enum engine_status status)
+{
+    struct engine_request *request = engine->verifying;
+    assert(request != NULL);
+    engine->verifying = NULL;
+    if (status == ENGINE_OK) {
+        request->reply_size =
+            ledger_verify_reply(&engine->verify, request->reply, request->reply_size_max);
+    } else {
+        ledger_verify_cancel(&engine->verify);
+    }
+    answer(request, status);
+}
+
+bool
+engine_cancel(struct engine *engine, struct engine_request *request)
+{
+    assert(request != NULL);
+    if (engine->verifying != request) return false;
+    request->detail = "it was cancelled";
+    verify_end(engine, ENGINE_INVALID);
+    return true;
+}
+
+/* Gets on a little, between ops; others come first. */
+static bool
+verify_poll(struct engine *engine)
+{
+    const uint64_t progress = engine->replica.progress;
+    uint32_t rows_left = VERIFY_ROWS_PER_POLL;
+    if (engine->verifying == NULL) return false;
+    if (engine_failed(engine)) {
+        verify_end(engine, ENGINE_FAILED);
+        return true;
+    }
+    if (replica_executing(&engine->replica)) return false;
+    if (engine->verify_waits && engine->verify_asked_at == progress) return false;
+    if (!engine->verify.yielded) engine->verify_asked_at = progress;
+    if (ledger_verify_step(&engine->verify, &rows_left) == FOREST_FOUND) {
+        verify_end(engine, ENGINE_OK);
+        return true;
+    }
+    engine->verify_waits = !engine->verify.yielded;
+    return true;
+}
+
+/* ---- Scrubbing ------------------------------------------------------------------------------- */
+
+void
+engine_scrub(struct engine *engine, uint64_t interval_ns)
+{
+    struct engine_scrubbing *scrubbing = &engine->scrubbing;
+    if (interval_ns == scrubbing->interval_ns) return;
+    scrubbing->interval_ns = interval_ns;
+    scrubbing->ticked_ns = clock_monotonic_ns(engine->clock);
+    scrubbing->credit_ns = 0;
+}
+
+/* So many blocks are due as the time that has passed is worth. */
+static void
+scrub_tick(struct engine *engine)
+{
+    struct engine_scrubbing *scrubbing = &engine->scrubbing;
+    struct forest_scrub_stats stats;
+    if (scrubbing->interval_ns == 0) return;
+    forest_scrub_stats_get(engine->forest, &stats);
+    const uint64_t now = clock_monotonic_ns(engine->clock);
+    const uint64_t block_ns =
+        max_u64(scrubbing->interval_ns / max_u64(stats.blocks_total, 1), 1);
+    scrubbing->credit_ns += min_u64(now - scrubbing->ticked_ns, scrubbing->interval_ns);
+    scrubbing->ticked_ns = now;
+    forest_scrub_allow(engine->forest, scrubbing->credit_ns / block_ns);
+    scrubbing->credit_ns %= block_ns;
+}
+
+static bool
+scrub_poll(struct engine *engine)
+{
+    struct engine_scrubbing *scrubbing = &engine->scrubbing;
+    struct forest_scrub_stats stats;
+    if (engine_failed(engine) || !forest_scrub_work(engine->forest)) return false;
+    forest_scrub_stats_get(engine->forest, &stats);
+    if (stats.tours == scrubbing->tours) return true;
+    scrubbing->tours = stats.tours;
+    scrubbing->tour_ended = clock_realtime_ns(engine->clock);
+    return true;
+}
+
+bool
+engine_scrub_damage(struct engine *engine, struct engine_damage *damage)
+{
+    struct tour_damage found;
+    if (!forest_scrub_tell(engine->forest, &found)) return false;
+    assert(found.address != 0);
+    *damage = (struct engine_damage){
+        .block_address = found.address,
+        .tree_name = found.tree_name,
+        .io_error = found.kind == TOUR_UNREADABLE,
+    };
+    return true;
+}
+
+/* ---- Working --------------------------------------------------------------------------------- */
 
 /* Sorts the requests that have arrived: creates to the replica, reads to wait for its next rest. */
 static bool
@@ -407,6 +673,10 @@ take_requests(struct engine *engine)
         struct engine_request *request = container_of(link, struct engine_request, link);
         const bool creates = operation_creates(request->operation);
         progress = true;
+        if (request->operation == LEDGER_VERIFY) {
+            start_verify(engine, request);
+            continue;
+        }
         request->detail =
             creates ? create_check(request)
                     : ledger_read_check(request->operation, request->input, request->input_size);
@@ -427,6 +697,8 @@ engine_poll(struct engine *engine)
     bool progress = take_requests(engine);
     progress |= answer_reads(engine);
     progress |= replica_poll(&engine->replica);
+    progress |= verify_poll(engine);
+    progress |= scrub_poll(engine);
     return progress;
 }
 
@@ -434,13 +706,14 @@ void
 engine_tick(struct engine *engine)
 {
     replica_tick(&engine->replica);
+    scrub_tick(engine);
 }
 
 bool
 engine_busy(const struct engine *engine)
 {
     return !queue_empty(&engine->arrived) || !queue_empty(&engine->reads) ||
-           replica_busy(&engine->replica);
+           engine->running_count > 0 || replica_busy(&engine->replica);
 }
 
 bool
@@ -449,13 +722,23 @@ engine_failed(const struct engine *engine)
     return engine->replica.status == REPLICA_STOPPED;
 }
 
+bool
+engine_failed_on_damage(const struct engine *engine, struct engine_damage *damage)
+{
+    if (!engine_failed(engine) || !engine->replica.lost) return false;
+    *damage = forest_damage_now(engine);
+    return true;
+}
+
 /* ---- Monitoring ------------------------------------------------------------------------------ */
 
 void
 engine_state_get(const struct engine *engine, struct engine_state *state)
 {
     struct forest_stats forest;
+    struct forest_scrub_stats scrub;
     forest_stats_get(engine->forest, &forest);
+    forest_scrub_stats_get(engine->forest, &scrub);
     *state = (struct engine_state){
         .op = engine->replica.op,
         .commit = engine->replica.commit,
@@ -469,9 +752,18 @@ engine_state_get(const struct engine *engine, struct engine_state *state)
         .memory_used_bytes =
             engine->options.memory_bytes - forest.memory_bytes_max + forest.memory_bytes_used,
         .memory_bytes = engine->options.memory_bytes,
+        .cache_size_bytes = forest.cache_blocks * BLOCK_SIZE,
+        .tables = forest.tables,
+        .tables_max = forest.tables_max,
         .accounts = forest.records[TREE_ACCOUNT],
         .transfers = forest.records[TREE_TRANSFER],
         .pending_transfers_total = forest.records[TREE_TRANSFER_PENDING],
+        .scrub_blocks = scrub.blocks,
+        .scrub_tours = scrub.tours,
+        .scrub_tour_ended = engine->scrubbing.tour_ended,
+        .scrub_tour_blocks = scrub.tour_blocks,
+        .scrub_blocks_total = scrub.blocks_total,
+        .damaged_blocks = scrub.damaged,
         .view = engine->replica.view,
         .replica = engine->superblock.working->replica,
         .replica_count = engine->superblock.working->replica_count,
@@ -490,6 +782,10 @@ engine_stats_get(const struct engine *engine, struct engine_stats *stats)
     stats->events_per_prepare = engine->replica.stats.events_per_prepare;
     stats->requests_per_prepare = engine->replica.stats.requests_per_prepare;
     stats->checkpoints = engine->replica.stats.checkpoints;
-    stats->checkpoint_blocks = engine->grid.stats.blocks_written;
+    stats->blocks_written = engine->grid.stats.blocks_written;
+    stats->blocks_read = engine->grid.stats.blocks_read;
+    stats->cache_hits = forest.cache_hits;
+    stats->cache_misses = forest.cache_misses;
+    stats->cache_evictions = forest.cache_evictions;
     stats->journal = engine->journal.stats;
 }

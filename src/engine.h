@@ -8,10 +8,12 @@
  *     engine_submit      lends a request to the engine
  *     engine_poll        runs completions, forms prepares, commits, answers
  *     engine_tick        every ENGINE_TICK_MS or so
+ *     engine_scrub       how fast all blocks are looked at, in the background
  *
  * One thread calls everything. A request's callback runs inside engine_poll, or engine_tick if that
  * finds that the engine must stop; never inside engine_submit. A create is answered when its
- * prepare is durable and executed; a read is answered from what is committed.
+ * prepare is durable and executed; a read is answered from what is committed: accounts as they are
+ * at one moment between submit and answer, transfers and events as they were at one.
  */
 #ifndef LEDGER_ENGINE_H
 #define LEDGER_ENGINE_H
@@ -54,6 +56,14 @@ enum engine_status {
     ENGINE_MEMORY_FULL, /* Nothing happened. */
     ENGINE_DISK_FULL,   /* Nothing happened. */
     ENGINE_FAILED,      /* The engine has stopped working (I/O error). The outcome is unknown. */
+    ENGINE_DAMAGED,     /* A block that a read needs can't be read: `damage`. Others go on. */
+};
+
+/* A block of the grid that can't be read, or is not what was written. */
+struct engine_damage {
+    uint64_t block_address;
+    const char *tree_name; /* NULL: not known. */
+    bool io_error;         /* The disk said so; else the content is wrong. */
 };
 
 struct engine;
@@ -73,6 +83,7 @@ struct engine_request {
     enum engine_status status;
     uint32_t reply_size;
     const char *detail; /* For ENGINE_INVALID. */
+    struct engine_damage damage; /* For ENGINE_DAMAGED. */
 
     /* Owned by the engine. */
     struct engine *engine;
@@ -110,6 +121,7 @@ struct engine_open_report {
     uint64_t ops_replayed;
 };
 
+/* Whatever options->memory_bytes is. */
 uint64_t engine_memory_bytes_min(const struct engine_options *options);
 
 /*
@@ -145,14 +157,36 @@ void engine_submit(struct engine *engine, struct engine_request *request);
 /* Does what can be done now; true if something was done (then there may be more). Never blocks. */
 bool engine_poll(struct engine *engine);
 
-/* Things that depend on time: releases expired holds. */
+/* Things that depend on time: releases expired holds, lets the scrubber go on. */
 void engine_tick(struct engine *engine);
+
+/*
+ * From now on, all live blocks are read and verified in the background, one after another, each
+ * once in the interval. 0: none are. No scrubbing before the first call.
+ */
+void engine_scrub(struct engine *engine, uint64_t interval_ns);
+
+/*
+ * Gives up a LEDGER_VERIFY that is under way, which may take long: it is answered at once, from
+ * inside this call. Not before engine_poll has seen it; any other request comes to its end by
+ * itself. False: the request is none.
+ */
+bool engine_cancel(struct engine *engine, struct engine_request *request);
+
+/* A damaged block that scrubbing has found; each is told once. False: there is none. */
+bool engine_scrub_damage(struct engine *engine, struct engine_damage *damage);
 
 /* Requests or writes are under way: the host should wait for storage, not only for new requests. */
 bool engine_busy(const struct engine *engine);
 
-/* A write failed: every request is answered ENGINE_FAILED. The host must stop and open again. */
+/*
+ * A write failed, or an op needs a block that can't be read: every request is answered
+ * ENGINE_FAILED. The host must stop and open again.
+ */
 bool engine_failed(const struct engine *engine);
+
+/* True if the engine has failed because of a block; then says which. */
+bool engine_failed_on_damage(const struct engine *engine, struct engine_damage *damage);
 
 /* ---- Monitoring ------------------------------------------------------------------------------ */
 
@@ -167,11 +201,20 @@ struct engine_state {
     uint64_t wal_size_bytes;
     uint64_t grid_size_bytes;
     uint64_t grid_used_bytes;
-    uint64_t memory_used_bytes; /* Of memory_bytes. */
+    uint64_t memory_used_bytes; /* Of memory_bytes: all but what can be given up at once. */
     uint64_t memory_bytes;
+    uint64_t cache_size_bytes; /* Of blocks. */
+    uint64_t tables;
+    uint64_t tables_max; /* About how many there can be until ENGINE_MEMORY_FULL. */
     uint64_t accounts;
     uint64_t transfers;
     uint64_t pending_transfers_total; /* Ever created. */
+    uint64_t scrub_blocks;       /* Verified by the scrubber since start. */
+    uint64_t scrub_tours;        /* Of all live blocks, completed since start. */
+    uint64_t scrub_tour_ended;   /* The newest of them; ns of the clock; 0: none. */
+    uint64_t scrub_tour_blocks;  /* Verified in the tour under way, of */
+    uint64_t scrub_blocks_total; /* blocks. */
+    uint64_t damaged_blocks;     /* Found damaged, and live still when a tour came by last. */
     uint32_t view;
     uint8_t replica;
     uint8_t replica_count;
@@ -190,7 +233,11 @@ struct engine_stats {
     struct histogram requests_per_prepare;
     struct histogram commit_latency_ns; /* Submit to answer, of creates. */
     uint64_t checkpoints;
-    uint64_t checkpoint_blocks;
+    uint64_t blocks_written;
+    uint64_t blocks_read;
+    uint64_t cache_hits; /* Blocks that were asked for and there. */
+    uint64_t cache_misses;
+    uint64_t cache_evictions;
     struct journal_stats journal;
 };
 

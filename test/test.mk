@@ -45,7 +45,7 @@ $(BUILD)/fuzz: $(call test_objects,$(FUZZ_SRCS)) $(BUILD)/libtest.a
 
 -include $(shell test -d $(BUILD) && find $(BUILD) -name '*.d')
 
-.PHONY: unit sim fuzz lint tidy deps quickstart quickstart-stop test test-quick regress tap bench bench-forest help
+.PHONY: unit sim fuzz lint tidy deps quickstart quickstart-stop test test-quick regress tap bench bench-engine bench-engine-smoke bench-forest help
 
 deps:
 	tools/deps.sh
@@ -87,6 +87,27 @@ quickstart-stop:
 bench:
 	tools/postgres_tests.sh bench
 
+# The engine through its façade, with production limits and as PGXS compiles the extension. A case, or the suite:
+#   make bench-engine [ENGINE_TRANSFERS=n] [ARGS="--accounts 10000"]
+BENCH_CFLAGS = -std=gnu11 -O2 -g -fPIC -fvisibility=hidden -fno-strict-aliasing -fwrapv -fexcess-precision=standard \
+	-fstack-protector-strong -fno-omit-frame-pointer -Isrc -Itest -MMD -MP
+BENCH_ENGINE_SRCS = test/bench/bench_engine.c test/bench/engine_host.c test/bench/engine_load.c \
+	test/bench/engine_cases.c test/bench/engine_report.c
+ENGINE_TRANSFERS ?= 10000000
+
+$(BUILD)/bench/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(BENCH_CFLAGS) $(TEST_WARNINGS) -c $< -o $@
+
+$(BUILD)/bench_engine: $(patsubst %.c,$(BUILD)/bench/%.o,$(BENCH_ENGINE_SRCS) $(CORE_SRCS) $(OS_SRCS))
+	$(CC) $(BENCH_CFLAGS) $^ -o $@ $(TEST_LIBS) -lm
+
+bench-engine: $(BUILD)/bench_engine
+	$(BUILD)/bench_engine --transfers $(ENGINE_TRANSFERS) $(or $(ARGS),--suite)
+
+bench-engine-smoke: $(BUILD)/bench_engine
+	$(BUILD)/bench_engine --smoke --dir $${LEDGER_STAGE_PARENT:-/var/tmp}/ledger-bench.$$$$
+
 # The forest alone, with production limits.
 bench-forest:
 	@mkdir -p $(BUILD)
@@ -94,4 +115,4 @@ bench-forest:
 	$(BUILD)/bench_forest
 
 help:
-	@sed -n '1,9p' Makefile
+	@sed -n '1,7p' Makefile

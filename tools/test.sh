@@ -18,7 +18,7 @@ step() {
     "$@" > >(tee "$log") 2>&1
     local status=$?
     wait
-    line=$(grep -E '^[a-z]+: [0-9]+ passed, [0-9]+ failed$' "$log" | tail -n 1)
+    line=$(grep -E '^[a-z-]+: [0-9]+ passed, [0-9]+ failed$' "$log" | tail -n 1)
     if [ -z "$line" ]; then
         echo "$name: no result (exit status $status)"
         failed=$((failed + 1))
@@ -35,6 +35,7 @@ step() {
 step unit make -s -j2 unit
 step sim tools/sim_seeds.sh
 step fuzz make -s -j2 fuzz
+step bench-engine make -s -j2 bench-engine-smoke
 step regress make -s regress
 step tap make -s tap
 echo

@@ -9,6 +9,9 @@
  *  - A write that completes STORAGE_OK is durable. Completion order of independent requests is
  *    free.
  *  - Offset, size and buffer address are multiples of SECTOR_SIZE, within the file's present size.
+ *  - A write may gather: several buffers of one size go to the file one behind the other. It is one
+ *    write in everything, and a crash may leave any of its sectors; the array of the buffers'
+ *    addresses is lent as they are.
  *  - An error is final: storage never retries a failed write into success. Short transfers and
  *    interruptions are not errors, and are continued inside.
  */
@@ -16,6 +19,7 @@
 #define LEDGER_IO_STORAGE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/assert.h"
@@ -60,8 +64,13 @@ struct storage_request {
     enum storage_file file;
     uint64_t offset_bytes;
     uint64_t size_bytes;
-    void *buffer; /* Not changed by a write. */
+    void *buffer; /* Not changed by a write. NULL if it gathers. */
     storage_callback *callback;
+
+    /* Of a write that gathers; otherwise zero. */
+    void *const *buffers;
+    uint32_t buffer_count;      /* size_bytes is buffer_count * buffer_size_bytes. */
+    uint32_t buffer_size_bytes;
 
     /* Filled by storage before the callback. */
     enum storage_result result;
@@ -97,8 +106,37 @@ storage_check(const struct storage *storage, const struct storage_request *reque
     assert(request->size_bytes > 0);
     assert(request->size_bytes % SECTOR_SIZE == 0);
     assert(request->offset_bytes % SECTOR_SIZE == 0);
-    assert((uintptr_t) request->buffer % SECTOR_SIZE == 0);
     assert(request->offset_bytes + request->size_bytes <= storage->file_size_bytes[request->file]);
+    if (request->buffer_count == 0) {
+        assert(request->buffer != NULL);
+        assert((uintptr_t) request->buffer % SECTOR_SIZE == 0);
+        return;
+    }
+    assert(request->direction == STORAGE_WRITE);
+    assert(request->buffer == NULL);
+    assert(request->buffer_count <= STORAGE_BUFFERS_MAX);
+    assert(request->buffer_size_bytes % SECTOR_SIZE == 0);
+    assert(request->size_bytes == (uint64_t) request->buffer_count * request->buffer_size_bytes);
+    for (uint32_t i = 0; i < request->buffer_count; i++) {
+        assert(request->buffers[i] != NULL);
+        assert((uintptr_t) request->buffers[i] % SECTOR_SIZE == 0);
+    }
+}
+
+/* Where byte `at` of the request lies in memory, and how many bytes from there on are one piece. */
+static inline uint8_t *
+storage_request_piece(const struct storage_request *request, uint64_t at, uint64_t *size_bytes)
+{
+    assert(at < request->size_bytes);
+    if (request->buffer_count == 0) {
+        *size_bytes = request->size_bytes - at;
+        return (uint8_t *) request->buffer + at;
+    }
+    const uint64_t index = at / request->buffer_size_bytes;
+    const uint64_t skip_bytes = at % request->buffer_size_bytes;
+    assert(index < request->buffer_count);
+    *size_bytes = request->buffer_size_bytes - skip_bytes;
+    return (uint8_t *) request->buffers[index] + skip_bytes;
 }
 
 static inline void

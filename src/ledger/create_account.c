@@ -23,6 +23,7 @@ static uint32_t
 account_exists(const struct account *event, const struct account *stored)
 {
     assert(event->id == stored->id);
+    assert(stored->timestamp != 0);
     if (event->flags != stored->flags) return STATUS(exists_with_different_flags);
     if (event->user_data_128 != stored->user_data_128) {
         return STATUS(exists_with_different_user_data_128);
@@ -43,6 +44,8 @@ check_fields(const struct account *event)
 {
     const uint16_t limits =
         ACCOUNT_DEBITS_MUST_NOT_EXCEED_CREDITS | ACCOUNT_CREDITS_MUST_NOT_EXCEED_DEBITS;
+    assert(event->id != 0 && event->id != U128_MAX);
+    assert(!(event->flags & ~ACCOUNT_FLAGS_KNOWN));
     if ((event->flags & limits) == limits) return STATUS(flags_are_mutually_exclusive);
     if (event->debits_pending != 0) return STATUS(debits_pending_must_be_zero);
     if (event->debits_posted != 0) return STATUS(debits_posted_must_be_zero);
@@ -62,6 +65,7 @@ static uint32_t
 check_imported_timestamp(const struct forest *forest, const struct account *event)
 {
     assert(event->flags & ACCOUNT_IMPORTED);
+    assert(event->timestamp > 0 && event->timestamp <= TIMESTAMP_MAX);
     if (event->timestamp <= forest_newest(forest, TREE_ACCOUNT) ||
         forest_get(forest, TREE_ACCOUNT_EVENT, event->timestamp) != NULL) {
         return STATUS(imported_event_timestamp_must_not_regress);
@@ -74,6 +78,7 @@ account_create(struct ledger *ledger, const struct account *event, uint64_t slot
 {
     struct forest *forest = ledger->machine.forest;
     struct create_result result = {.timestamp = slot};
+    assert(slot > 0 && slot <= TIMESTAMP_MAX);
 
     result.status = check_id(event);
     if (result.status != STATUS_UNDECIDED) return result;
@@ -99,5 +104,6 @@ account_create(struct ledger *ledger, const struct account *event, uint64_t slot
     forest_insert(forest, TREE_ACCOUNT, &account);
     result.status = STATUS_CREATED;
     result.timestamp = account.timestamp;
+    assert(result.timestamp <= slot);
     return result;
 }

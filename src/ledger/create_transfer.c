@@ -14,6 +14,7 @@
 bool
 transfer_timestamp_regresses(const struct forest *forest, uint64_t timestamp)
 {
+    assert(timestamp > 0 && timestamp <= TIMESTAMP_MAX);
     const uint64_t newest = forest_newest(forest, TREE_ACCOUNT_EVENT);
     assert(newest >= forest_newest(forest, TREE_TRANSFER));
     return timestamp <= newest || forest_get(forest, TREE_ACCOUNT, timestamp) != NULL;
@@ -26,6 +27,8 @@ static uint32_t
 check_fields(const struct transfer *event)
 {
     const uint16_t flags = event->flags;
+    assert(event->id != 0 && event->id != U128_MAX);
+    assert(!(flags & (TRANSFER_POST_PENDING | TRANSFER_VOID_PENDING)));
     if (event->debit_account_id == 0) return STATUS(debit_account_id_must_not_be_zero);
     if (event->debit_account_id == U128_MAX) return STATUS(debit_account_id_must_not_be_int_max);
     if (event->credit_account_id == 0) return STATUS(credit_account_id_must_not_be_zero);
@@ -55,6 +58,8 @@ check_accounts(
 {
     if (debit == NULL) return STATUS(debit_account_not_found);
     if (credit == NULL) return STATUS(credit_account_not_found);
+    assert(debit->id == event->debit_account_id);
+    assert(credit->id == event->credit_account_id);
     if (debit->ledger != credit->ledger) return STATUS(accounts_must_have_the_same_ledger);
     if (event->ledger != debit->ledger) {
         return STATUS(transfer_must_have_the_same_ledger_as_accounts);
@@ -84,6 +89,7 @@ static u128
 clamp_amount(
     const struct transfer *event, const struct account *debit, const struct account *credit)
 {
+    assert(debit != credit);
     u128 amount = event->amount;
     if (event->flags & TRANSFER_BALANCING_DEBIT) {
         const u128 debits = debit->debits_posted + debit->debits_pending;
@@ -102,9 +108,12 @@ static uint32_t
 check_balances(
     const struct transfer *transfer, const struct account *debit, const struct account *credit)
 {
+    assert(!u128_sum_overflows(debit->debits_pending, debit->debits_posted)); /* (L2) */
+    assert(!u128_sum_overflows(credit->credits_pending, credit->credits_posted));
     const u128 amount = transfer->amount;
     const u128 debits = debit->debits_pending + debit->debits_posted; /* (L2) */
     const u128 credits = credit->credits_pending + credit->credits_posted;
+    assert(transfer->timestamp > 0 && transfer->timestamp <= TIMESTAMP_MAX);
     if (transfer->flags & TRANSFER_PENDING) {
         if (u128_sum_overflows(debit->debits_pending, amount)) {
             return STATUS(overflows_debits_pending);
@@ -206,6 +215,7 @@ check_id(const struct transfer *event)
 static uint32_t
 create_new(struct ledger *ledger, const struct transfer *event, uint64_t slot)
 {
+    assert(event->id != 0 && event->id != U128_MAX);
     if (event->flags & (TRANSFER_POST_PENDING | TRANSFER_VOID_PENDING)) {
         return transfer_resolve(ledger, event, slot);
     }
@@ -218,6 +228,7 @@ transfer_create(struct ledger *ledger, const struct transfer *event, uint64_t sl
     const struct forest *forest = ledger->machine.forest;
     struct create_result result = {.timestamp = slot};
     const void *record = NULL;
+    assert(slot > 0 && slot <= TIMESTAMP_MAX);
 
     result.status = check_id(event);
     if (result.status != STATUS_UNDECIDED) return result;
@@ -233,7 +244,10 @@ transfer_create(struct ledger *ledger, const struct transfer *event, uint64_t sl
         result.status = create_new(ledger, event, slot);
         if (result.status == STATUS_CREATED) result.timestamp = transfer_timestamp(event, slot);
         break;
+    case FOREST_WAIT:
+    case FOREST_LOST: unreachable(); /* It was prefetched. */
     }
     assert(result.status != STATUS_UNDECIDED);
+    assert(result.timestamp <= slot);
     return result;
 }

@@ -21,10 +21,6 @@
 
 #include "ledger/ledger_internal.h"
 
-/* Events ahead: what a lookup needs takes some time to come, and what it leads to as long again. */
-#define PREFETCH_IDS_AHEAD     12
-#define PREFETCH_RECORDS_AHEAD 6
-
 /* The loop looks at these fields only, and finds them at the same place in both kinds of events. */
 static_assert(offsetof(struct account, flags) == offsetof(struct transfer, flags), "same place");
 static_assert(
@@ -93,6 +89,7 @@ static uint64_t
 slot_at(const struct state_machine_batch *batch, uint32_t index)
 {
     assert(index < batch->event_count);
+    assert(batch->timestamp_final >= batch->event_count);
     return batch->timestamp_final - batch->event_count + index + 1;
 }
 
@@ -119,6 +116,7 @@ static void
 chain_open(struct run *run, uint32_t index)
 {
     assert(run->chain == CHAIN_NONE);
+    assert(index < run->batch->event_count);
     run->chain = CHAIN_OPEN;
     run->chain_start = index;
     forest_scope_open(run->ledger->machine.forest);
@@ -156,6 +154,7 @@ static uint32_t
 check_batch_rules(const struct run *run, uint32_t index)
 {
     const struct import_rules *rules = run->import_rules;
+    assert(run->chain != CHAIN_OPEN || run->chain_start <= index);
     const void *event = event_at(run->batch, index);
     const uint64_t timestamp = event_timestamp(event);
     const bool last = index == run->batch->event_count - 1;
@@ -176,6 +175,8 @@ burn_id(struct forest *forest, const struct transfer *event, uint64_t slot)
 {
     const struct burnt_id burnt = {.id = event->id, .timestamp = slot};
     assert(event->id != 0);
+    assert(event->id != U128_MAX);
+    assert(slot > 0 && slot <= TIMESTAMP_MAX);
     forest_burn_id(forest, TREE_TRANSFER, &burnt);
 }
 
@@ -203,6 +204,7 @@ execute_event(struct run *run, uint32_t index)
             burn_id(run->ledger->machine.forest, event, slot);
         }
     }
+    assert(run->chain == CHAIN_NONE || run->chain_start <= index);
     const bool ends = !linked || result.status == LINKED_EVENT_CHAIN_OPEN;
     if (ends && run->chain != CHAIN_NONE) chain_end(run);
 }
@@ -215,60 +217,6 @@ batch_valid(struct state_machine *machine, uint8_t operation, uint32_t event_cou
     (void) machine;
     if (operation != LEDGER_CREATE_ACCOUNTS && operation != LEDGER_CREATE_TRANSFERS) return false;
     return event_count >= 1 && event_count <= EVENTS_PER_BATCH_MAX;
-}
-
-/* What executing the event will look up by id. */
-static void
-prefetch_ids(const struct forest *forest, const struct state_machine_batch *batch, uint32_t index)
-{
-    if (batch->operation == LEDGER_CREATE_ACCOUNTS) {
-        const struct account *account = event_at(batch, index);
-        forest_prefetch_id(forest, TREE_ACCOUNT, &account->id);
-        return;
-    }
-    const struct transfer *transfer = event_at(batch, index);
-    forest_prefetch_id(forest, TREE_TRANSFER, &transfer->id);
-    forest_prefetch_id(forest, TREE_ACCOUNT, &transfer->debit_account_id);
-    forest_prefetch_id(forest, TREE_ACCOUNT, &transfer->credit_account_id);
-    forest_prefetch_indexes(forest, TREE_TRANSFER, transfer);
-    if (transfer->flags & (TRANSFER_POST_PENDING | TRANSFER_VOID_PENDING)) {
-        forest_prefetch_id(forest, TREE_TRANSFER, &transfer->pending_id);
-    }
-}
-
-/* What it will read and append to, once the above has come. */
-static void
-prefetch_records(
-    const struct forest *forest, const struct state_machine_batch *batch, uint32_t index)
-{
-    if (batch->operation == LEDGER_CREATE_ACCOUNTS) return;
-    const struct transfer *transfer = event_at(batch, index);
-    forest_prefetch_record(forest, TREE_ACCOUNT, &transfer->debit_account_id);
-    forest_prefetch_record(forest, TREE_ACCOUNT, &transfer->credit_account_id);
-    forest_prefetch_lists(forest, TREE_TRANSFER, transfer);
-    if (transfer->flags & (TRANSFER_POST_PENDING | TRANSFER_VOID_PENDING)) {
-        forest_prefetch_record(forest, TREE_TRANSFER, &transfer->pending_id);
-    }
-}
-
-static void
-prefetch_ahead(const struct forest *forest, const struct state_machine_batch *batch, uint32_t index)
-{
-    const uint32_t count = batch->event_count;
-    if (index + PREFETCH_IDS_AHEAD < count) {
-        prefetch_ids(forest, batch, index + PREFETCH_IDS_AHEAD);
-    }
-    if (index + PREFETCH_RECORDS_AHEAD < count) {
-        prefetch_records(forest, batch, index + PREFETCH_RECORDS_AHEAD);
-    }
-}
-
-static void
-prefetch(struct state_machine *machine, const struct state_machine_batch *batch)
-{
-    for (uint32_t i = 0; i < PREFETCH_IDS_AHEAD && i < batch->event_count; i++) {
-        prefetch_ids(machine->forest, batch, i);
-    }
 }
 
 /* It can pause where no chain is open. */
@@ -299,27 +247,28 @@ execute(
     run.imported = event_flags(event_at(batch, 0)) & run.import_rules->flag;
     uint32_t next = start;
     while (next < batch->event_count && (next - start < count || run.chain != CHAIN_NONE)) {
-        prefetch_ahead(machine->forest, batch, next);
         execute_event(&run, next);
         next += 1;
     }
     assert(run.chain == CHAIN_NONE);
+    assert(next > start && next <= batch->event_count);
     return next;
 }
 
 static const struct state_machine_ops ledger_ops = {
     .batch_valid = batch_valid,
-    .prefetch = prefetch,
+    .prefetch = ledger_prefetch,
     .execute = execute,
     .pulse_due = ledger_pulse_due,
+    .prefetch_pulse = ledger_prefetch_pulse,
     .pulse = ledger_pulse,
-    .read = ledger_read,
 };
 
 void
 ledger_init(struct ledger *ledger, struct arena *arena, struct forest *forest)
 {
-    ledger->machine = (struct state_machine){.ops = &ledger_ops, .forest = forest};
+    *ledger = (struct ledger){.machine = {.ops = &ledger_ops, .forest = forest}};
     ledger->expired =
         arena_take(arena, PULSE_EXPIRIES_MAX, sizeof(*ledger->expired), sizeof(*ledger->expired));
+    ledger->absent = arena_take(arena, EVENTS_PER_BATCH_MAX, sizeof(*ledger->absent), 64);
 }

@@ -7,11 +7,13 @@
 #ifndef LEDGER_LEDGER_LEDGER_H
 #define LEDGER_LEDGER_LEDGER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/arena.h"
 #include "ledger/types.h"
 #include "lsm/forest.h"
+#include "lsm/scan.h"
 #include "vsr/state_machine.h"
 
 /* Trees and indexes, in the order of ledger_schema. */
@@ -43,7 +45,25 @@ extern const struct forest_schema ledger_schema;
 
 struct ledger {
     struct state_machine machine; /* First. */
-    uint64_t *expired;            /* Scratch: PULSE_EXPIRIES_MAX timestamps. */
+
+    /* Of the batch with these events: which ids are new for certain. See prefetch.c. */
+    const void *screened;
+    bool *absent; /* EVENTS_PER_BATCH_MAX of them. */
+
+    /* All holds up to here in INDEX_PENDING_EXPIRES_AT are resolved, and stay so. */
+    struct forest_range resolved;
+
+    /* The same, as long as looked_newest is the newest hold. */
+    struct forest_range looked;
+    uint64_t looked_newest;
+
+    /* The pulse at hand: the holds that it will release. See expire.c. */
+    bool gathering;
+    bool gather_ended;          /* Nothing beyond `gather` is due. */
+    struct forest_range gather; /* The last one that was looked at. */
+    uint64_t *expired;          /* PULSE_EXPIRIES_MAX timestamps. */
+    uint32_t expired_count;
+    uint32_t expired_there; /* So many of them, from the first, are within reach. */
 };
 
 void ledger_init(struct ledger *ledger, struct arena *arena, struct forest *forest);
@@ -53,6 +73,85 @@ void ledger_init(struct ledger *ledger, struct arena *arena, struct forest *fore
  * rules of invalid filters)? NULL if it is; else what is wrong, as a phrase for people.
  */
 const char *ledger_read_check(uint8_t operation, const void *input, uint32_t input_size);
+
+/* ---- Reads ----------------------------------------------------------------------------------- */
+
+/* A read, whose input has been checked. Buffers stay the caller's, lent until the read is done. */
+struct ledger_question {
+    uint8_t operation;
+    const void *input;
+    uint32_t input_size;
+    void *reply;
+    uint32_t reply_size_max;
+    uint64_t *timestamps; /* RESULTS_MAX of them, for the read's own use. */
+};
+
+union ledger_filter {
+    struct account_filter account;
+    struct query_filter query;
+    struct change_events_filter change_events;
+};
+
+/* Scans point at each other: a plan stays where it is made. */
+struct ledger_plan {
+    struct forest *forest;
+    struct scan_window window;
+    struct scan leaves[SCAN_INPUTS_MAX];
+    uint32_t leaf_count;
+    struct scan sides; /* Debits or credits of an account. */
+    struct scan *inputs[SCAN_INPUTS_MAX];
+    uint32_t input_count;
+    struct scan all;
+    struct scan *root; /* What to read. */
+};
+
+/*
+ * A read that goes on between ops, whatever is committed meanwhile. Rows of transfers and events,
+ * which never change, are those of the state at its start; rows of accounts are all those of the
+ * state at its end. See read.c.
+ */
+struct ledger_read {
+    struct ledger_question question;
+    struct forest *forest;
+    union ledger_filter filter;
+    uint64_t op;           /* Committed when it began, for the last time. */
+    uint64_t timestamp_max; /* Of what was there then. */
+    uint64_t account_max;  /* Timestamp of the newest account then. */
+    uint32_t restarts;     /* How often it had to begin again. */
+    bool yielded; /* The last FOREST_WAIT only ended a piece of work: going on needs no progress. */
+
+    struct ledger_plan plan;
+    bool source_ended;          /* No more timestamps, or ids. */
+    uint32_t id_next;           /* Lookups: the next one to be asked for. */
+    bool account_known;         /* LEDGER_GET_ACCOUNT_BALANCES: */
+    uint64_t account_timestamp; /* whose. */
+
+    uint32_t row_size;
+    uint32_t rows_max;
+    uint32_t rows_done;   /* Rows of the reply that stay as they are. */
+    uint32_t rows_absent; /* Ids that nothing was found for. */
+    /* Rows on their way, behind those done; `question.timestamps` says what each still needs. */
+    uint32_t pass_id; /* Lookups: the id of the first of them. */
+    uint32_t pass_count;
+    uint32_t pass_next;
+    bool pass_waits;
+
+    uint32_t reply_size; /* When it is done. */
+};
+
+/* `op` is what is committed. Between ops. */
+void ledger_read_start(
+    struct ledger_read *read,
+    struct forest *forest,
+    const struct ledger_question *question,
+    uint64_t op);
+
+/*
+ * Goes on. FOREST_FOUND: done, reply_size bytes are the reply. FOREST_WAIT: see `yielded`.
+ * FOREST_LOST: it can't be answered. Looks at *rows_left rows at most, which it counts down.
+ * Between ops.
+ */
+enum forest_found ledger_read_step(struct ledger_read *read, uint64_t op, uint32_t *rows_left);
 
 /* Bytes of one row of the operation's reply. */
 uint32_t ledger_row_size(uint8_t operation);

@@ -16,7 +16,8 @@
  *  (L5) account flags never change but for `closed`: set by a closing transfer, unset when that is
  *       voided or expires.
  *  (L6) a pending transfer is resolved once: posted, voided or expired. INDEX_PENDING_EXPIRES_AT
- *       has exactly the unresolved ones with a timeout.
+ *       has exactly those with a timeout, resolved or not; a pulse releases exactly those of them
+ *       that are due and unresolved.
  *  (L7) a timestamp names one thing: an account, a transfer with its event, or an expiry's event.
  *  (L8) events ascend in the order of execution, whatever is imported (see
  *       transfer_timestamp_regresses).
@@ -141,45 +142,42 @@ pending_resolve(struct ledger *ledger, const struct transfer *pending, enum pend
 /* Does an id that failed with this status never succeed again? */
 bool transfer_status_is_transient(uint32_t status);
 
-/* state_machine_ops: pulse_due, pulse, read. */
-bool ledger_pulse_due(const struct state_machine *machine, uint64_t timestamp);
+/* state_machine_ops. */
+enum forest_found ledger_prefetch(
+    struct state_machine *machine, const struct state_machine_batch *batch, uint32_t *start);
+enum forest_found ledger_pulse_due(struct state_machine *machine, uint64_t timestamp);
+enum forest_found ledger_prefetch_pulse(struct state_machine *machine, uint64_t timestamp_final);
 void ledger_pulse(struct state_machine *machine, uint64_t timestamp_final);
-uint32_t ledger_read(
-    struct state_machine *machine,
-    uint8_t operation,
-    const void *input,
-    uint32_t input_size,
-    void *reply,
-    uint32_t reply_size_max);
 
-/* Rows of a reply, written one after another. */
-struct rows {
-    char *bytes;
-    uint32_t row_size;
-    uint32_t count;
-    uint32_t count_max;
-};
+/* ---- Reads: read.c, read_row.c, query.c ------------------------------------------------------ */
 
-static inline bool
-rows_full(const struct rows *rows)
+/* What the words of a row in `timestamps` say, beside a timestamp that is to be read. */
+#define READ_THERE   UINT64_C(0)
+#define READ_FIRST   (UINT64_C(1) << 63)  /* With a timestamp: what must be read before others. */
+#define READ_BY_ID   (UINT64_MAX - 1)     /* The id of this row. */
+#define READ_DROPPED UINT64_MAX           /* The row does not belong into the reply. */
+
+/* A change event is made of four records: the event, then the three that it names. */
+static inline uint32_t
+read_words_per_row(uint8_t operation)
 {
-    assert(rows->count <= rows->count_max);
-    return rows->count == rows->count_max;
+    return operation == LEDGER_GET_CHANGE_EVENTS ? 3 : 1;
 }
+static_assert(3 * CHANGE_EVENTS_MAX <= RESULTS_MAX, "the words of all rows fit");
+static_assert(READ_FIRST > TIMESTAMP_MAX, "no timestamp has the bit");
 
-void rows_add(struct rows *rows, const void *row);
+/* Does what can be done for a row on its way; FOREST_FOUND if nothing is left to do. */
+enum forest_found read_row(struct ledger_read *read, uint32_t index);
 
-/* The queries: write as many rows as match and fit. The filter is valid. */
-void query_account_transfers(
-    const struct forest *forest, const struct account_filter *filter, struct rows *rows);
-void query_account_balances(
-    const struct forest *forest, const struct account_filter *filter, struct rows *rows);
-void
-query_accounts(const struct forest *forest, const struct query_filter *filter, struct rows *rows);
-void
-query_transfers(const struct forest *forest, const struct query_filter *filter, struct rows *rows);
-void query_change_events(
-    const struct forest *forest, const struct change_events_filter *filter, struct rows *rows);
+/* The scans of a query, over what was there when the read began. False: there is nothing. */
+bool query_plan(struct ledger_read *read);
+
+/* Most rows that a query wants. */
+uint32_t query_limit(const struct ledger_read *read);
+
+/* Indexes may give others too: does the filter want the record? */
+bool query_wants_account(const struct ledger_read *read, const struct account *account);
+bool query_wants_transfer(const struct ledger_read *read, const struct transfer *transfer);
 
 /* NULL if the filter is valid; else what is wrong with it. */
 const char *account_filter_check(const struct account_filter *filter);

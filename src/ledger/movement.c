@@ -186,7 +186,7 @@ pending_resolve(struct ledger *ledger, const struct transfer *pending, enum pend
 
     const struct transfer_pending after = {
         .timestamp = pending->timestamp,
-        .expires_at = 0,
+        .expires_at = before->expires_at,
         .status = (uint8_t) status,
     };
     forest_update(forest, TREE_TRANSFER_PENDING, before, &after);

@@ -6,55 +6,45 @@
  *     query_accounts, query_transfers    each field that is set, intersected; none: the whole tree
  *     get_change_events                  the whole tree of events
  *
- * The window of timestamps and the direction are those of every scan in the plan.
+ * The window of timestamps and the direction are those of every scan in the plan. Indexes of
+ * 16-byte fields may give records with other values, so each record is compared with the filter.
  */
 #include <stddef.h>
-#include <string.h>
 
 #include "ledger/ledger_internal.h"
-#include "lsm/scan.h"
 
-/* Scans point at each other: a plan stays where it is made. */
-struct plan {
-    const struct forest *forest;
-    struct scan_window window;
-    struct scan leaves[SCAN_INPUTS_MAX];
-    uint32_t leaf_count;
-    struct scan sides; /* Debits or credits of an account. */
-    struct scan *inputs[SCAN_INPUTS_MAX];
-    uint32_t input_count;
-    struct scan all;
-    struct scan *root; /* What to read. */
-    uint32_t limit;
-};
+/* ---- Plans ----------------------------------------------------------------------------------- */
 
-/* Bounds of 0 are open. */
-static void
+/* Bounds of 0 are open. False if there is nothing between them that was there at the start. */
+static bool
 plan_start(
-    struct plan *plan,
-    const struct forest *forest,
+    struct ledger_read *read,
     uint64_t timestamp_min,
     uint64_t timestamp_max,
     enum scan_direction direction)
 {
-    plan->forest = forest;
+    struct ledger_plan *plan = &read->plan;
+    const uint64_t max = timestamp_max == 0 ? TIMESTAMP_MAX : timestamp_max;
+    assert(timestamp_min <= TIMESTAMP_MAX && timestamp_max <= TIMESTAMP_MAX);
+    plan->forest = read->forest;
     plan->window = (struct scan_window){
         .timestamp_min = max_u64(timestamp_min, 1),
-        .timestamp_max = timestamp_max == 0 ? TIMESTAMP_MAX : timestamp_max,
+        .timestamp_max = min_u64(max, read->timestamp_max),
         .direction = direction,
     };
     plan->leaf_count = 0;
     plan->input_count = 0;
     plan->root = NULL;
-    assert(plan->window.timestamp_min <= plan->window.timestamp_max);
     assert(plan->window.timestamp_max <= TIMESTAMP_MAX);
+    return plan->window.timestamp_min <= plan->window.timestamp_max;
 }
 
 static struct scan *
-plan_leaf(struct plan *plan, enum ledger_index index, u128 value)
+plan_leaf(struct ledger_plan *plan, enum ledger_index index, u128 value)
 {
     assert(plan->leaf_count < SCAN_INPUTS_MAX);
     assert(value != 0);
+    assert(plan->window.timestamp_min <= plan->window.timestamp_max);
     struct scan *leaf = &plan->leaves[plan->leaf_count];
     plan->leaf_count += 1;
     scan_index(leaf, plan->forest, (uint32_t) index, value, &plan->window);
@@ -62,24 +52,28 @@ plan_leaf(struct plan *plan, enum ledger_index index, u128 value)
 }
 
 static void
-plan_require(struct plan *plan, struct scan *scan)
+plan_require(struct ledger_plan *plan, struct scan *scan)
 {
     assert(plan->input_count < SCAN_INPUTS_MAX);
+    assert(scan != NULL);
+    assert(!scan->standing);
     plan->inputs[plan->input_count] = scan;
     plan->input_count += 1;
 }
 
 /* A field of the filter: 0 filters nothing. */
 static void
-plan_filter(struct plan *plan, enum ledger_index index, u128 value)
+plan_filter(struct ledger_plan *plan, enum ledger_index index, u128 value)
 {
     if (value != 0) plan_require(plan, plan_leaf(plan, index, value));
 }
 
 static void
-plan_end(struct plan *plan, enum ledger_tree tree)
+plan_end(struct ledger_plan *plan, enum ledger_tree tree)
 {
     assert(plan->root == NULL);
+    assert(plan->input_count <= SCAN_INPUTS_MAX);
+    assert(plan->leaf_count <= SCAN_INPUTS_MAX);
     if (plan->input_count == 0) {
         plan->root = &plan->all;
         scan_tree(plan->root, plan->forest, (uint32_t) tree, &plan->window);
@@ -91,38 +85,22 @@ plan_end(struct plan *plan, enum ledger_tree tree)
     }
 }
 
-/* The next record of the tree, or NULL at the end or when the reply is full. */
-static const void *
-plan_next(struct plan *plan, enum ledger_tree tree, const struct rows *rows)
+/*
+ * Events of transfers have the transfers' timestamps: the same plan finds both, one to one.
+ * Expiries have their own.
+ */
+static bool
+plan_account_transfers(struct ledger_read *read)
 {
-    uint64_t timestamp;
-    if (rows->count == plan->limit || rows_full(rows)) return NULL;
-    if (!scan_next(plan->root, &timestamp)) return NULL;
-    assert(timestamp >= plan->window.timestamp_min);
-    assert(timestamp <= plan->window.timestamp_max);
-    const void *record = forest_get(plan->forest, (uint32_t) tree, timestamp);
-    assert(record != NULL);
-    return record;
-}
-
-/* ---- Of one account -------------------------------------------------------------------------- */
-
-static void
-plan_account_transfers(
-    struct plan *plan, const struct forest *forest, const struct account_filter *filter)
-{
-    assert(account_filter_check(filter) == NULL);
+    struct ledger_plan *plan = &read->plan;
+    const struct account_filter *filter = &read->filter.account;
     const bool reversed = filter->flags & ACCOUNT_FILTER_REVERSED;
+    const enum scan_direction direction = reversed ? SCAN_DESCENDING : SCAN_ASCENDING;
     struct scan *sides[2];
     uint32_t side_count = 0;
+    assert(account_filter_check(filter) == NULL);
 
-    plan_start(
-        plan,
-        forest,
-        filter->timestamp_min,
-        filter->timestamp_max,
-        reversed ? SCAN_DESCENDING : SCAN_ASCENDING);
-    plan->limit = filter->limit;
+    if (!plan_start(read, filter->timestamp_min, filter->timestamp_max, direction)) return false;
     if (filter->flags & ACCOUNT_FILTER_DEBITS) {
         sides[side_count] = plan_leaf(plan, INDEX_TRANSFER_DEBIT_ACCOUNT, filter->account_id);
         side_count += 1;
@@ -131,6 +109,7 @@ plan_account_transfers(
         sides[side_count] = plan_leaf(plan, INDEX_TRANSFER_CREDIT_ACCOUNT, filter->account_id);
         side_count += 1;
     }
+    assert(side_count > 0);
     if (side_count == 1) {
         plan_require(plan, sides[0]);
     } else {
@@ -142,162 +121,128 @@ plan_account_transfers(
     plan_filter(plan, INDEX_TRANSFER_USER_DATA_32, filter->user_data_32);
     plan_filter(plan, INDEX_TRANSFER_CODE, filter->code);
     plan_end(plan, TREE_TRANSFER);
+    return true;
 }
 
-void
-query_account_transfers(
-    const struct forest *forest, const struct account_filter *filter, struct rows *rows)
+static bool
+plan_query(struct ledger_read *read)
 {
-    struct plan plan;
-    const struct transfer *transfer;
-    plan_account_transfers(&plan, forest, filter);
-    while ((transfer = plan_next(&plan, TREE_TRANSFER, rows)) != NULL) {
-        assert(
-            transfer->debit_account_id == filter->account_id ||
-            transfer->credit_account_id == filter->account_id);
-        rows_add(rows, transfer);
-    }
-}
-
-/*
- * Events of transfers have the transfers' timestamps: the same plan finds both, one to one.
- * Expiries have their own.
- */
-void
-query_account_balances(
-    const struct forest *forest, const struct account_filter *filter, struct rows *rows)
-{
-    struct plan plan;
-    const struct account_event *event;
-    const struct account *account = account_find(forest, &filter->account_id);
-    if (account == NULL || !(account->flags & ACCOUNT_HISTORY)) return;
-
-    plan_account_transfers(&plan, forest, filter);
-    while ((event = plan_next(&plan, TREE_ACCOUNT_EVENT, rows)) != NULL) {
-        const bool debits = event->debit_account_timestamp == account->timestamp;
-        assert(debits || event->credit_account_timestamp == account->timestamp);
-        assert(event->type != CHANGE_TWO_PHASE_EXPIRED);
-        const struct account_balance row = {
-            .balances = debits ? event->debit : event->credit,
-            .timestamp = event->timestamp,
-        };
-        rows_add(rows, &row);
-    }
-}
-
-/* ---- Of all accounts and transfers ----------------------------------------------------------- */
-
-static void
-plan_query(struct plan *plan, const struct forest *forest, const struct query_filter *filter)
-{
-    assert(query_filter_check(filter) == NULL);
+    struct ledger_plan *plan = &read->plan;
+    const struct query_filter *filter = &read->filter.query;
+    const bool accounts = read->question.operation == LEDGER_QUERY_ACCOUNTS;
     const bool reversed = filter->flags & QUERY_FILTER_REVERSED;
-    plan_start(
-        plan,
-        forest,
-        filter->timestamp_min,
-        filter->timestamp_max,
-        reversed ? SCAN_DESCENDING : SCAN_ASCENDING);
-    plan->limit = filter->limit;
-}
+    const enum scan_direction direction = reversed ? SCAN_DESCENDING : SCAN_ASCENDING;
+    assert(query_filter_check(filter) == NULL);
+    assert(accounts || read->question.operation == LEDGER_QUERY_TRANSFERS);
 
-void
-query_accounts(const struct forest *forest, const struct query_filter *filter, struct rows *rows)
-{
-    struct plan plan;
-    const struct account *account;
-    plan_query(&plan, forest, filter);
-    plan_filter(&plan, INDEX_ACCOUNT_USER_DATA_128, filter->user_data_128);
-    plan_filter(&plan, INDEX_ACCOUNT_USER_DATA_64, filter->user_data_64);
-    plan_filter(&plan, INDEX_ACCOUNT_USER_DATA_32, filter->user_data_32);
-    plan_filter(&plan, INDEX_ACCOUNT_LEDGER, filter->ledger);
-    plan_filter(&plan, INDEX_ACCOUNT_CODE, filter->code);
-    plan_end(&plan, TREE_ACCOUNT);
-    while ((account = plan_next(&plan, TREE_ACCOUNT, rows)) != NULL) {
-        rows_add(rows, account);
+    if (!plan_start(read, filter->timestamp_min, filter->timestamp_max, direction)) return false;
+    if (accounts) {
+        plan_filter(plan, INDEX_ACCOUNT_USER_DATA_128, filter->user_data_128);
+        plan_filter(plan, INDEX_ACCOUNT_USER_DATA_64, filter->user_data_64);
+        plan_filter(plan, INDEX_ACCOUNT_USER_DATA_32, filter->user_data_32);
+        plan_filter(plan, INDEX_ACCOUNT_LEDGER, filter->ledger);
+        plan_filter(plan, INDEX_ACCOUNT_CODE, filter->code);
+    } else {
+        plan_filter(plan, INDEX_TRANSFER_USER_DATA_128, filter->user_data_128);
+        plan_filter(plan, INDEX_TRANSFER_USER_DATA_64, filter->user_data_64);
+        plan_filter(plan, INDEX_TRANSFER_USER_DATA_32, filter->user_data_32);
+        plan_filter(plan, INDEX_TRANSFER_LEDGER, filter->ledger);
+        plan_filter(plan, INDEX_TRANSFER_CODE, filter->code);
     }
+    plan_end(plan, accounts ? TREE_ACCOUNT : TREE_TRANSFER);
+    return true;
 }
 
-void
-query_transfers(const struct forest *forest, const struct query_filter *filter, struct rows *rows)
+bool
+query_plan(struct ledger_read *read)
 {
-    struct plan plan;
-    const struct transfer *transfer;
-    plan_query(&plan, forest, filter);
-    plan_filter(&plan, INDEX_TRANSFER_USER_DATA_128, filter->user_data_128);
-    plan_filter(&plan, INDEX_TRANSFER_USER_DATA_64, filter->user_data_64);
-    plan_filter(&plan, INDEX_TRANSFER_USER_DATA_32, filter->user_data_32);
-    plan_filter(&plan, INDEX_TRANSFER_LEDGER, filter->ledger);
-    plan_filter(&plan, INDEX_TRANSFER_CODE, filter->code);
-    plan_end(&plan, TREE_TRANSFER);
-    while ((transfer = plan_next(&plan, TREE_TRANSFER, rows)) != NULL) {
-        rows_add(rows, transfer);
+    const struct change_events_filter *filter = &read->filter.change_events;
+    assert(read->timestamp_max <= TIMESTAMP_MAX);
+    switch ((enum ledger_operation) read->question.operation) {
+    case LEDGER_GET_ACCOUNT_TRANSFERS:
+    case LEDGER_GET_ACCOUNT_BALANCES: return plan_account_transfers(read);
+    case LEDGER_QUERY_ACCOUNTS:
+    case LEDGER_QUERY_TRANSFERS: return plan_query(read);
+    case LEDGER_GET_CHANGE_EVENTS:
+        assert(change_events_filter_check(filter) == NULL);
+        if (!plan_start(read, filter->timestamp_min, filter->timestamp_max, SCAN_ASCENDING)) {
+            return false;
+        }
+        plan_end(&read->plan, TREE_ACCOUNT_EVENT);
+        return true;
+    case LEDGER_LOOKUP_ACCOUNTS:
+    case LEDGER_LOOKUP_TRANSFERS:
+    case LEDGER_CREATE_ACCOUNTS:
+    case LEDGER_CREATE_TRANSFERS:
+    case LEDGER_VERIFY: break;
     }
+    unreachable();
 }
 
-/* ---- Change events --------------------------------------------------------------------------- */
-
-/*
- * Of the account now: what never changes. Of the event: balances and flags as they were after it.
- */
-static struct change_event_account
-change_event_account(const struct account *account, const struct balances *balances, uint16_t flags)
+uint32_t
+query_limit(const struct ledger_read *read)
 {
-    assert(account != NULL);
-    return (struct change_event_account){
-        .id = account->id,
-        .balances = *balances,
-        .user_data_128 = account->user_data_128,
-        .user_data_64 = account->user_data_64,
-        .user_data_32 = account->user_data_32,
-        .code = account->code,
-        .flags = flags,
-    };
-}
-
-static struct change_event
-change_event(const struct forest *forest, const struct account_event *event)
-{
-    const struct transfer *transfer = forest_get(forest, TREE_TRANSFER, event->transfer_timestamp);
-    const struct account *debit = forest_get(forest, TREE_ACCOUNT, event->debit_account_timestamp);
-    const struct account *credit =
-        forest_get(forest, TREE_ACCOUNT, event->credit_account_timestamp);
-    assert(transfer != NULL && debit != NULL && credit != NULL);
-    assert(transfer->debit_account_id == debit->id);
-    assert(transfer->credit_account_id == credit->id);
-    return (struct change_event){
-        .transfer_id = transfer->id,
-        .transfer_amount = transfer->amount,
-        .transfer_pending_id = transfer->pending_id,
-        .transfer_user_data_128 = transfer->user_data_128,
-        .transfer_user_data_64 = transfer->user_data_64,
-        .transfer_user_data_32 = transfer->user_data_32,
-        .transfer_timeout = transfer->timeout,
-        .transfer_code = transfer->code,
-        .transfer_flags = transfer->flags,
-        .ledger = transfer->ledger,
-        .type = event->type,
-        .debit_account = change_event_account(debit, &event->debit, event->debit_flags),
-        .credit_account = change_event_account(credit, &event->credit, event->credit_flags),
-        .timestamp = event->timestamp,
-        .transfer_timestamp = transfer->timestamp,
-        .debit_account_timestamp = debit->timestamp,
-        .credit_account_timestamp = credit->timestamp,
-    };
-}
-
-void
-query_change_events(
-    const struct forest *forest, const struct change_events_filter *filter, struct rows *rows)
-{
-    struct plan plan;
-    const struct account_event *event;
-    assert(change_events_filter_check(filter) == NULL);
-    plan_start(&plan, forest, filter->timestamp_min, filter->timestamp_max, SCAN_ASCENDING);
-    plan.limit = filter->limit;
-    plan_end(&plan, TREE_ACCOUNT_EVENT);
-    while ((event = plan_next(&plan, TREE_ACCOUNT_EVENT, rows)) != NULL) {
-        const struct change_event row = change_event(forest, event);
-        rows_add(rows, &row);
+    switch ((enum ledger_operation) read->question.operation) {
+    case LEDGER_GET_ACCOUNT_TRANSFERS:
+    case LEDGER_GET_ACCOUNT_BALANCES: return read->filter.account.limit;
+    case LEDGER_QUERY_ACCOUNTS:
+    case LEDGER_QUERY_TRANSFERS: return read->filter.query.limit;
+    case LEDGER_GET_CHANGE_EVENTS: return read->filter.change_events.limit;
+    case LEDGER_LOOKUP_ACCOUNTS:
+    case LEDGER_LOOKUP_TRANSFERS: return RESULTS_MAX;
+    case LEDGER_CREATE_ACCOUNTS:
+    case LEDGER_CREATE_TRANSFERS:
+    case LEDGER_VERIFY: break;
     }
+    unreachable();
+}
+
+/* ---- Filters --------------------------------------------------------------------------------- */
+
+/* A field of the filter that is 0 wants everything. */
+static bool
+wants(u128 wanted, u128 value)
+{
+    return wanted == 0 || wanted == value;
+}
+
+bool
+query_wants_account(const struct ledger_read *read, const struct account *account)
+{
+    const struct query_filter *filter = &read->filter.query;
+    assert(read->question.operation == LEDGER_QUERY_ACCOUNTS);
+    assert(account->timestamp <= read->timestamp_max);
+    return wants(filter->user_data_128, account->user_data_128) &&
+           wants(filter->user_data_64, account->user_data_64) &&
+           wants(filter->user_data_32, account->user_data_32) &&
+           wants(filter->ledger, account->ledger) && wants(filter->code, account->code);
+}
+
+static bool
+account_filter_wants(const struct account_filter *filter, const struct transfer *transfer)
+{
+    assert(filter->account_id != 0);
+    const bool debit =
+        filter->flags & ACCOUNT_FILTER_DEBITS && transfer->debit_account_id == filter->account_id;
+    const bool credit =
+        filter->flags & ACCOUNT_FILTER_CREDITS && transfer->credit_account_id == filter->account_id;
+    return (debit || credit) && wants(filter->user_data_128, transfer->user_data_128) &&
+           wants(filter->user_data_64, transfer->user_data_64) &&
+           wants(filter->user_data_32, transfer->user_data_32) &&
+           wants(filter->code, transfer->code);
+}
+
+bool
+query_wants_transfer(const struct ledger_read *read, const struct transfer *transfer)
+{
+    const struct query_filter *filter = &read->filter.query;
+    assert(transfer->timestamp <= read->timestamp_max);
+    assert(read->question.operation != LEDGER_QUERY_ACCOUNTS);
+    if (read->question.operation != LEDGER_QUERY_TRANSFERS) {
+        return account_filter_wants(&read->filter.account, transfer);
+    }
+    return wants(filter->user_data_128, transfer->user_data_128) &&
+           wants(filter->user_data_64, transfer->user_data_64) &&
+           wants(filter->user_data_32, transfer->user_data_32) &&
+           wants(filter->ledger, transfer->ledger) && wants(filter->code, transfer->code);
 }

@@ -1,10 +1,23 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Reads: what may be asked, and lookups by id. query.c has the queries.
+ * Reads: what may be asked, and how an answer comes about, step by step, between ops.
  *
  * An answer is as many rows as match, up to three bounds: the filter's limit, the operation's
  * maximum, and the room in the reply. Whoever wants the rest asks again from the last row's
  * timestamp.
+ *
+ *     collect   timestamps out of the plan's scans (query.c), or ids out of the input, as many as
+ *               there is room for rows
+ *     rows      each row is asked for (read_row.c), and asked for again until it is there
+ *     settle    rows that the filter does not want make way; then more are collected if there is
+ *               room, up to the end
+ *     finish    accounts: all rows become those of the present state
+ *
+ * Ops are committed meanwhile. Transfers and events never change, and which ones were there at the
+ * start is told by their timestamps, so those answers are of the state at the start. Accounts
+ * change: their rows are refreshed at the end, which makes them the state at that moment, unless a
+ * change has left memory, or an account has come that might belong into the answer. Then the read
+ * begins again; its owner may hold back ops if that happens too often.
  */
 #include <stddef.h>
 #include <string.h>
@@ -26,6 +39,7 @@ ledger_row_size(uint8_t operation)
     case LEDGER_QUERY_TRANSFERS: return sizeof(struct transfer);
     case LEDGER_CREATE_ACCOUNTS: return sizeof(struct create_result);
     case LEDGER_CREATE_TRANSFERS: return sizeof(struct create_result);
+    case LEDGER_VERIFY: return sizeof(struct verify_finding);
     }
     unreachable();
 }
@@ -43,6 +57,7 @@ ledger_input_size(uint8_t operation)
     case LEDGER_QUERY_TRANSFERS: return sizeof(struct query_filter);
     case LEDGER_CREATE_ACCOUNTS: return sizeof(struct account);
     case LEDGER_CREATE_TRANSFERS: return sizeof(struct transfer);
+    case LEDGER_VERIFY: return 0;
     }
     unreachable();
 }
@@ -58,6 +73,7 @@ rows_max(uint8_t operation)
 static bool
 all_zero(const uint8_t *bytes, size_t size)
 {
+    assert(size > 0);
     for (size_t i = 0; i < size; i++) {
         if (bytes[i] != 0) return false;
     }
@@ -113,17 +129,11 @@ ids_check(uint32_t input_size)
     return NULL;
 }
 
-/* Inputs come from shared memory as they are: copied, so that alignment does not matter. */
-union filter {
-    struct account_filter account;
-    struct query_filter query;
-    struct change_events_filter change_events;
-};
-
 const char *
 ledger_read_check(uint8_t operation, const void *input, uint32_t input_size)
 {
-    union filter filter;
+    assert(input != NULL || input_size == 0);
+    union ledger_filter filter; /* A copy, which is aligned. */
     switch ((enum ledger_operation) operation) {
     case LEDGER_LOOKUP_ACCOUNTS:
     case LEDGER_LOOKUP_TRANSFERS: return ids_check(input_size);
@@ -143,79 +153,279 @@ ledger_read_check(uint8_t operation, const void *input, uint32_t input_size)
         return change_events_filter_check(&filter.change_events);
     case LEDGER_CREATE_ACCOUNTS:
     case LEDGER_CREATE_TRANSFERS:
+    case LEDGER_VERIFY:
     default: return "the operation is not a read";
     }
     return "the input is not one filter";
 }
 
-/* ---- Answers --------------------------------------------------------------------------------- */
+/* ---- Starting -------------------------------------------------------------------------------- */
+
+static bool
+operation_looks_up(uint8_t operation)
+{
+    return operation == LEDGER_LOOKUP_ACCOUNTS || operation == LEDGER_LOOKUP_TRANSFERS;
+}
+
+static bool
+operation_gives_accounts(uint8_t operation)
+{
+    return operation == LEDGER_LOOKUP_ACCOUNTS || operation == LEDGER_QUERY_ACCOUNTS;
+}
+
+/* The tree whose timestamps are collected. */
+static uint32_t
+tree_of(uint8_t operation)
+{
+    switch ((enum ledger_operation) operation) {
+    case LEDGER_LOOKUP_ACCOUNTS:
+    case LEDGER_QUERY_ACCOUNTS: return TREE_ACCOUNT;
+    case LEDGER_LOOKUP_TRANSFERS:
+    case LEDGER_GET_ACCOUNT_TRANSFERS:
+    case LEDGER_GET_ACCOUNT_BALANCES:
+    case LEDGER_QUERY_TRANSFERS: return TREE_TRANSFER;
+    case LEDGER_GET_CHANGE_EVENTS: return TREE_ACCOUNT_EVENT;
+    case LEDGER_CREATE_ACCOUNTS:
+    case LEDGER_CREATE_TRANSFERS:
+    case LEDGER_VERIFY: break;
+    }
+    unreachable();
+}
+
+/* From the first row on, of the state that there is now. */
+static void
+read_begin(struct ledger_read *read, uint64_t op)
+{
+    const uint8_t operation = read->question.operation;
+    read->op = op;
+    read->timestamp_max = forest_newest(read->forest, tree_of(operation));
+    read->account_max = forest_newest(read->forest, TREE_ACCOUNT);
+    read->yielded = false;
+    read->account_known = operation != LEDGER_GET_ACCOUNT_BALANCES;
+    read->id_next = 0;
+    read->rows_done = 0;
+    read->rows_absent = 0;
+    read->pass_count = 0;
+    read->pass_next = 0;
+    read->pass_waits = false;
+    read->source_ended = !operation_looks_up(operation) && !query_plan(read);
+    assert(read->timestamp_max <= TIMESTAMP_MAX);
+    assert(read->account_max <= TIMESTAMP_MAX);
+}
 
 void
-rows_add(struct rows *rows, const void *row)
+ledger_read_start(
+    struct ledger_read *read,
+    struct forest *forest,
+    const struct ledger_question *question,
+    uint64_t op)
 {
-    assert(!rows_full(rows));
-    memcpy(rows->bytes + (size_t) rows->count * rows->row_size, row, rows->row_size);
-    rows->count += 1;
+    const uint8_t operation = question->operation;
+    assert(ledger_read_check(operation, question->input, question->input_size) == NULL);
+    read->question = *question;
+    read->forest = forest;
+    read->restarts = 0;
+    read->reply_size = 0;
+    read->row_size = ledger_row_size(operation);
+    if (!operation_looks_up(operation)) {
+        assert(question->input_size <= sizeof(read->filter));
+        memcpy(&read->filter, question->input, question->input_size);
+    }
+    const uint64_t room = question->reply_size_max / read->row_size;
+    const uint64_t rows = min_u64(room, rows_max(operation));
+    read->rows_max = (uint32_t) min_u64(rows, query_limit(read));
+    assert(read->rows_max * read_words_per_row(operation) <= RESULTS_MAX);
+    assert(question->timestamps != NULL);
+    assert(read->rows_max <= RESULTS_MAX);
+    assert((uint64_t) read->rows_max * read->row_size <= question->reply_size_max);
+    read_begin(read, op);
 }
 
-/* In the order of the ids; those that are not found are left out. */
+/* ---- Going on -------------------------------------------------------------------------------- */
+
+/* LEDGER_GET_ACCOUNT_BALANCES: without the account, or without its history, there are no rows. */
+static enum forest_found
+read_account(struct ledger_read *read)
+{
+    struct account account;
+    const u128 id = read->filter.account.account_id;
+    assert(read->question.operation == LEDGER_GET_ACCOUNT_BALANCES);
+    assert(read->pass_count == 0 && read->rows_done == 0);
+    assert(!read->account_known);
+    const enum forest_found found = forest_read_by_id(read->forest, TREE_ACCOUNT, &id, &account);
+    if (found == FOREST_WAIT || found == FOREST_LOST) return found;
+    assert(found != FOREST_BURNT);
+    read->account_known = true;
+    const bool there = found == FOREST_FOUND && account.timestamp <= read->account_max;
+    if (!there || !(account.flags & ACCOUNT_HISTORY)) {
+        read->source_ended = true;
+    } else {
+        read->account_timestamp = account.timestamp;
+    }
+    return FOREST_FOUND;
+}
+
 static void
-lookup(
-    const struct forest *forest,
-    enum ledger_operation operation,
-    const void *ids,
-    uint32_t id_count,
-    struct rows *rows)
+collect_ids(struct ledger_read *read)
 {
-    assert(operation == LEDGER_LOOKUP_ACCOUNTS || operation == LEDGER_LOOKUP_TRANSFERS);
-    for (uint32_t i = 0; i < id_count && !rows_full(rows); i++) {
-        u128 id;
-        memcpy(&id, (const char *) ids + (size_t) i * sizeof(id), sizeof(id));
-        const void *record = operation == LEDGER_LOOKUP_ACCOUNTS
-                                 ? (const void *) account_find(forest, &id)
-                                 : (const void *) transfer_find(forest, &id);
-        if (record != NULL) rows_add(rows, record);
+    const uint32_t id_count = read->question.input_size / (uint32_t) sizeof(u128);
+    assert(id_count <= RESULTS_MAX);
+    assert(read->id_next <= id_count);
+    assert(operation_looks_up(read->question.operation));
+    if (read->pass_count == 0) read->pass_id = read->id_next;
+    while (read->id_next < id_count && read->rows_done + read->pass_count < read->rows_max) {
+        read->question.timestamps[read->pass_count] = READ_BY_ID;
+        read->pass_count += 1;
+        read->id_next += 1;
     }
+    read->source_ended = read->id_next == id_count;
+    assert(read->id_next == read->pass_id + read->pass_count);
 }
 
-uint32_t
-ledger_read(
-    struct state_machine *machine,
-    uint8_t operation,
-    const void *input,
-    uint32_t input_size,
-    void *reply,
-    uint32_t reply_size_max)
+/* FOREST_FOUND: there are no more, or there is no room for more. */
+static enum forest_found
+collect_timestamps(struct ledger_read *read, uint32_t *rows_left)
 {
-    const struct forest *forest = machine->forest;
-    const uint32_t row_size = ledger_row_size(operation);
-    union filter filter;
-    struct rows rows = {
-        .bytes = reply,
-        .row_size = row_size,
-        .count_max = (uint32_t) min_u64(reply_size_max / row_size, rows_max(operation)),
-    };
-    assert(ledger_read_check(operation, input, input_size) == NULL);
+    const uint32_t words_per_row = read_words_per_row(read->question.operation);
+    const bool first = read->question.operation == LEDGER_GET_CHANGE_EVENTS ||
+                       read->question.operation == LEDGER_GET_ACCOUNT_BALANCES;
+    assert(!operation_looks_up(read->question.operation));
+    assert(read->source_ended || read->plan.root != NULL);
+    while (!read->source_ended && read->rows_done + read->pass_count < read->rows_max) {
+        uint64_t timestamp;
+        read->yielded = *rows_left == 0;
+        if (read->yielded) return FOREST_WAIT;
+        *rows_left -= 1;
+        switch (scan_next(read->plan.root, &timestamp)) {
+        case SCAN_FOUND: break;
+        case SCAN_END: read->source_ended = true; continue;
+        case SCAN_WAIT: return FOREST_WAIT;
+        case SCAN_LOST: return FOREST_LOST;
+        }
+        assert(timestamp >= read->plan.window.timestamp_min);
+        assert(timestamp <= read->plan.window.timestamp_max);
+        uint64_t *words = read->question.timestamps + (size_t) read->pass_count * words_per_row;
+        assert(read->pass_count < RESULTS_MAX / words_per_row);
+        words[0] = first ? timestamp | READ_FIRST : timestamp;
+        read->pass_count += 1;
+    }
+    return FOREST_FOUND;
+}
 
-    const enum ledger_operation kind = (enum ledger_operation) operation;
-    if (kind == LEDGER_LOOKUP_ACCOUNTS || kind == LEDGER_LOOKUP_TRANSFERS) {
-        lookup(forest, kind, input, (uint32_t) (input_size / sizeof(u128)), &rows);
-        return rows.count * rows.row_size;
+/* Asks for every row that is not there. FOREST_FOUND: all are. */
+static enum forest_found
+read_rows(struct ledger_read *read, uint32_t *rows_left)
+{
+    assert(read->pass_next <= read->pass_count);
+    assert(read->rows_done + read->pass_count <= read->rows_max);
+    while (read->pass_next < read->pass_count) {
+        read->yielded |= *rows_left == 0;
+        if (*rows_left == 0) return FOREST_WAIT;
+        *rows_left -= 1;
+        const enum forest_found found = read_row(read, read->pass_next);
+        if (found == FOREST_LOST) return FOREST_LOST;
+        read->pass_waits |= found == FOREST_WAIT;
+        read->pass_next += 1;
     }
-    assert(input_size <= sizeof(filter));
-    memcpy(&filter, input, input_size);
-    switch (kind) {
-    case LEDGER_GET_ACCOUNT_TRANSFERS:
-        query_account_transfers(forest, &filter.account, &rows);
-        break;
-    case LEDGER_GET_ACCOUNT_BALANCES: query_account_balances(forest, &filter.account, &rows); break;
-    case LEDGER_QUERY_ACCOUNTS: query_accounts(forest, &filter.query, &rows); break;
-    case LEDGER_QUERY_TRANSFERS: query_transfers(forest, &filter.query, &rows); break;
-    case LEDGER_GET_CHANGE_EVENTS: query_change_events(forest, &filter.change_events, &rows); break;
-    case LEDGER_LOOKUP_ACCOUNTS:
-    case LEDGER_LOOKUP_TRANSFERS:
-    case LEDGER_CREATE_ACCOUNTS:
-    case LEDGER_CREATE_TRANSFERS: unreachable();
+    if (!read->pass_waits) return FOREST_FOUND;
+    read->pass_waits = false;
+    read->pass_next = 0;
+    return FOREST_WAIT;
+}
+
+/* All rows on their way have come: those that are none make way for the others. */
+static void
+read_settle(struct ledger_read *read)
+{
+    const uint32_t words_per_row = read_words_per_row(read->question.operation);
+    char *reply = read->question.reply;
+    uint32_t kept = read->rows_done;
+    assert(!read->pass_waits);
+    assert(read->pass_next == read->pass_count);
+    assert(read->rows_done + read->pass_count <= read->rows_max);
+    for (uint32_t i = 0; i < read->pass_count; i++) {
+        const uint64_t word = read->question.timestamps[(size_t) i * words_per_row];
+        assert(word == READ_THERE || word == READ_DROPPED);
+        if (word == READ_DROPPED) continue;
+        const uint32_t row = read->rows_done + i;
+        if (row != kept) {
+            memcpy(
+                reply + (size_t) kept * read->row_size,
+                reply + (size_t) row * read->row_size,
+                read->row_size);
+        }
+        kept += 1;
     }
-    return rows.count * rows.row_size;
+    read->rows_absent += read->rows_done + read->pass_count - kept;
+    read->rows_done = kept;
+    read->pass_count = 0;
+    read->pass_next = 0;
+    assert(read->rows_done <= read->rows_max);
+}
+
+/* May an account that came after the start belong into the reply? */
+static bool
+read_misses_accounts(const struct ledger_read *read)
+{
+    const struct query_filter *filter = &read->filter.query;
+    assert(operation_gives_accounts(read->question.operation));
+    assert(forest_newest(read->forest, TREE_ACCOUNT) >= read->account_max);
+    if (forest_newest(read->forest, TREE_ACCOUNT) == read->account_max) return false;
+    if (operation_looks_up(read->question.operation)) return read->rows_absent > 0;
+    if (filter->timestamp_max != 0 && filter->timestamp_max <= read->account_max) return false;
+    const bool full = read->rows_done == read->rows_max;
+    return !full || filter->flags & QUERY_FILTER_REVERSED;
+}
+
+/* FOREST_FOUND, unless the read has to begin again. */
+static enum forest_found
+read_finish(struct ledger_read *read, uint64_t op)
+{
+    assert(op >= read->op);
+    assert(read->pass_count == 0);
+    assert(read->rows_done <= read->rows_max);
+    read->reply_size = read->rows_done * read->row_size;
+    assert(read->reply_size <= read->question.reply_size_max);
+    if (op == read->op || !operation_gives_accounts(read->question.operation)) return FOREST_FOUND;
+    if (read_misses_accounts(read) ||
+        forest_forgotten_op(read->forest, TREE_ACCOUNT) > read->op) {
+        read->restarts += 1;
+        read_begin(read, op);
+        read->yielded = true;
+        return FOREST_WAIT;
+    }
+    char *reply = read->question.reply;
+    for (uint32_t row = 0; row < read->rows_done; row++) {
+        forest_refresh(read->forest, TREE_ACCOUNT, reply + (size_t) row * read->row_size);
+    }
+    return FOREST_FOUND;
+}
+
+enum forest_found
+ledger_read_step(struct ledger_read *read, uint64_t op, uint32_t *rows_left)
+{
+    assert(op >= read->op);
+    assert(*rows_left <= READ_ROWS_PER_POLL);
+    assert(read->rows_done <= read->rows_max);
+    assert(read->pass_next <= read->pass_count);
+    read->yielded = false;
+    if (!read->account_known) {
+        const enum forest_found found = read_account(read);
+        if (found != FOREST_FOUND) return found;
+    }
+    for (;;) {
+        enum forest_found collected = FOREST_FOUND;
+        if (operation_looks_up(read->question.operation)) {
+            collect_ids(read);
+        } else {
+            collected = collect_timestamps(read, rows_left);
+        }
+        if (collected == FOREST_LOST) return FOREST_LOST;
+        const enum forest_found found = read_rows(read, rows_left);
+        if (found == FOREST_LOST) return FOREST_LOST;
+        if (collected == FOREST_WAIT || found == FOREST_WAIT) return FOREST_WAIT;
+        read_settle(read);
+        const bool full = read->rows_done == read->rows_max;
+        if (read->source_ended || full) return read_finish(read, op);
+    }
 }

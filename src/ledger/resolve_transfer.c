@@ -19,6 +19,7 @@ transfer_inherit(const struct transfer *event, const struct transfer *pending)
     assert(event->flags & (TRANSFER_POST_PENDING | TRANSFER_VOID_PENDING));
     assert(event->pending_id == pending->id);
     const u128 amount_all = event->flags & TRANSFER_POST_PENDING ? U128_MAX : 0;
+    assert(pending->flags & TRANSFER_PENDING);
 
     struct transfer transfer = *event;
     if (transfer.amount == amount_all) transfer.amount = pending->amount;
@@ -40,6 +41,8 @@ check_fields(const struct transfer *event)
     const uint16_t foreign = TRANSFER_PENDING | TRANSFER_BALANCING_DEBIT |
                              TRANSFER_BALANCING_CREDIT | TRANSFER_CLOSING_DEBIT |
                              TRANSFER_CLOSING_CREDIT;
+    assert(event->id != 0 && event->id != U128_MAX);
+    assert(event->flags & both);
     if ((event->flags & both) == both || event->flags & foreign) {
         return STATUS(flags_are_mutually_exclusive);
     }
@@ -54,6 +57,8 @@ check_fields(const struct transfer *event)
 static uint32_t
 check_match(const struct transfer *transfer, const struct transfer *pending)
 {
+    assert(transfer->pending_id == pending->id);
+    assert(pending->flags & TRANSFER_PENDING);
     if (transfer->debit_account_id != pending->debit_account_id) {
         return STATUS(pending_transfer_has_different_debit_account_id);
     }
@@ -76,6 +81,7 @@ check_match(const struct transfer *transfer, const struct transfer *pending)
 static uint32_t
 check_unresolved(const struct forest *forest, const struct transfer *pending, uint64_t slot)
 {
+    assert(pending->timestamp < slot);
     const struct transfer_pending *state =
         forest_get(forest, TREE_TRANSFER_PENDING, pending->timestamp);
     assert(state != NULL);
@@ -99,6 +105,8 @@ check_accounts(
     const struct account *debit,
     const struct account *credit)
 {
+    assert(debit != credit);
+    assert(debit->ledger == credit->ledger);
     if (transfer->flags & TRANSFER_IMPORTED &&
         transfer_timestamp_regresses(forest, transfer->timestamp)) {
         return STATUS(imported_event_timestamp_must_not_regress);
@@ -131,6 +139,7 @@ apply(
     };
     assert(transfer->timestamp > pending->timestamp);
     assert(transfer->timeout == 0);
+    assert(transfer->amount <= pending->amount);
     movement_start(&movement, debit, credit);
     movement_release(&movement, pending, status, posts ? transfer->amount : 0);
     movement_apply(ledger, &movement, &event);

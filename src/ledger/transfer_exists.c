@@ -14,6 +14,7 @@
 static bool
 amount_matches(const struct transfer *wanted, const struct transfer *stored)
 {
+    assert(wanted->flags == stored->flags);
     if (wanted->flags & (TRANSFER_BALANCING_DEBIT | TRANSFER_BALANCING_CREDIT)) {
         return wanted->amount >= stored->amount;
     }
@@ -24,6 +25,8 @@ amount_matches(const struct transfer *wanted, const struct transfer *stored)
 static uint32_t
 compare(const struct transfer *wanted, const struct transfer *stored)
 {
+    assert(wanted->id == stored->id);
+    assert(wanted->pending_id == stored->pending_id);
     if (wanted->debit_account_id != stored->debit_account_id) {
         return STATUS(exists_with_different_debit_account_id);
     }
@@ -50,6 +53,7 @@ transfer_exists(
     const struct forest *forest, const struct transfer *event, const struct transfer *stored)
 {
     assert(event->id == stored->id);
+    assert(stored->timestamp != 0);
     /* Flags come first: they decide by which rule the rest is compared. */
     if (event->flags != stored->flags) return STATUS(exists_with_different_flags);
     if (event->pending_id != stored->pending_id) return STATUS(exists_with_different_pending_id);
@@ -59,6 +63,7 @@ transfer_exists(
     }
     const struct transfer *pending = transfer_find(forest, &stored->pending_id);
     assert(pending != NULL);
+    assert(pending->timestamp < stored->timestamp);
     const struct transfer wanted = transfer_inherit(event, pending);
     return compare(&wanted, stored);
 }

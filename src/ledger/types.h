@@ -110,7 +110,7 @@ enum pending_status {
 /* The state of a pending transfer, named by its timestamp. The transfer itself never changes. */
 struct transfer_pending {
     uint64_t timestamp;
-    uint64_t expires_at; /* Indexed. 0: never, or resolved. */
+    uint64_t expires_at; /* Indexed. 0: never. Stays when it is resolved. */
     uint8_t status;      /* enum pending_status */
     uint8_t reserved[15];
 };
@@ -387,6 +387,50 @@ enum ledger_operation {
     LEDGER_QUERY_TRANSFERS = 145,
     LEDGER_CREATE_ACCOUNTS = 146,
     LEDGER_CREATE_TRANSFERS = 147,
+    LEDGER_VERIFY = 200, /* Not of that protocol: rows of struct verify_finding. */
 };
+
+/* ---- Verification ---------------------------------------------------------------------------- */
+
+enum verify_kind {
+    VERIFY_BLOCK = 1,  /* Of the grid. number: its address. */
+    VERIFY_TABLE,      /* number: address of the index block. */
+    VERIFY_FREE_SET,   /* Blocks that something refers to (expected), and that are taken (found). */
+    VERIFY_JOURNAL,    /* number: op of the prepare. */
+    VERIFY_EVENT,      /* number: its timestamp; id: the account. */
+    VERIFY_TRANSFER,   /* number: its timestamp. */
+    VERIFY_ACCOUNT,    /* number: its timestamp; id. */
+    VERIFY_LEDGER,     /* number: the ledger. Debits (expected) and credits (found). */
+    VERIFY_UNFINISHED, /* The books can't be recomputed, for want of the block `number`. */
+    VERIFY_MORE,       /* So many more findings: number. */
+};
+
+enum verify_what {
+    VERIFY_NOTHING,
+    VERIFY_UNREADABLE,
+    VERIFY_CORRUPT,
+    VERIFY_WRONG,
+    VERIFY_DEBITS_PENDING,
+    VERIFY_DEBITS_POSTED,
+    VERIFY_CREDITS_PENDING,
+    VERIFY_CREDITS_POSTED,
+    VERIFY_MISSING,  /* What it refers to is not there. */
+    VERIFY_MISFILED, /* Transfer, accounts and event don't name each other. */
+    VERIFY_TYPE,
+    VERIFY_STATUS,   /* Of the pending transfer. */
+    VERIFY_COUNT,    /* There are more or fewer than there should be. */
+};
+
+struct verify_finding {
+    u128 id;
+    u128 expected;
+    u128 found;
+    uint64_t number;
+    uint16_t kind; /* enum verify_kind */
+    uint16_t what; /* enum verify_what */
+    uint32_t reserved;
+    char tree_name[32];
+};
+static_assert(sizeof(struct verify_finding) == 96, "record layout");
 
 #endif

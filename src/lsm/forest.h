@@ -56,8 +56,12 @@ struct tree_schema {
 };
 
 enum index_kind {
-    INDEX_EQUAL,   /* Scans for one value, by timestamp, both ways. The field never changes. */
-    INDEX_ORDERED, /* Ranges of values, by (value, timestamp). Updates may change it. 8 bytes. */
+    /*
+     * Scans for one value, by timestamp, both ways. The field never changes. Fields of 16 bytes are
+     * kept by a hash: a scan may give records of other values too, so callers compare.
+     */
+    INDEX_EQUAL,
+    INDEX_ORDERED, /* Ranges of values, by (value, timestamp). 8 bytes. The field never changes. */
 };
 
 struct index_schema {
@@ -92,6 +96,15 @@ enum forest_found {
     FOREST_ABSENT,
     FOREST_FOUND,
     FOREST_BURNT,
+    FOREST_WAIT, /* Not in memory; asked for. Ask again after the storage has made progress. */
+    FOREST_LOST, /* A block that would tell is damaged or unreadable; forest_damage() says which. */
+};
+
+/* What FOREST_LOST, or a failed forest (forest_failed), met. */
+struct forest_damage {
+    uint64_t block_address;
+    const char *tree_name;
+    bool io_error;
 };
 
 enum forest_open_result {
@@ -109,9 +122,15 @@ struct forest_open_report {
 
 struct forest_stats {
     uint64_t records[FOREST_TREES_MAX];
-    uint64_t memory_bytes_used; /* Of memory_bytes: pages and index memory that hold something. */
+    uint64_t memory_bytes_used; /* Of memory_bytes: all but what can be given up at once. */
     uint64_t memory_bytes_max;
-    uint64_t pages_written; /* By checkpoints, since start. */
+    uint64_t tables;
+    uint64_t tables_max; /* About how many there can be until events are refused. */
+    /* The block cache: its size in blocks, and what it has done since start. */
+    uint64_t cache_blocks;
+    uint64_t cache_hits;
+    uint64_t cache_misses;
+    uint64_t cache_evictions;
 };
 
 struct forest; /* Defined in lsm/forest_internal.h. */
@@ -125,7 +144,7 @@ struct forest *forest_init(
     const struct forest_options *options);
 
 /* The smallest memory_bytes that forest_init accepts for the schema. */
-uint64_t forest_memory_bytes_min(const struct forest_schema *schema);
+uint64_t forest_memory_bytes_min(struct grid *grid, const struct forest_schema *schema);
 
 /*
  * Opens the checkpoint: marks its blocks in the grid, reads them, makes ids and indexes. Address 0:
@@ -133,8 +152,10 @@ uint64_t forest_memory_bytes_min(const struct forest_schema *schema);
  */
 enum forest_open_result forest_open(
     struct forest *forest,
-    const struct block_reference *manifest,
+    const struct block_reference *root,
     struct forest_open_report *report);
+
+/* Trees are named by their number in the schema: `tree`, or `number`. */
 
 /* ---- Records ------------------------------------------------------------------------------- */
 
@@ -145,45 +166,99 @@ enum forest_open_result forest_open(
  */
 enum forest_room forest_reserve(struct forest *forest, uint64_t event_count);
 
+/* Timestamp of the newest record of the tree; 0 if it is empty. */
+uint64_t forest_newest(const struct forest *forest, uint32_t tree);
+
+/* Does what can be done now (steps of checkpoints …); true if something was done. */
+bool forest_poll(struct forest *forest);
+
+void forest_damage(const struct forest *forest, struct forest_damage *damage);
+
+/* ---- An op: begin, prefetch, execute, commit ----------------------------------------------- */
+
 /*
- * Hints that the id will be asked for soon; and, some events later, when that hint has had its
- * effect, that its record will. Worth most a dozen and half a dozen events ahead.
+ * Begins an op of so many events. False: not now (blocks are still being written); ask again after
+ * progress.
  */
-void forest_prefetch_id(const struct forest *forest, uint32_t tree, const u128 *id);
-void forest_prefetch_record(const struct forest *forest, uint32_t tree, const u128 *id);
-
-/* The same for the indexes into which a record with these fields will go. */
-void forest_prefetch_indexes(const struct forest *forest, uint32_t tree, const void *record);
-void forest_prefetch_lists(const struct forest *forest, uint32_t tree, const void *record);
+bool forest_begin(struct forest *forest, uint32_t event_count);
 
 /*
- * Record by id. Sets *record if FOREST_FOUND; valid until the next insert into this tree, the next
- * update of this record, or scope end. (An update of one record leaves pointers to others valid:
- * the two accounts of a transfer are found once.)
+ * Brings the record into reach of the op that has begun. After FOUND, forest_get_by_id and
+ * forest_get answer it without waiting until forest_commit; after ABSENT it is known to be absent
+ * until inserted. *record (record may be NULL) is set if FOUND, valid until the next forest_… call
+ * of another kind than prefetch.
+ */
+enum forest_found forest_prefetch_id(
+    struct forest *forest,
+    uint32_t number,
+    const u128 *id,
+    const void **record);
+enum forest_found forest_prefetch(
+    struct forest *forest,
+    uint32_t number,
+    uint64_t timestamp,
+    const void **record);
+
+/*
+ * Has what forest_prefetch_id will look at, or then its record, on its way to the processor. Worth
+ * most a dozen, and half a dozen, events ahead.
+ */
+void forest_hint_id(const struct forest *forest, uint32_t number, const u128 *id);
+void forest_hint_record(const struct forest *forest, uint32_t number, const u128 *id);
+
+/*
+ * Which of the ids, the first at `ids` and each `stride` bytes after the one before, are absent for
+ * certain? Sets absent[i]; those need no forest_prefetch_id. Much faster than one by one: tables'
+ * filters are visited in order. count <= EVENTS_PER_BATCH_MAX.
+ */
+void forest_screen_ids(
+    struct forest *forest,
+    uint32_t number,
+    const void *ids,
+    uint32_t stride,
+    uint32_t count,
+    bool *absent);
+
+/*
+ * Record by id, of what was prefetched in this op or inserted in it. Sets *record if FOREST_FOUND;
+ * valid until the next insert into this tree, the next update of this record, or scope end. (An
+ * update of one record leaves pointers to others valid: the two accounts of a transfer are found
+ * once.)
  */
 enum forest_found forest_get_by_id(
     const struct forest *forest,
-    uint32_t tree,
+    uint32_t number,
     const u128 *id,
     const void **record);
 
-/* Record by timestamp, or NULL. Valid as long as one by id. */
-const void *forest_get(const struct forest *forest, uint32_t tree, uint64_t timestamp);
-
-/* Timestamp of the newest record of the tree; 0 if it is empty. */
-uint64_t forest_newest(const struct forest *forest, uint32_t tree);
+/* Record by timestamp, or NULL. Of what one by id is of, and valid as long. */
+const void *forest_get(const struct forest *forest, uint32_t number, uint64_t timestamp);
 
 /* Copies the record in. F1; the id is absent. */
 void forest_insert(struct forest *forest, uint32_t tree, const void *record);
 
 /*
  * Replaces a record that a get returned (`old`: that pointer, still valid) by `record`. Timestamp,
- * id and INDEX_EQUAL fields stay the same.
+ * id and indexed fields stay the same.
  */
-void forest_update(struct forest *forest, uint32_t tree, const void *old, const void *record);
+void forest_update(struct forest *forest, uint32_t number, const void *old, const void *record);
 
 /* Burns an absent id of the tree by inserting `record` into its burnt_tree. Not within a scope. */
 void forest_burn_id(struct forest *forest, uint32_t tree, const void *record);
+
+/*
+ * Ends the op, and does the work that is due after it (writing, compaction). False: not done yet,
+ * call again after progress. The state may be read meanwhile. No op may begin before it returned
+ * true.
+ */
+bool forest_commit(struct forest *forest, uint64_t op);
+
+/*
+ * A write failed, or a block that has to be merged is lost: the caller must stop. forest_lost: it
+ * is the latter, and forest_damage says which block.
+ */
+bool forest_failed(const struct forest *forest);
+bool forest_lost(const struct forest *forest);
 
 /* ---- Scopes -------------------------------------------------------------------------------- */
 
@@ -192,31 +267,50 @@ void forest_scope_open(struct forest *forest);
 void forest_scope_persist(struct forest *forest);
 void forest_scope_discard(struct forest *forest); /* F2 */
 
+/* ---- Reads, outside of an op --------------------------------------------------------------- */
+
+/* Copies the newest record. */
+enum forest_found forest_read_by_id(
+    struct forest *forest,
+    uint32_t number,
+    const u128 *id,
+    void *record);
+enum forest_found forest_read(
+    struct forest *forest,
+    uint32_t tree,
+    uint64_t timestamp,
+    void *record);
+
+/*
+ * Replaces the record (its timestamp says which one) by the newest version if that is in memory;
+ * else nothing.
+ */
+void forest_refresh(const struct forest *forest, uint32_t number, void *record);
+
+/*
+ * The newest op whose change to a record of this tree may have left memory. A reader that began
+ * after it and refreshes all its rows has them all as of now.
+ */
+uint64_t forest_forgotten_op(const struct forest *forest, uint32_t tree);
+
 /* ---- Ranges of ordered indexes ------------------------------------------------------------- */
 
-/*
- * The timestamps of the records whose field is in 1 … value_max, ascending by (value, timestamp),
- * up to limit. Returns how many.
- */
-uint32_t forest_range(
-    const struct forest *forest,
-    uint32_t index,
-    uint64_t value_max,
-    uint64_t *timestamps,
-    uint32_t limit);
+/* Position: the pair last given; {0, 0}: before all. */
+struct forest_range {
+    uint64_t value;
+    uint64_t timestamp;
+};
 
-/* The smallest value in the index, or UINT64_MAX. */
-uint64_t forest_range_first(const struct forest *forest, uint32_t index);
+/*
+ * The next pair of the index after *position, ascending by (value, timestamp): FOUND (position is
+ * moved there), ABSENT (end), WAIT, LOST.
+ */
+enum forest_found forest_range_next(
+    struct forest *forest,
+    uint32_t index,
+    struct forest_range *position);
 
 /* ---- Checkpoint ---------------------------------------------------------------------------- */
-
-/*
- * After each op, which left everything as it is to stay: starts to write what will not change any
- * more, so that the checkpoint has less to do. If such a write fails, forest_failed says so, and
- * the caller must stop.
- */
-void forest_write_ahead(struct forest *forest, uint64_t op);
-bool forest_failed(const struct forest *forest);
 
 /*
  * Writes all that changed since the last checkpoint, and a manifest. No insert or update until the

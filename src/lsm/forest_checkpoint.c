@@ -1,348 +1,349 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Checkpoints: the pages that changed go to new blocks, then a manifest that lists all pages. See
- * the stages in forest_internal.h.
+ * Checkpoints: what is in memory only goes to disk, then the lists of what there is. See the stages
+ * in forest_internal.h.
  *
- * Addresses are taken when the checkpoint starts, pages first, in order (F5); what they replace is
- * released then, and free when the checkpoint is durable. A page is sealed in place, and written
- * from where it is: nothing changes records meanwhile.
- *
- * Most pages are full pages of trees that are never updated. They don't wait for the checkpoint,
- * which would then keep everybody waiting: they are sealed after the op that filled them, which
- * makes their addresses a function of the log (F5), and written ahead. Until the checkpoint they
- * are as free to be lost as if they had not been written.
+ * Nothing that is on disk already is written again, but for manifest and free set, which are small:
+ * 80 bytes a table, a bit a block. Everything stops at a place that a restart finds again: tails
+ * are empty, no table is half made.
  */
 #include <string.h>
 
 #include "base/units.h"
 #include "lsm/forest_internal.h"
 
-static_assert(MANIFEST_BUFFERS <= GRID_WRITES_MAX, "a buffer belongs to the write of its number");
+#define WORDS_PER_BLOCK ((uint32_t) GRID_FREE_SET_WORDS_PER_BLOCK)
 
-uint32_t
-forest_manifest_block_count(uint64_t page_count)
+/* ---- Flushing ------------------------------------------------------------------------------ */
+
+static bool
+checkpoint_flush(struct forest *forest)
 {
-    assert(page_count < PAGES_MAX);
-    return (uint32_t) max_u64(1, div_ceil(page_count, MANIFEST_ENTRIES_PER_BLOCK));
+    struct forest_checkpoint *checkpoint = &forest->checkpoint;
+    assert(checkpoint->stage == CHECKPOINT_FLUSH);
+    assert(checkpoint->part <= forest->part_count);
+    assert(forest->commit.step == COMMIT_DONE);
+    for (; checkpoint->part < forest->part_count; checkpoint->part++) {
+        struct part *part = forest_part(forest, checkpoint->part);
+        if (!forest_flush_part(forest, part, checkpoint->op)) return false;
+        part->added = 0;
+        part->tail_done = 0;
+    }
+    return true;
 }
 
-uint64_t
-forest_page_count(const struct forest *forest)
+static bool
+checkpoint_merges(struct forest *forest)
 {
-    uint64_t count = 0;
-    for (uint32_t tree = 0; tree < forest->schema->tree_count; tree++) {
-        count += forest->trees[tree].tree.page_count;
+    struct forest_checkpoint *checkpoint = &forest->checkpoint;
+    assert(checkpoint->stage == CHECKPOINT_MERGES);
+    assert(checkpoint->part <= forest->part_count);
+    assert(checkpoint->level < LSM_LEVELS);
+    for (; checkpoint->part < forest->part_count; checkpoint->part++) {
+        struct part *part = forest_part(forest, checkpoint->part);
+        for (; checkpoint->level < LSM_LEVELS; checkpoint->level++) {
+            struct merge *merge = &part->merges[checkpoint->level];
+            if (!merge->active) continue;
+            switch (merge_checkpoint(merge, checkpoint->op)) {
+            case MERGE_DONE: break;
+            case MERGE_WAIT: return false;
+            case MERGE_LOST: forest->lost = true; return false;
+            }
+        }
+        checkpoint->level = 0;
     }
-    assert(count <= forest->pages.used_count);
+    return true;
+}
+
+/* ---- The checkpoint's own blocks ----------------------------------------------------------- */
+
+static uint64_t
+manifest_item_count(const struct forest *forest)
+{
+    uint64_t count = forest->tables.table_count;
+    for (uint32_t i = 0; i < forest->part_count; i++) {
+        for (uint32_t level = 0; level < LSM_LEVELS; level++) {
+            assert(forest->parts[i].tree.run_count[level] <= LEVEL_RUNS_MAX);
+            count += forest->parts[i].tree.run_count[level];
+        }
+    }
     return count;
 }
 
-/* ---- Addresses ----------------------------------------------------------------------------- */
-
+/*
+ * Takes the addresses of all own blocks: they must be in the free set before that is written. What
+ * were the last checkpoint's is replaced.
+ */
 static void
-checkpoint_release(struct forest *forest, uint64_t address)
+own_start(struct forest *forest)
 {
-    assert(address <= forest->grid->block_count);
-    assert(address != 0);
-    grid_release(forest->grid, address);
-    forest->checkpoint.released_count += 1;
-}
-
-static void
-checkpoint_take_addresses_of_tree(struct forest *forest, struct tree *tree)
-{
-    uint32_t dirty_count = 0;
-    uint32_t index = tree_dirty_next(tree, 0);
-    while (index < tree->page_count) {
-        struct page_info *info = &forest->pages.infos[tree->pages[index]];
-        assert(info->tree == tree->number);
-        assert(info->index == index);
-        if (info->reference.address != 0) checkpoint_release(forest, info->reference.address);
-        info->address_next = grid_acquire(forest->grid);
-        dirty_count += 1;
-        index = tree_dirty_next(tree, index + 1);
-    }
-    assert(dirty_count == tree->dirty_count);
-    tree->dirty_count = 0; /* Each bit goes when its page is sealed. */
-}
-
-static void
-checkpoint_take_addresses(struct forest *forest)
-{
-    assert(forest->checkpoint.stage == CHECKPOINT_IDLE);
     struct forest_checkpoint *checkpoint = &forest->checkpoint;
-    assert(checkpoint->released_count == 0);
-    for (uint32_t tree = 0; tree < forest->schema->tree_count; tree++) {
-        checkpoint_take_addresses_of_tree(forest, &forest->trees[tree].tree);
+    assert(checkpoint->stage == CHECKPOINT_MANIFEST);
+    assert(checkpoint->own_count <= checkpoint->own_max);
+    for (uint32_t i = 0; i < checkpoint->own_count; i++) {
+        grid_release(forest->grid, checkpoint->own[i].address);
+        cache_forget(&forest->cache, checkpoint->own[i].address);
     }
-    for (uint32_t i = 0; i < checkpoint->manifest_count; i++) {
-        checkpoint_release(forest, checkpoint->manifest_addresses[i]);
-    }
-    checkpoint->manifest_count = forest_manifest_block_count(forest_page_count(forest));
-    for (uint32_t i = 0; i < checkpoint->manifest_count; i++) {
-        checkpoint->manifest_addresses[i] = grid_acquire(forest->grid);
-    }
-}
-
-/* ---- Sealing ------------------------------------------------------------------------------- */
-
-/* Seals the page, which has an address, as it is after `op`. */
-static void *
-checkpoint_seal(struct forest *forest, struct tree *tree, uint32_t index, uint64_t op)
-{
-    const uint32_t page = tree->pages[index];
-    struct page_info *info = &forest->pages.infos[page];
-    assert(info->tree == tree->number);
-    assert(info->index == index);
-    assert(info->address_next != 0);
-    assert(bitset_get(&tree->dirty, index));
-    bitset_clear(&tree->dirty, index);
-    struct block_header *header = page_pool_data(&forest->pages, page);
-    const uint32_t record_count = tree_page_record_count(tree, index);
-    *header = (struct block_header){
-        .op = op,
-        .size = BLOCK_HEADER_SIZE + record_count * tree->schema->record_size,
-        .type = BLOCK_RECORDS,
-        .tree = tree->number,
-        .record_count = record_count,
+    checkpoint->content = (struct root_content){
+        .item_count = manifest_item_count(forest),
+        .word_count = grid_free_set_word_count(forest->grid),
     };
-    info->reference = grid_block_seal(forest->grid, header, info->address_next);
-    forest->pages_written += 1;
-    return header;
-}
-
-/* The next dirty page in order, sealed; NULL if there is none. */
-static const void *
-checkpoint_seal_page(struct forest *forest)
-{
-    assert(forest->checkpoint.stage == CHECKPOINT_PAGES);
-    assert(forest->checkpoint.result == GRID_OK);
-    struct forest_checkpoint *checkpoint = &forest->checkpoint;
-    while (checkpoint->tree < forest->schema->tree_count) {
-        struct tree *tree = &forest->trees[checkpoint->tree].tree;
-        const uint32_t index = tree_dirty_next(tree, checkpoint->page_index);
-        if (index == tree->page_count) {
-            checkpoint->tree += 1;
-            checkpoint->page_index = 0;
-            continue;
-        }
-        checkpoint->page_index = index + 1;
-        return checkpoint_seal(forest, tree, index, checkpoint->op);
+    const uint64_t count = div_ceil(checkpoint->content.item_count, MANIFEST_ITEMS_PER_BLOCK) +
+                           div_ceil(checkpoint->content.word_count, WORDS_PER_BLOCK) + 1;
+    assert(count <= checkpoint->own_max);
+    checkpoint->own_count = (uint32_t) count;
+    checkpoint->own_sealed = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        checkpoint->own[i] = (struct block_reference){.address = grid_acquire(forest->grid)};
     }
-    return NULL;
+    checkpoint->items_left = checkpoint->content.item_count;
+    checkpoint->words_done = 0;
+    checkpoint->chain = (struct block_reference){0};
+    checkpoint->part = 0;
+    checkpoint->level = 0;
+    checkpoint->run = 0;
+    checkpoint->run_items = 0;
 }
 
-/* The next page that was sealed ahead and is not written yet; NULL if there is none. */
-static const void *
-checkpoint_ahead_next(struct forest *forest)
+enum block_type
+forest_own_type(const struct forest_checkpoint *checkpoint, uint32_t own)
 {
-    assert(forest->opened);
-    for (uint32_t number = 0; number < forest->schema->tree_count; number++) {
-        struct forest_tree *forest_tree = &forest->trees[number];
-        assert(forest_tree->ahead_written <= forest_tree->ahead_sealed);
-        if (forest_tree->ahead_written == forest_tree->ahead_sealed) continue;
-        const uint32_t page = forest_tree->tree.pages[forest_tree->ahead_written];
-        forest_tree->ahead_written += 1;
-        return page_pool_data(&forest->pages, page);
-    }
-    return NULL;
+    const uint64_t manifest =
+        div_ceil(checkpoint->content.item_count, MANIFEST_ITEMS_PER_BLOCK);
+    assert(own < checkpoint->own_count);
+    assert(manifest < checkpoint->own_count);
+    if (own < manifest) return BLOCK_MANIFEST;
+    return own + 1 < checkpoint->own_count ? BLOCK_FREE_SET : BLOCK_ROOT;
 }
 
-static uint32_t
-checkpoint_fill_manifest(struct forest *forest, struct manifest_entry *entries)
+static void *
+own_content(const struct forest *forest, uint32_t frame)
 {
-    assert(forest->checkpoint.stage == CHECKPOINT_MANIFEST);
-    struct forest_checkpoint *checkpoint = &forest->checkpoint;
-    uint32_t count = 0;
-    while (checkpoint->tree < forest->schema->tree_count) {
-        const struct tree *tree = &forest->trees[checkpoint->tree].tree;
-        if (checkpoint->page_index == tree->page_count) {
-            checkpoint->tree += 1;
-            checkpoint->page_index = 0;
-            continue;
-        }
-        if (count == MANIFEST_ENTRIES_PER_BLOCK) break;
-        const struct page_info *info = &forest->pages.infos[tree->pages[checkpoint->page_index]];
-        assert(info->index == checkpoint->page_index);
-        assert(!bitset_get(&tree->dirty, checkpoint->page_index));
-        assert(info->reference.address != 0);
-        entries[count] = (struct manifest_entry){
-            .checksum = info->reference.checksum,
-            .address = info->reference.address,
-            .page_index = checkpoint->page_index,
-            .record_count = (uint16_t) tree_page_record_count(tree, checkpoint->page_index),
-            .tree = tree->number,
-        };
-        count += 1;
-        checkpoint->page_index += 1;
-    }
-    return count;
+    return (char *) cache_block(&forest->cache, frame) + BLOCK_HEADER_SIZE;
 }
 
-/* The next manifest block, sealed into the buffer. */
-static const void *
-checkpoint_seal_manifest(struct forest *forest, uint32_t buffer)
+/* Seals the next block of the chain at hand, whose content is in the frame. */
+static void
+own_seal(
+    struct forest *forest, uint32_t frame, enum block_type type, uint32_t count, uint32_t size)
 {
     struct forest_checkpoint *checkpoint = &forest->checkpoint;
-    assert(buffer < MANIFEST_BUFFERS);
-    assert(checkpoint->manifest_sealed < checkpoint->manifest_count);
-    char *block = checkpoint->manifest_buffers + (uint64_t) buffer * BLOCK_SIZE;
-    void *entries = block + BLOCK_HEADER_SIZE;
-    const uint32_t count = checkpoint_fill_manifest(forest, entries);
-    struct block_header *header = (void *) block;
+    struct block_reference *own = &checkpoint->own[checkpoint->own_sealed];
+    struct block_header *header = cache_block(&forest->cache, frame);
+    assert(checkpoint->own_sealed < checkpoint->own_count);
+    assert(own->address != 0 && own->checksum == 0);
+    assert(count > 0);
+    assert(size <= BLOCK_CONTENT_SIZE);
     *header = (struct block_header){
         .op = checkpoint->op,
-        .size = BLOCK_HEADER_SIZE + count * (uint32_t) sizeof(struct manifest_entry),
-        .type = BLOCK_MANIFEST,
+        .size = BLOCK_HEADER_SIZE + size,
+        .type = (uint8_t) type,
+        .tree = UINT8_MAX,
         .record_count = count,
+        .previous = checkpoint->chain,
     };
-    if (checkpoint->manifest_sealed > 0) header->previous = checkpoint->manifest;
-    checkpoint->manifest = grid_block_seal(
-        forest->grid, block, checkpoint->manifest_addresses[checkpoint->manifest_sealed]);
-    checkpoint->manifest_sealed += 1;
-    return block;
+    *own = cache_seal(&forest->cache, frame, own->address);
+    checkpoint->chain = *own;
+    checkpoint->own_sealed += 1;
 }
 
-/* ---- Writing ------------------------------------------------------------------------------- */
-
-static void checkpoint_on_written(struct grid_write *write, enum grid_result result);
-
-static uint32_t
-checkpoint_free_write(const struct forest_checkpoint *checkpoint)
+/* A frame for the next own block; false if one is awaited. */
+static bool
+own_take(struct forest *forest, uint32_t *frame)
 {
-    assert(checkpoint->in_flight <= GRID_WRITES_MAX);
-    uint32_t slot = 0;
-    while (slot < GRID_WRITES_MAX && checkpoint->writes[slot].busy) {
-        slot += 1;
+    assert(forest->checkpoint.own_sealed < forest->checkpoint.own_count);
+    if (forest->cache.available == 0) {
+        cache_issue_writes(&forest->cache);
+        return false;
     }
-    return slot;
+    *frame = cache_take(&forest->cache);
+    return true;
 }
 
-static void
-checkpoint_write(struct forest *forest, uint32_t slot, const void *block)
-{
-    struct forest_write *write = &forest->checkpoint.writes[slot];
-    assert(!write->busy);
-    assert(write->forest == forest);
-    write->busy = true;
-    forest->checkpoint.in_flight += 1;
-    grid_write_block(forest->grid, &write->write, block, checkpoint_on_written);
-}
+/* ---- The manifest -------------------------------------------------------------------------- */
 
-/* Keeps writes of pages that were sealed ahead in flight. */
+/* To the next run, in the order of parts, levels and ages. */
 static void
-ahead_issue(struct forest *forest)
+manifest_next_run(struct forest *forest)
 {
     struct forest_checkpoint *checkpoint = &forest->checkpoint;
-    assert(checkpoint->stage == CHECKPOINT_IDLE);
-    while (checkpoint->result == GRID_OK && checkpoint->in_flight < GRID_WRITES_MAX) {
-        const void *page = checkpoint_ahead_next(forest);
-        if (page == NULL) return;
-        checkpoint_write(forest, checkpoint_free_write(checkpoint), page);
-    }
+    assert(checkpoint->run < LEVEL_RUNS_MAX);
+    checkpoint->run += 1;
+    checkpoint->run_items = 0;
 }
 
-/* Keeps as many writes in flight as may be. */
-static void
-checkpoint_issue(struct forest *forest)
+/* Moves on to a level that has a run left. */
+static const struct tree *
+manifest_settle(struct forest *forest)
 {
-    assert(forest->opened);
     struct forest_checkpoint *checkpoint = &forest->checkpoint;
-    assert(checkpoint->stage != CHECKPOINT_IDLE);
-    while (checkpoint->result == GRID_OK) {
-        const uint32_t slot = checkpoint_free_write(checkpoint);
-        if (slot == GRID_WRITES_MAX) return;
-        if (checkpoint->stage == CHECKPOINT_PAGES) {
-            const void *page = checkpoint_ahead_next(forest);
-            if (page == NULL) page = checkpoint_seal_page(forest);
-            if (page != NULL) {
-                checkpoint_write(forest, slot, page);
-                continue;
-            }
-            checkpoint->stage = CHECKPOINT_MANIFEST;
-            checkpoint->tree = 0;
-            checkpoint->page_index = 0;
+    for (;;) {
+        const struct tree *tree = &forest_part(forest, checkpoint->part)->tree;
+        assert(checkpoint->level < LSM_LEVELS);
+        if (checkpoint->run < tree->run_count[checkpoint->level]) return tree;
+        checkpoint->run = 0;
+        checkpoint->level += 1;
+        if (checkpoint->level == LSM_LEVELS) {
+            checkpoint->level = 0;
+            checkpoint->part += 1;
         }
-        if (checkpoint->manifest_sealed == checkpoint->manifest_count) return;
-        if (slot >= MANIFEST_BUFFERS) return;
-        checkpoint_write(forest, slot, checkpoint_seal_manifest(forest, slot));
     }
 }
+
+static void
+manifest_item(struct forest *forest, char *item)
+{
+    struct forest_checkpoint *checkpoint = &forest->checkpoint;
+    const struct tree *tree = manifest_settle(forest);
+    const uint32_t number = tree->order[checkpoint->level][checkpoint->run];
+    const struct tree_run *run = &tree->runs[number];
+    assert(run->used);
+    assert(checkpoint->run_items <= run->table_count);
+    if (checkpoint->run_items == 0) {
+        const struct manifest_run head = {
+            .hidden = run->has_hidden ? run->hidden : 0,
+            .table_count = run->table_count,
+            .part = (uint8_t) checkpoint->part,
+            .level = (uint8_t) checkpoint->level,
+            .flags = (uint8_t) ((run->has_hidden ? MANIFEST_RUN_HIDDEN : 0) |
+                                (run->building ? MANIFEST_RUN_BUILDING : 0) |
+                                (run->merging ? MANIFEST_RUN_MERGING : 0)),
+        };
+        memcpy(item, &head, sizeof(head));
+        checkpoint->place = tree_run_first(tree, number);
+    } else {
+        const struct table_info *table = tree_table(tree, checkpoint->place);
+        assert(!table->moved);
+        memcpy(item, table, sizeof(*table));
+        checkpoint->place = tree_run_next(tree, number, checkpoint->place);
+    }
+    checkpoint->run_items += 1;
+    if (checkpoint->run_items == 1 + (uint64_t) run->table_count) manifest_next_run(forest);
+}
+
+static bool
+checkpoint_manifest(struct forest *forest)
+{
+    struct forest_checkpoint *checkpoint = &forest->checkpoint;
+    uint32_t frame;
+    assert(checkpoint->stage == CHECKPOINT_MANIFEST);
+    assert(checkpoint->own_sealed < checkpoint->own_count);
+    while (checkpoint->items_left > 0) {
+        if (!own_take(forest, &frame)) return false;
+        char *items = own_content(forest, frame);
+        const uint32_t count =
+            (uint32_t) min_u64(checkpoint->items_left, MANIFEST_ITEMS_PER_BLOCK);
+        for (uint32_t i = 0; i < count; i++) {
+            manifest_item(forest, items + (uint64_t) i * MANIFEST_ITEM_SIZE);
+        }
+        checkpoint->items_left -= count;
+        own_seal(forest, frame, BLOCK_MANIFEST, count, count * MANIFEST_ITEM_SIZE);
+    }
+    checkpoint->content.manifest = checkpoint->chain;
+    checkpoint->chain = (struct block_reference){0};
+    return true;
+}
+
+/* ---- Free set and root --------------------------------------------------------------------- */
+
+static bool
+checkpoint_free_set(struct forest *forest)
+{
+    struct forest_checkpoint *checkpoint = &forest->checkpoint;
+    uint32_t frame;
+    assert(checkpoint->stage == CHECKPOINT_FREE_SET);
+    assert(checkpoint->words_done <= checkpoint->content.word_count);
+    while (checkpoint->words_done < checkpoint->content.word_count) {
+        if (!own_take(forest, &frame)) return false;
+        const uint32_t count = (uint32_t) min_u64(
+            checkpoint->content.word_count - checkpoint->words_done, WORDS_PER_BLOCK);
+        grid_free_set_fill(
+            forest->grid, checkpoint->words_done, own_content(forest, frame), count);
+        checkpoint->words_done += count;
+        own_seal(forest, frame, BLOCK_FREE_SET, count, count * (uint32_t) sizeof(uint64_t));
+    }
+    if (!own_take(forest, &frame)) return false;
+    checkpoint->content.free_set = checkpoint->chain;
+    checkpoint->chain = (struct block_reference){0};
+    for (uint32_t i = 0; i < forest->schema->tree_count; i++) {
+        checkpoint->content.newest[i] = forest->trees[i].newest;
+        checkpoint->content.record_count[i] = forest->trees[i].record_count;
+    }
+    memcpy(own_content(forest, frame), &checkpoint->content, sizeof(checkpoint->content));
+    own_seal(forest, frame, BLOCK_ROOT, 1, sizeof(checkpoint->content));
+    assert(checkpoint->own_sealed == checkpoint->own_count);
+    checkpoint->root = checkpoint->chain;
+    return true;
+}
+
+/* ---- The stages ---------------------------------------------------------------------------- */
 
 static void
 checkpoint_finish(struct forest *forest)
 {
     struct forest_checkpoint *checkpoint = &forest->checkpoint;
-    assert(checkpoint->in_flight == 0);
-    if (checkpoint->result == GRID_OK) {
-        assert(checkpoint->stage == CHECKPOINT_MANIFEST);
-        assert(checkpoint->manifest_sealed == checkpoint->manifest_count);
-        assert(checkpoint->tree == forest->schema->tree_count);
-    }
-    forest_ahead_reset(forest);
+    assert(checkpoint->stage != CHECKPOINT_IDLE);
+    assert(checkpoint->callback != NULL);
     checkpoint->stage = CHECKPOINT_IDLE;
-    checkpoint->callback(checkpoint->context, checkpoint->result);
+    checkpoint->callback(checkpoint->context, forest_failed(forest) ? GRID_IO_ERROR : GRID_OK);
 }
 
-static void
-checkpoint_on_written(struct grid_write *write, enum grid_result result)
+/*
+ * All is durable. What was released is free soon, and may be written: nobody reads it any more.
+ * (D4)
+ */
+static bool
+checkpoint_written(const struct forest *forest)
 {
-    struct forest_write *forest_write = container_of(write, struct forest_write, write);
-    struct forest *forest = forest_write->forest;
+    assert(forest->checkpoint.stage == CHECKPOINT_WRITES);
+    assert(forest->checkpoint.own_sealed == forest->checkpoint.own_count);
+    if (forest->cache.writing > 0 || cache_reads_released(&forest->cache)) return false;
+    return !tour_holds(&forest->scrub.tour) && !tour_holds(&forest->tour);
+}
+
+/* One stage, as far as it goes; true if the next one can begin. */
+static bool
+checkpoint_step(struct forest *forest)
+{
     struct forest_checkpoint *checkpoint = &forest->checkpoint;
-    assert(forest_write->busy);
-    assert(checkpoint->in_flight > 0);
-    forest_write->busy = false;
-    checkpoint->in_flight -= 1;
-    if (result != GRID_OK) checkpoint->result = GRID_IO_ERROR;
-    if (checkpoint->stage == CHECKPOINT_IDLE) {
-        ahead_issue(forest);
-        return;
+    switch (checkpoint->stage) {
+    case CHECKPOINT_IDLE: return false;
+    case CHECKPOINT_BEAT: return forest_beat_work(forest);
+    case CHECKPOINT_FLUSH: return checkpoint_flush(forest);
+    case CHECKPOINT_MERGES: return checkpoint_merges(forest);
+    case CHECKPOINT_MANIFEST: return checkpoint_manifest(forest);
+    case CHECKPOINT_FREE_SET: return checkpoint_free_set(forest);
+    case CHECKPOINT_WRITES: return checkpoint_written(forest);
     }
-    checkpoint_issue(forest);
-    if (checkpoint->in_flight == 0) checkpoint_finish(forest);
-}
-
-/* ---- Entry points -------------------------------------------------------------------------- */
-
-void
-forest_ahead_reset(struct forest *forest)
-{
-    for (uint32_t number = 0; number < forest->schema->tree_count; number++) {
-        struct forest_tree *forest_tree = &forest->trees[number];
-        forest_tree->ahead_sealed = forest_tree->tree.page_count;
-        forest_tree->ahead_written = forest_tree->tree.page_count;
-    }
-}
-
-void
-forest_write_ahead(struct forest *forest, uint64_t op)
-{
-    assert(forest->opened);
-    assert(!forest->scope.open);
-    assert(forest->checkpoint.stage == CHECKPOINT_IDLE);
-    for (uint32_t number = 0; number < forest->schema->tree_count; number++) {
-        struct forest_tree *forest_tree = &forest->trees[number];
-        struct tree *tree = &forest_tree->tree;
-        if (tree->schema->updates_per_event_max > 0) continue;
-        const uint32_t full_count = tree->record_count / tree->records_per_page;
-        while (forest_tree->ahead_sealed < full_count) {
-            struct page_info *info =
-                &forest->pages.infos[tree->pages[forest_tree->ahead_sealed]];
-            assert(info->reference.address == 0); /* In no checkpoint: nothing is replaced. */
-            info->address_next = grid_acquire(forest->grid);
-            (void) checkpoint_seal(forest, tree, forest_tree->ahead_sealed, op);
-            tree->dirty_count -= 1;
-            forest_tree->ahead_sealed += 1;
-        }
-    }
-    ahead_issue(forest);
+    unreachable();
 }
 
 bool
-forest_failed(const struct forest *forest)
+forest_poll(struct forest *forest)
 {
-    return forest->checkpoint.result != GRID_OK;
+    struct forest_checkpoint *checkpoint = &forest->checkpoint;
+    bool progress = false;
+    while (checkpoint->stage != CHECKPOINT_IDLE) {
+        if (forest_failed(forest)) {
+            checkpoint_finish(forest);
+            return true;
+        }
+        if (!checkpoint_step(forest)) {
+            if (forest_failed(forest)) continue;
+            break;
+        }
+        progress = true;
+        checkpoint->part = 0;
+        checkpoint->level = 0;
+        if (checkpoint->stage == CHECKPOINT_WRITES) {
+            checkpoint_finish(forest);
+            return true;
+        }
+        checkpoint->stage += 1;
+        if (checkpoint->stage == CHECKPOINT_MANIFEST) own_start(forest);
+    }
+    cache_issue_writes(&forest->cache);
+    return progress;
 }
 
 void
@@ -351,35 +352,32 @@ forest_checkpoint(
 {
     struct forest_checkpoint *checkpoint = &forest->checkpoint;
     assert(forest->opened);
-    assert(!forest->scope.open);
+    assert(!forest->active);
+    assert(forest->op == op);
     assert(checkpoint->stage == CHECKPOINT_IDLE);
-    assert(checkpoint->result == GRID_OK); /* After a failed one the caller stops. */
     assert(callback != NULL);
-    checkpoint_take_addresses(forest);
-    checkpoint->stage = CHECKPOINT_PAGES;
+    checkpoint->stage = CHECKPOINT_BEAT;
     checkpoint->op = op;
     checkpoint->callback = callback;
     checkpoint->context = context;
-    checkpoint->tree = 0;
-    checkpoint->page_index = 0;
-    checkpoint->manifest_sealed = 0;
-    checkpoint_issue(forest);
-    assert(checkpoint->in_flight > 0);
+    checkpoint->part = 0;
+    checkpoint->level = 0;
+    forest_beat_start(forest);
 }
 
 struct block_reference
 forest_checkpoint_manifest(const struct forest *forest)
 {
     assert(forest->checkpoint.stage == CHECKPOINT_IDLE);
-    assert(forest->checkpoint.result == GRID_OK);
-    return forest->checkpoint.manifest;
+    assert(forest->checkpoint.root.address != 0);
+    return forest->checkpoint.root;
 }
 
 void
 forest_checkpoint_durable(struct forest *forest)
 {
     assert(forest->checkpoint.stage == CHECKPOINT_IDLE);
-    assert(forest->checkpoint.result == GRID_OK);
+    assert(forest->cache.writing == 0);
     grid_checkpoint_durable(forest->grid);
-    forest->checkpoint.released_count = 0;
+    forest->room_events = 0;
 }

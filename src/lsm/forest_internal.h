@@ -6,56 +6,83 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "lsm/chunk_pool.h"
+#include "lsm/block_cache.h"
+#include "lsm/filter.h"
 #include "lsm/forest.h"
-#include "lsm/id_map.h"
-#include "lsm/ordered_index.h"
-#include "lsm/page_pool.h"
-#include "lsm/postings.h"
+#include "lsm/forest_scrub.h"
+#include "lsm/log.h"
+#include "lsm/merge.h"
+#include "lsm/objects.h"
+#include "lsm/tail.h"
 #include "lsm/tree.h"
 #include "store/grid.h"
 
-#define FOREST_RECORD_SIZE_MAX 256
+/* ---- Parts --------------------------------------------------------------------------------- */
 
-/* Ids and indexes of one tree. */
-struct forest_tree {
+/*
+ * A part is what has tables of its own: the records of a tree, its ids, its list, or an index. The
+ * number of a part is what block headers call `tree`.
+ */
+#define FOREST_PARTS_MAX (3 * FOREST_TREES_MAX + FOREST_INDEXES_MAX)
+#define PART_NONE        UINT32_MAX
+
+struct part {
     struct tree tree;
-    struct id_map ids; /* If has_ids. */
-    bool has_ids;
-    uint32_t burns_for; /* The tree whose ids this one's records burn, or FOREST_NONE. */
-    /*
-     * Of the pages that came after the newest checkpoint: those below are sealed, or written (or
-     * being written), ahead of the next one. Both are page_count before any is.
-     */
-    uint32_t ahead_sealed;
-    uint32_t ahead_written;
-    uint32_t equal_count;
-    uint32_t ordered_count;
-    uint32_t equal[FOREST_INDEXES_MAX]; /* Numbers of its indexes, by kind. */
-    uint32_t ordered[FOREST_INDEXES_MAX];
-    uint64_t
-        fixed_words[FOREST_RECORD_SIZE_MAX / sizeof(uint64_t)]; /* Bits that no update changes. */
+    struct merge merges[LSM_LEVELS];
+    /* Where its new entries come from: one of the three. */
+    struct tail *tail;
+    struct objects *objects;
+    struct log *log;
+    uint64_t added;     /* Entries since the last beat. */
+    uint32_t tail_done; /* Entries of the tail that came before it. */
 };
 
-/* By the schema's kind. */
-union forest_index {
-    struct postings postings;
-    struct ordered_index ordered;
+/* In an id's entry: the id is burnt. */
+#define BURNT_BIT (UINT64_C(1) << 63)
+
+/* ---- Trees and indexes --------------------------------------------------------------------- */
+
+struct forest_tree {
+    const struct tree_schema *schema;
+    uint32_t records; /* Part. */
+    uint32_t ids;     /* Part, or PART_NONE. */
+    uint32_t list;    /* Part, or PART_NONE: all timestamps, of trees with updates and ids. */
+    uint32_t burns_for; /* The tree whose ids this one's records burn, or FOREST_NONE. */
+    struct log log;         /* Of a tree without updates. */
+    struct objects objects; /* All that is in reach: of a log, what the op at hand asked for. */
+    struct tail id_tail;
+    struct tail list_tail;
+    uint64_t newest;
+    uint64_t record_count;
+    uint32_t index_count;
+    uint32_t indexes[FOREST_INDEXES_MAX];
+    uint64_t fixed_words[FOREST_RECORD_SIZE_MAX / sizeof(uint64_t)]; /* What no update changes. */
 };
+
+struct forest_index {
+    const struct index_schema *schema;
+    uint32_t part;
+    struct tail tail;
+};
+
+static inline bool
+forest_tree_is_log(const struct forest_tree *tree)
+{
+    return tree->schema->updates_per_event_max == 0;
+}
 
 /* ---- Scopes: forest_scope.c ---------------------------------------------------------------- */
 
 enum forest_undo_kind { UNDO_INSERT, UNDO_UPDATE };
 
-/*
- * Ends an entry of the log, which is read backwards. Before an UNDO_UPDATE lies the record as it
- * was.
- */
+/* Ends an entry of the log, which is read backwards. Before an UNDO_UPDATE lies the old record. */
 struct forest_undo {
-    uint32_t row;
-    uint16_t kind;
-    uint16_t tree;
-    uint64_t reserved;
+    uint64_t op;   /* Of the record's change before. */
+    uint32_t slot; /* Of its object, in a tree with updates. */
+    uint8_t kind;
+    uint8_t tree;
+    bool was_dirty;
+    uint8_t reserved;
 };
 static_assert(sizeof(struct forest_undo) == 16, "records in the log stay aligned");
 
@@ -64,131 +91,222 @@ struct forest_scope {
     char *log;
     uint64_t log_size;
     uint64_t log_size_max; /* Everything that a batch may insert and update. */
+    /* As they were when it was opened. */
+    uint64_t newest[FOREST_TREES_MAX];
+    uint64_t record_count[FOREST_TREES_MAX];
+    uint32_t tail_count[FOREST_PARTS_MAX];
 };
 
 uint64_t forest_scope_log_size_max(const struct forest_schema *schema);
-void forest_scope_on_insert(struct forest *forest, uint32_t tree, uint32_t row);
-void forest_scope_on_update(struct forest *forest, uint32_t tree, uint32_t row, const void *old);
+void forest_scope_on_insert(struct forest *forest, uint32_t tree, uint32_t slot);
+void forest_scope_on_update(
+    struct forest *forest, uint32_t tree, uint32_t slot, uint64_t op, bool was_dirty);
+
+/* ---- What an op has asked for: forest_prefetch.c ------------------------------------------- */
+
+#define PREFETCHED_BITS  (1 << 18)
+#define PREFETCHED_COUNT 512
+
+/* Which keys were prefetched: a bit for each, by hash. Small ops take theirs away one by one. */
+struct forest_prefetched {
+    uint64_t bits[PREFETCHED_BITS / 64];
+    uint32_t listed[PREFETCHED_COUNT];
+    uint32_t count;
+};
+
+void forest_prefetched_add(struct forest_prefetched *prefetched, uint64_t hash);
+void forest_prefetched_clear(struct forest_prefetched *prefetched);
+bool forest_prefetched_has(const struct forest_prefetched *prefetched, uint64_t hash);
+
+static inline uint64_t
+prefetched_hash_id(uint32_t tree, const u128 *id)
+{
+    return filter_hash(*id) + tree;
+}
+
+static inline uint64_t
+prefetched_hash(uint32_t tree, uint64_t timestamp)
+{
+    return filter_hash(u128_make(tree + 1, timestamp));
+}
+
+/* ---- The work after an op: forest_commit.c ------------------------------------------------- */
+
+enum commit_step {
+    COMMIT_DONE,
+    COMMIT_FLUSH, /* Tails and changed records that are many enough go to level 0. */
+    COMMIT_MERGE,
+};
+
+struct forest_commit {
+    enum commit_step step;
+    uint32_t part; /* At hand. */
+    uint32_t level;
+    uint64_t added; /* Entries of all parts since the last beat. */
+};
+
+/*
+ * Writes all that the part has in memory, as a run of level 0. False: frames are awaited. A log
+ * only at a checkpoint.
+ */
+bool forest_flush_part(struct forest *forest, struct part *part, uint64_t op);
+
+/* A beat that is due for another reason than entries; and what is left of one. True: done. */
+void forest_beat_start(struct forest *forest);
+bool forest_beat_work(struct forest *forest);
 
 /* ---- Checkpoints: forest_checkpoint.c, forest_open.c --------------------------------------- */
 
 /*
- * Manifest blocks hold these, ascending by (tree, page index), none left out; the block_header's
- * record_count says how many. Each block refers to the one before it by `previous`; the last one
- * written is the checkpoint's root.
+ *   IDLE ─ forest_checkpoint → BEAT → FLUSH → MERGES → MANIFEST → FREE_SET → WRITES ─ callback
+ *   → IDLE
+ *
+ *   BEAT       what is due after the op
+ *   FLUSH      everything that parts have in memory
+ *   MERGES     tables at hand are finished
+ *   MANIFEST   a chain of blocks that lists all runs and tables
+ *   FREE_SET   a chain of blocks with the free set; then the root, one block
+ *   WRITES     until all is durable
  */
-struct manifest_entry {
-    u128 checksum;
-    uint64_t address;
-    uint32_t page_index;
-    uint16_t record_count;
-    uint8_t tree;
-    uint8_t reserved;
-};
-static_assert(sizeof(struct manifest_entry) == 32, "no padding");
-#define MANIFEST_ENTRIES_PER_BLOCK ((uint32_t) (BLOCK_CONTENT_SIZE / sizeof(struct manifest_entry)))
-
-/* Manifest blocks being written at a time, at most. */
-#define MANIFEST_BUFFERS 4
-
-struct forest_write {
-    struct grid_write write;
-    struct forest *forest;
-    bool busy;
-    bool manifest; /* Uses the manifest buffer of its slot number. */
+enum forest_checkpoint_stage {
+    CHECKPOINT_IDLE,
+    CHECKPOINT_BEAT,
+    CHECKPOINT_FLUSH,
+    CHECKPOINT_MERGES,
+    CHECKPOINT_MANIFEST,
+    CHECKPOINT_FREE_SET,
+    CHECKPOINT_WRITES,
 };
 
-/*
- *   CHECKPOINT_IDLE ── forest_checkpoint ──→ CHECKPOINT_PAGES ── all sealed ──→ CHECKPOINT_MANIFEST
- *         ▲                                       │ a write failed              │ all written,
- *         └────────── nothing in flight ──────────┴─────────────────────────────┘ or failed
- */
-enum forest_checkpoint_stage { CHECKPOINT_IDLE, CHECKPOINT_PAGES, CHECKPOINT_MANIFEST };
+/* The manifest is a stream of items of one size: each run's head, then its tables. */
+struct manifest_run {
+    u128 hidden;
+    uint64_t table_count;
+    uint8_t part;
+    uint8_t level;
+    uint8_t flags; /* MANIFEST_RUN_* */
+    uint8_t reserved[53];
+};
+static_assert(sizeof(struct manifest_run) == sizeof(struct table_info), "items of one size");
+#define MANIFEST_RUN_HIDDEN   1
+#define MANIFEST_RUN_BUILDING 2
+#define MANIFEST_RUN_MERGING  4
+
+#define MANIFEST_ITEM_SIZE       ((uint32_t) sizeof(struct table_info))
+#define MANIFEST_ITEMS_PER_BLOCK ((uint32_t) (BLOCK_CONTENT_SIZE / MANIFEST_ITEM_SIZE))
+
+/* The content of the root: the block that the superblock refers to. */
+struct root_content {
+    struct block_reference manifest; /* The last block of each chain. */
+    struct block_reference free_set;
+    uint64_t item_count;
+    uint64_t word_count; /* Of the free set. */
+    uint64_t newest[FOREST_TREES_MAX];
+    uint64_t record_count[FOREST_TREES_MAX];
+    uint64_t reserved[4];
+};
+static_assert(sizeof(struct root_content) == 240, "no padding");
 
 struct forest_checkpoint {
     enum forest_checkpoint_stage stage;
     uint64_t op;
     forest_checkpoint_callback *callback;
     void *context;
-    enum grid_result result;
-    uint32_t tree; /* The next page to be written, or to be listed. */
-    uint32_t page_index;
-    uint64_t *manifest_addresses; /* Of the newest manifest, oldest block first. */
-    uint32_t manifest_count;
-    uint32_t manifest_sealed;
-    struct block_reference manifest; /* The last block sealed. */
-    char *manifest_buffers;
-    uint32_t in_flight;
-    struct forest_write writes[GRID_WRITES_MAX];
-    uint64_t released_count; /* Blocks that become free when this checkpoint is durable. */
+    uint32_t part; /* Of FLUSH, MERGES and MANIFEST. */
+    uint32_t level;
+    /* MANIFEST: the run in the level, and how many of its items are out. */
+    uint32_t run;
+    uint64_t run_items;
+    struct table_place place;
+    uint64_t items_left;
+    uint64_t words_done; /* FREE_SET */
+    struct root_content content;
+    struct block_reference chain; /* Its newest block. */
+    struct block_reference root;
+    /*
+     * The blocks of manifest, free set and root of the newest checkpoint, in this order: the next
+     * replaces them. Checksum 0: not sealed yet.
+     */
+    struct block_reference *own;
+    uint32_t own_count;
+    uint32_t own_sealed;
+    uint32_t own_max;
 };
 
-/*
- * Manifest blocks for so many pages. An empty forest has one, so that a checkpoint always has
- * something to write.
- */
-uint32_t forest_manifest_block_count(uint64_t page_count);
-uint64_t forest_page_count(const struct forest *forest);
+enum block_type forest_own_type(const struct forest_checkpoint *checkpoint, uint32_t own);
 
-/* All pages there are belong to a checkpoint: what comes can be written ahead of the next. */
-void forest_ahead_reset(struct forest *forest);
-
-/* ---- Room: forest_room.c ------------------------------------------------------------------- */
-
-/* Records that may come, for each tree. */
-struct forest_growth {
-    uint64_t inserts[FOREST_TREES_MAX];
-    uint64_t updates[FOREST_TREES_MAX];
-};
-
-struct forest_growth forest_growth_of_events(const struct forest *forest, uint64_t event_count);
-
-/* The most pages that the growth takes (F3). */
-uint64_t forest_pages_needed(const struct forest *forest, const struct forest_growth *growth);
-
-/*
- * Pages that forest_reserve leaves alone: opening rebuilds in another order, and rounds up at other
- * places.
- */
-uint32_t forest_pages_spare(const struct forest_schema *schema);
-
-/* ---- The forest: forest.c, forest_init.c --------------------------------------------------- */
+/* ---- The forest ---------------------------------------------------------------------------- */
 
 struct forest {
     const struct forest_schema *schema;
     struct grid *grid;
-    struct page_pool pages;
-    struct chunk_pool chunks;
+    struct block_cache cache;
+    struct table_pool tables;
+    struct part *parts;
+    uint32_t part_count;
     struct forest_tree trees[FOREST_TREES_MAX];
-    union forest_index indexes[FOREST_INDEXES_MAX];
+    struct forest_index indexes[FOREST_INDEXES_MAX];
     struct forest_scope scope;
+    struct forest_commit commit;
     struct forest_checkpoint checkpoint;
+    struct scrub scrub;
+    struct tour tour; /* Of whoever asks for one: forest_tour. */
+    struct forest_prefetched *prefetched;
+    void *scratch;    /* For sorting. */
+    struct entry24 *screened; /* Ids of a batch, in order; `timestamp` is their number. */
+    uint32_t *slots;  /* Of changed records being flushed. */
     uint64_t memory_bytes;
-    uint64_t memory_bytes_fixed; /* Of these, what is not pages of the pool. */
-    uint64_t room_events;        /* So many events are known to find room. */
-    uint64_t pages_written;
+    uint64_t op;      /* The newest committed. */
+    uint64_t epoch;   /* Of the op at hand. */
+    bool active;      /* An op has begun. */
+    bool lost;        /* A block that an op or a merge needs is damaged: the forest has failed. */
     bool opened;
+    uint64_t room_events; /* So many events are known to find room. */
 };
 
-/* The memory that holds the growth, from empty. */
-uint64_t
-forest_memory_bytes_for(const struct forest_schema *schema, const struct forest_growth *growth);
+static inline struct part *
+forest_part(const struct forest *forest, uint32_t part)
+{
+    assert(part < forest->part_count);
+    return &forest->parts[part];
+}
 
-/* Makes ids and indexes of a record that is in its tree. */
-void forest_index_record(struct forest *forest, uint32_t tree, const void *record, uint32_t row);
+static inline struct forest_tree *
+forest_tree_at(struct forest *forest, uint32_t tree)
+{
+    assert(tree < forest->schema->tree_count);
+    return &forest->trees[tree];
+}
 
-/* Undoes forest_index_record for the tree's newest record. */
-void forest_unindex_record(struct forest *forest, uint32_t tree, const void *record, uint32_t row);
+/* What the record's field is indexed under; false if it isn't. */
+bool forest_index_value(const struct index_schema *schema, const void *record, uint64_t *value);
 
-/* Moves the row in the tree's ordered indexes from its place by one record to that by the other. */
-void forest_reorder_record(
-    struct forest *forest, uint32_t tree, uint32_t row, const void *from, const void *to);
+/* The value as it is indexed. */
+uint64_t forest_index_hash(const struct index_schema *schema, u128 value);
+
+/* A record by timestamp, wherever it is, copied. */
+enum tree_found
+forest_find(const struct forest *forest, uint32_t number, uint64_t timestamp, void *record);
+
+/* What the id leads to: a timestamp, perhaps with BURNT_BIT. */
+enum tree_found
+forest_find_id(const struct forest *forest, uint32_t number, const u128 *id, uint64_t *timestamp);
+
+/* Records that one op inserts or changes at most, in a tree. */
+static inline uint32_t
+forest_op_records_max(const struct tree_schema *schema)
+{
+    const uint32_t per_event = schema->inserts_per_event_max + schema->updates_per_event_max;
+    return per_event * EVENTS_PER_BATCH_MAX;
+}
+
+/* About how many more tables can be listed before events are refused. */
+uint64_t forest_room_tables(const struct forest *forest);
 
 /* Another operation happened: what was known of room is less by at most one event. */
 static inline void
 forest_room_spend(struct forest *forest)
 {
-    assert(forest->opened);
     if (forest->room_events > 0) forest->room_events -= 1;
 }
 

@@ -1,273 +1,345 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Opening a checkpoint. The manifest is read twice, from its newest block back: once to check it
- * and to count, once to note where each page is. Then all pages are read in order, and ids and
- * indexes made as if the records came anew (F4).
+ * Opening a checkpoint: root, free set, manifest. Tables are read when they are asked for.
  */
 #include <string.h>
 
 #include "base/units.h"
 #include "lsm/forest_internal.h"
 
-/* Pages of the manifest come in descending order. */
-struct open_manifest {
-    uint64_t page_counts[FOREST_TREES_MAX];
-    uint64_t record_counts[FOREST_TREES_MAX];
-    uint64_t block_count;
-    uint32_t tree;       /* Of the page before; tree_count before the first. */
-    uint32_t pages_left; /* Of that tree, further ones. */
+struct opening {
+    struct forest *forest;
+    struct forest_open_report *report;
+    void *block; /* Of a frame of the cache. */
+    /* The manifest's stream of items. */
+    struct part *part;
+    uint32_t run;
+    uint32_t level;
+    uint64_t tables_left;
+    u128 key_last;
 };
 
 static enum forest_open_result
-open_corrupt(struct forest_open_report *report, uint64_t address)
+open_block(
+    struct opening *opening, const struct block_reference *reference, enum block_type type)
 {
-    assert(address != 0);
-    report->block_address = address;
-    return FOREST_OPEN_CORRUPT;
-}
-
-/* Reads a manifest block into the first manifest buffer. */
-static enum forest_open_result
-open_read_manifest_block(
-    struct forest *forest,
-    const struct block_reference *reference,
-    struct forest_open_report *report)
-{
-    assert(!forest->opened);
+    assert(!opening->forest->opened);
+    assert(opening->block != NULL);
     assert(reference->address != 0);
-    struct block_header *header = (void *) forest->checkpoint.manifest_buffers;
-    report->block_address = reference->address;
-    report->tree_name = "manifest";
-    switch (grid_read_block(forest->grid, reference, BLOCK_MANIFEST, header)) {
-    case GRID_OK: break;
+    opening->report->block_address = reference->address;
+    switch (grid_read_block(opening->forest->grid, reference, type, opening->block)) {
+    case GRID_OK: return FOREST_OPENED;
     case GRID_CORRUPT: return FOREST_OPEN_CORRUPT;
     case GRID_IO_ERROR: return FOREST_OPEN_IO_ERROR;
     }
-    if (header->record_count > MANIFEST_ENTRIES_PER_BLOCK) return FOREST_OPEN_CORRUPT;
-    const uint64_t content_size = header->record_count * sizeof(struct manifest_entry);
-    if (header->size != BLOCK_HEADER_SIZE + content_size) return FOREST_OPEN_CORRUPT;
-    return FOREST_OPENED;
+    unreachable();
 }
 
-/* Is this the entry that comes next, going back? */
-static bool
-open_check_entry(
-    const struct forest *forest, struct open_manifest *state, const struct manifest_entry *entry)
+static const void *
+open_content(const struct opening *opening)
 {
-    assert(state->tree <= forest->schema->tree_count);
-    if (entry->tree >= forest->schema->tree_count || entry->reserved != 0) return false;
-    const uint32_t records_per_page = forest->trees[entry->tree].tree.records_per_page;
-    if (entry->record_count == 0 || entry->record_count > records_per_page) return false;
-    if (state->pages_left > 0) {
-        if (entry->tree != state->tree) return false;
-        if (entry->page_index != state->pages_left - 1) return false;
-        if (entry->record_count != records_per_page) return false;
-        state->pages_left -= 1;
-        return true;
-    }
-    const uint64_t full_records = (uint64_t) entry->page_index * records_per_page;
-    if (entry->tree >= state->tree) return false;
-    if (full_records + entry->record_count >= ROWS_MAX) return false;
-    state->tree = entry->tree;
-    state->pages_left = entry->page_index;
-    state->page_counts[entry->tree] = (uint64_t) entry->page_index + 1;
-    state->record_counts[entry->tree] = full_records + entry->record_count;
-    return true;
+    assert(opening->block != NULL);
+    return (const char *) opening->block + BLOCK_HEADER_SIZE;
 }
 
-/* Checks the chain, marks its blocks and theirs as acquired, and counts. */
+/*
+ * Lists the chain that ends with `last` in checkpoint->own, from `first` on, from its first block
+ * to its last. A chain that is longer than `count` is not ours.
+ */
 static enum forest_open_result
-open_scan_manifest(
-    struct forest *forest,
-    const struct block_reference *manifest,
-    struct open_manifest *state,
-    struct forest_open_report *report)
+open_chain(
+    struct opening *opening,
+    const struct block_reference *last,
+    enum block_type type,
+    uint64_t first,
+    uint64_t count)
 {
-    assert(manifest->address != 0);
-    assert(forest_page_count(forest) == 0);
-    const char *block = forest->checkpoint.manifest_buffers;
-    struct block_reference reference = *manifest;
-    uint64_t page_count = 0;
-    *state = (struct open_manifest){.tree = forest->schema->tree_count};
-    while (reference.address != 0) {
-        /* A block that is marked already closes a circle. */
-        if (!grid_mark_acquired(forest->grid, reference.address)) {
-            report->tree_name = "manifest";
-            return open_corrupt(report, reference.address);
-        }
-        const enum forest_open_result result = open_read_manifest_block(forest, &reference, report);
+    struct forest_checkpoint *checkpoint = &opening->forest->checkpoint;
+    const struct block_header *header = opening->block;
+    struct block_reference reference = *last;
+    assert(type == BLOCK_MANIFEST || type == BLOCK_FREE_SET);
+    if (first + count >= checkpoint->own_max) {
+        return FOREST_OPEN_MEMORY_TOO_SMALL;
+    }
+    for (uint64_t i = count; i > 0; i--) {
+        if (reference.address == 0) return FOREST_OPEN_CORRUPT;
+        const enum forest_open_result result = open_block(opening, &reference, type);
         if (result != FOREST_OPENED) return result;
-        const struct block_header *header = (const void *) block;
-        const struct manifest_entry *entries = (const void *) (block + BLOCK_HEADER_SIZE);
-        for (uint32_t i = header->record_count; i > 0; i--) {
-            if (!open_check_entry(forest, state, &entries[i - 1]) ||
-                !grid_mark_acquired(forest->grid, entries[i - 1].address)) {
-                return open_corrupt(report, reference.address);
-            }
-        }
-        page_count += header->record_count;
-        state->block_count += 1;
+        assert(first + i <= checkpoint->own_max);
+        checkpoint->own[first + i - 1] = reference;
         reference = header->previous;
     }
-    if (state->pages_left > 0 || page_count >= PAGES_MAX ||
-        state->block_count != forest_manifest_block_count(page_count)) {
-        return open_corrupt(report, manifest->address);
-    }
+    if (reference.address != 0) return FOREST_OPEN_CORRUPT;
     return FOREST_OPENED;
 }
 
-static enum forest_open_result
-open_too_small(
-    const struct forest *forest,
-    const struct open_manifest *state,
-    struct forest_open_report *report)
-{
-    assert(!forest->opened);
-    /* As if every indexed value were new, and another batch to come. */
-    struct forest_growth growth =
-        forest_growth_of_events(forest, EVENTS_PER_BATCH_MAX + PULSE_EXPIRIES_MAX);
-    for (uint32_t tree = 0; tree < forest->schema->tree_count; tree++) {
-        growth.inserts[tree] += state->record_counts[tree];
-    }
-    report->memory_bytes_needed = forest_memory_bytes_for(forest->schema, &growth);
-    assert(report->memory_bytes_needed > forest->memory_bytes);
-    return FOREST_OPEN_MEMORY_TOO_SMALL;
-}
+/* ---- The free set -------------------------------------------------------------------------- */
 
-/* Second walk: notes the references of pages and the addresses of manifest blocks. */
 static enum forest_open_result
-open_place_pages(
-    struct forest *forest,
-    const struct block_reference *manifest,
-    const struct open_manifest *state,
-    struct forest_open_report *report)
+open_free_set(struct opening *opening, const struct root_content *root)
 {
-    assert(state->pages_left == 0);
-    assert(state->block_count > 0);
-    struct forest_checkpoint *checkpoint = &forest->checkpoint;
-    struct block_reference reference = *manifest;
-    for (uint32_t tree = 0; tree < forest->schema->tree_count; tree++) {
-        tree_place(&forest->trees[tree].tree, (uint32_t) state->record_counts[tree]);
-    }
-    checkpoint->manifest = *manifest;
-    checkpoint->manifest_count = (uint32_t) state->block_count;
-    for (uint32_t number = checkpoint->manifest_count; number > 0; number--) {
-        const enum forest_open_result result = open_read_manifest_block(forest, &reference, report);
+    struct forest *forest = opening->forest;
+    const uint32_t words_per_block = (uint32_t) GRID_FREE_SET_WORDS_PER_BLOCK;
+    assert(opening->part == NULL);
+    const uint64_t items_max =
+        forest->grid->block_count + (uint64_t) FOREST_PARTS_MAX * TREE_RUNS_MAX;
+    if (root->item_count > items_max) return FOREST_OPEN_CORRUPT;
+    const uint64_t first = div_ceil(root->item_count, MANIFEST_ITEMS_PER_BLOCK);
+    const uint64_t count = div_ceil(root->word_count, words_per_block);
+    /* The file may have become larger since, not smaller. */
+    if (root->word_count > grid_free_set_word_count(forest->grid)) return FOREST_OPEN_CORRUPT;
+    enum forest_open_result result =
+        open_chain(opening, &root->free_set, BLOCK_FREE_SET, first, count);
+    if (result != FOREST_OPENED) return result;
+    assert(first + count < forest->checkpoint.own_max);
+    for (uint32_t i = 0; i < count; i++) {
+        const uint64_t word = (uint64_t) i * words_per_block;
+        result = open_block(opening, &forest->checkpoint.own[first + i], BLOCK_FREE_SET);
         if (result != FOREST_OPENED) return result;
-        checkpoint->manifest_addresses[number - 1] = reference.address;
-        const struct block_header *header = (const void *) checkpoint->manifest_buffers;
-        const struct manifest_entry *entries =
-            (const void *) (checkpoint->manifest_buffers + BLOCK_HEADER_SIZE);
-        for (uint32_t i = 0; i < header->record_count; i++) {
-            const struct tree *tree = &forest->trees[entries[i].tree].tree;
-            assert(entries[i].page_index < tree->page_count);
-            struct page_info *info = &forest->pages.infos[tree->pages[entries[i].page_index]];
-            assert(info->reference.address == 0);
-            info->reference = (struct block_reference){
-                .checksum = entries[i].checksum,
-                .address = entries[i].address,
-            };
+        const struct block_header *header = opening->block;
+        if (header->record_count != min_u64(words_per_block, root->word_count - word)) {
+            return FOREST_OPEN_CORRUPT;
         }
-        reference = header->previous;
-    }
-    assert(reference.address == 0);
-    return FOREST_OPENED;
-}
-
-/* Is there room for the indexes of one more record? */
-static bool
-open_room(const struct forest *forest, uint32_t tree)
-{
-    assert(tree < forest->schema->tree_count);
-    const uint32_t free_count = page_pool_free_count(&forest->pages);
-    if (free_count > 2 * forest_pages_spare(forest->schema)) return true;
-    struct forest_growth growth = {0};
-    growth.inserts[tree] = 1;
-    return forest_pages_needed(forest, &growth) <= free_count;
-}
-
-/* The record is on its page; it becomes part of the tree and its indexes. */
-static enum forest_open_result
-open_record(struct forest *forest, uint32_t number, const void *record)
-{
-    assert(!forest->opened);
-    struct forest_tree *forest_tree = &forest->trees[number];
-    struct tree *tree = &forest_tree->tree;
-    const uint64_t timestamp = tree_record_timestamp(tree, record);
-    /* (F1) */
-    if (timestamp <= tree->newest || timestamp > TIMESTAMP_MAX) return FOREST_OPEN_CORRUPT;
-    const bool burns = forest_tree->burns_for != FOREST_NONE;
-    if (forest_tree->has_ids || burns) {
-        const struct id_map *ids = &forest->trees[burns ? forest_tree->burns_for : number].ids;
-        uint32_t row_found;
-        if (id_map_find(ids, tree_record_id(tree, record), &row_found) != FOREST_ABSENT) {
+        if (!grid_free_set_load(forest->grid, word, open_content(opening), header->record_count)) {
             return FOREST_OPEN_CORRUPT;
         }
     }
-    if (!open_room(forest, number)) return FOREST_OPEN_MEMORY_TOO_SMALL;
+    return FOREST_OPENED;
+}
 
-    const uint32_t row = tree->record_count;
-    const uint32_t index = tree_page_of_row(tree, row);
-    if (row == index * tree->records_per_page) tree->first_timestamps[index] = timestamp;
-    tree->record_count += 1;
-    tree->newest = timestamp;
-    assert(tree_record(tree, row) == record);
-    forest_index_record(forest, number, record, row);
+/* ---- The manifest -------------------------------------------------------------------------- */
+
+static bool
+open_run(struct opening *opening, const struct manifest_run *head)
+{
+    struct forest *forest = opening->forest;
+    assert(opening->tables_left == 0);
+    if (head->part >= forest->part_count || head->level >= LSM_LEVELS) return false;
+    struct part *part = forest_part(forest, head->part);
+    if (part->tree.run_count[head->level] == LEVEL_RUNS_MAX) return false;
+    if (tree_run_count(&part->tree) == TREE_RUNS_MAX) return false;
+    switch (head->flags) {
+    case 0: /* A log has one run. */
+        if (head->table_count == 0) return false;
+        if (part->log != NULL && (head->level > 0 || part->tree.run_count[0] > 0)) return false;
+        break;
+    case MANIFEST_RUN_BUILDING:
+    case MANIFEST_RUN_MERGING:
+    case MANIFEST_RUN_MERGING | MANIFEST_RUN_HIDDEN:
+        if (part->log != NULL) return false;
+        break;
+    default: return false;
+    }
+    opening->part = part;
+    opening->level = head->level;
+    opening->run = tree_run_new(&part->tree, head->level, false);
+    opening->tables_left = head->table_count;
+    struct tree_run *run = &part->tree.runs[opening->run];
+    assert(run->used);
+    assert(run->table_count == 0);
+    run->hidden = head->hidden;
+    run->has_hidden = head->flags & MANIFEST_RUN_HIDDEN;
+    run->building = head->flags & MANIFEST_RUN_BUILDING;
+    run->merging = head->flags & MANIFEST_RUN_MERGING;
+    return true;
+}
+
+static enum forest_open_result
+open_table(struct opening *opening, const struct table_info *table)
+{
+    assert(opening->part != NULL);
+    assert(opening->tables_left > 0);
+    struct tree *tree = &opening->part->tree;
+    const struct tree_run *run = &tree->runs[opening->run];
+    assert(run->used);
+    if (!table_pool_room(tree->pool, 1, 1)) return FOREST_OPEN_MEMORY_TOO_SMALL;
+    if (!table_info_valid(&tree->format, table)) return FOREST_OPEN_CORRUPT;
+    if (run->table_count > 0 && table->key_min <= run->key_max) return FOREST_OPEN_CORRUPT;
+    if (!grid_is_acquired(opening->forest->grid, table->index.address)) return FOREST_OPEN_CORRUPT;
+    tree_run_append(tree, opening->run, table);
+    opening->tables_left -= 1;
     return FOREST_OPENED;
 }
 
 static enum forest_open_result
-open_page(
-    struct forest *forest,
-    uint32_t number,
-    uint32_t index,
-    uint32_t record_count,
-    struct forest_open_report *report)
+open_items(struct opening *opening, const char *items, uint32_t count)
 {
-    assert(record_count > 0);
-    assert(index < forest->trees[number].tree.page_count);
-    const struct tree *tree = &forest->trees[number].tree;
-    const uint32_t page = tree->pages[index];
-    const struct block_reference *reference = &forest->pages.infos[page].reference;
-    assert(reference->address != 0);
-    assert(record_count <= tree->records_per_page);
-    struct block_header *header = page_pool_data(&forest->pages, page);
-    report->block_address = reference->address;
-    report->tree_name = tree->schema->name;
-    switch (grid_read_block(forest->grid, reference, BLOCK_RECORDS, header)) {
-    case GRID_OK: break;
-    case GRID_CORRUPT: return FOREST_OPEN_CORRUPT;
-    case GRID_IO_ERROR: return FOREST_OPEN_IO_ERROR;
-    }
-    const uint32_t record_size = tree->schema->record_size;
-    if (header->tree != number) return FOREST_OPEN_CORRUPT;
-    if (header->record_count != record_count) return FOREST_OPEN_CORRUPT;
-    if (header->size != BLOCK_HEADER_SIZE + record_count * record_size) return FOREST_OPEN_CORRUPT;
-
-    const char *records = (const char *) header + BLOCK_HEADER_SIZE;
-    for (uint32_t i = 0; i < record_count; i++) {
-        const enum forest_open_result result =
-            open_record(forest, number, records + (uint64_t) i * record_size);
-        if (result != FOREST_OPENED) return result;
-    }
-    return FOREST_OPENED;
-}
-
-static enum forest_open_result
-open_pages(
-    struct forest *forest, const struct open_manifest *state, struct forest_open_report *report)
-{
-    for (uint32_t number = 0; number < forest->schema->tree_count; number++) {
-        const struct tree *tree = &forest->trees[number].tree;
-        assert(tree->page_count == state->page_counts[number]);
-        for (uint32_t index = 0; index < tree->page_count; index++) {
-            const uint64_t records_left = state->record_counts[number] - tree->record_count;
-            const uint32_t record_count = (uint32_t) min_u64(records_left, tree->records_per_page);
-            const enum forest_open_result result =
-                open_page(forest, number, index, record_count, report);
+    assert(count <= MANIFEST_ITEMS_PER_BLOCK);
+    for (uint32_t i = 0; i < count; i++) {
+        const char *item = items + (uint64_t) i * MANIFEST_ITEM_SIZE;
+        if (opening->tables_left > 0) {
+            struct table_info table;
+            memcpy(&table, item, sizeof(table));
+            const enum forest_open_result result = open_table(opening, &table);
             if (result != FOREST_OPENED) return result;
+        } else {
+            struct manifest_run head;
+            memcpy(&head, item, sizeof(head));
+            if (!open_run(opening, &head)) return FOREST_OPEN_CORRUPT;
         }
-        assert(tree->record_count == state->record_counts[number]);
+    }
+    return FOREST_OPENED;
+}
+
+static enum forest_open_result
+open_manifest(struct opening *opening, const struct root_content *root)
+{
+    struct forest_checkpoint *checkpoint = &opening->forest->checkpoint;
+    assert(opening->part == NULL);
+    assert(opening->tables_left == 0);
+    const uint64_t count = div_ceil(root->item_count, MANIFEST_ITEMS_PER_BLOCK);
+    enum forest_open_result result =
+        open_chain(opening, &root->manifest, BLOCK_MANIFEST, 0, count);
+    uint64_t left = root->item_count;
+    for (uint32_t i = 0; result == FOREST_OPENED && i < count; i++) {
+        result = open_block(opening, &checkpoint->own[i], BLOCK_MANIFEST);
+        if (result != FOREST_OPENED) return result;
+        const struct block_header *header = opening->block;
+        if (header->record_count != min_u64(left, MANIFEST_ITEMS_PER_BLOCK)) {
+            return FOREST_OPEN_CORRUPT;
+        }
+        left -= header->record_count;
+        result = open_items(opening, open_content(opening), header->record_count);
+    }
+    assert(result != FOREST_OPENED || left == 0);
+    if (result == FOREST_OPENED && opening->tables_left > 0) return FOREST_OPEN_CORRUPT;
+    return result;
+}
+
+/* (M1) (M2) The oldest of the level, merged as far as the output goes. */
+static bool
+open_inputs_valid(const struct tree *tree, uint32_t level, const struct tree_run *output)
+{
+    bool waiting = false;
+    assert(level < LSM_LEVELS);
+    assert(output->used && output->building);
+    for (uint32_t i = 0; i < tree->run_count[level]; i++) {
+        const struct tree_run *run = &tree->runs[tree->order[level][i]];
+        if (!run->merging) {
+            waiting |= !run->building;
+            continue;
+        }
+        if (waiting || run->has_hidden != (output->table_count > 0)) return false;
+        if (run->has_hidden && run->hidden != output->key_max) return false;
+    }
+    return true;
+}
+
+/* Merges go on where they were. */
+static bool
+open_merges(struct part *part)
+{
+    struct tree *tree = &part->tree;
+    uint32_t outputs = 0;
+    uint32_t building = 0;
+    for (uint32_t i = 0; i < TREE_RUNS_MAX; i++) {
+        building += tree->runs[i].used && tree->runs[i].building;
+    }
+    for (uint32_t level = 0; level < LSM_LEVELS; level++) {
+        uint32_t inputs = 0;
+        assert(tree->run_count[level] <= LEVEL_RUNS_MAX);
+        for (uint32_t i = 0; i < tree->run_count[level]; i++) {
+            inputs += tree->runs[tree->order[level][i]].merging;
+        }
+        if (inputs == 0) continue;
+        outputs += 1;
+        /* The output is the oldest of the level, or the newest of the next. */
+        uint32_t output = tree->order[level][0];
+        if (!tree->runs[output].building) {
+            if (level == LSM_LEVELS - 1 || tree->run_count[level + 1] == 0) return false;
+            output = tree->order[level + 1][tree->run_count[level + 1] - 1];
+        }
+        if (inputs < 2 || !tree->runs[output].building) return false;
+        if (!open_inputs_valid(tree, level, &tree->runs[output])) return false;
+        merge_resume(&part->merges[level], output);
+    }
+    return outputs == building;
+}
+
+/*
+ * Do the newest record, and how many there are, fit what the tables say? Tails were empty at the
+ * checkpoint, so tables are all that gets and scans answered from (F4).
+ */
+static bool
+open_tree_valid(const struct forest *forest, const struct forest_tree *tree)
+{
+    assert(tree->records < forest->part_count);
+    const struct tree *records = &forest->parts[tree->records].tree;
+    u128 key_max = 0;
+    if ((tree->newest == 0) != (tree->record_count == 0) || tree->newest >= BURNT_BIT) return false;
+    for (uint32_t i = 0; i < TREE_RUNS_MAX; i++) {
+        const struct tree_run *run = &records->runs[i];
+        if (run->used && run->table_count > 0 && run->key_max > key_max) key_max = run->key_max;
+    }
+    if (!forest_tree_is_log(tree)) return key_max <= tree->newest;
+    return key_max == tree->newest && tree_entry_count(records) == tree->record_count;
+}
+
+/* ---- Opening ------------------------------------------------------------------------------- */
+
+static void
+open_reset(struct forest *forest)
+{
+    assert(!forest->opened);
+    assert(!forest->active);
+    assert(forest->checkpoint.stage == CHECKPOINT_IDLE);
+    cache_open(&forest->cache);
+    table_pool_open(&forest->tables);
+    for (uint32_t i = 0; i < forest->part_count; i++) {
+        struct part *part = forest_part(forest, i);
+        tree_open(&part->tree);
+        part->added = 0;
+        part->tail_done = 0;
+        if (part->tail != NULL) tail_clear(part->tail);
+        if (part->log != NULL) log_open(part->log);
+    }
+    for (uint32_t i = 0; i < forest->schema->tree_count; i++) {
+        objects_clear(&forest->trees[i].objects);
+        forest->trees[i].newest = 0;
+        forest->trees[i].record_count = 0;
+    }
+    memset(forest->prefetched, 0, sizeof(*forest->prefetched));
+    forest->checkpoint.own_count = 0;
+    scrub_open(&forest->scrub);
+    tour_open(&forest->tour);
+    forest->op = 0;
+    forest->epoch = 1;
+}
+
+static enum forest_open_result
+open_root(struct opening *opening, const struct block_reference *reference)
+{
+    struct forest *forest = opening->forest;
+    struct root_content root;
+    assert(reference->address != 0);
+    enum forest_open_result result = open_block(opening, reference, BLOCK_ROOT);
+    if (result != FOREST_OPENED) return result;
+    const struct block_header *header = opening->block;
+    if (header->size != BLOCK_HEADER_SIZE + sizeof(root)) return FOREST_OPEN_CORRUPT;
+    memcpy(&root, open_content(opening), sizeof(root));
+    forest->op = header->op;
+    result = open_free_set(opening, &root);
+    if (result == FOREST_OPENED) result = open_manifest(opening, &root);
+    if (result != FOREST_OPENED) return result;
+    opening->report->block_address = reference->address;
+    for (uint32_t i = 0; i < forest->part_count; i++) {
+        if (!open_merges(forest_part(forest, i))) return FOREST_OPEN_CORRUPT;
+    }
+    for (uint32_t i = 0; i < forest->schema->tree_count; i++) {
+        forest->trees[i].newest = root.newest[i];
+        forest->trees[i].record_count = root.record_count[i];
+        if (!open_tree_valid(forest, &forest->trees[i])) return FOREST_OPEN_CORRUPT;
+    }
+    struct forest_checkpoint *checkpoint = &forest->checkpoint;
+    checkpoint->root = *reference;
+    checkpoint->content = root;
+    checkpoint->own_count = (uint32_t) (div_ceil(root.item_count, MANIFEST_ITEMS_PER_BLOCK) +
+                                        div_ceil(root.word_count, GRID_FREE_SET_WORDS_PER_BLOCK));
+    assert(checkpoint->own_count < checkpoint->own_max);
+    checkpoint->own[checkpoint->own_count] = *reference;
+    checkpoint->own_count += 1;
+    for (uint32_t i = 0; i < checkpoint->own_count; i++) {
+        if (!grid_is_acquired(forest->grid, checkpoint->own[i].address)) return FOREST_OPEN_CORRUPT;
     }
     return FOREST_OPENED;
 }
@@ -275,33 +347,25 @@ open_pages(
 enum forest_open_result
 forest_open(
     struct forest *forest,
-    const struct block_reference *manifest,
+    const struct block_reference *root,
     struct forest_open_report *report)
 {
-    struct open_manifest state;
+    assert(report != NULL);
+    struct opening opening = {.forest = forest, .report = report};
+    enum forest_open_result result = FOREST_OPENED;
     assert(!forest->opened);
-    assert(forest_page_count(forest) == 0);
-    *report = (struct forest_open_report){0};
-    if (manifest->address == 0) {
-        forest->opened = true;
-        return FOREST_OPENED;
+    *report = (struct forest_open_report){.tree_name = "manifest"};
+    open_reset(forest);
+    if (root->address != 0) {
+        const uint32_t frame = cache_take(&forest->cache);
+        opening.block = cache_block(&forest->cache, frame);
+        result = open_root(&opening, root);
+        cache_untake(&forest->cache, frame);
     }
-    enum forest_open_result result = open_scan_manifest(forest, manifest, &state, report);
-    if (result != FOREST_OPENED) return result;
-
-    uint64_t page_count = 0;
-    for (uint32_t i = 0; i < FOREST_TREES_MAX; i++) {
-        page_count += state.page_counts[i];
+    forest->opened = result == FOREST_OPENED;
+    if (result == FOREST_OPEN_MEMORY_TOO_SMALL) {
+        report->memory_bytes_needed = 2 * forest->memory_bytes;
     }
-    if (page_count > page_pool_free_count(&forest->pages)) {
-        return open_too_small(forest, &state, report);
-    }
-    result = open_place_pages(forest, manifest, &state, report);
-    if (result == FOREST_OPENED) result = open_pages(forest, &state, report);
-    if (result == FOREST_OPEN_MEMORY_TOO_SMALL) return open_too_small(forest, &state, report);
-    if (result != FOREST_OPENED) return result;
-    *report = (struct forest_open_report){0};
-    forest_ahead_reset(forest);
-    forest->opened = true;
-    return FOREST_OPENED;
+    assert(forest->cache.available == forest->cache.frame_count);
+    return result;
 }

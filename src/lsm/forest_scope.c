@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Scopes: a log of what was done, read backwards to undo it (F2).
- *
- * Undoing an insert takes the newest record of the tree away, from the indexes first. As everything
- * younger has been undone before, the record is the newest of every list it is in.
+ * Scopes: a log of what was done, read backwards to undo it (F2). Tails, and counts, go back to
+ * what they were when the scope was opened.
  */
 #include <string.h>
 
@@ -14,31 +12,40 @@ forest_scope_log_size_max(const struct forest_schema *schema)
 {
     assert(schema->tree_count > 0);
     uint64_t size = 0;
+    assert(schema->tree_count <= FOREST_TREES_MAX);
     for (uint32_t tree = 0; tree < schema->tree_count; tree++) {
         const struct tree_schema *tree_schema = &schema->trees[tree];
         const uint64_t update_size = sizeof(struct forest_undo) + tree_schema->record_size;
         size += tree_schema->inserts_per_event_max * sizeof(struct forest_undo);
         size += tree_schema->updates_per_event_max * update_size;
     }
-    assert(size > 0);
     return size * EVENTS_PER_BATCH_MAX;
 }
 
 void
 forest_scope_open(struct forest *forest)
 {
-    assert(forest->opened);
-    assert(!forest->scope.open);
-    assert(forest->scope.log_size == 0);
-    assert(forest->checkpoint.stage == CHECKPOINT_IDLE);
-    forest->scope.open = true;
+    struct forest_scope *scope = &forest->scope;
+    assert(forest->active);
+    assert(!scope->open);
+    assert(scope->log_size == 0);
+    scope->open = true;
+    for (uint32_t i = 0; i < forest->schema->tree_count; i++) {
+        scope->newest[i] = forest->trees[i].newest;
+        scope->record_count[i] = forest->trees[i].record_count;
+    }
+    for (uint32_t i = 0; i < forest->part_count; i++) {
+        const struct tail *tail = forest->parts[i].tail;
+        scope->tail_count[i] = tail == NULL ? 0 : tail->count;
+    }
 }
 
 void
 forest_scope_persist(struct forest *forest)
 {
     assert(forest->scope.open);
-    assert(forest->checkpoint.stage == CHECKPOINT_IDLE);
+    assert(forest->active);
+    assert(forest->scope.log_size <= forest->scope.log_size_max);
     forest->scope.open = false;
     forest->scope.log_size = 0;
 }
@@ -62,58 +69,77 @@ scope_pop(struct forest_scope *scope, uint64_t size)
 }
 
 void
-forest_scope_on_insert(struct forest *forest, uint32_t tree, uint32_t row)
+forest_scope_on_insert(struct forest *forest, uint32_t tree, uint32_t slot)
 {
-    assert(forest->scope.open);
-    const struct forest_undo undo = {.row = row, .kind = UNDO_INSERT, .tree = (uint16_t) tree};
+    const struct forest_undo undo = {.slot = slot, .kind = UNDO_INSERT, .tree = (uint8_t) tree};
     assert(tree < forest->schema->tree_count);
     scope_push(&forest->scope, &undo, sizeof(undo));
+    assert((slot == OBJECT_NONE) == forest_tree_is_log(&forest->trees[tree]));
 }
 
 void
-forest_scope_on_update(struct forest *forest, uint32_t tree, uint32_t row, const void *old)
+forest_scope_on_update(
+    struct forest *forest, uint32_t tree, uint32_t slot, uint64_t op, bool was_dirty)
 {
-    assert(forest->scope.open);
-    const struct forest_undo undo = {.row = row, .kind = UNDO_UPDATE, .tree = (uint16_t) tree};
-    assert(tree < forest->schema->tree_count);
-    scope_push(&forest->scope, old, forest->schema->trees[tree].record_size);
+    const struct forest_undo undo = {
+        .op = op,
+        .slot = slot,
+        .kind = UNDO_UPDATE,
+        .tree = (uint8_t) tree,
+        .was_dirty = was_dirty,
+    };
+    const struct forest_tree *forest_tree = forest_tree_at(forest, tree);
+    const void *old = objects_record(&forest_tree->objects, slot);
+    assert(op <= forest->op + 1);
+    assert(was_dirty == objects_is_dirty(&forest_tree->objects, slot));
+    scope_push(&forest->scope, old, forest_tree->schema->record_size);
     scope_push(&forest->scope, &undo, sizeof(undo));
 }
 
 static void
-scope_undo_insert(struct forest *forest, const struct forest_undo *undo)
+scope_undo(struct forest *forest, const struct forest_undo *undo)
 {
-    assert(undo->tree < forest->schema->tree_count);
-    struct tree *tree = &forest->trees[undo->tree].tree;
-    assert(undo->row == tree->record_count - 1);
-    forest_unindex_record(forest, undo->tree, tree_record(tree, undo->row), undo->row);
-    tree_pop(tree);
-}
-
-static void
-scope_undo_update(struct forest *forest, const struct forest_undo *undo)
-{
-    assert(undo->tree < forest->schema->tree_count);
-    struct tree *tree = &forest->trees[undo->tree].tree;
-    const void *old = scope_pop(&forest->scope, tree->schema->record_size);
-    void *record = tree_record(tree, undo->row);
-    assert(tree_record_timestamp(tree, old) == tree_record_timestamp(tree, record));
-    forest_reorder_record(forest, undo->tree, undo->row, record, old);
-    memcpy(record, old, tree->schema->record_size);
+    struct forest_tree *tree = forest_tree_at(forest, undo->tree);
+    struct objects *objects = &tree->objects;
+    if (forest_tree_is_log(tree)) {
+        assert(undo->kind == UNDO_INSERT);
+        log_pop(&tree->log);
+        return;
+    }
+    if (undo->kind == UNDO_UPDATE) {
+        const uint32_t size = tree->schema->record_size;
+        memcpy(objects_record(objects, undo->slot), scope_pop(&forest->scope, size), size);
+        objects_untouch(objects, undo->slot, undo->op, undo->was_dirty);
+        if (!undo->was_dirty) forest->parts[tree->records].added -= 1;
+        return;
+    }
+    assert(undo->kind == UNDO_INSERT);
+    assert(forest->parts[tree->records].added > 0);
+    objects_untouch(objects, undo->slot, 0, false);
+    objects_remove(objects, undo->slot);
+    forest->parts[tree->records].added -= 1;
 }
 
 void
 forest_scope_discard(struct forest *forest)
 {
-    assert(forest->scope.open);
-    assert(forest->checkpoint.stage == CHECKPOINT_IDLE);
-    while (forest->scope.log_size > 0) {
+    struct forest_scope *scope = &forest->scope;
+    assert(scope->open);
+    assert(forest->active);
+    while (scope->log_size > 0) {
         struct forest_undo undo;
-        memcpy(&undo, scope_pop(&forest->scope, sizeof(undo)), sizeof(undo));
-        switch ((enum forest_undo_kind) undo.kind) {
-        case UNDO_INSERT: scope_undo_insert(forest, &undo); break;
-        case UNDO_UPDATE: scope_undo_update(forest, &undo); break;
-        }
+        memcpy(&undo, scope_pop(scope, sizeof(undo)), sizeof(undo));
+        scope_undo(forest, &undo);
     }
-    forest->scope.open = false;
+    for (uint32_t i = 0; i < forest->schema->tree_count; i++) {
+        assert(scope->newest[i] <= forest->trees[i].newest);
+        assert(scope->record_count[i] <= forest->trees[i].record_count);
+        forest->trees[i].newest = scope->newest[i];
+        forest->trees[i].record_count = scope->record_count[i];
+    }
+    for (uint32_t i = 0; i < forest->part_count; i++) {
+        struct tail *tail = forest->parts[i].tail;
+        if (tail != NULL) tail_truncate(tail, scope->tail_count[i]);
+    }
+    scope->open = false;
 }

@@ -5,13 +5,13 @@
  *
  * A scan is a small fixed plan made by the caller: leaves (an index value, or a whole tree), then
  * at most one union of leaves, then at most one intersection of everything. scan_next yields each
- * timestamp once, in order. A scan is valid until the forest changes.
+ * timestamp once, in order. A scan stays valid when the forest changes: it sees the records of its
+ * window, whose timestamp_max is at most forest_newest when the scan is made.
  *
- * All scans of a plan are over one tree and one window. Inside they speak of rows, whose order is
- * that of timestamps; a record is looked at only for a timestamp that is yielded.
+ * All scans of a plan are over one tree and one window.
  *
  * Numbered invariants:
- *  (X1) scan_seek leaves a scan at the first row of its set at or beyond the target, in its
+ *  (X1) a seek leaves a scan at the first timestamp of its set at or beyond the target, in its
  *       direction, or at the end; targets only move in that direction. So nothing that an input
  *       skips can be asked for later.
  */
@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "base/u128.h"
+#include "lsm/cursor.h"
 #include "lsm/forest.h"
 
 enum scan_direction { SCAN_ASCENDING, SCAN_DESCENDING };
@@ -39,37 +40,42 @@ enum scan_kind { SCAN_TREE, SCAN_INDEX, SCAN_UNION, SCAN_INTERSECTION };
 
 /* Made by the four functions below; the fields are for scan.c only. */
 struct scan {
-    const struct forest *forest;
+    struct forest *forest;
     enum scan_kind kind;
     struct scan_window window;
     uint32_t tree;
-    uint32_t row_min; /* The window, as rows row_min … row_end − 1. */
-    uint32_t row_end;
-    uint32_t row; /* Where the scan is. */
-    bool started;
+    uint64_t timestamp; /* Where it stands, if `standing`. */
+    uint64_t yielded;   /* The newest that scan_next gave; 0: none. */
+    bool standing;
     bool exhausted;
-    /* SCAN_INDEX: the list of rows, and the place in it. */
-    uint32_t index;
-    uint32_t list_newest;
-    uint32_t list_single;
-    uint32_t cursor_chunk;
-    uint32_t cursor_index;
+    /* SCAN_INDEX: the entries (value, timestamp) of runs and tail, as of a version of the tree. */
+    uint32_t part;
+    uint64_t value;
+    uint64_t version;
+    uint32_t cursor_count; /* UINT32_MAX: not made yet. */
+    struct cursor cursors[TREE_RUNS_MAX];
     /* SCAN_UNION, SCAN_INTERSECTION: the caller's scans, kept alive by it. */
     struct scan *inputs[SCAN_INPUTS_MAX];
     uint32_t input_count;
+    uint32_t agreed_count; /* SCAN_INTERSECTION: inputs that stand at `target`, up to `next`. */
+    uint32_t next;
+    uint64_t target;
+    bool seeking;
 };
 
 /* All records of a tree. */
 void scan_tree(
     struct scan *scan,
-    const struct forest *forest,
+    struct forest *forest,
     uint32_t tree,
     const struct scan_window *window);
 
-/* The records whose field (INDEX_EQUAL) has the value. */
+/*
+ * The records whose field (INDEX_EQUAL) has the value; if it is of 16 bytes, perhaps some others.
+ */
 void scan_index(
     struct scan *scan,
-    const struct forest *forest,
+    struct forest *forest,
     uint32_t index,
     u128 value,
     const struct scan_window *window);
@@ -82,7 +88,12 @@ void scan_index(
 void scan_union(struct scan *scan, struct scan *const *inputs, uint32_t input_count);
 void scan_intersection(struct scan *scan, struct scan *const *inputs, uint32_t input_count);
 
-/* The next timestamp, or false at the end. */
-bool scan_next(struct scan *scan, uint64_t *timestamp);
+enum scan_result { SCAN_END, SCAN_FOUND, SCAN_WAIT, SCAN_LOST };
+
+/*
+ * The next timestamp, if SCAN_FOUND. SCAN_WAIT: the same call is to be repeated after the storage
+ * has made progress.
+ */
+enum scan_result scan_next(struct scan *scan, uint64_t *timestamp);
 
 #endif

@@ -3,203 +3,371 @@
 #include "lsm/tree.h"
 
 #include "base/units.h"
+#include "lsm/filter.h"
+
+/* ---- Nodes --------------------------------------------------------------------------------- */
+
+void
+table_pool_init(struct table_pool *pool, struct arena *arena, uint32_t node_count)
+{
+    assert(node_count > 0);
+    assert(node_count < NODE_NONE);
+    *pool = (struct table_pool){.node_count = node_count};
+    pool->nodes = arena_take(arena, node_count, sizeof(struct table_node), sizeof(uint64_t));
+    pool->key_max = arena_take(arena, node_count, sizeof(u128), sizeof(u128));
+}
+
+void
+table_pool_open(struct table_pool *pool)
+{
+    assert(pool->node_count > 0);
+    for (uint32_t i = 0; i < pool->node_count; i++) {
+        pool->nodes[i].next = i + 1 < pool->node_count ? i + 1 : NODE_NONE;
+        pool->nodes[i].count = 0;
+    }
+    pool->free_head = 0;
+    pool->free_count = pool->node_count;
+    pool->table_count = 0;
+}
+
+static uint32_t
+node_acquire(struct table_pool *pool)
+{
+    const uint32_t node = pool->free_head;
+    assert(pool->free_count > 0);
+    assert(node != NODE_NONE);
+    pool->free_head = pool->nodes[node].next;
+    pool->free_count -= 1;
+    pool->nodes[node].next = NODE_NONE;
+    pool->nodes[node].count = 0;
+    return node;
+}
+
+static void
+node_release(struct table_pool *pool, uint32_t node)
+{
+    assert(node < pool->node_count);
+    pool->nodes[node].next = pool->free_head;
+    pool->nodes[node].count = 0;
+    pool->free_head = node;
+    pool->free_count += 1;
+    assert(pool->free_count <= pool->node_count);
+}
+
+bool
+table_pool_room(const struct table_pool *pool, uint64_t table_count, uint64_t run_count)
+{
+    assert(pool->free_count <= pool->node_count);
+    return div_ceil(table_count, TABLES_PER_NODE) + run_count <= pool->free_count;
+}
+
+/* ---- Runs ---------------------------------------------------------------------------------- */
 
 void
 tree_init(
     struct tree *tree,
-    struct arena *arena,
-    struct page_pool *pool,
-    const struct tree_schema *schema,
-    uint8_t number)
+    const char *name,
+    const struct entry_format *format,
+    struct table_pool *pool,
+    struct block_cache *cache)
 {
-    assert(schema->record_size >= 32);
-    assert(schema->record_size % 16 == 0);
-    assert(schema->record_size <= BLOCK_CONTENT_SIZE);
-    assert(schema->timestamp_offset % 8 == 0);
-    assert(schema->timestamp_offset + 8 <= schema->record_size);
-    assert(schema->id_offset == FOREST_NONE || schema->id_offset + 16 <= schema->record_size);
-
-    const uint32_t records_per_page = BLOCK_CONTENT_SIZE / schema->record_size;
-    assert(records_per_page > 1);
-    assert(records_per_page <= UINT16_MAX);
+    assert(name != NULL);
+    static_assert(TREE_RUNS_MAX <= UINT8_MAX, "numbers of runs are bytes");
     *tree = (struct tree){
-        .schema = schema,
+        .name = name,
+        .format = *format,
         .pool = pool,
-        .records_per_page = records_per_page,
-        .reciprocal = UINT64_MAX / records_per_page + 1,
-        .number = number,
+        .cache = cache,
+        .fanout = LSM_FANOUT,
     };
-    tree->pages = arena_take(arena, pool->page_count, sizeof(uint32_t), 8);
-    tree->first_timestamps = arena_take(arena, pool->page_count, sizeof(uint64_t), 8);
-    tree->dirty.bit_count = pool->page_count;
-    const uint64_t word_count = bitset_word_count(pool->page_count);
-    tree->dirty.words = arena_take(arena, word_count, sizeof(uint64_t), 8);
-    if (tree->dirty.words != NULL) memset(tree->dirty.words, 0, word_count * sizeof(uint64_t));
-}
-
-static void
-tree_take_page(struct tree *tree)
-{
-    assert(tree->page_count < tree->pool->page_count);
-    assert(tree->record_count == tree->page_count * tree->records_per_page);
-    const uint32_t page = page_pool_acquire(tree->pool, tree->number);
-    tree->pool->infos[page].index = tree->page_count;
-    tree->pages[tree->page_count] = page;
-    tree->page_count += 1;
-}
-
-uint32_t
-tree_append(struct tree *tree, const void *record)
-{
-    const uint64_t timestamp = tree_record_timestamp(tree, record);
-    assert(timestamp > tree->newest); /* (F1) */
-    assert(timestamp <= TIMESTAMP_MAX);
-    assert(tree->record_count < ROWS_MAX - 1);
-
-    const uint32_t row = tree->record_count;
-    const uint32_t index = tree_page_of_row(tree, row);
-    if (index == tree->page_count) {
-        tree_take_page(tree);
-        tree->first_timestamps[index] = timestamp;
-    }
-    tree->record_count += 1;
-    tree->newest = timestamp;
-    memcpy(tree_record(tree, row), record, tree->schema->record_size);
-    tree_mark_dirty(tree, index);
-    return row;
 }
 
 void
-tree_pop(struct tree *tree)
+tree_open(struct tree *tree)
 {
-    assert(tree->record_count > 0);
-    const uint32_t row = tree->record_count - 1;
-    const uint32_t index = tree_page_of_row(tree, row);
-    assert(index == tree->page_count - 1);
-    assert(bitset_get(&tree->dirty, index));
-
-    tree->record_count = row;
-    tree->newest = row == 0 ? 0 : tree_timestamp(tree, row - 1);
-    if (row == index * tree->records_per_page) {
-        bitset_clear(&tree->dirty, index);
-        tree->dirty_count -= 1;
-        page_pool_release(tree->pool, tree->pages[index]);
-        tree->page_count -= 1;
+    assert(tree->pool->node_count > 0);
+    for (uint32_t i = 0; i < TREE_RUNS_MAX; i++) {
+        tree->runs[i] = (struct tree_run){.node_first = NODE_NONE, .node_last = NODE_NONE};
     }
+    memset(tree->run_count, 0, sizeof(tree->run_count));
+    tree->version += 1;
 }
 
-void
-tree_place(struct tree *tree, uint32_t record_count)
+uint64_t
+tree_entry_count(const struct tree *tree)
 {
-    assert(tree->page_count == 0);
-    assert(tree->record_count == 0);
-    const uint64_t page_count = div_ceil(record_count, tree->records_per_page);
-    assert(page_count <= page_pool_free_count(tree->pool));
-    for (uint32_t index = 0; index < page_count; index++) {
-        const uint32_t page = page_pool_acquire(tree->pool, tree->number);
-        tree->pool->infos[page].index = index;
-        tree->pages[index] = page;
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < TREE_RUNS_MAX; i++) {
+        if (tree->runs[i].used) count += tree->runs[i].entry_count;
     }
-    tree->page_count = (uint32_t) page_count;
-}
-
-/* The last page whose first timestamp is not above. Precondition: there is one. */
-static uint32_t
-tree_find_page(const struct tree *tree, uint64_t timestamp)
-{
-    assert(tree->page_count > 0);
-    assert(tree->first_timestamps[0] <= timestamp);
-    uint32_t low = 0;
-    uint32_t high = tree->page_count - 1;
-    if (tree->first_timestamps[high] <= timestamp) return high;
-    while (low + 1 < high) {
-        const uint32_t middle = low + (high - low) / 2;
-        if (tree->first_timestamps[middle] <= timestamp) {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    return low;
+    return count;
 }
 
 uint32_t
-tree_lower_bound(const struct tree *tree, uint64_t timestamp)
+tree_run_count(const struct tree *tree)
 {
-    if (tree->record_count == 0 || timestamp > tree->newest) return tree->record_count;
-    if (timestamp <= tree->first_timestamps[0]) return 0;
+    uint32_t count = 0;
+    for (uint32_t level = 0; level < LSM_LEVELS; level++) {
+        count += tree->run_count[level];
+    }
+    assert(count <= TREE_RUNS_MAX);
+    return count;
+}
 
-    const uint32_t index = tree_find_page(tree, timestamp);
-    const uint32_t count = tree_page_record_count(tree, index);
-    const char *records =
-        (char *) page_pool_data(tree->pool, tree->pages[index]) + BLOCK_HEADER_SIZE;
+uint32_t
+tree_run_new(struct tree *tree, uint32_t level, bool oldest)
+{
+    uint32_t run = 0;
+    assert(level < LSM_LEVELS);
+    assert(tree->run_count[level] < LEVEL_RUNS_MAX);
+    while (tree->runs[run].used) {
+        run += 1;
+        assert(run < TREE_RUNS_MAX);
+    }
+    tree->runs[run] = (struct tree_run){
+        .node_first = NODE_NONE,
+        .node_last = NODE_NONE,
+        .used = true,
+    };
+    uint8_t *order = tree->order[level];
+    if (oldest) memmove(&order[1], &order[0], tree->run_count[level]);
+    order[oldest ? 0 : tree->run_count[level]] = (uint8_t) run;
+    tree->run_count[level] += 1;
+    tree->version += 1;
+    return run;
+}
 
-    /*
-     * Distinct ascending integers: record i is at least first + i, and the one i before the last
-     * at most last − i. A batch's timestamps are consecutive, so the two bounds usually meet at
-     * once. The answer is in low … high.
-     */
-    const uint64_t first = tree->first_timestamps[index];
-    const uint64_t last =
-        index == tree->page_count - 1 ? tree->newest : tree->first_timestamps[index + 1] - 1;
-    uint64_t high = min_u64(count, timestamp - first);
-    assert(timestamp <= last);
-    uint64_t low = last - timestamp < count ? count - 1 - (last - timestamp) : 0;
-    assert(low <= high);
+void
+tree_run_append(struct tree *tree, uint32_t run_number, const struct table_info *table)
+{
+    assert(run_number < TREE_RUNS_MAX);
+    struct tree_run *run = &tree->runs[run_number];
+    struct table_pool *pool = tree->pool;
+    assert(run->used);
+    assert(table->key_min <= table->key_max);
+    assert(table->entry_count > 0);
+    assert(!table->moved);
+    if (run->table_count > 0) assert(table->key_min > run->key_max); /* (V1) */
+    if (run->node_last == NODE_NONE) {
+        run->node_first = node_acquire(pool);
+        run->node_last = run->node_first;
+        run->skip = 0;
+    } else if (pool->nodes[run->node_last].count == TABLES_PER_NODE) {
+        const uint32_t node = node_acquire(pool);
+        pool->nodes[run->node_last].next = node;
+        run->node_last = node;
+    }
+    struct table_node *node = &pool->nodes[run->node_last];
+    node->tables[node->count] = *table;
+    node->count += 1;
+    pool->key_max[run->node_last] = table->key_max;
+    if (run->table_count == 0) run->key_min = table->key_min;
+    run->key_max = table->key_max;
+    run->table_count += 1;
+    run->entry_count += table->entry_count;
+    pool->table_count += 1;
+    tree->version += 1;
+}
+
+void
+tree_run_pop(struct tree *tree, uint32_t run_number)
+{
+    struct tree_run *run = &tree->runs[run_number];
+    struct table_pool *pool = tree->pool;
+    assert(run->table_count > 0);
+    struct table_node *node = &pool->nodes[run->node_first];
+    assert(run->skip < node->count);
+    assert(run->entry_count >= node->tables[run->skip].entry_count);
+    assert(run->used);
+    run->entry_count -= node->tables[run->skip].entry_count;
+    run->table_count -= 1;
+    run->skip += 1;
+    pool->table_count -= 1;
+    if (run->skip == node->count) {
+        const uint32_t next = node->next;
+        node_release(pool, run->node_first);
+        run->node_first = next;
+        run->skip = 0;
+        if (next == NODE_NONE) run->node_last = NODE_NONE;
+    }
+    assert((run->node_first == NODE_NONE) == (run->table_count == 0));
+    if (run->table_count > 0) {
+        run->key_min = pool->nodes[run->node_first].tables[run->skip].key_min;
+    }
+    tree->version += 1;
+}
+
+void
+tree_run_remove(struct tree *tree, uint32_t level, uint32_t run)
+{
+    uint8_t *order = tree->order[level];
+    uint32_t place = 0;
+    assert(tree->runs[run].used);
+    assert(tree->runs[run].table_count == 0);
+    assert(level < LSM_LEVELS);
+    assert(tree->runs[run].node_first == NODE_NONE);
+    while (order[place] != run) {
+        place += 1;
+        assert(place < tree->run_count[level]);
+    }
+    memmove(&order[place], &order[place + 1], tree->run_count[level] - place - 1u);
+    tree->run_count[level] -= 1;
+    tree->runs[run].used = false;
+    tree->version += 1;
+}
+
+/* ---- Places -------------------------------------------------------------------------------- */
+
+struct table_place
+tree_run_first(const struct tree *tree, uint32_t run)
+{
+    assert(tree->runs[run].used);
+    return (struct table_place){.node = tree->runs[run].node_first, .index = tree->runs[run].skip};
+}
+
+struct table_place
+tree_run_next(const struct tree *tree, uint32_t run, struct table_place place)
+{
+    assert(place.node < tree->pool->node_count);
+    const struct table_node *node = &tree->pool->nodes[place.node];
+    assert(tree->runs[run].used);
+    assert(place.index < node->count);
+    if (place.index + 1 < node->count) {
+        return (struct table_place){.node = place.node, .index = place.index + 1};
+    }
+    return (struct table_place){.node = node->next, .index = 0};
+}
+
+struct table_place
+tree_run_find(const struct tree *tree, uint32_t run_number, u128 key)
+{
+    const struct tree_run *run = &tree->runs[run_number];
+    const struct table_pool *pool = tree->pool;
+    struct table_place place = {.node = NODE_NONE, .index = 0};
+    assert(run->used);
+    if (run->table_count == 0 || key > run->key_max) return place;
+    place.node = run->node_first;
+    while (pool->key_max[place.node] < key) {
+        place.node = pool->nodes[place.node].next;
+        assert(place.node != NODE_NONE);
+    }
+    const struct table_node *node = &pool->nodes[place.node];
+    uint32_t low = place.node == run->node_first ? run->skip : 0;
+    uint32_t high = node->count - 1;
     while (low < high) {
-        const uint64_t middle = low + (high - low) / 2;
-        const void *record = records + middle * tree->schema->record_size;
-        if (tree_record_timestamp(tree, record) < timestamp) {
+        const uint32_t middle = low + (high - low) / 2;
+        if (node->tables[middle].key_max < key) {
             low = middle + 1;
         } else {
             high = middle;
         }
     }
-    return index * tree->records_per_page + (uint32_t) low;
+    place.index = low;
+    assert(node->tables[low].key_max >= key);
+    return place;
 }
 
-uint32_t
-tree_find(const struct tree *tree, uint64_t timestamp)
+struct table_place
+tree_run_find_last(const struct tree *tree, uint32_t run_number, u128 key)
 {
-    assert((tree->record_count == 0) == (tree->newest == 0));
-    if (tree->record_count == 0) return ROW_NONE;
-    if (timestamp == tree->newest) return tree->record_count - 1;
-    const uint32_t row = tree_lower_bound(tree, timestamp);
-    assert(row <= tree->record_count);
-    if (row == tree->record_count) return ROW_NONE;
-    return tree_timestamp(tree, row) == timestamp ? row : ROW_NONE;
-}
-
-uint32_t
-tree_dirty_next(const struct tree *tree, uint32_t from)
-{
-    assert(tree->page_count <= tree->dirty.bit_count);
-    uint32_t index = from;
-    while (index < tree->page_count) {
-        const uint64_t word = tree->dirty.words[index / 64] >> (index % 64);
-        if (word != 0) {
-            index += (uint32_t) __builtin_ctzll(word);
-            assert(index < tree->page_count);
-            return index;
+    const struct tree_run *run = &tree->runs[run_number];
+    struct table_place last = {.node = NODE_NONE, .index = 0};
+    assert(run->used);
+    if (run->table_count == 0 || key < run->key_min) return last;
+    /* The table before the first one that starts above. Nodes are skipped by their ends. */
+    struct table_place place = tree_run_first(tree, run_number);
+    while (place.node != NODE_NONE) {
+        const struct table_node *node = &tree->pool->nodes[place.node];
+        if (node->tables[place.index].key_min > key) break;
+        uint32_t low = place.index;
+        uint32_t high = node->count - 1;
+        while (low < high) {
+            const uint32_t middle = low + (high - low + 1) / 2;
+            if (node->tables[middle].key_min > key) {
+                high = middle - 1;
+            } else {
+                low = middle;
+            }
         }
-        index = (index / 64 + 1) * 64;
+        last = (struct table_place){.node = place.node, .index = low};
+        if (low + 1 < node->count) break;
+        place = (struct table_place){.node = node->next, .index = 0};
     }
-    return tree->page_count;
+    return last;
 }
 
-uint32_t
-tree_page_record_count(const struct tree *tree, uint32_t index)
+/* ---- Looking up ---------------------------------------------------------------------------- */
+
+/* Can the table hold the key? */
+static enum tree_found
+filter_lookup(
+    const struct tree *tree,
+    const struct table_info *table,
+    const struct table_block *blocks,
+    u128 key)
 {
-    assert(index < tree->page_count);
-    assert(tree->record_count > index * tree->records_per_page);
-    const uint32_t records = tree->record_count - index * tree->records_per_page;
-    return records < tree->records_per_page ? records : tree->records_per_page;
+    const uint64_t hash = filter_hash(key);
+    assert(table->filter_count > 0);
+    const uint32_t line = filter_line_of(hash, table->filter_lines);
+    const struct table_block *block = &blocks[table->block_count + line / FILTER_LINES_PER_BLOCK];
+    const struct block_reference reference = table_block_reference(block);
+    uint32_t frame;
+    const enum cache_result result =
+        cache_get(tree->cache, &reference, BLOCK_FILTER, tree->format.tree, &frame);
+    if (result != CACHE_READY) return tree_found_of(result);
+    const uint32_t offset = line % FILTER_LINES_PER_BLOCK * FILTER_LINE_SIZE;
+    const uint8_t *content = (const uint8_t *) cache_content(tree->cache, frame);
+    return filter_may_hold(content + offset, hash) ? TREE_FOUND : TREE_ABSENT;
 }
 
-uint64_t
-tree_pages_needed(const struct tree *tree, uint64_t inserts)
+enum tree_found
+table_lookup(const struct tree *tree, const struct table_info *table, u128 key, void *entry)
 {
-    assert(inserts <= UINT64_MAX / 2);
-    const uint64_t pages = div_ceil(tree->record_count + inserts, tree->records_per_page);
-    return pages <= tree->page_count ? 0 : pages - tree->page_count;
+    const struct entry_format *format = &tree->format;
+    uint32_t frame;
+    assert(key <= table->key_max);
+    if (key < table->key_min) return TREE_ABSENT;
+    enum cache_result result = table_index_get(tree->cache, format, table, &frame);
+    if (result != CACHE_READY) return tree_found_of(result);
+    const struct table_block *blocks = table_blocks(tree->cache, frame);
+    const uint32_t place = table_blocks_find(blocks, table->block_count, key);
+    if (place == table->block_count) return tree_found_of(cache_refuse(tree->cache, frame));
+    const struct table_block block = blocks[place];
+    if (format->filtered) {
+        const enum tree_found may = filter_lookup(tree, table, blocks, key);
+        if (may != TREE_FOUND) return may;
+    }
+    result = table_values_get(tree->cache, format, &block, &frame);
+    if (result != CACHE_READY) return tree_found_of(result);
+    const char *entries = cache_content(tree->cache, frame);
+    const uint32_t at = entries_lower_bound(format, entries, block.entry_count, key);
+    if (at == block.entry_count) return TREE_ABSENT;
+    const char *found = entries + (uint64_t) at * format->size;
+    if (entry_key(format, found) != key) return TREE_ABSENT;
+    memcpy(entry, found, format->size);
+    return TREE_FOUND;
+}
+
+enum tree_found
+tree_lookup(const struct tree *tree, u128 key, void *entry)
+{
+    enum tree_found result = TREE_ABSENT;
+    for (uint32_t level = 0; level < LSM_LEVELS; level++) {
+        for (uint32_t i = tree->run_count[level]; i > 0; i--) {
+            const uint32_t number = tree->order[level][i - 1];
+            const struct tree_run *run = &tree->runs[number];
+            if (run->table_count == 0 || key < run->key_min || key > run->key_max) continue;
+            if (run->has_hidden && key <= run->hidden) continue; /* (V2) */
+            const struct table_place place = tree_run_find(tree, number, key);
+            const enum tree_found found =
+                table_lookup(tree, tree_table(tree, place), key, entry);
+            if (found == TREE_ABSENT) continue;
+            if (found == TREE_FOUND) {
+                /* Behind one that waits may be a newer version. */
+                return tree_mutable(tree) && result != TREE_ABSENT ? result : TREE_FOUND;
+            }
+            if (result != TREE_LOST) result = found;
+        }
+    }
+    return result;
 }

@@ -1,127 +1,171 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * A tree: records of one size, in ascending order of timestamp, on pages.
+ * A tree: the tables of one log-structured merge tree (O'Neil et al. 1996), in runs, in levels.
  *
- * Records have rows, 0, 1, 2 …: row r lies on the tree's page r / records_per_page. All pages but
- * the last are full. As rows and timestamps ascend together (F1), everything inside lsm/ speaks of
- * rows; timestamps are for callers.
+ * A *run* is a sequence of tables whose keys ascend from one to the next. A flush adds a run to
+ * level 0. When a level has `fanout` runs, they are merged into one run of the next level (tiering:
+ * Dostoevsky, Dayan and Idreos 2018, §2): each entry is written once a level. Trees of immutable
+ * entries have nothing obsolete in them, so that this costs them no space.
+ *
+ * While runs are merged (lsm/merge.h), what has been merged already is read from the new run, whose
+ * tables appear one by one: the inputs' keys up to `hidden` are hidden. A table of an input is
+ * released when all of its keys are.
+ *
+ * Where an entry may be in several runs (records that change), the newest has it: lower levels
+ * before higher ones, and later runs of a level before earlier ones.
+ *
+ * Numbered invariants (asserted, tested under their number):
+ *  (V1) the tables of a run have ascending, disjoint ranges of keys.
+ *  (V2) at any time each entry is visible once, but for records of which newer versions hide older.
  */
 #ifndef LEDGER_LSM_TREE_H
 #define LEDGER_LSM_TREE_H
 
+#include <stdbool.h>
 #include <stdint.h>
-#include <string.h>
 
-#include "base/bitset.h"
-#include "lsm/forest.h"
-#include "lsm/page_pool.h"
+#include "base/arena.h"
+#include "lsm/block_cache.h"
+#include "lsm/table.h"
 
-#define ROW_NONE UINT32_MAX
-/* Rows leave one bit of 32 to id maps and posting lists. */
-#define ROWS_MAX (UINT32_C(1) << 31)
+/* ---- Tables in memory ---------------------------------------------------------------------- */
+
+#define NODE_NONE UINT32_MAX
+
+/* Some tables of a run. */
+struct table_node {
+    uint32_t next;
+    uint32_t count;
+    struct table_info tables[TABLES_PER_NODE];
+};
+
+/* All nodes of all trees. Keys are beside: a long run is searched through few cache lines. */
+struct table_pool {
+    struct table_node *nodes;
+    u128 *key_max; /* Of each node's last table. */
+    uint32_t node_count;
+    uint32_t free_count;
+    uint32_t free_head;
+    uint64_t table_count; /* In all runs. */
+};
+
+void table_pool_init(struct table_pool *pool, struct arena *arena, uint32_t node_count);
+void table_pool_open(struct table_pool *pool);
+
+/* A place among a run's tables. */
+struct table_place {
+    uint32_t node; /* NODE_NONE: beyond the last. */
+    uint32_t index;
+};
+
+struct tree_run {
+    uint32_t node_first;
+    uint32_t node_last;
+    uint32_t skip; /* Tables of the first node that are gone. */
+    uint32_t table_count;
+    uint64_t entry_count;
+    u128 key_min;
+    u128 key_max;
+    u128 hidden; /* If has_hidden: keys up to here are hidden. */
+    bool has_hidden;
+    bool used;     /* This slot holds a run. */
+    bool building; /* More tables come. */
+    bool merging;  /* It is an input of a merge. */
+};
+
+/* ---- The tree ------------------------------------------------------------------------------ */
 
 struct tree {
-    const struct tree_schema *schema;
-    struct page_pool *pool;
-    uint32_t *pages;            /* Pool page of each page of the tree. */
-    uint64_t *first_timestamps; /* Of each page: what binary search reads. */
-    struct bitset dirty;        /* Pages that the newest checkpoint doesn't have as they are. */
-    uint32_t dirty_count;
-    uint32_t page_count;
-    uint32_t record_count;
-    uint32_t records_per_page;
-    uint64_t reciprocal; /* 2^64 / records_per_page, rounded up: division by multiplication. */
-    uint64_t newest;     /* Timestamp; 0: empty. */
-    uint8_t number;
+    const char *name;
+    struct entry_format format;
+    struct table_pool *pool;
+    struct block_cache *cache;
+    uint32_t fanout;
+    /*
+     * Of records that change, how many there are: of entries with the same key the newest counts.
+     * NULL: entries never change.
+     */
+    const uint64_t *distinct;
+    struct tree_run runs[TREE_RUNS_MAX];
+    uint8_t order[LSM_LEVELS][LEVEL_RUNS_MAX]; /* Of each level, oldest first: numbers of runs. */
+    uint8_t run_count[LSM_LEVELS];
+    uint64_t version; /* Changes with everything that a cursor must notice. */
 };
 
 void tree_init(
     struct tree *tree,
-    struct arena *arena,
-    struct page_pool *pool,
-    const struct tree_schema *schema,
-    uint8_t number);
+    const char *name,
+    const struct entry_format *format,
+    struct table_pool *pool,
+    struct block_cache *cache);
 
-/* Bytes of the arena that tree_init takes for each page of the pool, at most. */
-#define TREE_BYTES_PER_PAGE (sizeof(uint32_t) + sizeof(uint64_t) + 1)
+/* Empty. */
+void tree_open(struct tree *tree);
 
-/* Copies the record in (F1), returns its row. May take a page. */
-uint32_t tree_append(struct tree *tree, const void *record);
+uint64_t tree_entry_count(const struct tree *tree);
 
-/* Takes the newest record away again. */
-void tree_pop(struct tree *tree);
+static inline bool
+tree_mutable(const struct tree *tree)
+{
+    return tree->distinct != NULL;
+}
+
+/* Runs of all levels. */
+uint32_t tree_run_count(const struct tree *tree);
+
+/* A new run, the newest or oldest of its level, with no tables yet. Returns its number. */
+uint32_t tree_run_new(struct tree *tree, uint32_t level, bool oldest);
+
+/* The table goes to the run's end (V1). Precondition: table_pool_room. */
+void tree_run_append(struct tree *tree, uint32_t run, const struct table_info *table);
+
+/* Takes the run's first table away. */
+void tree_run_pop(struct tree *tree, uint32_t run);
+
+/* The run, empty, leaves its level. */
+void tree_run_remove(struct tree *tree, uint32_t level, uint32_t run);
+
+/* Can so many tables be appended, to whatever runs, `run_count` of them new? */
+bool table_pool_room(const struct table_pool *pool, uint64_t table_count, uint64_t run_count);
+
+/* ---- Walking the tables of a run ----------------------------------------------------------- */
+
+struct table_place tree_run_first(const struct tree *tree, uint32_t run);
+struct table_place tree_run_next(const struct tree *tree, uint32_t run, struct table_place place);
+
+/* The first table whose key_max is not below the key. */
+struct table_place tree_run_find(const struct tree *tree, uint32_t run, u128 key);
+
+/* The last table whose key_min is not above the key. */
+struct table_place tree_run_find_last(const struct tree *tree, uint32_t run, u128 key);
+
+static inline const struct table_info *
+tree_table(const struct tree *tree, struct table_place place)
+{
+    assert(place.node < tree->pool->node_count);
+    assert(place.index < tree->pool->nodes[place.node].count);
+    return &tree->pool->nodes[place.node].tables[place.index];
+}
+
+/* ---- Looking up ---------------------------------------------------------------------------- */
+
+enum tree_found { TREE_ABSENT, TREE_FOUND, TREE_WAIT, TREE_LOST };
 
 /*
- * While opening: takes pool pages for record_count records, whose pages are to be filled.
- * Precondition: room.
+ * The newest entry of the key, copied to `entry`. TREE_WAIT: a block is on its way; others that may
+ * be needed have been asked for too.
  */
-void tree_place(struct tree *tree, uint32_t record_count);
+enum tree_found tree_lookup(const struct tree *tree, u128 key, void *entry);
 
-/* The first row whose timestamp is not below; record_count if there is none. */
-uint32_t tree_lower_bound(const struct tree *tree, uint64_t timestamp);
+/* The same in one table. */
+enum tree_found
+table_lookup(const struct tree *tree, const struct table_info *table, u128 key, void *entry);
 
-/* Row of the timestamp, or ROW_NONE. */
-uint32_t tree_find(const struct tree *tree, uint64_t timestamp);
-
-/* The first dirty page of index >= from; page_count if there is none. */
-uint32_t tree_dirty_next(const struct tree *tree, uint32_t from);
-
-/* How many records of the page there are. */
-uint32_t tree_page_record_count(const struct tree *tree, uint32_t index);
-
-/* The most pages that `inserts` more records need. */
-uint64_t tree_pages_needed(const struct tree *tree, uint64_t inserts);
-
-/*
- * Exact for every 32-bit row (Lemire, Kaser, Kurz: "Faster remainder by direct computation", 2019).
- */
-static inline uint32_t
-tree_page_of_row(const struct tree *tree, uint32_t row)
+static inline enum tree_found
+tree_found_of(enum cache_result result)
 {
-    return (uint32_t) (((unsigned __int128) tree->reciprocal * row) >> 64);
-}
-
-static inline void *
-tree_record(const struct tree *tree, uint32_t row)
-{
-    assert(row < tree->record_count);
-    const uint32_t index = tree_page_of_row(tree, row);
-    const uint32_t slot = row - index * tree->records_per_page;
-    char *page = page_pool_data(tree->pool, tree->pages[index]);
-    return page + BLOCK_HEADER_SIZE + (uint64_t) slot * tree->schema->record_size;
-}
-
-static inline uint64_t
-tree_record_timestamp(const struct tree *tree, const void *record)
-{
-    uint64_t timestamp;
-    memcpy(&timestamp, (const char *) record + tree->schema->timestamp_offset, sizeof(timestamp));
-    return timestamp;
-}
-
-static inline u128
-tree_record_id(const struct tree *tree, const void *record)
-{
-    assert(tree->schema->id_offset != FOREST_NONE);
-    u128 id;
-    memcpy(&id, (const char *) record + tree->schema->id_offset, sizeof(id));
-    return id;
-}
-
-static inline uint64_t
-tree_timestamp(const struct tree *tree, uint32_t row)
-{
-    assert(row < tree->record_count);
-    return tree_record_timestamp(tree, tree_record(tree, row));
-}
-
-static inline void
-tree_mark_dirty(struct tree *tree, uint32_t index)
-{
-    assert(index < tree->page_count);
-    if (bitset_get(&tree->dirty, index)) return;
-    bitset_set(&tree->dirty, index);
-    tree->dirty_count += 1;
+    assert(result != CACHE_READY);
+    return result == CACHE_LOST ? TREE_LOST : TREE_WAIT;
 }
 
 #endif

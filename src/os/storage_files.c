@@ -528,6 +528,24 @@ storage_files_note_failure(
     note_failure(files, &failure);
 }
 
+int
+storage_files_gather(
+    const struct storage_request *request, struct iovec pieces[STORAGE_BUFFERS_MAX])
+{
+    assert(request->direction == STORAGE_WRITE);
+    assert(request->buffer_count > 0);
+    int count = 0;
+    for (uint64_t at = request->done_bytes; at < request->size_bytes;) {
+        uint64_t piece_bytes;
+        uint8_t *piece = storage_request_piece(request, at, &piece_bytes);
+        assert(count < STORAGE_BUFFERS_MAX);
+        pieces[count] = (struct iovec){.iov_base = piece, .iov_len = piece_bytes};
+        count += 1;
+        at += piece_bytes;
+    }
+    return count;
+}
+
 enum storage_result
 storage_files_grow(
     struct storage_files *files,

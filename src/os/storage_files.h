@@ -29,6 +29,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include "io/storage.h"
 
@@ -106,6 +107,10 @@ enum storage_result storage_files_grow(
     struct storage *storage,
     enum storage_file file,
     uint64_t size_bytes);
+
+/* What is left of a write that gathers, for the kernel; returns the number of pieces. */
+int storage_files_gather(
+    const struct storage_request *request, struct iovec pieces[STORAGE_BUFFERS_MAX]);
 
 /* Remembers a request's failure if it is the first. */
 void storage_files_note_failure(

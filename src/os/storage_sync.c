@@ -75,20 +75,31 @@ sync_submit(struct storage *storage, struct storage_request *request)
     queue_push(&sync->waiting, &request->link);
 }
 
+/* What one call of the kernel transfers of the rest, or -1 and errno. */
+static ssize_t
+transfer_once(struct storage_sync *sync, const struct storage_request *request)
+{
+    const int fd = sync->files->fds[request->file];
+    const off_t offset = (off_t) (request->offset_bytes + request->done_bytes);
+    assert(request->done_bytes < request->size_bytes);
+    if (request->buffer_count > 0) {
+        struct iovec pieces[STORAGE_BUFFERS_MAX];
+        return pwritev(fd, pieces, storage_files_gather(request, pieces), offset);
+    }
+    uint64_t left_bytes;
+    uint8_t *at = storage_request_piece(request, request->done_bytes, &left_bytes);
+    return request->direction == STORAGE_WRITE ? pwrite(fd, at, left_bytes, offset)
+                                               : pread(fd, at, left_bytes, offset);
+}
+
 /* Carries it out, over short transfers and interruptions. */
 static enum storage_result
 transfer(struct storage_sync *sync, struct storage_request *request)
 {
-    const int fd = sync->files->fds[request->file];
     while (request->done_bytes < request->size_bytes) {
-        char *at = (char *) request->buffer + request->done_bytes;
-        const uint64_t left_bytes = request->size_bytes - request->done_bytes;
-        const off_t offset = (off_t) (request->offset_bytes + request->done_bytes);
-        const ssize_t result = request->direction == STORAGE_WRITE
-                                   ? pwrite(fd, at, left_bytes, offset)
-                                   : pread(fd, at, left_bytes, offset);
+        const ssize_t result = transfer_once(sync, request);
         if (result > 0) {
-            assert((uint64_t) result <= left_bytes);
+            assert((uint64_t) result <= request->size_bytes - request->done_bytes);
             request->done_bytes += (uint64_t) result;
         } else if (result == 0 || errno != EINTR) {
             storage_files_note_failure(sync->files, request, result == 0 ? 0 : errno);

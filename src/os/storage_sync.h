@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * io/storage.h over pread and pwrite, where io_uring is not to be had.
+ * io/storage.h over pread, pwrite and pwritev, where io_uring is not to be had.
  *
  * A submission (a request, or an ordered pair) is queued; each poll carries out the oldest one,
  * blocking for as long as the disk takes. One at a time, so that the host gets to its other work in

@@ -59,6 +59,8 @@ struct storage_uring {
     /* The submission last put into the ring. */
     struct pair *submitted_pair; /* NULL: not a pair, or split already. */
     struct io_uring_sqe *submitted_second_entry;
+    /* Of each of its entries that gathers. The kernel has its own copy once it takes the entry. */
+    struct iovec submitted_pieces[2][STORAGE_BUFFERS_MAX];
 
     struct pair pairs[URING_ENTRIES]; /* Each that is not free has an entry (U1). */
 };
@@ -217,11 +219,17 @@ entry_fill(
     assert(entry != NULL); /* (U1) */
     assert(request->done_bytes < request->size_bytes);
 
-    char *at = (char *) request->buffer + request->done_bytes;
-    const unsigned left_bytes = (unsigned) (request->size_bytes - request->done_bytes);
-    const uint64_t offset_bytes = request->offset_bytes + request->done_bytes;
     const int fd = uring->files->fds[request->file];
-    if (request->direction == STORAGE_WRITE) {
+    const uint64_t offset_bytes = request->offset_bytes + request->done_bytes;
+    uint64_t piece_bytes;
+    uint8_t *at = storage_request_piece(request, request->done_bytes, &piece_bytes);
+    const unsigned left_bytes = (unsigned) piece_bytes;
+    if (request->buffer_count > 0) {
+        /* The entries of one submission (U2), and no more, are in the ring until it is taken. */
+        struct iovec *pieces = uring->submitted_pieces[io_uring_sq_ready(&uring->ring) - 1];
+        const int count = storage_files_gather(request, pieces);
+        io_uring_prep_writev(entry, fd, pieces, (unsigned) count, offset_bytes);
+    } else if (request->direction == STORAGE_WRITE) {
         io_uring_prep_write(entry, fd, at, left_bytes, offset_bytes);
     } else {
         io_uring_prep_read(entry, fd, at, left_bytes, offset_bytes);

@@ -367,8 +367,9 @@ static const struct outcome_error outcome_errors[] = {
     [SLOT_MEMORY_FULL] =
         {ERRCODE_OUT_OF_MEMORY,
          ERRCODE_OUT_OF_MEMORY,
-         "the ledger's memory is full",
-         "The request took no effect.",
+         "ledger.memory is too small for more data",
+         "The request took no effect. Memory has to list all tables on disk, and has no room for "
+         "more of them.",
          "Increase ledger.memory and restart the server."},
     [SLOT_DISK_FULL] =
         {ERRCODE_DISK_FULL,
@@ -379,7 +380,7 @@ static const struct outcome_error outcome_errors[] = {
     [SLOT_FAILED] =
         {ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN,
          ERRCODE_IO_ERROR,
-         "the ledger engine failed to write its files and stopped",
+         "the ledger engine failed to read or write its files and stopped",
          NULL,
          NULL},
     [SLOT_LOST] =
@@ -400,6 +401,16 @@ pg_attribute_noreturn() static void raise_outcome(
             ERROR,
             errcode(ERRCODE_INVALID_PARAMETER_VALUE),
             errmsg("the ledger engine refused the request: %s", detail));
+    }
+    if (outcome == SLOT_DAMAGED) {
+        ereport(
+            ERROR,
+            errcode(ERRCODE_DATA_CORRUPTED),
+            errmsg("%s", detail),
+            errdetail("What this query asks for is in it, or can only be found through it. Other "
+                      "queries and writes go on."),
+            errhint("Check the disk and the kernel's log. If it stays, restore the ledger's data "
+                    "directory together with PGDATA from a backup."));
     }
     assert(outcome < lengthof(outcome_errors));
     const struct outcome_error *error = &outcome_errors[outcome];

@@ -312,7 +312,8 @@ fdw_operation_takes(enum ledger_operation operation, enum fdw_field field)
     case LEDGER_GET_CHANGE_EVENTS:
         return field == FDW_FIELD_TIMESTAMP || field == FDW_FIELD_CREATED_AT;
     case LEDGER_CREATE_ACCOUNTS:
-    case LEDGER_CREATE_TRANSFERS: break;
+    case LEDGER_CREATE_TRANSFERS:
+    case LEDGER_VERIFY: break;
     }
     unreachable();
 }

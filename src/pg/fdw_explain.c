@@ -24,7 +24,8 @@ fdw_operation_name(enum ledger_operation operation)
     case LEDGER_QUERY_ACCOUNTS: return "query_accounts";
     case LEDGER_QUERY_TRANSFERS: return "query_transfers";
     case LEDGER_CREATE_ACCOUNTS:
-    case LEDGER_CREATE_TRANSFERS: break;
+    case LEDGER_CREATE_TRANSFERS:
+    case LEDGER_VERIFY: break;
     }
     unreachable();
 }

@@ -364,7 +364,8 @@ fdw_request_fill(const struct fdw_request *request, bool reversed, uint32_t rows
         assert(!reversed);
         return fdw_fill_change_events_filter(request, rows, input);
     case LEDGER_CREATE_ACCOUNTS:
-    case LEDGER_CREATE_TRANSFERS: break;
+    case LEDGER_CREATE_TRANSFERS:
+    case LEDGER_VERIFY: break;
     }
     unreachable();
 }

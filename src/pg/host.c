@@ -25,11 +25,10 @@
 #define LOCK_WAIT_MS  10000
 #define LOCK_PAUSE_MS 250
 /*
- * ledger.memory may be more than the machine has: no more pages ahead than will be used soon, and
- * than a part of what is available. Bulk work lives on what idle times have left, down to a little.
+ * The engine uses all of ledger.memory sooner or later. But that may be more than the machine has:
+ * no more pages at a time than a part of what is available.
  */
-#define POPULATE_AHEAD_IDLE_BYTES (UINT64_C(1) * GIB)
-#define POPULATE_AHEAD_BUSY_BYTES (UINT64_C(64) * MIB)
+#define POPULATE_AHEAD_BYTES    (UINT64_C(256) * MIB)
 #define POPULATE_AVAILABLE_PART   4
 /* By so much, clocks are set back without anybody being worried. */
 #define TIME_AHEAD_MAX_NS ((uint64) NS_PER_S)
@@ -313,21 +312,21 @@ host_populate(struct host *host, bool idle)
     return populate_poll(&host->populate, idle);
 }
 
-void
-host_tick(struct host *host, bool idle)
+static void
+populate_ahead(struct host *host)
 {
-    struct engine_state state;
-    engine_tick(host->engine);
-    engine_state_get(host->engine, &state);
-    const uint64 used = state.memory_used_bytes;
-    const uint64 wanted = idle ? POPULATE_AHEAD_IDLE_BYTES : POPULATE_AHEAD_BUSY_BYTES;
-    const uint64 ahead = Max(host->populate.done_bytes, used) - used;
-    populate_limit(&host->populate, used);
-    if (ahead >= wanted || host->populate.done_bytes == host->populate.size_bytes) return;
-    /* What it is ahead already was available before. */
+    const uint64 done = host->populate.done_bytes;
+    if (done == host->populate.size_bytes) return;
     const uint64 part = memory_available_bytes("") / POPULATE_AVAILABLE_PART;
-    const uint64 ahead_max = part + ahead / POPULATE_AVAILABLE_PART;
-    populate_limit(&host->populate, used + Min(ahead_max, wanted));
+    populate_limit(&host->populate, done + Min(part, POPULATE_AHEAD_BYTES));
+}
+
+void
+host_tick(struct host *host)
+{
+    engine_scrub(host->engine, (uint64) settings_scrub_interval_s * NS_PER_S);
+    engine_tick(host->engine);
+    populate_ahead(host);
 }
 
 static void

@@ -32,7 +32,7 @@ struct host {
 bool host_open(struct host *host, uint32 requests_max, struct refusal *refusal);
 
 /* Each ENGINE_TICK_MS or so. idle: for a moment now, there has been nothing to do. */
-void host_tick(struct host *host, bool idle);
+void host_tick(struct host *host);
 
 /*
  * Lets the memory that the engine will use soon have its pages; see os/populate.h. True if it did

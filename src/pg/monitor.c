@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The functions behind the views ledger.status, ledger.stats and ledger.stats_events. They read the
- * board that the worker keeps in shared memory (monitor_shared.h), so they work when the engine
- * does not.
+ * The functions behind the views ledger.status, ledger.stats, ledger.stats_events and
+ * ledger.storage. They read the board that the worker keeps in shared memory (monitor_shared.h), so
+ * they work when the engine does not.
  */
 #include "postgres.h"
 
@@ -17,6 +17,7 @@
 PG_FUNCTION_INFO_V1(ledger_status);
 PG_FUNCTION_INFO_V1(ledger_stats);
 PG_FUNCTION_INFO_V1(ledger_stats_events);
+PG_FUNCTION_INFO_V1(ledger_storage);
 
 #define MONITOR_COLUMNS_MAX 32
 
@@ -48,6 +49,14 @@ row_put_counts_null(struct monitor_row *row, int count)
     for (int i = 0; i < count; i++) {
         row_put(row, (Datum) 0, true);
     }
+}
+
+/* Null where there is nothing to divide by. */
+static void
+row_put_ratio(struct monitor_row *row, uint64_t part, uint64_t whole)
+{
+    const double ratio = whole == 0 ? 0 : (double) part / (double) whole;
+    row_put(row, Float8GetDatum(ratio), whole == 0);
 }
 
 /* Empty texts and times of zero are null. */
@@ -118,7 +127,7 @@ monitor_role(enum worker_state state)
     return state == WORKER_RUNNING ? "primary" : worker_state_name(state);
 }
 
-#define MONITOR_STATE_COLUMNS 13
+#define MONITOR_STATE_COLUMNS 12
 
 static void
 row_put_state(struct monitor_row *row, const struct engine_state *state)
@@ -133,11 +142,24 @@ row_put_state(struct monitor_row *row, const struct engine_state *state)
     row_put_count(row, state->wal_size_bytes);
     row_put_count(row, state->grid_used_bytes);
     row_put_count(row, state->grid_size_bytes);
-    row_put_count(row, state->memory_used_bytes);
     row_put_count(row, state->memory_bytes);
     row_put_count(row, state->accounts);
     row_put_count(row, state->transfers);
     assert(row->columns - columns_before == MONITOR_STATE_COLUMNS);
+}
+
+#define MONITOR_SCRUB_COLUMNS 3
+
+static void
+row_put_scrub(struct monitor_row *row, const struct engine_state *state)
+{
+    const uint64_t total = max_u64(state->scrub_blocks_total, 1);
+    const uint64_t done = min_u64(state->scrub_tour_blocks, total);
+    int columns_before = row->columns;
+    row_put(row, Float8GetDatum((double) done / (double) total), false);
+    row_put_count(row, state->scrub_tours);
+    row_put_count(row, state->damaged_blocks);
+    assert(row->columns - columns_before == MONITOR_SCRUB_COLUMNS);
 }
 
 Datum
@@ -163,6 +185,11 @@ ledger_status(PG_FUNCTION_ARGS)
     row_put_time(&row, monitor.opened_at);
     row_put(&row, Int64GetDatum((int64) monitor.ops_replayed), monitor.opened_at == 0);
     row_put_time(&row, monitor.published_at);
+    if (monitor.published_at != 0) {
+        row_put_scrub(&row, &monitor.state);
+    } else {
+        row_put_counts_null(&row, MONITOR_SCRUB_COLUMNS);
+    }
     return row_to_datum(fcinfo, &row);
 }
 
@@ -210,7 +237,6 @@ ledger_stats(PG_FUNCTION_ARGS)
     row_put_count(&row, stats->journal.headers_bytes_written);
     row_put_count(&row, stats->journal.headers_writes);
     row_put_count(&row, stats->checkpoints);
-    row_put_count(&row, stats->checkpoint_blocks);
     row_put_time(&row, monitor.opened_at);
     row_put_time(&row, monitor.published_at);
     return row_to_datum(fcinfo, &row);
@@ -248,4 +274,47 @@ ledger_stats_events(PG_FUNCTION_ARGS)
     put_event_counts(set, "account", stats->account_events, create_account_status_name);
     put_event_counts(set, "transfer", stats->transfer_events, create_transfer_status_name);
     return (Datum) 0;
+}
+
+/* ---- ledger.storage -------------------------------------------------------------------------- */
+
+static void
+row_put_written(struct monitor_row *row, const struct engine_stats *stats)
+{
+    const uint64_t transfers = stats->transfer_events[MONITOR_CREATED];
+    const uint64_t bytes = stats->journal.prepares_bytes_written +
+                           stats->journal.headers_bytes_written +
+                           stats->blocks_written * BLOCK_SIZE;
+    row_put_count(row, stats->blocks_written);
+    row_put_count(row, stats->blocks_read);
+    row_put_count(row, bytes);
+    row_put_ratio(row, bytes, transfers);
+    row_put_ratio(row, bytes, transfers * EVENT_SIZE);
+}
+
+Datum
+ledger_storage(PG_FUNCTION_ARGS)
+{
+    struct monitor monitor;
+    struct monitor_row row = {0};
+    monitor_read(&monitor);
+    if (monitor.published_at == 0) PG_RETURN_NULL();
+
+    const struct engine_state *state = &monitor.state;
+    const struct engine_stats *stats = &monitor.stats;
+    row_put_count(&row, state->grid_size_bytes);
+    row_put_count(&row, state->grid_used_bytes);
+    row_put_count(&row, state->grid_size_bytes - state->grid_used_bytes);
+    row_put_count(&row, BLOCK_SIZE);
+    row_put_written(&row, stats);
+    row_put_count(&row, state->cache_size_bytes / BLOCK_SIZE);
+    row_put_count(&row, stats->cache_hits);
+    row_put_count(&row, stats->cache_misses);
+    row_put_count(&row, stats->cache_evictions);
+    row_put_ratio(&row, stats->cache_hits, stats->cache_hits + stats->cache_misses);
+    row_put_count(&row, state->tables);
+    row_put_count(&row, state->tables_max);
+    row_put_time(&row, monitor.opened_at);
+    row_put_time(&row, monitor.published_at);
+    return row_to_datum(fcinfo, &row);
 }

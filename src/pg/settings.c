@@ -14,7 +14,7 @@
 
 #define MEMORY_MB_DEFAULT 1024
 /* What is really needed depends on other settings: the worker checks. */
-#define MEMORY_MB_MIN          16
+#define MEMORY_MB_MIN          64
 #define WAL_SIZE_MB_DEFAULT    256
 #define WAL_SIZE_MB_MIN        ((int) (PREPARES_SIZE_MIN / MIB))
 #define WAL_SIZE_MB_MAX        (64 * 1024)
@@ -22,6 +22,8 @@
 #define BULK_SLOTS_MAX         256
 #define SPIN_US_DEFAULT 100
 #define SPIN_US_MAX     10000
+#define SCRUB_INTERVAL_S_DEFAULT (7 * 24 * 3600)
+#define SCRUB_INTERVAL_S_MAX     (366 * 24 * 3600)
 
 static_assert(PREPARES_SIZE_MIN % MIB == 0, "wal_size is set in whole megabytes");
 static_assert(
@@ -36,6 +38,7 @@ bool settings_io_direct;
 int settings_commit_mode;
 int settings_bulk_slots;
 int settings_spin_us;
+int settings_scrub_interval_s;
 
 static const struct config_enum_entry io_methods[] = {
     {"auto", SETTINGS_IO_AUTO, false},
@@ -80,8 +83,8 @@ define_storage_settings(void)
     DefineCustomIntVariable(
         "ledger.memory",
         "Sets the memory that the ledger engine takes when it starts.",
-        "All accounts, transfers and indexes live in it. An empty ledger needs 40 MB and a "
-        "sixteenth of ledger.wal_size.",
+        "It is all that the engine takes, however large the ledger is: what is not in it is read "
+        "from disk. At least 100 MB and a fifteenth of ledger.wal_size.",
         &settings_memory_mb,
         MEMORY_MB_DEFAULT,
         MEMORY_MB_MIN,
@@ -157,6 +160,20 @@ define_process_settings(void)
         SPIN_US_MAX,
         PGC_SIGHUP,
         0,
+        NULL,
+        NULL,
+        NULL);
+    DefineCustomIntVariable(
+        "ledger.scrub_interval",
+        "Sets in which time the ledger engine reads and verifies all its data once.",
+        "It does so in the background, over and over, at an even pace. Damage is logged and shown "
+        "in ledger.status. 0 turns it off.",
+        &settings_scrub_interval_s,
+        SCRUB_INTERVAL_S_DEFAULT,
+        0,
+        SCRUB_INTERVAL_S_MAX,
+        PGC_SIGHUP,
+        GUC_UNIT_S,
         NULL,
         NULL,
         NULL);

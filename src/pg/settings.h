@@ -24,6 +24,7 @@ extern bool settings_io_direct;
 extern int settings_commit_mode; /* enum settings_commit_mode */
 extern int settings_bulk_slots;
 extern int settings_spin_us;
+extern int settings_scrub_interval_s;
 /* While a write is on its way, spinning goes on for so many times ledger.spin. */
 #define SPIN_WRITE_FACTOR 3
 

@@ -255,6 +255,12 @@ slots_take(struct slots *slots, uint32 *taken)
     return taken_count;
 }
 
+bool
+slots_abandoned(struct slots *slots, uint32 index)
+{
+    return pg_atomic_read_u32(&slots_slot(slots, index)->state) == SLOT_ABANDONED;
+}
+
 void
 slots_finish(struct slots *slots, uint32 index, enum slot_outcome outcome)
 {

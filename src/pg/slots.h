@@ -59,13 +59,14 @@ enum slot_state {
     SLOT_ABANDONED,
 };
 
-/* How a request ended. The first five are those of enum engine_status. */
+/* How a request ended. The first six are those of enum engine_status. */
 enum slot_outcome {
     SLOT_OK = ENGINE_OK,
     SLOT_INVALID = ENGINE_INVALID,
     SLOT_MEMORY_FULL = ENGINE_MEMORY_FULL,
     SLOT_DISK_FULL = ENGINE_DISK_FULL,
     SLOT_FAILED = ENGINE_FAILED,
+    SLOT_DAMAGED = ENGINE_DAMAGED,
     SLOT_LOST,        /* The worker ended while it ran: it may have taken effect. */
     SLOT_NOT_RUNNING, /* The engine was not running: nothing happened. */
 };
@@ -97,7 +98,7 @@ struct slot {
     /* The answer (K3). */
     uint32 outcome; /* enum slot_outcome */
     uint32 reply_size;
-    char detail[SLOT_DETAIL_MAX]; /* For SLOT_INVALID. */
+    char detail[SLOT_DETAIL_MAX]; /* For SLOT_INVALID and SLOT_DAMAGED. */
 } pg_attribute_aligned(128);
 
 struct slots {
@@ -157,6 +158,9 @@ bool slots_ready(struct slots *slots);
  * arrival, all RUNNING.
  */
 uint32 slots_take(struct slots *slots, uint32 *taken);
+
+/* Has the owner of a slot that the worker took left? */
+bool slots_abandoned(struct slots *slots, uint32 index);
 
 /* Ends a slot that the worker took. The owner, if it hasn't left, is to be woken: slots_wake. */
 void slots_finish(struct slots *slots, uint32 index, enum slot_outcome outcome);

@@ -48,6 +48,7 @@ struct worker {
     uint32 *wakes;                   /* Slots whose owners to wake after this pass. */
     uint32 wakes_count;
     uint32 under_way; /* Requests taken and not answered. */
+    uint32 verifying; /* Slot of the newest LEDGER_VERIFY; SLOT_NONE: it was answered. */
     WaitEventSet *wait_set;
     uint32 wait_event;
     uint64 active_ns; /* When there was something to do last. */
@@ -200,7 +201,7 @@ static enum slot_outcome
 outcome_of(enum engine_status status)
 {
     static_assert(SLOT_OK == 0 && ENGINE_OK == 0, "zero is success in both");
-    assert(status <= ENGINE_FAILED);
+    assert(status <= ENGINE_DAMAGED);
     return (enum slot_outcome) status;
 }
 
@@ -216,6 +217,38 @@ finish(struct worker *worker, uint32 index, enum slot_outcome outcome)
 }
 
 static void
+describe_damage(const struct engine_damage *damage, char *text, size_t size)
+{
+    snprintf(
+        text,
+        size,
+        "ledger block " UINT64_FORMAT " of tree \"%s\" %s",
+        (uint64) damage->block_address,
+        damage->tree_name == NULL ? "unknown" : damage->tree_name,
+        damage->io_error ? "cannot be read" : "is damaged");
+}
+
+/* What the scrubber has found. */
+static void
+log_damage(struct worker *worker)
+{
+    struct engine_damage damage;
+    while (engine_scrub_damage(worker->host.engine, &damage)) {
+        char text[SLOT_DETAIL_MAX];
+        describe_damage(&damage, text, sizeof(text));
+        ereport(
+            WARNING,
+            errcode(ERRCODE_DATA_CORRUPTED),
+            errmsg("%s", text),
+            errdetail("The scrubber has found it. Nothing else is affected yet: calls that need "
+                      "the block fail, and others go on."),
+            errhint("Check the disk. Restore the ledger's directory from a backup, or see "
+                    "\"Damaged blocks\" in doc/operations.md."));
+        worker->published = false;
+    }
+}
+
+static void
 on_answer(struct engine_request *request)
 {
     struct worker_request *own = container_of(request, struct worker_request, request);
@@ -225,7 +258,21 @@ on_answer(struct engine_request *request)
     if (request->status == ENGINE_INVALID) {
         strlcpy(slot->detail, request->detail, sizeof(slot->detail));
     }
+    if (request->status == ENGINE_DAMAGED) {
+        describe_damage(&request->damage, slot->detail, sizeof(slot->detail));
+        ereport(LOG, errmsg("ledger read met damage: %s", slot->detail));
+    }
+    if (own->worker->verifying == own->slot) own->worker->verifying = SLOT_NONE;
     finish(own->worker, own->slot, outcome_of(request->status));
+}
+
+/* A verification may take hours: not if nobody waits for it any more. */
+static void
+cancel_verification(struct worker *worker)
+{
+    const uint32 slot = worker->verifying;
+    if (slot == SLOT_NONE || !slots_abandoned(worker->slots, slot)) return;
+    (void) engine_cancel(worker->host.engine, &worker->requests[slot].request);
 }
 
 /* Each field is read once: what was checked is what is used. */
@@ -249,6 +296,8 @@ submit(struct worker *worker, uint32 index)
         .callback = on_answer,
     };
     engine_submit(worker->host.engine, &own->request);
+    /* Of several, all but the first are refused at once. */
+    if (operation == LEDGER_VERIFY && worker->verifying == SLOT_NONE) worker->verifying = index;
 }
 
 static void
@@ -302,7 +351,9 @@ static void
 do_what_is_due(struct worker *worker, uint64 now)
 {
     if (now - worker->ticked_ns >= ENGINE_TICK_MS * NS_PER_MS) {
-        host_tick(&worker->host, worker_idle(worker, now));
+        host_tick(&worker->host);
+        log_damage(worker);
+        cancel_verification(worker);
         worker->ticked_ns = now;
     }
     if (!worker->published && now - worker->published_ns >= MONITOR_INTERVAL_MS * NS_PER_MS) {
@@ -412,6 +463,7 @@ make_worker(void)
 {
     struct worker *worker = MemoryContextAllocZero(TopMemoryContext, sizeof(struct worker));
     worker->slots = shared_slots();
+    worker->verifying = SLOT_NONE;
     const Size count = slots_count(worker->slots);
     worker->requests =
         MemoryContextAllocZero(TopMemoryContext, count * sizeof(struct worker_request));
@@ -436,6 +488,28 @@ start(struct host *host)
     shared_set_worker_state(WORKER_OPENING);
 }
 
+/* Says why the engine has failed, and ends. */
+pg_attribute_noreturn() static void fail(struct worker *worker)
+{
+    char failure[STORAGE_OS_TEXT_SIZE];
+    struct engine_damage damage;
+    if (engine_failed_on_damage(worker->host.engine, &damage)) {
+        describe_damage(&damage, failure, sizeof(failure));
+        worker_fail(
+            failure,
+            "An entry of the log needs it: nothing more can be written.",
+            "Restore the ledger's data directory together with the identity file from a backup. "
+            "Keep a copy of the directory as it is before you do.");
+    }
+    if (!storage_os_failure_text(&worker->host.storage, failure, sizeof(failure))) {
+        strlcpy(failure, "what was written did not read back", sizeof(failure));
+    }
+    worker_fail(
+        failure,
+        "After a failed write, only a new start can find out what the disk holds.",
+        "Check the disk and the kernel's log. The engine starts again by itself.");
+}
+
 void
 ledger_worker_main(Datum argument)
 {
@@ -449,16 +523,7 @@ ledger_worker_main(Datum argument)
     shared_set_worker_state(WORKER_RUNNING);
 
     run(worker);
-    if (engine_failed(worker->host.engine)) {
-        char failure[STORAGE_OS_TEXT_SIZE];
-        if (!storage_os_failure_text(&worker->host.storage, failure, sizeof(failure))) {
-            strlcpy(failure, "what was written did not read back", sizeof(failure));
-        }
-        worker_fail(
-            failure,
-            "After a failed write, only a new start can find out what the disk holds.",
-            "Check the disk and the kernel's log. The engine starts again by itself.");
-    }
+    if (engine_failed(worker->host.engine)) fail(worker);
     stop(worker);
     proc_exit(1);
 }

@@ -77,11 +77,14 @@ free_set_acquire(struct free_set *free_set)
 {
     assert(free_set_free_count(free_set) > 0);
 
-    uint64_t index = free_set->search_start;
-    while (index < free_set->block_count && bitset_get(&free_set->acquired, index)) {
-        const bool word_full = free_set->acquired.words[index / 64] == UINT64_MAX;
-        index = word_full ? (index / 64 + 1) * 64 : index + 1;
+    /* Below search_start all bits of its word are set: the lowest clear one is not below it. */
+    uint64_t word = free_set->search_start / 64;
+    while (free_set->acquired.words[word] == UINT64_MAX) {
+        word += 1;
+        assert(word < free_set_word_count(free_set));
     }
+    const uint64_t index = word * 64 + (uint64_t) __builtin_ctzll(~free_set->acquired.words[word]);
+    assert(index >= free_set->search_start);
     assert(index < free_set->block_count);
     assert(!bitset_get(&free_set->released, index));
 
@@ -91,17 +94,6 @@ free_set_acquire(struct free_set *free_set)
     free_set->search_start = index + 1;
     free_set_check(free_set);
     return index;
-}
-
-bool
-free_set_mark_acquired(struct free_set *free_set, uint64_t index)
-{
-    assert(index < free_set->block_count);
-    if (bitset_get(&free_set->acquired, index)) return false;
-    bitset_set(&free_set->acquired, index);
-    free_set->acquired_count += 1;
-    free_set_check(free_set);
-    return true;
 }
 
 void
@@ -119,9 +111,11 @@ void
 free_set_checkpoint_durable(struct free_set *free_set)
 {
     free_set_check(free_set);
-    bitset_clear_all(&free_set->fresh);
+    const uint64_t word_count = free_set_word_count(free_set);
+    memset(free_set->fresh.words, 0, word_count * sizeof(uint64_t));
     uint64_t freed_count = 0;
-    for (uint64_t i = 0; i < bitset_word_count(free_set->acquired.bit_count); i++) {
+    for (uint64_t i = 0; freed_count < free_set->released_count; i++) {
+        assert(i < word_count);
         const uint64_t word = free_set->released.words[i];
         if (word == 0) continue;
         assert((word & ~free_set->acquired.words[i]) == 0);
@@ -137,4 +131,85 @@ free_set_checkpoint_durable(struct free_set *free_set)
     free_set->acquired_count -= freed_count;
     free_set->released_count = 0;
     free_set_check(free_set);
+}
+
+bool
+free_set_is_acquired(const struct free_set *free_set, uint64_t index)
+{
+    return index < free_set->block_count && bitset_get(&free_set->acquired, index);
+}
+
+bool
+free_set_is_released(const struct free_set *free_set, uint64_t index)
+{
+    return index < free_set->block_count && bitset_get(&free_set->released, index);
+}
+
+uint64_t
+free_set_next_acquired(const struct free_set *free_set, uint64_t index)
+{
+    const uint64_t word_count = free_set_word_count(free_set);
+    uint64_t below = index % 64; /* Bits of the first word that don't count. */
+    for (uint64_t i = index / 64; i < word_count; i++) {
+        const uint64_t word = free_set->acquired.words[i] >> below << below;
+        below = 0;
+        if (word == 0) continue;
+        const uint64_t found = i * 64 + (uint64_t) __builtin_ctzll(word);
+        assert(found >= index);
+        assert(found < free_set->block_count);
+        return found;
+    }
+    return free_set->block_count;
+}
+
+uint64_t
+free_set_word_count(const struct free_set *free_set)
+{
+    assert(free_set->block_count <= free_set->acquired.bit_count);
+    return bitset_word_count(free_set->block_count);
+}
+
+void
+free_set_fill(
+    const struct free_set *free_set, uint64_t first_word, uint64_t *words, uint64_t word_count)
+{
+    free_set_check(free_set);
+    assert(word_count <= free_set_word_count(free_set));
+    assert(first_word <= free_set_word_count(free_set) - word_count);
+    for (uint64_t i = 0; i < word_count; i++) {
+        const uint64_t released = free_set->released.words[first_word + i];
+        words[i] = free_set->acquired.words[first_word + i] & ~released;
+    }
+}
+
+/* The bits of a word that stand for blocks which exist and are free. */
+static uint64_t
+free_set_word_free(const struct free_set *free_set, uint64_t word)
+{
+    const uint64_t word_count = free_set_word_count(free_set);
+    if (word >= word_count) return 0;
+    const uint64_t bits_last = free_set->block_count % 64;
+    const uint64_t exist =
+        word == word_count - 1 && bits_last != 0 ? (UINT64_C(1) << bits_last) - 1 : UINT64_MAX;
+    assert((free_set->acquired.words[word] & ~exist) == 0);
+    return exist & ~free_set->acquired.words[word];
+}
+
+bool
+free_set_load(
+    struct free_set *free_set, uint64_t first_word, const uint64_t *words, uint64_t word_count)
+{
+    free_set_check(free_set);
+    assert(free_set->released_count == 0);
+    assert(first_word <= UINT64_MAX - word_count);
+    for (uint64_t i = 0; i < word_count; i++) {
+        if ((words[i] & ~free_set_word_free(free_set, first_word + i)) != 0) return false;
+    }
+    for (uint64_t i = 0; i < word_count; i++) {
+        if (words[i] == 0) continue; /* There may be no such word. */
+        free_set->acquired.words[first_word + i] |= words[i];
+        free_set->acquired_count += (uint64_t) __builtin_popcountll(words[i]);
+    }
+    free_set_check(free_set);
+    return true;
 }

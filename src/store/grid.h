@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "base/assert.h"
 #include "base/u128.h"
 #include "config.h"
 #include "io/storage.h"
@@ -27,7 +28,11 @@
 enum block_type {
     BLOCK_RESERVED = 0,
     BLOCK_MANIFEST = 1,
-    BLOCK_RECORDS = 2,
+    BLOCK_FREE_SET = 2,
+    BLOCK_INDEX = 3,
+    BLOCK_VALUES = 4,
+    BLOCK_FILTER = 5,
+    BLOCK_ROOT = 6,
 };
 
 /*
@@ -61,15 +66,32 @@ enum grid_result {
 struct grid_write;
 typedef void grid_write_callback(struct grid_write *write, enum grid_result result);
 
+/* Blocks that one request writes at most. */
+#define GRID_WRITE_BLOCKS_MAX STORAGE_BUFFERS_MAX
+
 /* Caller-owned, lent to the grid until the callback. */
 struct grid_write {
     struct storage_request request;
     grid_write_callback *callback;
+    void *blocks[GRID_WRITE_BLOCKS_MAX];
+};
+
+struct grid_read;
+typedef void grid_read_callback(struct grid_read *read, enum grid_result result);
+
+/* Caller-owned, lent to the grid until the callback. */
+struct grid_read {
+    struct storage_request request;
+    struct grid *grid;
+    struct block_reference reference;
+    enum block_type type;
+    grid_read_callback *callback;
 };
 
 struct grid_stats {
     uint64_t blocks_written;
     uint64_t blocks_read;
+    uint64_t write_requests;
 };
 
 struct grid {
@@ -89,14 +111,11 @@ void grid_init(
     struct storage *storage,
     uint64_t block_count_max);
 
-/* After the superblock is open. All blocks are free until grid_mark_acquired says otherwise. */
-void grid_open(struct grid *grid, u128 cluster);
-
 /*
- * While opening: a block that the checkpoint references. False if it is out of range or taken
- * already.
+ * After the superblock is open. All blocks are free until grid_free_set_load
+ * says otherwise.
  */
-bool grid_mark_acquired(struct grid *grid, uint64_t address);
+void grid_open(struct grid *grid, u128 cluster);
 
 /*
  * Grows the file until `count` blocks are free. STORAGE_NO_SPACE: the file system or
@@ -107,6 +126,14 @@ enum storage_result grid_reserve(struct grid *grid, uint64_t count);
 /* Free blocks within the file. */
 uint64_t grid_free_count(const struct grid *grid);
 
+/* Blocks that are acquired and not released. */
+static inline uint64_t
+grid_live_count(const struct grid *grid)
+{
+    assert(grid->free_set.released_count <= grid->free_set.acquired_count);
+    return grid->free_set.acquired_count - grid->free_set.released_count;
+}
+
 /* The lowest free address (G3). Precondition: grid_free_count > 0 (G4). */
 uint64_t grid_acquire(struct grid *grid);
 
@@ -116,23 +143,77 @@ void grid_release(struct grid *grid, uint64_t address);
 /* The checkpoint that was being written is durable: released blocks are free. */
 void grid_checkpoint_durable(struct grid *grid);
 
+/* False for an address that is none. What is released is acquired still. */
+bool grid_is_acquired(const struct grid *grid, uint64_t address);
+bool grid_is_released(const struct grid *grid, uint64_t address);
+
+/*
+ * The lowest acquired address from this one (≥ 1) on, released or not; 0 at the end. What it names
+ * may not have been written yet, or be being written.
+ */
+uint64_t grid_next_acquired(const struct grid *grid, uint64_t from_address);
+
+/*
+ * The free set as a checkpoint stores it: a bit for each block, block 1 first, set where the block
+ * is acquired and not released, in words that go into the content of a chain of BLOCK_FREE_SET
+ * blocks. All of them but the last are full; record_count says how many words there are.
+ *
+ * A checkpoint first releases the chain of the one before, and reserves: growth may change the
+ * counts. Then it acquires the blocks of the chain, and everything else that it references; and
+ * then it fills them. So the chain's own blocks are in it. Until the checkpoint is durable, nothing
+ * else is released.
+ */
+#define GRID_FREE_SET_WORDS_PER_BLOCK (BLOCK_CONTENT_SIZE / sizeof(uint64_t))
+uint64_t grid_free_set_word_count(const struct grid *grid);
+uint64_t grid_free_set_block_count(const struct grid *grid);
+
+/* Words first_word … of it, within grid_free_set_word_count. */
+void grid_free_set_fill(
+    const struct grid *grid, uint64_t first_word, uint64_t *words, uint64_t word_count);
+
+/*
+ * While opening: acquires what words of a chain say, each part of it once, in any order. False,
+ * and nothing changed, if they name blocks beyond the file or acquired already. The file may have
+ * become larger since.
+ */
+bool grid_free_set_load(
+    struct grid *grid, uint64_t first_word, const uint64_t *words, uint64_t word_count);
+
 /*
  * Completes the header of a block (caller has set type, tree, op, size, record_count, previous, and
  * the content), zeroes the rest, and returns the reference to it.
  */
 struct block_reference grid_block_seal(struct grid *grid, void *block, uint64_t address);
 
-/* Writes a sealed block. The buffer stays the caller's and unchanged until the callback. */
-void grid_write_block(
+/*
+ * Writes sealed blocks of consecutive addresses, ascending, in one request: 1 …
+ * GRID_WRITE_BLOCKS_MAX. The blocks stay the caller's and unchanged until the callback; the array
+ * is copied.
+ */
+void grid_write_blocks(
     struct grid *grid,
     struct grid_write *write,
-    const void *block,
+    void *const *blocks,
+    uint32_t count,
     grid_write_callback *callback);
 
 /*
- * Reads and verifies: address, checksum, cluster, type, version, reserved bytes, padding. Waits.
- * For opening.
+ * Reads and verifies: address, checksum, cluster, type, version, reserved bytes, padding. The
+ * callback says whether the block is the one that the reference names; it never runs inside this.
+ * The reference is copied.
+ *
+ * False: the reference names no block within the file, so that there is nothing to read. No
+ * callback will run; to the caller it is GRID_CORRUPT.
  */
+bool grid_read_block_start(
+    struct grid *grid,
+    struct grid_read *read,
+    const struct block_reference *reference,
+    enum block_type type,
+    void *block,
+    grid_read_callback *callback);
+
+/* The same, waited for. For opening. */
 enum grid_result grid_read_block(
     struct grid *grid,
     const struct block_reference *reference,

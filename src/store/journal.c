@@ -108,7 +108,11 @@ journal_has_room(const struct journal *journal, uint64_t size_on_disk)
     assert(size_on_disk <= PREPARE_SIZE_MAX);
     const uint64_t position =
         prepare_next_position(&journal->head, size_on_disk, journal->prepares_size_bytes);
-    return position + size_on_disk <= journal_limit(journal);
+    uint64_t limit = journal_limit(journal);
+    if (journal->check_reads) {
+        limit = min_u64(limit, journal->check_position + journal->prepares_size_bytes); /* (J5) */
+    }
+    return position + size_on_disk <= limit;
 }
 
 uint64_t

@@ -89,6 +89,8 @@ struct journal {
     uint8_t *buffer; /* For recovery and replay: PREPARE_SIZE_MAX bytes, sector aligned. */
     uint64_t window_place; /* What of prepares.wal replay has in the buffer. */
     uint64_t window_size;  /* 0: nothing. */
+    bool check_reads;      /* journal_check.h: the prepare at check_position is being read. */
+    uint64_t check_position;
     struct journal_stats stats;
 };
 

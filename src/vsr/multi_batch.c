@@ -10,6 +10,7 @@
 static uint32_t
 table_size(uint32_t batch_count)
 {
+    assert(batch_count > 0 && batch_count <= BATCHES_PER_PREPARE_MAX);
     const uint64_t size = (uint64_t) batch_count * sizeof(struct multi_batch_entry) +
                           sizeof(struct multi_batch_trailer);
     return (uint32_t) align_up(size, EVENT_SIZE);
@@ -28,6 +29,8 @@ bool
 multi_batch_fits(const struct multi_batch_writer *writer, uint32_t event_count)
 {
     assert(event_count > 0);
+    assert(writer->event_count <= EVENTS_PER_BATCH_MAX);
+    assert(writer->batch_count <= BATCHES_PER_PREPARE_MAX);
     if (writer->batch_count == BATCHES_PER_PREPARE_MAX) return false;
     return event_count <= EVENTS_PER_BATCH_MAX - writer->event_count;
 }
@@ -40,6 +43,7 @@ multi_batch_add(
     uint32_t event_count)
 {
     assert(multi_batch_fits(writer, event_count));
+    assert(events != NULL);
     memcpy(
         writer->body + (uint64_t) writer->event_count * EVENT_SIZE,
         events,
@@ -57,6 +61,7 @@ multi_batch_end(struct multi_batch_writer *writer)
 {
     assert(writer->batch_count > 0);
     const uint32_t events_size = writer->event_count * EVENT_SIZE;
+    assert(writer->event_count >= writer->batch_count);
     const uint32_t size = table_size(writer->batch_count);
     const uint32_t entries_size =
         writer->batch_count * (uint32_t) sizeof(struct multi_batch_entry);
@@ -89,6 +94,7 @@ multi_batch_open(
 {
     struct multi_batch_trailer trailer;
     const uint8_t *bytes = body;
+    assert(body != NULL);
 
     if (body_size < EVENT_SIZE || body_size % EVENT_SIZE != 0) return false;
     memcpy(&trailer, bytes + body_size - sizeof(trailer), sizeof(trailer));
@@ -123,6 +129,7 @@ multi_batch_next(struct multi_batch_reader *reader, struct state_machine_batch *
     assert(reader->batch_index <= reader->batch_count);
     if (reader->batch_index == reader->batch_count) return false;
     const struct multi_batch_entry *entry = &reader->entries[reader->batch_index];
+    assert(entry->event_count > 0);
     reader->timestamp += entry->event_count;
     *batch = (struct state_machine_batch){
         .operation = entry->operation,

@@ -8,6 +8,7 @@
 void
 replica_init(struct replica *replica, struct arena *arena, const struct replica_options *options)
 {
+    assert(options->requests_max > 0);
     *replica = (struct replica){
         .status = REPLICA_CLOSED,
         .clock = options->clock,
@@ -35,6 +36,7 @@ replica_invariants(const struct replica *replica)
     assert(replica->journaled <= replica->op);
     assert(replica->op - replica->journaled <= 1);
     assert(replica->op - replica->commit <= PIPELINE_PREPARES_MAX);
+    assert(replica->status != REPLICA_CLOSED);
     if (replica->op == replica->commit) assert(replica->pipeline_events == 0);
     if (replica->status == REPLICA_NORMAL) assert(replica->view > 0);
 }
@@ -49,22 +51,25 @@ replica_entry(struct replica *replica, uint64_t op)
 
 /* ---- Opening --------------------------------------------------------------------------------- */
 
-/* Waits until a checkpoint that an op has started is durable, or has failed. */
+/* Waits for whatever is under way. Something is, or the forest has something to do. */
 static void
-open_wait_for_checkpoint(struct replica *replica)
+open_wait(struct replica *replica)
 {
-    while (replica->commit_stage != COMMIT_IDLE && replica->status == REPLICA_RECOVERING) {
-        if (replica->storage->in_flight_count > 0) {
-            (void) storage_wait(replica->storage);
-        } else {
-            (void) storage_poll(replica->storage);
-        }
+    assert(replica->status == REPLICA_RECOVERING);
+    if (!replica_storage_poll(replica) && !forest_failed(replica->forest)) {
+        (void) storage_wait(replica->storage);
+        replica->progress += 1;
     }
+    if (!forest_failed(replica->forest)) return;
+    replica->lost = forest_lost(replica->forest);
+    replica_stop(replica);
 }
 
 static enum replica_open_result
 open_replay_op(struct replica *replica, uint64_t op)
 {
+    assert(replica->status == REPLICA_RECOVERING);
+    assert(op == replica->commit + 1);
     struct pipeline_entry *entry = replica_entry(replica, op);
     const struct prepare_header *header = prepare_header_of(entry->message);
 
@@ -85,11 +90,12 @@ open_replay_op(struct replica *replica, uint64_t op)
     replica->op = op;
     replica->journaled = op;
     replica->timestamp = header->timestamp;
-    if (!replica_execute_start(replica, header)) return REPLICA_OPEN_INVALID_PREPARE;
-    while (!replica_execute_some(replica, header, &entry->requests, UINT32_MAX)) {
-        continue;
+    replica->pipeline_events = header->event_count;
+    if (!replica_commit_start(replica)) return REPLICA_OPEN_INVALID_PREPARE;
+    while (replica->status == REPLICA_RECOVERING && replica->commit_stage != COMMIT_IDLE) {
+        if (!replica_commit(replica)) open_wait(replica);
     }
-    open_wait_for_checkpoint(replica);
+    if (replica->lost) return REPLICA_OPEN_DAMAGED;
     return replica->status == REPLICA_RECOVERING ? REPLICA_OPENED : REPLICA_OPEN_IO_ERROR;
 }
 
@@ -113,6 +119,8 @@ open_on_view(struct superblock *superblock, enum superblock_result result)
 static enum replica_open_result
 open_start_view(struct replica *replica)
 {
+    assert(replica->status == REPLICA_RECOVERING);
+    assert(replica->commit == replica->op);
     const uint32_t view = replica->superblock->working->view + 1;
     superblock_update_view(replica->superblock, view, view, replica->commit, open_on_view);
     while (replica->status == REPLICA_RECOVERING) (void) storage_wait(replica->storage);
@@ -129,6 +137,7 @@ replica_open(struct replica *replica, uint64_t *op)
     assert(replica->status == REPLICA_CLOSED);
     assert(replica->superblock->working->replica_count == 1);
 
+    assert(op_head >= checkpoint->op);
     replica->superblock->context = replica;
     replica->status = REPLICA_RECOVERING;
     replica->op = checkpoint->op;
@@ -163,6 +172,7 @@ fail_requests(struct queue *requests)
 {
     while (!queue_empty(requests)) {
         struct replica_request *request = replica_pop_request(requests);
+        assert(request->callback != NULL);
         request->callback(request, REPLICA_FAILED);
     }
 }
@@ -172,6 +182,7 @@ replica_stop(struct replica *replica)
 {
     assert(replica->status != REPLICA_CLOSED);
     replica->status = REPLICA_STOPPED;
+    replica->pulse = PULSE_NONE;
     fail_requests(&replica->execution.executed);
     /* Beyond `op` there is the prepare that was being made, if one was, and empty entries. */
     const uint64_t op_last = replica->commit + PIPELINE_PREPARES_MAX;
@@ -182,19 +193,32 @@ replica_stop(struct replica *replica)
 }
 
 bool
-replica_poll(struct replica *replica)
+replica_storage_poll(struct replica *replica)
 {
     bool progress = storage_poll(replica->storage) > 0;
-    if (forest_failed(replica->forest) && replica->status == REPLICA_NORMAL) replica_stop(replica);
+    progress |= forest_poll(replica->forest);
+    if (progress) replica->progress += 1;
+    return progress;
+}
+
+bool
+replica_poll(struct replica *replica)
+{
+    bool progress = replica_storage_poll(replica);
+    if (forest_failed(replica->forest) && replica->status == REPLICA_NORMAL) {
+        replica->lost = forest_lost(replica->forest);
+        replica_stop(replica);
+    }
     if (replica->status == REPLICA_STOPPED) {
         progress |= !queue_empty(&replica->requests);
         fail_requests(&replica->requests);
         return progress;
     }
     /* First the disk gets its next write, then the CPU executes what the last one made durable. */
+    assert(replica->status == REPLICA_NORMAL);
     progress |= replica_prepare_requests(replica);
     progress |= replica_commit(replica);
-    if (replica->pulse_wanted) progress |= replica_prepare_pulse(replica);
+    if (replica->status == REPLICA_NORMAL) progress |= replica_pulse(replica);
     return progress;
 }
 
@@ -202,13 +226,20 @@ void
 replica_tick(struct replica *replica)
 {
     if (replica->status != REPLICA_NORMAL) return;
-    replica->pulse_wanted = replica_pulse_due(replica);
-    if (replica->pulse_wanted) (void) replica_prepare_pulse(replica);
+    if (replica->pulse == PULSE_NONE) replica->pulse = PULSE_LOOK;
+    (void) replica_pulse(replica);
+}
+
+void
+replica_hold(struct replica *replica, bool held)
+{
+    assert(!replica_executing(replica) || !held);
+    replica->held = held;
 }
 
 bool
 replica_busy(const struct replica *replica)
 {
     return replica->op != replica->commit || replica->commit_stage != COMMIT_IDLE ||
-           !queue_empty(&replica->requests);
+           replica->pulse != PULSE_NONE || !queue_empty(&replica->requests);
 }

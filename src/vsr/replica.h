@@ -13,7 +13,7 @@
  *       took no effect, or with REPLICA_FAILED (outcome unknown).
  *  (R4) timestamps of prepares ascend strictly: prepare − event_count >= parent's timestamp.
  *  (R5) when a checkpoint is due is a function of the log alone: the prepares since the last one
- *       fill half the ring.
+ *       fill half the ring, or have CHECKPOINT_EVENTS_MAX events.
  *  (R6) a view is durable in the superblock before the replica makes a prepare in it.
  */
 #ifndef LEDGER_VSR_REPLICA_H
@@ -41,20 +41,31 @@ enum replica_status {
     REPLICA_STOPPED,
 };
 
-/* What committing the op at hand waits for. */
+/* What committing waits for: see replica_commit.c. */
 enum commit_stage {
     COMMIT_IDLE,
+    COMMIT_PREFETCH,              /* What op commit + 1 needs comes into reach. → COMMIT_EXECUTE */
+    COMMIT_EXECUTE,               /* It is executed, piece by piece. → COMMIT_COMPACT */
+    COMMIT_COMPACT,               /* The forest does what is due after it. → COMMIT_IDLE, … */
     COMMIT_CHECKPOINT_FOREST,     /* The forest writes what changed. → ..._SUPERBLOCK */
     COMMIT_CHECKPOINT_SUPERBLOCK, /* The superblock takes the new manifest. → COMMIT_IDLE */
 };
 
-/* The op commit + 1 while it is executed, piece by piece. */
+/* The op commit + 1 from COMMIT_PREFETCH to COMMIT_EXECUTE. */
 struct replica_execution {
-    bool active;
+    bool begun; /* By the forest. */
+    bool there; /* All that it needs. */
+    uint32_t prefetched[BATCHES_PER_PREPARE_MAX]; /* Events of each batch that are there. */
     struct multi_batch_reader reader;
     struct state_machine_batch batch;
     uint32_t next; /* Event of the batch. At its event_count: the next batch comes. */
     struct queue executed; /* Requests that are answered when the op is committed (R3). */
+};
+
+enum pulse_stage {
+    PULSE_NONE,
+    PULSE_LOOK,   /* Is one due? */
+    PULSE_WANTED, /* One is due: no new prepares until the pipeline is empty for it. */
 };
 
 /* A prepare from its making to its commit. */
@@ -85,6 +96,7 @@ struct replica {
     uint64_t journaled; /* Newest durable prepare. */
     uint64_t commit;    /* Newest executed prepare. */
     uint64_t timestamp; /* Of the newest prepare. */
+    uint64_t checkpoint_events; /* Of the ops since the newest checkpoint was begun. */
     uint32_t view;
 
     struct pipeline_entry pipeline[PIPELINE_PREPARES_MAX]; /* [op % PIPELINE_PREPARES_MAX] */
@@ -94,11 +106,21 @@ struct replica {
 
     struct replica_execution execution;
     enum commit_stage commit_stage;
-    struct prepare_header checkpoint_header; /* While a checkpoint runs. */
+    struct prepare_header commit_header; /* Of op commit, from COMMIT_COMPACT on. */
+    bool held; /* No op is executed: see replica_hold. */
+    bool lost; /* Stopped because a block that an op needs can't be read. */
+
+    /*
+     * Grows when storage or forest get on. Who had to wait asks again only then: here the commit
+     * stages, elsewhere reads.
+     */
+    uint64_t progress;
+    bool commit_waits;
+    uint64_t commit_waits_since;
 
     struct multi_batch_writer writer;
     uint8_t *results; /* Of a batch that nobody waits for. */
-    bool pulse_wanted; /* Something is due: no new prepares until the pipeline is empty for it. */
+    enum pulse_stage pulse;
     struct replica_stats stats;
 };
 
@@ -123,6 +145,7 @@ enum replica_open_result {
     REPLICA_OPEN_MEMORY_FULL, /* The log holds more than memory has room for. */
     REPLICA_OPEN_DISK_FULL,
     REPLICA_OPEN_IO_ERROR,
+    REPLICA_OPEN_DAMAGED,         /* A block that the log needs can't be read: forest_damage(). */
     REPLICA_OPEN_INVALID_PREPARE, /* Intact, but not what a replica makes: op `op`. */
 };
 
@@ -144,7 +167,10 @@ void replica_tick(struct replica *replica);
 /* True while an op has been executed in part: the state is none that may be read. */
 bool replica_executing(const struct replica *replica);
 
-/* True while there is something in the pipeline or a checkpoint runs. */
+/* While it is held, no op is executed, so that the state stays as it is. Between ops. */
+void replica_hold(struct replica *replica, bool held);
+
+/* True while there is something in the pipeline, a checkpoint runs, or a pulse is looked for. */
 bool replica_busy(const struct replica *replica);
 
 #endif

@@ -3,18 +3,21 @@
  * Committing: prepares of the journal, executed in op order; and the checkpoint that follows when
  * one is due.
  *
- *   COMMIT_IDLE ── execute an op; checkpoint due? ──no──→ COMMIT_IDLE
- *        │ yes: checkpoint_start
- *        ▼
- *   COMMIT_CHECKPOINT_FOREST ── checkpoint_on_forest ──→ COMMIT_CHECKPOINT_SUPERBLOCK
- *        ▲                                                     │ checkpoint_on_superblock
- *        └──────────────────────── next due ── COMMIT_IDLE ←───┘
+ *   COMMIT_IDLE ── an op is journaled ──→ COMMIT_PREFETCH ── all is there ──→ COMMIT_EXECUTE
+ *        ▲                                                                        │ executed,
+ *        │                                                                        │ answered
+ *        ├──── done; checkpoint due? no ─────────────────────────────────── COMMIT_COMPACT
+ *        │                                                                        │ yes
+ *        │ checkpoint_on_superblock                                               ▼
+ *   COMMIT_CHECKPOINT_SUPERBLOCK ←── checkpoint_on_forest ──────── COMMIT_CHECKPOINT_FOREST
  *
  * While a checkpoint runs nothing is executed, so the forest does not change under it; prepares go
  * on being journaled, as far as pipeline and ring allow.
  *
  * An op is executed in pieces of about EXECUTE_EVENTS_MAX events, between which the replica looks
- * for new requests: the disk shall not wait for a large batch to be executed.
+ * for new requests: the disk shall not wait for a large batch to be executed. Records may be on
+ * disk: no op begins to be executed before all that it needs is in memory. In all stages but
+ * COMMIT_EXECUTE the state is that of op `commit`, and may be read.
  */
 #include "base/units.h"
 #include "vsr/replica_internal.h"
@@ -31,7 +34,7 @@ checkpoint_on_superblock(struct superblock *superblock, enum superblock_result r
         return;
     }
     forest_checkpoint_durable(replica->forest);
-    journal_checkpoint_durable(replica->journal, &replica->checkpoint_header);
+    journal_checkpoint_durable(replica->journal, &replica->commit_header);
     replica->stats.checkpoints += 1;
     replica->commit_stage = COMMIT_IDLE;
 }
@@ -46,7 +49,7 @@ checkpoint_on_forest(void *context, enum grid_result result)
         return;
     }
     const struct checkpoint_state state = {
-        .header = replica->checkpoint_header,
+        .header = replica->commit_header,
         .manifest = forest_checkpoint_manifest(replica->forest),
         .grid_block_count = replica->grid->block_count,
     };
@@ -65,17 +68,48 @@ checkpoint_due(const struct replica *replica, const struct prepare_header *heade
     const struct prepare_header *checkpoint = &replica->journal->checkpoint;
     assert(header->op > checkpoint->op);
     const uint64_t used = header->position + prepare_size_on_disk(header) - checkpoint->position;
-    return used > replica->journal->prepares_size_bytes / 2;
+    return used > replica->journal->prepares_size_bytes / 2 ||
+           replica->checkpoint_events >= CHECKPOINT_EVENTS_MAX;
 }
 
 static void
-checkpoint_start(struct replica *replica, const struct prepare_header *header)
+checkpoint_start(struct replica *replica)
 {
     assert(replica->commit_stage == COMMIT_IDLE);
-    assert(header->op == replica->commit);
+    assert(replica->commit_header.op == replica->commit);
+    assert(replica->status == REPLICA_NORMAL || replica->status == REPLICA_RECOVERING);
     replica->commit_stage = COMMIT_CHECKPOINT_FOREST;
-    replica->checkpoint_header = *header;
-    forest_checkpoint(replica->forest, header->op, checkpoint_on_forest, replica);
+    replica->checkpoint_events = 0;
+    forest_checkpoint(replica->forest, replica->commit, checkpoint_on_forest, replica);
+}
+
+/* ---- Waiting --------------------------------------------------------------------------------- */
+
+/* What the stage needs is not there: true until something has happened. */
+static bool
+commit_waits(const struct replica *replica)
+{
+    assert(replica->commit_waits_since <= replica->progress);
+    return replica->commit_waits && replica->commit_waits_since == replica->progress;
+}
+
+/* Returns false: there is nothing more to do now. */
+static bool
+commit_wait(struct replica *replica)
+{
+    assert(!commit_waits(replica));
+    replica->commit_waits = true;
+    replica->commit_waits_since = replica->progress;
+    return false;
+}
+
+static void
+commit_enter(struct replica *replica, enum commit_stage stage)
+{
+    assert(replica->commit_stage != stage);
+    assert(replica->status != REPLICA_STOPPED);
+    replica->commit_stage = stage;
+    replica->commit_waits = false;
 }
 
 /* ---- Execution ------------------------------------------------------------------------------- */
@@ -87,7 +121,7 @@ batches_open(struct replica *replica, const struct prepare_header *header)
     struct state_machine *machine = replica->machine;
     struct replica_execution *execution = &replica->execution;
     struct multi_batch_reader *reader = &execution->reader;
-    assert(!execution->active);
+    assert(replica->commit_stage == COMMIT_IDLE);
     if (!multi_batch_open(
             reader,
             (const char *) header + PREPARE_HEADER_SIZE,
@@ -100,10 +134,8 @@ batches_open(struct replica *replica, const struct prepare_header *header)
         const struct multi_batch_entry *entry = &reader->entries[i];
         if (!machine->ops->batch_valid(machine, entry->operation, entry->event_count)) return false;
     }
-    struct multi_batch_reader ahead = *reader;
-    while (multi_batch_next(&ahead, &execution->batch)) {
-        machine->ops->prefetch(machine, &execution->batch);
-    }
+    assert(reader->batch_count <= BATCHES_PER_PREPARE_MAX);
+    for (uint32_t i = 0; i < reader->batch_count; i++) execution->prefetched[i] = 0;
     execution->batch = (struct state_machine_batch){0};
     execution->next = 0;
     return true;
@@ -119,6 +151,7 @@ batch_execute(struct replica *replica, struct queue *requests, uint32_t count)
     struct state_machine *machine = replica->machine;
     struct replica_execution *execution = &replica->execution;
     const struct state_machine_batch *batch = &execution->batch;
+    assert(execution->next < batch->event_count);
     if (queue_empty(requests)) {
         assert(replica->status == REPLICA_RECOVERING);
         execution->next = machine->ops->execute(
@@ -135,10 +168,35 @@ batch_execute(struct replica *replica, struct queue *requests, uint32_t count)
     queue_push(&execution->executed, &replica_pop_request(requests)->link);
 }
 
+/* True when all batches are executed. */
+static bool
+execute_batches(struct replica *replica, struct queue *requests, uint32_t count)
+{
+    struct replica_execution *execution = &replica->execution;
+    uint32_t left = count;
+    assert(execution->begun && execution->there);
+    assert(count > 0);
+    while (left > 0) {
+        if (execution->next == execution->batch.event_count) {
+            if (!multi_batch_next(&execution->reader, &execution->batch)) return true;
+            execution->next = 0;
+        }
+        const uint32_t start = execution->next;
+        batch_execute(replica, requests, left);
+        left -= (uint32_t) min_u64(left, execution->next - start);
+    }
+    return false;
+}
+
+/* ---- Stages ---------------------------------------------------------------------------------- */
+
 bool
-replica_execute_start(struct replica *replica, const struct prepare_header *header)
+replica_commit_start(struct replica *replica)
 {
     assert(replica->commit_stage == COMMIT_IDLE);
+    assert(replica->commit < replica->journaled); /* (R2) */
+    const struct pipeline_entry *entry = replica_entry(replica, replica->commit + 1);
+    const struct prepare_header *header = prepare_header_of(entry->message);
     assert(header->op == replica->commit + 1);
     switch ((enum prepare_operation) header->operation) {
     case PREPARE_BATCHES:
@@ -152,76 +210,134 @@ replica_execute_start(struct replica *replica, const struct prepare_header *head
     case PREPARE_ROOT:
         return false;
     }
-    replica->execution.active = true;
+    replica->execution.begun = false;
+    replica->execution.there = false;
+    commit_enter(replica, COMMIT_PREFETCH);
     return true;
 }
 
-/* True when all batches are executed. */
-static bool
-execute_batches(struct replica *replica, struct queue *requests, uint32_t count)
+/* Asks for all that the batches need. */
+static enum forest_found
+batches_prefetch(struct replica *replica)
 {
-    struct replica_execution *execution = &replica->execution;
-    uint32_t left = count;
-    while (left > 0) {
-        if (execution->next == execution->batch.event_count) {
-            if (!multi_batch_next(&execution->reader, &execution->batch)) return true;
-            execution->next = 0;
-        }
-        const uint32_t start = execution->next;
-        batch_execute(replica, requests, left);
-        left -= (uint32_t) min_u64(left, execution->next - start);
+    struct state_machine *machine = replica->machine;
+    struct multi_batch_reader ahead = replica->execution.reader;
+    struct state_machine_batch batch;
+    bool waits = false;
+    assert(ahead.batch_index == 0);
+    assert(replica->execution.begun);
+    for (uint32_t i = 0; multi_batch_next(&ahead, &batch); i++) {
+        uint32_t *prefetched = &replica->execution.prefetched[i];
+        if (*prefetched == batch.event_count) continue;
+        const enum forest_found found = machine->ops->prefetch(machine, &batch, prefetched);
+        if (found == FOREST_LOST) return FOREST_LOST;
+        waits |= found == FOREST_WAIT;
+        assert(waits || *prefetched == batch.event_count);
     }
-    return false;
+    return waits ? FOREST_WAIT : FOREST_FOUND;
 }
 
-bool
-replica_execute_some(
-    struct replica *replica,
-    const struct prepare_header *header,
-    struct queue *requests,
-    uint32_t count)
+static enum forest_found
+execution_prefetch(struct replica *replica, const struct prepare_header *header)
 {
-    assert(replica->execution.active);
+    struct state_machine *machine = replica->machine;
+    assert(!replica->execution.there);
     assert(header->op == replica->commit + 1);
-    assert(count > 0);
+    machine->yielded = false;
+    if (!replica->execution.begun) {
+        replica->execution.begun = forest_begin(replica->forest, header->event_count);
+        if (!replica->execution.begun) return FOREST_WAIT;
+    }
+    if (header->operation != PREPARE_PULSE) return batches_prefetch(replica);
+    return machine->ops->prefetch_pulse(machine, header->timestamp);
+}
+
+static bool
+commit_prefetch(struct replica *replica)
+{
+    const struct pipeline_entry *entry = replica_entry(replica, replica->commit + 1);
+    assert(replica->commit_stage == COMMIT_PREFETCH);
+    if (!replica->execution.there) {
+        if (commit_waits(replica)) return false;
+        const enum forest_found found =
+            execution_prefetch(replica, prepare_header_of(entry->message));
+        if (found == FOREST_LOST) {
+            replica->lost = true;
+            replica_stop(replica);
+            return true;
+        }
+        if (found == FOREST_WAIT) return replica->machine->yielded || commit_wait(replica);
+        assert(found == FOREST_FOUND);
+        replica->execution.there = true;
+    }
+    if (replica->held) return false;
+    commit_enter(replica, COMMIT_EXECUTE);
+    return true;
+}
+
+/* A piece. At the end the op is committed, and its requests are answered (R3). */
+static void
+commit_execute(struct replica *replica)
+{
+    struct pipeline_entry *entry = replica_entry(replica, replica->commit + 1);
+    const struct prepare_header *header = prepare_header_of(entry->message);
+    struct queue *executed = &replica->execution.executed;
+    assert(replica->commit_stage == COMMIT_EXECUTE);
+    assert(!replica->held);
     if (header->operation == PREPARE_PULSE) {
         replica->machine->ops->pulse(replica->machine, header->timestamp);
-    } else if (!execute_batches(replica, requests, count)) {
-        return false;
+    } else if (!execute_batches(replica, &entry->requests, EXECUTE_EVENTS_MAX)) {
+        return;
     }
-    assert(queue_empty(requests));
-    replica->execution.active = false;
+    assert(queue_empty(&entry->requests));
+    /* The message's place may be taken by the next prepare from now on. */
+    replica->commit_header = *header;
+    replica->pipeline_events -= header->event_count;
+    replica->checkpoint_events += header->event_count;
     replica->commit += 1; /* (R2) */
-    forest_write_ahead(replica->forest, replica->commit);
-    while (!queue_empty(&replica->execution.executed)) {
-        struct replica_request *request = replica_pop_request(&replica->execution.executed);
+    commit_enter(replica, COMMIT_COMPACT);
+    while (!queue_empty(executed)) {
+        struct replica_request *request = replica_pop_request(executed);
         request->callback(request, REPLICA_EXECUTED);
     }
-    if (checkpoint_due(replica, header)) checkpoint_start(replica, header);
-    return true;
 }
 
-bool
-replica_executing(const struct replica *replica)
+static bool
+commit_compact(struct replica *replica)
 {
-    return replica->execution.active;
+    assert(replica->commit_stage == COMMIT_COMPACT);
+    assert(replica->commit_header.op == replica->commit);
+    if (commit_waits(replica)) return false;
+    if (!forest_commit(replica->forest, replica->commit)) return commit_wait(replica);
+    commit_enter(replica, COMMIT_IDLE);
+    if (checkpoint_due(replica, &replica->commit_header)) checkpoint_start(replica);
+    return true;
 }
 
 bool
 replica_commit(struct replica *replica)
 {
-    if (replica->status != REPLICA_NORMAL || replica->commit_stage != COMMIT_IDLE) return false;
-    if (replica->commit == replica->journaled) return false;
-    struct pipeline_entry *entry = replica_entry(replica, replica->commit + 1);
-    const struct prepare_header *header = prepare_header_of(entry->message);
-    if (!replica->execution.active) {
-        const bool started = replica_execute_start(replica, header);
+    bool progress = false;
+    if (replica->status != REPLICA_NORMAL && replica->status != REPLICA_RECOVERING) return false;
+    if (replica->commit_stage == COMMIT_IDLE) {
+        if (replica->commit == replica->journaled || replica->held) return false;
+        const bool started = replica_commit_start(replica);
         assert(started); /* This replica made it. */
+        progress = true;
     }
-    const uint64_t event_count = header->event_count;
-    if (replica_execute_some(replica, header, &entry->requests, EXECUTE_EVENTS_MAX)) {
-        replica->pipeline_events -= event_count;
+    if (replica->commit_stage == COMMIT_PREFETCH) progress |= commit_prefetch(replica);
+    if (replica->status == REPLICA_STOPPED) return true;
+    if (replica->commit_stage == COMMIT_EXECUTE) {
+        commit_execute(replica);
+        progress = true;
     }
+    if (replica->commit_stage == COMMIT_COMPACT) progress |= commit_compact(replica);
     replica_invariants(replica);
-    return true;
+    return progress;
+}
+
+bool
+replica_executing(const struct replica *replica)
+{
+    return replica->commit_stage == COMMIT_EXECUTE;
 }

@@ -32,29 +32,22 @@ void replica_stop(struct replica *replica);
  */
 bool replica_prepare_requests(struct replica *replica);
 
-/* Is there something that a pulse made now would do? */
-bool replica_pulse_due(const struct replica *replica);
+/*
+ * Looks whether a pulse is due, and makes it once the pipeline is empty, if there is room. True if
+ * it did something, or there is more to do.
+ */
+bool replica_pulse(struct replica *replica);
 
-/* Makes the pulse that is wanted, once the pipeline is empty; if there is room. True if it did. */
-bool replica_prepare_pulse(struct replica *replica);
-
-/* Executes a piece of the next op that is journaled, if that is possible now. True if it did. */
+/* Goes on with committing as far as possible now, but for a piece of execution at most. */
 bool replica_commit(struct replica *replica);
 
 /*
- * Begins to execute the prepare of op commit + 1. False if it is not what a replica makes; then
+ * Begins with op commit + 1, which is journaled. False if it is not what a replica makes; then
  * nothing was done.
  */
-bool replica_execute_start(struct replica *replica, const struct prepare_header *header);
+bool replica_commit_start(struct replica *replica);
 
-/*
- * Executes about `count` events of it, and answers their `requests`. True if that was the end of
- * the op: it is committed, and a checkpoint is started if one is due (R5).
- */
-bool replica_execute_some(
-    struct replica *replica,
-    const struct prepare_header *header,
-    struct queue *requests,
-    uint32_t count);
+/* Storage and forest get on. True if they did. */
+bool replica_storage_poll(struct replica *replica);
 
 #endif

@@ -12,6 +12,7 @@
 static bool
 can_prepare(const struct replica *replica)
 {
+    assert(replica->op - replica->commit <= PIPELINE_PREPARES_MAX);
     if (replica->status != REPLICA_NORMAL) return false;
     if (journal_busy(replica->journal)) return false;
     if (replica->op - replica->commit == PIPELINE_PREPARES_MAX) return false;
@@ -25,6 +26,7 @@ can_prepare(const struct replica *replica)
 static uint64_t
 next_timestamp(const struct replica *replica, uint32_t event_count)
 {
+    assert(event_count > 0 && replica->timestamp < TIMESTAMP_MAX);
     const uint64_t now = clock_realtime_ns(replica->clock);
     const uint64_t start = max_u64(replica->timestamp + 1, min_u64(now, TIMESTAMP_MAX / 2));
     assert(start <= TIMESTAMP_MAX - event_count);
@@ -52,6 +54,8 @@ prepare_append(
     uint32_t body_size,
     uint32_t event_count)
 {
+    assert(event_count > 0);
+    assert(body_size % EVENT_SIZE == 0);
     struct pipeline_entry *entry = replica_entry(replica, replica->op + 1);
     struct prepare_header *header = prepare_header_of(entry->message);
     const struct prepare_header *parent = &replica->journal->head;
@@ -73,6 +77,7 @@ prepare_append(
         .replica = replica->superblock->working->replica,
     };
     const uint64_t size_on_disk = prepare_size_on_disk(header);
+    assert(size_on_disk >= header->size && size_on_disk <= PREPARE_SIZE_MAX);
     header->position =
         prepare_next_position(parent, size_on_disk, replica->journal->prepares_size_bytes);
     memset((char *) entry->message + header->size, 0, size_on_disk - header->size);
@@ -116,7 +121,9 @@ replica_prepare_requests(struct replica *replica)
 
     if (queue_empty(&replica->requests) || !can_prepare(replica)) return false;
     /* The pulse comes first; but the pipeline can't drain for it while a checkpoint runs. */
-    if (replica->pulse_wanted && replica->commit_stage == COMMIT_IDLE) return false;
+    const bool checkpoint_runs = replica->commit_stage == COMMIT_CHECKPOINT_FOREST ||
+                                 replica->commit_stage == COMMIT_CHECKPOINT_SUPERBLOCK;
+    if (replica->pulse == PULSE_WANTED && !checkpoint_runs) return false;
     struct pipeline_entry *entry = replica_entry(replica, replica->op + 1);
     assert(queue_empty(&entry->requests));
 
@@ -139,6 +146,7 @@ replica_prepare_requests(struct replica *replica)
             refused = true;
         }
     }
+    assert(writer->event_count <= EVENTS_PER_BATCH_MAX);
     if (writer->batch_count == 0) return refused;
 
     replica->stats.prepares += 1;
@@ -148,22 +156,49 @@ replica_prepare_requests(struct replica *replica)
     return true;
 }
 
-bool
-replica_pulse_due(const struct replica *replica)
+/* ---- Pulses ---------------------------------------------------------------------------------- */
+
+/* Is there something that a pulse made now would do? */
+static enum forest_found
+pulse_due(struct replica *replica)
 {
     assert(replica->status == REPLICA_NORMAL);
+    assert(!replica_executing(replica));
     const uint64_t timestamp = next_timestamp(replica, PULSE_EXPIRIES_MAX);
-    return replica->machine->ops->pulse_due(replica->machine, timestamp);
+    const enum forest_found due = replica->machine->ops->pulse_due(replica->machine, timestamp);
+    if (due == FOREST_LOST) {
+        replica->lost = true;
+        replica_stop(replica);
+    }
+    return due;
 }
 
-bool
-replica_prepare_pulse(struct replica *replica)
+static bool
+pulse_look(struct replica *replica)
 {
-    assert(replica->pulse_wanted);
+    assert(replica->pulse == PULSE_LOOK);
+    if (replica_executing(replica)) return false;
+    switch (pulse_due(replica)) {
+    case FOREST_FOUND: replica->pulse = PULSE_WANTED; return true;
+    case FOREST_ABSENT: replica->pulse = PULSE_NONE; return false;
+    case FOREST_WAIT: return replica->machine->yielded;
+    case FOREST_LOST: return true;
+    case FOREST_BURNT: break;
+    }
+    unreachable();
+}
+
+static bool
+pulse_prepare(struct replica *replica)
+{
+    assert(replica->pulse == PULSE_WANTED);
+    assert(replica->status == REPLICA_NORMAL);
     /* What is in the pipeline may change what is due. */
     if (replica->op != replica->commit || !can_prepare(replica)) return false;
-    replica->pulse_wanted = false;
-    if (!replica_pulse_due(replica)) return false;
+    const enum forest_found due = pulse_due(replica);
+    if (due == FOREST_WAIT) return replica->machine->yielded;
+    replica->pulse = PULSE_NONE;
+    if (due != FOREST_FOUND) return false;
     /* Without room it stays due; the next tick tries again. */
     const enum forest_room room = forest_reserve(replica->forest, PULSE_EXPIRIES_MAX);
     if (room == FOREST_IO_ERROR) replica_stop(replica);
@@ -172,4 +207,14 @@ replica_prepare_pulse(struct replica *replica)
     replica->stats.pulses += 1;
     prepare_append(replica, PREPARE_PULSE, 0, PULSE_EXPIRIES_MAX);
     return true;
+}
+
+bool
+replica_pulse(struct replica *replica)
+{
+    bool progress = false;
+    assert(replica->status == REPLICA_NORMAL);
+    if (replica->pulse == PULSE_LOOK) progress |= pulse_look(replica);
+    if (replica->pulse == PULSE_WANTED) progress |= pulse_prepare(replica);
+    return progress;
 }

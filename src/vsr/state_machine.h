@@ -28,9 +28,15 @@ struct state_machine_ops {
     bool (*batch_valid)(struct state_machine *machine, uint8_t operation, uint32_t event_count);
 
     /*
-     * Brings what the batch will touch within reach. Before execute, for all batches of a prepare.
+     * Brings what the batch will touch within reach, after forest_begin and before execute, for all
+     * batches of a prepare. One pass asks for everything from event *start on, so that many reads
+     * are under way, and moves *start to the first event that is not there. FOREST_FOUND: all is
+     * there; FOREST_WAIT; FOREST_LOST.
      */
-    void (*prefetch)(struct state_machine *machine, const struct state_machine_batch *batch);
+    enum forest_found (*prefetch)(
+        struct state_machine *machine,
+        const struct state_machine_batch *batch,
+        uint32_t *start);
 
     /*
      * Executes the batch's events from `start` on: as many as `count`, and further to where it can
@@ -45,26 +51,23 @@ struct state_machine_ops {
         uint32_t start,
         uint32_t count);
 
-    /* Is there something due at this time that needs a pulse in the log? */
-    bool (*pulse_due)(const struct state_machine *machine, uint64_t timestamp);
+    /*
+     * Is there something due at this time that needs a pulse in the log? FOREST_FOUND, _ABSENT,
+     * _WAIT, _LOST. Between ops.
+     */
+    enum forest_found (*pulse_due)(struct state_machine *machine, uint64_t timestamp);
+
+    /*
+     * Finds what is due at timestamp_final, and brings it within reach: as prefetch. To be called
+     * until FOREST_FOUND, then pulse.
+     */
+    enum forest_found (*prefetch_pulse)(struct state_machine *machine, uint64_t timestamp_final);
 
     /*
      * Does what is due at timestamp_final; at most PULSE_EXPIRIES_MAX timestamps up to it are its
      * own.
      */
     void (*pulse)(struct state_machine *machine, uint64_t timestamp_final);
-
-    /*
-     * Answers a read from the committed state. Returns the bytes written to reply, ≤
-     * reply_size_max. The input is valid.
-     */
-    uint32_t (*read)(
-        struct state_machine *machine,
-        uint8_t operation,
-        const void *input,
-        uint32_t input_size,
-        void *reply,
-        uint32_t reply_size_max);
 };
 
 #define RESULT_SIZE 16
@@ -73,6 +76,8 @@ struct state_machine_ops {
 struct state_machine {
     const struct state_machine_ops *ops;
     struct forest *forest;
+    /* The last FOREST_WAIT only ended a long piece of work: asking again needs no progress. */
+    bool yielded;
 };
 
 #endif

@@ -36,14 +36,15 @@ build(struct prng *prng)
     for (uint32_t i = 0; i < BLOCK_COUNT; i++) {
         struct block_header *header = (struct block_header *) (void *) blocks[i];
         memset(header, 0, sizeof(*header));
-        header->type = prng_chance(prng, 1, 2) ? BLOCK_MANIFEST : BLOCK_RECORDS;
+        header->type = prng_chance(prng, 1, 2) ? BLOCK_MANIFEST : BLOCK_VALUES;
         header->size = (uint32_t) prng_range(prng, BLOCK_HEADER_SIZE, BLOCK_SIZE);
         for (uint64_t at = BLOCK_HEADER_SIZE; at < header->size; at++) {
             blocks[i][at] = (uint8_t) at;
         }
         references[i] = grid_block_seal(&grid, blocks[i], grid_acquire(&grid));
         struct grid_write write = {0};
-        grid_write_block(&grid, &write, blocks[i], write_on_done);
+        void *const block = blocks[i];
+        grid_write_blocks(&grid, &write, &block, 1, write_on_done);
         while (write.request.in_flight) {
             (void) storage_wait(&sim.storage);
         }

@@ -48,21 +48,30 @@ meant(struct sim *sim, enum storage_file file)
     const uint64_t size_old = atlas->meant_size_bytes[file];
     const uint64_t size_new = sim->disk.files[file].size_bytes;
     assert(size_new >= size_old);
-    if (size_new > size_old) {
-        atlas->meant[file] = realloc(atlas->meant[file], size_new);
-        assert(atlas->meant[file] != NULL);
-        memset(atlas->meant[file] + size_old, 0, size_new - size_old);
-        atlas->meant_size_bytes[file] = size_new;
+    if (size_new > atlas->meant_capacity_bytes[file]) {
+        const uint64_t capacity = max_u64(size_new, 2 * atlas->meant_capacity_bytes[file]);
+        uint8_t *bytes = calloc(1, capacity);
+        assert(bytes != NULL);
+        if (size_old > 0) memcpy(bytes, atlas->meant[file], size_old);
+        free(atlas->meant[file]);
+        atlas->meant[file] = bytes;
+        atlas->meant_capacity_bytes[file] = capacity;
     }
+    atlas->meant_size_bytes[file] = size_new;
     return atlas->meant[file];
 }
 
 void
 atlas_wrote(struct sim *sim, const struct storage_request *write, bool done)
 {
-    const uint8_t *source = write->buffer;
-    if (!done) source = storage_sim_bytes(&sim->disk, write->file) + write->offset_bytes;
-    memcpy(meant(sim, write->file) + write->offset_bytes, source, write->size_bytes);
+    const uint8_t *on_disk = storage_sim_bytes(&sim->disk, write->file) + write->offset_bytes;
+    uint8_t *target = meant(sim, write->file) + write->offset_bytes;
+    for (uint64_t at = 0; at < write->size_bytes;) {
+        uint64_t piece_bytes;
+        const uint8_t *piece = storage_request_piece(write, at, &piece_bytes);
+        memcpy(target + at, done ? piece : on_disk + at, piece_bytes);
+        at += piece_bytes;
+    }
 }
 
 bool
@@ -74,6 +83,12 @@ atlas_faulty(const struct sim *sim)
         if (storage_sim_faulty(&sim->disk, (enum storage_file) i, 0, size_bytes)) return true;
     }
     return false;
+}
+
+bool
+atlas_damaged(const struct sim *sim)
+{
+    return sim->options.profile == SIM_DAMAGE && atlas_faulty(sim);
 }
 
 void

@@ -58,7 +58,9 @@ print_line(void)
     printf(
         "seed %" PRIu64 ": trace %016" PRIx64 "%016" PRIx64 " %-10s ops %" PRIu64
         " requests %" PRIu64 " reads %" PRIu64 " refused %" PRIu64 " lives %" PRIu64
-        " crashes %" PRIu64 " faults %" PRIu64 " reported %" PRIu64 " checkpoints %" PRIu64 "\n",
+        " crashes %" PRIu64 " faults %" PRIu64 " reported %" PRIu64 " checkpoints %" PRIu64
+        " tours %" PRIu64 " scrubbed %" PRIu64
+        " verified %" PRIu64 "\n",
         sim.seed,
         u128_high(disk) ^ u128_high(sim.replies_hash),
         u128_low(disk) ^ u128_low(sim.replies_hash),
@@ -71,7 +73,10 @@ print_line(void)
         sim.disk.counters.crashes,
         sim_faults(&sim),
         sim.counts.reported,
-        sim.counts.checkpoints);
+        sim.counts.checkpoints,
+        sim.counts.tours,
+        sim.counts.scrubbed,
+        sim.counts.verified);
 }
 
 static int

@@ -54,12 +54,16 @@ static void
 node_gone(struct sim *sim)
 {
     static struct engine_stats stats;
+    struct engine_state state;
     if (sim->engine != NULL) {
         engine_stats_get(sim->engine, &stats);
         sim->counts.checkpoints += stats.checkpoints;
+        engine_state_get(sim->engine, &state);
+        sim->counts.tours += state.scrub_tours;
     }
     sim->engine = NULL;
     clients_forget(sim);
+    verify_forget(sim);
     storage_sim_restart(&sim->disk);
 }
 
@@ -76,6 +80,7 @@ node_stop(struct sim *sim)
 {
     assert(sim->engine != NULL);
     storage_sim_crash_after(&sim->disk, 0);
+    engine_scrub(sim->engine, 0);
     for (uint32_t steps = 0;; steps++) {
         const bool working = engine_busy(sim->engine) && !engine_failed(sim->engine);
         if (!working && sim->disk.storage.in_flight_count == 0) break;
@@ -93,7 +98,7 @@ node_create(struct sim *sim)
     struct engine_options options = {
         .prepares_size_bytes = sim->options.prepares_size_bytes,
         .grid_size_bytes = sim->disk.storage.file_size_bytes[STORAGE_GRID],
-        .requests_max = SIM_CLIENTS_MAX + 1,
+        .requests_max = SIM_CLIENTS_MAX + 2,
     };
     if (sim->memory == NULL) {
         if (sim->memory_bytes == 0) {
@@ -118,7 +123,7 @@ open_refused(
     uint64_t faults_before)
 {
     const bool fault_now = sim_faults(sim) > faults_before;
-    const bool damaged = sim->options.profile == SIM_DAMAGE && atlas_faulty(sim);
+    const bool damaged = atlas_damaged(sim);
     switch (result) {
     case ENGINE_OPENED: unreachable();
     case ENGINE_OPEN_ABSENT:
@@ -186,6 +191,7 @@ open_once(struct sim *sim, bool faulty)
     sim->atlas.healing = false;
     if (!sim->disk.crashed && result == ENGINE_OPENED) {
         oracle_opened(sim, report.op);
+        engine_scrub(sim->engine, sim->options.scrub_ns);
         return true;
     }
     const bool crashed = sim->disk.crashed;

@@ -169,7 +169,10 @@ oracle_capture(struct sim *sim)
     if (oracle->op_done == oracle->commit && oracle->answered_count == 0) return;
     engine_state_get(sim->engine, &state);
     sim_check(sim, state.commit >= oracle->commit, "commit goes back");
-    while (oracle->commit < state.commit) commit_next(sim, false);
+    while (oracle->commit < state.commit) {
+        commit_next(sim, false);
+        clients_committed(sim);
+    }
     sim_check(sim, oracle->answered_count == 0, "an answer without a commit");
     sim_check(
         sim,

@@ -10,6 +10,7 @@
  *   clients.c   requests in flight, and what may be answered to them
  *   oracle.c    the log as the engine wrote it, and the model that executes it
  *   compare.c   everything the engine can be asked, against the model
+ *   verify.c    verifications, and what the scrubber reports
  *   atlas.c     which faults a lone node must survive; what the disk should hold; healing
  *
  * WHAT IS CHECKED. The oracle sees each prepare on its way to the disk. When the engine commits an
@@ -20,12 +21,16 @@
  *  (O3) after each open: nothing that was committed is missing; what came on top is what was
  *       written last; all accounts, transfers, balances and change events equal the model's; the
  *       log on disk is byte by byte what was written.
- *  (O4) a read is what the model reads.
+ *  (O4) a read is what the model reads: at one moment since it was submitted; with accounts, at the
+ *       moment of the answer.
  *  (O5) a refusal has a reason: memory and space that are short, a fault for ENGINE_FAILED.
  *  (O6) an open that reports damage has a reason: a fault that is still there, or that came during
  *       it. After healing it opens.
- *  (O7) once faults stop, every request is answered, and every hold that is due is released.
+ *  (O7) once faults stop, every request is answered, and every hold that is due is released. At any
+ *       time, an engine that has something to do does it, or waits for the disk: its host sleeps.
  *  (O8) the books add up (model_check_invariants).
+ *  (O9) the scrubber reports a block only if a fault has damaged it; verification finds nothing
+ *       where there was no fault, whatever is committed meanwhile. (Y1)
  */
 #ifndef LEDGER_TEST_SIM_SIM_H
 #define LEDGER_TEST_SIM_SIM_H
@@ -42,6 +47,9 @@
 
 #define SIM_CLIENTS_MAX    12
 #define SIM_REPLY_SIZE_MAX (RESULTS_MAX * 384)
+
+/* Ops that may be committed while a read is under way. */
+#define SIM_MOMENTS_MAX 256
 
 /* More than there can be prepares between a checkpoint and the newest op. */
 #define SIM_LOG_ENTRIES 128
@@ -69,6 +77,8 @@ struct sim_options {
     uint32_t stops;         /* Of a thousand steps: a clean stop. */
     uint64_t fuse_max;      /* Events of the disk to a crash, at most. 0: no crash. */
     uint32_t injections;    /* Of a hundred restarts: damage meanwhile. */
+    uint64_t scrub_ns;      /* Interval of the scrubber. 0: none. */
+    bool verifies;          /* Verifications while everything happens. */
     uint64_t step_ns_max;   /* By which time goes on, mostly. */
     bool memory_small;
     struct storage_sim_options disk; /* Rates and latencies. */
@@ -93,12 +103,20 @@ enum sim_client_state {
     SIM_CLIENT_RETRY,    /* The outcome is unknown: the same batch again. */
 };
 
+/* An answer that the model would give. */
+struct sim_answer {
+    u128 content; /* Its checksum. */
+    uint32_t size;
+};
+
 struct sim_client {
     struct engine_request request;
     struct sim *sim;
     enum sim_client_state state;
     bool create;
     bool malformed; /* Must be answered ENGINE_INVALID. */
+    struct sim_answer moments[SIM_MOMENTS_MAX]; /* A read: when submitted, and after each op. */
+    uint32_t moments_count;
     uint8_t input[EVENTS_PER_BATCH_MAX * EVENT_SIZE + EVENT_SIZE] __attribute__((aligned(16)));
     uint8_t reply[SIM_REPLY_SIZE_MAX] __attribute__((aligned(16)));
 };
@@ -124,6 +142,7 @@ struct sim_oracle {
 struct sim_atlas {
     uint8_t *meant[STORAGE_FILE_COUNT]; /* What each file would be without faults. */
     uint64_t meant_size_bytes[STORAGE_FILE_COUNT];
+    uint64_t meant_capacity_bytes[STORAGE_FILE_COUNT];
     bool healing; /* What is written now is what was meant; nothing fails. */
     /* The range last allowed, and when: a misdirected write asks about two. */
     uint64_t stamp;
@@ -143,6 +162,11 @@ enum sim_canary {
 struct sim_counts {
     uint64_t requests;
     uint64_t reads;
+    uint64_t reads_across; /* While which ops were committed. */
+    uint64_t damaged;      /* Reads that were answered so. */
+    uint64_t scrubbed;     /* Damaged blocks that the scrubber has found. */
+    uint64_t tours;        /* Of the scrubber. */
+    uint64_t verified;     /* Verifications that came to their end. */
     uint64_t refused;
     uint64_t failed;
     uint64_t retries;
@@ -151,6 +175,12 @@ struct sim_counts {
     uint64_t reported;
     uint64_t healed;
     uint64_t checkpoints;
+};
+
+struct sim_verify {
+    struct engine_request request;
+    bool lent;
+    uint8_t reply[64 * sizeof(struct verify_finding)] __attribute__((aligned(16)));
 };
 
 struct sim {
@@ -165,10 +195,12 @@ struct sim {
     struct sim_oracle oracle;
     struct sim_atlas atlas;
     struct sim_client clients[SIM_CLIENTS_MAX];
+    struct sim_verify verify;
     struct engine *engine; /* NULL: not running. */
     void *memory;
     uint64_t memory_bytes;
     uint64_t faults_at_open; /* Faults of the disk before this life. */
+    uint32_t rests;          /* Polls in a row of a busy engine that had nothing to do. */
     bool calm;               /* No more faults. */
     enum sim_canary canary;
     u128 replies_hash;
@@ -221,9 +253,30 @@ void clients_forget(struct sim *sim);
 
 bool clients_waiting(const struct sim *sim);
 
-/* A read that nobody else sees. Returns the size of the reply. */
+/* The model has executed an op. */
+void clients_committed(struct sim *sim);
+
+/*
+ * A read that nobody else sees. Returns the size of the reply; SIM_NO_ANSWER: there is none,
+ * because of damage, or the engine has come to its end.
+ */
+#define SIM_NO_ANSWER UINT32_MAX
 uint32_t clients_read_now(
     struct sim *sim, uint8_t operation, const void *input, uint32_t input_size, void *reply);
+
+/* ---- verify.c -------------------------------------------------------------------------------- */
+
+/* Perhaps begins a verification, or gives one up. */
+void verify_step(struct sim *sim);
+
+/* The engine is gone. */
+void verify_forget(struct sim *sim);
+
+/* A whole verification, in the calm. */
+void verify_now(struct sim *sim);
+
+/* What the scrubber has to say. */
+void verify_scrub(struct sim *sim);
 
 /* ---- oracle.c -------------------------------------------------------------------------------- */
 
@@ -260,6 +313,9 @@ void atlas_inject(struct sim *sim);
 
 /* True if a fault is on disk. */
 bool atlas_faulty(const struct sim *sim);
+
+/* True if there is one that the engine may notice. */
+bool atlas_damaged(const struct sim *sim);
 
 /* Writes what was meant wherever a fault is. */
 void atlas_heal(struct sim *sim);

@@ -91,20 +91,33 @@ files_size_bytes(const struct storage_sim *sim)
     return size_bytes;
 }
 
+/* Twice as much at a time: a grid grows often, and by little. */
 static void
 file_resize(struct storage_sim_file *file, uint64_t size_bytes)
 {
     assert(size_bytes >= file->size_bytes);
     assert(size_bytes % SECTOR_SIZE == 0);
-    if (size_bytes == file->size_bytes) return;
-
+    if (size_bytes > file->capacity_bytes) {
+        const uint64_t capacity_bytes = max_u64(size_bytes, 2 * file->capacity_bytes);
+        uint8_t *bytes = malloc(capacity_bytes);
+        uint8_t *sector_flags = malloc(capacity_bytes / SECTOR_SIZE);
+        assert(bytes != NULL && sector_flags != NULL);
+        if (file->size_bytes > 0) {
+            memcpy(bytes, file->bytes, file->size_bytes);
+            memcpy(sector_flags, file->sector_flags, file->size_bytes / SECTOR_SIZE);
+        }
+        free(file->bytes);
+        free(file->sector_flags);
+        file->bytes = bytes;
+        file->sector_flags = sector_flags;
+        file->capacity_bytes = capacity_bytes;
+    }
     const uint64_t sectors_old = file->size_bytes / SECTOR_SIZE;
     const uint64_t sectors_new = size_bytes / SECTOR_SIZE;
-    file->bytes = realloc(file->bytes, size_bytes);
-    file->sector_flags = realloc(file->sector_flags, sectors_new);
-    assert(file->bytes != NULL && file->sector_flags != NULL);
-    memset(file->bytes + file->size_bytes, 0, size_bytes - file->size_bytes);
-    memset(file->sector_flags + sectors_old, 0, sectors_new - sectors_old);
+    if (size_bytes > file->size_bytes) {
+        memset(file->bytes + file->size_bytes, 0, size_bytes - file->size_bytes);
+        memset(file->sector_flags + sectors_old, 0, sectors_new - sectors_old);
+    }
     file->size_bytes = size_bytes;
 }
 
@@ -183,14 +196,36 @@ sectors_mark(
     }
 }
 
+/* The first size_bytes of a write go to a place, mostly the one that they were meant for. */
 static void
 sectors_overwrite(
-    struct storage_sim_file *file, uint64_t offset_bytes, const void *source, uint64_t size_bytes)
+    struct storage_sim_file *file,
+    uint64_t offset_bytes,
+    const struct storage_request *write,
+    uint64_t size_bytes)
 {
     sectors_assert(file, offset_bytes, size_bytes);
     assert(offset_bytes % SECTOR_SIZE == 0 && size_bytes % SECTOR_SIZE == 0);
-    memcpy(file->bytes + offset_bytes, source, size_bytes);
+    for (uint64_t done = 0; done < size_bytes;) {
+        uint64_t piece_bytes;
+        const uint8_t *piece = storage_request_piece(write, done, &piece_bytes);
+        piece_bytes = min_u64(piece_bytes, size_bytes - done);
+        memcpy(file->bytes + offset_bytes + done, piece, piece_bytes);
+        done += piece_bytes;
+    }
     memset(file->sector_flags + offset_bytes / SECTOR_SIZE, 0, size_bytes / SECTOR_SIZE);
+}
+
+/* Of all bytes that a write lends. */
+static u128
+content_checksum(const struct storage_request *write)
+{
+    u128 checksums[STORAGE_BUFFERS_MAX];
+    if (write->buffer_count == 0) return checksum(write->buffer, write->size_bytes);
+    for (uint32_t i = 0; i < write->buffer_count; i++) {
+        checksums[i] = checksum(write->buffers[i], write->buffer_size_bytes);
+    }
+    return checksum(checksums, write->buffer_count * sizeof(u128));
 }
 
 static void
@@ -286,20 +321,22 @@ static void
 write_apply_mixture(struct storage_sim *sim, const struct storage_request *write)
 {
     struct storage_sim_file *file = &sim->files[write->file];
-    const uint8_t *source = write->buffer;
     for (uint64_t done = 0; done < write->size_bytes; done += SECTOR_SIZE) {
+        uint64_t piece_bytes;
+        const uint8_t *source = storage_request_piece(write, done, &piece_bytes);
+        assert(piece_bytes >= SECTOR_SIZE);
         uint8_t *sector = file->bytes + write->offset_bytes + done;
         const enum piece_fate fate = piece_fate_random(sim, true);
         if (fate != PIECE_OLD) {
             file->sector_flags[(write->offset_bytes + done) / SECTOR_SIZE] = 0;
         }
         if (fate != PIECE_TORN) {
-            piece_apply(sim, sector, source + done, SECTOR_SIZE, fate);
+            piece_apply(sim, sector, source, SECTOR_SIZE, fate);
             continue;
         }
         for (uint64_t tear = 0; tear < SECTOR_SIZE; tear += TEAR_SIZE) {
             const enum piece_fate tear_fate = piece_fate_random(sim, false);
-            piece_apply(sim, sector + tear, source + done + tear, TEAR_SIZE, tear_fate);
+            piece_apply(sim, sector + tear, source + tear, TEAR_SIZE, tear_fate);
         }
     }
 }
@@ -309,12 +346,12 @@ write_apply_crashed(struct storage_sim *sim, const struct storage_request *write
 {
     struct storage_sim_file *file = &sim->files[write->file];
     switch (prng_below(sim->prng, 5)) {
-    case 0: sectors_overwrite(file, write->offset_bytes, write->buffer, write->size_bytes); break;
+    case 0: sectors_overwrite(file, write->offset_bytes, write, write->size_bytes); break;
     case 1: break;
     case 2: {
         const uint64_t sectors = prng_below(sim->prng, write->size_bytes / SECTOR_SIZE + 1);
         if (sectors == 0) break;
-        sectors_overwrite(file, write->offset_bytes, write->buffer, sectors * SECTOR_SIZE);
+        sectors_overwrite(file, write->offset_bytes, write, sectors * SECTOR_SIZE);
         break;
     }
     default: write_apply_mixture(sim, write); break;
@@ -412,7 +449,7 @@ flight_start(struct storage_sim *sim, struct storage_request *request)
         .start_index = sim->start_count,
     };
     if (request->direction == STORAGE_WRITE) {
-        flight->content_checksum = checksum(request->buffer, request->size_bytes);
+        flight->content_checksum = content_checksum(request);
     } else {
         memset(request->buffer, 0xA5, request->size_bytes);
     }
@@ -534,12 +571,12 @@ write_take_effect(struct storage_sim *sim, const struct storage_request *write)
             sim->options.misdirected_write_per_million) &&
         misdirection_target(sim, write, &target_offset_bytes)) {
         sim->counters.misdirected_writes += 1;
-        sectors_overwrite(file, target_offset_bytes, write->buffer, size_bytes);
+        sectors_overwrite(file, target_offset_bytes, write, size_bytes);
         sectors_mark(file, target_offset_bytes, size_bytes, SECTOR_FAULTY);
         sectors_mark(file, offset_bytes, size_bytes, SECTOR_FAULTY);
         return STORAGE_OK;
     }
-    sectors_overwrite(file, offset_bytes, write->buffer, size_bytes);
+    sectors_overwrite(file, offset_bytes, write, size_bytes);
     return STORAGE_OK;
 }
 
@@ -604,7 +641,7 @@ flight_complete(struct storage_sim *sim, uint32_t index)
     struct storage_request *request = flight.request;
     struct storage_request *then = request->then;
     if (request->direction == STORAGE_WRITE) {
-        assert(checksum(request->buffer, request->size_bytes) == flight.content_checksum);
+        assert(content_checksum(request) == flight.content_checksum);
     }
 
     enum storage_result result = STORAGE_IO_ERROR;

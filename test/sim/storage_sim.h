@@ -15,6 +15,9 @@
  *
  * The disk treats all four alike; `fault_allowed` is where the simulator makes them different.
  *
+ * A write that gathers is one write like any other: what becomes of its sectors doesn't depend on
+ * the buffers that they come from.
+ *
  * TIME stands still, except in storage_sim_tick() and in a poll that waits. A request is due a
  * random number of ticks (latency_min … latency_max) after it started. A poll completes, in
  * random order, all requests that are due and were started before the poll. A poll that waits
@@ -128,13 +131,14 @@ struct storage_sim_file {
     uint8_t *sector_flags; /* One a sector. */
     /* On disk. Differs from storage's only from a crash or growth error to the restart. */
     uint64_t size_bytes;
+    uint64_t capacity_bytes; /* Of what `bytes` points to. */
 };
 
 struct storage_sim_flight {
     struct storage_request *request;
     uint64_t due_tick;
     uint64_t start_index;  /* Starts are numbered. */
-    u128 content_checksum; /* Of a write's buffer. */
+    u128 content_checksum; /* Of a write's buffers. */
 };
 
 struct storage_sim {

@@ -63,8 +63,12 @@ sim_options_random(struct prng *prng)
         options.memory_extra_bytes = prng_below(prng, 64) * BLOCK_SIZE;
     }
     if (prng_chance(prng, 1, 5)) {
-        options.grid_space_bytes = prng_range(prng, 2, 20) * GRID_GROW_BLOCKS * BLOCK_SIZE;
+        options.grid_space_bytes = prng_range(prng, 60, 300) * GRID_GROW_BLOCKS * BLOCK_SIZE;
     }
+    if (prng_chance(prng, 3, 4)) {
+        options.scrub_ns = NS_PER_MS * prng_range(prng, 1, prng_chance(prng, 1, 2) ? 200 : 20000);
+    }
+    options.verifies = prng_chance(prng, 1, 2);
     const bool crashes = options.profile == SIM_CRASHES ||
                          (options.profile != SIM_QUIET && prng_chance(prng, 3, 4));
     if (crashes) options.fuse_max = prng_range(prng, 60, 1500);

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
 #
 # Bits flipped in each file of a stopped ledger. What has a second copy is repaired; what has none is refused, named and
-# left alone, and opens again when the bytes are put back.
+# left alone, and opens again when the bytes are put back. A block of data is found by the query that meets it, alone.
 use strict;
 use warnings FATAL => 'all';
 
@@ -12,8 +12,9 @@ use Test::More;
 
 use constant {
     SECTOR_SIZE => 4096,
-    BLOCK_SIZE => 65536,
-    BLOCK_RECORDS => 2,
+    BLOCK_SIZE => 16384,
+    BLOCK_CONTENT => 256,
+    BLOCK_VALUES => 4,
     COPY_STRIDE => 16384,
     COPIES => 4,
     BATCH_EVENTS => 8190,
@@ -170,20 +171,78 @@ for my $case (@torn) {
 
 # ---- grid --------------------------------------------------------------------------------------------
 
-my $manifest = unpack 'Q<', read_bytes($path{superblock}, 384 + 16, 8);
-cmp_ok($manifest, '>', 0, 'the checkpoint has a manifest');
-check_refused(
-    'manifest block',
-    [[$path{grid}, ($manifest - 1) * BLOCK_SIZE, SECTOR_SIZE, 270]],
-    qr/ledger block $manifest is damaged.*grid", tree "\w+"/s);
+sub block_offset {
+    my ($address) = @_;
+    return ($address - 1) * BLOCK_SIZE;
+}
 
-my ($records) =
-    grep { read_bytes($path{grid}, ($_ - 1) * BLOCK_SIZE + 52, 1) eq chr BLOCK_RECORDS }
-    1 .. (-s $path{grid}) / BLOCK_SIZE;
-check_refused(
-    'block of records',
-    [[$path{grid}, ($records - 1) * BLOCK_SIZE, SECTOR_SIZE, 300]],
-    qr/ledger block $records is damaged.*grid", tree "\w+"/s);
+# What a start reads: the root, and the blocks that it names.
+my $root = unpack 'Q<', read_bytes($path{superblock}, 384 + 16, 8);
+cmp_ok($root, '>', 0, 'the checkpoint has a root');
+my ($manifest, $free_set) =
+    map { unpack 'Q<', read_bytes($path{grid}, block_offset($root) + BLOCK_CONTENT + $_, 8) } 16, 32 + 16;
+for my $case (['root', $root], ['manifest', $manifest], ['free set', $free_set]) {
+    my ($name, $address) = @{$case};
+    cmp_ok($address, '<=', (-s $path{grid}) / BLOCK_SIZE, "$name block: has an address");
+    check_refused(
+        "$name block",
+        [[$path{grid}, block_offset($address), SECTOR_SIZE, 270]],
+        qr/ledger block $address is damaged.*grid", tree "\w+"/s);
+}
+
+# The block with the record of transfer 1, from account 1 to account 2: a start reads it only if the log needs it.
+my $record = pack 'Q<6', 1, 0, 1, 0, 2, 0;
+my ($values) = grep {
+    my $block = read_bytes($path{grid}, block_offset($_), BLOCK_SIZE);
+    substr($block, 52, 1) eq chr(BLOCK_VALUES) && index($block, $record) >= 0
+} 1 .. (-s $path{grid}) / BLOCK_SIZE;
+cmp_ok($values, '>', 0, 'transfer 1 is in a block');
+my $lost = qr/ledger block $values of tree "transfer" is damaged/;
+my $intact_values = read_bytes($path{grid}, block_offset($values), SECTOR_SIZE);
+flip_bit($path{grid}, block_offset($values) + 300);
+$log = log_of_open(
+    'primary',
+    sub {
+        for my $query (
+            'SELECT * FROM ledger.transfers WHERE id = ledger.id(1)',
+            'SELECT * FROM ledger.lookup_transfers(ARRAY[ledger.id(5000), ledger.id(1)])',
+            'SELECT * FROM ledger.get_account_transfers(ledger.id(1))',
+            'SELECT count(*) FROM ledger.transfers')
+        {
+            my $error = error_of($node, "$query;");
+            like($error, qr/ERROR:  XX001: $lost/, "block of transfers: $query");
+            like($error, qr/HINT:  Check the disk.*restore/, 'block of transfers: hint');
+        }
+        is(value($node, 'SELECT amount FROM ledger.transfers WHERE id = ledger.id(5000)'),
+            3, 'block of transfers: others can be read');
+        is(value($node, 'SELECT sum(debits_posted) = sum(credits_posted) FROM ledger.accounts'),
+            't', 'block of transfers: accounts can be read');
+        is(value($node, transfer_sql($next, 7)), 'created', 'block of transfers: writes go on');
+        $next += 1;
+        is(status_of($node, 'role'), 'primary', 'block of transfers: the engine goes on');
+    });
+like($log, qr/LOG:  ledger read met damage: $lost/, 'block of transfers: logged');
+
+# A write that needs it can't be left out: the engine stops, and can't start until the block is back.
+$log = log_of_open(
+    'primary',
+    sub {
+        my $error = error_of($node, transfer_sql(1, 3));
+        like($error, qr/ERROR:  08007: the ledger engine failed/, 'a write needs the block: the outcome is unknown');
+        wait_role($node, 'refused');
+        $error = error_of($node, transfer_sql($next, 7));
+        like($error, qr/ledger block $values is damaged.*grid", tree "transfer"/s, 'a write needs the block: says which');
+        like($error, qr/HINT:  Restore /, 'a write needs the block: and what to do');
+    });
+like($log, qr/LOG:  ledger engine stops: $lost/, 'a write needs the block: logged');
+write_bytes($path{grid}, block_offset($values), $intact_values);
+log_of_open(
+    'primary',
+    sub {
+        is(value($node, transfer_sql(1, 3)), 'exists', 'the block is back: so is the transfer');
+        is_balanced($node, 'the block is back: nothing is lost');
+        $balances = value($node, balances_sql());
+    });
 
 # ---- Files that were cut or taken away ---------------------------------------------------------------
 

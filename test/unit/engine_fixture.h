@@ -19,8 +19,8 @@
 #include "store/superblock.h"
 
 #define NODE_REQUESTS_MAX    1024
-#define NODE_OPS_MAX         1024
-#define NODE_CHECKPOINTS_MAX 64
+#define NODE_OPS_MAX         16384
+#define NODE_CHECKPOINTS_MAX 4096
 #define NODE_STEPS_MAX       20000
 #define NODE_START_NS        (UINT64_C(1700000000) * NS_PER_S)
 #define NODE_STEP_NS         NS_PER_MS
@@ -350,12 +350,22 @@ node_create_transfers(struct node *node, uint32_t count, uint32_t timeout)
     return node_submit(node, LEDGER_CREATE_TRANSFERS, transfers, count * EVENT_SIZE);
 }
 
+/* Without time passing. */
+static inline void
+node_poll_until_answered(struct node *node, const struct node_request *request)
+{
+    for (uint32_t i = 0; request->answers == 0; i++) {
+        assert(i < NODE_STEPS_MAX);
+        if (!engine_poll(node->engine)) storage_sim_tick(&node->sim);
+    }
+}
+
 /* Reads an account, as the engine has committed it. False if there is none. */
 static inline bool
 node_account(struct node *node, u128 id, struct account *account)
 {
     const struct node_request *read = node_submit(node, LEDGER_LOOKUP_ACCOUNTS, &id, sizeof(id));
-    (void) engine_poll(node->engine);
+    node_poll_until_answered(node, read);
     assert(read->answers == 1 && read->request.status == ENGINE_OK);
     memcpy(account, read->reply, sizeof(*account));
     return read->request.reply_size == sizeof(*account);

@@ -42,7 +42,7 @@ struct fixture_item {
 struct fixture_owner {
     u128 id;
     uint64_t counter; /* Updated. */
-    uint64_t rank;    /* Updated; ordered index. */
+    uint64_t rank;    /* Ordered index. */
     uint32_t group;
     uint32_t reserved;
     uint64_t timestamp;
@@ -50,8 +50,9 @@ struct fixture_owner {
 
 struct fixture_state {
     uint64_t timestamp;
-    uint64_t due; /* Updated; ordered index. */
-    uint64_t reserved[2];
+    uint64_t due; /* Ordered index. */
+    uint64_t status; /* Updated. */
+    uint64_t reserved;
 };
 
 struct fixture_burnt {
@@ -140,6 +141,9 @@ struct forest_fixture {
     struct fixture_model *model_durable;
     uint64_t timestamp;
     uint64_t op;
+    uint64_t timestamp_durable;
+    uint64_t op_durable;
+    void (*on_progress)(struct forest_fixture *fixture); /* NULL, or called while waiting. */
     bool checkpoint_done;
     enum grid_result checkpoint_result;
     uint64_t spread; /* Values are in 0 … spread − 1, so small ones make long lists. */
@@ -205,11 +209,21 @@ fixture_open(
     return forest_open(fixture->forest, manifest, report);
 }
 
+static inline uint64_t
+fixture_memory_min(void)
+{
+    struct arena arena;
+    struct grid grid;
+    arena_init_measuring(&arena);
+    grid_init(&grid, &arena, NULL, FIXTURE_GRID_BLOCKS_MAX);
+    return forest_memory_bytes_min(&grid, &fixture_schema);
+}
+
 static inline void
 fixture_begin(struct forest_fixture *fixture, struct prng *prng, uint64_t memory_bytes_extra)
 {
     const struct storage_sim_options options = {.latency_min_ticks = 1, .latency_max_ticks = 9};
-    const uint64_t memory_bytes = forest_memory_bytes_min(&fixture_schema) + memory_bytes_extra;
+    const uint64_t memory_bytes = fixture_memory_min() + memory_bytes_extra;
     *fixture = (struct forest_fixture){
         .prng = prng,
         .memory_bytes = memory_bytes,
@@ -233,6 +247,109 @@ fixture_end(struct forest_fixture *fixture)
     free(fixture->model_saved);
     free(fixture->model_durable);
     free(fixture->memory);
+}
+
+/* ---- Waiting ------------------------------------------------------------------------------- */
+
+static inline void
+fixture_progress(struct forest_fixture *fixture)
+{
+    if (fixture->on_progress != NULL) fixture->on_progress(fixture);
+    bool progress = storage_poll(&fixture->sim.storage) > 0;
+    progress |= forest_poll(fixture->forest);
+    if (progress) return;
+    assert(fixture->sim.storage.in_flight_count > 0);
+    (void) storage_wait(&fixture->sim.storage);
+}
+
+/*
+ * The block cache forgets all that it may: even the smallest is too large for what a test does, and
+ * blocks would never be read.
+ */
+static inline void
+fixture_chill(struct forest_fixture *fixture)
+{
+    struct block_cache *cache = &fixture->forest->cache;
+    for (uint32_t i = 0; i < cache->frame_count; i++) {
+        const struct frame *frame = &cache->frames[i];
+        if (frame->state != FRAME_READY || frame->pins > 0) continue;
+        cache_forget(cache, frame->reference.address);
+    }
+}
+
+static inline void
+fixture_op_begin(struct forest_fixture *fixture, uint32_t event_count)
+{
+    while (!forest_begin(fixture->forest, event_count)) fixture_progress(fixture);
+}
+
+static inline void
+fixture_op_commit(struct forest_fixture *fixture)
+{
+    fixture->op += 1;
+    while (!forest_commit(fixture->forest, fixture->op)) fixture_progress(fixture);
+}
+
+static inline enum forest_found
+fixture_prefetch_id(
+    struct forest_fixture *fixture, uint32_t tree, const u128 *id, const void **record)
+{
+    enum forest_found found;
+    while ((found = forest_prefetch_id(fixture->forest, tree, id, record)) == FOREST_WAIT) {
+        fixture_progress(fixture);
+    }
+    return found;
+}
+
+static inline enum forest_found
+fixture_prefetch(
+    struct forest_fixture *fixture, uint32_t tree, uint64_t timestamp, const void **record)
+{
+    enum forest_found found;
+    while ((found = forest_prefetch(fixture->forest, tree, timestamp, record)) == FOREST_WAIT) {
+        fixture_progress(fixture);
+    }
+    return found;
+}
+
+static inline enum forest_found
+fixture_read_by_id(struct forest_fixture *fixture, uint32_t tree, const u128 *id, void *record)
+{
+    enum forest_found found;
+    while ((found = forest_read_by_id(fixture->forest, tree, id, record)) == FOREST_WAIT) {
+        fixture_progress(fixture);
+    }
+    return found;
+}
+
+static inline enum forest_found
+fixture_read(struct forest_fixture *fixture, uint32_t tree, uint64_t timestamp, void *record)
+{
+    enum forest_found found;
+    while ((found = forest_read(fixture->forest, tree, timestamp, record)) == FOREST_WAIT) {
+        fixture_progress(fixture);
+    }
+    return found;
+}
+
+static inline bool
+fixture_range_next(struct forest_fixture *fixture, uint32_t index, struct forest_range *position)
+{
+    enum forest_found found;
+    while ((found = forest_range_next(fixture->forest, index, position)) == FOREST_WAIT) {
+        fixture_progress(fixture);
+    }
+    assert(found == FOREST_FOUND || found == FOREST_ABSENT);
+    return found == FOREST_FOUND;
+}
+
+static inline bool
+fixture_scan_next(struct forest_fixture *fixture, struct scan *scan, uint64_t *timestamp)
+{
+    enum scan_result result;
+    while ((result = scan_next(scan, timestamp)) == SCAN_WAIT) fixture_progress(fixture);
+    assert(result == SCAN_FOUND || result == SCAN_END);
+    return result == SCAN_FOUND;
 }
 
 /* ---- Doing the same to both ---------------------------------------------------------------- */
@@ -308,13 +425,13 @@ fixture_update_owner(struct forest_fixture *fixture)
     struct fixture_owner *model =
         fixture_record(fixture->model, FIXTURE_OWNER, (uint32_t) prng_below(fixture->prng, count));
     const void *old = NULL;
-    const enum forest_found found =
-        forest_get_by_id(fixture->forest, FIXTURE_OWNER, &model->id, &old);
+    enum forest_found found = fixture_prefetch_id(fixture, FIXTURE_OWNER, &model->id, &old);
+    assert(found == FOREST_FOUND);
+    found = forest_get_by_id(fixture->forest, FIXTURE_OWNER, &model->id, &old);
     assert(found == FOREST_FOUND);
     assert(memcmp(old, model, sizeof(*model)) == 0);
     struct fixture_owner owner = *model;
     owner.counter += 1;
-    if (prng_chance(fixture->prng, 1, 2)) owner.rank = fixture_value(fixture);
     forest_update(fixture->forest, FIXTURE_OWNER, old, &owner);
     *model = owner;
 }
@@ -326,11 +443,12 @@ fixture_update_state(struct forest_fixture *fixture)
     if (count == 0) return;
     struct fixture_state *model =
         fixture_record(fixture->model, FIXTURE_STATE, (uint32_t) prng_below(fixture->prng, count));
+    (void) fixture_prefetch(fixture, FIXTURE_STATE, model->timestamp, NULL);
     const void *old = forest_get(fixture->forest, FIXTURE_STATE, model->timestamp);
     assert(old != NULL);
     assert(memcmp(old, model, sizeof(*model)) == 0);
     struct fixture_state state = *model;
-    state.due = prng_chance(fixture->prng, 2, 3) ? 0 : fixture_value(fixture);
+    state.status += 1;
     forest_update(fixture->forest, FIXTURE_STATE, old, &state);
     *model = state;
 }
@@ -340,8 +458,9 @@ static inline void
 fixture_event(struct forest_fixture *fixture, bool scope_open)
 {
     struct prng *prng = fixture->prng;
+    const bool item = prng_chance(prng, 3, 4); /* Else an id may be burnt: one of the two. */
     fixture->timestamp += prng_chance(prng, 3, 4) ? 1 : prng_range(prng, 1, 50);
-    if (prng_chance(prng, 3, 4)) fixture_insert_item(fixture);
+    if (item) fixture_insert_item(fixture);
     if (prng_chance(prng, 1, 3)) fixture_insert_owner(fixture);
     if (prng_chance(prng, 1, 2)) fixture_update_owner(fixture);
     if (prng_chance(prng, 1, 2)) fixture_update_owner(fixture);
@@ -360,7 +479,7 @@ fixture_event(struct forest_fixture *fixture, bool scope_open)
         }
         fixture_insert(fixture, FIXTURE_NOTE, &note);
     }
-    if (!scope_open && prng_chance(prng, 1, 5)) {
+    if (!scope_open && !item && prng_chance(prng, 3, 4)) {
         const struct fixture_burnt burnt = {
             .id = u128_make(0xb0b0, fixture->timestamp),
             .timestamp = fixture->timestamp,
@@ -376,6 +495,7 @@ fixture_batch(struct forest_fixture *fixture, uint32_t event_count)
 {
     uint32_t events_left = event_count;
     assert(event_count <= EVENTS_PER_BATCH_MAX);
+    fixture_op_begin(fixture, event_count);
     while (events_left > 0) {
         const bool scope = prng_chance(fixture->prng, 1, 3);
         const uint32_t count = (uint32_t) prng_range(fixture->prng, 1, events_left);
@@ -395,8 +515,7 @@ fixture_batch(struct forest_fixture *fixture, uint32_t event_count)
             memcpy(fixture->model, fixture->model_saved, sizeof(*fixture->model));
         }
     }
-    fixture->op += 1;
-    forest_write_ahead(fixture->forest, fixture->op);
+    fixture_op_commit(fixture);
 }
 
 /* ---- Checkpoints --------------------------------------------------------------------------- */
@@ -413,7 +532,6 @@ fixture_on_checkpoint(void *context, enum grid_result result)
 static inline void
 fixture_checkpoint_start(struct forest_fixture *fixture)
 {
-    fixture->op += 1;
     fixture->checkpoint_done = false;
     forest_checkpoint(fixture->forest, fixture->op, fixture_on_checkpoint, fixture);
     assert(!fixture->checkpoint_done);
@@ -422,12 +540,12 @@ fixture_checkpoint_start(struct forest_fixture *fixture)
 static inline void
 fixture_checkpoint_finish(struct forest_fixture *fixture)
 {
-    while (!fixture->checkpoint_done) {
-        (void) storage_wait(&fixture->sim.storage);
-    }
+    while (!fixture->checkpoint_done) fixture_progress(fixture);
     assert(fixture->checkpoint_result == GRID_OK);
     fixture->manifest = forest_checkpoint_manifest(fixture->forest);
     memcpy(fixture->model_durable, fixture->model, sizeof(*fixture->model));
+    fixture->timestamp_durable = fixture->timestamp;
+    fixture->op_durable = fixture->op;
     forest_checkpoint_durable(fixture->forest);
 }
 
@@ -449,25 +567,29 @@ fixture_same_tree(struct forest_fixture *fixture, uint32_t tree)
     for (uint32_t row = 0; row < model->counts[tree]; row++) {
         const void *expected = fixture_record(model, tree, row);
         const uint64_t timestamp = fixture_timestamp(expected, tree);
-        const void *record = forest_get(fixture->forest, tree, timestamp);
-        if (record == NULL || memcmp(record, expected, schema->record_size) != 0) return false;
-        if (newest + 1 != timestamp && forest_get(fixture->forest, tree, timestamp - 1) != NULL) {
+        char record[FOREST_RECORD_SIZE_MAX];
+        if (fixture_read(fixture, tree, timestamp, record) != FOREST_FOUND) return false;
+        if (memcmp(record, expected, schema->record_size) != 0) return false;
+        char before[FOREST_RECORD_SIZE_MAX];
+        if (newest + 1 != timestamp &&
+            fixture_read(fixture, tree, timestamp - 1, before) != FOREST_ABSENT) {
             return false;
         }
         newest = timestamp;
         if (schema->id_offset == FOREST_NONE) continue;
         u128 id;
         memcpy(&id, (const char *) expected + schema->id_offset, sizeof(id));
-        const void *by_id = NULL;
+        char by_id[FOREST_RECORD_SIZE_MAX];
         const bool burnt = tree == FIXTURE_BURNT;
         const enum forest_found found =
-            forest_get_by_id(fixture->forest, burnt ? FIXTURE_ITEM : tree, &id, &by_id);
+            fixture_read_by_id(fixture, burnt ? FIXTURE_ITEM : tree, &id, by_id);
         if (found != (burnt ? FOREST_BURNT : FOREST_FOUND)) return false;
-        if (!burnt && by_id != record) return false;
+        if (!burnt && memcmp(by_id, record, schema->record_size) != 0) return false;
     }
+    char record[FOREST_RECORD_SIZE_MAX];
     if (forest_newest(fixture->forest, tree) != newest) return false;
-    if (forest_get(fixture->forest, tree, newest + 1) != NULL) return false;
-    return forest_get(fixture->forest, tree, 0) == NULL;
+    if (fixture_read(fixture, tree, newest + 1, record) != FOREST_ABSENT) return false;
+    return fixture_read(fixture, tree, 0, record) == FOREST_ABSENT;
 }
 
 static inline u128
@@ -476,6 +598,13 @@ fixture_field(const void *record, const struct index_schema *schema)
     u128 value = 0;
     memcpy(&value, (const char *) record + schema->field_offset, schema->field_size);
     return value;
+}
+
+/* Do records with the values come in the same list? */
+static inline bool
+fixture_same_key(const struct index_schema *schema, u128 a, u128 b)
+{
+    return forest_index_hash(schema, a) == forest_index_hash(schema, b);
 }
 
 /* The list of one value, ascending; a value that no record has gives an empty one. */
@@ -490,43 +619,40 @@ fixture_same_list(struct forest_fixture *fixture, uint32_t index, u128 value)
     scan_index(&scan, fixture->forest, index, value, &window);
     for (uint32_t row = 0; row < fixture->model->counts[schema->tree]; row++) {
         const void *record = fixture_record(fixture->model, schema->tree, row);
-        if (fixture_field(record, schema) != value) continue;
-        if (!scan_next(&scan, &timestamp)) return false;
+        const u128 field = fixture_field(record, schema);
+        if (field == 0 && !schema->zero_indexed) continue; /* Its hash may be another's. */
+        if (!fixture_same_key(schema, field, value)) continue;
+        if (!fixture_scan_next(fixture, &scan, &timestamp)) return false;
         if (timestamp != fixture_timestamp(record, schema->tree)) return false;
     }
-    return !scan_next(&scan, &timestamp);
+    return !fixture_scan_next(fixture, &scan, &timestamp);
 }
 
-/* All ranges that start at 1 and end at value_max. */
+/* All pairs, in order, each once. */
 static inline bool
-fixture_same_range(struct forest_fixture *fixture, uint32_t index, uint64_t value_max)
+fixture_same_range(struct forest_fixture *fixture, uint32_t index)
 {
     const struct index_schema *schema = &fixture_indexes[index];
     const uint32_t record_count = fixture->model->counts[schema->tree];
-    static uint64_t timestamps[FIXTURE_RECORDS_MAX];
-    const uint32_t count =
-        forest_range(fixture->forest, index, value_max, timestamps, FIXTURE_RECORDS_MAX);
     uint32_t expected = 0;
-    uint64_t first = UINT64_MAX;
     for (uint32_t row = 0; row < record_count; row++) {
-        const uint64_t value =
-            (uint64_t) fixture_field(fixture_record(fixture->model, schema->tree, row), schema);
-        if (value == 0) continue;
-        first = min_u64(first, value);
-        expected += value <= value_max;
+        expected += fixture_field(fixture_record(fixture->model, schema->tree, row), schema) != 0;
     }
-    if (count != expected || forest_range_first(fixture->forest, index) != first) return false;
-    uint64_t value_before = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        const void *record = forest_get(fixture->forest, schema->tree, timestamps[i]);
-        if (record == NULL) return false;
-        const uint64_t value = (uint64_t) fixture_field(record, schema);
-        if (value < value_before || value > value_max) return false;
-        if (i > 0 && value == value_before && timestamps[i - 1] >= timestamps[i]) return false;
-        value_before = value;
+    struct forest_range position = {0};
+    struct forest_range before = {0};
+    uint32_t count = 0;
+    while (fixture_range_next(fixture, index, &position)) {
+        char record[FOREST_RECORD_SIZE_MAX];
+        if (fixture_read(fixture, schema->tree, position.timestamp, record) != FOREST_FOUND) {
+            return false;
+        }
+        if (fixture_field(record, schema) != position.value) return false;
+        if (position.value < before.value) return false;
+        if (position.value == before.value && position.timestamp <= before.timestamp) return false;
+        before = position;
+        count += 1;
     }
-    if (count < 2) return true;
-    return forest_range(fixture->forest, index, value_max, timestamps, count - 1) == count - 1;
+    return count == expected && before.value == position.value;
 }
 
 static inline bool
@@ -535,8 +661,7 @@ fixture_same_index(struct forest_fixture *fixture, uint32_t index)
     const struct index_schema *schema = &fixture_indexes[index];
     const uint32_t record_count = fixture->model->counts[schema->tree];
     if (schema->kind == INDEX_ORDERED) {
-        return fixture_same_range(fixture, index, fixture_value(fixture)) &&
-               fixture_same_range(fixture, index, UINT64_MAX - 1);
+        return fixture_same_range(fixture, index);
     }
     for (uint32_t i = 0; i < 8 && record_count > 0; i++) {
         const uint32_t row = (uint32_t) prng_below(fixture->prng, record_count);
@@ -560,8 +685,50 @@ fixture_same(struct forest_fixture *fixture)
         if (!fixture_same_index(fixture, index)) return false;
     }
     const u128 absent = u128_make(UINT64_MAX, 1);
-    const void *record = NULL;
-    return forest_get_by_id(fixture->forest, FIXTURE_ITEM, &absent, &record) == FOREST_ABSENT;
+    struct fixture_item item;
+    return fixture_read_by_id(fixture, FIXTURE_ITEM, &absent, &item) == FOREST_ABSENT;
+}
+
+/*
+ * After forest_checkpoint_durable: is each acquired block of a table, or of the checkpoint, and of
+ * one only?
+ */
+static inline bool
+fixture_blocks_accounted(struct forest_fixture *fixture)
+{
+    static bool live[FIXTURE_GRID_BLOCKS_MAX + 1];
+    struct forest *forest = fixture->forest;
+    uint64_t count = 0;
+    memset(live, 0, sizeof(live));
+    for (uint32_t i = 0; i < forest->checkpoint.own_count; i++) {
+        const uint64_t address = forest->checkpoint.own[i].address;
+        if (live[address]) return false;
+        live[address] = true;
+        count += 1;
+    }
+    for (uint32_t i = 0; i < forest->part_count * TREE_RUNS_MAX; i++) {
+        const struct tree *tree = &forest->parts[i / TREE_RUNS_MAX].tree;
+        const uint32_t run = i % TREE_RUNS_MAX;
+        if (!tree->runs[run].used) continue;
+        struct table_place place = tree_run_first(tree, run);
+        for (; place.node != NODE_NONE; place = tree_run_next(tree, run, place)) {
+            const struct table_info *table = tree_table(tree, place);
+            const uint32_t listed = (uint32_t) table->block_count + table->filter_count;
+            const uint8_t *bytes = storage_sim_bytes(&fixture->sim, STORAGE_GRID);
+            const struct table_block *blocks =
+                (const void *) (bytes + (table->index.address - 1) * BLOCK_SIZE +
+                                BLOCK_HEADER_SIZE);
+            for (uint32_t block = 0; block <= listed; block++) {
+                const bool index = block == listed;
+                const uint64_t address = index ? table->index.address : blocks[block].address;
+                if (address > FIXTURE_GRID_BLOCKS_MAX || live[address]) return false;
+                live[address] = true;
+                count += 1;
+                if (!grid_is_acquired(&fixture->grid, address)) return false;
+            }
+        }
+    }
+    return count == fixture->grid.free_set.acquired_count;
 }
 
 /* After a crash: opens the newest durable checkpoint, and goes back to its model. */
@@ -571,6 +738,8 @@ fixture_reopen(struct forest_fixture *fixture)
     struct forest_open_report report;
     const enum forest_open_result result = fixture_open(fixture, &fixture->manifest, &report);
     memcpy(fixture->model, fixture->model_durable, sizeof(*fixture->model));
+    fixture->timestamp = fixture->timestamp_durable;
+    fixture->op = fixture->op_durable;
     return result;
 }
 

@@ -22,11 +22,12 @@ static const struct ledger_fixture_options options_default = {
 static void
 init_in(struct ledger_fixture *fixture, struct arena *arena)
 {
+    grid_init(&fixture->grid, arena, &fixture->storage.storage, FIXTURE_GRID_BLOCKS_MAX);
     const struct forest_options options = {
         .schema = &ledger_schema,
-        .memory_bytes = forest_memory_bytes_min(&ledger_schema) + fixture->options.memory_bytes,
+        .memory_bytes = forest_memory_bytes_min(&fixture->grid, &ledger_schema) +
+                        fixture->options.memory_bytes,
     };
-    grid_init(&fixture->grid, arena, &fixture->storage.storage, FIXTURE_GRID_BLOCKS_MAX);
     fixture->forest = forest_init(arena, &fixture->grid, &options);
     ledger_init(&fixture->ledger, arena, fixture->forest);
 }
@@ -88,11 +89,9 @@ checkpoint_on_done(void *context, enum grid_result result)
 void
 fixture_reopen(struct ledger_fixture *fixture)
 {
-    fixture->checkpoints += 1;
     fixture->checkpoint_done = false;
-    forest_checkpoint(fixture->forest, fixture->checkpoints, checkpoint_on_done, fixture);
-    while (!fixture->checkpoint_done)
-        storage_wait(&fixture->storage.storage);
+    forest_checkpoint(fixture->forest, fixture->op, checkpoint_on_done, fixture);
+    while (!fixture->checkpoint_done) fixture_progress(fixture);
     fixture->manifest = forest_checkpoint_manifest(fixture->forest);
     forest_checkpoint_durable(fixture->forest);
     free(fixture->memory);
@@ -161,6 +160,45 @@ fixture_advance(struct ledger_fixture *fixture, uint64_t duration_ns)
 }
 
 void
+fixture_progress(struct ledger_fixture *fixture)
+{
+    bool progress = storage_poll(&fixture->storage.storage) > 0;
+    progress |= forest_poll(fixture->forest);
+    if (!progress) (void) storage_wait(&fixture->storage.storage);
+}
+
+/* Begins an op. */
+static void
+op_begin(struct ledger_fixture *fixture, uint32_t event_count)
+{
+    assert(forest_reserve(fixture->forest, event_count) == FOREST_ROOM);
+    while (!forest_begin(fixture->forest, event_count)) fixture_progress(fixture);
+}
+
+static void
+op_commit(struct ledger_fixture *fixture)
+{
+    fixture->op += 1;
+    while (!forest_commit(fixture->forest, fixture->op)) fixture_progress(fixture);
+}
+
+static void
+prefetch(struct ledger_fixture *fixture, const struct state_machine_batch *batch)
+{
+    struct state_machine *machine = &fixture->ledger.machine;
+    uint32_t start = 0;
+    enum forest_found found = FOREST_WAIT;
+    while (found != FOREST_FOUND) {
+        const uint32_t start_before = start;
+        found = machine->ops->prefetch(machine, batch, &start);
+        assert(found == FOREST_FOUND || found == FOREST_WAIT);
+        assert(start >= start_before);
+        if (found == FOREST_WAIT) fixture_progress(fixture);
+    }
+    assert(start == batch->event_count);
+}
+
+void
 fixture_create(
     struct ledger_fixture *fixture,
     uint8_t operation,
@@ -179,17 +217,44 @@ fixture_create(
         .timestamp_final = fixture->timestamp,
     };
     assert(machine->ops->batch_valid(machine, operation, count));
-    assert(forest_reserve(fixture->forest, count) == FOREST_ROOM);
     memset(results, 0xaa, count * sizeof(*results));
-    machine->ops->prefetch(machine, &batch);
+    op_begin(fixture, count);
+    prefetch(fixture, &batch);
     /* In one go or in pieces: there must be no difference. */
     uint32_t next = 0;
     while (next < batch.event_count) {
         const uint32_t piece = 1 + (uint32_t) (batch.timestamp_final % 7) * batch.event_count / 6;
         next = machine->ops->execute(machine, &batch, results, next, piece);
     }
+    op_commit(fixture);
     model_execute(&fixture->model, operation, events, count, fixture->timestamp, expected);
     compare_results(fixture, operation, count, results, expected);
+}
+
+bool
+fixture_pulse_due(struct ledger_fixture *fixture, uint64_t timestamp)
+{
+    struct state_machine *machine = &fixture->ledger.machine;
+    for (;;) {
+        const enum forest_found found = machine->ops->pulse_due(machine, timestamp);
+        if (found != FOREST_WAIT) {
+            assert(found == FOREST_FOUND || found == FOREST_ABSENT);
+            return found == FOREST_FOUND;
+        }
+        if (!machine->yielded) fixture_progress(fixture);
+    }
+}
+
+static void
+prefetch_pulse(struct ledger_fixture *fixture, uint64_t timestamp)
+{
+    struct state_machine *machine = &fixture->ledger.machine;
+    for (;;) {
+        const enum forest_found found = machine->ops->prefetch_pulse(machine, timestamp);
+        if (found == FOREST_FOUND) return;
+        assert(found == FOREST_WAIT);
+        if (!machine->yielded) fixture_progress(fixture);
+    }
 }
 
 bool
@@ -197,7 +262,7 @@ fixture_pulse(struct ledger_fixture *fixture)
 {
     struct state_machine *machine = &fixture->ledger.machine;
     const uint64_t timestamp = fixture->timestamp + PULSE_EXPIRIES_MAX;
-    const bool ledger_due = machine->ops->pulse_due(machine, timestamp);
+    const bool ledger_due = fixture_pulse_due(fixture, timestamp);
     const bool model_due = model_pulse_due(&fixture->model, timestamp);
     if (ledger_due != model_due && mismatch_add(fixture)) {
         printf(
@@ -207,9 +272,11 @@ fixture_pulse(struct ledger_fixture *fixture)
             model_due);
     }
     if (!model_due) return false;
-    assert(forest_reserve(fixture->forest, PULSE_EXPIRIES_MAX) == FOREST_ROOM);
     fixture->timestamp = timestamp;
+    op_begin(fixture, PULSE_EXPIRIES_MAX);
+    prefetch_pulse(fixture, timestamp);
     machine->ops->pulse(machine, timestamp);
+    op_commit(fixture);
     model_pulse(&fixture->model, timestamp);
     return true;
 }
@@ -231,6 +298,30 @@ fixture_read_valid(
     return valid && complaint == NULL;
 }
 
+enum forest_found
+fixture_read_finish(struct ledger_fixture *fixture, struct ledger_read *read)
+{
+    for (;;) {
+        uint32_t rows_left = READ_ROWS_PER_POLL;
+        const enum forest_found found = ledger_read_step(read, fixture->op, &rows_left);
+        if (found != FOREST_WAIT) return found;
+        if (!read->yielded) fixture_progress(fixture);
+    }
+}
+
+uint32_t
+fixture_ask(struct ledger_fixture *fixture, const struct ledger_question *asked)
+{
+    static uint64_t timestamps[RESULTS_MAX];
+    static struct ledger_read read;
+    struct ledger_question question = *asked;
+    question.timestamps = timestamps;
+    ledger_read_start(&read, fixture->forest, &question, fixture->op);
+    const enum forest_found found = fixture_read_finish(fixture, &read);
+    assert(found == FOREST_FOUND);
+    return read.reply_size;
+}
+
 uint32_t
 fixture_read(
     struct ledger_fixture *fixture,
@@ -240,11 +331,16 @@ fixture_read(
     void *reply)
 {
     static uint8_t expected[FIXTURE_REPLY_SIZE_MAX];
-    struct state_machine *machine = &fixture->ledger.machine;
     if (!fixture_read_valid(fixture, operation, input, size)) return 0;
     memset(reply, 0xaa, FIXTURE_REPLY_SIZE_MAX);
-    const uint32_t reply_size =
-        machine->ops->read(machine, operation, input, size, reply, fixture->reply_size_max);
+    const struct ledger_question question = {
+        .operation = operation,
+        .input = input,
+        .input_size = size,
+        .reply = reply,
+        .reply_size_max = fixture->reply_size_max,
+    };
+    const uint32_t reply_size = fixture_ask(fixture, &question);
     const uint32_t expected_size =
         model_read(&fixture->model, operation, input, size, expected, fixture->reply_size_max);
     const uint32_t same =

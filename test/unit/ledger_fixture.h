@@ -42,7 +42,7 @@ struct ledger_fixture {
 
     uint64_t timestamp;  /* The newest slot given out, or the present time. */
     uint32_t mismatches; /* Calls that ledger and model answered differently; each was printed. */
-    uint64_t checkpoints;
+    uint64_t op;         /* Newest one committed. */
     struct block_reference manifest;
     bool checkpoint_done;
 };
@@ -64,6 +64,16 @@ void fixture_create(
 
 /* Executes one pulse if one is due; says whether. */
 bool fixture_pulse(struct ledger_fixture *fixture);
+bool fixture_pulse_due(struct ledger_fixture *fixture, uint64_t timestamp);
+
+/* Lets storage and forest get on, for one who waits. */
+void fixture_progress(struct ledger_fixture *fixture);
+
+/* Goes on with a read that has been started, to its end. */
+enum forest_found fixture_read_finish(struct ledger_fixture *fixture, struct ledger_read *read);
+
+/* A read that the model is not asked. Returns the bytes of the reply. */
+uint32_t fixture_ask(struct ledger_fixture *fixture, const struct ledger_question *asked);
 
 /* Is the read's input well-formed? */
 bool fixture_read_valid(

@@ -4,8 +4,9 @@
  * O_DIRECT, in a directory of their own under $TMPDIR or build/.
  *
  * Real failures come from RLIMIT_FSIZE (a write beyond it fails, one that crosses it ends short).
- * What the kernel cannot be brought to do is done by our own pwrite, fallocate and io_uring_submit,
- * which are called instead of the libraries'. Include this file first: it needs _GNU_SOURCE.
+ * What the kernel cannot be brought to do is done by our own pwrite, pwritev, fallocate and
+ * io_uring_submit, which are called instead of the libraries'. Include this file first: it needs
+ * _GNU_SOURCE.
  */
 #ifndef LEDGER_TEST_UNIT_STORAGE_FIXTURE_H
 #define LEDGER_TEST_UNIT_STORAGE_FIXTURE_H
@@ -23,6 +24,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -44,7 +46,8 @@ static struct {
     int fadvise_errno;   /* 0: it works. */
     int fsync_fd;        /* That was synced last. */
     uint32_t drops;      /* Files whose cached pages were dropped, just after a sync. */
-    uint64_t pwrite_size_max;      /* 0: whatever is asked for. */
+    uint64_t pwrite_size_max;      /* 0: whatever is asked for. Of pwritev too. */
+    uint32_t pwritevs;
     uint32_t submits_put_off;      /* So many submissions are answered EAGAIN. */
     bool submits_split;            /* Of pairs, only the first is taken. */
     uint32_t submits_until_mended; /* The limit is lifted just before the n-th. */
@@ -72,6 +75,23 @@ pwrite(int fd, const void *buffer, size_t size, off_t offset)
 {
     if (hooks.pwrite_size_max > 0) size = min_u64(size, hooks.pwrite_size_max);
     return syscall(SYS_pwrite64, fd, buffer, size, offset);
+}
+
+ssize_t
+pwritev(int fd, const struct iovec *pieces, int count, off_t offset)
+{
+    struct iovec cut[STORAGE_BUFFERS_MAX];
+    uint64_t left = hooks.pwrite_size_max > 0 ? hooks.pwrite_size_max : UINT64_MAX;
+    int cut_count = 0;
+    hooks.pwritevs += 1;
+    while (cut_count < count && left > 0) {
+        cut[cut_count] = pieces[cut_count];
+        cut[cut_count].iov_len = min_u64(cut[cut_count].iov_len, left);
+        left -= cut[cut_count].iov_len;
+        cut_count += 1;
+    }
+    /* The kernel takes the offset in two halves; the upper one is 0 on 64 bits. */
+    return syscall(SYS_pwritev, fd, cut, cut_count, offset, 0);
 }
 
 int
@@ -353,6 +373,7 @@ on_real_disks(disk_test *test)
 struct item {
     struct storage_request request;
     uint32_t done_order; /* 1 …; 0: not done. */
+    void *gathered[STORAGE_BUFFERS_MAX];
 };
 
 static struct item items[ITEMS_MAX];
@@ -465,6 +486,40 @@ read_back(struct disk *disk, enum storage_file file, uint64_t offset_bytes, uint
         storage_transfer_now(disk->storage, STORAGE_READ, file, offset_bytes, bytes, size);
     expect(result == STORAGE_OK);
     return bytes;
+}
+
+/*
+ * A write that gathers: a buffer of each of the items from `index` on, which their numbers have
+ * filled. They are taken from the last one to the first, so that they don't lie side by side.
+ */
+static inline struct storage_request *
+gather_prepare(
+    uint32_t index, uint32_t count, enum storage_file file, uint64_t offset_bytes, uint32_t size)
+{
+    struct storage_request *request =
+        item_prepare(index, STORAGE_WRITE, file, offset_bytes, (uint64_t) count * size);
+    for (uint32_t i = 0; i < count; i++) {
+        items[index].gathered[i] = buffers[index + count - 1 - i];
+        pattern_fill(items[index].gathered[i], size, index + i);
+    }
+    request->buffer = NULL;
+    request->buffers = items[index].gathered;
+    request->buffer_count = count;
+    request->buffer_size_bytes = size;
+    return request;
+}
+
+/* Buffers that gather_prepare has filled lie on disk in their order. */
+static inline void
+expect_gathered(
+    struct disk *disk, const struct storage_request *write, uint32_t index, uint32_t count)
+{
+    const uint64_t size = write->buffer_size_bytes;
+    for (uint32_t i = 0; i < count; i++) {
+        const uint64_t offset_bytes = write->offset_bytes + i * size;
+        expect(pattern_is(read_back(disk, write->file, offset_bytes, size), size, index + i));
+        expect(pattern_is(write->buffers[i], size, index + i));
+    }
 }
 
 /* Cases that several tests are made of --------------------------------------------------------- */

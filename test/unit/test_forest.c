@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The forest against its model. What it does to the disk is in test_forest_disk.c: room, damage,
+ * the same bytes after crashes.
+ */
 #include "unit.h"
 
-#include "base/checksum.h"
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "forest_fixture.h"
 
@@ -25,52 +31,49 @@ run_batches(uint32_t batch_count)
     }
 }
 
-/* A record with values that no other has. */
+/* Items with ids that are easy to tell, one an event. */
 static void
-insert_new(uint32_t tree)
+insert_items(uint64_t first_id, uint32_t count)
 {
-    fixture.timestamp += 1;
-    const uint64_t unique = fixture.timestamp;
-    const struct fixture_item item = {
-        .id = u128_make(1, unique),
-        .wide = unique,
-        .middle = unique,
-        .narrow = (uint32_t) unique,
-        .tiny = (uint16_t) unique,
-        .tiny_zero = (uint16_t) unique,
-        .timestamp = unique,
-    };
-    const struct fixture_owner owner = {
-        .id = unique, .rank = unique, .group = (uint32_t) unique, .timestamp = unique};
-    const struct fixture_state state = {.timestamp = unique, .due = unique};
-    const struct fixture_burnt burnt = {.id = u128_make(2, unique), .timestamp = unique};
-    const struct fixture_note note = {.timestamp = unique};
-    switch ((enum fixture_tree) tree) {
-    case FIXTURE_ITEM: fixture_insert(&fixture, FIXTURE_ITEM, &item); return;
-    case FIXTURE_OWNER: fixture_insert(&fixture, FIXTURE_OWNER, &owner); return;
-    case FIXTURE_STATE: fixture_insert(&fixture, FIXTURE_STATE, &state); return;
-    case FIXTURE_NOTE: fixture_insert(&fixture, FIXTURE_NOTE, &note); return;
-    case FIXTURE_BURNT:
-        forest_burn_id(fixture.forest, FIXTURE_ITEM, &burnt);
-        fixture_append(&fixture, FIXTURE_BURNT, &burnt);
-        return;
+    expect(forest_reserve(fixture.forest, count) == FOREST_ROOM);
+    fixture_op_begin(&fixture, count);
+    for (uint32_t i = 0; i < count; i++) {
+        fixture.timestamp += 1;
+        const struct fixture_item item = {
+            .id = first_id + i,
+            .middle = 1,
+            .timestamp = fixture.timestamp,
+        };
+        fixture_insert(&fixture, FIXTURE_ITEM, &item);
     }
+    fixture_op_commit(&fixture);
 }
 
-/* The most that an event can take. */
-static void
-insert_all_new(void)
+/* True if the body aborts. */
+static bool
+aborts(void (*body)(void))
 {
-    for (uint32_t tree = 0; tree < FIXTURE_TREE_COUNT; tree++) {
-        insert_new(tree);
+    (void) fflush(NULL);
+    const pid_t child = fork();
+    if (child == 0) {
+        (void) freopen("/dev/null", "w", stderr);
+        body();
+        _exit(0);
     }
+    int status = 0;
+    const pid_t waited = waitpid(child, &status, 0);
+    assert(waited == child);
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
 }
+
+/* ---- All of it ----------------------------------------------------------------------------- */
 
 UNIT_TEST(empty_forest_answers)
 {
     begin(1, 0);
     expect(fixture_same(&fixture));
-    expect_equal(forest_range_first(fixture.forest, FIXTURE_STATE_DUE), UINT64_MAX);
+    struct forest_range position = {0};
+    expect(!fixture_range_next(&fixture, FIXTURE_STATE_DUE, &position));
     expect(forest_reserve(fixture.forest, 0) == FOREST_ROOM);
     fixture_checkpoint(&fixture);
     expect(fixture.manifest.address != 0);
@@ -82,45 +85,76 @@ UNIT_TEST(empty_forest_answers)
 UNIT_TEST(measuring_takes_what_the_real_arena_takes)
 {
     struct arena arena;
+    struct grid grid;
     arena_init_measuring(&arena);
-    const uint64_t bytes_min = forest_memory_bytes_min(&fixture_schema);
+    grid_init(&grid, &arena, NULL, FIXTURE_GRID_BLOCKS_MAX);
+    const uint64_t bytes_min = forest_memory_bytes_min(&grid, &fixture_schema);
     for (uint64_t extra = 0; extra < MIB; extra += 77777) {
         const struct forest_options options = {
             .schema = &fixture_schema, .memory_bytes = bytes_min + extra};
         const uint64_t used_before = arena.used_bytes;
-        expect(forest_init(&arena, NULL, &options) == NULL);
+        expect(forest_init(&arena, &grid, &options) == NULL);
         expect(arena.used_bytes - used_before <= options.memory_bytes);
         /* Not much is left over. */
-        expect(arena.used_bytes - used_before + 3 * BLOCK_SIZE > options.memory_bytes);
+        expect(arena.used_bytes - used_before + 4 * BLOCK_SIZE > options.memory_bytes);
     }
 }
 
-UNIT_TEST(random_work_answers_as_the_model)
+/* (F4) Among it checkpoints, and opening them. */
+UNIT_TEST(f4_random_work_answers_as_the_model)
 {
-    for (uint64_t seed = 1; seed <= 6; seed++) {
-        begin(seed, 2 * MIB);
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        begin(seed, prng_below(&prng, 4) * 200 * KIB);
         fixture.spread = seed % 2 == 0 ? 10 : 500;
-        for (uint32_t i = 0; i < 12; i++) {
-            run_batches(4);
-            expect(fixture_same(&fixture));
+        for (uint32_t i = 0; i < 9; i++) {
+            run_batches((uint32_t) prng_range(&prng, 1, 14));
+            if (prng_chance(&prng, 1, 3)) expect(fixture_same(&fixture));
+            if (prng_chance(&prng, 1, 3)) continue;
+            fixture_checkpoint(&fixture);
+            expect(fixture_blocks_accounted(&fixture));
+            if (prng_chance(&prng, 1, 3)) expect(fixture_same(&fixture));
+            if (prng_chance(&prng, 1, 3)) continue;
+            expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
+            if (prng_chance(&prng, 1, 2)) expect(fixture_same(&fixture));
         }
+        expect(fixture_same(&fixture));
         fixture_end(&fixture);
     }
 }
 
-/* (F1) The newest timestamp is known; the way to a record is by its exact timestamp. */
+/* (F4) Many checkpoints with hardly anything between: small runs, merges that are always cut. */
+UNIT_TEST(f4_checkpoints_after_every_op)
+{
+    begin(20, 3 * MIB);
+    for (uint32_t i = 0; i < 120; i++) {
+        run_batches(1);
+        fixture_checkpoint(&fixture);
+        expect(fixture_blocks_accounted(&fixture));
+        if (i % 3 == 0) expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
+        if (i % 20 == 0) expect(fixture_same(&fixture));
+    }
+    expect(fixture_same(&fixture));
+    fixture_checkpoint(&fixture);
+    fixture_checkpoint(&fixture); /* Of nothing new. */
+    expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
+    expect(fixture_same(&fixture));
+    fixture_end(&fixture);
+}
+
+/* (F1) The newest timestamp is known; scans give all of them, in order. */
 UNIT_TEST(f1_timestamps_ascend)
 {
-    begin(3, MIB);
-    run_batches(10);
+    begin(3, 0);
+    run_batches(20);
     for (uint32_t tree = 0; tree < FIXTURE_TREE_COUNT; tree++) {
         uint64_t before = 0;
         const struct scan_window window = {1, TIMESTAMP_MAX, SCAN_ASCENDING};
         struct scan scan;
         uint64_t timestamp;
         uint32_t count = 0;
+        if (tree == FIXTURE_STATE) continue; /* Changes, and has no id: no list of all. */
         scan_tree(&scan, fixture.forest, tree, &window);
-        while (scan_next(&scan, &timestamp)) {
+        while (fixture_scan_next(&fixture, &scan, &timestamp)) {
             expect(timestamp > before);
             before = timestamp;
             count += 1;
@@ -131,628 +165,380 @@ UNIT_TEST(f1_timestamps_ascend)
     fixture_end(&fixture);
 }
 
-/* (F2) */
+static void
+insert_an_old_timestamp(void)
+{
+    fixture_op_begin(&fixture, 1);
+    fixture.timestamp = forest_newest(fixture.forest, FIXTURE_NOTE);
+    const struct fixture_note note = {.timestamp = fixture.timestamp};
+    forest_insert(fixture.forest, FIXTURE_NOTE, &note);
+}
+
+UNIT_TEST(f1_an_old_timestamp_is_a_bug)
+{
+    begin(4, 0);
+    run_batches(3);
+    expect(aborts(insert_an_old_timestamp));
+    fixture_end(&fixture);
+}
+
+/* ---- Scopes -------------------------------------------------------------------------------- */
+
+/* (F2) Everything an op of the largest size does is undone; the op goes on after it. */
 UNIT_TEST(f2_discarded_scope_leaves_no_trace)
 {
-    begin(4, 3 * MIB);
+    begin(5, 300 * KIB);
     for (uint32_t round = 0; round < 60; round++) {
         fixture.spread = prng_chance(&prng, 1, 2) ? 8 : 1000;
         run_batches(1);
         expect(forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM);
+        const uint32_t before = (uint32_t) prng_below(&prng, EVENTS_PER_BATCH_MAX / 2);
+        fixture_op_begin(&fixture, EVENTS_PER_BATCH_MAX);
+        for (uint32_t i = 0; i < before; i++) {
+            fixture_event(&fixture, false);
+        }
         memcpy(fixture.model_saved, fixture.model, sizeof(*fixture.model));
         forest_scope_open(fixture.forest);
-        for (uint32_t i = 0; i < EVENTS_PER_BATCH_MAX; i++) {
+        for (uint32_t i = 0; i < EVENTS_PER_BATCH_MAX / 4; i++) {
             fixture_event(&fixture, true);
         }
-        if (round % 10 == 0) expect(fixture_same(&fixture));
         forest_scope_discard(fixture.forest);
         memcpy(fixture.model, fixture.model_saved, sizeof(*fixture.model));
         if (round % 3 == 0) expect(fixture_same(&fixture));
+        for (uint32_t i = 0; i < EVENTS_PER_BATCH_MAX / 4; i++) {
+            fixture_event(&fixture, false);
+        }
+        fixture_op_commit(&fixture);
+        if (round % 7 == 0) expect(fixture_same(&fixture));
+        if (round % 10 == 5) fixture_checkpoint(&fixture);
+        if (round % 20 == 5) expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
     }
     expect(fixture_same(&fixture));
     fixture_end(&fixture);
 }
 
-/* (F3) Until memory is full, in the worst way; then reading, a checkpoint and opening go on. */
-UNIT_TEST(f3_reserve_refuses_before_memory_runs_out)
+/* (F2) Ids that were inserted in it are absent, and can come again with other timestamps. */
+UNIT_TEST(f2_ids_of_a_discarded_scope_come_again)
 {
-    begin(5, 0);
-    uint32_t batches = 0;
-    while (forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM) {
-        for (uint32_t i = 0; i < EVENTS_PER_BATCH_MAX; i++) {
-            insert_all_new();
-        }
-        batches += 1;
+    const u128 id = u128_make(7, 7);
+    const void *record;
+    begin(6, 0);
+    run_batches(2);
+    fixture_op_begin(&fixture, 3);
+    for (uint32_t tree = FIXTURE_ITEM; tree <= FIXTURE_OWNER; tree++) {
+        expect_equal(fixture_prefetch_id(&fixture, tree, &id, NULL), FOREST_ABSENT);
     }
-    expect(batches > 0);
-    expect(forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_MEMORY_FULL);
-    while (forest_reserve(fixture.forest, 1) == FOREST_ROOM) {
-        insert_all_new();
-    }
-    expect(fixture_same(&fixture));
-    fixture_checkpoint(&fixture);
-    expect(fixture_same(&fixture));
-    expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
-    expect(fixture_same(&fixture));
-    expect(forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_MEMORY_FULL);
-    fixture_end(&fixture);
-}
-
-/* (F3) The same with lists that all fill their chunks at the same time, and with mixed work. */
-UNIT_TEST(f3_lists_that_fill_together)
-{
-    for (uint32_t round = 0; round < 6; round++) {
-        begin(60 + round, 100 * KIB * round);
-        fixture.spread = round == 5 ? 3 : UINT64_C(1) << (round * 2 + 3);
-        uint64_t turn = 0;
-        while (forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM) {
-            if (round == 0) {
-                fixture_batch(&fixture, EVENTS_PER_BATCH_MAX);
-                continue;
-            }
-            for (uint32_t i = 0; i < EVENTS_PER_BATCH_MAX; i++) {
-                fixture.timestamp += 1;
-                turn = (turn + 1) % fixture.spread;
-                const struct fixture_item item = {
-                    .id = fixture.timestamp,
-                    .wide = turn + 1,
-                    .middle = turn + 1,
-                    .narrow = (uint32_t) turn + 1,
-                    .tiny = (uint16_t) (turn + 1),
-                    .tiny_zero = (uint16_t) turn,
-                    .timestamp = fixture.timestamp,
-                };
-                fixture_insert(&fixture, FIXTURE_ITEM, &item);
-            }
-        }
-        expect(fixture_same(&fixture));
-        fixture_checkpoint(&fixture);
-        expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
-        expect(fixture_same(&fixture));
-        fixture_end(&fixture);
-    }
-}
-
-/* (F3) Tree by tree: what one kind of record takes is not paid for by what others don't. */
-UNIT_TEST(f3_pages_needed_suffice_for_each_tree)
-{
-    for (uint32_t tree = 0; tree < FIXTURE_TREE_COUNT; tree++) {
-        begin(70 + tree, 6 * MIB);
-        while (fixture.model->counts[tree] + 400 < FIXTURE_RECORDS_MAX) {
-            struct forest_growth growth = {0};
-            const uint32_t inserts = (uint32_t) prng_range(&prng, 1, 400);
-            growth.inserts[tree] = inserts;
-            const uint32_t pages_before = fixture.forest->pages.used_count;
-            const uint64_t needed = forest_pages_needed(fixture.forest, &growth);
-            for (uint32_t i = 0; i < inserts; i++) {
-                insert_new(tree);
-            }
-            const uint32_t pages_taken = fixture.forest->pages.used_count - pages_before;
-            expect(pages_taken <= needed);
-        }
-        fixture_end(&fixture);
-    }
-}
-
-/*
- * (F3) Updates that bring records into an ordered index, and a discard that takes them out again.
- */
-UNIT_TEST(f3_pages_needed_suffice_for_updates)
-{
-    begin(75, 3 * MIB);
-    for (uint32_t i = 0; i < 3000; i++) {
+    for (uint32_t round = 0; round < 3; round++) {
         fixture.timestamp += 1;
-        const struct fixture_owner owner = {
-            .id = fixture.timestamp, .timestamp = fixture.timestamp};
-        if (i % 30 == 0) expect(forest_reserve(fixture.forest, 30) == FOREST_ROOM);
-        fixture_insert(&fixture, FIXTURE_OWNER, &owner);
-    }
-    for (uint32_t i = 0; i < 3000;) {
-        const uint32_t updates = (uint32_t) prng_range(&prng, 1, 2 * EVENTS_PER_BATCH_MAX);
-        struct forest_growth growth = {0};
-        growth.updates[FIXTURE_OWNER] = updates;
-        const uint32_t pages_max = fixture.forest->pages.used_count +
-                                   (uint32_t) forest_pages_needed(fixture.forest, &growth);
-        const bool discarded = prng_chance(&prng, 1, 2);
+        const struct fixture_item item = {.id = id, .timestamp = fixture.timestamp};
+        const struct fixture_owner owner = {.id = id, .rank = 3, .timestamp = fixture.timestamp};
         forest_scope_open(fixture.forest);
-        for (uint32_t j = 0; j < updates && i + j < 3000; j++) {
-            struct fixture_owner *model = fixture_record(fixture.model, FIXTURE_OWNER, i + j);
-            struct fixture_owner owner = *model;
-            owner.rank = 1 + prng_below(&prng, 100000);
-            forest_update(
-                fixture.forest,
-                FIXTURE_OWNER,
-                forest_get(fixture.forest, FIXTURE_OWNER, owner.timestamp),
-                &owner);
-            if (!discarded) *model = owner;
+        memcpy(fixture.model_saved, fixture.model, sizeof(*fixture.model));
+        fixture_insert(&fixture, FIXTURE_ITEM, &item);
+        fixture_insert(&fixture, FIXTURE_OWNER, &owner);
+        for (uint32_t tree = FIXTURE_ITEM; tree <= FIXTURE_OWNER; tree++) {
+            const enum forest_found found =
+                forest_get_by_id(fixture.forest, tree, &id, &record);
+            expect_equal(found, FOREST_FOUND);
+            expect_equal(fixture_timestamp(record, tree), fixture.timestamp);
+            expect(forest_get(fixture.forest, tree, fixture.timestamp) == record);
         }
-        if (discarded) {
-            forest_scope_discard(fixture.forest);
-        } else {
+        if (round == 2) {
             forest_scope_persist(fixture.forest);
-            i += updates;
+            break;
         }
-        expect(fixture.forest->pages.used_count <= pages_max);
+        forest_scope_discard(fixture.forest);
+        memcpy(fixture.model, fixture.model_saved, sizeof(*fixture.model));
+        for (uint32_t tree = FIXTURE_ITEM; tree <= FIXTURE_OWNER; tree++) {
+            expect_equal(forest_get_by_id(fixture.forest, tree, &id, &record), FOREST_ABSENT);
+        }
     }
+    fixture_op_commit(&fixture);
     expect(fixture_same(&fixture));
     fixture_end(&fixture);
 }
 
-/*
- * (F3) A checkpoint needs blocks for all that changed; with events admitted before it and executed
- * after it.
- */
-UNIT_TEST(f3_admitted_events_survive_checkpoints)
+/* (F2) Updates in a discarded scope, of records that were changed before and of others. */
+UNIT_TEST(f2_updates_are_undone_to_what_they_were)
 {
-    begin(7, 3 * MIB);
-    for (uint32_t round = 0; round < 30; round++) {
-        const uint32_t admitted = 3 * EVENTS_PER_BATCH_MAX;
-        expect(forest_reserve(fixture.forest, admitted) == FOREST_ROOM);
-        for (uint32_t i = 0; i < 3; i++) {
-            if (prng_chance(&prng, 1, 2)) fixture_checkpoint(&fixture);
-            fixture_batch(&fixture, EVENTS_PER_BATCH_MAX);
-        }
-        fixture_checkpoint_start(&fixture);
-        expect(forest_reserve(fixture.forest, admitted) == FOREST_ROOM);
-        fixture_checkpoint_finish(&fixture);
-        fixture_batch(&fixture, EVENTS_PER_BATCH_MAX);
-    }
-    expect(fixture_same(&fixture));
-    /* Blocks are used again: pages, as many at most that replace them, and manifests. */
-    expect(fixture.grid.block_count < 3 * forest_page_count(fixture.forest) + 4 * GRID_GROW_BLOCKS);
-    fixture_end(&fixture);
-}
-
-/* (F4) */
-UNIT_TEST(f4_checkpoints_open_as_they_were)
-{
-    for (uint64_t seed = 1; seed <= 3; seed++) {
-        begin(80 + seed, 2 * MIB);
-        fixture.spread = seed * 50;
-        for (uint32_t round = 0; round < 8; round++) {
-            run_batches(3);
-            fixture_checkpoint(&fixture);
-            if (prng_chance(&prng, 1, 2)) run_batches(2); /* Lost. */
-            expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
-            expect(fixture_same(&fixture));
-        }
-        fixture_end(&fixture);
-    }
-}
-
-/*
- * (F4) What a manifest of several blocks lists, with blocks that end on a tree's last page and
- * others that don't.
- */
-UNIT_TEST(f4_manifests_of_several_blocks)
-{
-    begin(9, 8 * MIB);
-    uint32_t blocks_before = 0;
-    while (fixture.model->counts[FIXTURE_NOTE] < FIXTURE_RECORDS_MAX - 60) {
-        expect(forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM);
-        for (uint32_t i = 0; i < EVENTS_PER_BATCH_MAX; i++) {
-            fixture.timestamp += 1;
-            const struct fixture_note note = {.timestamp = fixture.timestamp, .content = {i}};
-            fixture_insert(&fixture, FIXTURE_NOTE, &note);
-        }
-        const uint32_t blocks = forest_manifest_block_count(forest_page_count(fixture.forest));
-        if (blocks == blocks_before) continue;
-        blocks_before = blocks;
-        fixture_checkpoint(&fixture);
-        expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
-        expect(fixture_same(&fixture));
-    }
-    expect(blocks_before > 2);
-    fixture_end(&fixture);
-}
-
-/* (F5) */
-UNIT_TEST(f5_same_calls_same_bytes)
-{
-    u128 checksums[2];
-    uint64_t sizes[2];
-    for (uint32_t run = 0; run < 2; run++) {
-        begin(10, 2 * MIB);
-        for (uint32_t round = 0; round < 6; round++) {
-            for (uint32_t batch = 0; batch < 12; batch++) {
-                run_batches(1);
-                /* Nor does it when the writes ahead of a checkpoint come to their end. */
-                while (run == 1 && fixture.sim.storage.in_flight_count > 0) {
-                    (void) storage_wait(&fixture.sim.storage);
-                }
-            }
-            fixture_checkpoint(&fixture);
-            /* A restart in between makes no difference. */
-            if (run == 1 && round == 3) expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
-        }
-        sizes[run] = forest_page_count(fixture.forest);
-        checksums[run] = fixture.manifest.checksum;
-        fixture_end(&fixture);
-    }
-    expect_equal(sizes[0], sizes[1]);
-    expect(checksums[0] == checksums[1]);
-}
-
-/* A crash at each event of a checkpoint in turn: the one before it opens. */
-UNIT_TEST(crash_during_checkpoint_opens_the_one_before)
-{
-    begin(11, MIB);
-    run_batches(4);
-    fixture_checkpoint(&fixture);
-    bool finished = false;
-    for (uint64_t events = 1; !finished; events += 1 + events / 4) {
-        expect(forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM);
-        fixture_batch(&fixture, EVENTS_PER_BATCH_MAX);
-        storage_sim_crash_after(&fixture.sim, events);
-        fixture_checkpoint_start(&fixture);
-        while (!fixture.checkpoint_done && !fixture.sim.crashed) {
-            (void) storage_wait(&fixture.sim.storage);
-        }
-        finished = !fixture.sim.crashed;
-        if (finished) {
-            storage_sim_crash_after(&fixture.sim, 0);
-            fixture_checkpoint_finish(&fixture);
-        }
-        storage_sim_restart(&fixture.sim);
-        expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
-        expect(fixture_same(&fixture));
-    }
-    fixture_end(&fixture);
-}
-
-UNIT_TEST(damaged_block_is_named)
-{
-    begin(12, MIB);
-    run_batches(5);
-    fixture_checkpoint(&fixture);
-    run_batches(3);
-    fixture_checkpoint(&fixture);
-    const uint64_t pages = forest_page_count(fixture.forest);
-    uint64_t found = 0;
-    for (uint64_t address = 1; address <= fixture.grid.block_count; address++) {
-        uint8_t *block = storage_sim_bytes(&fixture.sim, STORAGE_GRID) + (address - 1) * BLOCK_SIZE;
-        const uint64_t place = prng_below(&prng, BLOCK_SIZE);
-        struct forest_open_report report;
-        block[place] ^= 0x10;
-        const enum forest_open_result result = fixture_open(&fixture, &fixture.manifest, &report);
-        block[place] ^= 0x10;
-        if (result == FOREST_OPENED) continue; /* Not a block of this checkpoint. */
-        expect_equal(result, FOREST_OPEN_CORRUPT);
-        expect_equal(report.block_address, address);
-        expect(report.tree_name != NULL);
-        found += 1;
-    }
-    expect_equal(found, pages + forest_manifest_block_count(pages));
-    fixture_end(&fixture);
-}
-
-/* Blocks that are intact, but not what the manifest says. */
-UNIT_TEST(swapped_blocks_are_found)
-{
-    begin(13, MIB);
-    run_batches(6);
-    fixture_checkpoint(&fixture);
-    uint8_t *blocks = storage_sim_bytes(&fixture.sim, STORAGE_GRID);
-    uint8_t kept[BLOCK_SIZE];
-    memcpy(kept, blocks, BLOCK_SIZE);
-    memcpy(blocks, blocks + BLOCK_SIZE, BLOCK_SIZE);
-    struct forest_open_report report;
-    expect_equal(fixture_open(&fixture, &fixture.manifest, &report), FOREST_OPEN_CORRUPT);
-    expect_equal(report.block_address, 1);
-    memcpy(blocks, kept, BLOCK_SIZE);
-    expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
-    fixture_end(&fixture);
-}
-
-/* ---- Blocks that are intact by their checksum, but lie ------------------------------------- */
-
-static struct block_header *
-block_on_disk(uint64_t address)
-{
-    return (void *) (storage_sim_bytes(&fixture.sim, STORAGE_GRID) + (address - 1) * BLOCK_SIZE);
-}
-
-static void
-reseal(struct block_header *header)
-{
-    const uint64_t start = sizeof(header->checksum);
-    header->checksum = checksum((const char *) header + start, header->size - start);
-}
-
-/* Opens the checkpoint after its manifest block, which is its only one, was changed. */
-static enum forest_open_result
-open_changed_manifest(void)
-{
-    struct block_header *manifest = block_on_disk(fixture.manifest.address);
-    struct block_reference reference = fixture.manifest;
-    struct forest_open_report report;
-    reseal(manifest);
-    reference.checksum = manifest->checksum;
-    return fixture_open(&fixture, &reference, &report);
-}
-
-/* Any bit of any entry counts. */
-UNIT_TEST(manifest_that_lies_is_refused)
-{
-    begin(20, 0);
-    run_batches(3);
-    fixture_checkpoint(&fixture);
-    struct block_header *manifest = block_on_disk(fixture.manifest.address);
-    uint8_t *bytes = (uint8_t *) manifest;
-    expect_equal(manifest->previous.address, 0);
-    expect(manifest->record_count > 4);
-    expect_equal(open_changed_manifest(), FOREST_OPENED);
-    for (uint32_t place = BLOCK_HEADER_SIZE; place < manifest->size; place++) {
-        const uint8_t kept = bytes[place];
-        bytes[place] ^= (uint8_t) (1 << prng_below(&prng, 8));
-        expect_equal(open_changed_manifest(), FOREST_OPEN_CORRUPT);
-        bytes[place] = kept;
-    }
-    expect_equal(open_changed_manifest(), FOREST_OPENED);
-
-    /* The count is not what fits the size. */
-    manifest->record_count -= 1;
-    expect_equal(open_changed_manifest(), FOREST_OPEN_CORRUPT);
-    manifest->record_count = UINT32_MAX;
-    expect_equal(open_changed_manifest(), FOREST_OPEN_CORRUPT);
-    fixture_end(&fixture);
-}
-
-UNIT_TEST(manifest_without_its_first_page_is_refused)
-{
-    begin(22, MIB);
+    begin(7, 0);
     run_batches(10);
     fixture_checkpoint(&fixture);
-    struct block_header *manifest = block_on_disk(fixture.manifest.address);
-    struct manifest_entry *entries = (void *) ((char *) manifest + BLOCK_HEADER_SIZE);
-    manifest->record_count -= 1;
-    manifest->size -= (uint32_t) sizeof(entries[0]);
-    memmove(&entries[0], &entries[1], manifest->record_count * sizeof(entries[0]));
-    memset(&entries[manifest->record_count], 0, sizeof(entries[0]));
-    expect_equal(entries[0].tree, FIXTURE_ITEM); /* Its second page. */
-    expect_equal(open_changed_manifest(), FOREST_OPEN_CORRUPT);
+    for (uint32_t round = 0; round < 40; round++) {
+        fixture_op_begin(&fixture, 10);
+        for (uint32_t i = 0; i < 5; i++) fixture_update_owner(&fixture);
+        memcpy(fixture.model_saved, fixture.model, sizeof(*fixture.model));
+        forest_scope_open(fixture.forest);
+        for (uint32_t i = 0; i < 10; i++) fixture_update_owner(&fixture);
+        for (uint32_t i = 0; i < 5; i++) fixture_update_state(&fixture);
+        forest_scope_discard(fixture.forest);
+        memcpy(fixture.model, fixture.model_saved, sizeof(*fixture.model));
+        fixture_op_commit(&fixture);
+        expect(fixture_same_tree(&fixture, FIXTURE_OWNER));
+        expect(fixture_same_tree(&fixture, FIXTURE_STATE));
+    }
+    fixture_checkpoint(&fixture);
+    expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
+    expect(fixture_same(&fixture));
     fixture_end(&fixture);
 }
+
+/* ---- Burnt ids ----------------------------------------------------------------------------- */
+
+static void
+expect_burnt(const u128 *id)
+{
+    struct fixture_item item;
+    const void *record;
+    expect_equal(fixture_read_by_id(&fixture, FIXTURE_ITEM, id, &item), FOREST_BURNT);
+    fixture_op_begin(&fixture, 1);
+    expect_equal(fixture_prefetch_id(&fixture, FIXTURE_ITEM, id, &record), FOREST_BURNT);
+    expect_equal(fixture_prefetch_id(&fixture, FIXTURE_ITEM, id, &record), FOREST_BURNT);
+    expect_equal(forest_get_by_id(fixture.forest, FIXTURE_ITEM, id, &record), FOREST_BURNT);
+    fixture_op_commit(&fixture);
+}
+
+/* In the op, in the tail, in tables, after a restart; and among many others. */
+UNIT_TEST(burnt_ids_stay_burnt)
+{
+    const u128 id = u128_make(3, 14);
+    const void *record;
+    begin(8, 0);
+    run_batches(3);
+    fixture_op_begin(&fixture, 1);
+    fixture.timestamp += 1;
+    const struct fixture_burnt burnt = {.id = id, .timestamp = fixture.timestamp};
+    expect_equal(fixture_prefetch_id(&fixture, FIXTURE_ITEM, &id, NULL), FOREST_ABSENT);
+    forest_burn_id(fixture.forest, FIXTURE_ITEM, &burnt);
+    fixture_append(&fixture, FIXTURE_BURNT, &burnt);
+    expect_equal(forest_get_by_id(fixture.forest, FIXTURE_ITEM, &id, &record), FOREST_BURNT);
+    fixture_op_commit(&fixture);
+    expect_burnt(&id);
+    for (uint32_t round = 0; round < 6; round++) {
+        run_batches(6);
+        expect_burnt(&id);
+        if (round % 2 == 0) continue;
+        fixture_checkpoint(&fixture);
+        expect_burnt(&id);
+        expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
+        expect_burnt(&id);
+    }
+    /* Everything that can be burnt in one op is known to be, at the same time. */
+    const uint32_t count = (uint32_t) min_u64(fixture.model->counts[FIXTURE_BURNT], 25);
+    fixture_op_begin(&fixture, EVENTS_PER_BATCH_MAX);
+    for (uint32_t i = 0; i < count; i++) {
+        const u128 *each = &fixture.model->burnt[i].id;
+        expect_equal(fixture_prefetch_id(&fixture, FIXTURE_ITEM, each, NULL), FOREST_BURNT);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const u128 *each = &fixture.model->burnt[i].id;
+        expect_equal(
+            forest_get_by_id(fixture.forest, FIXTURE_ITEM, each, &record), FOREST_BURNT);
+    }
+    fixture_op_commit(&fixture);
+    expect(fixture_same(&fixture));
+    fixture_end(&fixture);
+}
+
+/* ---- Prefetch ------------------------------------------------------------------------------ */
+
+static void
+get_what_was_not_prefetched(void)
+{
+    fixture_op_begin(&fixture, 1);
+    (void) forest_get(fixture.forest, FIXTURE_ITEM, 1);
+}
+
+static void
+get_by_id_what_was_not_prefetched(void)
+{
+    const u128 id = 1;
+    const void *record;
+    fixture_op_begin(&fixture, 1);
+    (void) forest_get_by_id(fixture.forest, FIXTURE_ITEM, &id, &record);
+}
+
+/* What an op asked for is forgotten when it ends. */
+static void
+get_by_id_what_was_prefetched_before(void)
+{
+    const u128 absent = u128_make(9, 9);
+    const void *record;
+    fixture_op_begin(&fixture, 1);
+    (void) fixture_prefetch_id(&fixture, FIXTURE_ITEM, &absent, NULL);
+    if (forest_get_by_id(fixture.forest, FIXTURE_ITEM, &absent, &record) != FOREST_ABSENT) return;
+    fixture_op_commit(&fixture);
+    fixture_op_begin(&fixture, 1);
+    (void) forest_get_by_id(fixture.forest, FIXTURE_ITEM, &absent, &record);
+}
+
+UNIT_TEST(execution_is_caught_when_it_asks_for_more)
+{
+    begin(9, 0);
+    insert_items(1, 20);
+    fixture_checkpoint(&fixture);
+    expect(aborts(get_what_was_not_prefetched));
+    expect(aborts(get_by_id_what_was_not_prefetched));
+    expect(aborts(get_by_id_what_was_prefetched_before));
+    fixture_end(&fixture);
+}
+
+/* What was brought stays where it is for the op, however much else is. */
+UNIT_TEST(prefetched_records_stay_for_the_op)
+{
+    begin(10, 0);
+    for (uint32_t i = 0; i < 40; i++) {
+        insert_items(1 + i * UINT64_C(30), 30);
+    }
+    fixture_checkpoint(&fixture);
+    expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
+    for (uint32_t round = 0; round < 20; round++) {
+        const void *records[EVENTS_PER_BATCH_MAX];
+        uint32_t rows[EVENTS_PER_BATCH_MAX];
+        fixture_op_begin(&fixture, EVENTS_PER_BATCH_MAX);
+        for (uint32_t i = 0; i < EVENTS_PER_BATCH_MAX; i++) {
+            rows[i] = (uint32_t) prng_below(&prng, fixture.model->counts[FIXTURE_ITEM]);
+            const struct fixture_item *item = &fixture.model->items[rows[i]];
+            forest_hint_id(fixture.forest, FIXTURE_ITEM, &item->id);
+            forest_hint_record(fixture.forest, FIXTURE_ITEM, &item->id);
+            const enum forest_found found =
+                i % 2 == 0
+                    ? fixture_prefetch_id(&fixture, FIXTURE_ITEM, &item->id, &records[i])
+                    : fixture_prefetch(&fixture, FIXTURE_ITEM, item->timestamp, &records[i]);
+            expect_equal(found, FOREST_FOUND);
+        }
+        for (uint32_t i = 0; i < EVENTS_PER_BATCH_MAX; i++) {
+            const struct fixture_item *item = &fixture.model->items[rows[i]];
+            const void *record = NULL;
+            expect(forest_get(fixture.forest, FIXTURE_ITEM, item->timestamp) == records[i]);
+            expect(memcmp(records[i], item, sizeof(*item)) == 0);
+            if (i % 2 != 0) continue;
+            expect_equal(
+                forest_get_by_id(fixture.forest, FIXTURE_ITEM, &item->id, &record), FOREST_FOUND);
+            expect(record == records[i]);
+        }
+        fixture_op_commit(&fixture);
+    }
+    fixture_end(&fixture);
+}
+
+/* So do records that were in memory already. */
+UNIT_TEST(records_that_are_in_memory_stay_for_the_op_too)
+{
+    begin(12, 0);
+    while (fixture.model->counts[FIXTURE_OWNER] < 1500) run_batches(5);
+    for (uint32_t round = 0; round < 60; round++) {
+        struct fixture_owner *owners = fixture.model->owners;
+        const uint32_t count = fixture.model->counts[FIXTURE_OWNER];
+        uint32_t rows[EVENTS_PER_BATCH_MAX];
+        uint32_t found_count = 0;
+        fixture_op_begin(&fixture, EVENTS_PER_BATCH_MAX);
+        for (uint32_t row = round; row < count && found_count < EVENTS_PER_BATCH_MAX; row += 7) {
+            const struct objects *objects = &fixture.forest->trees[FIXTURE_OWNER].objects;
+            const void *record;
+            if (objects_find(objects, owners[row].timestamp) == OBJECT_NONE) continue;
+            rows[found_count] = row;
+            found_count += 1;
+            const enum forest_found found =
+                row % 2 == 0
+                    ? fixture_prefetch_id(&fixture, FIXTURE_OWNER, &owners[row].id, &record)
+                    : fixture_prefetch(&fixture, FIXTURE_OWNER, owners[row].timestamp, &record);
+            expect_equal(found, FOREST_FOUND);
+        }
+        for (uint32_t i = 0; i < 2 * EVENTS_PER_BATCH_MAX; i++) {
+            const uint64_t timestamp = owners[prng_below(&prng, count)].timestamp;
+            expect_equal(fixture_prefetch(&fixture, FIXTURE_OWNER, timestamp, NULL), FOREST_FOUND);
+        }
+        expect(found_count > 0);
+        for (uint32_t i = 0; i < found_count; i++) {
+            const struct fixture_owner *owner = &owners[rows[i]];
+            const void *record = forest_get(fixture.forest, FIXTURE_OWNER, owner->timestamp);
+            expect(record != NULL && memcmp(record, owner, sizeof(*owner)) == 0);
+        }
+        fixture_op_commit(&fixture);
+    }
+    fixture_end(&fixture);
+}
+
+/* ---- Readers while others change ----------------------------------------------------------- */
 
 /*
- * A second block in front that refers back: a chain, and not one block more than its entries fill.
+ * A row is as of now after forest_refresh, or its newest change was by an op that
+ * forest_forgotten_op admits to.
  */
-UNIT_TEST(manifest_chain_that_is_too_long_is_refused)
+UNIT_TEST(what_is_refreshed_is_new_or_forgotten)
 {
-    begin(23, 0);
-    run_batches(3);
-    fixture_checkpoint(&fixture);
-    const uint64_t address_free = fixture.grid.block_count;
-    struct block_header *manifest = block_on_disk(fixture.manifest.address);
-    struct block_header *extra = block_on_disk(address_free);
-    expect_equal(extra->size, 0);
-    *extra = *manifest;
-    extra->address = address_free;
-    extra->size = BLOCK_HEADER_SIZE;
-    extra->record_count = 0;
-    extra->previous = fixture.manifest;
-    reseal(extra);
-    const struct block_reference root = {.checksum = extra->checksum, .address = address_free};
-    struct forest_open_report report;
-    expect_equal(fixture_open(&fixture, &root, &report), FOREST_OPEN_CORRUPT);
-    expect_equal(report.block_address, address_free);
-    expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
-    fixture_end(&fixture);
-}
-
-UNIT_TEST(page_that_lies_is_refused)
-{
-    begin(21, MIB);
-    run_batches(8);
-    fixture_checkpoint(&fixture);
-    struct block_header *manifest = block_on_disk(fixture.manifest.address);
-    struct manifest_entry *entry = (void *) ((char *) manifest + BLOCK_HEADER_SIZE);
-    expect_equal(entry[0].tree, FIXTURE_ITEM);
-    while (entry[1].tree == FIXTURE_ITEM) {
-        entry += 1;
-    }
-    struct block_header *page = block_on_disk(entry->address);
-    struct fixture_item *items = (void *) ((char *) page + BLOCK_HEADER_SIZE);
-    expect(entry->record_count > 2);
-    const uint32_t last = entry->record_count - 1u;
-    for (uint32_t lie = 0; lie < 7; lie++) {
-        uint8_t kept[BLOCK_SIZE];
-        memcpy(kept, page, BLOCK_SIZE);
-        switch (lie) {
-        case 0: page->tree = FIXTURE_OWNER; break;
-        case 1: page->record_count -= 1; break;
-        case 2: page->size -= 16; break;
-        case 3: items[1].timestamp = items[0].timestamp; break;
-        case 4: items[last].timestamp = TIMESTAMP_MAX + 1; break;
-        case 5: items[1].id = items[0].id; break;
-        default: break; /* The truth. */
+    static uint64_t changed[FIXTURE_RECORDS_MAX];
+    static uint64_t counters[FIXTURE_RECORDS_MAX];
+    uint32_t refreshed = 0;
+    uint32_t forgotten = 0;
+    begin(11, 0);
+    memset(changed, 0, sizeof(changed));
+    memset(counters, 0xff, sizeof(counters));
+    for (uint32_t round = 0; round < 150; round++) {
+        run_batches(1);
+        if (round % 30 == 29) fixture_checkpoint(&fixture);
+        const uint64_t admitted = forest_forgotten_op(fixture.forest, FIXTURE_OWNER);
+        expect(admitted <= fixture.op);
+        for (uint32_t i = 0; i < fixture.model->counts[FIXTURE_OWNER]; i++) {
+            const struct fixture_owner *now = &fixture.model->owners[i];
+            if (counters[i] != now->counter) changed[i] = fixture.op;
+            counters[i] = now->counter;
+            struct fixture_owner row = {.counter = UINT64_MAX, .timestamp = now->timestamp};
+            forest_refresh(fixture.forest, FIXTURE_OWNER, &row);
+            if (row.counter == UINT64_MAX) {
+                expect(changed[i] <= admitted);
+                forgotten += 1;
+            } else {
+                expect(memcmp(&row, now, sizeof(row)) == 0);
+                refreshed += 1;
+            }
         }
-        if (lie == 2) memset((char *) page + page->size, 0, 16);
-        reseal(page);
-        entry->checksum = page->checksum;
-        expect_equal(open_changed_manifest(), lie == 6 ? FOREST_OPENED : FOREST_OPEN_CORRUPT);
-        memcpy(page, kept, BLOCK_SIZE);
     }
+    expect(refreshed > 1000);
+    expect(forgotten > 1000);
     fixture_end(&fixture);
 }
 
-UNIT_TEST(unreadable_block_is_an_io_error)
-{
-    begin(14, MIB);
-    run_batches(5);
-    fixture_checkpoint(&fixture);
-    storage_sim_latent_error(&fixture.sim, STORAGE_GRID, 2 * BLOCK_SIZE, 1);
-    struct forest_open_report report;
-    expect_equal(fixture_open(&fixture, &fixture.manifest, &report), FOREST_OPEN_IO_ERROR);
-    expect_equal(report.block_address, 3);
-    fixture_end(&fixture);
-}
+/* Records and ids are read while an op's work, or a checkpoint, goes on. */
+static uint64_t reads_under_way;
 
-UNIT_TEST(failed_write_fails_the_checkpoint)
-{
-    for (uint32_t per_million = 1000000; per_million > 1000; per_million /= 4) {
-        begin(15, MIB);
-        run_batches(5);
-        fixture.sim.options.write_error_per_million = per_million;
-        fixture_checkpoint_start(&fixture);
-        while (!fixture.checkpoint_done) {
-            (void) storage_wait(&fixture.sim.storage);
-        }
-        const bool failed = fixture.sim.counters.write_errors > 0;
-        expect_equal(fixture.checkpoint_result, failed ? GRID_IO_ERROR : GRID_OK);
-        expect_equal(fixture.sim.storage.in_flight_count, 0);
-        fixture_end(&fixture);
-    }
-}
-
-/* Inserts as many batches of nothing but notes. */
 static void
-insert_notes(uint32_t batch_count)
+read_something(struct forest_fixture *at)
 {
-    for (uint32_t batch = 0; batch < batch_count; batch++) {
-        expect(forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM);
-        for (uint32_t i = 0; i < EVENTS_PER_BATCH_MAX; i++) {
-            fixture.timestamp += 1;
-            const struct fixture_note note = {.timestamp = fixture.timestamp, .content = {i}};
-            fixture_insert(&fixture, FIXTURE_NOTE, &note);
-        }
-        fixture.op += 1;
-        forest_write_ahead(fixture.forest, fixture.op);
+    char record[FOREST_RECORD_SIZE_MAX];
+    const uint32_t tree = (uint32_t) prng_below(&at->prng_sim, 2);
+    if (prng_chance(&at->prng_sim, 1, 20)) fixture_chill(at);
+    if (at->forest->active || at->model->counts[tree] == 0) return;
+    const uint32_t row = (uint32_t) prng_below(&at->prng_sim, at->model->counts[tree]);
+    const void *expected = fixture_record(at->model, tree, row);
+    enum forest_found found;
+    if (prng_chance(&at->prng_sim, 1, 2)) {
+        found = forest_read(at->forest, tree, fixture_timestamp(expected, tree), record);
+    } else {
+        found = forest_read_by_id(at->forest, tree, expected, record);
     }
+    expect(found == FOREST_FOUND || found == FOREST_WAIT);
+    if (found != FOREST_FOUND) return;
+    expect(memcmp(record, expected, fixture_trees[tree].record_size) == 0);
+    reads_under_way += 1;
 }
 
-/* The page that a checkpoint has in part is left to the next one. */
-UNIT_TEST(full_pages_are_written_ahead_of_the_checkpoint)
+UNIT_TEST(reads_go_on_while_the_forest_works)
 {
-    begin(20, 2 * MIB);
-    for (uint32_t round = 0; round < 4; round++) {
-        const struct tree *notes = &fixture.forest->trees[FIXTURE_NOTE].tree;
-        const uint64_t written_before = fixture.grid.stats.blocks_written;
-        const uint32_t pages_before = notes->page_count;
-        insert_notes(10);
-        while (fixture.sim.storage.in_flight_count > 0) {
-            (void) storage_wait(&fixture.sim.storage);
+    reads_under_way = 0;
+    for (uint64_t seed = 30; seed < 36; seed++) {
+        begin(seed, 0);
+        fixture.on_progress = read_something;
+        for (uint32_t i = 0; i < 10; i++) {
+            run_batches(8);
+            fixture_checkpoint(&fixture);
         }
-        const uint32_t full = notes->record_count / notes->records_per_page;
-        const uint64_t ahead = fixture.grid.stats.blocks_written - written_before;
-        expect(full > pages_before + 10);
-        expect_equal(ahead, full - pages_before);
-        fixture_checkpoint(&fixture);
-        /* Two partial pages of notes at most, and the manifest. */
-        expect(fixture.grid.stats.blocks_written - written_before - ahead <= 2 + 1);
-        expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
+        fixture.on_progress = NULL;
         expect(fixture_same(&fixture));
-    }
-    fixture_end(&fixture);
-}
-
-UNIT_TEST(failed_write_ahead_is_said_and_nothing_more_is_written)
-{
-    begin(21, 2 * MIB);
-    insert_notes(3);
-    expect(!forest_failed(fixture.forest));
-    fixture.sim.options.write_error_per_million = 1000000;
-    insert_notes(3);
-    while (fixture.sim.storage.in_flight_count > 0) {
-        (void) storage_wait(&fixture.sim.storage);
-    }
-    expect(forest_failed(fixture.forest));
-    fixture.sim.options.write_error_per_million = 0;
-    const uint64_t written = fixture.grid.stats.blocks_written;
-    insert_notes(3);
-    expect_equal(fixture.grid.stats.blocks_written, written);
-    fixture_end(&fixture);
-}
-
-UNIT_TEST(reserve_refuses_when_the_disk_is_full)
-{
-    begin(16, 4 * MIB);
-    fixture.sim.options.space_limit_bytes = 640 * KIB;
-    uint32_t batches = 0;
-    uint32_t refused_in_a_row = 0; /* A checkpoint gives back what it replaces. */
-    while (refused_in_a_row < 2) {
-        const enum forest_room room = forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX);
-        if (room == FOREST_ROOM) {
-            fixture_batch(&fixture, EVENTS_PER_BATCH_MAX);
-            batches += 1;
-            refused_in_a_row = 0;
-            if (batches % 7 != 0) continue;
-        } else {
-            expect_equal(room, FOREST_DISK_FULL);
-            refused_in_a_row += 1;
-        }
-        fixture_checkpoint(&fixture);
-    }
-    expect(batches > 10);
-    expect(fixture_same(&fixture));
-    expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
-    expect(fixture_same(&fixture));
-    expect(forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_DISK_FULL);
-    fixture.sim.options.space_limit_bytes = 0;
-    expect(forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM);
-    fixture_end(&fixture);
-}
-
-UNIT_TEST(byte_table_is_as_documented)
-{
-#define AT(field, offset) expect_equal(offsetof(struct manifest_entry, field), offset)
-    AT(checksum, 0);
-    AT(address, 16);
-    AT(page_index, 24);
-    AT(record_count, 28);
-    AT(tree, 30);
-    AT(reserved, 31);
-#undef AT
-    expect_equal(sizeof(struct manifest_entry), 32);
-}
-
-/* An error of growth is no want of space: nothing is tried again (F3 would rest on luck). */
-UNIT_TEST(reserve_reports_an_error_of_growth)
-{
-    begin(18, 4 * MIB);
-    fixture.sim.options.grow_error_per_million = 1000000;
-    enum forest_room room = FOREST_ROOM;
-    while (room == FOREST_ROOM) {
-        room = forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX);
-        if (room == FOREST_ROOM) fixture_batch(&fixture, EVENTS_PER_BATCH_MAX);
-    }
-    expect_equal(room, FOREST_IO_ERROR);
-    expect_equal(fixture.sim.counters.grow_errors, 1);
-    expect(fixture_same(&fixture));
-    fixture_end(&fixture);
-}
-
-UNIT_TEST(too_little_memory_says_how_much_will_do)
-{
-    for (uint32_t variant = 0; variant < 2; variant++) {
-        begin(17, 4 * MIB);
-        fixture.spread = variant == 0 ? 5 : UINT64_C(1) << 40;
-        run_batches(100);
-        fixture_checkpoint(&fixture);
-        struct forest_stats stats;
-        forest_stats_get(fixture.forest, &stats);
-
-        struct forest_open_report report;
-        uint32_t refused = 0;
-        fixture.memory_bytes = forest_memory_bytes_min(&fixture_schema);
-        enum forest_open_result result = fixture_open(&fixture, &fixture.manifest, &report);
-        while (result == FOREST_OPEN_MEMORY_TOO_SMALL) {
-            const uint64_t bytes_needed = report.memory_bytes_needed;
-            expect(bytes_needed > fixture.memory_bytes);
-            const uint64_t bytes_tried = fixture.memory_bytes;
-            fixture.memory_bytes = bytes_needed;
-            expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
-            expect(fixture_same(&fixture));
-            expect(forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM);
-            fixture.memory_bytes = bytes_tried + 97 * KIB;
-            refused += 1;
-            result = fixture_open(&fixture, &fixture.manifest, &report);
-        }
-        expect_equal(result, FOREST_OPENED);
-        expect(refused > 1);
-        expect(fixture.memory_bytes < stats.memory_bytes_used + 300 * KIB);
         fixture_end(&fixture);
     }
+    expect(reads_under_way > 300);
 }
 
 UNIT_MAIN(test_forest)

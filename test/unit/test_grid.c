@@ -2,6 +2,10 @@
 #include "unit.h"
 
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/checksum.h"
 #include "base/prng.h"
@@ -16,6 +20,7 @@
 static _Alignas(ARENA_ALIGNMENT) uint8_t memory[4 * ARENA_ALIGNMENT];
 static _Alignas(SECTOR_SIZE) uint8_t block[BLOCK_SIZE];
 static _Alignas(SECTOR_SIZE) uint8_t block_read[BLOCK_SIZE];
+static _Alignas(SECTOR_SIZE) uint8_t many[2 * GRID_WRITE_BLOCKS_MAX][BLOCK_SIZE];
 static struct storage_sim sim;
 static struct prng prng;
 static struct grid grid;
@@ -53,7 +58,7 @@ fill_block(uint32_t size)
         block[i] = (uint8_t) prng_next(&prng);
     }
     memset(header, 0, sizeof(*header));
-    header->type = BLOCK_RECORDS;
+    header->type = BLOCK_VALUES;
     header->tree = 3;
     header->op = 17;
     header->record_count = 4;
@@ -75,8 +80,9 @@ static enum grid_result
 write_block(void)
 {
     struct grid_write write = {0};
+    void *const blocks[] = {block};
     write_done = false;
-    grid_write_block(&grid, &write, block, write_on_done);
+    grid_write_blocks(&grid, &write, blocks, 1, write_on_done);
     expect(!write_done);
     while (!write_done) {
         (void) storage_wait(&sim.storage);
@@ -121,7 +127,7 @@ UNIT_TEST(write_then_read)
     for (uint64_t i = 0; i < ARRAY_COUNT(sizes); i++) {
         const struct block_reference reference = write_random_block(sizes[i]);
         expect_equal(reference.address, i + 1);
-        expect_equal(grid_read_block(&grid, &reference, BLOCK_RECORDS, block_read), GRID_OK);
+        expect_equal(grid_read_block(&grid, &reference, BLOCK_VALUES, block_read), GRID_OK);
         expect(memcmp(block, block_read, BLOCK_SIZE) == 0);
         for (uint64_t at = sizes[i]; at < BLOCK_SIZE; at++) {
             expect(block_read[at] == 0);
@@ -132,6 +138,201 @@ UNIT_TEST(write_then_read)
     end();
 }
 
+/* Acquires, fills and seals many[0 … count − 1]. */
+static void
+seal_many(struct block_reference *references, uint32_t count)
+{
+    expect_equal(grid_reserve(&grid, count), STORAGE_OK);
+    for (uint32_t i = 0; i < count; i++) {
+        fill_block((uint32_t) prng_range(&prng, BLOCK_HEADER_SIZE, BLOCK_SIZE));
+        memcpy(many[i], block, BLOCK_SIZE);
+        references[i] = grid_block_seal(&grid, many[i], grid_acquire(&grid));
+        expect_equal(references[i].address, i + 1);
+    }
+}
+
+UNIT_TEST(blocks_are_written_in_one_request)
+{
+    for (uint32_t count = 1; count <= GRID_WRITE_BLOCKS_MAX; count++) {
+        begin(count);
+        struct block_reference references[2 * GRID_WRITE_BLOCKS_MAX];
+        seal_many(references, count);
+        const uint64_t writes_before = sim.counters.writes;
+        struct grid_write write = {0};
+        void *blocks[GRID_WRITE_BLOCKS_MAX];
+        for (uint32_t i = 0; i < count; i++) {
+            blocks[i] = many[i];
+        }
+        write_done = false;
+        grid_write_blocks(&grid, &write, blocks, count, write_on_done);
+        memset(blocks, 0, sizeof(blocks)); /* The array was copied. */
+        while (!write_done) (void) storage_wait(&sim.storage);
+        expect_equal(write_result, GRID_OK);
+        expect_equal(sim.counters.writes - writes_before, 1);
+        expect_equal(grid.stats.blocks_written, count);
+        expect_equal(grid.stats.write_requests, 1);
+        for (uint32_t i = 0; i < count; i++) {
+            expect_equal(grid_read_block(&grid, &references[i], BLOCK_VALUES, block), GRID_OK);
+            expect(memcmp(block, many[i], BLOCK_SIZE) == 0);
+        }
+        end();
+    }
+}
+
+static void
+write_apart(void)
+{
+    struct block_reference references[3];
+    struct grid_write write = {0};
+    seal_many(references, 3);
+    void *const blocks[] = {many[0], many[2]};
+    if (freopen("/dev/null", "w", stderr) == NULL) _exit(3);
+    grid_write_blocks(&grid, &write, blocks, 2, write_on_done);
+}
+
+static void
+write_changed(void)
+{
+    struct block_reference references[2];
+    struct grid_write write = {0};
+    seal_many(references, 2);
+    void *const blocks[] = {many[0], many[1]};
+    many[1][BLOCK_HEADER_SIZE - 1] ^= 1;
+    if (freopen("/dev/null", "w", stderr) == NULL) _exit(3);
+    grid_write_blocks(&grid, &write, blocks, 2, write_on_done);
+}
+
+/* (G1) What a checkpoint may reference is not written, not even between blocks that are fresh. */
+static void
+g1_write_durable(void)
+{
+    struct block_reference references[2];
+    struct grid_write write = {0};
+    seal_many(references, 1);
+    grid_checkpoint_durable(&grid);
+    fill_block(BLOCK_HEADER_SIZE);
+    memcpy(many[1], block, BLOCK_SIZE);
+    (void) grid_block_seal(&grid, many[1], grid_acquire(&grid));
+    void *const blocks[] = {many[0], many[1]};
+    if (freopen("/dev/null", "w", stderr) == NULL) _exit(3);
+    grid_write_blocks(&grid, &write, blocks, 2, write_on_done);
+}
+
+UNIT_TEST(g1_misuse_of_writes_is_asserted)
+{
+    void (*const cases[])(void) = {write_apart, write_changed, g1_write_durable};
+    for (uint32_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        begin(1);
+        (void) fflush(NULL);
+        const pid_t child = fork();
+        if (child == 0) {
+            cases[i]();
+            _exit(0);
+        }
+        int status = 0;
+        expect(waitpid(child, &status, 0) == child);
+        expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+        end();
+    }
+}
+
+struct test_read {
+    struct grid_read read;
+    enum grid_result result;
+    bool done;
+};
+
+static void
+read_on_done(struct grid_read *read, enum grid_result result)
+{
+    struct test_read *test_read = container_of(read, struct test_read, read);
+    expect(!test_read->done);
+    test_read->result = result;
+    test_read->done = true;
+}
+
+/* Many in flight at a time; each finds what is wrong with its own block, and nothing else. */
+UNIT_TEST(reads_in_flight_are_verified_each)
+{
+    enum { COUNT = 2 * GRID_WRITE_BLOCKS_MAX };
+    enum damage { INTACT, CHANGED, UNREADABLE, ASTRAY, OTHER_TYPE, DAMAGE_COUNT };
+    static _Alignas(SECTOR_SIZE) uint8_t targets[COUNT][BLOCK_SIZE];
+    for (uint64_t seed = 1; seed <= 50; seed++) {
+        begin(seed);
+        sim.options.latency_max_ticks = 5;
+        struct block_reference references[COUNT];
+        struct test_read reads[COUNT] = {0};
+        enum damage damages[COUNT];
+        seal_many(references, COUNT);
+        uint8_t *bytes = storage_sim_bytes(&sim, STORAGE_GRID);
+        for (uint32_t i = 0; i < COUNT; i++) {
+            memcpy(bytes + i * BLOCK_SIZE, many[i], BLOCK_SIZE);
+            damages[i] = (enum damage) prng_below(&prng, DAMAGE_COUNT);
+            if (damages[i] == CHANGED) storage_sim_rot(&sim, STORAGE_GRID, i * BLOCK_SIZE, 1);
+            if (damages[i] == UNREADABLE) {
+                storage_sim_latent_error(&sim, STORAGE_GRID, i * BLOCK_SIZE, SECTOR_SIZE);
+            }
+            if (damages[i] == ASTRAY) {
+                memcpy(bytes + i * BLOCK_SIZE, many[(i + 1) % COUNT], BLOCK_SIZE);
+            }
+        }
+        for (uint32_t i = 0; i < COUNT; i++) {
+            struct block_reference reference = references[i];
+            const enum block_type type = damages[i] == OTHER_TYPE ? BLOCK_INDEX : BLOCK_VALUES;
+            expect(grid_read_block_start(
+                &grid, &reads[i].read, &reference, type, targets[i], read_on_done));
+            reference = (struct block_reference){0}; /* It was copied. */
+            expect(!reads[i].done);
+        }
+        expect_equal(sim.storage.in_flight_count, COUNT);
+        while (sim.storage.in_flight_count > 0) (void) storage_wait(&sim.storage);
+        for (uint32_t i = 0; i < COUNT; i++) {
+            expect(reads[i].done);
+            enum grid_result wanted = damages[i] == INTACT ? GRID_OK : GRID_CORRUPT;
+            if (damages[i] == UNREADABLE) wanted = GRID_IO_ERROR;
+            expect_equal(reads[i].result, wanted);
+            if (wanted == GRID_OK) expect(memcmp(targets[i], many[i], BLOCK_SIZE) == 0);
+        }
+        expect_equal(grid.stats.blocks_read, COUNT);
+        end();
+    }
+}
+
+UNIT_TEST(reads_beyond_the_file_do_not_start)
+{
+    begin(1);
+    expect_equal(grid_reserve(&grid, 1), STORAGE_OK);
+    const uint64_t addresses[] = {0, grid.block_count + 1, UINT64_MAX};
+    for (uint32_t i = 0; i < ARRAY_COUNT(addresses); i++) {
+        struct test_read read = {0};
+        const struct block_reference reference = {.address = addresses[i]};
+        expect(!grid_read_block_start(
+            &grid, &read.read, &reference, BLOCK_VALUES, block_read, read_on_done));
+        expect_equal(sim.storage.in_flight_count, 0);
+        expect(!read.done);
+    }
+    expect_equal(grid.stats.blocks_read, 0);
+    end();
+}
+
+/* Each length of the padding, and each place in it. */
+UNIT_TEST(padding_is_checked_to_the_byte)
+{
+    begin(1);
+    for (uint32_t size = BLOCK_SIZE - 20; size < BLOCK_SIZE; size++) {
+        const struct block_reference reference = write_random_block(size);
+        uint8_t *bytes =
+            storage_sim_bytes(&sim, STORAGE_GRID) + (reference.address - 1) * BLOCK_SIZE;
+        for (uint32_t at = size; at < BLOCK_SIZE; at++) {
+            bytes[at] = 0x80;
+            expect_equal(grid_read_block(&grid, &reference, BLOCK_VALUES, block), GRID_CORRUPT);
+            bytes[at] = 0;
+        }
+        expect_equal(grid_read_block(&grid, &reference, BLOCK_VALUES, block), GRID_OK);
+    }
+    end();
+}
+
 UNIT_TEST(any_changed_bit_is_found)
 {
     begin(1);
@@ -139,10 +340,10 @@ UNIT_TEST(any_changed_bit_is_found)
     uint8_t *bytes = storage_sim_bytes(&sim, STORAGE_GRID);
     for (uint64_t bit = 0; bit < 8 * (uint64_t) BLOCK_SIZE; bit += 1 + bit / 2500) {
         bytes[bit / 8] ^= (uint8_t) (1 << bit % 8);
-        expect_equal(grid_read_block(&grid, &reference, BLOCK_RECORDS, block_read), GRID_CORRUPT);
+        expect_equal(grid_read_block(&grid, &reference, BLOCK_VALUES, block_read), GRID_CORRUPT);
         bytes[bit / 8] ^= (uint8_t) (1 << bit % 8);
     }
-    expect_equal(grid_read_block(&grid, &reference, BLOCK_RECORDS, block_read), GRID_OK);
+    expect_equal(grid_read_block(&grid, &reference, BLOCK_VALUES, block_read), GRID_OK);
     end();
 }
 
@@ -165,7 +366,7 @@ UNIT_TEST(reserved_bytes_are_zero)
             header->checksum = checksum(bytes + sizeof(u128), header->size - sizeof(u128));
             reference.checksum = header->checksum;
             expect_equal(
-                grid_read_block(&grid, &reference, BLOCK_RECORDS, block_read),
+                grid_read_block(&grid, &reference, BLOCK_VALUES, block_read),
                 good == 1 ? GRID_OK : GRID_CORRUPT);
         }
     }
@@ -180,19 +381,19 @@ UNIT_TEST(a_block_elsewhere_or_older_is_not_the_block)
     uint8_t *bytes = storage_sim_bytes(&sim, STORAGE_GRID);
     /* Misdirected: an intact block at another's place. */
     memcpy(bytes, bytes + BLOCK_SIZE, BLOCK_SIZE);
-    expect_equal(grid_read_block(&grid, &first, BLOCK_RECORDS, block_read), GRID_CORRUPT);
-    expect_equal(grid_read_block(&grid, &second, BLOCK_RECORDS, block_read), GRID_OK);
+    expect_equal(grid_read_block(&grid, &first, BLOCK_VALUES, block_read), GRID_CORRUPT);
+    expect_equal(grid_read_block(&grid, &second, BLOCK_VALUES, block_read), GRID_OK);
     /* Named by its own checksum, at the place where it lies and doesn't belong. */
     const struct block_reference astray = {.checksum = second.checksum, .address = 1};
-    expect_equal(grid_read_block(&grid, &astray, BLOCK_RECORDS, block_read), GRID_CORRUPT);
+    expect_equal(grid_read_block(&grid, &astray, BLOCK_VALUES, block_read), GRID_CORRUPT);
     /* A lost write. */
     memset(bytes + BLOCK_SIZE, 0, BLOCK_SIZE);
-    expect_equal(grid_read_block(&grid, &second, BLOCK_RECORDS, block_read), GRID_CORRUPT);
+    expect_equal(grid_read_block(&grid, &second, BLOCK_VALUES, block_read), GRID_CORRUPT);
     /* Beyond the file. */
     const struct block_reference beyond = {.address = grid.block_count + 1};
-    expect_equal(grid_read_block(&grid, &beyond, BLOCK_RECORDS, block_read), GRID_CORRUPT);
+    expect_equal(grid_read_block(&grid, &beyond, BLOCK_VALUES, block_read), GRID_CORRUPT);
     const struct block_reference none = {0};
-    expect_equal(grid_read_block(&grid, &none, BLOCK_RECORDS, block_read), GRID_CORRUPT);
+    expect_equal(grid_read_block(&grid, &none, BLOCK_VALUES, block_read), GRID_CORRUPT);
     end();
 }
 
@@ -201,7 +402,7 @@ UNIT_TEST(io_errors_are_reported)
     begin(1);
     const struct block_reference reference = write_random_block(300);
     storage_sim_latent_error(&sim, STORAGE_GRID, 0, SECTOR_SIZE);
-    expect_equal(grid_read_block(&grid, &reference, BLOCK_RECORDS, block_read), GRID_IO_ERROR);
+    expect_equal(grid_read_block(&grid, &reference, BLOCK_VALUES, block_read), GRID_IO_ERROR);
     sim.options.write_error_per_million = 1000000;
     fill_block(500);
     (void) grid_block_seal(&grid, block, grid_acquire(&grid));
@@ -249,6 +450,15 @@ UNIT_TEST(g1_g2_g3_acquire_and_release)
     }
 }
 
+/* As a checkpoint's free set does when it is opened. */
+static bool
+mark_acquired(struct grid *grid_marked, uint64_t address)
+{
+    if (address < 1 || address > grid_marked->block_count) return false;
+    const uint64_t word = UINT64_C(1) << ((address - 1) % 64);
+    return grid_free_set_load(grid_marked, (address - 1) / 64, &word, 1);
+}
+
 UNIT_TEST(g1_marked_blocks_are_not_acquired)
 {
     begin(1);
@@ -256,11 +466,11 @@ UNIT_TEST(g1_marked_blocks_are_not_acquired)
     restart();
     expect_equal(grid_free_count(&grid), grid.block_count);
     for (uint64_t address = 1; address <= 69; address++) {
-        if (address % 7 != 0) expect(grid_mark_acquired(&grid, address));
+        if (address % 7 != 0) expect(mark_acquired(&grid, address));
     }
-    expect(!grid_mark_acquired(&grid, 1)); /* Taken already. */
-    expect(!grid_mark_acquired(&grid, 0));
-    expect(!grid_mark_acquired(&grid, grid.block_count + 1));
+    expect(!mark_acquired(&grid, 1)); /* Taken already. */
+    expect(!mark_acquired(&grid, 0));
+    expect(!mark_acquired(&grid, grid.block_count + 1));
     for (uint64_t address = 7; address <= 63; address += 7) {
         expect_equal(grid_acquire(&grid), address);
     }

@@ -153,19 +153,60 @@ create(struct transfer transfer)
     return result;
 }
 
+/* Newest versions; NULL: absent. Good until the next call for the same kind of record. */
+static const void *
+read_at(enum ledger_tree tree, uint64_t timestamp)
+{
+    static char records[FOREST_TREES_MAX][256] __attribute__((aligned(16)));
+    enum forest_found found;
+    while ((found = forest_read(fixture.forest, tree, timestamp, records[tree])) == FOREST_WAIT) {
+        fixture_progress(&fixture);
+    }
+    return found == FOREST_FOUND ? records[tree] : NULL;
+}
+
+static const void *
+read_by_id(enum ledger_tree tree, u128 id)
+{
+    static char records[FOREST_TREES_MAX][256] __attribute__((aligned(16)));
+    enum forest_found found;
+    while ((found = forest_read_by_id(fixture.forest, tree, &id, records[tree])) == FOREST_WAIT) {
+        fixture_progress(&fixture);
+    }
+    return found == FOREST_FOUND ? records[tree] : NULL;
+}
+
+static const struct account *
+read_account(uint64_t id)
+{
+    return read_by_id(TREE_ACCOUNT, id);
+}
+
 static const struct transfer_pending *
 state_of(uint64_t id)
 {
-    const u128 wide = id;
-    const struct transfer *transfer = transfer_find(fixture.forest, &wide);
+    const struct transfer *transfer = read_by_id(TREE_TRANSFER, id);
     assert(transfer != NULL);
-    return forest_get(fixture.forest, TREE_TRANSFER_PENDING, transfer->timestamp);
+    return read_at(TREE_TRANSFER_PENDING, transfer->timestamp);
 }
 
+/* When the first hold expires that is not resolved; UINT64_MAX: none does. */
 static uint64_t
 expires_first(void)
 {
-    return forest_range_first(fixture.forest, INDEX_PENDING_EXPIRES_AT);
+    struct forest_range position = {0};
+    for (;;) {
+        const enum forest_found found =
+            forest_range_next(fixture.forest, INDEX_PENDING_EXPIRES_AT, &position);
+        if (found == FOREST_WAIT) {
+            fixture_progress(&fixture);
+            continue;
+        }
+        if (found == FOREST_ABSENT) return UINT64_MAX;
+        const struct transfer_pending *state = read_at(TREE_TRANSFER_PENDING, position.timestamp);
+        assert(state->expires_at == position.value);
+        if (state->status == PENDING_PENDING) return position.value;
+    }
 }
 
 /* ---- Names and the schema -------------------------------------------------------------------- */
@@ -304,7 +345,7 @@ UNIT_TEST(events_tell_both_accounts_after_each_transfer)
     const struct create_result result = create(balancing);
     expect_equal(result.status, STATUS_CREATED);
     const struct account_event *event =
-        forest_get(fixture.forest, TREE_ACCOUNT_EVENT, result.timestamp);
+        read_at(TREE_ACCOUNT_EVENT, result.timestamp);
     expect(event != NULL);
     expect_equal(event->type, CHANGE_SINGLE_PHASE);
     expect_equal(event->amount_requested, 100);
@@ -314,7 +355,7 @@ UNIT_TEST(events_tell_both_accounts_after_each_transfer)
     expect_equal(event->debit.debits_posted, 0);
 
     const struct create_result second = create(plain(2, 7));
-    event = forest_get(fixture.forest, TREE_ACCOUNT_EVENT, second.timestamp);
+    event = read_at(TREE_ACCOUNT_EVENT, second.timestamp);
     expect_equal(event->debit.debits_posted, 7);
     expect_equal(event->credit.credits_posted, 7);
     expect_equal(event->credit.debits_posted, 0);
@@ -324,7 +365,7 @@ UNIT_TEST(events_tell_both_accounts_after_each_transfer)
 
 /* ---- Pending states (L6) --------------------------------------------------------------------- */
 
-UNIT_TEST(expiry_index_has_the_unresolved_with_a_timeout)
+UNIT_TEST(expiry_index_has_those_with_a_timeout)
 {
     start();
     expect_equal(expires_first(), UINT64_MAX);
@@ -347,10 +388,51 @@ UNIT_TEST(expiry_index_has_the_unresolved_with_a_timeout)
     fixture_advance(&fixture, 31 * NS_PER_S);
     expect(fixture_pulse(&fixture));
     expect_equal(state_of(2)->status, PENDING_EXPIRED);
-    expect_equal(state_of(2)->expires_at, 0);
+    expect(state_of(2)->expires_at != 0); /* It stays. */
     expect_equal(expires_first(), UINT64_MAX);
     expect(!fixture_pulse(&fixture));
     expect_equal(state_of(1)->status, PENDING_PENDING);
+    finish();
+}
+
+/* The index keeps what is resolved; whoever looks for what is due passes by it, however much. */
+UNIT_TEST(l6_pulses_skip_what_is_resolved)
+{
+    enum { COUNT = 3 * PULSE_LOOKS_PER_POLL };
+    for (uint32_t reopened = 0; reopened < 2; reopened++) {
+        start();
+        for (uint32_t i = 0; i < COUNT; i++) create(pending(100 + i, 1, 10 + i));
+        for (uint32_t i = 0; i < COUNT; i++) {
+            const uint16_t flag = i % 2 == 0 ? TRANSFER_VOID_PENDING : TRANSFER_POST_PENDING;
+            if (i < COUNT - 3 || i == COUNT - 2) create(resolution(200 + i, 100 + i, flag));
+        }
+        if (reopened == 1) fixture_reopen(&fixture);
+        fixture_advance(&fixture, (10 + COUNT - 4) * NS_PER_S);
+        expect(!fixture_pulse(&fixture)); /* All that is due is resolved. */
+        fixture_advance(&fixture, 10 * NS_PER_S);
+        expect(fixture_pulse(&fixture));
+        expect_equal(state_of(100 + COUNT - 4)->status, PENDING_VOIDED);
+        expect_equal(state_of(100 + COUNT - 3)->status, PENDING_EXPIRED);
+        expect_equal(state_of(100 + COUNT - 2)->status, PENDING_VOIDED);
+        expect_equal(state_of(100 + COUNT - 1)->status, PENDING_EXPIRED);
+        expect(!fixture_pulse(&fixture));
+        finish();
+    }
+}
+
+/* Somebody asked what is due at a time to which the clock did not come: nothing is forgotten. */
+UNIT_TEST(l6_looking_ahead_passes_by_nothing_that_is_yet_to_come)
+{
+    start();
+    create(pending(1, 1, 10));
+    create(resolution(2, 1, TRANSFER_VOID_PENDING));
+    expect(!fixture_pulse_due(&fixture, fixture.timestamp + 20 * NS_PER_S));
+    create(pending(3, 1, 5));
+    expect(!fixture_pulse_due(&fixture, fixture.timestamp + 4 * NS_PER_S));
+    expect(fixture_pulse_due(&fixture, fixture.timestamp + 6 * NS_PER_S));
+    fixture_advance(&fixture, 6 * NS_PER_S);
+    expect(fixture_pulse(&fixture));
+    expect_equal(state_of(3)->status, PENDING_EXPIRED);
     finish();
 }
 
@@ -399,7 +481,7 @@ UNIT_TEST(pulses_expire_in_order_and_leave_the_rest)
     expect_equal(forest_newest(fixture.forest, TREE_ACCOUNT_EVENT), final);
     for (uint32_t i = 0; i < PULSE_EXPIRIES_MAX; i++) {
         const struct account_event *event =
-            forest_get(fixture.forest, TREE_ACCOUNT_EVENT, final - PULSE_EXPIRIES_MAX + i + 1);
+            read_at(TREE_ACCOUNT_EVENT, final - PULSE_EXPIRIES_MAX + i + 1);
         expect_equal(event->type, CHANGE_TWO_PHASE_EXPIRED);
         expect_equal(event->transfer_timestamp, results[COUNT - 1 - i].timestamp);
         expect_equal(event->debit.debits_pending, COUNT - 1 - i);
@@ -407,7 +489,7 @@ UNIT_TEST(pulses_expire_in_order_and_leave_the_rest)
     }
     expect(fixture_pulse(&fixture));
     expect_equal(forest_newest(fixture.forest, TREE_ACCOUNT_EVENT), fixture.timestamp);
-    expect(forest_get(fixture.forest, TREE_ACCOUNT_EVENT, fixture.timestamp - 3) == NULL);
+    expect(read_at(TREE_ACCOUNT_EVENT, fixture.timestamp - 3) == NULL);
     expect(!fixture_pulse(&fixture));
     finish();
 }
@@ -415,14 +497,13 @@ UNIT_TEST(pulses_expire_in_order_and_leave_the_rest)
 UNIT_TEST(closing_transfers_reopen_when_they_expire) /* (L5) */
 {
     start();
-    const u128 one = 1;
     struct transfer closing = pending(1, 0, 1);
     closing.flags |= TRANSFER_CLOSING_DEBIT;
     expect_equal(create(closing).status, STATUS_CREATED);
-    expect(account_find(fixture.forest, &one)->flags & ACCOUNT_CLOSED);
+    expect(read_account(1)->flags & ACCOUNT_CLOSED);
     fixture_advance(&fixture, 2 * NS_PER_S);
     expect(fixture_pulse(&fixture));
-    expect_equal(account_find(fixture.forest, &one)->flags, ACCOUNT_HISTORY);
+    expect_equal(read_account(1)->flags, ACCOUNT_HISTORY);
     finish();
 }
 
@@ -433,7 +514,7 @@ static void
 posted_balances(u128 *posted)
 {
     for (uint32_t i = 0; i < 2; i++) {
-        const struct account *account = account_find(fixture.forest, &(u128){i + 1});
+        const struct account *account = read_account(i + 1);
         posted[2 * i] = account->debits_posted;
         posted[2 * i + 1] = account->credits_posted;
     }
@@ -483,7 +564,7 @@ UNIT_TEST(broken_chains_leave_nothing_but_the_burnt_id)
 {
     start();
     create(pending(1, 5, 60));
-    const struct account before = *account_find(fixture.forest, &(u128){1});
+    const struct account before = *read_account(1);
     const uint64_t newest = forest_newest(fixture.forest, TREE_ACCOUNT_EVENT);
     const uint64_t due = expires_first();
 
@@ -504,12 +585,12 @@ UNIT_TEST(broken_chains_leave_nothing_but_the_burnt_id)
         expect_equal(results[i].timestamp, slot - 3 + i);
     }
     expect_equal(results[3].status, TRANSFER_STATUS_credit_account_not_found);
-    expect(memcmp(&before, account_find(fixture.forest, &(u128){1}), sizeof(before)) == 0);
+    expect(memcmp(&before, read_account(1), sizeof(before)) == 0);
     expect_equal(forest_newest(fixture.forest, TREE_ACCOUNT_EVENT), newest);
     expect_equal(forest_newest(fixture.forest, TREE_TRANSFER), newest);
     expect_equal(state_of(1)->status, PENDING_PENDING);
     expect_equal(expires_first(), due);
-    const struct burnt_id *burnt = forest_get(fixture.forest, TREE_BURNT_ID, slot);
+    const struct burnt_id *burnt = read_at(TREE_BURNT_ID, slot);
     expect(burnt != NULL && burnt->id == 13);
     expect_equal(forest_newest(fixture.forest, TREE_BURNT_ID), slot);
     expect_equal(create(plain(13, 1)).status, TRANSFER_STATUS_id_already_failed);
@@ -591,35 +672,6 @@ UNIT_TEST(imports_must_be_newer_than_expiries) /* (L7), (L8) */
 }
 
 /* ---- Reads ----------------------------------------------------------------------------------- */
-
-UNIT_TEST(answers_fit_the_reply_whatever_its_alignment)
-{
-    start();
-    for (uint64_t i = 0; i < 5; i++)
-        create(plain(10 + i, i));
-    struct state_machine *machine = &fixture.ledger.machine;
-    const struct account_filter filter = {
-        .account_id = 2,
-        .limit = 4,
-        .flags = ACCOUNT_FILTER_CREDITS | ACCOUNT_FILTER_REVERSED,
-    };
-    char input[1 + sizeof(filter)];
-    memcpy(input + 1, &filter, sizeof(filter));
-    char reply[1 + 8 * sizeof(struct transfer)];
-    const uint8_t operation = LEDGER_GET_ACCOUNT_TRANSFERS;
-    for (uint32_t room = 0; room <= 8 * sizeof(struct transfer); room += 32) {
-        const uint32_t size =
-            machine->ops->read(machine, operation, input + 1, sizeof(filter), reply + 1, room);
-        const uint32_t rows = (uint32_t) min_u64(room / sizeof(struct transfer), 4);
-        expect_equal(size, rows * sizeof(struct transfer));
-        for (uint32_t i = 0; i < rows; i++) {
-            struct transfer transfer;
-            memcpy(&transfer, reply + 1 + i * sizeof(transfer), sizeof(transfer));
-            expect_equal(transfer.id, 14 - i);
-        }
-    }
-    finish();
-}
 
 UNIT_TEST(change_events_show_flags_as_of_the_event)
 {

@@ -16,6 +16,7 @@ struct leaf {
 };
 
 struct plan {
+    uint32_t tree;
     struct scan_window window;
     struct leaf leaves[LEAVES_MAX];
     uint32_t leaf_count;
@@ -32,7 +33,7 @@ static void
 begin(uint64_t seed, uint64_t spread, uint32_t batch_count)
 {
     prng_init(&prng, seed);
-    fixture_begin(&fixture, &prng, 3 * MIB);
+    fixture_begin(&fixture, &prng, 300 * KIB);
     fixture.spread = spread;
     for (uint32_t i = 0; i < batch_count; i++) {
         const enum forest_room room = forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX);
@@ -41,25 +42,30 @@ begin(uint64_t seed, uint64_t spread, uint32_t batch_count)
     }
 }
 
+/* By the hash of the value, as the forest does: there are few, so that many values collide. */
 static bool
-leaf_matches(const struct leaf *leaf, const struct fixture_item *item)
+leaf_matches(const struct leaf *leaf, const void *record)
 {
     if (leaf->whole_tree) return true;
-    return fixture_field(item, &fixture_indexes[leaf->index]) == leaf->value;
+    const struct index_schema *schema = &fixture_indexes[leaf->index];
+    const u128 field = fixture_field(record, schema);
+    if (field == 0 && !schema->zero_indexed) return false;
+    return fixture_same_key(schema, field, leaf->value);
 }
 
 static bool
-plan_matches(const struct plan *plan, const struct fixture_item *item)
+plan_matches(const struct plan *plan, const void *record)
 {
-    if (item->timestamp < plan->window.timestamp_min) return false;
-    if (item->timestamp > plan->window.timestamp_max) return false;
+    const uint64_t timestamp = fixture_timestamp(record, plan->tree);
+    if (timestamp < plan->window.timestamp_min) return false;
+    if (timestamp > plan->window.timestamp_max) return false;
     bool any = plan->union_count == 0;
     for (uint32_t i = 0; i < plan->union_count; i++) {
-        any |= leaf_matches(&plan->leaves[i], item);
+        any |= leaf_matches(&plan->leaves[i], record);
     }
     if (!any) return false;
     for (uint32_t i = plan->union_count; i < plan->leaf_count; i++) {
-        if (!leaf_matches(&plan->leaves[i], item)) return false;
+        if (!leaf_matches(&plan->leaves[i], record)) return false;
     }
     return true;
 }
@@ -73,7 +79,7 @@ plan_make(struct plan *plan)
         const struct leaf *leaf = &plan->leaves[i];
         struct scan *scan = &plan->leaf_scans[i];
         if (leaf->whole_tree) {
-            scan_tree(scan, fixture.forest, FIXTURE_ITEM, &plan->window);
+            scan_tree(scan, fixture.forest, plan->tree, &plan->window);
         } else {
             scan_index(scan, fixture.forest, leaf->index, leaf->value, &plan->window);
         }
@@ -93,36 +99,48 @@ plan_make(struct plan *plan)
     assert(plan->intersected || input_count == 1);
 }
 
+/* What the plan gives, by the model. */
+static uint32_t
+plan_expected(const struct plan *plan, uint64_t *timestamps)
+{
+    const uint32_t count = fixture.model->counts[plan->tree];
+    const bool ascending = plan->window.direction == SCAN_ASCENDING;
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const uint32_t row = ascending ? i : count - 1 - i;
+        const void *record = fixture_record(fixture.model, plan->tree, row);
+        if (!plan_matches(plan, record)) continue;
+        timestamps[found] = fixture_timestamp(record, plan->tree);
+        found += 1;
+    }
+    return found;
+}
+
 /* Compares up to limit rows of the plan with the filtered model. */
 static void
 plan_check(struct plan *plan, uint32_t limit)
 {
-    const uint32_t count = fixture.model->counts[FIXTURE_ITEM];
-    const bool ascending = plan->window.direction == SCAN_ASCENDING;
+    static uint64_t expected[FIXTURE_RECORDS_MAX];
+    const uint32_t count = plan_expected(plan, expected);
     uint64_t timestamp = 0;
-    uint32_t found = 0;
     plan_make(plan);
-    for (uint32_t i = 0; i < count && found < limit; i++) {
-        const struct fixture_item *item =
-            fixture_record(fixture.model, FIXTURE_ITEM, ascending ? i : count - 1 - i);
-        if (!plan_matches(plan, item)) continue;
-        found += 1;
-        if (!scan_next(plan->root, &timestamp)) {
+    for (uint32_t i = 0; i < count && i < limit; i++) {
+        if (!fixture_scan_next(&fixture, plan->root, &timestamp)) {
             expect(!"a row is missing");
             return;
         }
-        expect_equal(timestamp, item->timestamp);
-        if (timestamp != item->timestamp) return;
+        expect_equal(timestamp, expected[i]);
+        if (timestamp != expected[i]) return;
     }
-    if (found == limit) return;
-    expect(!scan_next(plan->root, &timestamp));
-    expect(!scan_next(plan->root, &timestamp));
+    if (count >= limit) return;
+    expect(!fixture_scan_next(&fixture, plan->root, &timestamp));
+    expect(!fixture_scan_next(&fixture, plan->root, &timestamp));
 }
 
 static uint64_t
-random_timestamp(void)
+random_timestamp(const struct plan *plan)
 {
-    const uint32_t count = fixture.model->counts[FIXTURE_ITEM];
+    const uint32_t count = fixture.model->counts[plan->tree];
     switch (prng_below(&prng, 6)) {
     case 0: return 0;
     case 1: return UINT64_MAX;
@@ -131,13 +149,12 @@ random_timestamp(void)
     default: break;
     }
     if (count == 0) return 1;
-    const struct fixture_item *item =
-        fixture_record(fixture.model, FIXTURE_ITEM, (uint32_t) prng_below(&prng, count));
-    return item->timestamp;
+    const uint32_t row = (uint32_t) prng_below(&prng, count);
+    return fixture_timestamp(fixture_record(fixture.model, plan->tree, row), plan->tree);
 }
 
 static struct leaf
-random_leaf(void)
+random_leaf(uint32_t tree)
 {
     static const uint32_t indexes[] = {
         FIXTURE_ITEM_WIDE,
@@ -146,16 +163,17 @@ random_leaf(void)
         FIXTURE_ITEM_TINY,
         FIXTURE_ITEM_TINY_ZERO,
     };
-    const uint32_t count = fixture.model->counts[FIXTURE_ITEM];
+    const uint32_t count = fixture.model->counts[tree];
     struct leaf leaf = {
         .whole_tree = prng_chance(&prng, 1, 12),
         .index = indexes[prng_below(&prng, ARRAY_COUNT(indexes))],
         .value = 1 + prng_below(&prng, 4),
     };
+    if (tree == FIXTURE_OWNER) leaf.index = FIXTURE_OWNER_GROUP;
     if (count > 0 && prng_chance(&prng, 9, 10)) {
-        const void *item =
-            fixture_record(fixture.model, FIXTURE_ITEM, (uint32_t) prng_below(&prng, count));
-        leaf.value = fixture_field(item, &fixture_indexes[leaf.index]);
+        const void *record =
+            fixture_record(fixture.model, tree, (uint32_t) prng_below(&prng, count));
+        leaf.value = fixture_field(record, &fixture_indexes[leaf.index]);
     }
     if (leaf.value == 0 && !fixture_indexes[leaf.index].zero_indexed) leaf.whole_tree = true;
     return leaf;
@@ -165,9 +183,11 @@ static void
 random_plan(struct plan *plan)
 {
     *plan = (struct plan){
-        .window = {random_timestamp(), random_timestamp(), SCAN_ASCENDING},
+        .tree = prng_chance(&prng, 1, 4) ? FIXTURE_OWNER : FIXTURE_ITEM,
         .leaf_count = (uint32_t) prng_range(&prng, 1, prng_chance(&prng, 1, 5) ? LEAVES_MAX : 3),
     };
+    plan->window.timestamp_min = random_timestamp(plan);
+    plan->window.timestamp_max = random_timestamp(plan);
     if (prng_chance(&prng, 1, 2)) plan->window.direction = SCAN_DESCENDING;
     if (prng_chance(&prng, 1, 3)) plan->window.timestamp_min = 0;
     if (prng_chance(&prng, 1, 3)) plan->window.timestamp_max = UINT64_MAX;
@@ -177,8 +197,17 @@ random_plan(struct plan *plan)
     const uint32_t united = plan->union_count > 0 ? plan->union_count - 1 : 0;
     plan->intersected = plan->leaf_count - united > 1 || prng_chance(&prng, 1, 5);
     for (uint32_t i = 0; i < plan->leaf_count; i++) {
-        plan->leaves[i] = random_leaf();
+        plan->leaves[i] = random_leaf(plan->tree);
     }
+}
+
+/* With a window that ends now or before: it gives the same however long it takes. */
+static void
+random_plan_of_now(struct plan *plan)
+{
+    random_plan(plan);
+    const uint64_t newest = forest_newest(fixture.forest, plan->tree);
+    plan->window.timestamp_max = min_u64(plan->window.timestamp_max, newest);
 }
 
 UNIT_TEST(random_plans_give_what_a_filter_gives)
@@ -198,19 +227,24 @@ UNIT_TEST(random_plans_give_what_a_filter_gives)
     }
 }
 
-/* The first row of the leaf's set from `row` on, in the plan's direction; ROW_NONE: none. */
-static uint32_t
-leaf_first(const struct plan *plan, const struct leaf *leaf, uint32_t row)
+/* The first of the leaf's set from the timestamp on, in the plan's direction; 0: none. */
+static uint64_t
+leaf_first(const struct plan *plan, const struct leaf *leaf, uint64_t timestamp)
 {
-    const struct scan *root = plan->root;
-    const uint32_t step = plan->window.direction == SCAN_ASCENDING ? 1u : UINT32_MAX;
-    for (; row >= root->row_min && row < root->row_end; row += step) {
-        if (leaf_matches(leaf, fixture_record(fixture.model, FIXTURE_ITEM, row))) return row;
+    const uint32_t count = fixture.model->counts[plan->tree];
+    const bool ascending = plan->window.direction == SCAN_ASCENDING;
+    for (uint32_t i = 0; i < count; i++) {
+        const uint32_t row = ascending ? i : count - 1 - i;
+        const void *record = fixture_record(fixture.model, plan->tree, row);
+        const uint64_t at = fixture_timestamp(record, plan->tree);
+        if (ascending ? at < timestamp : at > timestamp) continue;
+        if (at < plan->window.timestamp_min || at > plan->window.timestamp_max) return 0;
+        if (leaf_matches(leaf, record)) return at;
     }
-    return ROW_NONE;
+    return 0;
 }
 
-/* Between two rows of the plan, each of its inputs stands where it can neither miss nor repeat. */
+/* (X1) Between two rows, each of the inputs stands where it can neither miss nor repeat. */
 UNIT_TEST(x1_inputs_stand_at_their_first_row_from_the_target)
 {
     static struct plan plan;
@@ -220,13 +254,13 @@ UNIT_TEST(x1_inputs_stand_at_their_first_row_from_the_target)
         uint64_t timestamp;
         random_plan(&plan);
         plan_make(&plan);
-        while (scan_next(plan.root, &timestamp)) {
+        while (fixture_scan_next(&fixture, plan.root, &timestamp)) {
             rows += 1;
             for (uint32_t leaf = 0; leaf < plan.leaf_count; leaf++) {
                 const struct scan *scan = &plan.leaf_scans[leaf];
-                const uint32_t first = leaf_first(&plan, &plan.leaves[leaf], plan.root->row);
-                expect_equal(scan->exhausted, first == ROW_NONE);
-                if (!scan->exhausted) expect_equal(scan->row, first);
+                const uint64_t first = leaf_first(&plan, &plan.leaves[leaf], timestamp);
+                expect_equal(scan->exhausted, first == 0);
+                if (!scan->exhausted) expect_equal(scan->timestamp, first);
             }
         }
     }
@@ -261,7 +295,11 @@ UNIT_TEST(empty_tree_and_absent_values)
     for (uint32_t round = 0; round < 2; round++) {
         for (uint32_t i = 0; i < 200; i++) {
             random_plan(&plan);
-            plan.leaves[0] = (struct leaf){.index = FIXTURE_ITEM_WIDE, .value = U128_MAX};
+            const bool owner = plan.tree == FIXTURE_OWNER;
+            plan.leaves[0] = (struct leaf){
+                .index = owner ? FIXTURE_OWNER_GROUP : FIXTURE_ITEM_MIDDLE,
+                .value = 0xffffffff,
+            };
             plan_check(&plan, UINT32_MAX);
         }
         expect(forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM);
@@ -283,8 +321,8 @@ UNIT_TEST(duplicates_come_once)
         plan.leaf_count = LEAVES_MAX;
         plan.union_count = i % 2 == 0 ? LEAVES_MAX : 0;
         plan.intersected = i % 2 == 1;
-        plan.leaves[0] = random_leaf();
-        plan.leaves[1] = random_leaf();
+        plan.leaves[0] = random_leaf(plan.tree);
+        plan.leaves[1] = random_leaf(plan.tree);
         for (uint32_t leaf = 2; leaf < LEAVES_MAX; leaf++) {
             plan.leaves[leaf] = plan.leaves[leaf % 2];
         }
@@ -293,13 +331,14 @@ UNIT_TEST(duplicates_come_once)
     fixture_end(&fixture);
 }
 
-/* Long lists that rarely meet: leapfrog goes far, over many chunks. */
-UNIT_TEST(x1_intersection_leaps_over_chunks)
+/* (X1) Long lists that rarely meet: leapfrog goes far, over many blocks. */
+UNIT_TEST(x1_intersection_leaps_over_blocks)
 {
     static struct plan plan;
     begin(4, 2, 0);
     for (uint32_t batch = 0; batch < 150; batch++) {
         expect(forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM);
+        fixture_op_begin(&fixture, EVENTS_PER_BATCH_MAX);
         for (uint32_t i = 0; i < EVENTS_PER_BATCH_MAX; i++) {
             fixture.timestamp += 1;
             const uint64_t number = fixture.timestamp;
@@ -313,6 +352,7 @@ UNIT_TEST(x1_intersection_leaps_over_chunks)
             };
             fixture_insert(&fixture, FIXTURE_ITEM, &item);
         }
+        fixture_op_commit(&fixture);
     }
     static const uint32_t pairs[][2] = {
         {FIXTURE_ITEM_WIDE, FIXTURE_ITEM_MIDDLE},
@@ -321,7 +361,7 @@ UNIT_TEST(x1_intersection_leaps_over_chunks)
     };
     for (uint32_t i = 0; i < 200; i++) {
         plan = (struct plan){
-            .window = {random_timestamp(), random_timestamp(), i % 2},
+            .window = {prng_below(&prng, 4500), prng_below(&prng, 4500), i % 2},
             .leaf_count = 2,
             .intersected = true,
         };
@@ -334,6 +374,161 @@ UNIT_TEST(x1_intersection_leaps_over_chunks)
         }
         plan_check(&plan, UINT32_MAX);
     }
+    fixture_end(&fixture);
+}
+
+/* ---- While the forest changes -------------------------------------------------------------- */
+
+#define LIVE_PLANS 4
+
+static struct live {
+    struct plan plan;
+    uint64_t expected[FIXTURE_RECORDS_MAX];
+    uint32_t count;
+    uint32_t given;
+} lives[LIVE_PLANS];
+
+static uint32_t live_rows;
+static uint32_t live_waits;
+
+static void
+live_start(struct live *live)
+{
+    random_plan_of_now(&live->plan);
+    live->count = plan_expected(&live->plan, live->expected);
+    live->given = 0;
+    plan_make(&live->plan);
+}
+
+/* One call of scan_next; what must be waited for may come or not until the next one. */
+static void
+live_step(struct live *live)
+{
+    uint64_t timestamp = 0;
+    switch (scan_next(live->plan.root, &timestamp)) {
+    case SCAN_WAIT: live_waits += 1; return;
+    case SCAN_FOUND:
+        expect(live->given < live->count);
+        if (live->given < live->count) expect_equal(timestamp, live->expected[live->given]);
+        live->given += 1;
+        live_rows += 1;
+        return;
+    case SCAN_LOST: expect(!"lost"); return;
+    case SCAN_END:
+        expect_equal(live->given, live->count);
+        live_start(live);
+        return;
+    }
+}
+
+/* In the middle of an op's work, or of a checkpoint, too. */
+static void
+live_on_progress(struct forest_fixture *at)
+{
+    if (at->forest->active) return;
+    live_step(&lives[prng_below(&at->prng_sim, LIVE_PLANS)]);
+}
+
+/* Scans that take long see exactly their window, though ops, merges and checkpoints go on. */
+UNIT_TEST(x1_scans_see_their_window_while_the_forest_changes)
+{
+    live_rows = 0;
+    live_waits = 0;
+    uint32_t levels = 0;
+    for (uint64_t seed = 1; seed <= 8; seed++) {
+        begin(seed + 300, seed % 2 == 0 ? 6 : 300, 2);
+        for (uint32_t i = 0; i < LIVE_PLANS; i++) live_start(&lives[i]);
+        fixture.on_progress = live_on_progress;
+        for (uint32_t batch = 0; batch < 110; batch++) {
+            expect(forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM);
+            fixture_batch(&fixture, (uint32_t) prng_range(&prng, 1, EVENTS_PER_BATCH_MAX));
+            if (prng_chance(&prng, 1, 9)) fixture_checkpoint(&fixture);
+            if (prng_chance(&prng, 1, 5)) fixture_chill(&fixture);
+            const uint32_t steps = (uint32_t) prng_below(&prng, 30);
+            for (uint32_t i = 0; i < steps; i++) {
+                live_step(&lives[prng_below(&prng, LIVE_PLANS)]);
+                if (fixture.sim.storage.in_flight_count == 0) continue;
+                storage_sim_tick(&fixture.sim);
+                (void) storage_poll(&fixture.sim.storage);
+            }
+        }
+        fixture.on_progress = NULL;
+        for (uint32_t i = 0; i < LIVE_PLANS; i++) {
+            struct live *live = &lives[i];
+            uint64_t timestamp;
+            while (fixture_scan_next(&fixture, live->plan.root, &timestamp)) {
+                expect(live->given < live->count);
+                expect_equal(timestamp, live->expected[live->given]);
+                live->given += 1;
+            }
+            expect_equal(live->given, live->count);
+        }
+        for (uint32_t part = 0; part < fixture.forest->part_count; part++) {
+            const struct tree *tree = &fixture.forest->parts[part].tree;
+            for (uint32_t level = 0; level < LSM_LEVELS; level++) {
+                if (tree->run_count[level] > 0) levels = (uint32_t) max_u64(levels, level + 1);
+            }
+        }
+        fixture_end(&fixture);
+    }
+    expect(live_rows > 5000);
+    expect(live_waits > 300);
+    expect(levels >= 4);
+}
+
+/* ---- Damage -------------------------------------------------------------------------------- */
+
+static enum scan_result
+next_or_lost(struct scan *scan, uint64_t *timestamp)
+{
+    enum scan_result result;
+    while ((result = scan_next(scan, timestamp)) == SCAN_WAIT) fixture_progress(&fixture);
+    return result;
+}
+
+/* A scan says that it is lost as often as it is asked, and goes on when the block is whole. */
+UNIT_TEST(a_scan_that_is_lost_goes_on_after_mending)
+{
+    static struct plan plan;
+    static uint64_t expected[FIXTURE_RECORDS_MAX];
+    uint32_t lost = 0;
+    begin(400, 20, 40);
+    fixture_checkpoint(&fixture);
+    for (uint32_t i = 0; i < 600; i++) {
+        char healthy[BLOCK_SIZE];
+        uint64_t address = prng_range(&prng, 1, fixture.grid.free_set.acquired_count);
+        address = grid_next_acquired(&fixture.grid, address);
+        if (address == 0) continue;
+        uint8_t *block =
+            storage_sim_bytes(&fixture.sim, STORAGE_GRID) + (address - 1) * BLOCK_SIZE;
+        const struct block_header *header = (const void *) block;
+        if (header->type != BLOCK_VALUES && header->type != BLOCK_INDEX) continue;
+        expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
+        memcpy(healthy, block, BLOCK_SIZE);
+        storage_sim_rot(&fixture.sim, STORAGE_GRID, (address - 1) * BLOCK_SIZE, 1);
+        random_plan(&plan);
+        plan_make(&plan);
+        const uint32_t count = plan_expected(&plan, expected);
+        uint32_t given = 0;
+        uint64_t timestamp;
+        enum scan_result result;
+        while ((result = next_or_lost(plan.root, &timestamp)) != SCAN_END) {
+            if (result == SCAN_LOST) {
+                struct forest_damage damage;
+                forest_damage(fixture.forest, &damage);
+                expect_equal(damage.block_address, address);
+                expect_equal(next_or_lost(plan.root, &timestamp), SCAN_LOST);
+                memcpy(block, healthy, BLOCK_SIZE);
+                lost += 1;
+                continue;
+            }
+            expect(given < count && timestamp == expected[given]);
+            given += 1;
+        }
+        expect_equal(given, count);
+        memcpy(block, healthy, BLOCK_SIZE);
+    }
+    expect(lost > 20);
     fixture_end(&fixture);
 }
 

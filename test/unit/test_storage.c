@@ -73,6 +73,95 @@ many_in_flight(struct disk *disk)
 
 UNIT_TEST(u1_more_requests_than_the_ring_holds) { on_every_disk(many_in_flight); }
 
+/* Each number of buffers, of one sector and of several; and what lies around them stays. */
+static void
+gather_round_trip(struct disk *disk)
+{
+    static const uint32_t sizes[] = {SECTOR_SIZE, 4 * SECTOR_SIZE};
+    uint64_t offset_bytes = SECTOR_SIZE;
+    for (uint32_t count = 1; count <= STORAGE_BUFFERS_MAX; count++) {
+        for (uint32_t i = 0; i < ARRAY_COUNT(sizes); i++) {
+            items_reset();
+            struct storage_request *write =
+                gather_prepare(7, count, STORAGE_GRID, offset_bytes, sizes[i]);
+            const uint64_t end_bytes = offset_bytes + write->size_bytes;
+            submit(disk->storage, write);
+            expect_equal(disk->storage->in_flight_count, 1);
+            drain(disk->storage);
+            expect(write->result == STORAGE_OK);
+            expect_equal(write->done_bytes, write->size_bytes);
+            expect_gathered(disk, write, 7, count);
+            expect(all_zero(
+                read_back(disk, STORAGE_GRID, offset_bytes - SECTOR_SIZE, SECTOR_SIZE),
+                SECTOR_SIZE));
+            expect(all_zero(read_back(disk, STORAGE_GRID, end_bytes, SECTOR_SIZE), SECTOR_SIZE));
+            offset_bytes = end_bytes + SECTOR_SIZE;
+        }
+    }
+}
+
+UNIT_TEST(buffers_are_gathered_in_order) { on_every_disk(gather_round_trip); }
+
+/* More than the ring has entries, of any count, some in pairs: none takes another's pieces. */
+static void
+gather_many(struct disk *disk)
+{
+    enum { COUNT = 200, STRIDE = STORAGE_BUFFERS_MAX };
+    static struct item gathers[COUNT];
+    items_reset();
+    memset(gathers, 0, sizeof(gathers));
+    for (uint32_t i = 0; i < COUNT; i++) {
+        const uint32_t count = 1 + i % STORAGE_BUFFERS_MAX;
+        const enum storage_file file = STORAGE_GRID;
+        const uint64_t offset_bytes = (uint64_t) i * STRIDE * SECTOR_SIZE;
+        gathers[i].request = *gather_prepare(0, count, file, offset_bytes, SECTOR_SIZE);
+        for (uint32_t piece = 0; piece < count; piece++) {
+            gathers[i].gathered[piece] = buffers[(i * 7 + piece * 3) % ITEMS_MAX];
+        }
+        gathers[i].request.buffers = gathers[i].gathered;
+    }
+    for (uint32_t i = 0; i < ITEMS_MAX; i++) {
+        pattern_fill(buffers[i], SECTOR_SIZE, i);
+    }
+    expect(storage_grow(disk->storage, STORAGE_GRID, 4 * GRID_SIZE) == STORAGE_OK);
+    for (uint32_t i = 0; i < COUNT; i += 2) {
+        if (i % 3 == 0) {
+            submit_ordered(disk->storage, &gathers[i].request, &gathers[i + 1].request);
+            continue;
+        }
+        submit(disk->storage, &gathers[i].request);
+        submit(disk->storage, &gathers[i + 1].request);
+    }
+    drain(disk->storage);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        expect(gathers[i].request.result == STORAGE_OK);
+        for (uint32_t piece = 0; piece < gathers[i].request.buffer_count; piece++) {
+            const uint64_t at = gathers[i].request.offset_bytes + piece * SECTOR_SIZE;
+            const uint8_t *bytes = read_back(disk, STORAGE_GRID, at, SECTOR_SIZE);
+            expect(pattern_is(bytes, SECTOR_SIZE, (i * 7 + piece * 3) % ITEMS_MAX));
+        }
+    }
+}
+
+UNIT_TEST(u2_gathered_writes_keep_apart) { on_every_disk(gather_many); }
+
+static void
+gather_fails(struct disk *disk)
+{
+    items_reset();
+    struct storage_request *first = gather_prepare(0, 2, STORAGE_GRID, BROKEN_OFFSET, SECTOR_SIZE);
+    struct storage_request *second = gather_prepare(2, 2, STORAGE_PREPARES, 0, SECTOR_SIZE);
+    disk_break(disk);
+    submit_ordered(disk->storage, first, second);
+    drain(disk->storage);
+    disk_mend(disk);
+    expect(first->result == STORAGE_IO_ERROR);
+    expect(second->result == STORAGE_IO_ERROR);
+    expect(all_zero(read_back(disk, STORAGE_PREPARES, 0, 2 * SECTOR_SIZE), 2 * SECTOR_SIZE));
+}
+
+UNIT_TEST(gathered_writes_may_fail) { on_every_disk(gather_fails); }
+
 static struct storage *chain_storage;
 static uint32_t chain_left;
 
@@ -176,8 +265,30 @@ submit_beyond_end(struct disk *disk)
 }
 
 static void
+submit_scatter(struct disk *disk)
+{
+    if (freopen("/dev/null", "w", stderr) == NULL) _exit(3);
+    struct storage_request *read = gather_prepare(0, 2, STORAGE_GRID, 0, SECTOR_SIZE);
+    read->direction = STORAGE_READ;
+    storage_submit(disk->storage, read);
+}
+
+static void
+submit_unaligned_piece(struct disk *disk)
+{
+    if (freopen("/dev/null", "w", stderr) == NULL) _exit(3);
+    struct storage_request *write = gather_prepare(0, 2, STORAGE_GRID, 0, SECTOR_SIZE);
+    items[0].gathered[1] = buffers[5] + SECTOR_SIZE / 2;
+    storage_submit(disk->storage, write);
+}
+
+static void
 broken_contract(struct disk *disk)
 {
+    const int scatter = in_child(submit_scatter, disk);
+    expect(WIFSIGNALED(scatter) && WTERMSIG(scatter) == SIGABRT);
+    const int piece = in_child(submit_unaligned_piece, disk);
+    expect(WIFSIGNALED(piece) && WTERMSIG(piece) == SIGABRT);
     const int unaligned = in_child(submit_unaligned, disk);
     expect(WIFSIGNALED(unaligned) && WTERMSIG(unaligned) == SIGABRT);
     const int beyond = in_child(submit_beyond_end, disk);

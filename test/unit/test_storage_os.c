@@ -83,6 +83,67 @@ sync_short(struct disk *disk)
 
 UNIT_TEST(sync_continues_short_writes) { on_kinds(sync_short, DISK_SYNC, DISK_SYNC_DIRECT); }
 
+/* Cut inside of a piece, at its end, and behind the first of the next. */
+static void
+gather_short(struct disk *disk)
+{
+    static const uint64_t cuts[] = {512, SECTOR_SIZE, 2 * SECTOR_SIZE, 2 * SECTOR_SIZE + 512};
+    for (uint32_t i = 0; i < ARRAY_COUNT(cuts); i++) {
+        if (kind_direct(disk->kind) && cuts[i] % SECTOR_SIZE != 0) continue;
+        items_reset();
+        hooks.pwritevs = 0;
+        hooks.pwrite_size_max = cuts[i];
+        struct storage_request *write = gather_prepare(
+            10 * i, STORAGE_BUFFERS_MAX, STORAGE_GRID, i * 64 * KIB, 2 * SECTOR_SIZE);
+        submit(disk->storage, write);
+        drain(disk->storage);
+        expect(write->result == STORAGE_OK);
+        expect_equal(hooks.pwritevs, div_ceil(write->size_bytes, cuts[i]));
+        expect_gathered(disk, write, 10 * i, STORAGE_BUFFERS_MAX);
+    }
+}
+
+UNIT_TEST(sync_continues_gathered_writes)
+{
+    on_kinds(gather_short, DISK_SYNC, DISK_SYNC_DIRECT);
+}
+
+/* Ends short at the limit, in the second of four pieces; goes on once that is lifted. */
+static void
+uring_gather_short(struct disk *disk)
+{
+    for (int mended = 0; mended < 2; mended++) {
+        items_reset();
+        const uint64_t offset_bytes = BROKEN_OFFSET - 3 * SECTOR_SIZE;
+        struct storage_request *write =
+            gather_prepare(0, 4, STORAGE_GRID, offset_bytes, 2 * SECTOR_SIZE);
+        limit_set(BROKEN_OFFSET);
+        hooks.submits_until_mended = mended == 1 ? 2 : 0;
+        submit(disk->storage, write);
+        drain(disk->storage);
+        limit_lift();
+        expect(write->result == (mended == 1 ? STORAGE_OK : STORAGE_IO_ERROR));
+        expect_equal(write->done_bytes, (mended == 1 ? 8 : 3) * SECTOR_SIZE);
+        if (mended == 1) expect_gathered(disk, write, 0, 4);
+    }
+    /* Put off, the pieces stay until the kernel takes them; what comes then waits outside. */
+    items_reset();
+    hooks.submits_put_off = 3;
+    struct storage_request *first = gather_prepare(0, 4, STORAGE_GRID, 0, SECTOR_SIZE);
+    struct storage_request *second = gather_prepare(4, 3, STORAGE_GRID, 64 * KIB, SECTOR_SIZE);
+    submit(disk->storage, first);
+    submit(disk->storage, second);
+    drain(disk->storage);
+    expect(first->result == STORAGE_OK && second->result == STORAGE_OK);
+    expect_gathered(disk, first, 0, 4);
+    expect_gathered(disk, second, 4, 3);
+}
+
+UNIT_TEST(u2_uring_continues_gathered_writes)
+{
+    on_kinds(uring_gather_short, DISK_URING, DISK_URING_DIRECT);
+}
+
 /* Crosses the limit: two sectors are written, and the rest fails unless the limit is lifted. */
 static void
 uring_short(struct disk *disk)

@@ -198,6 +198,48 @@ UNIT_TEST(crash_tears_sectors)
     expect(torn > 10);
 }
 
+/* The same crash, error or misdirection, whichever buffers the bytes come from. */
+UNIT_TEST(gathered_writes_are_torn_like_plain_ones)
+{
+    static uint8_t plain[GRID_SIZE];
+    uint32_t states_seen[3] = {0};
+    uint32_t misdirected = 0;
+    for (uint64_t seed = 0; seed < 400; seed++) {
+        for (uint32_t gathers = 0; gathers < 2; gathers++) {
+            struct storage_sim *sim = sim_open(seed);
+            if (seed % 4 == 1) sim->options.write_error_per_million = 1000000;
+            if (seed % 4 == 2) sim->options.misdirected_write_per_million = 1000000;
+            struct storage_request *write = write_extent(0, STORAGE_GRID, 0);
+            for (uint32_t i = 0; i < SECTORS && gathers == 1; i++) {
+                items[0].gathered[i] = buffers[1 + 2 * i];
+                memcpy(items[0].gathered[i], buffers[0] + i * SECTOR_SIZE, SECTOR_SIZE);
+                write->buffer = NULL;
+                write->buffers = items[0].gathered;
+                write->buffer_count = SECTORS;
+                write->buffer_size_bytes = SECTOR_SIZE;
+            }
+            storage_submit(disk.storage, write);
+            if (seed % 4 == 0) {
+                storage_sim_crash_now(sim);
+            } else {
+                drain(disk.storage);
+            }
+            misdirected += (uint32_t) sim->counters.misdirected_writes;
+            for (uint32_t sector = 0; sector < SECTORS; sector++) {
+                states_seen[sector_state(0, STORAGE_GRID, 0, sector)] += 1;
+            }
+            const uint8_t *bytes = storage_sim_bytes(sim, STORAGE_GRID);
+            if (gathers == 0) memcpy(plain, bytes, GRID_SIZE);
+            if (gathers == 1) expect(memcmp(plain, bytes, GRID_SIZE) == 0);
+            if (sim->crashed) storage_sim_restart(sim);
+            disk_close(&disk);
+        }
+    }
+    expect(states_seen[SECTOR_OLD] > 0 && states_seen[SECTOR_NEW] > 0);
+    expect(states_seen[SECTOR_OTHER] > 0);
+    expect(misdirected > 100);
+}
+
 UNIT_TEST(crash_answers_errors_until_restart)
 {
     struct storage_sim *sim = sim_open(3);
@@ -398,9 +440,21 @@ change_buffer_in_flight(struct disk *unused)
     drain(disk.storage);
 }
 
+static void
+change_piece_in_flight(struct disk *unused)
+{
+    (void) unused;
+    if (freopen("/dev/null", "w", stderr) == NULL) _exit(3);
+    storage_submit(disk.storage, gather_prepare(0, 2, STORAGE_GRID, 0, SECTOR_SIZE));
+    buffers[0][100] ^= 1;
+    drain(disk.storage);
+}
+
 UNIT_TEST(misuse_is_asserted)
 {
     (void) sim_open(1);
+    const int piece = in_child(change_piece_in_flight, &disk);
+    expect(WIFSIGNALED(piece) && WTERMSIG(piece) == SIGABRT);
     const int overlapping = in_child(submit_overlapping, &disk);
     expect(WIFSIGNALED(overlapping) && WTERMSIG(overlapping) == SIGABRT);
     const int changed = in_child(change_buffer_in_flight, &disk);

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * One row of a reply on its way: what is read for it, in which order.
+ *
+ *     lookups               the record by id
+ *     accounts, transfers   the record, compared with the filter
+ *     balances              the transfer, compared; then the event of the same timestamp
+ *     change events         the event; then, all at once, its transfer and both accounts
+ *
+ * What a row still needs is in its words (READ_… of ledger_internal.h). Nothing is decided by what
+ * is in the reply: it may lie where others can write.
+ */
+#include <stddef.h>
+#include <string.h>
+
+#include "ledger/ledger_internal.h"
+
+static uint64_t *
+row_words(const struct ledger_read *read, uint32_t index)
+{
+    assert(index < read->pass_count);
+    return read->question.timestamps +
+           (size_t) index * read_words_per_row(read->question.operation);
+}
+
+static char *
+row_bytes(const struct ledger_read *read, uint32_t index)
+{
+    assert(read->rows_done + index < read->rows_max);
+    return (char *) read->question.reply + (size_t) (read->rows_done + index) * read->row_size;
+}
+
+/* The row is complete; NULL: it is none. */
+static enum forest_found
+row_end(struct ledger_read *read, uint32_t index, const void *row)
+{
+    uint64_t *words = row_words(read, index);
+    assert(read_words_per_row(read->question.operation) == 1);
+    words[0] = row == NULL ? READ_DROPPED : READ_THERE;
+    if (row != NULL) memcpy(row_bytes(read, index), row, read->row_size);
+    return FOREST_FOUND;
+}
+
+static u128
+row_id(const struct ledger_read *read, uint32_t index)
+{
+    u128 id;
+    const size_t number = read->pass_id + index;
+    assert((number + 1) * sizeof(id) <= read->question.input_size);
+    memcpy(&id, (const char *) read->question.input + number * sizeof(id), sizeof(id));
+    return id;
+}
+
+/* ---- Accounts and transfers ------------------------------------------------------------------ */
+
+static enum forest_found
+row_account(struct ledger_read *read, uint32_t index)
+{
+    const uint64_t timestamp = row_words(read, index)[0];
+    struct account account;
+    if (timestamp == READ_BY_ID) {
+        const u128 id = row_id(read, index);
+        const enum forest_found found =
+            forest_read_by_id(read->forest, TREE_ACCOUNT, &id, &account);
+        if (found == FOREST_WAIT || found == FOREST_LOST) return found;
+        assert(found != FOREST_BURNT);
+        return row_end(read, index, found == FOREST_FOUND ? &account : NULL);
+    }
+    const enum forest_found found = forest_read(read->forest, TREE_ACCOUNT, timestamp, &account);
+    if (found == FOREST_WAIT || found == FOREST_LOST) return found;
+    assert(found == FOREST_FOUND);
+    return row_end(read, index, query_wants_account(read, &account) ? &account : NULL);
+}
+
+static enum forest_found
+row_transfer(struct ledger_read *read, uint32_t index)
+{
+    const uint64_t timestamp = row_words(read, index)[0];
+    struct transfer transfer;
+    if (timestamp == READ_BY_ID) {
+        const u128 id = row_id(read, index);
+        const enum forest_found found =
+            forest_read_by_id(read->forest, TREE_TRANSFER, &id, &transfer);
+        if (found == FOREST_WAIT || found == FOREST_LOST) return found;
+        const bool there = found == FOREST_FOUND && transfer.timestamp <= read->timestamp_max;
+        return row_end(read, index, there ? &transfer : NULL);
+    }
+    const enum forest_found found = forest_read(read->forest, TREE_TRANSFER, timestamp, &transfer);
+    if (found == FOREST_WAIT || found == FOREST_LOST) return found;
+    assert(found == FOREST_FOUND);
+    return row_end(read, index, query_wants_transfer(read, &transfer) ? &transfer : NULL);
+}
+
+/* ---- Balances -------------------------------------------------------------------------------- */
+
+static enum forest_found
+row_balance(struct ledger_read *read, uint32_t index)
+{
+    uint64_t *word = row_words(read, index);
+    assert(*word != READ_BY_ID);
+    if (*word & READ_FIRST) {
+        struct transfer transfer;
+        const enum forest_found found =
+            forest_read(read->forest, TREE_TRANSFER, *word & ~READ_FIRST, &transfer);
+        if (found == FOREST_WAIT || found == FOREST_LOST) return found;
+        assert(found == FOREST_FOUND);
+        if (!query_wants_transfer(read, &transfer)) return row_end(read, index, NULL);
+        *word &= ~READ_FIRST;
+    }
+    struct account_event event;
+    const enum forest_found found = forest_read(read->forest, TREE_ACCOUNT_EVENT, *word, &event);
+    if (found == FOREST_WAIT || found == FOREST_LOST) return found;
+    assert(found == FOREST_FOUND);
+    assert(event.timestamp == *word);
+    const bool debits = event.debit_account_timestamp == read->account_timestamp;
+    assert(debits || event.credit_account_timestamp == read->account_timestamp);
+    assert(event.type != CHANGE_TWO_PHASE_EXPIRED);
+    const struct account_balance row = {
+        .balances = debits ? event.debit : event.credit,
+        .timestamp = event.timestamp,
+    };
+    return row_end(read, index, &row);
+}
+
+/* ---- Change events --------------------------------------------------------------------------- */
+
+/* All that the event tells, and what is yet to be read. */
+static enum forest_found
+event_start(struct ledger_read *read, uint64_t *words, struct change_event *row)
+{
+    struct account_event event;
+    const enum forest_found found =
+        forest_read(read->forest, TREE_ACCOUNT_EVENT, words[0] & ~READ_FIRST, &event);
+    if (found == FOREST_WAIT || found == FOREST_LOST) return found;
+    assert(found == FOREST_FOUND);
+    assert(event.transfer_timestamp != 0);
+    assert(event.debit_account_timestamp != event.credit_account_timestamp);
+    *row = (struct change_event){
+        .type = event.type,
+        .debit_account = {.balances = event.debit, .flags = event.debit_flags},
+        .credit_account = {.balances = event.credit, .flags = event.credit_flags},
+        .timestamp = event.timestamp,
+        .transfer_timestamp = event.transfer_timestamp,
+        .debit_account_timestamp = event.debit_account_timestamp,
+        .credit_account_timestamp = event.credit_account_timestamp,
+    };
+    words[0] = event.transfer_timestamp;
+    words[1] = event.debit_account_timestamp;
+    words[2] = event.credit_account_timestamp;
+    return FOREST_FOUND;
+}
+
+static enum forest_found
+event_transfer(struct ledger_read *read, uint64_t *word, struct change_event *row)
+{
+    struct transfer transfer;
+    if (*word == READ_THERE) return FOREST_FOUND;
+    const enum forest_found found = forest_read(read->forest, TREE_TRANSFER, *word, &transfer);
+    if (found == FOREST_WAIT || found == FOREST_LOST) return found;
+    assert(found == FOREST_FOUND);
+    assert(transfer.timestamp == *word);
+    row->transfer_id = transfer.id;
+    row->transfer_amount = transfer.amount;
+    row->transfer_pending_id = transfer.pending_id;
+    row->transfer_user_data_128 = transfer.user_data_128;
+    row->transfer_user_data_64 = transfer.user_data_64;
+    row->transfer_user_data_32 = transfer.user_data_32;
+    row->transfer_timeout = transfer.timeout;
+    row->transfer_code = transfer.code;
+    row->transfer_flags = transfer.flags;
+    row->ledger = transfer.ledger;
+    *word = READ_THERE;
+    return FOREST_FOUND;
+}
+
+/* Of the account now: what never changes. Balances and flags are the event's. */
+static enum forest_found
+event_account(struct ledger_read *read, uint64_t *word, struct change_event_account *row)
+{
+    struct account account;
+    if (*word == READ_THERE) return FOREST_FOUND;
+    const enum forest_found found = forest_read(read->forest, TREE_ACCOUNT, *word, &account);
+    if (found == FOREST_WAIT || found == FOREST_LOST) return found;
+    assert(found == FOREST_FOUND);
+    assert(account.timestamp == *word);
+    row->id = account.id;
+    row->user_data_128 = account.user_data_128;
+    row->user_data_64 = account.user_data_64;
+    row->user_data_32 = account.user_data_32;
+    row->code = account.code;
+    *word = READ_THERE;
+    return FOREST_FOUND;
+}
+
+static enum forest_found
+row_change_event(struct ledger_read *read, uint32_t index)
+{
+    uint64_t *words = row_words(read, index);
+    struct change_event row;
+    assert(words[0] != READ_BY_ID);
+    if (words[0] & READ_FIRST) {
+        const enum forest_found found = event_start(read, words, &row);
+        if (found != FOREST_FOUND) return found;
+    } else {
+        memcpy(&row, row_bytes(read, index), sizeof(row));
+    }
+    const enum forest_found transfer = event_transfer(read, &words[0], &row);
+    const enum forest_found debit = event_account(read, &words[1], &row.debit_account);
+    const enum forest_found credit = event_account(read, &words[2], &row.credit_account);
+    memcpy(row_bytes(read, index), &row, sizeof(row));
+    if (transfer == FOREST_LOST || debit == FOREST_LOST || credit == FOREST_LOST) {
+        return FOREST_LOST;
+    }
+    const bool there =
+        transfer == FOREST_FOUND && debit == FOREST_FOUND && credit == FOREST_FOUND;
+    return there ? FOREST_FOUND : FOREST_WAIT;
+}
+
+enum forest_found
+read_row(struct ledger_read *read, uint32_t index)
+{
+    const uint64_t *words = row_words(read, index);
+    assert(read->account_known);
+    if (words[0] == READ_DROPPED) return FOREST_FOUND;
+    const bool one_word = read_words_per_row(read->question.operation) == 1;
+    if (one_word && words[0] == READ_THERE) return FOREST_FOUND;
+    switch ((enum ledger_operation) read->question.operation) {
+    case LEDGER_LOOKUP_ACCOUNTS:
+    case LEDGER_QUERY_ACCOUNTS: return row_account(read, index);
+    case LEDGER_LOOKUP_TRANSFERS:
+    case LEDGER_GET_ACCOUNT_TRANSFERS:
+    case LEDGER_QUERY_TRANSFERS: return row_transfer(read, index);
+    case LEDGER_GET_ACCOUNT_BALANCES: return row_balance(read, index);
+    case LEDGER_GET_CHANGE_EVENTS: return row_change_event(read, index);
+    case LEDGER_CREATE_ACCOUNTS:
+    case LEDGER_CREATE_TRANSFERS:
+    case LEDGER_VERIFY: break;
+    }
+    unreachable();
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Verification from end to end, while everything goes on: is all that is on disk what was written,
+ * and do the books add up?
+ *
+ *     BLOCKS    a tour: every live block (lsm/forest_tour.h)
+ *     LISTS     tables in order; blocks taken are blocks that something refers to
+ *     JOURNAL   every prepare since the checkpoint, and its parent
+ *     BOOKS     balances, recomputed from transfers (verify_books.c)
+ *
+ * It gets on by a bounded number of rows between two ops, as reads do, in a fixed amount of memory.
+ * What it finds are rows of struct verify_finding; none: all is well.
+ *
+ * Numbered invariants (asserted, tested under their number):
+ *  (Y1) what is not damaged gives no finding, whatever is committed meanwhile.
+ *  (Y2) a balance, in an account or in an event, that is not the sum of what transfers say is
+ *       found.
+ */
+#ifndef LEDGER_LEDGER_VERIFY_H
+#define LEDGER_LEDGER_VERIFY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "ledger/types.h"
+#include "lsm/forest.h"
+#include "lsm/forest_tour.h"
+#include "lsm/scan.h"
+#include "store/journal.h"
+#include "store/journal_check.h"
+
+/* An account of the window. */
+struct verify_account {
+    u128 id;
+    struct balances balances; /* Recomputed, up to the event at hand. */
+    u128 checksum;            /* Of the balances in its record, */
+    uint64_t event_max;       /* when this was the newest event. */
+    uint32_t ledger;
+    bool told; /* There is a finding: others would follow from it. */
+};
+
+/* Sums of a ledger's movements; ledgers share a place where there are very many. */
+#define VERIFY_LEDGERS_MAX 256
+struct verify_ledger {
+    u128 debits_posted;
+    u128 credits_posted;
+    u128 debits_pending;
+    u128 credits_pending;
+    uint32_t ledger;
+};
+
+enum books_stage {
+    BOOKS_WINDOW,   /* Begins the next window. */
+    BOOKS_ACCOUNTS, /* Reads its accounts. */
+    BOOKS_EVENTS,   /* Walks all events. */
+    BOOKS_COMPARE,  /* Recomputed balances with those of the records. */
+    BOOKS_DONE,
+};
+
+struct verify_books {
+    struct forest *forest;
+    enum books_stage stage;
+    /* When it began. */
+    uint64_t account_newest;
+    uint64_t account_count;
+    uint64_t event_newest;
+    uint64_t transfer_count;
+    /* The window: accounts with timestamps window_min … window_max. */
+    uint64_t *timestamps;            /* VERIFY_ACCOUNTS_MAX */
+    struct verify_account *accounts; /* Beside them. */
+    uint32_t count;
+    uint32_t compared;
+    uint64_t window_min;
+    uint64_t window_max;
+    uint64_t event_max; /* So far events are walked. */
+    uint64_t accounts_seen;
+    uint64_t transfers_told; /* By events, up to event_newest. */
+    struct verify_ledger *ledgers; /* VERIFY_LEDGERS_MAX */
+    struct scan scan;
+    /* The timestamp at hand, and what was read for it; 0: none. */
+    uint64_t timestamp;
+    bool event_there;
+    bool transfer_there;
+    bool pending_there;
+    struct account_event event;
+    struct transfer transfer;
+    struct transfer pending;
+};
+
+enum verify_stage {
+    VERIFY_IDLE,
+    VERIFY_START, /* Until reads of one that was cancelled are over. */
+    VERIFY_BLOCKS,
+    VERIFY_LISTS,
+    VERIFY_PREPARES,
+    VERIFY_BOOKS,
+};
+
+struct verify {
+    enum verify_stage stage;
+    struct forest *forest;
+    struct journal_check journal;
+    struct verify_books books;
+    bool yielded; /* The last FOREST_WAIT only ended a piece of work: going on needs no progress. */
+    struct verify_finding *findings; /* VERIFY_FINDINGS_MAX */
+    uint64_t finding_count;          /* All; so many of them are listed as there is room for. */
+};
+
+/* NULL memory while measuring. */
+void ledger_verify_init(struct verify *verify, struct arena *arena, struct journal *journal);
+
+/* Precondition: none is under way. */
+void ledger_verify_start(struct verify *verify, struct forest *forest);
+
+/* Gives it up. */
+void ledger_verify_cancel(struct verify *verify);
+
+/*
+ * Goes on. FOREST_FOUND: done, see ledger_verify_reply. FOREST_WAIT: see `yielded`. Looks at
+ * *rows_left rows at most, about, which it counts down. Between ops.
+ */
+enum forest_found ledger_verify_step(struct verify *verify, uint32_t *rows_left);
+
+/*
+ * Copies as many findings as fit; where there are more, the last row says how many. Returns bytes.
+ */
+uint32_t ledger_verify_reply(const struct verify *verify, void *reply, uint32_t reply_size_max);
+
+/* ---- For verify_books.c -------------------------------------------------------------------- */
+
+void verify_note(struct verify *verify, const struct verify_finding *finding);
+bool verify_noted(const struct verify *verify, enum verify_kind kind, uint64_t number);
+
+void books_start(struct verify_books *books, struct forest *forest);
+enum forest_found books_step(struct verify *verify, uint32_t *rows_left);
+
+#endif

@@ -1,0 +1,523 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* See block_cache.h. */
+#include "lsm/block_cache.h"
+
+#include <string.h>
+
+#include "base/units.h"
+
+/* A block just read or made survives so many passes of the clock's hand. */
+#define FRAME_USED_MAX 2
+
+uint64_t
+cache_frame_cost_bytes(void)
+{
+    /* The hash table has up to two heads a frame. */
+    return BLOCK_SIZE + sizeof(struct frame) + 3 * sizeof(uint32_t);
+}
+
+static uint32_t
+head_count_for(uint32_t frame_count)
+{
+    uint32_t count = 1;
+    assert(frame_count > 0);
+    assert(frame_count < UINT32_MAX / 2);
+    while (count < frame_count) count *= 2;
+    assert((count & (count - 1)) == 0);
+    return count;
+}
+
+void
+cache_init(
+    struct block_cache *cache, struct arena *arena, struct grid *grid, uint32_t frame_count)
+{
+    assert(frame_count > 0);
+    assert(frame_count < UINT32_MAX / 2);
+    const uint32_t head_count = head_count_for(frame_count);
+    *cache = (struct block_cache){
+        .grid = grid,
+        .frame_count = frame_count,
+        .head_mask = head_count - 1,
+    };
+    cache->frames = arena_take(arena, frame_count, sizeof(struct frame), sizeof(uint64_t));
+    cache->heads = arena_take(arena, head_count, sizeof(uint32_t), sizeof(uint64_t));
+    cache->queue = arena_take(arena, frame_count, sizeof(uint32_t), sizeof(uint64_t));
+    cache->reads = arena_take(arena, GRID_READS_MAX, sizeof(struct cache_read), 16);
+    cache->writes = arena_take(arena, GRID_WRITES_MAX, sizeof(struct cache_write), 16);
+    cache->memory = arena_take(arena, frame_count, BLOCK_SIZE, SECTOR_SIZE);
+    assert(cache->head_mask + 1 >= cache->frame_count);
+}
+
+void
+cache_open(struct block_cache *cache)
+{
+    assert(cache->reading == 0);
+    assert(cache->writing == 0);
+    assert(cache->frame_count > 0);
+    assert(cache->queue_count == 0);
+    for (uint32_t i = 0; i <= cache->head_mask; i++) {
+        cache->heads[i] = FRAME_NONE;
+    }
+    for (uint32_t i = 0; i < cache->frame_count; i++) {
+        cache->frames[i] = (struct frame){
+            .next = i + 1 < cache->frame_count ? i + 1 : FRAME_NONE,
+            .state = FRAME_FREE,
+        };
+    }
+    cache->free_head = 0;
+    cache->clock_hand = 0;
+    cache->available = cache->frame_count;
+    cache->queue_start = 0;
+    cache->queue_count = 0;
+    cache->reading_stale = 0;
+    cache->failed = false;
+    for (uint32_t i = 0; i < GRID_READS_MAX; i++) {
+        cache->reads[i] = (struct cache_read){.cache = cache};
+    }
+    for (uint32_t i = 0; i < GRID_WRITES_MAX; i++) {
+        cache->writes[i] = (struct cache_write){.cache = cache};
+    }
+}
+
+/* ---- Addresses ----------------------------------------------------------------------------- */
+
+static uint32_t *
+chain_of(const struct block_cache *cache, uint64_t address)
+{
+    assert(address != 0);
+    /* Neighbours are used together: any odd multiplier spreads them. */
+    const uint64_t mixed = address * UINT64_C(0x9e3779b97f4a7c15);
+    return &cache->heads[(mixed >> 32) & cache->head_mask];
+}
+
+static uint32_t
+frame_find(const struct block_cache *cache, uint64_t address)
+{
+    assert(address != 0);
+    uint32_t frame = *chain_of(cache, address);
+    while (frame != FRAME_NONE && cache->frames[frame].reference.address != address) {
+        frame = cache->frames[frame].next;
+    }
+    return frame;
+}
+
+static void
+frame_enter(struct block_cache *cache, uint32_t frame)
+{
+    assert(frame < cache->frame_count);
+    uint32_t *head = chain_of(cache, cache->frames[frame].reference.address);
+    assert(frame_find(cache, cache->frames[frame].reference.address) == FRAME_NONE); /* (B1) */
+    cache->frames[frame].next = *head;
+    *head = frame;
+}
+
+static void
+frame_leave(struct block_cache *cache, uint32_t frame)
+{
+    assert(frame < cache->frame_count);
+    uint32_t *link = chain_of(cache, cache->frames[frame].reference.address);
+    while (*link != frame) {
+        assert(*link != FRAME_NONE);
+        link = &cache->frames[*link].next;
+    }
+    *link = cache->frames[frame].next;
+}
+
+/* ---- Frames -------------------------------------------------------------------------------- */
+
+/* What is lost counts too (B3): perhaps nobody asks for it again. */
+static bool
+frame_available(const struct frame *frame)
+{
+    assert(frame->state != FRAME_FREE || frame->pins == 0);
+    if (frame->state == FRAME_FREE) return true;
+    return (frame->state == FRAME_READY || frame->state == FRAME_LOST) && frame->pins == 0;
+}
+
+/* The frame, which has left its chain, is free. */
+static void
+frame_free(struct block_cache *cache, uint32_t frame)
+{
+    assert(frame < cache->frame_count);
+    struct frame *at = &cache->frames[frame];
+    assert(at->pins == 0);
+    assert(at->state != FRAME_FREE);
+    *at = (struct frame){.next = cache->free_head, .state = FRAME_FREE};
+    cache->free_head = frame;
+}
+
+/* A free frame; evicts a block if there is none. (B2) */
+static uint32_t
+frame_acquire(struct block_cache *cache)
+{
+    assert(cache->available > 0);
+    assert(cache->available <= cache->frame_count);
+    cache->available -= 1;
+    if (cache->free_head != FRAME_NONE) {
+        const uint32_t frame = cache->free_head;
+        assert(cache->frames[frame].state == FRAME_FREE);
+        cache->free_head = cache->frames[frame].next;
+        return frame;
+    }
+    for (;;) {
+        const uint32_t frame = cache->clock_hand;
+        struct frame *at = &cache->frames[frame];
+        cache->clock_hand = frame + 1 < cache->frame_count ? frame + 1 : 0;
+        if (!frame_available(at)) continue;
+        if (at->used > 0) {
+            at->used -= 1;
+            continue;
+        }
+        assert(at->pins == 0); /* (B2) */
+        frame_leave(cache, frame);
+        cache->stats.evictions += 1;
+        return frame;
+    }
+}
+
+void
+cache_pin(struct block_cache *cache, uint32_t frame)
+{
+    assert(frame < cache->frame_count);
+    struct frame *at = &cache->frames[frame];
+    assert(at->state == FRAME_READY || at->state == FRAME_WRITING);
+    assert(at->pins < UINT16_MAX);
+    if (frame_available(at)) cache->available -= 1;
+    at->pins += 1;
+}
+
+void
+cache_unpin(struct block_cache *cache, uint32_t frame)
+{
+    assert(frame < cache->frame_count);
+    struct frame *at = &cache->frames[frame];
+    assert(at->state == FRAME_READY || at->state == FRAME_WRITING);
+    assert(at->pins > 0);
+    at->pins -= 1;
+    if (frame_available(at)) cache->available += 1;
+    assert(cache->available <= cache->frame_count);
+}
+
+/* ---- Reading ------------------------------------------------------------------------------- */
+
+static void
+cache_on_read(struct grid_read *grid_read, enum grid_result result)
+{
+    struct cache_read *read = container_of(grid_read, struct cache_read, read);
+    struct block_cache *cache = read->cache;
+    struct frame *at = &cache->frames[read->frame];
+    assert(read->busy);
+    assert(cache->reading > 0);
+    assert(at->pins == 0); /* (B2) */
+    assert(at->state == FRAME_LOADING);
+    read->busy = false;
+    cache->reading -= 1;
+    cache->available += 1;
+    if (at->reference.address == 0) {
+        frame_free(cache, read->frame); /* Its address has become another block's meanwhile. */
+        assert(cache->reading_stale > 0);
+        cache->reading_stale -= 1;
+        cache_issue_writes(cache);
+        return;
+    }
+    at->state = result == GRID_OK ? FRAME_READY : FRAME_LOST;
+    at->io_error = result == GRID_IO_ERROR;
+    const struct block_header *header = cache_block(cache, read->frame);
+    at->record_count = header->record_count;
+}
+
+/* Starts to read the block into a frame, if that can be done now. */
+static void
+cache_load(
+    struct block_cache *cache,
+    const struct block_reference *reference,
+    enum block_type type,
+    uint8_t tree)
+{
+    assert(reference->address != 0);
+    assert(cache->reading <= GRID_READS_MAX);
+    if (cache->reading == GRID_READS_MAX || cache->available == 0) return;
+    uint32_t slot = 0;
+    while (cache->reads[slot].busy) slot += 1;
+    assert(slot < GRID_READS_MAX);
+    const uint32_t frame = frame_acquire(cache);
+    struct frame *at = &cache->frames[frame];
+    *at = (struct frame){
+        .reference = *reference,
+        .state = FRAME_LOADING,
+        .used = FRAME_USED_MAX,
+        .type = (uint8_t) type,
+        .tree = tree,
+    };
+    frame_enter(cache, frame);
+    struct cache_read *read = &cache->reads[slot];
+    read->frame = frame;
+    read->busy = grid_read_block_start(
+        cache->grid, &read->read, reference, type, cache_block(cache, frame), cache_on_read);
+    assert(read->busy);
+    cache->reading += 1;
+    cache->stats.misses += 1;
+    assert(cache->available < cache->frame_count);
+}
+
+/* No such block can be read: nobody is to wait for it. */
+static bool
+cache_beyond(const struct block_cache *cache, const struct block_reference *reference)
+{
+    assert(reference->address != 0);
+    return reference->address > cache->grid->block_count;
+}
+
+/* Tells of the damage once, so that whoever asks again later reads again. */
+static enum cache_result
+cache_lose(struct block_cache *cache, uint32_t frame)
+{
+    const struct frame *at = &cache->frames[frame];
+    assert(at->state == FRAME_LOST);
+    assert(at->reference.address != 0);
+    cache->damage = (struct cache_damage){
+        .address = at->reference.address,
+        .tree = at->tree,
+        .io_error = at->io_error,
+    };
+    frame_leave(cache, frame);
+    frame_free(cache, frame);
+    return CACHE_LOST;
+}
+
+enum cache_result
+cache_refuse(struct block_cache *cache, uint32_t frame)
+{
+    assert(frame < cache->frame_count);
+    const struct frame *at = &cache->frames[frame];
+    assert(at->reference.address != 0);
+    assert(at->state != FRAME_FREE && at->state != FRAME_BUILDING);
+    cache->damage = (struct cache_damage){.address = at->reference.address, .tree = at->tree};
+    return CACHE_LOST;
+}
+
+enum cache_result
+cache_get(
+    struct block_cache *cache,
+    const struct block_reference *reference,
+    enum block_type type,
+    uint8_t tree,
+    uint32_t *frame)
+{
+    assert(reference->address != 0);
+    uint32_t found = frame_find(cache, reference->address);
+    if (found == FRAME_NONE) {
+        if (cache_beyond(cache, reference)) {
+            cache->damage = (struct cache_damage){.address = reference->address, .tree = tree};
+            return CACHE_LOST;
+        }
+        cache_load(cache, reference, type, tree);
+        found = frame_find(cache, reference->address);
+        if (found == FRAME_NONE) return CACHE_WAIT; /* For room for another read. */
+    }
+    struct frame *at = &cache->frames[found];
+    /* (B1) Two that refer to it and don't agree: one of them is damaged. */
+    if (at->reference.checksum != reference->checksum || at->type != type) {
+        return cache_refuse(cache, found);
+    }
+    switch ((enum frame_state) at->state) {
+    case FRAME_LOADING: return CACHE_WAIT;
+    case FRAME_LOST: return cache_lose(cache, found);
+    case FRAME_READY:
+    case FRAME_WRITING:
+        at->used = FRAME_USED_MAX;
+        cache->stats.hits += 1;
+        *frame = found;
+        return CACHE_READY;
+    case FRAME_FREE:
+    case FRAME_BUILDING: break;
+    }
+    unreachable();
+}
+
+void
+cache_hint(
+    struct block_cache *cache,
+    const struct block_reference *reference,
+    enum block_type type,
+    uint8_t tree)
+{
+    assert(reference->address != 0);
+    if (frame_find(cache, reference->address) != FRAME_NONE) return;
+    /* What is wanted now goes first. */
+    if (cache->reading >= GRID_READS_MAX / 4 * 3 || cache_beyond(cache, reference)) return;
+    cache_load(cache, reference, type, tree);
+}
+
+bool
+cache_writes(const struct block_cache *cache, uint64_t address)
+{
+    const uint32_t frame = frame_find(cache, address);
+    return frame != FRAME_NONE && cache->frames[frame].state == FRAME_WRITING;
+}
+
+bool
+cache_reads_released(const struct block_cache *cache)
+{
+    assert(cache->reading <= GRID_READS_MAX);
+    if (cache->reading == 0) return false;
+    for (uint32_t i = 0; i < GRID_READS_MAX; i++) {
+        const struct cache_read *read = &cache->reads[i];
+        if (!read->busy) continue;
+        if (grid_is_released(cache->grid, read->read.reference.address)) return true;
+    }
+    return false;
+}
+
+void
+cache_leave(struct block_cache *cache, uint64_t address)
+{
+    const uint32_t frame = frame_find(cache, address);
+    if (frame != FRAME_NONE) cache->frames[frame].used = 0;
+}
+
+void
+cache_forget(struct block_cache *cache, uint64_t address)
+{
+    const uint32_t frame = frame_find(cache, address);
+    if (frame == FRAME_NONE) return;
+    struct frame *at = &cache->frames[frame];
+    /* What is on its way to or from the disk leaves with the clock. */
+    if (!frame_available(at)) {
+        at->used = 0;
+        return;
+    }
+    frame_leave(cache, frame);
+    frame_free(cache, frame);
+}
+
+/* ---- Making and writing -------------------------------------------------------------------- */
+
+uint32_t
+cache_take(struct block_cache *cache)
+{
+    const uint32_t frame = frame_acquire(cache);
+    cache->frames[frame] = (struct frame){.state = FRAME_BUILDING, .pins = 1};
+    assert(frame < cache->frame_count);
+    return frame;
+}
+
+void
+cache_untake(struct block_cache *cache, uint32_t frame)
+{
+    assert(frame < cache->frame_count);
+    assert(cache->frames[frame].state == FRAME_BUILDING);
+    assert(cache->frames[frame].pins == 1);
+    cache->frames[frame].pins = 0;
+    frame_free(cache, frame);
+    cache->available += 1;
+    assert(cache->available <= cache->frame_count);
+}
+
+/* An older block of this address may be here still: released, and free again. (B1) */
+static void
+cache_drop_stale(struct block_cache *cache, uint64_t address)
+{
+    const uint32_t stale = frame_find(cache, address);
+    if (stale == FRAME_NONE) return;
+    struct frame *at = &cache->frames[stale];
+    assert(at->pins == 0);
+    assert(at->state == FRAME_READY || at->state == FRAME_LOADING || at->state == FRAME_LOST);
+    frame_leave(cache, stale);
+    if (at->state == FRAME_LOADING) {
+        at->reference.address = 0; /* Freed when the read is done. */
+        cache->reading_stale += 1;
+        assert(cache->reading_stale <= cache->reading);
+        return;
+    }
+    frame_free(cache, stale);
+}
+
+struct block_reference
+cache_seal(struct block_cache *cache, uint32_t frame, uint64_t address)
+{
+    assert(frame < cache->frame_count);
+    assert(address != 0);
+    struct frame *at = &cache->frames[frame];
+    assert(at->state == FRAME_BUILDING);
+    assert(at->pins == 1);
+    assert(cache->queue_count < cache->frame_count);
+    const struct block_header *header = cache_block(cache, frame);
+    *at = (struct frame){
+        .reference = grid_block_seal(cache->grid, cache_block(cache, frame), address),
+        .state = FRAME_WRITING,
+        .used = FRAME_USED_MAX,
+        .type = header->type,
+        .tree = header->tree,
+        .record_count = header->record_count,
+    };
+    cache_drop_stale(cache, address);
+    frame_enter(cache, frame);
+    cache->queue[(cache->queue_start + cache->queue_count) % cache->frame_count] = frame;
+    cache->queue_count += 1;
+    cache->writing += 1;
+    assert(cache->queue_count <= cache->writing);
+    return at->reference;
+}
+
+static void
+cache_on_written(struct grid_write *grid_write, enum grid_result result)
+{
+    struct cache_write *write = container_of(grid_write, struct cache_write, write);
+    struct block_cache *cache = write->cache;
+    assert(write->busy);
+    assert(write->count > 0 && write->count <= GRID_WRITE_BLOCKS_MAX);
+    assert(cache->writing >= write->count);
+    write->busy = false;
+    cache->writing -= write->count;
+    assert(cache->queue_count <= cache->writing);
+    if (result != GRID_OK) {
+        cache->failed = true;
+        return;
+    }
+    for (uint32_t i = 0; i < write->count; i++) {
+        struct frame *at = &cache->frames[write->frames[i]];
+        assert(at->state == FRAME_WRITING);
+        at->state = FRAME_READY;
+        if (at->pins == 0) cache->available += 1;
+    }
+    cache_issue_writes(cache);
+}
+
+/* Takes the next blocks of the queue that are neighbours on disk. */
+static void
+write_gather(struct block_cache *cache, struct cache_write *write)
+{
+    assert(!write->busy);
+    assert(cache->queue_count > 0);
+    void *blocks[GRID_WRITE_BLOCKS_MAX];
+    uint64_t address = 0;
+    write->count = 0;
+    while (cache->queue_count > 0 && write->count < GRID_WRITE_BLOCKS_MAX) {
+        const uint32_t frame = cache->queue[cache->queue_start];
+        const uint64_t next = cache->frames[frame].reference.address;
+        assert(next != 0);
+        if (write->count > 0 && next != address + 1) break;
+        address = next;
+        write->frames[write->count] = frame;
+        blocks[write->count] = cache_block(cache, frame);
+        write->count += 1;
+        cache->queue_start = (cache->queue_start + 1) % cache->frame_count;
+        cache->queue_count -= 1;
+    }
+    write->busy = true;
+    grid_write_blocks(cache->grid, &write->write, blocks, write->count, cache_on_written);
+}
+
+void
+cache_issue_writes(struct block_cache *cache)
+{
+    assert(cache->queue_count <= cache->writing);
+    assert(cache->reading_stale <= cache->reading);
+    /* No address is read and written at the same time: the storage may mix them. */
+    if (cache->reading_stale > 0) return;
+    for (uint32_t slot = 0; slot < GRID_WRITES_MAX && cache->queue_count > 0; slot++) {
+        if (cache->failed) return;
+        if (!cache->writes[slot].busy) write_gather(cache, &cache->writes[slot]);
+    }
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The block cache: every block that is read, and every block that is being made, is in one of its
+ * frames.
+ *
+ *     FREE ── cache_get: not here ──→ LOADING ── verified ──→ READY ──┐
+ *       ▲                               │ damaged                     │ evicted (CLOCK,
+ *       ├───────────────────────────────┴── LOST, asked once more     │ Corbató 1968)
+ *       └──────────────────────────────────────────────────────────←──┤
+ *     FREE ── cache_take ──→ BUILDING ── cache_seal ──→ WRITING ── durable ──→ READY
+ *
+ * Blocks are written in the order in which they are sealed; neighbours on disk go out as one write.
+ * A block that is being written can be read already. Nothing here decides what happens to the data:
+ * two engines with caches of different size make the same files.
+ *
+ * Numbered invariants (asserted, tested under their number):
+ *  (B1) an address is in at most one frame, and a frame with an address holds that block, whole.
+ *  (B2) a frame that is pinned, loading, being built or written is not evicted.
+ *  (B3) cache_available frames can be taken without waiting for anything.
+ */
+#ifndef LEDGER_LSM_BLOCK_CACHE_H
+#define LEDGER_LSM_BLOCK_CACHE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "config.h"
+#include "store/grid.h"
+
+#define FRAME_NONE UINT32_MAX
+
+enum frame_state {
+    FRAME_FREE,
+    FRAME_LOADING,
+    FRAME_READY,
+    FRAME_LOST,
+    FRAME_BUILDING,
+    FRAME_WRITING,
+};
+
+struct frame {
+    struct block_reference reference; /* Address 0: none yet. */
+    uint32_t next;                    /* In its hash chain, or the next free one. */
+    uint16_t pins;
+    uint8_t state; /* enum frame_state */
+    uint8_t used;  /* CLOCK: passes that it survives. */
+    uint8_t type;  /* enum block_type */
+    uint8_t tree;
+    bool io_error; /* LOST: it could not be read. */
+    bool checked;  /* Of an index block: lsm/table.h has looked at what it lists. */
+    uint32_t record_count; /* As its header says. */
+};
+
+struct block_cache;
+
+struct cache_read {
+    struct grid_read read;
+    struct block_cache *cache;
+    uint32_t frame;
+    bool busy;
+};
+
+struct cache_write {
+    struct grid_write write;
+    struct block_cache *cache;
+    uint32_t frames[GRID_WRITE_BLOCKS_MAX];
+    uint32_t count;
+    bool busy;
+};
+
+struct cache_stats {
+    uint64_t hits;
+    uint64_t misses;
+    uint64_t evictions;
+};
+
+/* The block that could not be read. */
+struct cache_damage {
+    uint64_t address;
+    uint8_t tree;
+    bool io_error;
+};
+
+struct block_cache {
+    struct grid *grid;
+    char *memory;
+    struct frame *frames;
+    uint32_t *heads; /* Hash chains. */
+    uint32_t *queue; /* Ring of frames to be written, in the order of sealing. */
+    uint32_t frame_count;
+    uint32_t head_mask;
+    uint32_t free_head;
+    uint32_t clock_hand;
+    uint32_t available; /* Frames that are free, or ready and not pinned, or lost. */
+    uint32_t queue_start;
+    uint32_t queue_count;
+    uint32_t reading;
+    uint32_t reading_stale; /* Of these: their addresses are other blocks' meanwhile. */
+    uint32_t writing; /* Frames sealed and not durable, the queued ones included. */
+    struct cache_read *reads;   /* GRID_READS_MAX */
+    struct cache_write *writes; /* GRID_WRITES_MAX */
+    struct cache_damage damage;
+    bool failed; /* A write failed. */
+    struct cache_stats stats;
+};
+
+/* NULL memory while measuring. */
+void cache_init(
+    struct block_cache *cache,
+    struct arena *arena,
+    struct grid *grid,
+    uint32_t frame_count);
+
+/* Bytes that a frame costs, its share of the tables included. */
+uint64_t cache_frame_cost_bytes(void);
+
+/* After grid_open: everything is forgotten. */
+void cache_open(struct block_cache *cache);
+
+enum cache_result {
+    CACHE_READY,
+    CACHE_WAIT, /* It is being read, or will be when there is room for another read. */
+    CACHE_LOST, /* It is damaged or unreadable; cache->damage says which. */
+};
+
+/*
+ * The block's frame, if it is in memory. Else starts to read it. `tree` is for messages. The frame
+ * stays what it is until the next cache_get or cache_take, or as long as it is pinned.
+ */
+enum cache_result cache_get(
+    struct block_cache *cache,
+    const struct block_reference *reference,
+    enum block_type type,
+    uint8_t tree,
+    uint32_t *frame);
+
+/*
+ * The block is whole, but what it says cannot be: it, or what refers to it, was spoilt before it
+ * got its checksum. CACHE_LOST.
+ */
+enum cache_result cache_refuse(struct block_cache *cache, uint32_t frame);
+
+/* Starts to read it if it isn't here and that can be done now. */
+void cache_hint(
+    struct block_cache *cache,
+    const struct block_reference *reference,
+    enum block_type type,
+    uint8_t tree);
+
+/* A frame to build a block in, pinned. Precondition: cache->available > 0 (B3). */
+uint32_t cache_take(struct block_cache *cache);
+
+/* A frame that was taken isn't needed. */
+void cache_untake(struct block_cache *cache, uint32_t frame);
+
+/*
+ * The block in the frame is complete but for what grid_block_seal fills in: seals it at the
+ * address, queues it to be written, unpins it.
+ */
+struct block_reference cache_seal(struct block_cache *cache, uint32_t frame, uint64_t address);
+
+/* The block, if it is here, is among the first to be evicted: it will hardly be asked for again. */
+void cache_leave(struct block_cache *cache, uint64_t address);
+
+/* The block is released: it won't be asked for again. */
+void cache_forget(struct block_cache *cache, uint64_t address);
+
+void cache_pin(struct block_cache *cache, uint32_t frame);
+void cache_unpin(struct block_cache *cache, uint32_t frame);
+
+/* Is the block of this address sealed, and not durable yet? */
+bool cache_writes(const struct block_cache *cache, uint64_t address);
+
+/* Is a block being read that the grid has released? What becomes of it nobody asks any more. */
+bool cache_reads_released(const struct block_cache *cache);
+
+/* Starts the writes that can be started. */
+void cache_issue_writes(struct block_cache *cache);
+
+static inline void *
+cache_block(const struct block_cache *cache, uint32_t frame)
+{
+    assert(frame < cache->frame_count);
+    return cache->memory + (uint64_t) frame * BLOCK_SIZE;
+}
+
+static inline const char *
+cache_content(const struct block_cache *cache, uint32_t frame)
+{
+    return (const char *) cache_block(cache, frame) + BLOCK_HEADER_SIZE;
+}
+
+/* Does the frame still hold the block of this address? */
+static inline bool
+cache_holds(const struct block_cache *cache, uint32_t frame, uint64_t address)
+{
+    assert(frame < cache->frame_count);
+    const struct frame *at = &cache->frames[frame];
+    return at->reference.address == address &&
+           (at->state == FRAME_READY || at->state == FRAME_WRITING);
+}
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * A cursor walks the entries of one run of an index, in either direction, from key to key.
+ *
+ * It holds no pins: before each step it looks whether its block is still in its frame, and finds
+ * its place again if it isn't.
+ */
+#ifndef LEDGER_LSM_CURSOR_H
+#define LEDGER_LSM_CURSOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lsm/tree.h"
+
+struct cursor {
+    u128 key;      /* Of the entry where it stands, if `standing`. */
+    bool standing;
+    bool exhausted;
+    uint8_t run;
+    uint32_t frame;
+    uint32_t entry;
+    uint32_t entry_count;
+    uint64_t address; /* Of its block; 0: none. */
+};
+
+/* At no entry yet. */
+void cursor_init(struct cursor *cursor, uint32_t run);
+
+/*
+ * Moves to the first entry at or after the key (the last at or before it, if descending).
+ * TREE_FOUND: it stands there; TREE_ABSENT: it is exhausted. The key is at or beyond where it
+ * stands.
+ */
+enum tree_found
+cursor_seek(struct cursor *cursor, const struct tree *tree, bool descending, u128 key);
+
+#endif

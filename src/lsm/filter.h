@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * A set of ids that may say yes wrongly, but never no: a Bloom filter in lines of the processor's
+ * cache (Putze, Sanders, Singler, "Cache-, hash- and space-efficient Bloom filters", 2007).
+ *
+ * The hash chooses a line, and one bit in each of its eight words. So a lookup costs one cache
+ * line, and no branch until the answer is known. Lines don't know of each other: a filter may lie
+ * in several disk blocks, and who looks up finds the line there.
+ *
+ * Numbered invariants:
+ *  (H1) what was added is never denied.
+ */
+#ifndef LEDGER_LSM_FILTER_H
+#define LEDGER_LSM_FILTER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/u128.h"
+#include "lsm/hash.h"
+
+#define FILTER_LINE_SIZE    64
+#define FILTER_LINE_WORDS   (FILTER_LINE_SIZE / sizeof(uint64_t))
+#define FILTER_BITS_PER_KEY 10
+
+static_assert(FILTER_LINE_WORDS * 6 <= 64, "six bits of the hash choose one of a word's 64");
+
+/* Lines for so many keys: at least one. */
+uint32_t filter_line_count(uint32_t key_count);
+
+/* The lines start as zeros. */
+void filter_add(uint8_t *lines, uint32_t line_count, uint64_t hash);
+
+static inline uint64_t
+filter_hash(u128 id)
+{
+    const uint64_t low = u128_low(id);
+    const uint64_t high = u128_high(id);
+    const uint64_t folded = hash_multiply_fold(low ^ HASH_KEY_0, high ^ HASH_KEY_1);
+    const uint64_t mixed = folded + ((low << 29) | (low >> 35)) + high * HASH_KEY_2;
+    return hash_multiply_fold(mixed ^ HASH_KEY_2, HASH_KEY_3);
+}
+
+/*
+ * From the high half of the hash, by multiplication (Lemire, "Fast random integer generation in an
+ * interval", 2019).
+ */
+static inline uint32_t
+filter_line_of(uint64_t hash, uint32_t line_count)
+{
+    assert(line_count > 0);
+    return (uint32_t) (((hash >> 32) * line_count) >> 32);
+}
+
+/* What chooses the bits: depends on all of the hash, the line's number on little of it. */
+static inline uint64_t
+filter_bits(uint64_t hash)
+{
+    return (hash * HASH_KEY_1) >> (64 - FILTER_LINE_WORDS * 6);
+}
+
+/* Can the id of this hash be among those that were added? `line` is the one of filter_line_of. */
+static inline bool
+filter_may_hold(const uint8_t *line, uint64_t hash)
+{
+    uint64_t bits = filter_bits(hash);
+    uint64_t all = 1;
+#pragma GCC unroll 8
+    for (uint32_t at = 0; at < FILTER_LINE_SIZE; at += sizeof(uint64_t)) {
+        uint64_t word;
+        memcpy(&word, line + at, sizeof(word));
+        all &= word >> (bits & 63);
+        bits >>= 6;
+    }
+    return all != 0;
+}
+
+#endif

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Merging the oldest runs of a level into one run of the next; or of the same, where they are as
+ * large as they can become.
+ *
+ * A merge works in quotas of entries, given by the forest after each op, so that how far it is, and
+ * which addresses its blocks get, is a function of the log alone. A quota is worked off exactly; if
+ * a block isn't in memory the merge waits for it.
+ *
+ * A table that overlaps no other input, and is at least half full, is moved: it is listed in the
+ * new run, not written again. So what arrives in order of its keys (time-ordered ids) costs
+ * nothing.
+ *
+ * At a checkpoint the table at hand is finished as it is. What a merge then still has to know is
+ * the last key that it has merged: the inputs' `hidden`. From there it goes on, the same after a
+ * restart.
+ *
+ * Numbered invariants (asserted, tested under their number):
+ *  (M1) a merge's inputs are the oldest runs of their level, and stay that until it is done.
+ *  (M2) after merge_checkpoint, everything up to the inputs' `hidden` is in the output, and nothing
+ *       beyond.
+ */
+#ifndef LEDGER_LSM_MERGE_H
+#define LEDGER_LSM_MERGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lsm/tree.h"
+
+struct merge_input {
+    uint8_t run;
+    bool positioned; /* Blocks are in memory, and pinned. */
+    bool exhausted;
+    struct table_place place;
+    uint32_t block; /* In the table. */
+    uint32_t entry; /* In the block. */
+    uint32_t block_count;
+    uint32_t entry_count;
+    uint32_t frame;
+    const char *entries;
+};
+
+struct merge {
+    struct tree *tree;
+    uint32_t level; /* Of the inputs. */
+    bool active;
+    bool dropping; /* Tables of inputs that are hidden wholly are to be released. */
+    uint8_t output;
+    uint32_t input_count;
+    struct merge_input inputs[LEVEL_RUNS_MAX]; /* Newest first. */
+    struct table_builder builder;
+    uint64_t entries_left; /* Of the inputs: no more than these. */
+    uint64_t quota;        /* Entries that are to be merged now. */
+    u128 key_last;         /* Of the entry that went out last, if there was one. */
+    bool has_last;
+};
+
+void merge_init(struct merge *merge, struct tree *tree, uint32_t level);
+
+/*
+ * Starts to merge all complete runs of the level, into one of the next, or of the same.
+ * Precondition: at least two, and none merging.
+ */
+void merge_start(struct merge *merge, bool same_level);
+
+/* While opening: goes on with the runs that are marked so, into `output`. */
+void merge_resume(struct merge *merge, uint32_t output);
+
+enum merge_result {
+    MERGE_DONE, /* The quota is worked off, or the merge is complete (not active any more). */
+    MERGE_WAIT, /* A block, or a frame, is awaited. */
+    MERGE_LOST,
+};
+
+/* Works on the quota. `op` goes into block headers. */
+enum merge_result merge_work(struct merge *merge, uint64_t op);
+
+/* Finishes the table at hand (M2). The quota is 0. Call again after MERGE_WAIT. */
+enum merge_result merge_checkpoint(struct merge *merge, uint64_t op);
+
+#endif

@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* See objects.h. */
+#include "lsm/objects.h"
+
+#include <string.h>
+
+#include "base/units.h"
+
+/* So many slots ahead of the hand, lines are fetched. */
+#define OBJECTS_EVICT_AHEAD 8
+
+static uint64_t
+objects_timestamp(const struct objects *objects, uint32_t slot)
+{
+    uint64_t timestamp;
+    const char *record = objects->records + (uint64_t) slot * objects->options.record_size;
+    memcpy(&timestamp, record + objects->options.timestamp_offset, sizeof(timestamp));
+    assert(timestamp != 0);
+    return timestamp;
+}
+
+static u128
+objects_id(const struct objects *objects, uint32_t slot)
+{
+    u128 id;
+    assert(objects->ids.entries != NULL);
+    const char *record = objects->records + (uint64_t) slot * objects->options.record_size;
+    memcpy(&id, record + objects->options.id_offset, sizeof(id));
+    return id;
+}
+
+/*
+ * Timestamps that share all but their two last bits are neighbours in the index: those of one batch
+ * are consecutive, and are inserted, evicted and often searched for one after another. Groups of
+ * four are spread by the hash, which keeps searches as short as in a table of buckets of four.
+ */
+static uint32_t
+objects_hash_timestamp(const struct objects_index *index, uint64_t timestamp)
+{
+    const uint64_t group = timestamp >> 2;
+    const uint64_t mixed = hash_multiply_fold(group ^ HASH_KEY_0, HASH_KEY_1) * HASH_KEY_2;
+    const uint32_t hash = (uint32_t) (mixed >> 32);
+    const uint32_t in_group = UINT32_C(3) << index->shift;
+    return (hash & ~in_group) | ((uint32_t) (timestamp & 3) << index->shift);
+}
+
+static uint64_t
+objects_entry(uint32_t hash, uint32_t slot)
+{
+    assert(slot < OBJECTS_SLOTS_MAX);
+    return (uint64_t) hash << 32 | (slot + 1);
+}
+
+/* Where the entry is now. It must be there (C1). */
+static uint32_t
+objects_index_position(const struct objects_index *index, uint64_t entry)
+{
+    uint32_t position = (uint32_t) (entry >> 32) >> index->shift;
+    while (index->entries[position] != entry) {
+        assert(index->entries[position] != OBJECTS_ENTRY_EMPTY);
+        position = (position + 1) & index->mask;
+    }
+    return position;
+}
+
+/* Looks at the entries between home and the first empty one: none may be of an equal record. */
+static void
+objects_index_insert(
+    const struct objects *objects, struct objects_index *index, uint32_t hash, uint32_t slot)
+{
+    uint32_t position = hash >> index->shift;
+    for (;;) {
+        const uint64_t other = index->entries[position];
+        if (other == OBJECTS_ENTRY_EMPTY) break;
+        if ((uint32_t) (other >> 32) == hash) {
+            const uint32_t slot_other = (uint32_t) other - 1;
+            assert(slot_other != slot);
+            assert(
+                index == &objects->ids
+                    ? objects_id(objects, slot_other) != objects_id(objects, slot)
+                    : objects_timestamp(objects, slot_other) != objects_timestamp(objects, slot));
+        }
+        position = (position + 1) & index->mask;
+    }
+    index->entries[position] = objects_entry(hash, slot);
+}
+
+/* Entries after the gap move into it as long as that brings them no further than home (C1). */
+static void
+objects_index_remove(struct objects_index *index, uint64_t entry)
+{
+    uint32_t gap = objects_index_position(index, entry);
+    uint32_t position = gap;
+    for (;;) {
+        position = (position + 1) & index->mask;
+        const uint64_t moving = index->entries[position];
+        if (moving == OBJECTS_ENTRY_EMPTY) break;
+        assert(position != gap);
+        const uint32_t home = (uint32_t) (moving >> 32) >> index->shift;
+        if (((position - home) & index->mask) < ((position - gap) & index->mask)) continue;
+        index->entries[gap] = moving;
+        gap = position;
+    }
+    index->entries[gap] = OBJECTS_ENTRY_EMPTY;
+}
+
+uint32_t
+objects_find_id(const struct objects *objects, const u128 *id)
+{
+    const struct objects_index *index = &objects->ids;
+    assert(index->entries != NULL);
+    const uint32_t hash = hash_u128(*id);
+    uint32_t position = hash >> index->shift;
+    for (;;) {
+        const uint64_t entry = index->entries[position];
+        if (entry == OBJECTS_ENTRY_EMPTY) return OBJECT_NONE;
+        if ((uint32_t) (entry >> 32) == hash) {
+            const uint32_t slot = (uint32_t) entry - 1;
+            assert(slot < objects->slots_begun);
+            if (objects_id(objects, slot) == *id) return slot;
+        }
+        position = (position + 1) & index->mask;
+    }
+}
+
+uint32_t
+objects_find(const struct objects *objects, uint64_t timestamp)
+{
+    const struct objects_index *index = &objects->timestamps;
+    assert(timestamp != 0);
+    const uint32_t hash = objects_hash_timestamp(index, timestamp);
+    uint32_t position = hash >> index->shift;
+    for (;;) {
+        const uint64_t entry = index->entries[position];
+        if (entry == OBJECTS_ENTRY_EMPTY) return OBJECT_NONE;
+        if ((uint32_t) (entry >> 32) == hash) {
+            const uint32_t slot = (uint32_t) entry - 1;
+            assert(slot < objects->slots_begun);
+            if (objects_timestamp(objects, slot) == timestamp) return slot;
+        }
+        position = (position + 1) & index->mask;
+    }
+}
+
+void
+objects_hint_record(const struct objects *objects, const u128 *id)
+{
+    const struct objects_index *index = &objects->ids;
+    assert(index->entries != NULL);
+    const uint32_t hash = hash_u128(*id);
+    uint32_t position = hash >> index->shift;
+    for (;;) {
+        const uint64_t entry = index->entries[position];
+        if (entry == OBJECTS_ENTRY_EMPTY) return;
+        if ((uint32_t) (entry >> 32) == hash) {
+            const uint32_t slot = (uint32_t) entry - 1;
+            const uint32_t size = objects->options.record_size;
+            const char *record = objects_record(objects, slot);
+            __builtin_prefetch(&objects->states[slot]);
+            for (uint32_t at = 0; at < size; at += 64) __builtin_prefetch(record + at);
+            return;
+        }
+        position = (position + 1) & index->mask;
+    }
+}
+
+uint32_t
+objects_slot_of(const struct objects *objects, const void *record)
+{
+    assert((const char *) record >= objects->records);
+    const uint64_t offset = (uint64_t) ((const char *) record - objects->records);
+    const uint64_t slot = offset / objects->options.record_size;
+    assert(slot < objects->slots_begun);
+    assert(slot * objects->options.record_size == offset);
+    return (uint32_t) slot;
+}
+
+static void
+objects_index_init(struct objects_index *index, struct arena *arena, uint32_t slot_count)
+{
+    uint32_t bits = 3; /* A cache line, at least. */
+    while ((UINT64_C(1) << bits) < (uint64_t) slot_count * OBJECTS_INDEX_SPREAD) bits += 1;
+    assert(bits <= 31);
+    index->shift = 32 - bits;
+    index->mask = (UINT32_C(1) << bits) - 1;
+    index->entries = arena_take(arena, (uint64_t) index->mask + 1, sizeof(uint64_t), 64);
+    if (index->entries == NULL) return;
+    memset(index->entries, 0, ((uint64_t) index->mask + 1) * sizeof(uint64_t));
+    assert(index->entries[index->mask] == OBJECTS_ENTRY_EMPTY);
+}
+
+void
+objects_init(struct objects *objects, struct arena *arena, const struct objects_options *options)
+{
+    const uint32_t size = options->record_size;
+    assert(size >= OBJECTS_RECORD_MIN && size <= OBJECTS_RECORD_MAX && size % 8 == 0);
+    assert(options->timestamp_offset <= size - sizeof(uint64_t));
+    assert(options->id_offset == UINT32_MAX || options->id_offset <= size - sizeof(u128));
+    assert(options->slot_count > 0 && options->slot_count <= OBJECTS_SLOTS_MAX);
+    assert(options->dirty_max > 0 && options->dirty_max <= options->slot_count);
+
+    *objects = (struct objects){.options = *options, .free_first = OBJECT_NONE};
+    objects->records = arena_take(arena, options->slot_count, size, 64);
+    objects->states = arena_take(arena, options->slot_count, sizeof(struct object_state), 64);
+    objects->dirty = arena_take(arena, options->dirty_max, sizeof(struct sort_slot), 64);
+    objects->scratch = arena_take(arena, options->dirty_max, sizeof(struct sort_slot), 64);
+    objects_index_init(&objects->timestamps, arena, options->slot_count);
+    if (options->id_offset != UINT32_MAX) {
+        objects_index_init(&objects->ids, arena, options->slot_count);
+    }
+}
+
+static void
+objects_begin_epoch(struct objects *objects, uint64_t epoch)
+{
+    assert(epoch >= objects->epoch);
+    assert(epoch <= OBJECTS_EPOCH_MAX);
+    if (epoch == objects->epoch) return;
+    objects->epoch = epoch;
+    objects->pinned_count = 0;
+    objects->held_count = objects->dirty_count; /* (C2) */
+}
+
+static bool
+objects_pinned(const struct objects *objects, uint64_t marks)
+{
+    assert(marks / OBJECTS_STATE_EPOCH <= objects->epoch);
+    return marks / OBJECTS_STATE_EPOCH == objects->epoch;
+}
+
+bool
+objects_room(const struct objects *objects, uint64_t epoch, uint32_t count)
+{
+    assert(epoch >= objects->epoch);
+    assert(objects->held_count >= objects->dirty_count);
+    assert(objects->held_count <= objects->options.slot_count);
+    const uint32_t held = epoch == objects->epoch ? objects->held_count : objects->dirty_count;
+    return count <= objects->options.slot_count - held; /* (C2) */
+}
+
+/* Takes the slot out of the indexes and out of all counts. It is clean. */
+static void
+objects_forget(struct objects *objects, uint32_t slot)
+{
+    const uint64_t marks = objects_state(objects, slot)->marks;
+    assert(!(marks & OBJECTS_STATE_DIRTY));
+    if (objects_pinned(objects, marks)) {
+        assert(objects->pinned_count > 0 && objects->held_count > 0);
+        objects->pinned_count -= 1;
+        objects->held_count -= 1;
+    }
+    const struct object_state *state = &objects->states[slot];
+    objects_index_remove(&objects->timestamps, objects_entry(state->timestamp_hash, slot));
+    if (objects->ids.entries != NULL) {
+        objects_index_remove(&objects->ids, objects_entry(state->id_hash, slot));
+    }
+    assert(objects->count > 0);
+    objects->count -= 1;
+}
+
+/*
+ * Evicting would wait for memory at every step, as each record is elsewhere in the index of ids.
+ * But which records are next is nearly known.
+ */
+static void
+objects_hint_evict(const struct objects *objects, uint32_t slot)
+{
+    const uint32_t slot_count = objects->options.slot_count;
+    assert(slot < slot_count);
+    if (slot + OBJECTS_EVICT_AHEAD >= slot_count) return;
+    const uint32_t ahead = slot + OBJECTS_EVICT_AHEAD;
+    const struct object_state *state = &objects->states[ahead];
+    const struct objects_index *ids = &objects->ids;
+    const struct objects_index *timestamps = &objects->timestamps;
+    __builtin_prefetch(&timestamps->entries[state->timestamp_hash >> timestamps->shift], 1);
+    if (ids->entries != NULL) __builtin_prefetch(&ids->entries[state->id_hash >> ids->shift], 1);
+    const uint32_t size = objects->options.record_size;
+    const char *record = objects_record(objects, slot + OBJECTS_EVICT_AHEAD / 2);
+    for (uint32_t at = 0; at < size; at += 64) __builtin_prefetch(record + at, 1);
+}
+
+/* Moves the hand to a slot that may go. The second time that it comes by nothing is marked. */
+static uint32_t
+objects_evict(struct objects *objects)
+{
+    const uint32_t slot_count = objects->options.slot_count;
+    assert(objects->count == slot_count);
+    assert(objects->held_count < slot_count);
+    for (uint64_t steps = 0; steps <= 2 * (uint64_t) slot_count; steps++) {
+        const uint32_t slot = objects->hand;
+        struct object_state *state = &objects->states[slot];
+        objects->hand = slot + 1 == slot_count ? 0 : slot + 1;
+        const uint64_t marks = state->marks;
+        if ((marks & OBJECTS_STATE_DIRTY) || objects_pinned(objects, marks)) continue; /* (C3) */
+        if (marks & OBJECTS_STATE_TOUCHED) {
+            state->marks = marks & ~(uint64_t) OBJECTS_STATE_TOUCHED;
+            continue;
+        }
+        objects->forgotten_op = max_u64(objects->forgotten_op, state->op); /* (C4) */
+        objects_hint_evict(objects, slot);
+        objects_forget(objects, slot);
+        return slot;
+    }
+    unreachable();
+}
+
+static uint32_t
+objects_take_slot(struct objects *objects)
+{
+    if (objects->free_first != OBJECT_NONE) {
+        const uint32_t slot = objects->free_first;
+        assert(slot < objects->slots_begun);
+        objects->free_first = (uint32_t) (objects->states[slot].marks / OBJECTS_STATE_EPOCH);
+        return slot;
+    }
+    assert(objects->count == objects->slots_begun);
+    if (objects->slots_begun == objects->options.slot_count) return objects_evict(objects);
+    objects->slots_begun += 1;
+    return objects->slots_begun - 1;
+}
+
+uint32_t
+objects_insert(struct objects *objects, const void *record, uint64_t epoch)
+{
+    assert(objects_room(objects, epoch, 1));
+    objects_begin_epoch(objects, epoch);
+    const uint32_t slot = objects_take_slot(objects);
+    memcpy(objects_record(objects, slot), record, objects->options.record_size);
+
+    const uint64_t timestamp = objects_timestamp(objects, slot);
+    const bool has_id = objects->ids.entries != NULL;
+    const struct object_state state = {
+        .marks = epoch * OBJECTS_STATE_EPOCH | OBJECTS_STATE_USED,
+        .timestamp_hash = objects_hash_timestamp(&objects->timestamps, timestamp),
+        .id_hash = has_id ? hash_u128(objects_id(objects, slot)) : 0,
+    };
+    objects->states[slot] = state;
+    if (timestamp % 4 == 0) {
+        /* Two groups on: nothing tells of these as hints do of ids, but they come one by one. */
+        const struct objects_index *index = &objects->timestamps;
+        const uint32_t hash = objects_hash_timestamp(index, timestamp + 8);
+        __builtin_prefetch(&index->entries[hash >> index->shift], 1);
+    }
+    objects_index_insert(objects, &objects->timestamps, state.timestamp_hash, slot);
+    if (has_id) objects_index_insert(objects, &objects->ids, state.id_hash, slot);
+    objects->count += 1;
+    objects->pinned_count += 1;
+    objects->held_count += 1;
+    assert(objects->count <= objects->slots_begun);
+    return slot;
+}
+
+void
+objects_remove(struct objects *objects, uint32_t slot)
+{
+    assert(objects_op(objects, slot) == 0);
+    objects_forget(objects, slot);
+    static_assert(OBJECT_NONE <= OBJECTS_EPOCH_MAX, "a slot's number fits in place of an epoch");
+    objects->states[slot] = (struct object_state){
+        .marks = objects->free_first * (uint64_t) OBJECTS_STATE_EPOCH,
+    };
+    objects->free_first = slot;
+    assert(objects->count < objects->slots_begun);
+}
+
+void
+objects_pin(struct objects *objects, uint32_t slot, uint64_t epoch)
+{
+    objects_begin_epoch(objects, epoch);
+    const uint64_t marks = objects_state(objects, slot)->marks;
+    const uint64_t flags = marks & (OBJECTS_STATE_EPOCH - 1);
+    objects->states[slot].marks = epoch * OBJECTS_STATE_EPOCH | flags | OBJECTS_STATE_TOUCHED;
+    if (objects_pinned(objects, marks)) return;
+    objects->pinned_count += 1;
+    if (!(marks & OBJECTS_STATE_DIRTY)) objects->held_count += 1; /* (C2) */
+    assert(objects->held_count <= objects->count);
+}
+
+void
+objects_touch(struct objects *objects, uint32_t slot, uint64_t op)
+{
+    const uint64_t marks = objects_state(objects, slot)->marks;
+    assert(op >= objects->states[slot].op);
+    objects->states[slot].op = op;
+    if (marks & OBJECTS_STATE_DIRTY) return;
+    assert(objects->dirty_count < objects->options.dirty_max);
+    objects->dirty[objects->dirty_count] = (struct sort_slot){
+        .key = objects_timestamp(objects, slot),
+        .slot = slot,
+    };
+    objects->dirty_count += 1;
+    objects->states[slot].marks = marks | OBJECTS_STATE_DIRTY;
+    if (!objects_pinned(objects, marks)) objects->held_count += 1; /* (C2) */
+}
+
+void
+objects_untouch(struct objects *objects, uint32_t slot, uint64_t old_op, bool was_dirty)
+{
+    const uint64_t marks = objects_state(objects, slot)->marks;
+    assert(marks & OBJECTS_STATE_DIRTY);
+    assert(old_op <= objects->states[slot].op);
+    objects->states[slot].op = old_op;
+    if (was_dirty) return;
+    assert(objects->dirty_count > 0);
+    objects->dirty_count -= 1;
+    assert(objects->dirty[objects->dirty_count].slot == slot); /* (C3) */
+    objects->states[slot].marks = marks & ~(uint64_t) OBJECTS_STATE_DIRTY;
+    if (!objects_pinned(objects, marks)) objects->held_count -= 1; /* (C2) */
+}
+
+uint32_t
+objects_take_dirty(struct objects *objects, uint32_t *slots)
+{
+    const uint32_t count = objects->dirty_count;
+    assert(count <= objects->options.dirty_max);
+    sort_slots_by_key(objects->dirty, count, objects->scratch);
+    for (uint32_t i = 0; i < count; i++) {
+        const uint32_t slot = (uint32_t) objects->dirty[i].slot;
+        assert(objects->states[slot].marks & OBJECTS_STATE_DIRTY); /* (C3) */
+        objects->states[slot].marks &= ~(uint64_t) OBJECTS_STATE_DIRTY;
+        slots[i] = slot;
+    }
+    objects->dirty_count = 0;
+    objects->held_count = objects->pinned_count; /* (C2) */
+    return count;
+}
+
+/* Empties the entries one by one, without closing gaps: all will go. */
+static void
+objects_clear_slots(struct objects *objects)
+{
+    for (uint32_t slot = 0; slot < objects->slots_begun; slot++) {
+        if (!(objects->states[slot].marks & OBJECTS_STATE_USED)) continue;
+        const uint64_t entries[2] = {
+            objects_entry(objects->states[slot].timestamp_hash, slot),
+            objects_entry(objects->states[slot].id_hash, slot),
+        };
+        const struct objects_index *indexes[2] = {&objects->timestamps, &objects->ids};
+        for (int i = 0; i < 2; i++) {
+            const struct objects_index *index = indexes[i];
+            if (index->entries == NULL) continue;
+            uint32_t position = (uint32_t) (entries[i] >> 32) >> index->shift;
+            while (index->entries[position] != entries[i]) position = (position + 1) & index->mask;
+            index->entries[position] = OBJECTS_ENTRY_EMPTY;
+        }
+        assert(objects->count > 0);
+        objects->count -= 1;
+    }
+    assert(objects->count == 0);
+}
+
+void
+objects_clear(struct objects *objects)
+{
+    assert(objects->records != NULL);
+    assert(objects->count <= objects->slots_begun);
+    if (objects->slots_begun < objects->options.slot_count / 16) {
+        objects_clear_slots(objects);
+    } else {
+        const uint64_t size = ((uint64_t) objects->timestamps.mask + 1) * sizeof(uint64_t);
+        memset(objects->timestamps.entries, 0, size);
+        if (objects->ids.entries != NULL) memset(objects->ids.entries, 0, size);
+    }
+    objects->epoch = 0;
+    objects->forgotten_op = 0;
+    objects->count = 0;
+    objects->dirty_count = 0;
+    objects->pinned_count = 0;
+    objects->held_count = 0;
+    objects->slots_begun = 0;
+    objects->free_first = OBJECT_NONE;
+    objects->hand = 0;
+}

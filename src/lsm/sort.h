@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Sorting of what a checkpoint interval has gathered, before it becomes a table on disk.
+ *
+ * Radix sort from the least significant digit (Knuth, TAOCP vol. 3, 5.2.5, algorithm R) over those
+ * bits only in which keys differ at all. Where many bits differ, the first SORT_DIGITS_FIRST digits
+ * of them, counted from the most significant, nearly always decide already: only those are sorted
+ * by, and what is left to do is done by straight insertion (5.2.1, algorithm S), which is right
+ * whatever the keys are. Where it would take long, the rest is sorted by all digits instead. So the
+ * time is linear for every input.
+ *
+ * Numbered invariants:
+ *  (N1) sorting is stable: entries of equal key stay in the order of the input.
+ *  (N2) insertion moves at most SORT_MOVES_MAX entries for each entry of the input.
+ */
+#ifndef LEDGER_LSM_SORT_H
+#define LEDGER_LSM_SORT_H
+
+#include <stdint.h>
+
+/* An entry of an index: a little-endian u128 whose high half is the value. */
+struct entry16 {
+    uint64_t timestamp;
+    uint64_t value;
+};
+
+/* An entry of the index of ids. */
+struct entry24 {
+    uint64_t id_low;
+    uint64_t id_high;
+    uint64_t timestamp;
+};
+
+/* A slot of an object cache, and what slots are sorted by. */
+struct sort_slot {
+    uint64_t key;
+    uint64_t slot;
+};
+
+/* Digits that are sorted by at first. */
+#define SORT_DIGITS_FIRST 3
+#define SORT_MOVES_MAX    4
+
+/*
+ * All of them: `scratch` has room for `count` entries, its content doesn't matter and is lost. What
+ * is in order already costs one look at each entry.
+ */
+
+/* By value. Where the input ascends by timestamp, so do entries of equal value after it (N1). */
+void sort_entries16(struct entry16 *entries, uint32_t count, struct entry16 *scratch);
+
+/* By id. */
+void sort_entries24(struct entry24 *entries, uint32_t count, struct entry24 *scratch);
+
+/* By key. */
+void sort_slots_by_key(struct sort_slot *slots, uint32_t count, struct sort_slot *scratch);
+
+#endif

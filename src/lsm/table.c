@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* See table.h. */
+#include "lsm/table.h"
+
+#include "base/units.h"
+#include "lsm/filter.h"
+
+static_assert(TABLE_BLOCKS_MAX + FILTER_BLOCKS_MAX <= TABLE_BLOCKS_PER_INDEX, "one index block");
+
+/* ---- Sizes --------------------------------------------------------------------------------- */
+
+static uint32_t
+filter_blocks_for(uint32_t line_count)
+{
+    assert(line_count > 0);
+    return (uint32_t) div_ceil(line_count, FILTER_LINES_PER_BLOCK);
+}
+
+uint32_t
+table_entries_max(const struct entry_format *format)
+{
+    const uint32_t entries = TABLE_BLOCKS_MAX * entries_per_block(format);
+    assert(entries > 0);
+    if (!format->filtered) return entries;
+    return (uint32_t) min_u64(entries, TABLE_FILTERED_MAX);
+}
+
+uint64_t
+table_frames_needed(const struct entry_format *format, uint64_t entry_count)
+{
+    assert(entries_per_block(format) > 0);
+    /* A block and a table may be begun, and another one is begun by the last entry. */
+    const uint64_t blocks = div_ceil(entry_count, entries_per_block(format)) + 1;
+    const uint64_t tables = div_ceil(entry_count, table_entries_max(format)) + 1;
+    const uint32_t extra = format->filtered ? 1 + FILTER_BLOCKS_MAX : 1;
+    return blocks + tables * extra;
+}
+
+/* ---- Building ------------------------------------------------------------------------------ */
+
+void
+table_builder_init(
+    struct table_builder *builder, struct block_cache *cache, const struct entry_format *format)
+{
+    assert(format->size > 0);
+    assert(format->size <= BLOCK_CONTENT_SIZE);
+    *builder = (struct table_builder){
+        .cache = cache,
+        .format = *format,
+        .frame = FRAME_NONE,
+        .frame_index = FRAME_NONE,
+    };
+}
+
+bool
+table_builder_active(const struct table_builder *builder)
+{
+    return builder->frame_index != FRAME_NONE;
+}
+
+void
+table_builder_begin(struct table_builder *builder, uint64_t entries_expected)
+{
+    assert(!table_builder_active(builder));
+    assert(entries_expected > 0);
+    assert(builder->frame == FRAME_NONE);
+    assert(builder->frame_count == 0);
+    builder->entries_max =
+        (uint32_t) min_u64(entries_expected, table_entries_max(&builder->format));
+    builder->table = (struct table_info){0};
+    builder->frame_index = cache_take(builder->cache);
+    if (!builder->format.filtered) return;
+    builder->table.filter_lines = filter_line_count(builder->entries_max);
+    builder->table.filter_count = (uint8_t) filter_blocks_for(builder->table.filter_lines);
+    assert(builder->table.filter_count <= FILTER_BLOCKS_MAX);
+    for (uint32_t i = 0; i < builder->table.filter_count; i++) {
+        builder->frame_filter[i] = cache_take(builder->cache);
+        memset(cache_block(builder->cache, builder->frame_filter[i]), 0, BLOCK_SIZE);
+    }
+}
+
+static char *
+builder_content(const struct table_builder *builder, uint32_t frame)
+{
+    return (char *) cache_block(builder->cache, frame) + BLOCK_HEADER_SIZE;
+}
+
+const struct table_block *
+table_builder_blocks(const struct table_builder *builder)
+{
+    assert(table_builder_active(builder));
+    return (const void *) builder_content(builder, builder->frame_index);
+}
+
+static struct block_reference
+builder_seal(
+    struct table_builder *builder,
+    uint32_t frame,
+    enum block_type type,
+    uint32_t count,
+    uint32_t size)
+{
+    struct block_header *header = cache_block(builder->cache, frame);
+    assert(count > 0);
+    assert(size <= BLOCK_CONTENT_SIZE);
+    *header = (struct block_header){
+        .op = builder->op,
+        .size = BLOCK_HEADER_SIZE + size,
+        .type = (uint8_t) type,
+        .tree = builder->format.tree,
+        .record_count = count,
+    };
+    return cache_seal(builder->cache, frame, grid_acquire(builder->cache->grid));
+}
+
+static void
+builder_list(
+    struct table_builder *builder,
+    uint32_t place,
+    const struct block_reference *reference,
+    uint32_t count)
+{
+    assert(reference->address != 0);
+    struct table_block *blocks = (void *) builder_content(builder, builder->frame_index);
+    assert(place < TABLE_BLOCKS_PER_INDEX);
+    blocks[place] = (struct table_block){
+        .key_last = builder->key_last,
+        .checksum = reference->checksum,
+        .address = reference->address,
+        .entry_count = count,
+    };
+}
+
+static void
+builder_seal_values(struct table_builder *builder)
+{
+    assert(builder->frame != FRAME_NONE);
+    assert(builder->frame_count > 0);
+    assert(builder->table.block_count < TABLE_BLOCKS_MAX);
+    assert(builder->frame_count <= entries_per_block(&builder->format));
+    const struct block_reference reference = builder_seal(
+        builder,
+        builder->frame,
+        BLOCK_VALUES,
+        builder->frame_count,
+        builder->frame_count * builder->format.size);
+    builder_list(builder, builder->table.block_count, &reference, builder->frame_count);
+    builder->table.block_count += 1;
+    builder->frame = FRAME_NONE;
+    builder->frame_count = 0;
+}
+
+static void
+builder_filter_add(struct table_builder *builder, const char *entry)
+{
+    const uint64_t hash = filter_hash(entry_key(&builder->format, entry));
+    const uint32_t line = filter_line_of(hash, builder->table.filter_lines);
+    const uint32_t frame = builder->frame_filter[line / FILTER_LINES_PER_BLOCK];
+    uint8_t *lines = (uint8_t *) builder_content(builder, frame);
+    filter_add(lines + line % FILTER_LINES_PER_BLOCK * FILTER_LINE_SIZE, 1, hash);
+}
+
+uint32_t
+table_builder_add_some(struct table_builder *builder, const void *entries, uint32_t count)
+{
+    const struct entry_format *format = &builder->format;
+    const uint32_t per_block = entries_per_block(format);
+    assert(table_builder_active(builder));
+    assert(!table_builder_full(builder));
+    if (builder->frame == FRAME_NONE) builder->frame = cache_take(builder->cache);
+
+    const uint32_t room = (uint32_t) min_u64(
+        per_block - builder->frame_count, builder->entries_max - builder->table.entry_count);
+    const uint32_t added = (uint32_t) min_u64(room, count);
+    assert(added > 0);
+    const u128 key_first = entry_key(format, entries);
+    if (builder->table.entry_count == 0) {
+        builder->table.key_min = key_first;
+    } else {
+        assert(key_first > builder->key_last); /* (T1) */
+    }
+    memcpy(
+        builder_content(builder, builder->frame) + (uint64_t) builder->frame_count * format->size,
+        entries,
+        (uint64_t) added * format->size);
+    builder->key_last =
+        entry_key(format, (const char *) entries + (uint64_t) (added - 1) * format->size);
+    assert(builder->key_last >= key_first);
+    if (format->filtered) {
+        for (uint32_t i = 0; i < added; i++) {
+            builder_filter_add(builder, (const char *) entries + (uint64_t) i * format->size);
+        }
+    }
+    builder->frame_count += added;
+    builder->table.entry_count += added;
+    if (builder->frame_count == per_block) builder_seal_values(builder);
+    return added;
+}
+
+void
+table_builder_add_block(struct table_builder *builder, uint32_t frame, uint32_t count)
+{
+    const struct entry_format *format = &builder->format;
+    const char *entries = builder_content(builder, frame);
+    assert(table_builder_active(builder));
+    assert(builder->frame == FRAME_NONE);
+    assert(format->shape == ENTRY_RECORD);
+    assert(count > 0 && count <= entries_per_block(format));
+    const u128 key_first = entry_key(format, entries);
+    if (builder->table.entry_count == 0) {
+        builder->table.key_min = key_first;
+    } else {
+        assert(key_first > builder->key_last); /* (T1) */
+    }
+    builder->key_last = entry_key(format, entries + (uint64_t) (count - 1) * format->size);
+    builder->table.entry_count += count;
+    builder->frame = frame;
+    builder->frame_count = count;
+    builder_seal_values(builder);
+}
+
+void
+table_builder_add(struct table_builder *builder, const void *entry)
+{
+    (void) table_builder_add_some(builder, entry, 1);
+}
+
+struct table_info
+table_builder_finish(struct table_builder *builder)
+{
+    struct table_info *table = &builder->table;
+    assert(table_builder_active(builder));
+    assert(table->entry_count > 0);
+    if (builder->frame != FRAME_NONE) builder_seal_values(builder);
+    table->key_max = builder->key_last;
+    assert(table->key_min <= table->key_max); /* (T1) */
+    assert(table->block_count > 0);
+    for (uint32_t i = 0; i < table->filter_count; i++) {
+        const struct block_reference reference = builder_seal(
+            builder,
+            builder->frame_filter[i],
+            BLOCK_FILTER,
+            FILTER_LINES_PER_BLOCK,
+            FILTER_LINES_PER_BLOCK * FILTER_LINE_SIZE);
+        builder_list(builder, table->block_count + i, &reference, 0);
+    }
+    const uint32_t listed = (uint32_t) table->block_count + table->filter_count;
+    table->index = builder_seal(
+        builder,
+        builder->frame_index,
+        BLOCK_INDEX,
+        listed,
+        listed * (uint32_t) sizeof(struct table_block));
+    builder->frame_index = FRAME_NONE;
+    return *table;
+}
+
+/* ---- Reading ------------------------------------------------------------------------------- */
+
+bool
+table_info_valid(const struct entry_format *format, const struct table_info *table)
+{
+    assert(format->size > 0);
+    if (table->key_min == 0 || table->key_max == U128_MAX) return false;
+    if (table->key_min > table->key_max) return false;
+    if (format->shape == ENTRY_RECORD && u128_high(table->key_max) != 0) return false;
+    if (table->block_count == 0 || table->block_count > TABLE_BLOCKS_MAX) return false;
+    if (table->entry_count < table->block_count) return false;
+    const uint64_t entries_max = (uint64_t) table->block_count * entries_per_block(format);
+    if (table->entry_count > entries_max) return false;
+    if (table->moved != 0) return false;
+    if (!format->filtered) return table->filter_lines == 0 && table->filter_count == 0;
+    if (table->filter_lines == 0 || table->filter_count > FILTER_BLOCKS_MAX) return false;
+    return table->filter_count == filter_blocks_for(table->filter_lines);
+}
+
+/* Does the index block list a table like that? */
+static bool
+index_valid(
+    const struct block_cache *cache,
+    const struct entry_format *format,
+    const struct table_info *table,
+    const struct table_block *blocks)
+{
+    u128 key_last = 0;
+    uint64_t entry_count = 0;
+    assert(table->block_count > 0);
+    assert(table->block_count <= TABLE_BLOCKS_MAX);
+    for (uint32_t i = 0; i < (uint32_t) table->block_count + table->filter_count; i++) {
+        if (!grid_is_acquired(cache->grid, blocks[i].address)) return false;
+        if (i >= table->block_count) continue;
+        if (blocks[i].entry_count == 0) return false;
+        if (blocks[i].entry_count > entries_per_block(format)) return false;
+        if (blocks[i].key_last <= key_last) return false;
+        key_last = blocks[i].key_last;
+        entry_count += blocks[i].entry_count;
+    }
+    return key_last == table->key_max && entry_count == table->entry_count &&
+           blocks[0].key_last >= table->key_min;
+}
+
+enum cache_result
+table_index_get(
+    struct block_cache *cache,
+    const struct entry_format *format,
+    const struct table_info *table,
+    uint32_t *frame)
+{
+    assert(table->block_count > 0);
+    const enum cache_result result =
+        cache_get(cache, &table->index, BLOCK_INDEX, format->tree, frame);
+    if (result != CACHE_READY) return result;
+    struct frame *at = &cache->frames[*frame];
+    if (at->record_count != (uint32_t) table->block_count + table->filter_count) {
+        return cache_refuse(cache, *frame);
+    }
+    /* Once each time that it comes into memory. */
+    if (!at->checked) {
+        if (!index_valid(cache, format, table, table_blocks(cache, *frame))) {
+            return cache_refuse(cache, *frame);
+        }
+        at->checked = true;
+    }
+    return CACHE_READY;
+}
+
+enum cache_result
+table_values_get(
+    struct block_cache *cache,
+    const struct entry_format *format,
+    const struct table_block *block,
+    uint32_t *frame)
+{
+    assert(block->entry_count > 0);
+    const struct block_reference reference = table_block_reference(block);
+    const enum cache_result result =
+        cache_get(cache, &reference, BLOCK_VALUES, format->tree, frame);
+    if (result != CACHE_READY) return result;
+    if (cache->frames[*frame].record_count != block->entry_count) {
+        return cache_refuse(cache, *frame);
+    }
+    return CACHE_READY;
+}
+
+uint32_t
+table_blocks_find(const struct table_block *blocks, uint32_t count, u128 key)
+{
+    uint32_t low = 0;
+    uint32_t high = count;
+    while (low < high) {
+        const uint32_t middle = low + (high - low) / 2;
+        if (blocks[middle].key_last < key) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    assert(low <= count);
+    return low;
+}
+
+uint32_t
+entries_lower_bound(
+    const struct entry_format *format, const char *entries, uint32_t count, u128 key)
+{
+    assert(format->size > 0);
+    uint32_t low = 0;
+    uint32_t length = count;
+    /* Without branches that depend on keys: what is looked up is as good as random. */
+    while (length > 0) {
+        const uint32_t half = length / 2;
+        const char *middle = entries + (uint64_t) (low + half) * format->size;
+        const bool below = entry_key(format, middle) < key;
+        low = below ? low + half + 1 : low;
+        length = below ? length - half - 1 : half;
+    }
+    assert(low <= count);
+    return low;
+}

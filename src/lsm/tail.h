@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The tail: a tree's newest entries, in memory, in the order in which they came. Ids are found
+ * through a hash table; entries of an index, whose order matters, are sorted when somebody asks.
+ *
+ * Numbered invariants (asserted, tested under their number):
+ *  (E1) in a tail of an index, entries of the same value ascend by timestamp, always: so a stable
+ *       sort by value alone sorts it, however often.
+ */
+#ifndef LEDGER_LSM_TAIL_H
+#define LEDGER_LSM_TAIL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "lsm/sort.h"
+#include "lsm/table.h"
+
+struct tail {
+    struct entry_format format;
+    union {
+        struct entry16 *index;
+        struct entry24 *ids;
+        char *bytes;
+    } entries;
+    uint32_t *slots; /* Of ids: 16 bits of the hash, 16 bits of the entry's number plus one. */
+    uint32_t slot_mask;
+    uint32_t count;
+    uint32_t count_max;
+    uint32_t sorted_count; /* Of an index: so many from the start are in order. */
+};
+
+void tail_init(
+    struct tail *tail,
+    struct arena *arena,
+    const struct entry_format *format,
+    uint32_t count_max);
+
+void tail_clear(struct tail *tail);
+
+void tail_add(struct tail *tail, uint64_t value, uint64_t timestamp);
+
+/* The id is not in the tail. */
+void tail_add_id(struct tail *tail, u128 id, uint64_t timestamp);
+
+/* Has the id's place in the hash table on its way to the CPU. */
+void tail_hint_id(const struct tail *tail, u128 id);
+
+/* True if it is in the tail. */
+bool tail_find_id(const struct tail *tail, u128 id, uint64_t *timestamp);
+
+/* Takes the newest entries away until `count` are left; nothing was sorted since they came. */
+void tail_truncate(struct tail *tail, uint32_t count);
+
+/*
+ * Sorts everything (E1). Ids: their hash table is void afterwards, so this is the end of the tail.
+ */
+void tail_sort(struct tail *tail, void *scratch);
+
+/* Bytes of scratch for a sort. */
+uint64_t tail_scratch_bytes(const struct tail *tail);
+
+#endif

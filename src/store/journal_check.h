@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Reads the prepares from the checkpoint to the head again, while the journal works, and compares
+ * them with what was written: each whole, and the child of the one before.
+ *
+ * Numbered invariants (asserted, tested under their number):
+ *  (J5) a prepare that is being read is not overwritten, even if a checkpoint passes it meanwhile.
+ */
+#ifndef LEDGER_STORE_JOURNAL_CHECK_H
+#define LEDGER_STORE_JOURNAL_CHECK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "store/journal.h"
+
+enum journal_check_step {
+    JOURNAL_CHECK_WAIT,
+    JOURNAL_CHECK_STARTED, /* A read. */
+    JOURNAL_CHECK_WHOLE,
+    JOURNAL_CHECK_DAMAGED, /* header.op is. */
+    JOURNAL_CHECK_END,
+};
+
+struct journal_check {
+    struct journal *journal;
+    struct storage_request read;
+    struct prepare_header header; /* Of the prepare at hand, as it should be. */
+    u128 parent;                  /* Checksum of the header before. */
+    uint64_t op;                  /* All up to it were checked. */
+    uint64_t op_end;
+    bool reading;
+    bool read_done;
+};
+
+void journal_check_init(struct journal_check *check, struct journal *journal);
+
+/* From the checkpoint as it is now to the head as it is now. No read is under way. */
+void journal_check_start(struct journal_check *check);
+
+/* Uses the journal's buffer. */
+enum journal_check_step journal_check_step(struct journal_check *check);
+
+#endif

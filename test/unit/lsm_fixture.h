@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The parts of lsm/ below the forest, on the simulated disk: grid, block cache, list of tables.
+ *
+ * For test_lsm_cache.c, test_lsm_table.c and test_lsm_merge.c. Includers define assert_failed
+ * (unit.h does).
+ */
+#ifndef LEDGER_TEST_UNIT_LSM_FIXTURE_H
+#define LEDGER_TEST_UNIT_LSM_FIXTURE_H
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/prng.h"
+#include "base/units.h"
+#include "lsm/block_cache.h"
+#include "lsm/tree.h"
+
+#include "../sim/storage_sim.h"
+
+#define LSM_CLUSTER    u128_make(0x243f6a8885a308d3, 0x13198a2e03707344)
+#define LSM_BLOCKS_MAX 6000
+#define LSM_NODES      2000
+
+struct lsm_fixture {
+    struct prng prng;
+    struct prng prng_sim; /* Its own: what the disk does must not change the work. */
+    struct storage_sim sim;
+    struct grid grid;
+    struct block_cache cache;
+    struct table_pool pool;
+    void *memory;
+};
+
+static inline void
+lsm_begin(struct lsm_fixture *fixture, uint64_t seed, uint64_t seed_sim, uint32_t frame_count)
+{
+    const struct storage_sim_options options = {.latency_min_ticks = 1, .latency_max_ticks = 9};
+    const uint64_t size =
+        align_up(frame_count * (cache_frame_cost_bytes() + 64) + 2 * MIB, ARENA_ALIGNMENT);
+    prng_init(&fixture->prng, seed);
+    prng_init(&fixture->prng_sim, seed_sim);
+    storage_sim_init(&fixture->sim, &options, &fixture->prng_sim);
+    fixture->memory = aligned_alloc(ARENA_ALIGNMENT, size);
+    assert(fixture->memory != NULL);
+    memset(fixture->memory, 0x5a, size);
+    struct arena arena;
+    arena_init(&arena, fixture->memory, size);
+    grid_init(&fixture->grid, &arena, &fixture->sim.storage, LSM_BLOCKS_MAX);
+    cache_init(&fixture->cache, &arena, &fixture->grid, frame_count);
+    table_pool_init(&fixture->pool, &arena, LSM_NODES);
+    arena_seal(&arena);
+    grid_open(&fixture->grid, LSM_CLUSTER);
+    cache_open(&fixture->cache);
+    table_pool_open(&fixture->pool);
+    const enum storage_result result = grid_reserve(&fixture->grid, LSM_BLOCKS_MAX);
+    assert(result == STORAGE_OK);
+}
+
+static inline void
+lsm_end(struct lsm_fixture *fixture)
+{
+    storage_sim_free(&fixture->sim);
+    free(fixture->memory);
+}
+
+/* Something in flight completes, if anything is. */
+static inline void
+lsm_progress(struct lsm_fixture *fixture)
+{
+    cache_issue_writes(&fixture->cache);
+    assert(fixture->sim.storage.in_flight_count > 0);
+    (void) storage_wait(&fixture->sim.storage);
+}
+
+/* Until nothing is in flight. */
+static inline void
+lsm_settle(struct lsm_fixture *fixture)
+{
+    cache_issue_writes(&fixture->cache);
+    while (fixture->sim.storage.in_flight_count > 0) {
+        (void) storage_wait(&fixture->sim.storage);
+    }
+    assert(fixture->cache.reading == 0);
+    assert(fixture->cache.failed || fixture->cache.writing == 0);
+}
+
+/* The block cache forgets everything. */
+static inline void
+lsm_forget(struct lsm_fixture *fixture)
+{
+    lsm_settle(fixture);
+    cache_open(&fixture->cache);
+}
+
+static inline enum cache_result
+lsm_get(
+    struct lsm_fixture *fixture,
+    const struct block_reference *reference,
+    enum block_type type,
+    uint32_t *frame)
+{
+    enum cache_result result;
+    while ((result = cache_get(&fixture->cache, reference, type, 7, frame)) == CACHE_WAIT) {
+        lsm_progress(fixture);
+    }
+    return result;
+}
+
+/* The block on disk. */
+static inline uint8_t *
+lsm_disk_block(struct lsm_fixture *fixture, uint64_t address)
+{
+    assert(address >= 1 && address <= fixture->grid.block_count);
+    return storage_sim_bytes(&fixture->sim, STORAGE_GRID) + (address - 1) * BLOCK_SIZE;
+}
+
+static inline void
+lsm_rot(struct lsm_fixture *fixture, uint64_t address)
+{
+    const uint64_t size = BLOCK_SIZE;
+    storage_sim_rot(&fixture->sim, STORAGE_GRID, (address - 1) * size, size);
+}
+
+static inline void
+lsm_heal(struct lsm_fixture *fixture, uint64_t address, const void *block)
+{
+    memcpy(lsm_disk_block(fixture, address), block, BLOCK_SIZE);
+}
+
+/* ---- Counted anew -------------------------------------------------------------------------- */
+
+/* (B1) (B2) (B3): counts and chains of the cache are what its frames say. */
+static inline bool
+lsm_cache_consistent(const struct block_cache *cache)
+{
+    uint32_t available = 0;
+    uint32_t reading = 0;
+    uint32_t writing = 0;
+    uint32_t entered = 0;
+    uint32_t chained = 0;
+    for (uint32_t i = 0; i < cache->frame_count; i++) {
+        const struct frame *frame = &cache->frames[i];
+        const bool kept = frame->state == FRAME_READY || frame->state == FRAME_LOST;
+        available += frame->state == FRAME_FREE || (kept && frame->pins == 0);
+        reading += frame->state == FRAME_LOADING;
+        writing += frame->state == FRAME_WRITING;
+        entered += frame->reference.address != 0;
+        if (frame->state == FRAME_FREE && frame->reference.address != 0) return false;
+        if (frame->state != FRAME_READY && frame->state != FRAME_WRITING) continue;
+        const struct block_header *header = cache_block(cache, i);
+        if (header->address != frame->reference.address) return false;
+        if (header->checksum != frame->reference.checksum) return false;
+    }
+    for (uint32_t head = 0; head <= cache->head_mask; head++) {
+        for (uint32_t at = cache->heads[head]; at != FRAME_NONE; at = cache->frames[at].next) {
+            chained += 1;
+            if (chained > cache->frame_count) return false;
+            for (uint32_t other = cache->frames[at].next; other != FRAME_NONE;
+                 other = cache->frames[other].next) {
+                const uint64_t address = cache->frames[other].reference.address;
+                if (address == cache->frames[at].reference.address) return false;
+            }
+        }
+    }
+    uint32_t free_count = 0;
+    for (uint32_t at = cache->free_head; at != FRAME_NONE; at = cache->frames[at].next) {
+        if (cache->frames[at].state != FRAME_FREE || free_count > cache->frame_count) return false;
+        free_count += 1;
+    }
+    if (cache->failed) writing = cache->writing; /* What failed stays as it is. */
+    return available == cache->available && reading == cache->reading &&
+           writing == cache->writing && entered == chained;
+}
+
+#endif
