@@ -292,14 +292,6 @@ forest_find(const struct forest *forest, uint32_t number, uint64_t timestamp, vo
 enum tree_found
 forest_find_id(const struct forest *forest, uint32_t number, const u128 *id, uint64_t *timestamp);
 
-/* Records that one op inserts or changes at most, in a tree. */
-static inline uint32_t
-forest_op_records_max(const struct tree_schema *schema)
-{
-    const uint32_t per_event = schema->inserts_per_event_max + schema->updates_per_event_max;
-    return per_event * EVENTS_PER_BATCH_MAX;
-}
-
 /* About how many more tables can be listed before events are refused. */
 uint64_t forest_room_tables(const struct forest *forest);
 
