@@ -246,12 +246,18 @@ void forest_update(struct forest *forest, uint32_t number, const void *old, cons
 /* Burns an absent id of the tree by inserting `record` into its burnt_tree. Not within a scope. */
 void forest_burn_id(struct forest *forest, uint32_t tree, const void *record);
 
+enum forest_work {
+    FOREST_WORK_DONE,
+    FOREST_WORK_LEFT,  /* A piece is done: ask for the next when others have had their turn. */
+    FOREST_WORK_WAITS, /* For the disk: ask again after progress. */
+};
+
 /*
- * Ends the op, and does the work that is due after it (writing, compaction). False: not done yet,
- * call again after progress. The state may be read meanwhile. No op may begin before it returned
- * true.
+ * Ends the op, and does a piece of the work that is due after it (writing, compaction): below a
+ * millisecond or two, so that the disk gets its next write meanwhile. The state may be read between
+ * pieces. No op may begin before all is done.
  */
-bool forest_commit(struct forest *forest, uint64_t op);
+enum forest_work forest_commit(struct forest *forest, uint64_t op);
 
 /*
  * A write failed, or a block that has to be merged is lost: the caller must stop. forest_lost: it

@@ -16,20 +16,21 @@
 
 /* ---- Flushing ------------------------------------------------------------------------------ */
 
-static bool
+/* The next part. */
+static enum forest_work
 checkpoint_flush(struct forest *forest)
 {
     struct forest_checkpoint *checkpoint = &forest->checkpoint;
     assert(checkpoint->stage == CHECKPOINT_FLUSH);
     assert(checkpoint->part <= forest->part_count);
     assert(forest->commit.step == COMMIT_DONE);
-    for (; checkpoint->part < forest->part_count; checkpoint->part++) {
-        struct part *part = forest_part(forest, checkpoint->part);
-        if (!forest_flush_part(forest, part, checkpoint->op)) return false;
-        part->added = 0;
-        part->tail_done = 0;
-    }
-    return true;
+    if (checkpoint->part == forest->part_count) return FOREST_WORK_DONE;
+    struct part *part = forest_part(forest, checkpoint->part);
+    if (!forest_flush_part(forest, part, checkpoint->op)) return FOREST_WORK_WAITS;
+    part->added = 0;
+    part->tail_done = 0;
+    checkpoint->part += 1;
+    return FOREST_WORK_LEFT;
 }
 
 static bool
@@ -301,19 +302,26 @@ checkpoint_written(const struct forest *forest)
     return !tour_holds(&forest->scrub.tour) && !tour_holds(&forest->tour);
 }
 
-/* One stage, as far as it goes; true if the next one can begin. */
-static bool
+static enum forest_work
+work_of(bool done)
+{
+    return done ? FOREST_WORK_DONE : FOREST_WORK_WAITS;
+}
+
+/* A piece of the stage. Done: the next stage can begin. */
+static enum forest_work
 checkpoint_step(struct forest *forest)
 {
     struct forest_checkpoint *checkpoint = &forest->checkpoint;
+    assert(checkpoint->callback != NULL);
     switch (checkpoint->stage) {
-    case CHECKPOINT_IDLE: return false;
+    case CHECKPOINT_IDLE: break;
     case CHECKPOINT_BEAT: return forest_beat_work(forest);
     case CHECKPOINT_FLUSH: return checkpoint_flush(forest);
-    case CHECKPOINT_MERGES: return checkpoint_merges(forest);
-    case CHECKPOINT_MANIFEST: return checkpoint_manifest(forest);
-    case CHECKPOINT_FREE_SET: return checkpoint_free_set(forest);
-    case CHECKPOINT_WRITES: return checkpoint_written(forest);
+    case CHECKPOINT_MERGES: return work_of(checkpoint_merges(forest));
+    case CHECKPOINT_MANIFEST: return work_of(checkpoint_manifest(forest));
+    case CHECKPOINT_FREE_SET: return work_of(checkpoint_free_set(forest));
+    case CHECKPOINT_WRITES: return work_of(checkpoint_written(forest));
     }
     unreachable();
 }
@@ -328,11 +336,11 @@ forest_poll(struct forest *forest)
             checkpoint_finish(forest);
             return true;
         }
-        if (!checkpoint_step(forest)) {
-            if (forest_failed(forest)) continue;
-            break;
-        }
+        const enum forest_work work = checkpoint_step(forest);
+        if (forest_failed(forest)) continue;
+        if (work == FOREST_WORK_WAITS) break;
         progress = true;
+        if (work == FOREST_WORK_LEFT) break;
         checkpoint->part = 0;
         checkpoint->level = 0;
         if (checkpoint->stage == CHECKPOINT_WRITES) {

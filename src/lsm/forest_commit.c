@@ -110,8 +110,9 @@ flush_due(const struct part *part)
     return part->objects != NULL && part->objects->dirty_count >= OBJECTS_DIRTY_MAX;
 }
 
-static bool
-commit_flush(struct forest *forest, uint64_t op)
+/* The next part that is due. */
+static enum forest_work
+commit_flush(struct forest *forest)
 {
     struct forest_commit *commit = &forest->commit;
     assert(commit->step == COMMIT_FLUSH);
@@ -119,9 +120,11 @@ commit_flush(struct forest *forest, uint64_t op)
     for (; commit->part < forest->part_count; commit->part++) {
         struct part *part = forest_part(forest, commit->part);
         if (!flush_due(part)) continue;
-        if (!forest_flush_part(forest, part, op)) return false;
+        if (!forest_flush_part(forest, part, forest->op)) return FOREST_WORK_WAITS;
+        commit->part += 1;
+        return FOREST_WORK_LEFT;
     }
-    return true;
+    return FOREST_WORK_DONE;
 }
 
 /* ---- Merging ------------------------------------------------------------------------------- */
@@ -202,8 +205,9 @@ merges_prepare(struct part *part)
     if (part->tail != NULL) part->tail_done = part->tail->count;
 }
 
-static bool
-commit_merge(struct forest *forest, uint64_t op)
+/* The next merge's quota. */
+static enum forest_work
+commit_merge(struct forest *forest)
 {
     struct forest_commit *commit = &forest->commit;
     assert(commit->step == COMMIT_MERGE);
@@ -211,18 +215,23 @@ commit_merge(struct forest *forest, uint64_t op)
     assert(commit->level < LSM_LEVELS);
     for (; commit->part < forest->part_count; commit->part++) {
         struct part *part = forest_part(forest, commit->part);
-        for (; commit->level < LSM_LEVELS; commit->level++) {
+        while (commit->level < LSM_LEVELS) {
             struct merge *merge = &part->merges[commit->level];
-            if (!merge->active) continue;
-            switch (merge_work(merge, op)) {
-            case MERGE_DONE: break;
-            case MERGE_WAIT: return false;
-            case MERGE_LOST: forest->lost = true; return false;
+            if (!merge->active) {
+                commit->level += 1;
+                continue;
             }
+            switch (merge_work(merge, forest->op)) {
+            case MERGE_DONE: break;
+            case MERGE_WAIT: return FOREST_WORK_WAITS;
+            case MERGE_LOST: forest->lost = true; return FOREST_WORK_WAITS;
+            }
+            commit->level += 1;
+            return FOREST_WORK_LEFT;
         }
         commit->level = 0;
     }
-    return true;
+    return FOREST_WORK_DONE;
 }
 
 /* ---- The op -------------------------------------------------------------------------------- */
@@ -257,29 +266,6 @@ commit_op(struct forest *forest, uint64_t op)
     if (due || forest->commit.added >= BEAT_ENTRIES) forest_beat_start(forest);
 }
 
-static bool
-commit_step(struct forest *forest)
-{
-    struct forest_commit *commit = &forest->commit;
-    assert(commit->part <= forest->part_count);
-    switch (commit->step) {
-    case COMMIT_DONE: return false;
-    case COMMIT_FLUSH:
-        if (!commit_flush(forest, forest->op)) return false;
-        for (uint32_t i = 0; i < forest->part_count; i++) {
-            merges_prepare(forest_part(forest, i));
-        }
-        commit->part = 0;
-        commit->step = COMMIT_MERGE;
-        return true;
-    case COMMIT_MERGE:
-        if (!commit_merge(forest, forest->op)) return false;
-        commit->step = COMMIT_DONE;
-        return true;
-    }
-    unreachable();
-}
-
 void
 forest_beat_start(struct forest *forest)
 {
@@ -291,25 +277,39 @@ forest_beat_start(struct forest *forest)
     forest->commit.step = COMMIT_FLUSH;
 }
 
-bool
+enum forest_work
 forest_beat_work(struct forest *forest)
 {
+    struct forest_commit *commit = &forest->commit;
     assert(!forest->active);
-    while (commit_step(forest)) {
-        continue;
+    assert(commit->part <= forest->part_count);
+    if (commit->step == COMMIT_FLUSH) {
+        const enum forest_work work = commit_flush(forest);
+        if (work != FOREST_WORK_DONE) return work;
+        for (uint32_t i = 0; i < forest->part_count; i++) {
+            merges_prepare(forest_part(forest, i));
+        }
+        commit->part = 0;
+        commit->step = COMMIT_MERGE;
     }
-    return forest->commit.step == COMMIT_DONE;
+    if (commit->step == COMMIT_MERGE) {
+        const enum forest_work work = commit_merge(forest);
+        if (work != FOREST_WORK_DONE) return work;
+        commit->step = COMMIT_DONE;
+    }
+    assert(commit->step == COMMIT_DONE);
+    return FOREST_WORK_DONE;
 }
 
-bool
+enum forest_work
 forest_commit(struct forest *forest, uint64_t op)
 {
     assert(forest->opened);
     if (forest->active) commit_op(forest, op);
     assert(forest->op == op);
-    const bool done = forest_beat_work(forest);
+    const enum forest_work work = forest_beat_work(forest);
     cache_issue_writes(&forest->cache);
-    return done;
+    return work;
 }
 
 bool

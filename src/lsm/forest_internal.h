@@ -151,9 +151,9 @@ struct forest_commit {
  */
 bool forest_flush_part(struct forest *forest, struct part *part, uint64_t op);
 
-/* A beat that is due for another reason than entries; and what is left of one. True: done. */
+/* A beat that is due for another reason than entries; and the next piece of one. */
 void forest_beat_start(struct forest *forest);
-bool forest_beat_work(struct forest *forest);
+enum forest_work forest_beat_work(struct forest *forest);
 
 /* ---- Checkpoints: forest_checkpoint.c, forest_open.c --------------------------------------- */
 

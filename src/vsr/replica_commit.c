@@ -15,7 +15,8 @@
  * on being journaled, as far as pipeline and ring allow.
  *
  * An op is executed in pieces of about EXECUTE_EVENTS_MAX events, between which the replica looks
- * for new requests: the disk shall not wait for a large batch to be executed. Records may be on
+ * for new requests: the disk shall not wait for a large batch to be executed; nor for the work that
+ * the forest has after it, which is done in pieces too. Records may be on
  * disk: no op begins to be executed before all that it needs is in memory. In all stages but
  * COMMIT_EXECUTE the state is that of op `commit`, and may be read.
  */
@@ -308,7 +309,11 @@ commit_compact(struct replica *replica)
     assert(replica->commit_stage == COMMIT_COMPACT);
     assert(replica->commit_header.op == replica->commit);
     if (commit_waits(replica)) return false;
-    if (!forest_commit(replica->forest, replica->commit)) return commit_wait(replica);
+    switch (forest_commit(replica->forest, replica->commit)) {
+    case FOREST_WORK_DONE: break;
+    case FOREST_WORK_LEFT: return true;
+    case FOREST_WORK_WAITS: return commit_wait(replica);
+    }
     commit_enter(replica, COMMIT_IDLE);
     if (checkpoint_due(replica, &replica->commit_header)) checkpoint_start(replica);
     return true;

@@ -179,7 +179,10 @@ static void
 op_commit(struct ledger_fixture *fixture)
 {
     fixture->op += 1;
-    while (!forest_commit(fixture->forest, fixture->op)) fixture_progress(fixture);
+    enum forest_work work;
+    while ((work = forest_commit(fixture->forest, fixture->op)) != FOREST_WORK_DONE) {
+        if (work == FOREST_WORK_WAITS) fixture_progress(fixture);
+    }
 }
 
 static void

@@ -546,8 +546,10 @@ UNIT_TEST(a_merge_that_is_lost_fails_the_forest)
             fixture_insert_item(&fixture);
         }
         fixture.op += 1;
-        while (!forest_commit(fixture.forest, fixture.op) && !forest_failed(fixture.forest)) {
-            fixture_progress(&fixture);
+        enum forest_work work;
+        while ((work = forest_commit(fixture.forest, fixture.op)) != FOREST_WORK_DONE &&
+               !forest_failed(fixture.forest)) {
+            if (work == FOREST_WORK_WAITS) fixture_progress(&fixture);
         }
     }
     struct forest_damage damage;

@@ -110,7 +110,10 @@ static void
 op_end(void)
 {
     fixture.op += 1;
-    while (!forest_commit(fixture.forest, fixture.op)) fixture_progress(&fixture);
+    enum forest_work work;
+    while ((work = forest_commit(fixture.forest, fixture.op)) != FOREST_WORK_DONE) {
+        if (work == FOREST_WORK_WAITS) fixture_progress(&fixture);
+    }
 }
 
 static const void *
