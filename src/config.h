@@ -41,6 +41,7 @@
 #define TABLE_FILTERED_MAX 300
 #define MERGE_BLOCKS_AHEAD 1
 #define TABLES_PER_NODE 4
+#define WARM_BLOCKS_MAX 9
 #define INDEX_HASH_BITS 6
 #define STORAGE_BUFFERS_MAX 4
 #define CHANGE_EVENTS_MAX 10
@@ -71,7 +72,7 @@
 /* Runs of a level that are merged into one run of the next. */
 #define LSM_FANOUT 8
 /* The same of records that change: what is obsolete takes space until it is merged away. */
-#define LSM_FANOUT_RECORDS 4
+#define LSM_FANOUT_RECORDS 8
 #define LSM_LEVELS 7
 /* Runs of a level, those that are being merged included. */
 #define LEVEL_RUNS_MAX 24
@@ -88,6 +89,8 @@
 #define MERGE_BLOCKS_AHEAD 24
 /* Tables are listed in memory by so many. */
 #define TABLES_PER_NODE 32
+/* Blocks that are read after opening to have records in memory: half a gigabyte. */
+#define WARM_BLOCKS_MAX 32768
 /* Values of 16 bytes are indexed by so many bits of their hash. */
 #define INDEX_HASH_BITS 64
 /* Buffers that one write gathers: 256 KiB of blocks, from where on a disk gains little. */

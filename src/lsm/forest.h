@@ -92,6 +92,13 @@ enum forest_room {
     FOREST_IO_ERROR, /* The grid file could not be grown, and not for want of space. */
 };
 
+/* How far what is done in pieces has come. */
+enum forest_work {
+    FOREST_WORK_DONE,
+    FOREST_WORK_LEFT,  /* A piece is done: ask for the next when others have had their turn. */
+    FOREST_WORK_WAITS, /* For the disk: ask again after progress. */
+};
+
 enum forest_found {
     FOREST_ABSENT,
     FOREST_FOUND,
@@ -154,6 +161,12 @@ enum forest_open_result forest_open(
     struct forest *forest,
     const struct block_reference *root,
     struct forest_open_report *report);
+
+/*
+ * After opening: brings records that changed lately into memory, as long as there is room, and half
+ * a gigabyte at most. Nobody depends on it.
+ */
+enum forest_work forest_warm(struct forest *forest);
 
 /* Trees are named by their number in the schema: `tree`, or `number`. */
 
@@ -245,12 +258,6 @@ void forest_update(struct forest *forest, uint32_t number, const void *old, cons
 
 /* Burns an absent id of the tree by inserting `record` into its burnt_tree. Not within a scope. */
 void forest_burn_id(struct forest *forest, uint32_t tree, const void *record);
-
-enum forest_work {
-    FOREST_WORK_DONE,
-    FOREST_WORK_LEFT,  /* A piece is done: ask for the next when others have had their turn. */
-    FOREST_WORK_WAITS, /* For the disk: ask again after progress. */
-};
 
 /*
  * Ends the op, and does a piece of the work that is due after it (writing, compaction): below a

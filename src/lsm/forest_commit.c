@@ -177,7 +177,7 @@ merge_due(const struct tree *tree, uint32_t level, bool *same_level)
     *same_level = level == LSM_LEVELS - 1;
     if (!tree_mutable(tree)) return waiting >= tree->fanout;
     *same_level |= min_u64(entries, *tree->distinct) <= level_entries(tree, level);
-    return waiting >= tree->fanout || (waiting >= 2 && entries >= *tree->distinct / 2);
+    return waiting >= tree->fanout || (waiting >= 2 && entries >= *tree->distinct);
 }
 
 /* Starts what is due, and gives every merge its quota. */
@@ -212,7 +212,7 @@ commit_merge(struct forest *forest)
     struct forest_commit *commit = &forest->commit;
     assert(commit->step == COMMIT_MERGE);
     assert(commit->part <= forest->part_count);
-    assert(commit->level < LSM_LEVELS);
+    assert(commit->level <= LSM_LEVELS);
     for (; commit->part < forest->part_count; commit->part++) {
         struct part *part = forest_part(forest, commit->part);
         while (commit->level < LSM_LEVELS) {

@@ -235,6 +235,18 @@ struct forest_checkpoint {
 
 enum block_type forest_own_type(const struct forest_checkpoint *checkpoint, uint32_t own);
 
+/* ---- Warming up: forest_warm.c ------------------------------------------------------------- */
+
+struct forest_warm {
+    bool settled;   /* `place` is a table of the run. */
+    uint32_t tree;  /* At hand. */
+    uint32_t level;
+    uint32_t run;   /* Of the level, counted from the newest. */
+    uint32_t block; /* Of the table. */
+    struct table_place place;
+    uint64_t blocks; /* Looked at so far. */
+};
+
 /* ---- The forest ---------------------------------------------------------------------------- */
 
 struct forest {
@@ -249,6 +261,7 @@ struct forest {
     struct forest_scope scope;
     struct forest_commit commit;
     struct forest_checkpoint checkpoint;
+    struct forest_warm warm;
     struct scrub scrub;
     struct tour tour; /* Of whoever asks for one: forest_tour. */
     struct forest_prefetched *prefetched;

@@ -300,6 +300,7 @@ open_reset(struct forest *forest)
     }
     memset(forest->prefetched, 0, sizeof(*forest->prefetched));
     forest->checkpoint.own_count = 0;
+    forest->warm = (struct forest_warm){0};
     scrub_open(&forest->scrub);
     tour_open(&forest->tour);
     forest->op = 0;

@@ -2,6 +2,8 @@
 /* See merge.h. */
 #include "lsm/merge.h"
 
+#include <string.h>
+
 #include "base/units.h"
 #include "lsm/loser_tree.h"
 
@@ -48,7 +50,7 @@ merge_take_inputs(struct merge *merge)
     assert(!table_builder_active(&merge->builder));
     merge->input_count = 0;
     merge->entries_left = 0;
-    merge->has_last = false;
+    merge->key_last = 0;
     merge->quota = 0;
     for (uint32_t i = tree->run_count[merge->level]; i > 0; i--) {
         const uint32_t run = tree->order[merge->level][i - 1];
@@ -198,13 +200,11 @@ input_key(const struct merge *merge, const struct merge_input *input)
     return entry_key(&merge->tree->format, input_entry(merge, input));
 }
 
-/* Past `count` entries of the block at hand. */
 static void
-input_advance(struct merge *merge, struct merge_input *input, uint32_t count)
+input_next_block(struct merge *merge, struct merge_input *input)
 {
-    input->entry += count;
-    assert(input->entry <= input->entry_count);
-    if (input->entry < input->entry_count) return;
+    assert(input->positioned);
+    assert(input->entry == input->entry_count);
     input_unpin(merge, input);
     input->block += 1;
     input->entry = 0;
@@ -242,7 +242,7 @@ static void
 merge_finish_table(struct merge *merge)
 {
     assert(merge->active);
-    assert(merge->has_last && merge->builder.key_last == merge->key_last);
+    assert(merge->builder.key_last == merge->key_last);
     const struct table_info table = table_builder_finish(&merge->builder);
     tree_run_append(merge->tree, merge->output, &table);
     merge_hide(merge, table.key_max);
@@ -362,39 +362,18 @@ merge_move_table(struct merge *merge, struct merge_input *input)
     table->moved = true;
     merge->entries_left -= moved.entry_count;
     merge->key_last = moved.key_max;
-    merge->has_last = true;
     input_unpin(merge, input);
     input_next_table(merge, input);
     tree_run_append(tree, merge->output, &moved);
     merge_hide(merge, moved.key_max);
 }
 
-/* Copies a stretch of the winner's block: all entries below the bound, or just the first. */
-static uint32_t
-merge_copy(struct merge *merge, struct merge_input *input, u128 bound, uint64_t count_max)
-{
-    const struct entry_format *format = &merge->tree->format;
-    const char *entries = input_entry(merge, input);
-    const uint32_t left =
-        (uint32_t) min_u64(input->entry_count - input->entry, count_max);
-    const char *last = entries + (uint64_t) (left - 1) * format->size;
-    const uint32_t count = entry_key(format, last) < bound ? left : 1;
-    if (!table_builder_active(&merge->builder)) {
-        table_builder_begin(&merge->builder, merge->entries_left);
-    }
-    return table_builder_add_some(&merge->builder, entries, count);
-}
-
-/* The winner has `count` entries less; its next one competes. */
+/* The winner's block is merged: its next one competes. */
 static enum merge_result
-merge_consume(
-    struct merge *merge, struct loser_tree *losers, struct merge_input *input, uint32_t count)
+merge_next_block(struct merge *merge, struct loser_tree *losers, struct merge_input *input)
 {
-    assert(merge->entries_left >= count);
-    merge->entries_left -= count;
-    merge->quota -= count;
-    input_advance(merge, input, count);
-    if (!input->exhausted && !input->positioned) {
+    input_next_block(merge, input);
+    if (!input->exhausted) {
         const enum cache_result result = input_position(merge, input);
         if (result != CACHE_READY) return result == CACHE_LOST ? MERGE_LOST : MERGE_WAIT;
     }
@@ -404,6 +383,132 @@ merge_consume(
         loser_tree_replace(losers, input_key(merge, input));
     }
     return MERGE_DONE;
+}
+
+/*
+ * What is taken from the inputs, and what of it goes out: all but older versions of what has gone
+ * out before.
+ */
+struct merge_count {
+    uint32_t taken;
+    uint32_t out;
+};
+
+/* Takes entries of the winner as long as they are below the bound, which all others' keys are not. */
+static struct merge_count
+merge_stretch(
+    struct merge *merge, struct loser_tree *losers, u128 bound, char *to, uint32_t count_max)
+{
+    const struct entry_format *format = &merge->tree->format;
+    struct merge_input *input = &merge->inputs[loser_tree_winner(losers)];
+    const char *entries = input_entry(merge, input);
+    const uint32_t count = (uint32_t) min_u64(input->entry_count - input->entry, count_max);
+    assert(count > 0);
+    const char *last = entries + (uint64_t) (count - 1) * format->size;
+    if (entry_key(format, last) >= bound) return (struct merge_count){0};
+    memcpy(to, entries, (uint64_t) count * format->size);
+    input->entry += count;
+    if (input->entry < input->entry_count) loser_tree_replace(losers, input_key(merge, input));
+    return (struct merge_count){.taken = count, .out = count};
+}
+
+/*
+ * Takes entries one by one, until the winner's block is at its end, or that of the next winner at
+ * its start. `format` is the tree's, with what is known of it to the compiler: nearly all of the
+ * time of merging goes in here.
+ */
+static inline __attribute__((always_inline)) struct merge_count
+merge_each(
+    struct merge *merge,
+    struct loser_tree *losers,
+    char *to,
+    uint32_t count_max,
+    const struct entry_format format)
+{
+    u128 key_last = merge->key_last;
+    struct merge_count count = {0};
+    assert(count_max > 0);
+    assert(format.size == merge->tree->format.size);
+    while (count.taken < count_max) {
+        struct merge_input *input = &merge->inputs[losers->winner.input];
+        const char *entry = input->entries + (uint64_t) input->entry * format.size;
+        const u128 key = losers->winner.key;
+        memcpy(to + (uint64_t) count.out * format.size, entry, format.size);
+        count.out += key != key_last;
+        count.taken += 1;
+        key_last = key;
+        input->entry += 1;
+        if (input->entry == input->entry_count) break;
+        loser_tree_replace(losers, entry_key(&format, entry + format.size));
+        if (merge->inputs[losers->winner.input].entry == 0) break;
+    }
+    return count;
+}
+
+static struct merge_count
+merge_entries(struct merge *merge, struct loser_tree *losers, char *to, uint32_t count_max)
+{
+    const struct entry_format format = merge->tree->format;
+    switch ((enum entry_shape) format.shape) {
+    case ENTRY_INDEX:
+        return merge_each(
+            merge, losers, to, count_max,
+            (struct entry_format){.shape = ENTRY_INDEX, .size = sizeof(struct entry16)});
+    case ENTRY_ID:
+        return merge_each(
+            merge, losers, to, count_max,
+            (struct entry_format){.shape = ENTRY_ID, .size = sizeof(struct entry24)});
+    case ENTRY_RECORD: return merge_each(merge, losers, to, count_max, format);
+    }
+    unreachable();
+}
+
+/* An entry is an older version of what went out last. */
+static enum merge_result
+merge_skip(struct merge *merge, struct loser_tree *losers, struct merge_input *input)
+{
+    assert(input->entry < input->entry_count);
+    if (!tree_mutable(merge->tree)) {
+        (void) cache_refuse(merge->tree->cache, input->frame); /* There are no versions. */
+        return MERGE_LOST;
+    }
+    assert(merge->entries_left > 0 && merge->quota > 0);
+    merge->entries_left -= 1;
+    merge->quota -= 1;
+    input->entry += 1;
+    if (input->entry == input->entry_count) return merge_next_block(merge, losers, input);
+    loser_tree_replace(losers, input_key(merge, input));
+    return MERGE_DONE;
+}
+
+/* Takes up to count_max entries, the first of which is no older version. */
+static enum merge_result
+merge_take(struct merge *merge, struct loser_tree *losers, u128 bound, uint64_t count_max)
+{
+    uint32_t room;
+    if (!table_builder_active(&merge->builder)) {
+        table_builder_begin(&merge->builder, merge->entries_left);
+    }
+    char *to = table_builder_room(&merge->builder, &room);
+    room = (uint32_t) min_u64(room, count_max);
+    struct merge_count count = merge_stretch(merge, losers, bound, to, room);
+    if (count.taken == 0) count = merge_entries(merge, losers, to, room);
+    assert(count.out > 0 && count.out <= count.taken && count.taken <= room);
+    assert(count.taken <= merge->entries_left);
+    table_builder_filled(&merge->builder, count.out);
+    merge->key_last = merge->builder.key_last;
+    merge->entries_left -= count.taken;
+    merge->quota -= count.taken;
+
+    enum merge_result result = MERGE_DONE;
+    struct merge_input *input = &merge->inputs[losers->winner.input];
+    if (count.out != count.taken && !tree_mutable(merge->tree)) {
+        (void) cache_refuse(merge->tree->cache, input->frame); /* There are no versions. */
+        return MERGE_LOST;
+    }
+    if (input->entry == input->entry_count) result = merge_next_block(merge, losers, input);
+    if (table_builder_full(&merge->builder)) merge_finish_table(merge);
+    return result;
 }
 
 /*
@@ -420,10 +525,8 @@ merge_step(struct merge *merge, struct loser_tree *losers, uint64_t entries_max)
         const uint32_t winner = loser_tree_winner(losers);
         if (winner == LOSER_TREE_NONE) break;
         struct merge_input *input = &merge->inputs[winner];
-        const u128 key = input_key(merge, input);
-        if (merge->has_last && key == merge->key_last) {
-            assert(tree_mutable(merge->tree)); /* An older version. */
-            result = merge_consume(merge, losers, input, 1);
+        if (losers->winner.key == merge->key_last) {
+            result = merge_skip(merge, losers, input);
             continue;
         }
         const u128 bound = loser_tree_runner_up(losers);
@@ -431,11 +534,7 @@ merge_step(struct merge *merge, struct loser_tree *losers, uint64_t entries_max)
             merge_move_table(merge, input);
             return MERGE_DONE;
         }
-        const uint32_t count = merge_copy(merge, input, bound, merge->quota - quota_end);
-        merge->key_last = merge->builder.key_last;
-        merge->has_last = true;
-        result = merge_consume(merge, losers, input, count);
-        if (table_builder_full(&merge->builder)) merge_finish_table(merge);
+        result = merge_take(merge, losers, bound, merge->quota - quota_end);
     }
     assert(merge->quota >= quota_end);
     return result;

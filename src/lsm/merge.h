@@ -52,8 +52,7 @@ struct merge {
     struct table_builder builder;
     uint64_t entries_left; /* Of the inputs: no more than these. */
     uint64_t quota;        /* Entries that are to be merged now. */
-    u128 key_last;         /* Of the entry that went out last, if there was one. */
-    bool has_last;
+    u128 key_last;         /* Of the entry that went out last; 0, which no key is: none yet. */
 };
 
 void merge_init(struct merge *merge, struct tree *tree, uint32_t level);

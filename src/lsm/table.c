@@ -160,40 +160,56 @@ builder_filter_add(struct table_builder *builder, const char *entry)
     filter_add(lines + line % FILTER_LINES_PER_BLOCK * FILTER_LINE_SIZE, 1, hash);
 }
 
-uint32_t
-table_builder_add_some(struct table_builder *builder, const void *entries, uint32_t count)
+char *
+table_builder_room(struct table_builder *builder, uint32_t *count)
 {
-    const struct entry_format *format = &builder->format;
-    const uint32_t per_block = entries_per_block(format);
     assert(table_builder_active(builder));
     assert(!table_builder_full(builder));
     if (builder->frame == FRAME_NONE) builder->frame = cache_take(builder->cache);
+    const struct entry_format *format = &builder->format;
+    *count = (uint32_t) min_u64(
+        entries_per_block(format) - builder->frame_count,
+        builder->entries_max - builder->table.entry_count);
+    assert(*count > 0);
+    return builder_content(builder, builder->frame) +
+           (uint64_t) builder->frame_count * format->size;
+}
 
-    const uint32_t room = (uint32_t) min_u64(
-        per_block - builder->frame_count, builder->entries_max - builder->table.entry_count);
-    const uint32_t added = (uint32_t) min_u64(room, count);
-    assert(added > 0);
+void
+table_builder_filled(struct table_builder *builder, uint32_t count)
+{
+    const struct entry_format *format = &builder->format;
+    assert(builder->frame != FRAME_NONE);
+    assert(count > 0 && count <= entries_per_block(format) - builder->frame_count);
+    const char *entries = builder_content(builder, builder->frame) +
+                          (uint64_t) builder->frame_count * format->size;
     const u128 key_first = entry_key(format, entries);
     if (builder->table.entry_count == 0) {
         builder->table.key_min = key_first;
     } else {
         assert(key_first > builder->key_last); /* (T1) */
     }
-    memcpy(
-        builder_content(builder, builder->frame) + (uint64_t) builder->frame_count * format->size,
-        entries,
-        (uint64_t) added * format->size);
-    builder->key_last =
-        entry_key(format, (const char *) entries + (uint64_t) (added - 1) * format->size);
+    builder->key_last = entry_key(format, entries + (uint64_t) (count - 1) * format->size);
     assert(builder->key_last >= key_first);
     if (format->filtered) {
-        for (uint32_t i = 0; i < added; i++) {
-            builder_filter_add(builder, (const char *) entries + (uint64_t) i * format->size);
+        for (uint32_t i = 0; i < count; i++) {
+            builder_filter_add(builder, entries + (uint64_t) i * format->size);
         }
     }
-    builder->frame_count += added;
-    builder->table.entry_count += added;
-    if (builder->frame_count == per_block) builder_seal_values(builder);
+    builder->frame_count += count;
+    builder->table.entry_count += count;
+    if (builder->frame_count == entries_per_block(format)) builder_seal_values(builder);
+}
+
+uint32_t
+table_builder_add_some(struct table_builder *builder, const void *entries, uint32_t count)
+{
+    uint32_t room;
+    char *place = table_builder_room(builder, &room);
+    const uint32_t added = (uint32_t) min_u64(room, count);
+    assert(added > 0);
+    memcpy(place, entries, (uint64_t) added * builder->format.size);
+    table_builder_filled(builder, added);
     return added;
 }
 

@@ -138,6 +138,13 @@ void table_builder_add(struct table_builder *builder, const void *entry);
 /* Adds several at once, as many as fit the block at hand; returns how many. */
 uint32_t table_builder_add_some(struct table_builder *builder, const void *entries, uint32_t count);
 
+/*
+ * The same for who makes entries in place: room for *count more in the block at hand, and then, how
+ * many of these there are now: at least one.
+ */
+char *table_builder_room(struct table_builder *builder, uint32_t *count);
+void table_builder_filled(struct table_builder *builder, uint32_t count);
+
 /* Takes a frame that is filled with so many entries already, as the next block. */
 void table_builder_add_block(struct table_builder *builder, uint32_t frame, uint32_t count);
 

@@ -65,6 +65,18 @@ open_wait(struct replica *replica)
     replica_stop(replica);
 }
 
+/* Replay asks for records by the ten thousand; most of them are those that changed last. */
+static void
+open_warm(struct replica *replica)
+{
+    assert(replica->status == REPLICA_RECOVERING);
+    assert(replica->commit_stage == COMMIT_IDLE);
+    while (replica->status == REPLICA_RECOVERING &&
+           forest_warm(replica->forest) == FOREST_WORK_WAITS) {
+        open_wait(replica);
+    }
+}
+
 static enum replica_open_result
 open_replay_op(struct replica *replica, uint64_t op)
 {
@@ -145,6 +157,7 @@ replica_open(struct replica *replica, uint64_t *op)
     replica->commit = checkpoint->op;
     replica->timestamp = checkpoint->timestamp;
     *op = checkpoint->op;
+    open_warm(replica);
     while (replica->op < op_head) {
         *op = replica->op + 1;
         const enum replica_open_result result = open_replay_op(replica, *op);
