@@ -3,7 +3,8 @@
  * After opening: the records that changed last come among the objects, table by table, so that
  * replay and the first new ops needn't look for them one by one.
  *
- * A help, and no more: results never depend on it. What can't be read is left to whoever needs it.
+ * A help, and no more: results never depend on it. Where a block can't be read, it ends: what is
+ * in older runs may be older versions of what the block holds.
  */
 #include "base/units.h"
 #include "lsm/forest_internal.h"
@@ -116,7 +117,7 @@ warm_block(struct forest *forest)
     enum cache_result result = table_index_get(cache, &tree->format, table, &frame);
     if (result == CACHE_WAIT) return FOREST_WORK_WAITS;
     if (result == CACHE_LOST) {
-        warm_next_table(forest);
+        warm_next_tree(forest); /* What follows may be older versions of what was in it. */
         return FOREST_WORK_LEFT;
     }
     const struct table_block *blocks = table_blocks(cache, frame);
@@ -129,7 +130,7 @@ warm_block(struct forest *forest)
     if (result == CACHE_WAIT) return FOREST_WORK_WAITS;
     warm->blocks += 1;
     warm->block += 1;
-    if (result == CACHE_READY && !warm_take(forest, frame, block.entry_count)) {
+    if (result == CACHE_LOST || !warm_take(forest, frame, block.entry_count)) {
         warm_next_tree(forest);
     } else if (warm->block == table->block_count) {
         warm_next_table(forest);

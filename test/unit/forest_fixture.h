@@ -278,6 +278,12 @@ fixture_chill(struct forest_fixture *fixture)
 }
 
 static inline void
+fixture_warm(struct forest_fixture *fixture)
+{
+    while (forest_warm(fixture->forest) == FOREST_WORK_WAITS) fixture_progress(fixture);
+}
+
+static inline void
 fixture_op_begin(struct forest_fixture *fixture, uint32_t event_count)
 {
     while (!forest_begin(fixture->forest, event_count)) fixture_progress(fixture);

@@ -78,6 +78,7 @@ history_crash(void)
     storage_sim_restart(&fixture.sim);
     const enum forest_open_result result = fixture_reopen(&fixture);
     assert(result == FOREST_OPENED);
+    if (prng_chance(&fixture.prng_sim, 1, 2)) fixture_warm(&fixture);
     history.batch = history.batch_durable;
     const uint64_t far = prng_chance(&fixture.prng_sim, 1, 2) ? 100 : 700;
     history.crash_in = (uint32_t) prng_range(&fixture.prng_sim, 1, far);
