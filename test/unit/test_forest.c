@@ -66,6 +66,41 @@ aborts(void (*body)(void))
     return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
 }
 
+UNIT_TEST(byte_table_is_as_documented)
+{
+#define AT(record, field, offset) expect_equal(offsetof(struct record, field), offset)
+    AT(root_content, manifest, 0);
+    AT(root_content, free_set, 32);
+    AT(root_content, item_count, 64);
+    AT(root_content, word_count, 72);
+    AT(root_content, newest, 80);
+    AT(root_content, record_count, 144);
+    AT(root_content, memo, 208);
+    AT(root_content, reserved, 224);
+    expect_equal(sizeof(struct root_content), 240);
+    AT(manifest_run, hidden, 0);
+    AT(manifest_run, table_count, 16);
+    AT(manifest_run, part, 24);
+    AT(manifest_run, level, 25);
+    AT(manifest_run, flags, 26);
+    AT(manifest_run, reserved, 27);
+    AT(table_info, index, 0);
+    AT(table_info, key_min, 32);
+    AT(table_info, key_max, 48);
+    AT(table_info, entry_count, 64);
+    AT(table_info, block_count, 72);
+    AT(table_info, filter_count, 74);
+    AT(table_info, filter_lines, 76);
+    expect_equal(sizeof(struct table_info), 80);
+    AT(table_block, key_last, 0);
+    AT(table_block, checksum, 16);
+    AT(table_block, address, 32);
+    AT(table_block, entry_count, 40);
+    AT(table_block, reserved, 44);
+    expect_equal(sizeof(struct table_block), 48);
+#undef AT
+}
+
 /* ---- All of it ----------------------------------------------------------------------------- */
 
 UNIT_TEST(empty_forest_answers)
