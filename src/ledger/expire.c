@@ -13,8 +13,8 @@
  *
  * A restart finds the place again where the last pulse came to: the forest's memo (L9). That
  * follows from the log alone, wherever the pulse began: it is the last hold due at the pulse's
- * time, or the last one that it released if it was full. So a pulse is also due, with nothing to release, when
- * PULSE_PASSED_MAX resolved holds have been passed since the last one.
+ * time, or the last one that it released if it was full. So a pulse is also due, with nothing to
+ * release, when PULSE_PASSED_MAX resolved holds have been passed since the last one.
  *
  * `expired` while it is gathered: holds in the order of the index, of which some may still turn out
  * to be resolved; those have the bit EXPIRED_UNKNOWN.

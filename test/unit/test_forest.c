@@ -3,33 +3,11 @@
  * The forest against its model. What it does to the disk is in test_forest_disk.c: room, damage,
  * the same bytes after crashes.
  */
-#include "unit.h"
-
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "forest_fixture.h"
-
-static struct forest_fixture fixture;
-static struct prng prng;
-
-static void
-begin(uint64_t seed, uint64_t memory_bytes_extra)
-{
-    prng_init(&prng, seed);
-    fixture_begin(&fixture, &prng, memory_bytes_extra);
-}
-
-static void
-run_batches(uint32_t batch_count)
-{
-    for (uint32_t i = 0; i < batch_count; i++) {
-        const uint32_t event_count = (uint32_t) prng_range(&prng, 1, EVENTS_PER_BATCH_MAX);
-        expect(forest_reserve(fixture.forest, event_count) == FOREST_ROOM);
-        fixture_batch(&fixture, event_count);
-    }
-}
+#include "forest_work.h"
 
 /* Items with ids that are easy to tell, one an event. */
 static void
