@@ -42,8 +42,9 @@ make_entry(const struct entry_format *format, u128 key, uint64_t number, char *e
     case ENTRY_INDEX: memcpy(entry, words, sizeof(struct entry16)); break;
     case ENTRY_ID: memcpy(entry, words, sizeof(struct entry24)); break;
     case ENTRY_RECORD: {
-        const struct record record = {.number = number, .timestamp = words[0], .content = {~number}};
+        struct record record = {.number = number, .timestamp = words[0]};
         assert(u128_high(key) == 0);
+        record.content[0] = ~number;
         memcpy(entry, &record, sizeof(record));
         break;
     }
