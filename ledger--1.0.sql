@@ -743,7 +743,7 @@ CREATE VIEW ledger.stats AS SELECT * FROM ledger.get_stats();
 COMMENT ON VIEW ledger.stats IS 'what the engine has done since it opened its files, in one row; NULLs if it never did';
 COMMENT ON COLUMN ledger.stats.requests_refused IS 'malformed, no room on disk, or too many tables for ledger.memory';
 COMMENT ON COLUMN ledger.stats.prepares IS 'durable batches; each holds the events of one or many sessions';
-COMMENT ON COLUMN ledger.stats.pulses IS 'batches that released expired transfers';
+COMMENT ON COLUMN ledger.stats.pulses IS 'batches that released expired transfers, or passed by many that were resolved in time';
 COMMENT ON COLUMN ledger.stats.events_failed IS 'by status in ledger.stats_events; exists is no failure';
 COMMENT ON COLUMN ledger.stats.batch_events_p50 IS 'events in a prepare; percentiles are exact to a quarter';
 COMMENT ON COLUMN ledger.stats.batch_requests_p50 IS 'requests that shared a prepare';

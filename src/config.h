@@ -48,6 +48,7 @@
 #define ENGINE_READS_MAX 3
 #define READ_ROWS_PER_POLL 12
 #define PULSE_LOOKS_PER_POLL 10
+#define PULSE_PASSED_MAX 40
 #define VERIFY_ROWS_PER_POLL 100
 #define VERIFY_ACCOUNTS_MAX 16
 #define VERIFY_FINDINGS_MAX 8
@@ -103,6 +104,8 @@
 #define READ_ROWS_PER_POLL 1024
 /* Holds whose state is looked at, in search of those that are due, before other work goes on. */
 #define PULSE_LOOKS_PER_POLL 1024
+/* Resolved holds to look at again after a restart, before a pulse records that they are. */
+#define PULSE_PASSED_MAX 65536
 /* Rows that a verification looks at before other work goes on. */
 #define VERIFY_ROWS_PER_POLL 512
 /* Accounts whose balances are recomputed in one walk over all events. */

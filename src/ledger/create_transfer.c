@@ -172,6 +172,7 @@ apply(
             .expires_at = transfer_expires_at(transfer),
             .status = PENDING_PENDING,
         };
+        assert(state.expires_at == 0 || state.expires_at > ledger_pulsed(forest).value); /* (L9) */
         forest_insert(forest, TREE_TRANSFER_PENDING, &state);
     }
 }

@@ -3,14 +3,18 @@
  * The pulse: releases pending transfers (holds) whose timeout has passed.
  *
  * What is due is read off the index of expiry times, so that nothing needs to be rolled back with
- * chains, or found again after a restart. The index keeps holds that were resolved: they are
- * skipped. New holds expire later than the time of any op before them, so what lies before that
- * time, and before the first unresolved hold, stays behind for good: `resolved` remembers the
- * place, which makes things faster and nothing different. A pulse takes at most PULSE_EXPIRIES_MAX;
- * the rest is still due afterwards.
+ * chains. The index keeps holds that were resolved: they are skipped. New holds expire later than
+ * the time of any op before them, so what lies before that time, and before the first unresolved
+ * hold, stays behind for good: `resolved` remembers the place, which makes things faster and
+ * nothing different. A pulse takes at most PULSE_EXPIRIES_MAX; the rest is still due afterwards.
  *
  * Whether a pulse is due is asked at a time of no op, which may be further ahead than the next op's
  * will be: how far that looked is good only until there is a new hold.
+ *
+ * A restart finds the place again where the last pulse came to: the forest's memo (L9). That
+ * follows from the log alone, wherever the pulse began: it is the last hold due at the pulse's
+ * time, or the last one that it released if it was full. So a pulse is also due, with nothing to
+ * release, when PULSE_PASSED_MAX resolved holds have been passed since the last one.
  *
  * `expired` while it is gathered: holds in the order of the index, of which some may still turn out
  * to be resolved; those have the bit EXPIRED_UNKNOWN.
@@ -34,17 +38,32 @@ hold_unresolved(struct forest *forest, uint64_t timestamp)
     return state.status == PENDING_PENDING ? FOREST_FOUND : FOREST_ABSENT;
 }
 
-/* Where to look on: a hold that has come since may expire before where we are. */
-static void
-look_start(struct ledger *ledger)
+static bool
+range_before(const struct forest_range *a, const struct forest_range *b)
 {
-    const uint64_t newest = forest_newest(ledger->machine.forest, TREE_TRANSFER_PENDING);
-    const bool behind = ledger->looked.value < ledger->resolved.value ||
-                        (ledger->looked.value == ledger->resolved.value &&
-                         ledger->looked.timestamp < ledger->resolved.timestamp);
-    if (behind || newest != ledger->looked_newest) ledger->looked = ledger->resolved;
+    return a->value < b->value || (a->value == b->value && a->timestamp < b->timestamp);
+}
+
+/*
+ * Where to look on, for what is due at this time: a hold that has come since may expire before
+ * where we are, and somebody may have asked about a later time.
+ */
+static void
+look_start(struct ledger *ledger, uint64_t timestamp)
+{
+    const struct forest *forest = ledger->machine.forest;
+    const struct forest_range pulsed = ledger_pulsed(forest);
+    const uint64_t newest = forest_newest(forest, TREE_TRANSFER_PENDING);
+    if (range_before(&ledger->resolved.at, &pulsed)) {
+        ledger->resolved = (struct ledger_walk){.at = pulsed};
+    }
+    const bool behind = range_before(&ledger->looked.at, &ledger->resolved.at);
+    const bool ahead = ledger->looked.at.value > timestamp;
+    if (behind || ahead || newest != ledger->looked_newest) ledger->looked = ledger->resolved;
     ledger->looked_newest = newest;
-    assert(ledger->looked.value >= ledger->resolved.value);
+    assert(!range_before(&ledger->looked.at, &ledger->resolved.at));
+    assert(ledger->looked.at.value <= timestamp);
+    assert(ledger->looked.passed >= ledger->resolved.passed);
 }
 
 enum forest_found
@@ -54,16 +73,22 @@ ledger_pulse_due(struct state_machine *machine, uint64_t timestamp)
     struct forest *forest = machine->forest;
     assert(timestamp <= TIMESTAMP_MAX);
     machine->yielded = false;
-    look_start(ledger);
+    look_start(ledger, timestamp);
     for (uint32_t looks = 0; looks < PULSE_LOOKS_PER_POLL; looks++) {
-        struct forest_range next = ledger->looked;
+        struct forest_range next = ledger->looked.at;
         enum forest_found found = forest_range_next(forest, INDEX_PENDING_EXPIRES_AT, &next);
-        if (found != FOREST_FOUND) return found;
-        if (next.value > timestamp) return FOREST_ABSENT;
+        if (found == FOREST_WAIT || found == FOREST_LOST) return found;
+        if (found == FOREST_ABSENT || next.value > timestamp) {
+            const bool many = ledger->looked.passed >= PULSE_PASSED_MAX;
+            return many ? FOREST_FOUND : FOREST_ABSENT;
+        }
         found = hold_unresolved(forest, next.timestamp);
         if (found != FOREST_ABSENT) return found;
-        ledger->looked = next;
-        if (next.value <= forest_newest(forest, TREE_ACCOUNT_EVENT)) ledger->resolved = next;
+        ledger->looked.at = next;
+        ledger->looked.passed += 1;
+        if (next.value <= forest_newest(forest, TREE_ACCOUNT_EVENT)) {
+            ledger->resolved = ledger->looked;
+        }
     }
     machine->yielded = true;
     return FOREST_WAIT;
@@ -117,7 +142,6 @@ gather_sift(struct ledger *ledger)
     }
     assert(kept >= ledger->expired_there);
     ledger->expired_count = kept;
-    if (kept == 0) ledger->resolved = ledger->gather;
     return result;
 }
 
@@ -161,6 +185,19 @@ gather_reach(struct ledger *ledger)
     return waits ? FOREST_WAIT : FOREST_FOUND;
 }
 
+/* Begins behind what is known to be resolved. */
+static void
+gather_start(struct ledger *ledger, uint64_t timestamp_final)
+{
+    assert(!ledger->gathering);
+    look_start(ledger, timestamp_final);
+    ledger->gathering = true;
+    ledger->gather_ended = false;
+    ledger->gather = ledger->looked.at;
+    ledger->expired_count = 0;
+    ledger->expired_there = 0;
+}
+
 enum forest_found
 ledger_prefetch_pulse(struct state_machine *machine, uint64_t timestamp_final)
 {
@@ -168,13 +205,7 @@ ledger_prefetch_pulse(struct state_machine *machine, uint64_t timestamp_final)
     uint32_t looks_left = PULSE_LOOKS_PER_POLL;
     assert(timestamp_final <= TIMESTAMP_MAX);
     machine->yielded = false;
-    if (!ledger->gathering) {
-        ledger->gathering = true;
-        ledger->gather_ended = false;
-        ledger->gather = ledger->resolved;
-        ledger->expired_count = 0;
-        ledger->expired_there = 0;
-    }
+    if (!ledger->gathering) gather_start(ledger, timestamp_final);
     for (;;) {
         const enum forest_found taken = gather_take(ledger, timestamp_final, &looks_left);
         if (taken == FOREST_LOST) return FOREST_LOST;
@@ -226,9 +257,14 @@ ledger_pulse(struct state_machine *machine, uint64_t timestamp_final)
     assert(ledger->gathering);
     assert(count <= PULSE_EXPIRIES_MAX && ledger->expired_there == count);
     assert(ledger->gather_ended || count == PULSE_EXPIRIES_MAX);
+    const struct forest_range pulsed = ledger_pulsed(machine->forest);
+    assert(!range_before(&ledger->gather, &pulsed)); /* (L9) */
     for (uint32_t i = 0; i < count; i++) {
         expire_one(ledger, ledger->expired[i], timestamp_final - count + i + 1);
     }
-    ledger->resolved = ledger->gather;
     ledger->gathering = false;
+    ledger->resolved = (struct ledger_walk){.at = ledger->gather};
+    ledger->looked = ledger->resolved;
+    const struct forest_memo memo = {.words = {ledger->gather.value, ledger->gather.timestamp}};
+    forest_memo_set(machine->forest, memo);
 }

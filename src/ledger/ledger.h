@@ -43,6 +43,12 @@ enum ledger_index {
 
 extern const struct forest_schema ledger_schema;
 
+/* How far a walk over the holds, in the order of their expiry, has come. */
+struct ledger_walk {
+    struct forest_range at;
+    uint64_t passed; /* So many holds since the last pulse. */
+};
+
 struct ledger {
     struct state_machine machine; /* First. */
 
@@ -51,10 +57,10 @@ struct ledger {
     bool *absent; /* EVENTS_PER_BATCH_MAX of them. */
 
     /* All holds up to here in INDEX_PENDING_EXPIRES_AT are resolved, and stay so. */
-    struct forest_range resolved;
+    struct ledger_walk resolved;
 
     /* The same, as long as looked_newest is the newest hold. */
-    struct forest_range looked;
+    struct ledger_walk looked;
     uint64_t looked_newest;
 
     /* The pulse at hand: the holds that it will release. See expire.c. */

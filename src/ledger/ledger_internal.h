@@ -21,6 +21,9 @@
  *  (L7) a timestamp names one thing: an account, a transfer with its event, or an expiry's event.
  *  (L8) events ascend in the order of execution, whatever is imported (see
  *       transfer_timestamp_regresses).
+ *  (L9) the forest's memo is the hold in INDEX_PENDING_EXPIRES_AT that the newest pulse came to.
+ *       All holds up to there are resolved, new ones come behind; and it follows from the log
+ *       alone: not from what was asked when, nor from restarts.
  */
 #ifndef LEDGER_LEDGER_LEDGER_INTERNAL_H
 #define LEDGER_LEDGER_LEDGER_INTERNAL_H
@@ -148,6 +151,14 @@ enum forest_found ledger_prefetch(
 enum forest_found ledger_pulse_due(struct state_machine *machine, uint64_t timestamp);
 enum forest_found ledger_prefetch_pulse(struct state_machine *machine, uint64_t timestamp_final);
 void ledger_pulse(struct state_machine *machine, uint64_t timestamp_final);
+
+/* Where the newest pulse came to (L9). {0, 0}: there was none, or no hold that was due. */
+static inline struct forest_range
+ledger_pulsed(const struct forest *forest)
+{
+    const struct forest_memo memo = forest_memo(forest);
+    return (struct forest_range){.value = memo.words[0], .timestamp = memo.words[1]};
+}
 
 /* ---- Reads: read.c, read_row.c, query.c ------------------------------------------------------ */
 

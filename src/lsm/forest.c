@@ -121,6 +121,21 @@ forest_newest(const struct forest *forest, uint32_t tree)
     return forest->trees[tree].newest;
 }
 
+struct forest_memo
+forest_memo(const struct forest *forest)
+{
+    assert(forest->opened);
+    return forest->memo;
+}
+
+void
+forest_memo_set(struct forest *forest, struct forest_memo memo)
+{
+    assert(forest->active);
+    assert(!forest->scope.open);
+    forest->memo = memo;
+}
+
 /* ---- Writing ------------------------------------------------------------------------------- */
 
 /* Enters the record into the tree's list, ids and indexes. */

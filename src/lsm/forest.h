@@ -273,6 +273,19 @@ enum forest_work forest_commit(struct forest *forest, uint64_t op);
 bool forest_failed(const struct forest *forest);
 bool forest_lost(const struct forest *forest);
 
+/* ---- The memo ------------------------------------------------------------------------------ */
+
+/* What the state machine likes to find again, beside records. At first all is zero. */
+struct forest_memo {
+    uint64_t words[2];
+};
+
+/* Of the newest op, as far as it is executed. */
+struct forest_memo forest_memo(const struct forest *forest);
+
+/* A part of the op at hand, as inserts and updates are; but not of a scope. */
+void forest_memo_set(struct forest *forest, struct forest_memo memo);
+
 /* ---- Scopes -------------------------------------------------------------------------------- */
 
 /* Everything inserted and updated from here on can be undone. One scope at a time. */

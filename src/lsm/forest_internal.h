@@ -203,7 +203,8 @@ struct root_content {
     uint64_t word_count; /* Of the free set. */
     uint64_t newest[FOREST_TREES_MAX];
     uint64_t record_count[FOREST_TREES_MAX];
-    uint64_t reserved[4];
+    struct forest_memo memo;
+    uint64_t reserved[2];
 };
 static_assert(sizeof(struct root_content) == 240, "no padding");
 
@@ -265,6 +266,7 @@ struct forest {
     struct scrub scrub;
     struct tour tour; /* Of whoever asks for one: forest_tour. */
     struct forest_prefetched *prefetched;
+    struct forest_memo memo;
     void *scratch;    /* For sorting. */
     struct entry24 *screened; /* Ids of a batch, in order; `timestamp` is their number. */
     uint32_t *slots;  /* Of changed records being flushed. */

@@ -301,6 +301,7 @@ open_reset(struct forest *forest)
     memset(forest->prefetched, 0, sizeof(*forest->prefetched));
     forest->checkpoint.own_count = 0;
     forest->warm = (struct forest_warm){0};
+    forest->memo = (struct forest_memo){0};
     scrub_open(&forest->scrub);
     tour_open(&forest->tour);
     forest->op = 0;
@@ -318,7 +319,9 @@ open_root(struct opening *opening, const struct block_reference *reference)
     const struct block_header *header = opening->block;
     if (header->size != BLOCK_HEADER_SIZE + sizeof(root)) return FOREST_OPEN_CORRUPT;
     memcpy(&root, open_content(opening), sizeof(root));
+    if (root.reserved[0] != 0 || root.reserved[1] != 0) return FOREST_OPEN_CORRUPT;
     forest->op = header->op;
+    forest->memo = root.memo;
     result = open_free_set(opening, &root);
     if (result == FOREST_OPENED) result = open_manifest(opening, &root);
     if (result != FOREST_OPENED) return result;

@@ -334,10 +334,44 @@ expiry_first(const struct model *model, uint64_t timestamp)
     return first;
 }
 
+/* Those that were resolved, too. 0: it does not. */
+static uint64_t
+hold_expires_at(const struct transfer *transfer)
+{
+    if (!(transfer->flags & TRANSFER_PENDING) || transfer->timeout == 0) return 0;
+    return transfer->timestamp + transfer->timeout * NS_PER_S;
+}
+
+/* In the order of expiry; of two at a time, the older one first. */
+static bool
+pulsed(const struct model *model, const struct transfer *hold)
+{
+    const uint64_t expires_at = hold_expires_at(hold);
+    if (expires_at != model->pulsed_expires_at) return expires_at < model->pulsed_expires_at;
+    return hold->timestamp <= model->pulsed_timestamp;
+}
+
+/* The pulse has come past all holds up to this one. */
+static void
+pulsed_set(struct model *model, const struct transfer *hold)
+{
+    if (pulsed(model, hold)) return;
+    model->pulsed_expires_at = hold_expires_at(hold);
+    model->pulsed_timestamp = hold->timestamp;
+}
+
 bool
 model_pulse_due(const struct model *model, uint64_t timestamp)
 {
-    return expiry_first(model, timestamp) != MODEL_NONE;
+    uint32_t passed = 0;
+    if (expiry_first(model, timestamp) != MODEL_NONE) return true;
+    for (uint32_t i = 0; i < model->transfer_ids.count; i++) {
+        const struct transfer *transfer = &model->transfers[i];
+        const uint64_t expires_at = hold_expires_at(transfer);
+        if (expires_at == 0 || expires_at > timestamp) continue;
+        if (!pulsed(model, transfer)) passed += 1;
+    }
+    return passed >= PULSE_PASSED_MAX;
 }
 
 void
@@ -356,6 +390,12 @@ model_pulse(struct model *model, uint64_t timestamp_final)
         const struct transfer *pending = &model->transfers[due[i]];
         model_pending_release(model, pending);
         model_event_add(model, pending, CHANGE_TWO_PHASE_EXPIRED, timestamp_final - count + i + 1);
+        pulsed_set(model, pending);
+    }
+    for (uint32_t i = 0; count < PULSE_EXPIRIES_MAX && i < model->transfer_ids.count; i++) {
+        const uint64_t expires_at = hold_expires_at(&model->transfers[i]);
+        if (expires_at == 0 || expires_at > timestamp_final) continue;
+        pulsed_set(model, &model->transfers[i]);
     }
     model->timestamp = timestamp_final;
 }

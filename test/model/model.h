@@ -61,6 +61,10 @@ struct model {
     uint32_t event_count_max;
 
     uint64_t timestamp; /* The newest slot that was ever given out. */
+
+    /* The last hold that a pulse has passed: when it expires, or would have, and its timestamp. */
+    uint64_t pulsed_expires_at;
+    uint64_t pulsed_timestamp;
     struct model_scope scope;
 };
 
@@ -80,7 +84,10 @@ void model_execute(
     uint64_t timestamp_final,
     struct create_result *results);
 
-/* Is a pending transfer due at this time? */
+/*
+ * Is a pending transfer due at this time? Or have PULSE_PASSED_MAX become due, and been resolved,
+ * since the last pulse?
+ */
 bool model_pulse_due(const struct model *model, uint64_t timestamp);
 
 /* Lets the first PULSE_EXPIRIES_MAX pending transfers that are due expire. */

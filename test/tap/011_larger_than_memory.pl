@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
 #
 # Ten times as much data as memory: loaded in large batches with a kill -9 of the postmaster in the middle, then counted
-# account by account. A restart takes as long as the log is, not as the data.
+# account by account, and verified. A restart takes as long as the log is, not as the data; and the worker's memory is
+# what it was told to take.
 use strict;
 use warnings FATAL => 'all';
 
@@ -16,7 +17,8 @@ use constant {
     ACCOUNTS => 10_000,
     CHUNK => 4 * 8190,    # Transfers of a call: cut into four.
     SESSIONS => 2,
-    MEMORY_MB => 192,     # About the least that there is.
+    MEMORY_MB => 128,
+    POSTGRES_MB => 32,    # A server process's own: code, libraries, caches.
     RESTART_S_MAX => 10,
     LOAD_S_MAX => 90,
     TIMEOUT_S => 240,
@@ -61,6 +63,19 @@ sub chunk_sql {
         . " FROM generate_series($first\::bigint, $last) i))) > 0;\n";
 }
 
+# The memory of the worker that isn't shared with sessions; call it when the engine has worked.
+sub is_memory_bounded {
+    my ($when) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my $status = slurp_file('/proc/' . worker_pid($node) . '/status');
+    my ($anon_kb) = $status =~ /^RssAnon:\s+(\d+) kB$/m;
+    my ($file_kb) = $status =~ /^RssFile:\s+(\d+) kB$/m;
+    my $mb = ($anon_kb + $file_kb) / 1024;
+    diag(sprintf 'memory %s: %.0f MB, %.0f MB of it anonymous', $when, $mb, $anon_kb / 1024);
+    cmp_ok($mb, '<', MEMORY_MB + POSTGRES_MB, "memory $when");
+    return;
+}
+
 my $folder = PostgreSQL::Test::Utils::tempdir();
 my $scripts = 0;
 
@@ -99,6 +114,7 @@ until (status_of($node, 'transfers') >= $half) {
     $_->{run}->pump_nb for @sessions;
     select undef, undef, undef, 0.2;
 }
+is_memory_bounded('in the middle of the load');
 kill_postmaster($node);
 my %acknowledged = map { $_ => 1 } finish_load(@sessions);
 my $load_s = time - $load_start;
@@ -119,6 +135,8 @@ finish_load(start_load([grep { !$acknowledged{$_} } @chunks]));
 $load_s += time - $load_start;
 diag(sprintf '%d transfers in %.1f s, which includes making them', TRANSFERS, $load_s);
 cmp_ok($load_s, '<', LOAD_S_MAX, 'the load is not slow');
+
+is_memory_bounded('after the load');
 
 # ---- All of it is there, once ------------------------------------------------------------------------
 
@@ -167,6 +185,11 @@ is(value($node, 'SELECT count(*) FROM ledger.lookup_transfers(ARRAY(SELECT uuid_
 diag(value($node, "SELECT format('grid %s MB, %s bytes written for each transfer, cache hits %s %%, %s tables of %s',"
     . " grid_used / 1048576, round(bytes_per_transfer), round(100 * cache_hit_ratio), tables, tables_max)"
     . ' FROM ledger.storage'));
+
+my $verify_start = time;
+is(value($node, 'SELECT count(*) FROM ledger.verify()'), 0, 'verify finds nothing');
+diag(sprintf 'verified in %.1f s', time - $verify_start);
+is_memory_bounded('after all of it was read');
 
 $node->stop;
 done_testing();

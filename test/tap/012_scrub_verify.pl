@@ -15,7 +15,7 @@ use constant {
     BATCH_EVENTS => 8190,
 };
 
-my $node = ledger_node('main', settings => "ledger.scrub_interval = '1s'");
+my $node = ledger_node('main', settings => "ledger.memory = 128MB\nledger.scrub_interval = '1s'");
 ledger_setup($node);
 my $directory = ledger_directory($node);
 

@@ -125,6 +125,7 @@ struct fixture_model {
     struct fixture_burnt burnt[FIXTURE_RECORDS_MAX];
     struct fixture_note notes[FIXTURE_RECORDS_MAX];
     uint32_t counts[FIXTURE_TREE_COUNT];
+    struct forest_memo memo;
 };
 
 struct forest_fixture {
@@ -524,6 +525,10 @@ fixture_batch(struct forest_fixture *fixture, uint32_t event_count)
             memcpy(fixture->model, fixture->model_saved, sizeof(*fixture->model));
         }
     }
+    if (event_count % 3 == 0) {
+        fixture->model->memo = (struct forest_memo){.words = {event_count, fixture->timestamp}};
+        forest_memo_set(fixture->forest, fixture->model->memo);
+    }
     fixture_op_commit(fixture);
 }
 
@@ -693,6 +698,8 @@ fixture_same(struct forest_fixture *fixture)
     for (uint32_t index = 0; index < ARRAY_COUNT(fixture_indexes); index++) {
         if (!fixture_same_index(fixture, index)) return false;
     }
+    const struct forest_memo memo = forest_memo(fixture->forest);
+    if (memcmp(&memo, &fixture->model->memo, sizeof(memo)) != 0) return false;
     const u128 absent = u128_make(UINT64_MAX, 1);
     struct fixture_item item;
     return fixture_read_by_id(fixture, FIXTURE_ITEM, &absent, &item) == FOREST_ABSENT;

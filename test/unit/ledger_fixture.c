@@ -87,13 +87,19 @@ checkpoint_on_done(void *context, enum grid_result result)
 }
 
 void
-fixture_reopen(struct ledger_fixture *fixture)
+fixture_checkpoint(struct ledger_fixture *fixture)
 {
     fixture->checkpoint_done = false;
     forest_checkpoint(fixture->forest, fixture->op, checkpoint_on_done, fixture);
     while (!fixture->checkpoint_done) fixture_progress(fixture);
     fixture->manifest = forest_checkpoint_manifest(fixture->forest);
     forest_checkpoint_durable(fixture->forest);
+}
+
+void
+fixture_reopen(struct ledger_fixture *fixture)
+{
+    fixture_checkpoint(fixture);
     free(fixture->memory);
     start(fixture);
 }
@@ -260,10 +266,35 @@ prefetch_pulse(struct ledger_fixture *fixture, uint64_t timestamp)
     }
 }
 
+void
+fixture_pulse_replay(struct ledger_fixture *fixture)
+{
+    struct state_machine *machine = &fixture->ledger.machine;
+    struct model *model = &fixture->model;
+    fixture->timestamp += PULSE_EXPIRIES_MAX;
+    op_begin(fixture, PULSE_EXPIRIES_MAX);
+    prefetch_pulse(fixture, fixture->timestamp);
+    machine->ops->pulse(machine, fixture->timestamp);
+    op_commit(fixture);
+    model_pulse(model, fixture->timestamp);
+    const struct forest_memo memo = forest_memo(fixture->forest);
+    const bool same = memo.words[0] == model->pulsed_expires_at &&
+                      memo.words[1] == model->pulsed_timestamp;
+    if (!same && mismatch_add(fixture)) {
+        printf(
+            "pulse at %" PRIu64 ": the memo is %" PRIu64 ", %" PRIu64 ", model says %" PRIu64
+            ", %" PRIu64 "\n",
+            fixture->timestamp,
+            memo.words[0],
+            memo.words[1],
+            model->pulsed_expires_at,
+            model->pulsed_timestamp);
+    }
+}
+
 bool
 fixture_pulse(struct ledger_fixture *fixture)
 {
-    struct state_machine *machine = &fixture->ledger.machine;
     const uint64_t timestamp = fixture->timestamp + PULSE_EXPIRIES_MAX;
     const bool ledger_due = fixture_pulse_due(fixture, timestamp);
     const bool model_due = model_pulse_due(&fixture->model, timestamp);
@@ -275,12 +306,7 @@ fixture_pulse(struct ledger_fixture *fixture)
             model_due);
     }
     if (!model_due) return false;
-    fixture->timestamp = timestamp;
-    op_begin(fixture, PULSE_EXPIRIES_MAX);
-    prefetch_pulse(fixture, timestamp);
-    machine->ops->pulse(machine, timestamp);
-    op_commit(fixture);
-    model_pulse(&fixture->model, timestamp);
+    fixture_pulse_replay(fixture);
     return true;
 }
 

@@ -64,6 +64,11 @@ void fixture_create(
 
 /* Executes one pulse if one is due; says whether. */
 bool fixture_pulse(struct ledger_fixture *fixture);
+
+/* Executes one, whether one is due or not: as a replay does, without asking. */
+void fixture_pulse_replay(struct ledger_fixture *fixture);
+
+/* What fixture_pulse asks. */
 bool fixture_pulse_due(struct ledger_fixture *fixture, uint64_t timestamp);
 
 /* Lets storage and forest get on, for one who waits. */
@@ -96,6 +101,8 @@ bool fixture_transfer(struct ledger_fixture *fixture, u128 id, struct transfer *
 
 /* Compares every account, transfer, balance and event there is, and checks the books. */
 void fixture_compare(struct ledger_fixture *fixture);
+
+void fixture_checkpoint(struct ledger_fixture *fixture);
 
 /* Takes a checkpoint, forgets the memory, and opens the checkpoint. */
 void fixture_reopen(struct ledger_fixture *fixture);

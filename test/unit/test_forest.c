@@ -3,33 +3,11 @@
  * The forest against its model. What it does to the disk is in test_forest_disk.c: room, damage,
  * the same bytes after crashes.
  */
-#include "unit.h"
-
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "forest_fixture.h"
-
-static struct forest_fixture fixture;
-static struct prng prng;
-
-static void
-begin(uint64_t seed, uint64_t memory_bytes_extra)
-{
-    prng_init(&prng, seed);
-    fixture_begin(&fixture, &prng, memory_bytes_extra);
-}
-
-static void
-run_batches(uint32_t batch_count)
-{
-    for (uint32_t i = 0; i < batch_count; i++) {
-        const uint32_t event_count = (uint32_t) prng_range(&prng, 1, EVENTS_PER_BATCH_MAX);
-        expect(forest_reserve(fixture.forest, event_count) == FOREST_ROOM);
-        fixture_batch(&fixture, event_count);
-    }
-}
+#include "forest_work.h"
 
 /* Items with ids that are easy to tell, one an event. */
 static void
@@ -64,6 +42,41 @@ aborts(void (*body)(void))
     const pid_t waited = waitpid(child, &status, 0);
     assert(waited == child);
     return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+}
+
+UNIT_TEST(byte_table_is_as_documented)
+{
+#define AT(record, field, offset) expect_equal(offsetof(struct record, field), offset)
+    AT(root_content, manifest, 0);
+    AT(root_content, free_set, 32);
+    AT(root_content, item_count, 64);
+    AT(root_content, word_count, 72);
+    AT(root_content, newest, 80);
+    AT(root_content, record_count, 144);
+    AT(root_content, memo, 208);
+    AT(root_content, reserved, 224);
+    expect_equal(sizeof(struct root_content), 240);
+    AT(manifest_run, hidden, 0);
+    AT(manifest_run, table_count, 16);
+    AT(manifest_run, part, 24);
+    AT(manifest_run, level, 25);
+    AT(manifest_run, flags, 26);
+    AT(manifest_run, reserved, 27);
+    AT(table_info, index, 0);
+    AT(table_info, key_min, 32);
+    AT(table_info, key_max, 48);
+    AT(table_info, entry_count, 64);
+    AT(table_info, block_count, 72);
+    AT(table_info, filter_count, 74);
+    AT(table_info, filter_lines, 76);
+    expect_equal(sizeof(struct table_info), 80);
+    AT(table_block, key_last, 0);
+    AT(table_block, checksum, 16);
+    AT(table_block, address, 32);
+    AT(table_block, entry_count, 40);
+    AT(table_block, reserved, 44);
+    expect_equal(sizeof(struct table_block), 48);
+#undef AT
 }
 
 /* ---- All of it ----------------------------------------------------------------------------- */

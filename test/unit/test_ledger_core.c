@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * The state machine from the inside: records, indexes and invariants (L1) … (L8) of
- * ledger_internal.h, which answers alone don't show. The codes and their precedence are tested in
- * test_accounting_*.c.
+ * ledger_internal.h, which answers alone don't show. (L9) is in test_ledger_pulse.c; the codes and
+ * their precedence are tested in test_accounting_*.c.
  */
 #include "unit/unit.h"
 

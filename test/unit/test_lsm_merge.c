@@ -9,24 +9,9 @@
 #include "lsm/cursor.h"
 #include "lsm/merge.h"
 
-#include "lsm_fixture.h"
+#include "tree_fixture.h"
 
 #define KEYS_MAX 9000
-
-struct record {
-    uint64_t version;
-    uint64_t timestamp;
-    uint64_t content[14];
-};
-
-static const struct entry_format formats[] = {
-    {.shape = ENTRY_INDEX, .tree = 3, .size = sizeof(struct entry16)},
-    {.shape = ENTRY_ID, .tree = 4, .filtered = true, .size = sizeof(struct entry24)},
-    {.shape = ENTRY_RECORD,
-     .tree = 5,
-     .timestamp_offset = offsetof(struct record, timestamp),
-     .size = sizeof(struct record)},
-};
 
 /* How a run goes; what is beside the seed must make no difference to what is written. */
 struct plan {
@@ -50,9 +35,7 @@ struct outcome {
     uint32_t checkpoints_in_merges;
 };
 
-static struct lsm_fixture fixture;
 static struct prng prng_plan; /* Of what makes no difference. */
-static struct tree tree;
 static const uint64_t distinct = UINT32_MAX; /* Records that there may be. */
 static struct merge merges[LSM_LEVELS];
 static struct outcome *outcome;
@@ -234,21 +217,6 @@ new_key(const struct plan *plan)
     return at;
 }
 
-static void
-make_entry(const struct known *at, char *entry)
-{
-    const uint64_t words[3] = {u128_low(at->key), u128_high(at->key), at->version};
-    switch ((enum entry_shape) tree.format.shape) {
-    case ENTRY_INDEX: memcpy(entry, words, sizeof(struct entry16)); break;
-    case ENTRY_ID: memcpy(entry, words, sizeof(struct entry24)); break;
-    case ENTRY_RECORD: {
-        const struct record record = {.version = at->version, .timestamp = words[0]};
-        memcpy(entry, &record, sizeof(record));
-        break;
-    }
-    }
-}
-
 /* New entries, or newer versions of old ones, become a run of level 0. */
 static void
 flush(const struct plan *plan, uint32_t count)
@@ -282,7 +250,7 @@ flush(const struct plan *plan, uint32_t count)
     for (uint32_t i = 0; i < fresh_count; i++) {
         char entry[sizeof(struct record)];
         if (!table_builder_active(&builder)) table_builder_begin(&builder, fresh_count - i);
-        make_entry(&fresh[i], entry);
+        make_entry(&tree.format, fresh[i].key, fresh[i].version, entry);
         table_builder_add(&builder, entry);
         if (!table_builder_full(&builder) && i + 1 < fresh_count) continue;
         const struct table_info table = table_builder_finish(&builder);
@@ -482,16 +450,14 @@ on_write(void *context, const struct storage_request *write, bool done)
 static void
 begin(const struct plan *plan, uint32_t fanout, struct outcome *into)
 {
-    lsm_begin(&fixture, plan->seed, plan->seed_sim, plan->frames);
+    begin_tree(plan->seed, plan->seed_sim, plan->frames, &formats[plan->shape]);
     prng_init(&prng_plan, plan->seed_sim + 77);
     outcome = into;
     memset(outcome, 0, sizeof(*outcome));
     fixture.sim.options.wrote = on_write;
     fixture.sim.options.wrote_context = outcome;
-    tree_init(&tree, "test", &formats[plan->shape], &fixture.pool, &fixture.cache);
     tree.distinct = plan->shape == ENTRY_RECORD ? &distinct : NULL;
     tree.fanout = fanout;
-    tree_open(&tree);
     for (uint32_t level = 0; level < LSM_LEVELS; level++) {
         merge_init(&merges[level], &tree, level);
     }
@@ -566,7 +532,7 @@ flush_keys(uint64_t first, uint64_t step, uint32_t count)
         char entry[sizeof(struct record)];
         const struct known at = {.key = first + i * step, .version = 1};
         if (!table_builder_active(&builder)) table_builder_begin(&builder, count - i);
-        make_entry(&at, entry);
+        make_entry(&tree.format, at.key, at.version, entry);
         table_builder_add(&builder, entry);
         known[known_count] = at;
         known_count += 1;

@@ -3,30 +3,12 @@
 #include "unit.h"
 
 #include "lsm/log.h"
-#include "lsm/table.h"
 #include "lsm/tail.h"
 
-#include "lsm_fixture.h"
+#include "tree_fixture.h"
 
 #define FRAMES      160
 #define ENTRIES_MAX 2200
-
-struct record {
-    uint64_t content[7];
-    uint64_t timestamp;
-};
-
-static struct lsm_fixture fixture;
-static struct tree tree;
-
-static const struct entry_format formats[] = {
-    {.shape = ENTRY_INDEX, .tree = 3, .size = sizeof(struct entry16)},
-    {.shape = ENTRY_ID, .tree = 4, .filtered = true, .size = sizeof(struct entry24)},
-    {.shape = ENTRY_RECORD,
-     .tree = 5,
-     .timestamp_offset = offsetof(struct record, timestamp),
-     .size = sizeof(struct record)},
-};
 
 /* Entries in the order of their keys; between any two keys there is room for another. */
 static struct entries {
@@ -52,30 +34,14 @@ make_entries(const struct entry_format *format, uint32_t count)
         const bool high = prng_chance(&fixture.prng, 1, 10);
         if (high && format->shape != ENTRY_RECORD) key += u128_make(1, 0);
         entries.keys[i] = key;
-        char *at = entry_at(format, i);
-        const uint64_t words[2] = {u128_low(key), u128_high(key)};
-        switch ((enum entry_shape) format->shape) {
-        case ENTRY_INDEX: memcpy(at, words, sizeof(words)); break;
-        case ENTRY_ID:
-            memcpy(at, words, sizeof(words));
-            memcpy(at + sizeof(words), &i, sizeof(i));
-            memset(at + sizeof(words) + sizeof(i), 0, sizeof(i));
-            break;
-        case ENTRY_RECORD: {
-            const struct record record = {.content = {i, ~i}, .timestamp = words[0]};
-            memcpy(at, &record, sizeof(record));
-            break;
-        }
-        }
+        make_entry(format, key, i, entry_at(format, i));
     }
 }
 
 static void
 begin(uint64_t seed, const struct entry_format *format)
 {
-    lsm_begin(&fixture, seed, seed + 1000, FRAMES);
-    tree_init(&tree, "test", format, &fixture.pool, &fixture.cache);
-    tree_open(&tree);
+    begin_tree(seed, seed + 1000, FRAMES, format);
 }
 
 static enum tree_found
