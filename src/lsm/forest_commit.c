@@ -15,6 +15,9 @@
 
 /* ---- Flushing ------------------------------------------------------------------------------ */
 
+/* Records are anywhere in memory: lines that many records ahead are fetched. */
+#define FLUSH_RECORDS_AHEAD 8
+
 static uint32_t
 flush_count(const struct part *part)
 {
@@ -58,11 +61,14 @@ flush_objects(struct forest *forest, struct part *part, uint32_t run, struct tab
 {
     assert(part->objects != NULL);
     const uint32_t count = objects_take_dirty(part->objects, forest->slots);
+    const uint32_t size = part->tree.format.size;
     assert(count > 0);
     for (uint32_t i = 0; i < count; i++) {
         if (!table_builder_active(builder)) table_builder_begin(builder, count - i);
-        if (i + 8 < count) {
-            __builtin_prefetch(objects_record(part->objects, forest->slots[i + 8]));
+        if (i + FLUSH_RECORDS_AHEAD < count) {
+            const uint32_t ahead = forest->slots[i + FLUSH_RECORDS_AHEAD];
+            const char *record = objects_record(part->objects, ahead);
+            for (uint32_t at = 0; at < size; at += 64) __builtin_prefetch(record + at);
         }
         table_builder_add(builder, objects_record(part->objects, forest->slots[i]));
         if (table_builder_full(builder)) flush_table(part, builder, run);
