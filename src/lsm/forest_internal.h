@@ -37,9 +37,6 @@ struct part {
     uint32_t tail_done; /* Entries of the tail that came before it. */
 };
 
-/* In an id's entry: the id is burnt. */
-#define BURNT_BIT (UINT64_C(1) << 63)
-
 /* ---- Trees and indexes --------------------------------------------------------------------- */
 
 struct forest_tree {

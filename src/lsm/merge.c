@@ -165,15 +165,15 @@ input_position(struct merge *merge, struct merge_input *input)
     input->block_count = table->block_count;
     const bool skipped = input_skip_hidden(merge, input, blocks);
     assert(input->block < input->block_count);
-    const struct table_block block = blocks[input->block];
+    const struct table_values values = table_values_at(table, blocks, input->block);
     input_hint(merge, input, blocks);
-    result = table_values_get(tree->cache, &tree->format, &block, &frame);
+    result = table_values_get(tree->cache, &tree->format, &values, &frame);
     if (result != CACHE_READY) {
         if (skipped) input->block = 0; /* Found again then. */
         return result;
     }
     input->entries = cache_content(tree->cache, frame);
-    input->entry_count = block.entry_count;
+    input->entry_count = values.block.entry_count;
     if (skipped) {
         input->entry = entries_lower_bound(
             &tree->format, input->entries, input->entry_count, run->hidden + 1);

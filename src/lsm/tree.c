@@ -332,16 +332,16 @@ table_lookup(const struct tree *tree, const struct table_info *table, u128 key, 
     const struct table_block *blocks = table_blocks(tree->cache, frame);
     const uint32_t place = table_blocks_find(blocks, table->block_count, key);
     if (place == table->block_count) return tree_found_of(cache_refuse(tree->cache, frame));
-    const struct table_block block = blocks[place];
+    const struct table_values values = table_values_at(table, blocks, place);
     if (format->filtered) {
         const enum tree_found may = filter_lookup(tree, table, blocks, key);
         if (may != TREE_FOUND) return may;
     }
-    result = table_values_get(tree->cache, format, &block, &frame);
+    result = table_values_get(tree->cache, format, &values, &frame);
     if (result != CACHE_READY) return tree_found_of(result);
     const char *entries = cache_content(tree->cache, frame);
-    const uint32_t at = entries_lower_bound(format, entries, block.entry_count, key);
-    if (at == block.entry_count) return TREE_ABSENT;
+    const uint32_t at = entries_lower_bound(format, entries, values.block.entry_count, key);
+    assert(at < values.block.entry_count); /* (T1) */
     const char *found = entries + (uint64_t) at * format->size;
     if (entry_key(format, found) != key) return TREE_ABSENT;
     memcpy(entry, found, format->size);
