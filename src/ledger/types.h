@@ -397,6 +397,7 @@ enum verify_kind {
     VERIFY_TABLE,      /* number: address of the index block. */
     VERIFY_FREE_SET,   /* Blocks that something refers to (expected), and that are taken (found). */
     VERIFY_JOURNAL,    /* number: op of the prepare. */
+    VERIFY_HEADER,     /* The prepare's entry in the headers log. number: its op. */
     VERIFY_EVENT,      /* number: its timestamp; id: the account. */
     VERIFY_TRANSFER,   /* number: its timestamp. */
     VERIFY_ACCOUNT,    /* number: its timestamp; id. */

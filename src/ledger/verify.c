@@ -192,10 +192,11 @@ step_prepares(struct verify *verify, uint32_t *rows_left)
         case JOURNAL_CHECK_END: return FOREST_FOUND;
         case JOURNAL_CHECK_STARTED: break;
         case JOURNAL_CHECK_WHOLE: rows_spend(rows_left, ROWS_PER_BLOCK); break;
-        case JOURNAL_CHECK_DAMAGED: {
+        case JOURNAL_CHECK_DAMAGED:
+        case JOURNAL_CHECK_HEADER_DAMAGED: {
             const bool unreadable = verify->journal.read.result != STORAGE_OK;
             const struct verify_finding finding = {
-                .kind = VERIFY_JOURNAL,
+                .kind = verify->journal.headers ? VERIFY_HEADER : VERIFY_JOURNAL,
                 .what = unreadable ? VERIFY_UNREADABLE : VERIFY_CORRUPT,
                 .number = verify->journal.header.op,
             };

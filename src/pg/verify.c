@@ -42,6 +42,7 @@ finding_kind(const struct verify_finding *finding)
     case VERIFY_TABLE: return "table";
     case VERIFY_FREE_SET: return "free_set";
     case VERIFY_JOURNAL: return "journal";
+    case VERIFY_HEADER: return "header";
     case VERIFY_EVENT: return "event";
     case VERIFY_TRANSFER: return "transfer";
     case VERIFY_ACCOUNT: return "account";
@@ -76,6 +77,9 @@ append_object(StringInfo text, const struct verify_finding *finding)
         return;
     case VERIFY_FREE_SET: appendStringInfoString(text, "free set"); return;
     case VERIFY_JOURNAL: appendStringInfo(text, "op " UINT64_FORMAT, number); return;
+    case VERIFY_HEADER:
+        appendStringInfo(text, "entry of op " UINT64_FORMAT " in headers.wal", number);
+        return;
     case VERIFY_EVENT: appendStringInfo(text, "event " UINT64_FORMAT, number); return;
     case VERIFY_TRANSFER:
         if (finding->what == VERIFY_COUNT) {

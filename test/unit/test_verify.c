@@ -502,6 +502,47 @@ UNIT_TEST(a_damaged_block_and_a_damaged_prepare)
     node_free(&node);
 }
 
+static uint8_t *
+header_entry(uint64_t op)
+{
+    const uint64_t slot = op % headers_log_count(RING_SIZE);
+    return storage_sim_bytes(&node.sim, STORAGE_HEADERS) + slot * PREPARE_HEADER_SIZE;
+}
+
+/* Each entry since the checkpoint is the prepare's header, also if it is another intact one. */
+UNIT_TEST(a_damaged_entry_of_the_headers_log)
+{
+    struct verify_finding first;
+    uint8_t entry[PREPARE_HEADER_SIZE];
+    node_begin(6);
+    node_fill(30);
+    const struct engine_state state = node_state(&node);
+    expect(state.op > state.checkpoint_op + 1);
+    for (uint64_t op = state.checkpoint_op; op <= state.op; op++) {
+        memcpy(entry, header_entry(op), sizeof(entry));
+        for (uint32_t kind = 0; kind < 3; kind++) {
+            if (kind == 0) header_entry(op)[PREPARE_HEADER_SIZE - 1] ^= 1;
+            if (kind == 1) memset(header_entry(op), 0, sizeof(entry));
+            if (kind == 2) memcpy(header_entry(op), header_entry(op - 1), sizeof(entry));
+            const bool live = op > state.checkpoint_op;
+            expect_equal(verify_finish(verify_start(), &first), live ? 1 : 0);
+            if (live) expect_equal(first.kind, VERIFY_HEADER);
+            if (live) expect_equal(first.what, VERIFY_CORRUPT);
+            if (live) expect_equal(first.number, op);
+            memcpy(header_entry(op), entry, sizeof(entry));
+        }
+    }
+    storage_sim_latent_error(
+        &node.sim,
+        STORAGE_HEADERS,
+        state.op % headers_log_count(RING_SIZE) * PREPARE_HEADER_SIZE / SECTOR_SIZE * SECTOR_SIZE,
+        SECTOR_SIZE);
+    expect(verify_finish(verify_start(), &first) > 0);
+    expect_equal(first.kind, VERIFY_HEADER);
+    expect_equal(first.what, VERIFY_UNREADABLE);
+    node_free(&node);
+}
+
 /* (J5) Small rings, slow reads: what is read is never written over, which the disk asserts. */
 UNIT_TEST(j5_prepares_are_read_while_the_log_wraps)
 {
@@ -521,6 +562,32 @@ UNIT_TEST(j5_prepares_are_read_while_the_log_wraps)
             node_step(&node);
         }
         expect_equal(verify_finish(request, &first), 0);
+        node_settle(&node);
+    }
+    node_free(&node);
+}
+
+/* (J5) A verification that was given up while it read holds nothing up, for however long. */
+UNIT_TEST(j5_the_log_wraps_after_one_was_given_up)
+{
+    node_init(&node, PREPARES_SIZE_MIN, 8 * MIB, 7);
+    expect_equal(node_open(&node), ENGINE_OPENED);
+    (void) node_create_accounts(&node, 2);
+    for (uint32_t after = 0; after < 60; after++) {
+        (void) node_create_transfers(&node, 2, 0);
+        node_settle(&node);
+        node_latency(&node, 3, 9);
+        struct node_request *given_up = node_submit(&node, LEDGER_VERIFY, "", 0);
+        for (uint32_t i = 0; i < after && given_up->answers == 0; i++) node_step(&node);
+        (void) engine_poll(node.engine);
+        if (given_up->answers == 0) expect(engine_cancel(node.engine, &given_up->request));
+        node_latency(&node, 0, 2);
+        const uint64_t checkpoints = node.checkpoint_count;
+        while (node.checkpoint_count < checkpoints + 3) {
+            const struct node_request *last = node_create_transfers(&node, EVENTS_PER_BATCH_MAX, 0);
+            node_settle(&node);
+            expect_equal(last->answers, 1);
+        }
         node_settle(&node);
     }
     node_free(&node);
