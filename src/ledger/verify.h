@@ -14,7 +14,7 @@
  * Numbered invariants (asserted, tested under their number):
  *  (Y1) what is not damaged gives no finding, whatever is committed meanwhile.
  *  (Y2) a balance, in an account or in an event, that is not the sum of what transfers say is
- *       found.
+ *       found; and so are flags that are not what transfers make of them.
  */
 #ifndef LEDGER_LEDGER_VERIFY_H
 #define LEDGER_LEDGER_VERIFY_H
@@ -37,7 +37,10 @@ struct verify_account {
     u128 checksum;            /* Of the balances in its record, */
     uint64_t event_max;       /* when this was the newest event. */
     uint32_t ledger;
-    bool told; /* There is a finding: others would follow from it. */
+    uint16_t flags; /* Of its record. */
+    bool closed;    /* Recomputed, */
+    bool moved;     /* if there was an event: it may be created closed. */
+    bool told;      /* There is a finding: others would follow from it. */
 };
 
 /* Sums of a ledger's movements; ledgers share a place where there are very many. */

@@ -91,6 +91,8 @@ append_object(StringInfo text, const struct verify_finding *finding)
     case VERIFY_ACCOUNT:
         if (finding->what == VERIFY_COUNT) {
             appendStringInfoString(text, "all accounts");
+        } else if (finding->what == VERIFY_MISSING) {
+            appendStringInfo(text, "account of timestamp " UINT64_FORMAT, number);
         } else {
             append_id(text, finding->id);
         }
@@ -117,6 +119,7 @@ balance_name(const struct verify_finding *finding)
     case VERIFY_MISFILED:
     case VERIFY_TYPE:
     case VERIFY_STATUS:
+    case VERIFY_FLAGS:
     case VERIFY_COUNT: break;
     }
     return NULL;
@@ -126,6 +129,9 @@ static const char *
 phrase(const struct verify_finding *finding)
 {
     const bool event = finding->kind == VERIFY_EVENT;
+    if (finding->kind == VERIFY_ACCOUNT && finding->what == VERIFY_MISSING) {
+        return "it is listed, but not there";
+    }
     switch ((enum verify_what) finding->what) {
     case VERIFY_UNREADABLE: return "it cannot be read";
     case VERIFY_CORRUPT: return "it is damaged: not what was written";
@@ -134,7 +140,8 @@ phrase(const struct verify_finding *finding)
                      : "there is an event of it, or a transfer that resolves it, but not itself";
     case VERIFY_MISFILED: return "its accounts or ledger are not those of its event";
     case VERIFY_TYPE: return "it tells of another kind of transfer than there is";
-    case VERIFY_STATUS: return "the state of the pending transfer does not say what became of it";
+    case VERIFY_STATUS:
+        return "the state of the pending transfer is missing, or does not say what became of it";
     case VERIFY_WRONG:
         return finding->kind == VERIFY_ACCOUNT
                    ? "its balances are not the sum of its transfers"
@@ -144,6 +151,7 @@ phrase(const struct verify_finding *finding)
     case VERIFY_DEBITS_POSTED:
     case VERIFY_CREDITS_PENDING:
     case VERIFY_CREDITS_POSTED:
+    case VERIFY_FLAGS:
     case VERIFY_COUNT: break;
     }
     return "it is not as it should be";
@@ -175,6 +183,8 @@ append_detail(StringInfo text, const struct verify_finding *finding)
         appendStringInfoString(text, "are not listed");
     } else if (finding->what == VERIFY_COUNT) {
         appendStringInfo(text, "there are %s, and should be %s", found, expected);
+    } else if (finding->what == VERIFY_FLAGS) {
+        appendStringInfo(text, "flags are %s, transfers make them %s", found, expected);
     } else if (balance != NULL) {
         if (finding->kind == VERIFY_EVENT) {
             appendStringInfoString(text, "of account ");

@@ -360,6 +360,134 @@ UNIT_TEST(a_hold_of_another_status)
     books_end();
 }
 
+static void
+change_flags(u128 id, uint16_t flags)
+{
+    struct account account = account_now(id);
+    op_begin(1);
+    const void *old = prefetched(TREE_ACCOUNT, account.timestamp);
+    account.flags ^= flags;
+    forest_update(fixture.forest, TREE_ACCOUNT, old, &account);
+    op_end();
+}
+
+/* Both ways, of an account that the last closing transfer left as told. */
+static void
+expect_closed(u128 id, bool closed)
+{
+    const struct account account = account_now(id);
+    const uint16_t flag = closed ? ACCOUNT_CLOSED : 0;
+    expect_equal(account.flags & ACCOUNT_CLOSED, flag);
+    expect_equal(books_verify(), 0);
+    change_flags(id, ACCOUNT_CLOSED);
+    expect_equal(books_verify(), 1);
+    expect(finds(VERIFY_ACCOUNT, VERIFY_FLAGS, account.timestamp));
+    expect(verify.findings[0].expected == flag);
+    expect(verify.findings[0].found == (flag ^ ACCOUNT_CLOSED));
+    change_flags(id, ACCOUNT_CLOSED);
+}
+
+/* (Y2) */
+UNIT_TEST(y2_closed_is_what_transfers_make_of_it)
+{
+    books_begin();
+    expect_closed(5, false);
+    const u128 closes_debit = transfer(4, 5, 2, TRANSFER_PENDING | TRANSFER_CLOSING_DEBIT, 0);
+    expect_closed(5, true);
+    expect_closed(6, false);
+    const u128 closes_credit = transfer(6, 7, 2, TRANSFER_PENDING | TRANSFER_CLOSING_CREDIT, 0);
+    expect_closed(7, false);
+    expect_closed(8, true);
+    transfer(0, 0, 0, TRANSFER_VOID_PENDING, closes_debit);
+    expect_closed(5, false);
+    transfer(0, 0, 0, TRANSFER_VOID_PENDING, closes_credit);
+    expect_closed(8, false);
+    const struct transfer expires = {
+        .id = 5000,
+        .debit_account_id = 9,
+        .credit_account_id = 10,
+        .amount = 1,
+        .ledger = 7,
+        .code = 1,
+        .flags = TRANSFER_PENDING | TRANSFER_CLOSING_DEBIT | TRANSFER_CLOSING_CREDIT,
+        .timeout = 1,
+    };
+    create(LEDGER_CREATE_TRANSFERS, &expires, 1);
+    expect_closed(9, true);
+    expect_closed(10, true);
+    fixture_advance(&fixture, 100 * NS_PER_S);
+    while (fixture_pulse(&fixture)) continue;
+    expect_closed(9, false);
+    expect_closed(10, false);
+    /* Created closed: no transfer says so. */
+    const struct account account = {.id = 6000, .ledger = 7, .code = 1, .flags = ACCOUNT_CLOSED};
+    create(LEDGER_CREATE_ACCOUNTS, &account, 1);
+    expect_equal(books_verify(), 0);
+    books_end();
+}
+
+/* (Y2) */
+UNIT_TEST(y2_wrong_flags_of_an_event)
+{
+    books_begin();
+    struct transfer made;
+    struct account_event event;
+    honest(&made, &event);
+    event.debit_flags = ACCOUNT_CLOSED;
+    make_up(&made, &event);
+    change_account(1, 5, 0);
+    change_account(2, 0, 5);
+    expect_equal(books_verify(), 1);
+    expect(finds(VERIFY_EVENT, VERIFY_FLAGS, event.timestamp));
+    expect(verify.findings[0].id == 1);
+    books_end();
+    books_begin();
+    change_flags(12, ACCOUNT_HISTORY);
+    expect_equal(books_verify(), 1);
+    expect_equal(verify.findings[0].kind, VERIFY_EVENT);
+    expect_equal(verify.findings[0].what, VERIFY_FLAGS);
+    expect(verify.findings[0].id == 12);
+    books_end();
+}
+
+UNIT_TEST(a_hold_without_state_or_with_another_expiry)
+{
+    books_begin();
+    struct transfer made;
+    struct account_event event;
+    honest(&made, &event);
+    made.flags = TRANSFER_PENDING;
+    event.type = CHANGE_TWO_PHASE_PENDING;
+    event.debit.debits_posted -= 5;
+    event.debit.debits_pending += 5;
+    event.credit.credits_posted -= 5;
+    event.credit.credits_pending += 5;
+    make_up(&made, &event);
+    struct account account = account_now(1);
+    op_begin(2);
+    const void *old = prefetched(TREE_ACCOUNT, account.timestamp);
+    account.debits_pending += 5;
+    forest_update(fixture.forest, TREE_ACCOUNT, old, &account);
+    account = account_now(2);
+    old = prefetched(TREE_ACCOUNT, account.timestamp);
+    account.credits_pending += 5;
+    forest_update(fixture.forest, TREE_ACCOUNT, old, &account);
+    op_end();
+    expect_equal(books_verify(), 1);
+    expect(finds(VERIFY_TRANSFER, VERIFY_STATUS, made.timestamp));
+    struct transfer_pending state = {
+        .timestamp = made.timestamp,
+        .expires_at = made.timestamp + 5,
+        .status = PENDING_PENDING,
+    };
+    op_begin(1);
+    forest_insert(fixture.forest, TREE_TRANSFER_PENDING, &state);
+    op_end();
+    expect_equal(books_verify(), 1);
+    expect(finds(VERIFY_TRANSFER, VERIFY_STATUS, made.timestamp));
+    books_end();
+}
+
 UNIT_TEST(findings_beyond_the_room_are_counted)
 {
     books_begin();
