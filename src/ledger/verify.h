@@ -5,7 +5,8 @@
  *
  *     BLOCKS    a tour: every live block (lsm/forest_tour.h)
  *     LISTS     tables in order; blocks taken are blocks that something refers to
- *     JOURNAL   every prepare since the checkpoint, and its parent
+ *     JOURNAL   every prepare since the checkpoint, its parent, its entry in the headers log
+ *     INDEXES   ids and indexes, compared with the records (lsm/forest_audit.h)
  *     BOOKS     balances, recomputed from transfers (verify_books.c)
  *
  * It gets on by a bounded number of rows between two ops, as reads do, in a fixed amount of memory.
@@ -25,6 +26,7 @@
 #include "base/arena.h"
 #include "ledger/types.h"
 #include "lsm/forest.h"
+#include "lsm/forest_audit.h"
 #include "lsm/forest_tour.h"
 #include "lsm/scan.h"
 #include "store/journal.h"
@@ -97,6 +99,7 @@ enum verify_stage {
     VERIFY_BLOCKS,
     VERIFY_LISTS,
     VERIFY_PREPARES,
+    VERIFY_INDEXES,
     VERIFY_BOOKS,
 };
 
@@ -104,6 +107,7 @@ struct verify {
     enum verify_stage stage;
     struct forest *forest;
     struct journal_check journal;
+    struct audit audit;
     struct verify_books books;
     bool yielded; /* The last FOREST_WAIT only ended a piece of work: going on needs no progress. */
     struct verify_finding *findings; /* VERIFY_FINDINGS_MAX */
@@ -130,7 +134,10 @@ enum forest_found ledger_verify_step(struct verify *verify, uint32_t *rows_left)
  */
 uint32_t ledger_verify_reply(const struct verify *verify, void *reply, uint32_t reply_size_max);
 
-/* ---- For verify_books.c -------------------------------------------------------------------- */
+/* ---- For tests, and for verify_books.c ----------------------------------------------------- */
+
+/* The stages INDEXES and BOOKS on their own, after their start. */
+enum forest_found verify_indexes_step(struct verify *verify, uint32_t *rows_left);
 
 void verify_note(struct verify *verify, const struct verify_finding *finding);
 bool verify_noted(const struct verify *verify, enum verify_kind kind, uint64_t number);

@@ -87,6 +87,27 @@ cursor_load(struct cursor *cursor, const struct tree *tree, const struct table_v
     return TREE_FOUND;
 }
 
+/* On to the block `place`: asks for those behind it. `frame` has the index block. */
+static void
+cursor_walk(
+    const struct cursor *cursor,
+    const struct tree *tree,
+    const struct table_info *table,
+    uint32_t frame,
+    uint32_t place)
+{
+    const struct table_block *blocks = table_blocks(tree->cache, frame);
+    assert(cursor->walks);
+    assert(place < table->block_count);
+    if (cursor->address != 0) cache_leave(tree->cache, cursor->address);
+    cache_pin(tree->cache, frame); /* What is asked for may evict something. */
+    for (uint32_t i = 1; i <= MERGE_BLOCKS_AHEAD && place + i < table->block_count; i++) {
+        const struct block_reference next = table_block_reference(&blocks[place + i]);
+        cache_hint(tree->cache, &next, BLOCK_VALUES, tree->format.tree);
+    }
+    cache_unpin(tree->cache, frame);
+}
+
 static enum tree_found
 cursor_seek_table(
     struct cursor *cursor,
@@ -108,6 +129,7 @@ cursor_seek_table(
     const bool has_before = place > 0;
     const struct table_values before = table_values_at(table, blocks, has_before ? place - 1 : 0);
     const struct table_values values = table_values_at(table, blocks, place);
+    if (cursor->walks) cursor_walk(cursor, tree, table, frame, place);
     enum tree_found found = cursor_load(cursor, tree, &values);
     if (found != TREE_FOUND) return found;
     const char *entries = cache_content(tree->cache, cursor->frame);

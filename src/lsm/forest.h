@@ -39,6 +39,9 @@
 #define FOREST_INDEXES_MAX 32
 #define FOREST_NONE UINT32_MAX
 
+/* What has tables of its own: records, ids and list of each tree, and each index. */
+#define FOREST_PARTS_MAX (3 * FOREST_TREES_MAX + FOREST_INDEXES_MAX)
+
 /* One tree. record_size: a multiple of 16. */
 struct tree_schema {
     const char *name;

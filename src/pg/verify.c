@@ -43,6 +43,10 @@ finding_kind(const struct verify_finding *finding)
     case VERIFY_FREE_SET: return "free_set";
     case VERIFY_JOURNAL: return "journal";
     case VERIFY_HEADER: return "header";
+    case VERIFY_RECORDS: return "records";
+    case VERIFY_IDS: return "ids";
+    case VERIFY_LIST: return "list";
+    case VERIFY_INDEX: return "index";
     case VERIFY_EVENT: return "event";
     case VERIFY_TRANSFER: return "transfer";
     case VERIFY_ACCOUNT: return "account";
@@ -80,6 +84,10 @@ append_object(StringInfo text, const struct verify_finding *finding)
     case VERIFY_HEADER:
         appendStringInfo(text, "entry of op " UINT64_FORMAT " in headers.wal", number);
         return;
+    case VERIFY_RECORDS: appendStringInfo(text, "records of tree \"%s\"", tree); return;
+    case VERIFY_IDS: appendStringInfo(text, "ids of tree \"%s\"", tree); return;
+    case VERIFY_LIST: appendStringInfo(text, "list of tree \"%s\"", tree); return;
+    case VERIFY_INDEX: appendStringInfo(text, "index \"%s\"", tree); return;
     case VERIFY_EVENT: appendStringInfo(text, "event " UINT64_FORMAT, number); return;
     case VERIFY_TRANSFER:
         if (finding->what == VERIFY_COUNT) {
@@ -129,6 +137,9 @@ static const char *
 phrase(const struct verify_finding *finding)
 {
     const bool event = finding->kind == VERIFY_EVENT;
+    if (finding->kind >= VERIFY_IDS && finding->kind <= VERIFY_INDEX) {
+        return "there are as many entries as there should be, but they are not those of the records";
+    }
     if (finding->kind == VERIFY_ACCOUNT && finding->what == VERIFY_MISSING) {
         return "it is listed, but not there";
     }
@@ -178,7 +189,7 @@ append_detail(StringInfo text, const struct verify_finding *finding)
             found);
     } else if (finding->kind == VERIFY_UNFINISHED) {
         appendStringInfoString(
-            text, "balances were not recomputed to the end, because this block is damaged");
+            text, "not all was compared and recomputed, because this block is damaged");
     } else if (finding->kind == VERIFY_MORE) {
         appendStringInfoString(text, "are not listed");
     } else if (finding->what == VERIFY_COUNT) {

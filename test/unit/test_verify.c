@@ -8,6 +8,7 @@
 #include "ledger/ledger_internal.h"
 #include "ledger/verify.h"
 #include "lsm/forest_check.h"
+#include "lsm/forest_internal.h"
 
 /* ==== The books, over a forest: records are changed behind the ledger's back ================== */
 
@@ -503,6 +504,75 @@ UNIT_TEST(findings_beyond_the_room_are_counted)
     expect_equal(rows[2].kind, VERIFY_MORE);
     expect_equal(rows[2].number, ACCOUNTS - 2);
     books_end();
+}
+
+/* ==== Ids and indexes ========================================================================= */
+
+/* All findings of ids and indexes. */
+static uint64_t
+indexes_verify(void)
+{
+    verify.forest = fixture.forest;
+    verify.finding_count = 0;
+    audit_start(&verify.audit, fixture.forest);
+    for (;;) {
+        uint32_t rows_left = 10;
+        const enum forest_found found = verify_indexes_step(&verify, &rows_left);
+        if (found == FOREST_FOUND) return verify.finding_count;
+        assert(found == FOREST_WAIT);
+        if (rows_left > 0) fixture_progress(&fixture);
+    }
+}
+
+/* Every tree and index of the schema: its name, and whether it has more or other entries. */
+UNIT_TEST(wrong_ids_and_indexes_are_named)
+{
+    for (uint32_t index = 0; index <= ledger_schema.index_count; index++) {
+        const bool ids = index == ledger_schema.index_count;
+        const char *name = ids ? "transfer" : ledger_schema.indexes[index].name;
+        for (uint32_t more = 0; more < 2; more++) {
+            books_begin();
+            fixture_reopen(&fixture);
+            expect_equal(indexes_verify(), 0);
+            const struct account account = {
+                .id = 7000,
+                .user_data_128 = 1,
+                .user_data_64 = 2,
+                .user_data_32 = 3,
+                .ledger = 4,
+                .code = 5,
+            };
+            create(LEDGER_CREATE_ACCOUNTS, &account, 1);
+            const struct transfer hold = {
+                .id = 7001,
+                .debit_account_id = 1,
+                .credit_account_id = 2,
+                .amount = 1,
+                .user_data_128 = 1,
+                .user_data_64 = 2,
+                .user_data_32 = 3,
+                .timeout = 9,
+                .ledger = 7,
+                .code = 5,
+                .flags = TRANSFER_PENDING,
+            };
+            create(LEDGER_CREATE_TRANSFERS, &hold, 1);
+            struct tail *tail = ids ? &fixture.forest->trees[TREE_TRANSFER].id_tail
+                                    : &fixture.forest->indexes[index].tail;
+            expect(tail->count > 0);
+            if (ids && more) tail_add_id(tail, 7777, 1);
+            if (ids && !more) tail->entries.ids[0].timestamp -= 1;
+            if (!ids && more) tail_add(tail, UINT64_MAX - 1, 1);
+            if (!ids && !more) tail->entries.index[tail->count - 1].value = UINT64_MAX - 1;
+            fixture_reopen(&fixture);
+            expect_equal(indexes_verify(), 1);
+            expect_equal(verify.findings[0].kind, ids ? VERIFY_IDS : VERIFY_INDEX);
+            expect_equal(verify.findings[0].what, more ? VERIFY_COUNT : VERIFY_WRONG);
+            expect(verify.findings[0].found == verify.findings[0].expected + more);
+            expect(strcmp(verify.findings[0].tree_name, name) == 0);
+            books_end();
+        }
+    }
 }
 
 /* ==== The lists =============================================================================== */
