@@ -424,7 +424,7 @@ enum verify_what {
     VERIFY_MISFILED, /* Transfer, accounts and event don't name each other. */
     VERIFY_TYPE,
     VERIFY_STATUS,   /* Of the pending transfer. */
-    VERIFY_FLAGS,    /* Of the account, as numbers (expected, found): `closed` follows from transfers. */
+    VERIFY_FLAGS,    /* Of the account, as numbers: `closed` follows from transfers. */
     VERIFY_COUNT,    /* There are more or fewer than there should be. */
 };
 

@@ -263,7 +263,7 @@ sum_entry(struct audit *audit, const void *entry)
     }
     if (timestamp & BURNT_BIT) tree = forest->trees[tree].schema->burnt_tree;
     const uint64_t plain = timestamp & ~BURNT_BIT;
-    /* (K2) No record is newer than the newest; no id of a tree without burnt ones is. */
+    /* (A2) No record is newer than the newest; no id of a tree without burnt ones is. */
     const bool possible = tree != FOREST_NONE && plain <= forest->trees[tree].newest;
     if (possible && plain > audit->about[tree]) return;
     sum_add(&audit->found, key, timestamp);
@@ -288,7 +288,7 @@ step_entries(struct audit *audit)
         }
     }
     const bool same = audit->found.count == expected->count &&
-                      audit->found.hashes == expected->hashes; /* (K1) (K2) */
+                      audit->found.hashes == expected->hashes; /* (A1) (A2) */
     if (!same) note(audit, audit->part, audit->kind, expected->count, audit->found.count);
     audit->begun = false;
     audit->part += 1;

@@ -14,8 +14,8 @@
  * next checkpoint writes it.
  *
  * Numbered invariants (asserted, tested under their number):
- *  (K1) what is not damaged gives no finding, whatever is committed meanwhile.
- *  (K2) an entry that is missing, or that leads from another value, to another record or to none,
+ *  (A1) what is not damaged gives no finding, whatever is committed meanwhile.
+ *  (A2) an entry that is missing, or that leads from another value, to another record or to none,
  *       among those that the audit is about, is found.
  */
 #ifndef LEDGER_LSM_FOREST_AUDIT_H

@@ -138,7 +138,7 @@ phrase(const struct verify_finding *finding)
 {
     const bool event = finding->kind == VERIFY_EVENT;
     if (finding->kind >= VERIFY_IDS && finding->kind <= VERIFY_INDEX) {
-        return "there are as many entries as there should be, but they are not those of the records";
+        return "it has as many entries as it should, but they are not those of the records";
     }
     if (finding->kind == VERIFY_ACCOUNT && finding->what == VERIFY_MISSING) {
         return "it is listed, but not there";

@@ -5,8 +5,8 @@
  * their entries in the headers log, which are the same headers.
  *
  * Numbered invariants (asserted, tested under their number):
- *  (J5) what is being read is not overwritten: no prepare, even if a checkpoint passes it meanwhile,
- *       and no sector of the headers log.
+ *  (J5) what is being read is not overwritten: no prepare, even if a checkpoint passes it
+ *       meanwhile, and no sector of the headers log.
  */
 #ifndef LEDGER_STORE_JOURNAL_CHECK_H
 #define LEDGER_STORE_JOURNAL_CHECK_H

@@ -33,8 +33,8 @@ on_verified(struct engine_request *request)
         sim_check(
             sim,
             may_find(sim, &finding),
-            "verification finds kind %u, what %u, number %" PRIu64 ", tree \"%s\", expected %" PRIu64
-            ", found %" PRIu64 ", of %zu findings",
+            "verification finds kind %u, what %u, number %" PRIu64 ", tree \"%s\", expected "
+            "%" PRIu64 ", found %" PRIu64 ", of %zu findings",
             finding.kind,
             finding.what,
             finding.number,

@@ -93,8 +93,8 @@ model_entries(void)
 
 /* ---- What is not damaged ------------------------------------------------------------------- */
 
-/* (K1) Whatever is in memory or on disk, merged or being merged. */
-UNIT_TEST(k1_a_forest_at_rest_has_no_findings)
+/* (A1) Whatever is in memory or on disk, merged or being merged. */
+UNIT_TEST(a1_a_forest_at_rest_has_no_findings)
 {
     begin(1);
     expect_equal(audit_all(), 0);
@@ -111,8 +111,8 @@ UNIT_TEST(k1_a_forest_at_rest_has_no_findings)
     fixture_end(&fixture);
 }
 
-/* (K1) Ops, merges and checkpoints meanwhile. */
-UNIT_TEST(k1_a_forest_at_work_has_no_findings)
+/* (A1) Ops, merges and checkpoints meanwhile. */
+UNIT_TEST(a1_a_forest_at_work_has_no_findings)
 {
     uint64_t entries = 0;
     uint64_t entries_late = 0;
@@ -174,116 +174,115 @@ struct plant {
     int64_t surplus;
 };
 
-/* Changes what is about to be written. False: there are no more kinds. */
-static bool
-plant(uint32_t number, struct plant *planted)
+/* Of an index: a change of what is about to be written. */
+static struct plant
+plant_in_index(uint32_t number)
 {
-    struct tail *items = &tree_at(FIXTURE_ITEM)->id_tail;
-    struct tail *owners = &tree_at(FIXTURE_OWNER)->id_tail;
-    struct tail *list = &tree_at(FIXTURE_OWNER)->list_tail;
     const uint64_t newest = forest_newest(fixture.forest, FIXTURE_ITEM);
     switch (number) {
-    case 0: /* An index lacks an entry, */
+    case 0: /* It lacks an entry, */
         tail_truncate(index_tail(FIXTURE_ITEM_WIDE), index_tail(FIXTURE_ITEM_WIDE)->count - 1);
-        *planted = (struct plant){"wide", AUDIT_INDEX, -1};
-        return true;
+        return (struct plant){"wide", AUDIT_INDEX, -1};
     case 1: /* has another one, */
         index_tail(FIXTURE_ITEM_MIDDLE)->entries.index[3].value = VALUE_NONE;
-        *planted = (struct plant){"middle", AUDIT_INDEX, 0};
-        return true;
+        return (struct plant){"middle", AUDIT_INDEX, 0};
     case 2: /* one of another record, */
         index_tail(FIXTURE_ITEM_TINY)->entries.index[3] =
             (struct entry16){.value = VALUE_NONE, .timestamp = newest};
-        *planted = (struct plant){"tiny", AUDIT_INDEX, 0};
-        return true;
-    case 3: /* one of a record that has none: its value is 0, */
+        return (struct plant){"tiny", AUDIT_INDEX, 0};
+    case 3: /* one too many of a record, */
         tail_add(index_tail(FIXTURE_OWNER_RANK), VALUE_NONE, tree_at(FIXTURE_OWNER)->newest);
-        *planted = (struct plant){"rank", AUDIT_INDEX, 1};
-        return true;
+        return (struct plant){"rank", AUDIT_INDEX, 1};
     case 4: /* one of no record, older */
         tail_add(index_tail(FIXTURE_STATE_DUE), VALUE_NONE, 1);
-        *planted = (struct plant){"due", AUDIT_INDEX, 1};
-        return true;
-    case 5: /* or newer than all. */
+        return (struct plant){"due", AUDIT_INDEX, 1};
+    default: /* or newer than all. */
         tail_add(index_tail(FIXTURE_ITEM_TINY_ZERO), VALUE_NONE, newest + 1000);
-        *planted = (struct plant){"tiny_zero", AUDIT_INDEX, 1};
-        return true;
-    case 6: /* An id leads to another record, */
-        some_id(owners, false)->timestamp = owners->entries.ids[0].timestamp;
-        *planted = (struct plant){"owner", AUDIT_IDS, 0};
-        return true;
-    case 7: /* to none, */
-        some_id(items, false)->timestamp = newest + 1000;
-        *planted = (struct plant){"item", AUDIT_IDS, 0};
-        return true;
-    case 8: /* is burnt, */
-        some_id(items, false)->timestamp |= BURNT_BIT;
-        *planted = (struct plant){"item", AUDIT_IDS, 0};
-        return true;
-    case 9: /* even where none can be, */
-        some_id(owners, false)->timestamp |= BURNT_BIT;
-        *planted = (struct plant){"owner", AUDIT_IDS, 0};
-        return true;
-    case 10: /* isn't burnt any more, */
-        some_id(items, true)->timestamp &= ~BURNT_BIT;
-        *planted = (struct plant){"item", AUDIT_IDS, 0};
-        return true;
-    case 11: /* is another one, burnt or not, */
-        some_id(items, true)->id_high ^= UINT64_C(1) << 60;
-        *planted = (struct plant){"item", AUDIT_IDS, 0};
-        return true;
-    case 12: some_id(items, false)->id_high ^= UINT64_C(1) << 60;
-        *planted = (struct plant){"item", AUDIT_IDS, 0};
-        return true;
-    case 13: /* is missing, */
-        tail_truncate(items, items->count - 1);
-        *planted = (struct plant){"item", AUDIT_IDS, -1};
-        return true;
-    case 14: /* or is there, though no record has it. */
-        tail_add_id(owners, u128_make(VALUE_NONE, VALUE_NONE), 1);
-        *planted = (struct plant){"owner", AUDIT_IDS, 1};
-        return true;
-    case 15: /* The list of all lacks one, */
-        tail_truncate(list, list->count - 1);
-        *planted = (struct plant){"owner", AUDIT_LIST, -1};
-        return true;
-    case 16: /* or has one too many. */
-        list->entries.index[list->count] =
-            (struct entry16){.timestamp = tree_at(FIXTURE_OWNER)->newest + 1};
-        list->count += 1;
-        *planted = (struct plant){"owner", AUDIT_LIST, 1};
-        return true;
-    case 17: /* A record is missing that nothing leads to. */
-        tree_at(FIXTURE_NOTE)->record_count += 1;
-        *planted = (struct plant){"note", AUDIT_RECORDS, -1};
-        return true;
-    default: return false;
+        return (struct plant){"tiny_zero", AUDIT_INDEX, 1};
     }
 }
 
-/* (K2) Each kind, alone; at once, after merges, and after a restart. */
-UNIT_TEST(k2_each_wrong_entry_is_found)
+static struct plant
+plant_in_ids(uint32_t number)
 {
-    struct plant planted;
-    for (uint32_t number = 0;; number++) {
+    struct tail *items = &tree_at(FIXTURE_ITEM)->id_tail;
+    struct tail *owners = &tree_at(FIXTURE_OWNER)->id_tail;
+    const struct plant item = {"item", AUDIT_IDS, 0};
+    const struct plant owner = {"owner", AUDIT_IDS, 0};
+    switch (number) {
+    case 0: /* An id leads to another record, */
+        some_id(owners, false)->timestamp = owners->entries.ids[0].timestamp;
+        return owner;
+    case 1: /* to none, */
+        some_id(items, false)->timestamp = forest_newest(fixture.forest, FIXTURE_ITEM) + 1000;
+        return item;
+    case 2: some_id(items, false)->timestamp |= BURNT_BIT; return item; /* is burnt, */
+    case 3: some_id(owners, false)->timestamp |= BURNT_BIT; return owner; /* where none can be, */
+    case 4: some_id(items, true)->timestamp &= ~BURNT_BIT; return item; /* isn't any more, */
+    case 5: some_id(items, true)->id_high ^= UINT64_C(1) << 60; return item; /* is another one, */
+    case 6: some_id(items, false)->id_high ^= UINT64_C(1) << 60; return item;
+    case 7: /* is missing, */
+        tail_truncate(items, items->count - 1);
+        return (struct plant){"item", AUDIT_IDS, -1};
+    default: /* or is there, though no record has it. */
+        tail_add_id(owners, u128_make(VALUE_NONE, VALUE_NONE), 1);
+        return (struct plant){"owner", AUDIT_IDS, 1};
+    }
+}
+
+static struct plant
+plant_in_list(uint32_t number)
+{
+    struct tail *list = &tree_at(FIXTURE_OWNER)->list_tail;
+    if (number == 0) {
+        tail_truncate(list, list->count - 1);
+        return (struct plant){"owner", AUDIT_LIST, -1};
+    }
+    tail_add(list, 0, tree_at(FIXTURE_OWNER)->newest + 1);
+    return (struct plant){"owner", AUDIT_LIST, 1};
+}
+
+/* A record is missing that nothing leads to. */
+static struct plant
+plant_no_record(void)
+{
+    tree_at(FIXTURE_NOTE)->record_count += 1;
+    return (struct plant){"note", AUDIT_RECORDS, -1};
+}
+
+#define PLANTS 18
+
+static struct plant
+plant(uint32_t number)
+{
+    assert(number < PLANTS);
+    if (number < 6) return plant_in_index(number);
+    if (number < 15) return plant_in_ids(number - 6);
+    return number < 17 ? plant_in_list(number - 15) : plant_no_record();
+}
+
+/* Some entries of each kind are about to be written. */
+static bool
+tails_filled(void)
+{
+    const struct tail *items = &tree_at(FIXTURE_ITEM)->id_tail;
+    bool burnt = false;
+    for (uint32_t i = 0; i < items->count; i++) {
+        burnt |= (items->entries.ids[i].timestamp & BURNT_BIT) != 0;
+    }
+    return burnt && items->count >= 20 && tree_at(FIXTURE_OWNER)->id_tail.count >= 8;
+}
+
+/* (A2) Each kind, alone; at once, after merges, and after a restart. */
+UNIT_TEST(a2_each_wrong_entry_is_found)
+{
+    for (uint32_t number = 0; number < PLANTS; number++) {
         begin(number + 1);
         batches(20);
         fixture_checkpoint(&fixture);
-        do { /* So that there are some of each kind. */
-            batches(1);
-        } while (tree_at(FIXTURE_BURNT)->newest < 3 || tree_at(FIXTURE_OWNER)->id_tail.count < 8 ||
-                 tree_at(FIXTURE_ITEM)->id_tail.count < 20);
-        bool burnt = false;
-        for (uint32_t i = 0; i < tree_at(FIXTURE_ITEM)->id_tail.count; i++) {
-            burnt |= tree_at(FIXTURE_ITEM)->id_tail.entries.ids[i].timestamp & BURNT_BIT;
-        }
-        const bool there = !burnt && (number == 10 || number == 11) ? false : true;
-        if (!there || !plant(number, &planted)) {
-            fixture_end(&fixture);
-            if (!there) continue;
-            expect(number >= 17);
-            return;
-        }
+        do batches(1);
+        while (!tails_filled());
+        const struct plant planted = plant(number);
         fixture_checkpoint(&fixture);
         expect_equal(audit_all(), 1);
         expect(finds(planted.kind, planted.tree_name, planted.surplus));
@@ -291,7 +290,7 @@ UNIT_TEST(k2_each_wrong_entry_is_found)
         expect_equal(audit_all(), 1);
         expect(finds(planted.kind, planted.tree_name, planted.surplus));
         fixture_checkpoint(&fixture);
-        if (planted.kind != AUDIT_RECORDS) {
+        if (planted.kind != AUDIT_RECORDS) { /* Of a log that is found when it is opened. */
             expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
             expect_equal(audit_all(), 1);
             expect(finds(planted.kind, planted.tree_name, planted.surplus));
