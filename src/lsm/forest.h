@@ -285,6 +285,12 @@ enum forest_found forest_read(
     void *record);
 
 /*
+ * What others say of the record cannot be, or it isn't there at all: FOREST_LOST. forest_damage()
+ * names the table that has it, or that should.
+ */
+enum forest_found forest_refuse(struct forest *forest, uint32_t tree, uint64_t timestamp);
+
+/*
  * Replaces the record (its timestamp says which one) by the newest version if that is in memory;
  * else nothing.
  */

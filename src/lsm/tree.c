@@ -371,3 +371,22 @@ tree_lookup(const struct tree *tree, u128 key, void *entry)
     }
     return result;
 }
+
+enum tree_found
+tree_refuse(const struct tree *tree, u128 key)
+{
+    char entry[FOREST_RECORD_SIZE_MAX];
+    struct cache_damage damage = {.tree = tree->format.tree};
+    bool has = false;
+    assert(tree->format.size <= sizeof(entry));
+    for (uint32_t i = 0; i < TREE_RUNS_MAX && !has; i++) {
+        const struct tree_run *run = &tree->runs[i];
+        if (!run->used || run->table_count == 0 || (run->has_hidden && key <= run->hidden)) continue;
+        const struct table_place place = tree_run_find(tree, i, key);
+        if (place.node == NODE_NONE || tree_table(tree, place)->key_min > key) continue;
+        has = table_lookup(tree, tree_table(tree, place), key, entry) == TREE_FOUND;
+        if (has || damage.address == 0) damage.address = tree_table(tree, place)->index.address;
+    }
+    tree->cache->damage = damage;
+    return TREE_LOST;
+}

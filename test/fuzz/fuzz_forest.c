@@ -232,7 +232,7 @@ static void
 lie_about_root(void)
 {
     const uint64_t address = own[own_count - 1];
-    for (uint32_t number = 0; number < 6; number++) {
+    for (uint32_t number = 0; number < 7; number++) {
         struct root_content *content = (void *) (block_at(address) + BLOCK_HEADER_SIZE);
         switch (number) {
         case 0: content->newest[FIXTURE_ITEM] += 1; break;
@@ -240,6 +240,7 @@ lie_about_root(void)
         case 2: content->record_count[FIXTURE_ITEM] -= 1; break;
         case 3: content->item_count = UINT64_C(1) << 40; break;
         case 4: content->word_count = UINT64_C(1) << 40; break;
+        case 5: content->newest[FIXTURE_OWNER] += 1; break;
         default: content->item_count -= 1; break;
         }
         expect_refused();
