@@ -248,8 +248,20 @@ merge_finish_table(struct merge *merge)
     merge_hide(merge, table.key_max);
 }
 
+/* False: it is somebody else's, or was one of several tables that name it. */
+static bool
+release_block(struct tree *tree, uint64_t address)
+{
+    struct grid *grid = tree->cache->grid;
+    assert(address != 0);
+    if (!grid_is_acquired(grid, address) || grid_is_released(grid, address)) return false;
+    grid_release(grid, address);
+    cache_forget(tree->cache, address);
+    return true;
+}
+
 /* Gives a table's blocks back: its index block, which is in memory, lists the others. */
-static void
+static enum cache_result
 release_table(struct tree *tree, const struct table_info *table, uint32_t frame_index)
 {
     assert(!table->moved);
@@ -257,11 +269,12 @@ release_table(struct tree *tree, const struct table_info *table, uint32_t frame_
     const uint32_t count = (uint32_t) table->block_count + table->filter_count;
     assert(count <= TABLE_BLOCKS_PER_INDEX);
     for (uint32_t i = 0; i < count; i++) {
-        grid_release(tree->cache->grid, blocks[i].address);
-        cache_forget(tree->cache, blocks[i].address);
+        if (blocks[i].address == table->index.address || !release_block(tree, blocks[i].address)) {
+            return cache_refuse(tree->cache, frame_index);
+        }
     }
-    grid_release(tree->cache->grid, table->index.address);
-    cache_forget(tree->cache, table->index.address);
+    if (release_block(tree, table->index.address)) return CACHE_READY;
+    return cache_refuse(tree->cache, frame_index);
 }
 
 /* Releases the tables of inputs that are hidden wholly. */
@@ -282,7 +295,7 @@ merge_drop(struct merge *merge)
                 const enum cache_result result =
                     table_index_get(tree->cache, &tree->format, table, &frame);
                 if (result != CACHE_READY) return result;
-                release_table(tree, table, frame);
+                if (release_table(tree, table, frame) != CACHE_READY) return CACHE_LOST;
             }
             tree_run_pop(tree, number);
         }

@@ -79,13 +79,12 @@ table_builder_begin(struct table_builder *builder, uint64_t entries_expected)
     }
 }
 
-/* What a frame remembers of a promise that its block keeps: never 0. */
+/* What a frame remembers of a promise that its block keeps, as entries of a tree: never 0. */
 static uint64_t
-promise_of(u128 key_min, u128 key_max, uint64_t more)
+promise_of(const struct entry_format *format, u128 key_min, u128 key_max, uint64_t more)
 {
-    const uint64_t low = hash_multiply_fold(u128_low(key_min) ^ HASH_KEY_0, ~u128_low(key_max));
-    const uint64_t high = hash_multiply_fold(u128_high(key_min) ^ HASH_KEY_1, ~u128_high(key_max));
-    return (low ^ (high * HASH_KEY_2) ^ (more * HASH_KEY_3)) | 1;
+    const uint64_t keys = filter_hash(key_min) * HASH_KEY_0 + filter_hash(key_max);
+    return (keys ^ (more * HASH_KEY_3 + format->tree * HASH_KEY_1)) | 1;
 }
 
 static char *
@@ -158,7 +157,7 @@ builder_seal_values(struct table_builder *builder)
     const struct table_values values = table_values_at(
         &builder->table, table_builder_blocks(builder), builder->table.block_count);
     builder->cache->frames[builder->frame].promise =
-        promise_of(values.key_min, values.block.key_last, values.exact);
+        promise_of(&builder->format, values.key_min, values.block.key_last, values.exact);
     builder->table.block_count += 1;
     builder->frame = FRAME_NONE;
     builder->frame_count = 0;
@@ -313,6 +312,15 @@ index_valid(
            blocks[0].key_last >= table->key_min;
 }
 
+/* Was the block written for this tree? */
+static bool
+of_tree(const struct block_cache *cache, const struct entry_format *format, uint32_t frame)
+{
+    const struct block_header *header = cache_block(cache, frame);
+    assert(header->record_count == cache->frames[frame].record_count);
+    return header->tree == format->tree;
+}
+
 /* Could a record have this timestamp? */
 static inline bool
 timestamp_possible(uint64_t timestamp)
@@ -398,9 +406,11 @@ table_index_get(
     if (at->record_count != (uint32_t) table->block_count + table->filter_count) {
         return cache_refuse(cache, *frame);
     }
-    const uint64_t promise = promise_of(table->key_min, table->key_max, table->entry_count);
+    const uint64_t promise =
+        promise_of(format, table->key_min, table->key_max, table->entry_count);
     if (at->promise != promise) {
-        if (!index_valid(cache, format, table, table_blocks(cache, *frame))) {
+        if (!of_tree(cache, format, *frame) ||
+            !index_valid(cache, format, table, table_blocks(cache, *frame))) {
             return cache_refuse(cache, *frame);
         }
         at->promise = promise;
@@ -422,9 +432,11 @@ table_values_get(
     if (result != CACHE_READY) return result;
     struct frame *at = &cache->frames[*frame];
     if (at->record_count != values->block.entry_count) return cache_refuse(cache, *frame);
-    const uint64_t promise = promise_of(values->key_min, values->block.key_last, values->exact);
+    const uint64_t promise =
+        promise_of(format, values->key_min, values->block.key_last, values->exact);
     if (at->promise != promise) {
-        if (!values_valid(format, values, cache_content(cache, *frame))) {
+        if (!of_tree(cache, format, *frame) ||
+            !values_valid(format, values, cache_content(cache, *frame))) {
             return cache_refuse(cache, *frame);
         }
         at->promise = promise;

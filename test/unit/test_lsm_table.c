@@ -465,7 +465,7 @@ UNIT_TEST(t1_values_that_lie_are_lost)
     }
 }
 
-/* (T1) Two tables that name the same block: it keeps the promise of one of them only. */
+/* (T1) Others that name the same blocks: these keep the promise of one table only. */
 UNIT_TEST(t1_a_block_keeps_each_promise_or_is_lost)
 {
     const struct entry_format *format = &formats[ENTRY_INDEX];
@@ -485,6 +485,9 @@ UNIT_TEST(t1_a_block_keeps_each_promise_or_is_lost)
     other = table;
     other.entry_count += 1;
     expect_equal(lookup(&other, entries.keys[50], entry), TREE_LOST);
+    expect_equal(lookup(&table, entries.keys[50], entry), TREE_FOUND);
+    tree.format.tree += 1;
+    expect_equal(lookup(&table, entries.keys[50], entry), TREE_LOST);
     expect_equal(fixture.cache.damage.address, table.index.address);
     lsm_end(&fixture);
 }
