@@ -31,10 +31,10 @@ static enum forest_found
 hold_unresolved(struct forest *forest, uint64_t timestamp)
 {
     struct transfer_pending state;
-    const enum forest_found found = forest_read(forest, TREE_TRANSFER_PENDING, timestamp, &state);
-    if (found == FOREST_WAIT || found == FOREST_LOST) return found;
-    assert(found == FOREST_FOUND); /* (L6) */
-    assert(state.expires_at != 0);
+    const enum forest_found found =
+        read_referred(forest, TREE_TRANSFER_PENDING, timestamp, &state);
+    if (found != FOREST_FOUND) return found;
+    if (state.expires_at == 0) return forest_refuse(forest, TREE_TRANSFER_PENDING, timestamp);
     return state.status == PENDING_PENDING ? FOREST_FOUND : FOREST_ABSENT;
 }
 
@@ -156,15 +156,19 @@ gather_prefetch(struct forest *forest, uint64_t timestamp)
     const enum forest_found found = forest_prefetch(forest, TREE_TRANSFER, timestamp, &record);
     if (state == FOREST_LOST || found == FOREST_LOST) return FOREST_LOST;
     if (found == FOREST_WAIT) return FOREST_WAIT;
-    assert(found == FOREST_FOUND);
     const struct transfer *pending = record;
+    if (found == FOREST_ABSENT || !(pending->flags & TRANSFER_PENDING)) {
+        return forest_refuse(forest, TREE_TRANSFER, timestamp);
+    }
     assert(pending->timestamp == timestamp);
-    assert(pending->flags & TRANSFER_PENDING);
     const enum forest_found debit =
         forest_prefetch_id(forest, TREE_ACCOUNT, &pending->debit_account_id, NULL);
     const enum forest_found credit =
         forest_prefetch_id(forest, TREE_ACCOUNT, &pending->credit_account_id, NULL);
     if (debit == FOREST_LOST || credit == FOREST_LOST) return FOREST_LOST;
+    if (debit == FOREST_ABSENT || credit == FOREST_ABSENT) {
+        return forest_refuse(forest, TREE_TRANSFER, timestamp);
+    }
     const bool waits = state == FOREST_WAIT || debit == FOREST_WAIT || credit == FOREST_WAIT;
     return waits ? FOREST_WAIT : FOREST_FOUND;
 }

@@ -63,6 +63,14 @@ transfer_find(const struct forest *forest, const u128 *id)
     return found == FOREST_FOUND ? record : NULL;
 }
 
+/* Reads a record that something on disk refers to: it is there, or the disk is damaged. */
+static inline enum forest_found
+read_referred(struct forest *forest, uint32_t tree, uint64_t timestamp, void *record)
+{
+    const enum forest_found found = forest_read(forest, tree, timestamp, record);
+    return found == FOREST_ABSENT ? forest_refuse(forest, tree, timestamp) : found;
+}
+
 /* When a pending transfer expires; 0: never. */
 static inline uint64_t
 transfer_expires_at(const struct transfer *pending)

@@ -60,15 +60,33 @@ need_timestamp(struct need *need, enum ledger_tree tree, uint64_t timestamp)
     need_note(need, forest_prefetch(need->forest, (uint32_t) tree, timestamp, NULL));
 }
 
+/* What the transfer refers to is there, or the disk is damaged. */
+static void
+need_referred(struct need *need, const struct transfer *transfer, enum forest_found found)
+{
+    assert(transfer->timestamp != 0);
+    if (found == FOREST_ABSENT) {
+        found = forest_refuse(need->forest, TREE_TRANSFER, transfer->timestamp);
+    }
+    need_note(need, found);
+}
+
 static void
 need_pending(struct need *need, const u128 *pending_id)
 {
+    struct forest *forest = need->forest;
     const struct transfer *pending = need_id(need, TREE_TRANSFER, pending_id);
     if (pending == NULL || !(pending->flags & TRANSFER_PENDING)) return;
     assert(pending->id == *pending_id);
-    need_timestamp(need, TREE_TRANSFER_PENDING, pending->timestamp);
-    (void) need_id(need, TREE_ACCOUNT, &pending->debit_account_id);
-    (void) need_id(need, TREE_ACCOUNT, &pending->credit_account_id);
+    const enum forest_found state =
+        forest_prefetch(forest, TREE_TRANSFER_PENDING, pending->timestamp, NULL);
+    need_referred(need, pending, state);
+    const enum forest_found debit =
+        forest_prefetch_id(forest, TREE_ACCOUNT, &pending->debit_account_id, NULL);
+    need_referred(need, pending, debit);
+    const enum forest_found credit =
+        forest_prefetch_id(forest, TREE_ACCOUNT, &pending->credit_account_id, NULL);
+    need_referred(need, pending, credit);
 }
 
 static void

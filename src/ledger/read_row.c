@@ -66,9 +66,8 @@ row_account(struct ledger_read *read, uint32_t index)
         assert(found != FOREST_BURNT);
         return row_end(read, index, found == FOREST_FOUND ? &account : NULL);
     }
-    const enum forest_found found = forest_read(read->forest, TREE_ACCOUNT, timestamp, &account);
-    if (found == FOREST_WAIT || found == FOREST_LOST) return found;
-    assert(found == FOREST_FOUND);
+    const enum forest_found found = read_referred(read->forest, TREE_ACCOUNT, timestamp, &account);
+    if (found != FOREST_FOUND) return found;
     return row_end(read, index, query_wants_account(read, &account) ? &account : NULL);
 }
 
@@ -85,9 +84,8 @@ row_transfer(struct ledger_read *read, uint32_t index)
         const bool there = found == FOREST_FOUND && transfer.timestamp <= read->timestamp_max;
         return row_end(read, index, there ? &transfer : NULL);
     }
-    const enum forest_found found = forest_read(read->forest, TREE_TRANSFER, timestamp, &transfer);
-    if (found == FOREST_WAIT || found == FOREST_LOST) return found;
-    assert(found == FOREST_FOUND);
+    const enum forest_found found = read_referred(read->forest, TREE_TRANSFER, timestamp, &transfer);
+    if (found != FOREST_FOUND) return found;
     return row_end(read, index, query_wants_transfer(read, &transfer) ? &transfer : NULL);
 }
 
@@ -101,20 +99,19 @@ row_balance(struct ledger_read *read, uint32_t index)
     if (*word & READ_FIRST) {
         struct transfer transfer;
         const enum forest_found found =
-            forest_read(read->forest, TREE_TRANSFER, *word & ~READ_FIRST, &transfer);
-        if (found == FOREST_WAIT || found == FOREST_LOST) return found;
-        assert(found == FOREST_FOUND);
+            read_referred(read->forest, TREE_TRANSFER, *word & ~READ_FIRST, &transfer);
+        if (found != FOREST_FOUND) return found;
         if (!query_wants_transfer(read, &transfer)) return row_end(read, index, NULL);
         *word &= ~READ_FIRST;
     }
     struct account_event event;
-    const enum forest_found found = forest_read(read->forest, TREE_ACCOUNT_EVENT, *word, &event);
-    if (found == FOREST_WAIT || found == FOREST_LOST) return found;
-    assert(found == FOREST_FOUND);
+    const enum forest_found found = read_referred(read->forest, TREE_ACCOUNT_EVENT, *word, &event);
+    if (found != FOREST_FOUND) return found;
     assert(event.timestamp == *word);
     const bool debits = event.debit_account_timestamp == read->account_timestamp;
-    assert(debits || event.credit_account_timestamp == read->account_timestamp);
-    assert(event.type != CHANGE_TWO_PHASE_EXPIRED);
+    if (!debits && event.credit_account_timestamp != read->account_timestamp) {
+        return forest_refuse(read->forest, TREE_ACCOUNT_EVENT, event.timestamp);
+    }
     const struct account_balance row = {
         .balances = debits ? event.debit : event.credit,
         .timestamp = event.timestamp,
@@ -130,11 +127,12 @@ event_start(struct ledger_read *read, uint64_t *words, struct change_event *row)
 {
     struct account_event event;
     const enum forest_found found =
-        forest_read(read->forest, TREE_ACCOUNT_EVENT, words[0] & ~READ_FIRST, &event);
-    if (found == FOREST_WAIT || found == FOREST_LOST) return found;
-    assert(found == FOREST_FOUND);
-    assert(event.transfer_timestamp != 0);
-    assert(event.debit_account_timestamp != event.credit_account_timestamp);
+        read_referred(read->forest, TREE_ACCOUNT_EVENT, words[0] & ~READ_FIRST, &event);
+    if (found != FOREST_FOUND) return found;
+    if (event.transfer_timestamp == 0 ||
+        event.debit_account_timestamp == event.credit_account_timestamp) {
+        return forest_refuse(read->forest, TREE_ACCOUNT_EVENT, event.timestamp);
+    }
     *row = (struct change_event){
         .type = event.type,
         .debit_account = {.balances = event.debit, .flags = event.debit_flags},
@@ -155,9 +153,8 @@ event_transfer(struct ledger_read *read, uint64_t *word, struct change_event *ro
 {
     struct transfer transfer;
     if (*word == READ_THERE) return FOREST_FOUND;
-    const enum forest_found found = forest_read(read->forest, TREE_TRANSFER, *word, &transfer);
-    if (found == FOREST_WAIT || found == FOREST_LOST) return found;
-    assert(found == FOREST_FOUND);
+    const enum forest_found found = read_referred(read->forest, TREE_TRANSFER, *word, &transfer);
+    if (found != FOREST_FOUND) return found;
     assert(transfer.timestamp == *word);
     row->transfer_id = transfer.id;
     row->transfer_amount = transfer.amount;
@@ -179,9 +176,8 @@ event_account(struct ledger_read *read, uint64_t *word, struct change_event_acco
 {
     struct account account;
     if (*word == READ_THERE) return FOREST_FOUND;
-    const enum forest_found found = forest_read(read->forest, TREE_ACCOUNT, *word, &account);
-    if (found == FOREST_WAIT || found == FOREST_LOST) return found;
-    assert(found == FOREST_FOUND);
+    const enum forest_found found = read_referred(read->forest, TREE_ACCOUNT, *word, &account);
+    if (found != FOREST_FOUND) return found;
     assert(account.timestamp == *word);
     row->id = account.id;
     row->user_data_128 = account.user_data_128;

@@ -397,11 +397,17 @@ enum verify_kind {
     VERIFY_TABLE,      /* number: address of the index block. */
     VERIFY_FREE_SET,   /* Blocks that something refers to (expected), and that are taken (found). */
     VERIFY_JOURNAL,    /* number: op of the prepare. */
+    VERIFY_HEADER,     /* The prepare's entry in the headers log. number: its op. */
+    /* Of a tree: records; entries of its ids, of its list; and of an index. Expected, found. */
+    VERIFY_RECORDS,
+    VERIFY_IDS,
+    VERIFY_LIST,
+    VERIFY_INDEX,
     VERIFY_EVENT,      /* number: its timestamp; id: the account. */
     VERIFY_TRANSFER,   /* number: its timestamp. */
     VERIFY_ACCOUNT,    /* number: its timestamp; id. */
     VERIFY_LEDGER,     /* number: the ledger. Debits (expected) and credits (found). */
-    VERIFY_UNFINISHED, /* The books can't be recomputed, for want of the block `number`. */
+    VERIFY_UNFINISHED, /* Something can't be compared to the end for want of the block `number`. */
     VERIFY_MORE,       /* So many more findings: number. */
 };
 
@@ -418,6 +424,7 @@ enum verify_what {
     VERIFY_MISFILED, /* Transfer, accounts and event don't name each other. */
     VERIFY_TYPE,
     VERIFY_STATUS,   /* Of the pending transfer. */
+    VERIFY_FLAGS,    /* Of the account, as numbers: `closed` follows from transfers. */
     VERIFY_COUNT,    /* There are more or fewer than there should be. */
 };
 

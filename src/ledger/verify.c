@@ -192,10 +192,11 @@ step_prepares(struct verify *verify, uint32_t *rows_left)
         case JOURNAL_CHECK_END: return FOREST_FOUND;
         case JOURNAL_CHECK_STARTED: break;
         case JOURNAL_CHECK_WHOLE: rows_spend(rows_left, ROWS_PER_BLOCK); break;
-        case JOURNAL_CHECK_DAMAGED: {
+        case JOURNAL_CHECK_DAMAGED:
+        case JOURNAL_CHECK_HEADER_DAMAGED: {
             const bool unreadable = verify->journal.read.result != STORAGE_OK;
             const struct verify_finding finding = {
-                .kind = VERIFY_JOURNAL,
+                .kind = verify->journal.headers ? VERIFY_HEADER : VERIFY_JOURNAL,
                 .what = unreadable ? VERIFY_UNREADABLE : VERIFY_CORRUPT,
                 .number = verify->journal.header.op,
             };
@@ -208,14 +209,12 @@ step_prepares(struct verify *verify, uint32_t *rows_left)
     return FOREST_WAIT;
 }
 
-/* A block that is damaged is a finding already; here it means that nothing can be recomputed. */
-static enum forest_found
-step_books(struct verify *verify, uint32_t *rows_left)
+/* A block that is damaged is a finding already; here it means that no more can be compared. */
+static void
+note_unfinished(struct verify *verify)
 {
-    assert(verify->stage == VERIFY_BOOKS);
-    const enum forest_found found = books_step(verify, rows_left);
-    if (found != FOREST_LOST) return found;
     struct forest_damage damage;
+    assert(verify->forest != NULL);
     forest_damage(verify->forest, &damage);
     struct verify_finding finding = {
         .kind = VERIFY_UNFINISHED,
@@ -224,6 +223,50 @@ step_books(struct verify *verify, uint32_t *rows_left)
     };
     set_tree_name(&finding, damage.tree_name);
     verify_note(verify, &finding);
+}
+
+static void
+note_wrong_tree(struct verify *verify, const struct audit_finding *wrong)
+{
+    static const enum verify_kind kinds[] = {
+        [AUDIT_RECORDS] = VERIFY_RECORDS,
+        [AUDIT_IDS] = VERIFY_IDS,
+        [AUDIT_LIST] = VERIFY_LIST,
+        [AUDIT_INDEX] = VERIFY_INDEX,
+    };
+    struct verify_finding finding = {
+        .kind = (uint16_t) kinds[wrong->kind],
+        .what = wrong->expected == wrong->found ? VERIFY_WRONG : VERIFY_COUNT,
+        .expected = wrong->expected,
+        .found = wrong->found,
+    };
+    assert(wrong->tree_name != NULL);
+    set_tree_name(&finding, wrong->tree_name);
+    verify_note(verify, &finding);
+}
+
+enum forest_found
+verify_indexes_step(struct verify *verify, uint32_t *rows_left)
+{
+    assert(verify->audit.forest == verify->forest);
+    for (;;) {
+        switch (audit_step(&verify->audit, rows_left)) {
+        case AUDIT_WAIT:
+        case AUDIT_YIELD: return FOREST_WAIT;
+        case AUDIT_WRONG: note_wrong_tree(verify, &verify->audit.finding); break;
+        case AUDIT_LOST: note_unfinished(verify); return FOREST_FOUND;
+        case AUDIT_END: return FOREST_FOUND;
+        }
+    }
+}
+
+static enum forest_found
+step_books(struct verify *verify, uint32_t *rows_left)
+{
+    assert(verify->stage == VERIFY_BOOKS);
+    const enum forest_found found = books_step(verify, rows_left);
+    if (found != FOREST_LOST) return found;
+    note_unfinished(verify);
     return FOREST_FOUND;
 }
 
@@ -236,6 +279,7 @@ step_stage(struct verify *verify, uint32_t *rows_left)
     case VERIFY_BLOCKS: return step_blocks(verify, rows_left);
     case VERIFY_LISTS: step_lists(verify); return FOREST_FOUND;
     case VERIFY_PREPARES: return step_prepares(verify, rows_left);
+    case VERIFY_INDEXES: return verify_indexes_step(verify, rows_left);
     case VERIFY_BOOKS: return step_books(verify, rows_left);
     }
     unreachable();
@@ -259,6 +303,7 @@ ledger_verify_step(struct verify *verify, uint32_t *rows_left)
         }
         verify->stage += 1;
         if (verify->stage == VERIFY_PREPARES) journal_check_start(&verify->journal);
+        if (verify->stage == VERIFY_INDEXES) audit_start(&verify->audit, verify->forest);
         if (verify->stage == VERIFY_BOOKS) books_start(&verify->books, verify->forest);
     }
     verify->yielded = true;

@@ -5,7 +5,8 @@
  *
  *     BLOCKS    a tour: every live block (lsm/forest_tour.h)
  *     LISTS     tables in order; blocks taken are blocks that something refers to
- *     JOURNAL   every prepare since the checkpoint, and its parent
+ *     JOURNAL   every prepare since the checkpoint, its parent, its entry in the headers log
+ *     INDEXES   ids and indexes, compared with the records (lsm/forest_audit.h)
  *     BOOKS     balances, recomputed from transfers (verify_books.c)
  *
  * It gets on by a bounded number of rows between two ops, as reads do, in a fixed amount of memory.
@@ -14,7 +15,7 @@
  * Numbered invariants (asserted, tested under their number):
  *  (Y1) what is not damaged gives no finding, whatever is committed meanwhile.
  *  (Y2) a balance, in an account or in an event, that is not the sum of what transfers say is
- *       found.
+ *       found; and so are flags that are not what transfers make of them.
  */
 #ifndef LEDGER_LEDGER_VERIFY_H
 #define LEDGER_LEDGER_VERIFY_H
@@ -25,6 +26,7 @@
 #include "base/arena.h"
 #include "ledger/types.h"
 #include "lsm/forest.h"
+#include "lsm/forest_audit.h"
 #include "lsm/forest_tour.h"
 #include "lsm/scan.h"
 #include "store/journal.h"
@@ -37,7 +39,10 @@ struct verify_account {
     u128 checksum;            /* Of the balances in its record, */
     uint64_t event_max;       /* when this was the newest event. */
     uint32_t ledger;
-    bool told; /* There is a finding: others would follow from it. */
+    uint16_t flags; /* Of its record. */
+    bool closed;    /* Recomputed, */
+    bool moved;     /* if there was an event: it may be created closed. */
+    bool told;      /* There is a finding: others would follow from it. */
 };
 
 /* Sums of a ledger's movements; ledgers share a place where there are very many. */
@@ -94,6 +99,7 @@ enum verify_stage {
     VERIFY_BLOCKS,
     VERIFY_LISTS,
     VERIFY_PREPARES,
+    VERIFY_INDEXES,
     VERIFY_BOOKS,
 };
 
@@ -101,6 +107,7 @@ struct verify {
     enum verify_stage stage;
     struct forest *forest;
     struct journal_check journal;
+    struct audit audit;
     struct verify_books books;
     bool yielded; /* The last FOREST_WAIT only ended a piece of work: going on needs no progress. */
     struct verify_finding *findings; /* VERIFY_FINDINGS_MAX */
@@ -127,7 +134,10 @@ enum forest_found ledger_verify_step(struct verify *verify, uint32_t *rows_left)
  */
 uint32_t ledger_verify_reply(const struct verify *verify, void *reply, uint32_t reply_size_max);
 
-/* ---- For verify_books.c -------------------------------------------------------------------- */
+/* ---- For tests, and for verify_books.c ----------------------------------------------------- */
+
+/* The stages INDEXES and BOOKS on their own, after their start. */
+enum forest_found verify_indexes_step(struct verify *verify, uint32_t *rows_left);
 
 void verify_note(struct verify *verify, const struct verify_finding *finding);
 bool verify_noted(const struct verify *verify, enum verify_kind kind, uint64_t number);

@@ -8,11 +8,13 @@
  * newest event at that moment: what is recomputed up to there must be what the record said. So
  * nothing has to stand still, and no walk has to catch up with what is committed meanwhile. (Y1)
  *
- *     type of event     debit account              credit account         the same as in
- *     single-phase      posted + a                 posted + a             movement.c
- *     pending           pending + a                pending + a
+ *     type of event     debit account              credit account         closed
+ *     single-phase      posted + a                 posted + a
+ *     pending           pending + a                pending + a            set by closing_*
  *     posted            pending − p, posted + a    likewise
- *     voided, expired   pending − p                likewise
+ *     voided, expired   pending − p                likewise               unset by closing_*
+ *
+ * The same as in movement.c.
  */
 #include <string.h>
 
@@ -111,9 +113,21 @@ scan_step(struct verify_books *books)
     unreachable();
 }
 
-static enum forest_found
-step_account(struct verify_books *books)
+static struct balances
+account_balances(const struct account *account)
 {
+    return (struct balances){
+        .debits_pending = account->debits_pending,
+        .debits_posted = account->debits_posted,
+        .credits_pending = account->credits_pending,
+        .credits_posted = account->credits_posted,
+    };
+}
+
+static enum forest_found
+step_account(struct verify *verify)
+{
+    struct verify_books *books = &verify->books;
     struct account account;
     assert(books->stage == BOOKS_ACCOUNTS);
     const enum forest_found next = scan_step(books);
@@ -125,20 +139,25 @@ step_account(struct verify_books *books)
     const enum forest_found found =
         forest_read(books->forest, TREE_ACCOUNT, books->timestamp, &account);
     if (found == FOREST_WAIT || found == FOREST_LOST) return found;
-    assert(found == FOREST_FOUND);
+    if (found != FOREST_FOUND) {
+        const struct verify_finding finding = {
+            .kind = VERIFY_ACCOUNT,
+            .what = VERIFY_MISSING,
+            .number = books->timestamp,
+        };
+        verify_note(verify, &finding);
+        books->timestamp = 0;
+        return FOREST_FOUND;
+    }
     assert(books->count < VERIFY_ACCOUNTS_MAX);
-    const struct balances balances = {
-        .debits_pending = account.debits_pending,
-        .debits_posted = account.debits_posted,
-        .credits_pending = account.credits_pending,
-        .credits_posted = account.credits_posted,
-    };
+    const struct balances balances = account_balances(&account);
     books->timestamps[books->count] = books->timestamp;
     books->accounts[books->count] = (struct verify_account){
         .id = account.id,
         .checksum = balances_checksum(&balances),
         .event_max = forest_newest(books->forest, TREE_ACCOUNT_EVENT),
         .ledger = account.ledger,
+        .flags = account.flags,
     };
     books->count += 1;
     books->accounts_seen += 1;
@@ -237,6 +256,30 @@ event_amounts(const struct verify_books *books, u128 *pending, u128 *posted)
     unreachable();
 }
 
+/* Whether the account of one side is closed after the event. One that is has no other events. */
+static bool
+event_closes(const struct verify_books *books, bool debit, bool closed)
+{
+    const uint16_t flag = debit ? TRANSFER_CLOSING_DEBIT : TRANSFER_CLOSING_CREDIT;
+    assert(books->event_there && books->transfer_there);
+    switch ((enum change_event_type) books->event.type) {
+    case CHANGE_SINGLE_PHASE:
+    case CHANGE_TWO_PHASE_POSTED: return closed;
+    case CHANGE_TWO_PHASE_PENDING: return closed || books->transfer.flags & flag;
+    case CHANGE_TWO_PHASE_VOIDED: return closed && !(books->pending.flags & flag);
+    case CHANGE_TWO_PHASE_EXPIRED: return closed && !(books->transfer.flags & flag);
+    }
+    unreachable();
+}
+
+static uint16_t
+flags_expected(const struct verify_account *account)
+{
+    const uint16_t others = (uint16_t) (account->flags & ~ACCOUNT_CLOSED);
+    assert(account->moved || !account->closed);
+    return account->closed ? others | ACCOUNT_CLOSED : others;
+}
+
 /* The first balance that differs; VERIFY_NOTHING if none does. */
 static enum verify_what
 balances_compare(
@@ -303,6 +346,8 @@ event_side(struct verify *verify, struct verify_account *account, bool debit)
     event_amounts(books, &pending, &posted);
     *(debit ? &balances->debits_pending : &balances->credits_pending) += pending;
     *(debit ? &balances->debits_posted : &balances->credits_posted) += posted;
+    account->closed = event_closes(books, debit, account->closed);
+    account->moved = true;
     struct verify_ledger *ledger = &books->ledgers[account->ledger % VERIFY_LEDGERS_MAX];
     if (event->timestamp <= books->event_newest) {
         ledger->ledger = account->ledger;
@@ -317,6 +362,12 @@ event_side(struct verify *verify, struct verify_account *account, bool debit)
     }
     finding.what = (uint16_t) balances_compare(
         balances, debit ? &event->debit : &event->credit, &finding);
+    const uint16_t flags = debit ? event->debit_flags : event->credit_flags;
+    if (finding.what == VERIFY_NOTHING && flags != flags_expected(account)) {
+        finding.what = VERIFY_FLAGS;
+        finding.expected = flags_expected(account);
+        finding.found = flags;
+    }
     if (finding.what == VERIFY_NOTHING) return; /* (Y2) */
     account->told = true;
     if (!verify_noted(verify, VERIFY_EVENT, event->timestamp)) verify_note(verify, &finding);
@@ -334,7 +385,7 @@ event_account(struct verify *verify, uint64_t timestamp)
     return account;
 }
 
-/* What became of the hold: once resolved, its state never changes. */
+/* The hold has a state. It tells what became of it: once resolved, it never changes. */
 static enum forest_found
 event_check_status(struct verify *verify, struct verify_account *side)
 {
@@ -349,13 +400,18 @@ event_check_status(struct verify *verify, struct verify_account *side)
     assert(type < ARRAY_COUNT(statuses));
     assert(side != NULL);
     assert(books->event_there && books->transfer_there);
-    if (type < CHANGE_TWO_PHASE_POSTED) return FOREST_FOUND;
-    const uint64_t timestamp =
-        event_expires(books) ? books->transfer.timestamp : books->pending.timestamp;
+    if (type == CHANGE_SINGLE_PHASE) return FOREST_FOUND;
+    const bool resolved = type != CHANGE_TWO_PHASE_PENDING;
+    const struct transfer *hold =
+        resolved && !event_expires(books) ? &books->pending : &books->transfer;
     const enum forest_found found =
-        forest_read(books->forest, TREE_TRANSFER_PENDING, timestamp, &state);
+        forest_read(books->forest, TREE_TRANSFER_PENDING, hold->timestamp, &state);
     if (found == FOREST_WAIT || found == FOREST_LOST) return found;
-    if (found != FOREST_FOUND || state.status != statuses[type]) {
+    /* Not transfer_expires_at: the transfer may be any. */
+    const uint64_t expires_at = hold->timeout == 0 ? 0 : hold->timestamp + hold->timeout * NS_PER_S;
+    const bool right = found == FOREST_FOUND && state.expires_at == expires_at &&
+                       (!resolved || state.status == statuses[type]);
+    if (!right) {
         const bool told = side->told;
         event_note(verify, VERIFY_TRANSFER, VERIFY_STATUS, side);
         side->told = told; /* Balances don't depend on it. */
@@ -429,26 +485,29 @@ compare_account(struct verify *verify, uint32_t index)
 {
     struct verify_books *books = &verify->books;
     const struct verify_account *own = &books->accounts[index];
-    struct account account;
+    struct account account = {0};
     assert(index < books->count);
     assert(verify->books.stage == BOOKS_COMPARE);
-    if (own->told || balances_checksum(&own->balances) == own->checksum) return FOREST_FOUND;
     struct verify_finding finding = {
         .kind = VERIFY_ACCOUNT,
         .what = VERIFY_WRONG,
         .id = own->id,
         .number = books->timestamps[index],
     };
+    if (own->told) return FOREST_FOUND;
+    if (balances_checksum(&own->balances) == own->checksum) {
+        if (!own->moved || own->flags == flags_expected(own)) return FOREST_FOUND;
+        finding.what = VERIFY_FLAGS; /* (Y2) */
+        finding.expected = flags_expected(own);
+        finding.found = own->flags;
+        verify_note(verify, &finding);
+        return FOREST_FOUND;
+    }
     const enum forest_found found =
         forest_read(books->forest, TREE_ACCOUNT, books->timestamps[index], &account);
     if (found == FOREST_WAIT || found == FOREST_LOST) return found;
-    const struct balances balances = {
-        .debits_pending = account.debits_pending,
-        .debits_posted = account.debits_posted,
-        .credits_pending = account.credits_pending,
-        .credits_posted = account.credits_posted,
-    };
-    if (balances_checksum(&balances) == own->checksum) {
+    const struct balances balances = account_balances(&account);
+    if (found == FOREST_FOUND && balances_checksum(&balances) == own->checksum) {
         finding.what = (uint16_t) balances_compare(&own->balances, &balances, &finding);
     }
     verify_note(verify, &finding);
@@ -521,7 +580,7 @@ books_step(struct verify *verify, uint32_t *rows_left)
             if (books->account_newest == 0) return FOREST_FOUND; /* There is nothing. */
             window_start(books);
             break;
-        case BOOKS_ACCOUNTS: found = step_account(books); break;
+        case BOOKS_ACCOUNTS: found = step_account(verify); break;
         case BOOKS_EVENTS: found = step_event(verify); break;
         case BOOKS_COMPARE: found = step_compare(verify); break;
         case BOOKS_DONE: return FOREST_FOUND;

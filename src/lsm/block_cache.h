@@ -48,8 +48,8 @@ struct frame {
     uint8_t type;  /* enum block_type */
     uint8_t tree;
     bool io_error; /* LOST: it could not be read. */
-    bool checked;  /* Of an index block: lsm/table.h has looked at what it lists. */
     uint32_t record_count; /* As its header says. */
+    uint64_t promise; /* What its content was found to keep (lsm/table.h). 0: not looked at yet. */
 };
 
 struct block_cache;

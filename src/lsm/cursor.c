@@ -39,16 +39,6 @@ cursor_end(struct cursor *cursor)
     return TREE_ABSENT;
 }
 
-/* Its block isn't what the index block says of it. */
-static enum tree_found
-cursor_refuse(struct cursor *cursor, const struct tree *tree)
-{
-    assert(!cursor->exhausted);
-    assert(cursor->address != 0);
-    cursor->standing = false;
-    return tree_found_of(cache_refuse(tree->cache, cursor->frame));
-}
-
 /* Within the block where it stands, if it is there still. False: the key lies elsewhere. */
 static bool
 cursor_seek_near(struct cursor *cursor, const struct tree *tree, bool descending, u128 key)
@@ -83,18 +73,39 @@ cursor_seek_near(struct cursor *cursor, const struct tree *tree, bool descending
 
 /* Has the block in memory; the cursor's frame is it. */
 static enum tree_found
-cursor_load(struct cursor *cursor, const struct tree *tree, const struct table_block *block)
+cursor_load(struct cursor *cursor, const struct tree *tree, const struct table_values *values)
 {
     uint32_t frame;
-    assert(block->address != 0);
-    assert(block->entry_count > 0);
+    assert(values->block.address != 0);
+    assert(values->block.entry_count > 0);
     cursor->standing = false;
-    const enum cache_result result = table_values_get(tree->cache, &tree->format, block, &frame);
+    const enum cache_result result = table_values_get(tree->cache, &tree->format, values, &frame);
     if (result != CACHE_READY) return tree_found_of(result);
     cursor->frame = frame;
-    cursor->address = block->address;
-    cursor->entry_count = block->entry_count;
+    cursor->address = values->block.address;
+    cursor->entry_count = values->block.entry_count;
     return TREE_FOUND;
+}
+
+/* On to the block `place`: asks for those behind it. `frame` has the index block. */
+static void
+cursor_walk(
+    const struct cursor *cursor,
+    const struct tree *tree,
+    const struct table_info *table,
+    uint32_t frame,
+    uint32_t place)
+{
+    const struct table_block *blocks = table_blocks(tree->cache, frame);
+    assert(cursor->walks);
+    assert(place < table->block_count);
+    if (cursor->address != 0) cache_leave(tree->cache, cursor->address);
+    cache_pin(tree->cache, frame); /* What is asked for may evict something. */
+    for (uint32_t i = 1; i <= MERGE_BLOCKS_AHEAD && place + i < table->block_count; i++) {
+        const struct block_reference next = table_block_reference(&blocks[place + i]);
+        cache_hint(tree->cache, &next, BLOCK_VALUES, tree->format.tree);
+    }
+    cache_unpin(tree->cache, frame);
 }
 
 static enum tree_found
@@ -116,22 +127,20 @@ cursor_seek_table(
     if (place == table->block_count) place -= 1; /* Descending, from beyond the end. */
     assert(place < table->block_count);
     const bool has_before = place > 0;
-    const struct table_block before = blocks[has_before ? place - 1 : 0];
-    const struct table_block block = blocks[place];
-    enum tree_found found = cursor_load(cursor, tree, &block);
+    const struct table_values before = table_values_at(table, blocks, has_before ? place - 1 : 0);
+    const struct table_values values = table_values_at(table, blocks, place);
+    if (cursor->walks) cursor_walk(cursor, tree, table, frame, place);
+    enum tree_found found = cursor_load(cursor, tree, &values);
     if (found != TREE_FOUND) return found;
     const char *entries = cache_content(tree->cache, cursor->frame);
     uint32_t entry = entries_lower_bound(&tree->format, entries, cursor->entry_count, key);
-    if (!descending) {
-        if (entry == cursor->entry_count) return cursor_refuse(cursor, tree);
-        return cursor_stand(cursor, tree, entry);
-    }
+    if (!descending) return cursor_stand(cursor, tree, entry); /* (T1) */
     if (entry < cursor->entry_count && cursor_key_at(cursor, tree, entry) == key) {
         return cursor_stand(cursor, tree, entry);
     }
     if (entry > 0) return cursor_stand(cursor, tree, entry - 1);
     /* Between two blocks. */
-    if (!has_before) return cursor_refuse(cursor, tree);
+    assert(has_before); /* (T1): the table's first key is not above. */
     found = cursor_load(cursor, tree, &before);
     return found == TREE_FOUND ? cursor_stand(cursor, tree, cursor->entry_count - 1) : found;
 }

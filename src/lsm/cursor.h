@@ -17,6 +17,7 @@ struct cursor {
     u128 key;      /* Of the entry where it stands, if `standing`. */
     bool standing;
     bool exhausted;
+    bool walks; /* Ascending, along everything: see walk.h. */
     uint8_t run;
     uint32_t frame;
     uint32_t entry;

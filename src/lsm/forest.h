@@ -39,6 +39,9 @@
 #define FOREST_INDEXES_MAX 32
 #define FOREST_NONE UINT32_MAX
 
+/* What has tables of its own: records, ids and list of each tree, and each index. */
+#define FOREST_PARTS_MAX (3 * FOREST_TREES_MAX + FOREST_INDEXES_MAX)
+
 /* One tree. record_size: a multiple of 16. */
 struct tree_schema {
     const char *name;
@@ -306,6 +309,12 @@ enum forest_found forest_read(
     uint32_t tree,
     uint64_t timestamp,
     void *record);
+
+/*
+ * What others say of the record cannot be, or it isn't there at all: FOREST_LOST. forest_damage()
+ * names the table that has it, or that should.
+ */
+enum forest_found forest_refuse(struct forest *forest, uint32_t tree, uint64_t timestamp);
 
 /*
  * Replaces the record (its timestamp says which one) by the newest version if that is in memory;

@@ -23,8 +23,7 @@
  * A part is what has tables of its own: the records of a tree, its ids, its list, or an index. The
  * number of a part is what block headers call `tree`.
  */
-#define FOREST_PARTS_MAX (3 * FOREST_TREES_MAX + FOREST_INDEXES_MAX)
-#define PART_NONE        UINT32_MAX
+#define PART_NONE UINT32_MAX
 
 struct part {
     struct tree tree;
@@ -36,9 +35,6 @@ struct part {
     uint64_t added;     /* Entries since the last beat. */
     uint32_t tail_done; /* Entries of the tail that came before it. */
 };
-
-/* In an id's entry: the id is burnt. */
-#define BURNT_BIT (UINT64_C(1) << 63)
 
 /* ---- Trees and indexes --------------------------------------------------------------------- */
 

@@ -271,8 +271,8 @@ open_tree_valid(const struct forest *forest, const struct forest_tree *tree)
         const struct tree_run *run = &records->runs[i];
         if (run->used && run->table_count > 0 && run->key_max > key_max) key_max = run->key_max;
     }
-    if (!forest_tree_is_log(tree)) return key_max <= tree->newest;
-    return key_max == tree->newest && tree_entry_count(records) == tree->record_count;
+    if (key_max != tree->newest) return false;
+    return !forest_tree_is_log(tree) || tree_entry_count(records) == tree->record_count;
 }
 
 /* ---- Opening ------------------------------------------------------------------------------- */

@@ -86,6 +86,32 @@ forest_find_id(const struct forest *forest, uint32_t number, const u128 *id, uin
     return found;
 }
 
+/*
+ * The record that the id leads to. That it leads to none, or to one with another id, was never
+ * written: to take the id for absent would be a silent guess.
+ */
+static enum tree_found
+find_of_id(
+    const struct forest *forest,
+    uint32_t number,
+    const u128 *id,
+    uint64_t timestamp,
+    void *record)
+{
+    const struct forest_tree *tree = &forest->trees[number];
+    u128 found_id = 0;
+    assert(tree->ids != PART_NONE);
+    const enum tree_found found = forest_find(forest, number, timestamp, record);
+    if (found == TREE_WAIT || found == TREE_LOST) return found;
+    if (found == TREE_FOUND) {
+        memcpy(&found_id, (const char *) record + tree->schema->id_offset, sizeof(found_id));
+    }
+    if (found == TREE_FOUND && found_id == *id) return TREE_FOUND;
+    const bool in_memory = tail_find_id(&tree->id_tail, *id, &timestamp);
+    if (in_memory) return tree_refuse(&forest->parts[tree->records].tree, timestamp);
+    return tree_refuse(&forest->parts[tree->ids].tree, *id);
+}
+
 /* ---- Prefetch ------------------------------------------------------------------------------ */
 
 bool
@@ -123,16 +149,18 @@ bring(struct forest *forest, struct forest_tree *tree, const void *record)
         &tree->objects, objects_insert(&tree->objects, record, forest->epoch));
 }
 
+/* What was found on disk, if it was, comes into reach. */
 static enum forest_found
-prefetch_from_disk(
-    struct forest *forest, uint32_t number, uint64_t timestamp, const void **record)
+prefetch_found(
+    struct forest *forest,
+    uint32_t number,
+    enum tree_found found,
+    const void *found_record,
+    const void **record)
 {
-    struct forest_tree *tree = forest_tree_at(forest, number);
-    char found_record[FOREST_RECORD_SIZE_MAX] __attribute__((aligned(16)));
     assert(forest->active);
-    const enum tree_found found = forest_find(forest, number, timestamp, found_record);
     if (found != TREE_FOUND) return found_of(found);
-    const void *brought = bring(forest, tree, found_record);
+    const void *brought = bring(forest, forest_tree_at(forest, number), found_record);
     if (record != NULL) *record = brought;
     return FOREST_FOUND;
 }
@@ -150,7 +178,9 @@ forest_prefetch(
         if (record != NULL) *record = objects_record(&tree->objects, slot);
         return FOREST_FOUND;
     }
-    return prefetch_from_disk(forest, number, timestamp, record);
+    char copy[FOREST_RECORD_SIZE_MAX] __attribute__((aligned(16)));
+    const enum tree_found found = forest_find(forest, number, timestamp, copy);
+    return prefetch_found(forest, number, found, copy, record);
 }
 
 /* Execution learns that the id is burnt from a record of the tree of burnt ids. */
@@ -187,11 +217,12 @@ forest_prefetch_id(
     }
     const enum tree_found found = forest_find_id(forest, number, id, &timestamp);
     if (found != TREE_FOUND) return found_of(found);
-    if (timestamp & BURNT_BIT) {
-        if (tree->schema->burnt_tree == FOREST_NONE) return FOREST_LOST; /* It was never written. */
+    if (timestamp & BURNT_BIT && tree->schema->burnt_tree != FOREST_NONE) {
         return prefetch_burnt(forest, tree, id, timestamp & ~BURNT_BIT);
     }
-    return prefetch_from_disk(forest, number, timestamp, record);
+    char copy[FOREST_RECORD_SIZE_MAX] __attribute__((aligned(16)));
+    const enum tree_found led = find_of_id(forest, number, id, timestamp, copy);
+    return prefetch_found(forest, number, led, copy, record);
 }
 
 void
@@ -225,6 +256,15 @@ forest_read(struct forest *forest, uint32_t tree, uint64_t timestamp, void *reco
 }
 
 enum forest_found
+forest_refuse(struct forest *forest, uint32_t tree, uint64_t timestamp)
+{
+    assert(forest->opened);
+    assert(tree < forest->schema->tree_count);
+    const uint32_t part = forest->trees[tree].records;
+    return found_of(tree_refuse(&forest_part(forest, part)->tree, timestamp));
+}
+
+enum forest_found
 forest_read_by_id(struct forest *forest, uint32_t number, const u128 *id, void *record)
 {
     const struct forest_tree *tree = forest_tree_at(forest, number);
@@ -240,8 +280,8 @@ forest_read_by_id(struct forest *forest, uint32_t number, const u128 *id, void *
     }
     const enum tree_found found = forest_find_id(forest, number, id, &timestamp);
     if (found != TREE_FOUND) return found_of(found);
-    if (timestamp & BURNT_BIT) return FOREST_BURNT;
-    return forest_read(forest, number, timestamp, record);
+    if (timestamp & BURNT_BIT && tree->schema->burnt_tree != FOREST_NONE) return FOREST_BURNT;
+    return found_of(find_of_id(forest, number, id, timestamp, record));
 }
 
 void

@@ -121,16 +121,16 @@ warm_block(struct forest *forest)
         return FOREST_WORK_LEFT;
     }
     const struct table_block *blocks = table_blocks(cache, frame);
-    const struct table_block block = blocks[warm->block];
+    const struct table_values values = table_values_at(table, blocks, warm->block);
     for (uint32_t i = 1; i <= WARM_BLOCKS_AHEAD && warm->block + i < table->block_count; i++) {
         const struct block_reference next = table_block_reference(&blocks[warm->block + i]);
         cache_hint(cache, &next, BLOCK_VALUES, tree->format.tree);
     }
-    result = table_values_get(cache, &tree->format, &block, &frame);
+    result = table_values_get(cache, &tree->format, &values, &frame);
     if (result == CACHE_WAIT) return FOREST_WORK_WAITS;
     warm->blocks += 1;
     warm->block += 1;
-    if (result == CACHE_LOST || !warm_take(forest, frame, block.entry_count)) {
+    if (result == CACHE_LOST || !warm_take(forest, frame, values.block.entry_count)) {
         warm_next_tree(forest);
     } else if (warm->block == table->block_count) {
         warm_next_table(forest);

@@ -182,27 +182,16 @@ log_in_builder(const struct log *log, uint64_t timestamp)
 
 /* Has the block in memory, and sets its entries. */
 static enum tree_found
-log_block(const struct log *log, const struct table_block *block, const char **entries)
+log_block(const struct log *log, const struct table_values *values, const char **entries)
 {
     const struct tree *tree = log->tree;
     uint32_t frame;
-    assert(block->entry_count > 0);
-    assert(block->address != 0);
-    const enum cache_result result = table_values_get(tree->cache, &tree->format, block, &frame);
+    assert(values->block.entry_count > 0);
+    assert(values->block.address != 0);
+    const enum cache_result result = table_values_get(tree->cache, &tree->format, values, &frame);
     if (result != CACHE_READY) return tree_found_of(result);
     *entries = cache_content(tree->cache, frame);
     return TREE_FOUND;
-}
-
-/* The block is in memory, and isn't what the index block says of it. */
-static enum tree_found
-log_refuse(const struct log *log, const struct table_block *block)
-{
-    const struct tree *tree = log->tree;
-    uint32_t frame;
-    const enum cache_result result = table_values_get(tree->cache, &tree->format, block, &frame);
-    assert(result == CACHE_READY);
-    return tree_found_of(cache_refuse(tree->cache, frame));
 }
 
 enum tree_found
@@ -220,12 +209,13 @@ log_lookup(const struct log *log, uint64_t timestamp, void *record)
     const uint32_t place =
         table_blocks_find(blocks, log->builder.table.block_count, timestamp);
     assert(place < log->builder.table.block_count);
+    const struct table_values values = table_values_at(&log->builder.table, blocks, place);
     const char *entries;
-    const enum tree_found result = log_block(log, &blocks[place], &entries);
+    const enum tree_found result = log_block(log, &values, &entries);
     if (result != TREE_FOUND) return result;
     const uint32_t at =
-        entries_lower_bound(format, entries, blocks[place].entry_count, timestamp);
-    assert(at < blocks[place].entry_count);
+        entries_lower_bound(format, entries, values.block.entry_count, timestamp);
+    assert(at < values.block.entry_count); /* (T1) */
     const char *found = entries + (uint64_t) at * format->size;
     if (entry_key(format, found) != timestamp) return TREE_ABSENT;
     memcpy(record, found, format->size);
@@ -238,34 +228,34 @@ log_lookup(const struct log *log, uint64_t timestamp, void *record)
 static enum tree_found
 seek_in_blocks(
     const struct log *log,
+    const struct table_info *table,
     const struct table_block *blocks,
-    uint32_t count,
     bool descending,
     uint64_t *timestamp)
 {
     const struct entry_format *format = &log->tree->format;
-    assert(count > 0);
-    uint32_t place = table_blocks_find(blocks, count, *timestamp);
-    if (place == count) place -= 1; /* Descending, from beyond the end. */
-    assert(place < count);
-    const struct table_block block = blocks[place];
+    assert(table->block_count > 0);
+    uint32_t place = table_blocks_find(blocks, table->block_count, *timestamp);
+    if (place == table->block_count) place -= 1; /* Descending, from beyond the end. */
+    const struct table_values values = table_values_at(table, blocks, place);
+    const uint32_t count = values.block.entry_count;
     const char *entries = NULL;
-    const enum tree_found result = log_block(log, &block, &entries);
+    const enum tree_found result = log_block(log, &values, &entries);
     if (result != TREE_FOUND) return result;
     assert(entries != NULL);
-    uint32_t at = entries_lower_bound(format, entries, block.entry_count, *timestamp);
+    uint32_t at = entries_lower_bound(format, entries, count, *timestamp);
     if (descending) {
-        const bool exact = at < block.entry_count &&
+        const bool exact = at < count &&
                            entry_key(format, entries + (uint64_t) at * format->size) == *timestamp;
         if (!exact && at == 0) {
             /* It lies between two blocks. */
-            if (place == 0) return log_refuse(log, &block);
+            assert(place > 0); /* (T1): the table's first key is not above. */
             *timestamp = u128_low(blocks[place - 1].key_last);
             return TREE_FOUND;
         }
         if (!exact) at -= 1;
     }
-    if (at == block.entry_count) return log_refuse(log, &block);
+    assert(at < count); /* (T1) */
     *timestamp = u128_low(entry_key(format, entries + (uint64_t) at * format->size));
     return TREE_FOUND;
 }
@@ -289,7 +279,7 @@ seek_in_table(
     const enum cache_result result = table_index_get(tree->cache, &tree->format, table, &frame);
     if (result != CACHE_READY) return tree_found_of(result);
     const struct table_block *blocks = table_blocks(tree->cache, frame);
-    return seek_in_blocks(log, blocks, table->block_count, descending, timestamp);
+    return seek_in_blocks(log, table, blocks, descending, timestamp);
 }
 
 static enum tree_found
@@ -305,7 +295,7 @@ seek_ascending(const struct log *log, uint64_t *timestamp)
     }
     if (table_builder_active(builder) && *timestamp <= builder->key_last) {
         const struct table_block *blocks = table_builder_blocks(builder);
-        return seek_in_blocks(log, blocks, builder->table.block_count, false, timestamp);
+        return seek_in_blocks(log, &builder->table, blocks, false, timestamp);
     }
     const uint32_t number = open_lower_bound(log, *timestamp);
     if (number == log->record_count) return TREE_ABSENT;
@@ -326,7 +316,7 @@ seek_descending(const struct log *log, uint64_t *timestamp)
     }
     if (table_builder_active(builder) && *timestamp >= builder->table.key_min) {
         const struct table_block *blocks = table_builder_blocks(builder);
-        return seek_in_blocks(log, blocks, builder->table.block_count, true, timestamp);
+        return seek_in_blocks(log, &builder->table, blocks, true, timestamp);
     }
     if (tree->run_count[0] == 0) return TREE_ABSENT;
     const struct table_place place = tree_run_find_last(tree, tree->order[0][0], *timestamp);

@@ -167,15 +167,15 @@ input_position(struct merge *merge, struct merge_input *input)
     input->block_count = table->block_count;
     const bool skipped = input_skip_hidden(merge, input, blocks);
     assert(input->block < input->block_count);
-    const struct table_block block = blocks[input->block];
+    const struct table_values values = table_values_at(table, blocks, input->block);
     input_hint(merge, input, blocks);
-    result = table_values_get(tree->cache, &tree->format, &block, &frame);
+    result = table_values_get(tree->cache, &tree->format, &values, &frame);
     if (result != CACHE_READY) {
         if (skipped) input->block = 0; /* Found again then. */
         return result;
     }
     input->entries = cache_content(tree->cache, frame);
-    input->entry_count = block.entry_count;
+    input->entry_count = values.block.entry_count;
     if (skipped) {
         input->entry = entries_lower_bound(
             &tree->format, input->entries, input->entry_count, run->hidden + 1);
@@ -248,8 +248,20 @@ merge_finish_table(struct merge *merge)
     merge_hide(merge, table.key_max);
 }
 
+/* False: it is somebody else's, or was one of several tables that name it. */
+static bool
+release_block(struct tree *tree, uint64_t address)
+{
+    struct grid *grid = tree->cache->grid;
+    assert(address != 0);
+    if (!grid_is_acquired(grid, address) || grid_is_released(grid, address)) return false;
+    grid_release(grid, address);
+    cache_forget(tree->cache, address);
+    return true;
+}
+
 /* Gives a table's blocks back: its index block, which is in memory, lists the others. */
-static void
+static enum cache_result
 release_table(struct tree *tree, const struct table_info *table, uint32_t frame_index)
 {
     assert(!table->moved);
@@ -257,11 +269,12 @@ release_table(struct tree *tree, const struct table_info *table, uint32_t frame_
     const uint32_t count = (uint32_t) table->block_count + table->filter_count;
     assert(count <= TABLE_BLOCKS_PER_INDEX);
     for (uint32_t i = 0; i < count; i++) {
-        grid_release(tree->cache->grid, blocks[i].address);
-        cache_forget(tree->cache, blocks[i].address);
+        if (blocks[i].address == table->index.address || !release_block(tree, blocks[i].address)) {
+            return cache_refuse(tree->cache, frame_index);
+        }
     }
-    grid_release(tree->cache->grid, table->index.address);
-    cache_forget(tree->cache, table->index.address);
+    if (release_block(tree, table->index.address)) return CACHE_READY;
+    return cache_refuse(tree->cache, frame_index);
 }
 
 /* Releases the tables of inputs that are hidden wholly. */
@@ -282,7 +295,7 @@ merge_drop(struct merge *merge)
                 const enum cache_result result =
                     table_index_get(tree->cache, &tree->format, table, &frame);
                 if (result != CACHE_READY) return result;
-                release_table(tree, table, frame);
+                if (release_table(tree, table, frame) != CACHE_READY) return CACHE_LOST;
             }
             tree_run_pop(tree, number);
         }

@@ -79,6 +79,14 @@ table_builder_begin(struct table_builder *builder, uint64_t entries_expected)
     }
 }
 
+/* What a frame remembers of a promise that its block keeps, as entries of a tree: never 0. */
+static uint64_t
+promise_of(const struct entry_format *format, u128 key_min, u128 key_max, uint64_t more)
+{
+    const uint64_t keys = filter_hash(key_min) * HASH_KEY_0 + filter_hash(key_max);
+    return (keys ^ (more * HASH_KEY_3 + format->tree * HASH_KEY_1)) | 1;
+}
+
 static char *
 builder_content(const struct table_builder *builder, uint32_t frame)
 {
@@ -145,6 +153,11 @@ builder_seal_values(struct table_builder *builder)
         builder->frame_count,
         builder->frame_count * builder->format.size);
     builder_list(builder, builder->table.block_count, &reference, builder->frame_count);
+    /* What was put together here is as it should be. */
+    const struct table_values values = table_values_at(
+        &builder->table, table_builder_blocks(builder), builder->table.block_count);
+    builder->cache->frames[builder->frame].promise =
+        promise_of(&builder->format, values.key_min, values.block.key_last, values.exact);
     builder->table.block_count += 1;
     builder->frame = FRAME_NONE;
     builder->frame_count = 0;
@@ -315,6 +328,85 @@ index_valid(
            blocks[0].key_last >= table->key_min;
 }
 
+/* Was the block written for this tree? */
+static bool
+of_tree(const struct block_cache *cache, const struct entry_format *format, uint32_t frame)
+{
+    const struct block_header *header = cache_block(cache, frame);
+    assert(header->record_count == cache->frames[frame].record_count);
+    return header->tree == format->tree;
+}
+
+/* Could a record have this timestamp? */
+static inline bool
+timestamp_possible(uint64_t timestamp)
+{
+    return timestamp - 1 < BURNT_BIT - 1;
+}
+
+/* (T1) Each shape in a loop of its own, without branches: blocks are read to be merged, too. */
+static bool
+index_entries_valid(const struct entry16 *entries, uint32_t count)
+{
+    bool valid = timestamp_possible(entries[0].timestamp);
+    u128 before = u128_make(entries[0].value, entries[0].timestamp);
+    assert(count > 0);
+    for (uint32_t i = 1; i < count; i++) {
+        const u128 key = u128_make(entries[i].value, entries[i].timestamp);
+        valid &= (key > before) & timestamp_possible(entries[i].timestamp);
+        before = key;
+    }
+    return valid;
+}
+
+static bool
+id_entries_valid(const struct entry24 *entries, uint32_t count)
+{
+    bool valid = timestamp_possible(entries[0].timestamp & ~BURNT_BIT);
+    u128 before = u128_make(entries[0].id_high, entries[0].id_low);
+    assert(count > 0);
+    for (uint32_t i = 1; i < count; i++) {
+        const u128 key = u128_make(entries[i].id_high, entries[i].id_low);
+        valid &= (key > before) & timestamp_possible(entries[i].timestamp & ~BURNT_BIT);
+        before = key;
+    }
+    return valid;
+}
+
+static bool
+records_valid(const struct entry_format *format, const char *entries, uint32_t count)
+{
+    uint64_t before = u128_low(entry_key(format, entries));
+    bool valid = timestamp_possible(before);
+    assert(count > 0);
+    for (uint32_t i = 1; i < count; i++) {
+        const uint64_t key = u128_low(entry_key(format, entries + (uint64_t) i * format->size));
+        valid &= (key > before) & timestamp_possible(key);
+        before = key;
+    }
+    return valid;
+}
+
+/* Are the entries what the table promises? */
+static bool
+values_valid(
+    const struct entry_format *format, const struct table_values *values, const char *entries)
+{
+    const uint32_t count = values->block.entry_count;
+    assert(count > 0);
+    assert(count <= entries_per_block(format));
+    const u128 first = entry_key(format, entries);
+    const u128 last = entry_key(format, entries + (uint64_t) (count - 1) * format->size);
+    if (first < values->key_min || last != values->block.key_last) return false;
+    if (values->exact && first != values->key_min) return false;
+    switch ((enum entry_shape) format->shape) {
+    case ENTRY_INDEX: return index_entries_valid((const void *) entries, count);
+    case ENTRY_ID: return id_entries_valid((const void *) entries, count);
+    case ENTRY_RECORD: return records_valid(format, entries, count);
+    }
+    unreachable();
+}
+
 enum cache_result
 table_index_get(
     struct block_cache *cache,
@@ -330,12 +422,14 @@ table_index_get(
     if (at->record_count != (uint32_t) table->block_count + table->filter_count) {
         return cache_refuse(cache, *frame);
     }
-    /* Once each time that it comes into memory. */
-    if (!at->checked) {
-        if (!index_valid(cache, format, table, table_blocks(cache, *frame))) {
+    const uint64_t promise =
+        promise_of(format, table->key_min, table->key_max, table->entry_count);
+    if (at->promise != promise) {
+        if (!of_tree(cache, format, *frame) ||
+            !index_valid(cache, format, table, table_blocks(cache, *frame))) {
             return cache_refuse(cache, *frame);
         }
-        at->checked = true;
+        at->promise = promise;
     }
     return CACHE_READY;
 }
@@ -344,16 +438,24 @@ enum cache_result
 table_values_get(
     struct block_cache *cache,
     const struct entry_format *format,
-    const struct table_block *block,
+    const struct table_values *values,
     uint32_t *frame)
 {
-    assert(block->entry_count > 0);
-    const struct block_reference reference = table_block_reference(block);
+    assert(values->block.entry_count > 0);
+    const struct block_reference reference = table_block_reference(&values->block);
     const enum cache_result result =
         cache_get(cache, &reference, BLOCK_VALUES, format->tree, frame);
     if (result != CACHE_READY) return result;
-    if (cache->frames[*frame].record_count != block->entry_count) {
-        return cache_refuse(cache, *frame);
+    struct frame *at = &cache->frames[*frame];
+    if (at->record_count != values->block.entry_count) return cache_refuse(cache, *frame);
+    const uint64_t promise =
+        promise_of(format, values->key_min, values->block.key_last, values->exact);
+    if (at->promise != promise) {
+        if (!of_tree(cache, format, *frame) ||
+            !values_valid(format, values, cache_content(cache, *frame))) {
+            return cache_refuse(cache, *frame);
+        }
+        at->promise = promise;
     }
     return CACHE_READY;
 }

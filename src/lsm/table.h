@@ -32,6 +32,9 @@
 #include "lsm/sort.h"
 #include "store/superblock.h"
 
+/* In the timestamp of an id's entry: the id is burnt. No record's timestamp has it. */
+#define BURNT_BIT (UINT64_C(1) << 63)
+
 enum entry_shape { ENTRY_INDEX, ENTRY_ID, ENTRY_RECORD };
 
 /* What the entries of a tree are like. */
@@ -169,9 +172,30 @@ table_block_reference(const struct table_block *block)
     return (struct block_reference){.checksum = block->checksum, .address = block->address};
 }
 
+/* A block with values, and what the table promises of it: where its keys begin and end. */
+struct table_values {
+    struct table_block block;
+    u128 key_min;
+    bool exact; /* Its first key is key_min, else one that is not below. */
+};
+
+/* The table's block number `place`. Its key_min and list are known; others may not be yet. */
+static inline struct table_values
+table_values_at(
+    const struct table_info *table, const struct table_block *blocks, uint32_t place)
+{
+    return (struct table_values){
+        .block = blocks[place],
+        .key_min = place == 0 ? table->key_min : blocks[place - 1].key_last + 1,
+        .exact = place == 0,
+    };
+}
+
 /*
  * A table's index block, and a block with values, in memory. What they say is what others say of
- * them, and names blocks that there are; else CACHE_LOST.
+ * them; blocks that are named are there, keys ascend (T1), and timestamps are some: else
+ * CACHE_LOST. Content is looked at once each time that it comes into memory, so that nobody else
+ * needs to.
  */
 enum cache_result table_index_get(
     struct block_cache *cache,
@@ -181,7 +205,7 @@ enum cache_result table_index_get(
 enum cache_result table_values_get(
     struct block_cache *cache,
     const struct entry_format *format,
-    const struct table_block *block,
+    const struct table_values *values,
     uint32_t *frame);
 
 /* Can there be such a table? */

@@ -332,16 +332,16 @@ table_lookup(const struct tree *tree, const struct table_info *table, u128 key, 
     const struct table_block *blocks = table_blocks(tree->cache, frame);
     const uint32_t place = table_blocks_find(blocks, table->block_count, key);
     if (place == table->block_count) return tree_found_of(cache_refuse(tree->cache, frame));
-    const struct table_block block = blocks[place];
+    const struct table_values values = table_values_at(table, blocks, place);
     if (format->filtered) {
         const enum tree_found may = filter_lookup(tree, table, blocks, key);
         if (may != TREE_FOUND) return may;
     }
-    result = table_values_get(tree->cache, format, &block, &frame);
+    result = table_values_get(tree->cache, format, &values, &frame);
     if (result != CACHE_READY) return tree_found_of(result);
     const char *entries = cache_content(tree->cache, frame);
-    const uint32_t at = entries_lower_bound(format, entries, block.entry_count, key);
-    if (at == block.entry_count) return TREE_ABSENT;
+    const uint32_t at = entries_lower_bound(format, entries, values.block.entry_count, key);
+    assert(at < values.block.entry_count); /* (T1) */
     const char *found = entries + (uint64_t) at * format->size;
     if (entry_key(format, found) != key) return TREE_ABSENT;
     memcpy(entry, found, format->size);
@@ -370,4 +370,23 @@ tree_lookup(const struct tree *tree, u128 key, void *entry)
         }
     }
     return result;
+}
+
+enum tree_found
+tree_refuse(const struct tree *tree, u128 key)
+{
+    char entry[FOREST_RECORD_SIZE_MAX];
+    struct cache_damage damage = {.tree = tree->format.tree};
+    bool has = false;
+    assert(tree->format.size <= sizeof(entry));
+    for (uint32_t i = 0; i < TREE_RUNS_MAX && !has; i++) {
+        const struct tree_run *run = &tree->runs[i];
+        if (!run->used || run->table_count == 0 || (run->has_hidden && key <= run->hidden)) continue;
+        const struct table_place place = tree_run_find(tree, i, key);
+        if (place.node == NODE_NONE || tree_table(tree, place)->key_min > key) continue;
+        has = table_lookup(tree, tree_table(tree, place), key, entry) == TREE_FOUND;
+        if (has || damage.address == 0) damage.address = tree_table(tree, place)->index.address;
+    }
+    tree->cache->damage = damage;
+    return TREE_LOST;
 }

@@ -161,6 +161,12 @@ enum tree_found tree_lookup(const struct tree *tree, u128 key, void *entry);
 enum tree_found
 table_lookup(const struct tree *tree, const struct table_info *table, u128 key, void *entry);
 
+/*
+ * What the tree says of the key, or that it has none, cannot be: TREE_LOST. Names the table that
+ * has the key, or else one that could.
+ */
+enum tree_found tree_refuse(const struct tree *tree, u128 key);
+
 static inline enum tree_found
 tree_found_of(enum cache_result result)
 {

@@ -42,6 +42,11 @@ finding_kind(const struct verify_finding *finding)
     case VERIFY_TABLE: return "table";
     case VERIFY_FREE_SET: return "free_set";
     case VERIFY_JOURNAL: return "journal";
+    case VERIFY_HEADER: return "header";
+    case VERIFY_RECORDS: return "records";
+    case VERIFY_IDS: return "ids";
+    case VERIFY_LIST: return "list";
+    case VERIFY_INDEX: return "index";
     case VERIFY_EVENT: return "event";
     case VERIFY_TRANSFER: return "transfer";
     case VERIFY_ACCOUNT: return "account";
@@ -76,6 +81,13 @@ append_object(StringInfo text, const struct verify_finding *finding)
         return;
     case VERIFY_FREE_SET: appendStringInfoString(text, "free set"); return;
     case VERIFY_JOURNAL: appendStringInfo(text, "op " UINT64_FORMAT, number); return;
+    case VERIFY_HEADER:
+        appendStringInfo(text, "entry of op " UINT64_FORMAT " in headers.wal", number);
+        return;
+    case VERIFY_RECORDS: appendStringInfo(text, "records of tree \"%s\"", tree); return;
+    case VERIFY_IDS: appendStringInfo(text, "ids of tree \"%s\"", tree); return;
+    case VERIFY_LIST: appendStringInfo(text, "list of tree \"%s\"", tree); return;
+    case VERIFY_INDEX: appendStringInfo(text, "index \"%s\"", tree); return;
     case VERIFY_EVENT: appendStringInfo(text, "event " UINT64_FORMAT, number); return;
     case VERIFY_TRANSFER:
         if (finding->what == VERIFY_COUNT) {
@@ -87,6 +99,8 @@ append_object(StringInfo text, const struct verify_finding *finding)
     case VERIFY_ACCOUNT:
         if (finding->what == VERIFY_COUNT) {
             appendStringInfoString(text, "all accounts");
+        } else if (finding->what == VERIFY_MISSING) {
+            appendStringInfo(text, "account of timestamp " UINT64_FORMAT, number);
         } else {
             append_id(text, finding->id);
         }
@@ -113,6 +127,7 @@ balance_name(const struct verify_finding *finding)
     case VERIFY_MISFILED:
     case VERIFY_TYPE:
     case VERIFY_STATUS:
+    case VERIFY_FLAGS:
     case VERIFY_COUNT: break;
     }
     return NULL;
@@ -122,6 +137,12 @@ static const char *
 phrase(const struct verify_finding *finding)
 {
     const bool event = finding->kind == VERIFY_EVENT;
+    if (finding->kind >= VERIFY_IDS && finding->kind <= VERIFY_INDEX) {
+        return "it has as many entries as it should, but they are not those of the records";
+    }
+    if (finding->kind == VERIFY_ACCOUNT && finding->what == VERIFY_MISSING) {
+        return "it is listed, but not there";
+    }
     switch ((enum verify_what) finding->what) {
     case VERIFY_UNREADABLE: return "it cannot be read";
     case VERIFY_CORRUPT: return "it is damaged: not what was written";
@@ -130,7 +151,8 @@ phrase(const struct verify_finding *finding)
                      : "there is an event of it, or a transfer that resolves it, but not itself";
     case VERIFY_MISFILED: return "its accounts or ledger are not those of its event";
     case VERIFY_TYPE: return "it tells of another kind of transfer than there is";
-    case VERIFY_STATUS: return "the state of the pending transfer does not say what became of it";
+    case VERIFY_STATUS:
+        return "the state of the pending transfer is missing, or does not say what became of it";
     case VERIFY_WRONG:
         return finding->kind == VERIFY_ACCOUNT
                    ? "its balances are not the sum of its transfers"
@@ -140,6 +162,7 @@ phrase(const struct verify_finding *finding)
     case VERIFY_DEBITS_POSTED:
     case VERIFY_CREDITS_PENDING:
     case VERIFY_CREDITS_POSTED:
+    case VERIFY_FLAGS:
     case VERIFY_COUNT: break;
     }
     return "it is not as it should be";
@@ -166,11 +189,13 @@ append_detail(StringInfo text, const struct verify_finding *finding)
             found);
     } else if (finding->kind == VERIFY_UNFINISHED) {
         appendStringInfoString(
-            text, "balances were not recomputed to the end, because this block is damaged");
+            text, "not all was compared and recomputed, because this block is damaged");
     } else if (finding->kind == VERIFY_MORE) {
         appendStringInfoString(text, "are not listed");
     } else if (finding->what == VERIFY_COUNT) {
         appendStringInfo(text, "there are %s, and should be %s", found, expected);
+    } else if (finding->what == VERIFY_FLAGS) {
+        appendStringInfo(text, "flags are %s, transfers make them %s", found, expected);
     } else if (balance != NULL) {
         if (finding->kind == VERIFY_EVENT) {
             appendStringInfoString(text, "of account ");

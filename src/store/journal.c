@@ -112,6 +112,10 @@ journal_has_room(const struct journal *journal, uint64_t size_on_disk)
     if (journal->check_reads) {
         limit = min_u64(limit, journal->check_position + journal->prepares_size_bytes); /* (J5) */
     }
+    if (journal->check_reads_headers &&
+        journal->check_sector == journal_sector(journal, journal->head.op + 1)) {
+        return false; /* (J5) */
+    }
     return position + size_on_disk <= limit;
 }
 

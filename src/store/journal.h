@@ -91,6 +91,8 @@ struct journal {
     uint64_t window_size;  /* 0: nothing. */
     bool check_reads;      /* journal_check.h: the prepare at check_position is being read. */
     uint64_t check_position;
+    bool check_reads_headers; /* The same of a sector of headers.wal. */
+    uint64_t check_sector;
     struct journal_stats stats;
 };
 

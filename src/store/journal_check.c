@@ -23,15 +23,21 @@ journal_check_start(struct journal_check *check)
     check->op = journal->checkpoint.op;
     check->parent = journal->checkpoint.checksum;
     check->op_end = journal->head.op;
+    check->headers = false;
 }
 
 static void
 check_on_read(struct storage_request *request)
 {
     struct journal_check *check = container_of(request, struct journal_check, read);
+    struct journal *journal = check->journal;
     assert(check->reading);
     assert(!check->read_done);
+    assert(journal->check_reads != journal->check_reads_headers);
     check->read_done = true;
+    /* Here, for nobody may ask any more. */
+    journal->check_reads = false;
+    journal->check_reads_headers = false;
 }
 
 static void
@@ -57,15 +63,60 @@ check_read(struct journal_check *check)
     storage_submit(journal->storage, &check->read);
 }
 
+/* False: not now, for the sector is being written. */
+static bool
+check_read_headers(struct journal_check *check)
+{
+    struct journal *journal = check->journal;
+    const uint64_t sector = journal_sector(journal, check->op + 1);
+    assert(!check->reading);
+    assert(check->headers);
+    if (journal_busy(journal) && sector == journal_sector(journal, journal->head.op + 1)) {
+        return false;
+    }
+    check->sector = sector;
+    check->reading = true;
+    check->read_done = false;
+    journal->window_size = 0;
+    journal->check_reads_headers = true; /* (J5) */
+    journal->check_sector = sector;
+    check->read = (struct storage_request){
+        .direction = STORAGE_READ,
+        .file = STORAGE_HEADERS,
+        .offset_bytes = sector * SECTOR_SIZE,
+        .size_bytes = SECTOR_SIZE,
+        .buffer = journal->buffer,
+        .callback = check_on_read,
+    };
+    storage_submit(journal->storage, &check->read);
+    return true;
+}
+
+/* The next entry, whose sector is in the buffer or could not be read. */
+static enum journal_check_step
+check_entry(struct journal_check *check)
+{
+    const struct journal *journal = check->journal;
+    assert(check->headers);
+    check->op += 1;
+    check->header = *journal_header(journal, check->op);
+    const uint64_t place = journal_slot(journal, check->op) % HEADERS_PER_SECTOR;
+    assert(check->sector == journal_sector(journal, check->op));
+    const uint8_t *entry = journal->buffer + place * PREPARE_HEADER_SIZE;
+    if (check->read.result != STORAGE_OK) return JOURNAL_CHECK_HEADER_DAMAGED;
+    return memcmp(entry, &check->header, sizeof(check->header)) == 0 ? JOURNAL_CHECK_WHOLE
+                                                                     : JOURNAL_CHECK_HEADER_DAMAGED;
+}
+
 static enum journal_check_step
 check_finish(struct journal_check *check)
 {
     struct journal *journal = check->journal;
     const struct prepare_header *header = prepare_header_of(journal->buffer);
     assert(check->reading && check->read_done);
-    assert(journal->check_reads);
+    assert(!journal->check_reads && !journal->check_reads_headers);
     check->reading = false;
-    journal->check_reads = false;
+    if (check->headers) return JOURNAL_CHECK_WHOLE;
     check->op = check->header.op;
     const bool continues = check->header.parent == check->parent; /* (J4) */
     check->parent = check->header.checksum;
@@ -85,7 +136,16 @@ journal_check_step(struct journal_check *check)
         check->parent = journal->checkpoint.checksum;
     }
     assert(check->op_end <= journal->head.op);
+    if (check->op >= check->op_end && !check->headers) {
+        check->headers = true;
+        check->sector = UINT64_MAX;
+        check->op = journal->checkpoint.op;
+    }
     if (check->op >= check->op_end) return JOURNAL_CHECK_END;
-    check_read(check);
-    return JOURNAL_CHECK_STARTED;
+    if (!check->headers) {
+        check_read(check);
+        return JOURNAL_CHECK_STARTED;
+    }
+    if (check->sector == journal_sector(journal, check->op + 1)) return check_entry(check);
+    return check_read_headers(check) ? JOURNAL_CHECK_STARTED : JOURNAL_CHECK_WAIT;
 }

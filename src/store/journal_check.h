@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Reads the prepares from the checkpoint to the head again, while the journal works, and compares
- * them with what was written: each whole, and the child of the one before.
+ * Reads both logs from the checkpoint to the head again, while the journal works, and compares them
+ * with what was written: first the prepares, each whole, and the child of the one before; then
+ * their entries in the headers log, which are the same headers.
  *
  * Numbered invariants (asserted, tested under their number):
- *  (J5) a prepare that is being read is not overwritten, even if a checkpoint passes it meanwhile.
+ *  (J5) what is being read is not overwritten: no prepare, even if a checkpoint passes it
+ *       meanwhile, and no sector of the headers log.
  */
 #ifndef LEDGER_STORE_JOURNAL_CHECK_H
 #define LEDGER_STORE_JOURNAL_CHECK_H
@@ -18,7 +20,8 @@ enum journal_check_step {
     JOURNAL_CHECK_WAIT,
     JOURNAL_CHECK_STARTED, /* A read. */
     JOURNAL_CHECK_WHOLE,
-    JOURNAL_CHECK_DAMAGED, /* header.op is. */
+    JOURNAL_CHECK_DAMAGED, /* The prepare header.op is. */
+    JOURNAL_CHECK_HEADER_DAMAGED, /* The entry of header.op in the headers log is. */
     JOURNAL_CHECK_END,
 };
 
@@ -29,6 +32,8 @@ struct journal_check {
     u128 parent;                  /* Checksum of the header before. */
     uint64_t op;                  /* All up to it were checked. */
     uint64_t op_end;
+    bool headers;    /* The second half: the headers log. */
+    uint64_t sector; /* Of it, which is in the buffer; UINT64_MAX: none. */
     bool reading;
     bool read_done;
 };

@@ -14,6 +14,13 @@ journal_slot(const struct journal *journal, uint64_t op)
     return op % journal->headers_count;
 }
 
+/* The sector of headers.wal that has it. */
+static inline uint64_t
+journal_sector(const struct journal *journal, uint64_t op)
+{
+    return journal_slot(journal, op) / HEADERS_PER_SECTOR;
+}
+
 /* Where in prepares.wal a position lies. */
 static inline uint64_t
 journal_place(const struct journal *journal, uint64_t position)

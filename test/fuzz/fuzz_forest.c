@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * A checkpoint whose blocks say something else than they should, behind checksums that are right:
- * root, manifest, free set, and index blocks. Opening it and reading all of it gives answers or
- * errors.
+ * root, manifest, free set, index blocks, and blocks with values. Opening it, reading all of it,
+ * auditing it, and going on with ops, merges and checkpoints gives answers or errors.
  */
 #include "base/checksum.h"
 
 #include "../unit/forest_fixture.h"
 #include "fuzz.h"
+#include "lsm/forest_audit.h"
 
 static struct forest_fixture fixture;
 
@@ -26,6 +27,15 @@ static struct index_place {
     uint32_t item;
 } indexes[INDEX_MAX];
 static uint32_t index_count;
+
+/* Blocks with values, and where index blocks refer to them. */
+#define VALUES_MAX 6000
+static struct values_place {
+    uint64_t address;
+    uint32_t index; /* Of `indexes`. */
+    uint32_t entry; /* In the index block. */
+} values[VALUES_MAX];
+static uint32_t values_count;
 
 static uint8_t *pristine; /* The whole file. */
 static uint64_t file_size;
@@ -79,6 +89,24 @@ list_indexes(void)
     assert(index_count > 0);
 }
 
+static void
+list_values(void)
+{
+    values_count = 0;
+    for (uint32_t i = 0; i < index_count; i++) {
+        const struct block_header *header = (const void *) block_at(indexes[i].address);
+        const struct table_block *blocks =
+            (const void *) (block_at(indexes[i].address) + BLOCK_HEADER_SIZE);
+        for (uint32_t entry = 0; entry < header->record_count; entry++) {
+            if (blocks[entry].entry_count == 0) break; /* Filters follow. */
+            assert(values_count < VALUES_MAX);
+            values[values_count] = (struct values_place){blocks[entry].address, i, entry};
+            values_count += 1;
+        }
+    }
+    assert(values_count > 0);
+}
+
 /* ---- Checksums ----------------------------------------------------------------------------- */
 
 /* Makes the block's checksum right; returns it. */
@@ -107,6 +135,15 @@ refer_from_manifest(const struct index_place *place, u128 block_checksum)
 {
     uint8_t *item = manifest_item(place);
     memcpy(item + offsetof(struct table_info, index), &block_checksum, sizeof(block_checksum));
+}
+
+static void
+refer_from_index(const struct values_place *place, u128 block_checksum)
+{
+    const struct index_place *index = &indexes[place->index];
+    struct table_block *blocks = (void *) (block_at(index->address) + BLOCK_HEADER_SIZE);
+    blocks[place->entry].checksum = block_checksum;
+    refer_from_manifest(index, reseal(index->address));
 }
 
 /* Makes all chains right, from their first blocks to the root. */
@@ -189,14 +226,95 @@ lie(struct prng *prng, uint64_t address)
     }
 }
 
+/* Lies that are told of blocks with values most of all: keys out of order, or of elsewhere. */
+static void
+lie_about_keys(struct prng *prng, uint64_t address)
+{
+    uint8_t *block = block_at(address);
+    const struct block_header *header = (const void *) block;
+    const struct entry_format *format = &fixture.forest->parts[header->tree].tree.format;
+    /* Another lie may have been told of it before. */
+    const uint64_t count = min_u64(header->record_count, entries_per_block(format));
+    char *entries = (char *) block + BLOCK_HEADER_SIZE;
+    if (count == 0) return;
+    char *a = entries + prng_below(prng, count) * format->size;
+    char *b = entries + prng_below(prng, count) * format->size;
+    char kept[FOREST_RECORD_SIZE_MAX];
+    memcpy(kept, a, format->size);
+    switch (prng_below(prng, 4)) {
+    case 0: memcpy(a, b, format->size); return;
+    case 1: /* Two change their places. */
+        memcpy(a, b, format->size);
+        memcpy(b, kept, format->size);
+        return;
+    case 2: memset(a, prng_chance(prng, 1, 2) ? 0 : 0xff, format->size); return;
+    default: lie(prng, address); return;
+    }
+}
+
+static bool
+block_has_key(const struct entry_format *format, const uint8_t *block, u128 key)
+{
+    const struct block_header *header = (const void *) block;
+    const uint32_t most = entries_per_block(format);
+    for (uint32_t i = 0; i < min_u64(header->record_count, most); i++) {
+        const uint8_t *entry = block + BLOCK_HEADER_SIZE + (uint64_t) i * format->size;
+        if (entry_key(format, entry) == key) return true;
+    }
+    return false;
+}
+
+/* Has the block a key now that another block of its tree has? */
+static bool
+lie_repeats_key(const struct values_place *place)
+{
+    const uint8_t *block = block_at(place->address);
+    const struct block_header *header = (const void *) block;
+    const uint8_t *before = pristine + (place->address - 1) * BLOCK_SIZE;
+    const struct entry_format *format = &fixture.forest->parts[header->tree].tree.format;
+    const uint32_t most = entries_per_block(format);
+    for (uint32_t i = 0; i < min_u64(header->record_count, most); i++) {
+        const u128 key =
+            entry_key(format, block + BLOCK_HEADER_SIZE + (uint64_t) i * format->size);
+        if (block_has_key(format, before, key)) continue;
+        for (uint32_t other = 0; other < values_count; other++) {
+            const uint8_t *at = block_at(values[other].address);
+            if (at == block || ((const struct block_header *) at)->tree != header->tree) continue;
+            if (block_has_key(format, at, key)) return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * That two runs have the same key, and each is as its table promises, nobody can tell before they
+ * are merged: it is not among the lies that merges go over.
+ */
+static void
+lie_about_values(struct prng *prng)
+{
+    const struct values_place *place = &values[prng_below(prng, values_count)];
+    uint8_t *block = block_at(place->address);
+    lie_about_keys(prng, place->address);
+    if (lie_repeats_key(place)) {
+        memcpy(block, pristine + (place->address - 1) * BLOCK_SIZE, BLOCK_SIZE);
+    }
+    refer_from_index(place, reseal(place->address));
+}
+
+/* *mergeable: no table is named twice. */
 static struct block_reference
-lie_somewhere(struct prng *prng)
+lie_somewhere(struct prng *prng, bool *mergeable)
 {
     const uint32_t lies = prng_chance(prng, 3, 4) ? 1 : (uint32_t) prng_range(prng, 2, 5);
     for (uint32_t i = 0; i < lies; i++) {
-        switch (prng_below(prng, 4)) {
+        switch (prng_below(prng, 8)) {
         case 0: lie(prng, own[own_count - 1]); break;
         case 1: lie(prng, own[prng_below(prng, own_count)]); break;
+        case 2:
+        case 3:
+        case 4:
+        case 5: lie_about_values(prng); break;
         default: {
             const struct index_place *place = &indexes[prng_below(prng, index_count)];
             lie(prng, place->address);
@@ -205,7 +323,8 @@ lie_somewhere(struct prng *prng)
         }
         }
     }
-    if (prng_chance(prng, 1, 4)) {
+    *mergeable = !prng_chance(prng, 1, 4);
+    if (!*mergeable) {
         /* Two tables change their places, or one is named twice. */
         const struct index_place *a = &indexes[prng_below(prng, index_count)];
         const struct index_place *b = &indexes[prng_below(prng, index_count)];
@@ -232,7 +351,7 @@ static void
 lie_about_root(void)
 {
     const uint64_t address = own[own_count - 1];
-    for (uint32_t number = 0; number < 7; number++) {
+    for (uint32_t number = 0; number < 8; number++) {
         struct root_content *content = (void *) (block_at(address) + BLOCK_HEADER_SIZE);
         switch (number) {
         case 0: content->newest[FIXTURE_ITEM] += 1; break;
@@ -241,6 +360,7 @@ lie_about_root(void)
         case 3: content->item_count = UINT64_C(1) << 40; break;
         case 4: content->word_count = UINT64_C(1) << 40; break;
         case 5: content->reserved[1] = 1; break;
+        case 6: content->newest[FIXTURE_OWNER] += 1; break;
         default: content->item_count -= 1; break;
         }
         expect_refused();
@@ -351,6 +471,80 @@ read_scans(struct prng *prng)
     }
 }
 
+static void
+read_audit(struct prng *prng)
+{
+    static struct audit audit;
+    enum audit_step step = AUDIT_WRONG;
+    audit_start(&audit, fixture.forest);
+    while (step != AUDIT_LOST && step != AUDIT_END) {
+        uint32_t rows = (uint32_t) prng_range(prng, 1, 1000);
+        step = audit_step(&audit, &rows);
+        if (step == AUDIT_WAIT) fixture_progress(&fixture);
+    }
+}
+
+/* ---- Going on ------------------------------------------------------------------------------ */
+
+/* False: what the op needs is lost, or the forest has failed. */
+static bool
+work_op(struct prng *prng, uint32_t event_count)
+{
+    const uint32_t owner_count = fixture.model_durable->counts[FIXTURE_OWNER];
+    fixture_op_begin(&fixture, event_count);
+    for (uint32_t i = 0; i < event_count; i++) {
+        fixture.timestamp += 1;
+        fixture_insert_item(&fixture);
+        fixture_insert_owner(&fixture);
+        if (owner_count == 0) continue;
+        const struct fixture_owner *known = fixture_record(
+            fixture.model_durable, FIXTURE_OWNER, (uint32_t) prng_below(prng, owner_count));
+        const void *old = NULL;
+        const enum forest_found found =
+            fixture_prefetch_id(&fixture, FIXTURE_OWNER, &known->id, &old);
+        if (found == FOREST_LOST) return false;
+        if (found != FOREST_FOUND) continue;
+        struct fixture_owner owner;
+        memcpy(&owner, old, sizeof(owner));
+        owner.counter += 1;
+        forest_update(fixture.forest, FIXTURE_OWNER, old, &owner);
+    }
+    fixture.op += 1;
+    while (!forest_commit(fixture.forest, fixture.op)) {
+        if (forest_failed(fixture.forest)) return false;
+        fixture_progress(&fixture);
+    }
+    return true;
+}
+
+/* Ops, until merges have gone over what there was; and perhaps checkpoints. */
+static void
+work(struct prng *prng)
+{
+    const uint32_t ops = (uint32_t) prng_range(prng, 0, 50);
+    /* Far from all keys that a lie may have made. */
+    for (uint32_t tree = 0; tree < FIXTURE_TREE_COUNT; tree++) {
+        fixture.timestamp = max_u64(fixture.timestamp, forest_newest(fixture.forest, tree));
+    }
+    fixture.timestamp += UINT64_C(1) << 40;
+    fixture.op = fixture.forest->op;
+    for (uint32_t i = 0; i < ops; i++) {
+        const uint32_t count = (uint32_t) prng_range(prng, 1, EVENTS_PER_BATCH_MAX);
+        if (fixture.model->counts[FIXTURE_ITEM] + count > FIXTURE_RECORDS_MAX) return;
+        if (fixture.timestamp > UINT64_C(1) << 62) return;
+        if (forest_reserve(fixture.forest, count) != FOREST_ROOM) return;
+        if (!work_op(prng, count)) return;
+        if (!prng_chance(prng, 1, 20)) continue;
+        fixture_checkpoint_start(&fixture);
+        while (!fixture.checkpoint_done) {
+            if (forest_failed(fixture.forest)) return;
+            fixture_progress(&fixture);
+        }
+        if (fixture.checkpoint_result != GRID_OK) return;
+        forest_checkpoint_durable(fixture.forest);
+    }
+}
+
 /* ---- Rounds -------------------------------------------------------------------------------- */
 
 static void
@@ -368,6 +562,7 @@ begin(struct prng *prng)
     fixture_checkpoint(&fixture);
     list_own();
     list_indexes();
+    list_values();
     file_size = fixture.sim.storage.file_size_bytes[STORAGE_GRID];
     pristine = malloc(file_size);
     assert(pristine != NULL);
@@ -378,18 +573,24 @@ static void
 round_of_lies(struct prng *prng)
 {
     struct forest_open_report report;
-    const struct block_reference root = lie_somewhere(prng);
+    bool mergeable;
+    const struct block_reference root = lie_somewhere(prng, &mergeable);
     const enum forest_open_result result = fixture_open(&fixture, &root, &report);
     switch (result) {
     case FOREST_OPENED:
-        read_records(prng);
-        read_scans(prng);
+        if (prng_chance(prng, 3, 4)) read_records(prng);
+        if (prng_chance(prng, 3, 4)) read_scans(prng);
+        if (prng_chance(prng, 1, 4)) read_audit(prng);
+        if (mergeable && prng_chance(prng, 1, 2)) work(prng);
+        memcpy(fixture.model, fixture.model_durable, sizeof(*fixture.model));
         break;
     case FOREST_OPEN_CORRUPT: assert(report.block_address != 0); break;
     case FOREST_OPEN_MEMORY_TOO_SMALL: break;
     case FOREST_OPEN_IO_ERROR: unreachable();
     }
     while (fixture.sim.storage.in_flight_count > 0) (void) storage_wait(&fixture.sim.storage);
+    /* Ops may have made the file larger. */
+    assert(fixture.sim.storage.file_size_bytes[STORAGE_GRID] >= file_size);
     memcpy(storage_sim_bytes(&fixture.sim, STORAGE_GRID), pristine, file_size);
 }
 

@@ -85,6 +85,15 @@ like(
 flip_bit("$directory/prepares.wal", $place->{offset} + 300);
 is(value($node, 'SELECT count(*) FROM ledger.verify()'), 0, 'undone: verify finds nothing');
 
+my $entry = 256 * ($op % ((-s "$directory/prepares.wal") / 4096));
+flip_bit("$directory/headers.wal", $entry + 100);
+is(
+    value($node, 'SELECT kind, object, detail FROM ledger.verify()'),
+    "header|entry of op $op in headers.wal|it is damaged: not what was written",
+    'verify finds a damaged entry of the headers log');
+flip_bit("$directory/headers.wal", $entry + 100);
+is(value($node, 'SELECT count(*) FROM ledger.verify()'), 0, 'undone: verify finds nothing');
+
 # ---- Under load, cancelled, and one at a time ----------------------------------------------------------
 
 my @loads = map { my $base = 10_000_000 * $_; session($node, join '', map { batch_sql($base + 100 * $_, 100, 1) } 1 .. 200) } 1 .. 2;

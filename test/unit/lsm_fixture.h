@@ -11,9 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/checksum.h"
 #include "base/prng.h"
 #include "base/units.h"
 #include "lsm/block_cache.h"
+#include "lsm/table.h"
 #include "lsm/tree.h"
 
 #include "../sim/storage_sim.h"
@@ -120,6 +122,26 @@ lsm_rot(struct lsm_fixture *fixture, uint64_t address)
 {
     const uint64_t size = BLOCK_SIZE;
     storage_sim_rot(&fixture->sim, STORAGE_GRID, (address - 1) * size, size);
+}
+
+/* Makes the checksum of the block on disk right, whatever it says; returns it. */
+static inline u128
+lsm_reseal(struct lsm_fixture *fixture, uint64_t address)
+{
+    struct block_header *header = (void *) lsm_disk_block(fixture, address);
+    const char *bytes = (const char *) header;
+    header->checksum = checksum(bytes + sizeof(u128), header->size - sizeof(u128));
+    return header->checksum;
+}
+
+/* The block with values on disk was changed: makes everything that refers to it agree. */
+static inline void
+lsm_reseal_values(struct lsm_fixture *fixture, struct table_info *table, uint32_t place)
+{
+    char *index = (char *) lsm_disk_block(fixture, table->index.address);
+    struct table_block *blocks = (void *) (index + BLOCK_HEADER_SIZE);
+    blocks[place].checksum = lsm_reseal(fixture, blocks[place].address);
+    table->index.checksum = lsm_reseal(fixture, table->index.address);
 }
 
 static inline void

@@ -504,6 +504,43 @@ UNIT_TEST(a_damaged_block_is_named_and_the_rest_is_read)
     fixture_end(&fixture);
 }
 
+static void
+expect_id_lost(const u128 *id)
+{
+    struct forest_damage damage;
+    struct fixture_owner owner;
+    expect_equal(fixture_read_by_id(&fixture, FIXTURE_OWNER, id, &owner), FOREST_LOST);
+    forest_damage(fixture.forest, &damage);
+    expect(damage.block_address != 0);
+    expect(strcmp(damage.tree_name, "owner") == 0);
+    fixture_op_begin(&fixture, 1);
+    expect_equal(fixture_prefetch_id(&fixture, FIXTURE_OWNER, id, NULL), FOREST_LOST);
+    fixture_op_commit(&fixture);
+}
+
+/* Not absent: that would be a guess. To another record, to none, or burnt where no id can be. */
+UNIT_TEST(an_id_that_leads_elsewhere_is_lost)
+{
+    for (uint32_t kind = 0; kind < 3; kind++) {
+        begin(90 + kind, 0);
+        struct tail *tail = &fixture.forest->trees[FIXTURE_OWNER].id_tail;
+        while (tail->count < 5) run_batches(1);
+        struct entry24 *entry = &tail->entries.ids[2];
+        const u128 id = u128_make(entry->id_high, entry->id_low);
+        if (kind == 0) entry->timestamp = tail->entries.ids[1].timestamp;
+        if (kind == 1) entry->timestamp = fixture.timestamp + 1000;
+        if (kind == 2) entry->timestamp |= BURNT_BIT;
+        fixture_checkpoint(&fixture);
+        expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
+        expect_id_lost(&id);
+        struct forest_damage damage;
+        expect_equal(forest_refuse(fixture.forest, FIXTURE_ITEM, fixture.timestamp), FOREST_LOST);
+        forest_damage(fixture.forest, &damage);
+        expect(strcmp(damage.tree_name, "item") == 0);
+        fixture_end(&fixture);
+    }
+}
+
 /* A merge that needs a damaged block cannot go on, nor can the forest. */
 UNIT_TEST(a_merge_that_is_lost_fails_the_forest)
 {

@@ -6,6 +6,8 @@
 #include "unit.h"
 
 #include "journal_fixture.h"
+#include "store/journal_check.h"
+#include "store/journal_internal.h"
 
 #define RING_SIZE (32 * SECTOR_SIZE)
 #define OP_COUNT  6
@@ -489,6 +491,61 @@ UNIT_TEST(a_log_that_ends_before_what_was_committed_is_refused_untouched)
     expect(fixture.journal.failed);
     expect_equal(fixture.sim.counters.writes, writes);
     fixture_free(&fixture);
+}
+
+/*
+ * (J5) While a sector of the headers log is read, the head doesn't move into it; and while it is
+ * written, it isn't read.
+ */
+UNIT_TEST(j5_headers_are_read_again_beside_appends)
+{
+    uint32_t refused = 0;
+    uint32_t waited = 0;
+    for (uint64_t op_count = 1; op_count < 30; op_count++) {
+        struct journal_check check;
+        fixture_init(&fixture, RING_SIZE, op_count);
+        for (uint64_t i = 0; i < op_count; i++) (void) fixture_append(&fixture, 0);
+        struct journal *journal = &fixture.journal;
+        journal_check_init(&check, journal);
+        journal_check_start(&check);
+        uint32_t sectors = 0;
+        enum journal_check_step step;
+        while ((step = journal_check_step(&check)) != JOURNAL_CHECK_END) {
+            expect(step != JOURNAL_CHECK_DAMAGED && step != JOURNAL_CHECK_HEADER_DAMAGED);
+            if (step != JOURNAL_CHECK_STARTED) continue;
+            const bool here =
+                check.headers && check.sector == journal_sector(journal, op_count + 1);
+            expect_equal(journal_has_room(journal, SECTOR_SIZE), !here);
+            refused += here;
+            sectors += check.headers;
+            (void) storage_wait(&fixture.sim.storage);
+            expect(journal_has_room(journal, SECTOR_SIZE));
+        }
+        expect_equal(sectors, op_count < HEADERS_PER_SECTOR ? 1 : 2);
+        /* The head's sector, at its turn while an append is under way. */
+        journal_check_start(&check);
+        while (!check.headers) {
+            if (journal_check_step(&check) == JOURNAL_CHECK_WAIT) {
+                (void) storage_wait(&fixture.sim.storage);
+            }
+            if (check.op == check.op_end) break;
+        }
+        (void) fixture_make_prepare(&fixture, op_count + 1, 0);
+        fixture.append_done = false;
+        fixture.append = (struct journal_append){
+            .prepare = fixture_message(&fixture, op_count + 1),
+            .callback = fixture_append_on_done,
+        };
+        journal_append(journal, &fixture.append);
+        while ((step = journal_check_step(&check)) != JOURNAL_CHECK_END) {
+            expect(step != JOURNAL_CHECK_DAMAGED && step != JOURNAL_CHECK_HEADER_DAMAGED);
+            waited += step == JOURNAL_CHECK_WAIT && !check.reading;
+            if (step == JOURNAL_CHECK_WAIT) (void) storage_wait(&fixture.sim.storage);
+        }
+        fixture_free(&fixture);
+    }
+    expect(refused >= 20);
+    expect(waited >= 20);
 }
 
 UNIT_MAIN(test_journal)

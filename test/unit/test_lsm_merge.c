@@ -681,4 +681,36 @@ UNIT_TEST(a_damaged_input_is_lost)
     lsm_end(&fixture);
 }
 
+/* (T1) A value block that is whole, but whose keys don't ascend. */
+UNIT_TEST(t1_an_input_that_lies_is_lost)
+{
+    for (uint32_t shape = 0; shape < ARRAY_COUNT(formats); shape++) {
+        const uint32_t size = formats[shape].size;
+        begin_one((enum entry_shape) shape);
+        flush_keys(10, 4, 100);
+        flush_keys(12, 4, 100);
+        const struct table_place place = tree_run_first(&tree, tree.order[0][1]);
+        struct table_info *table = &fixture.pool.nodes[place.node].tables[place.index];
+        lsm_forget(&fixture);
+        const char *index = (const char *) lsm_disk_block(&fixture, table->index.address);
+        struct table_block block;
+        memcpy(&block, index + BLOCK_HEADER_SIZE, sizeof(block));
+        char *entry = (char *) lsm_disk_block(&fixture, block.address) + BLOCK_HEADER_SIZE;
+        memcpy(entry + 5 * size, entry + 7 * size, size);
+        lsm_reseal_values(&fixture, table, 0);
+        merge_start(&merges[0], false);
+        expect_equal(merge_some(&merges[0], 150), MERGE_LOST);
+        expect_equal(fixture.cache.damage.address, block.address);
+        expect_equal(fixture.cache.damage.tree, formats[shape].tree);
+        char found[sizeof(struct record)];
+        expect_equal(lookup(12 + 4 * 3, found), TREE_LOST);
+        struct cursor cursor;
+        cursor_init(&cursor, tree.order[0][1]);
+        expect_equal(seek(&cursor, false, 1), TREE_LOST);
+        cursor_init(&cursor, tree.order[0][1]);
+        expect_equal(seek(&cursor, true, 12 + 4 * 3), TREE_LOST);
+        lsm_end(&fixture);
+    }
+}
+
 UNIT_MAIN(test_lsm_merge)

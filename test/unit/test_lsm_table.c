@@ -34,7 +34,7 @@ make_entries(const struct entry_format *format, uint32_t count)
         const bool high = prng_chance(&fixture.prng, 1, 10);
         if (high && format->shape != ENTRY_RECORD) key += u128_make(1, 0);
         entries.keys[i] = key;
-        make_entry(format, key, i, entry_at(format, i));
+        make_entry(format, key, i + 1, entry_at(format, i));
     }
 }
 
@@ -336,6 +336,126 @@ UNIT_TEST(damaged_blocks_lose_their_keys_only)
             expect_equal(lookup(&table, entries.keys[at], &entry), TREE_FOUND);
         }
     }
+    lsm_end(&fixture);
+}
+
+/* ---- Values that lie, behind checksums that are right -------------------------------------- */
+
+static void
+set_key(const struct entry_format *format, char *entry, u128 key)
+{
+    const uint64_t words[2] = {u128_low(key), u128_high(key)};
+    if (format->shape == ENTRY_RECORD) {
+        memcpy(entry + format->timestamp_offset, words, sizeof(words[0]));
+    } else {
+        memcpy(entry, words, sizeof(words));
+    }
+}
+
+#define LIES 10
+
+/* Tells one lie about a block of the table; false: there is no such lie of this shape. */
+static bool
+tell_lie(const struct entry_format *format, uint32_t lie, uint32_t place, char *values, u128 before)
+{
+    struct block_header *header = (void *) values;
+    const uint32_t count = header->record_count;
+    char *first = values + BLOCK_HEADER_SIZE;
+    char *last = first + (uint64_t) (count - 1) * format->size;
+    char *some = first + (uint64_t) (count / 2) * format->size;
+    const u128 key = entry_key(format, some);
+    char kept[sizeof(struct record)];
+    switch (lie) {
+    case 0: memcpy(some, some - format->size, format->size); return true; /* Twice. */
+    case 1:
+        memcpy(kept, some, format->size);
+        memcpy(some, some - format->size, format->size);
+        memcpy(some - format->size, kept, format->size);
+        return true;
+    case 2: set_key(format, some, 0); return true;
+    case 3: set_key(format, some, U128_MAX); return true;
+    case 4: set_key(format, first, before); return true; /* The block before has it. */
+    case 5: set_key(format, last, entry_key(format, last) + 1); return true;
+    case 6: set_key(format, last, entry_key(format, last) - 1); return true;
+    case 7: /* The table's first key is another. */
+        set_key(format, first, entry_key(format, first) + 1);
+        return place == 0;
+    case 8:
+        if (format->shape == ENTRY_ID) memset(some + sizeof(u128), 0, sizeof(uint64_t));
+        if (format->shape == ENTRY_INDEX) set_key(format, some, u128_make(u128_high(key) + 1, 0));
+        return format->shape != ENTRY_RECORD;
+    default:
+        header->record_count -= 1;
+        header->size -= format->size;
+        memset(last, 0, format->size);
+        return true;
+    }
+}
+
+/*
+ * (T1) Whatever a block says that its table doesn't promise, its keys are lost and its address is
+ * told, be it found by one of its own keys, or by another.
+ */
+UNIT_TEST(t1_values_that_lie_are_lost)
+{
+    for (uint32_t number = 0; number < ARRAY_COUNT(formats) * TABLE_BLOCKS_MAX * LIES; number++) {
+        const struct entry_format *format = &formats[number % ARRAY_COUNT(formats)];
+        const uint32_t place = number / ARRAY_COUNT(formats) % TABLE_BLOCKS_MAX;
+        const uint32_t lie = number / ARRAY_COUNT(formats) / TABLE_BLOCKS_MAX;
+        struct table_builder builder;
+        uint32_t count;
+        begin(number, format);
+        make_entries(format, table_entries_max(format));
+        table_builder_init(&builder, &fixture.cache, format);
+        struct table_info table = build_table(&builder, 0, &count);
+        lsm_forget(&fixture);
+        const char *index = (const char *) lsm_disk_block(&fixture, table.index.address);
+        struct table_block blocks[TABLE_BLOCKS_MAX];
+        memcpy(blocks, index + BLOCK_HEADER_SIZE, table.block_count * sizeof(blocks[0]));
+        if (place >= table.block_count) { /* Of tables with filters. */
+            lsm_end(&fixture);
+            continue;
+        }
+        const u128 before = place == 0 ? table.key_min - 1 : blocks[place - 1].key_last;
+        char *values = (char *) lsm_disk_block(&fixture, blocks[place].address);
+        const bool lies = tell_lie(format, lie, place, values, before);
+        lsm_reseal_values(&fixture, &table, place);
+        char entry[sizeof(struct record)];
+        for (uint32_t i = 0; lies && i < count; i++) {
+            const bool here = entries.keys[i] > before && entries.keys[i] <= blocks[place].key_last;
+            const enum tree_found found = lookup(&table, entries.keys[i], entry);
+            expect_equal(found, here ? TREE_LOST : TREE_FOUND);
+            if (here) expect_equal(fixture.cache.damage.address, blocks[place].address);
+            if (here) expect_equal(fixture.cache.damage.tree, format->tree);
+        }
+        lsm_end(&fixture);
+    }
+}
+
+/* (T1) Others that name the same blocks: these keep the promise of one table only. */
+UNIT_TEST(t1_a_block_keeps_each_promise_or_is_lost)
+{
+    const struct entry_format *format = &formats[ENTRY_INDEX];
+    struct table_builder builder;
+    char entry[sizeof(struct record)];
+    uint32_t count;
+    begin(50, format);
+    make_entries(format, 100);
+    table_builder_init(&builder, &fixture.cache, format);
+    const struct table_info table = build_table(&builder, 0, &count);
+    struct table_info other = table;
+    other.key_min -= 1;
+    lsm_forget(&fixture);
+    expect_equal(lookup(&table, entries.keys[50], entry), TREE_FOUND);
+    expect_equal(lookup(&other, entries.keys[50], entry), TREE_LOST);
+    expect_equal(lookup(&table, entries.keys[50], entry), TREE_FOUND);
+    other = table;
+    other.entry_count += 1;
+    expect_equal(lookup(&other, entries.keys[50], entry), TREE_LOST);
+    expect_equal(lookup(&table, entries.keys[50], entry), TREE_FOUND);
+    tree.format.tree += 1;
+    expect_equal(lookup(&table, entries.keys[50], entry), TREE_LOST);
+    expect_equal(fixture.cache.damage.address, table.index.address);
     lsm_end(&fixture);
 }
 

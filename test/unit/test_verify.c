@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* Verification: a clean ledger, and each kind of damage. */
+/* Verification of books, indexes and lists: clean ones, and each kind of wrong ones. */
 #include "unit/unit.h"
 
-#include "unit/engine_fixture.h"
 #include "unit/ledger_fixture.h"
 
 #include "ledger/ledger_internal.h"
 #include "ledger/verify.h"
 #include "lsm/forest_check.h"
+#include "lsm/forest_internal.h"
 
-/* ==== The books, over a forest: records are changed behind the ledger's back ================== */
+/* ==== The books: records are changed behind the ledger's back ================================= */
 
 static struct ledger_fixture fixture;
 static struct verify verify;
@@ -363,6 +363,134 @@ UNIT_TEST(a_hold_of_another_status)
     books_end();
 }
 
+static void
+change_flags(u128 id, uint16_t flags)
+{
+    struct account account = account_now(id);
+    op_begin(1);
+    const void *old = prefetched(TREE_ACCOUNT, account.timestamp);
+    account.flags ^= flags;
+    forest_update(fixture.forest, TREE_ACCOUNT, old, &account);
+    op_end();
+}
+
+/* Both ways, of an account that the last closing transfer left as told. */
+static void
+expect_closed(u128 id, bool closed)
+{
+    const struct account account = account_now(id);
+    const uint16_t flag = closed ? ACCOUNT_CLOSED : 0;
+    expect_equal(account.flags & ACCOUNT_CLOSED, flag);
+    expect_equal(books_verify(), 0);
+    change_flags(id, ACCOUNT_CLOSED);
+    expect_equal(books_verify(), 1);
+    expect(finds(VERIFY_ACCOUNT, VERIFY_FLAGS, account.timestamp));
+    expect(verify.findings[0].expected == flag);
+    expect(verify.findings[0].found == (flag ^ ACCOUNT_CLOSED));
+    change_flags(id, ACCOUNT_CLOSED);
+}
+
+/* (Y2) */
+UNIT_TEST(y2_closed_is_what_transfers_make_of_it)
+{
+    books_begin();
+    expect_closed(5, false);
+    const u128 closes_debit = transfer(4, 5, 2, TRANSFER_PENDING | TRANSFER_CLOSING_DEBIT, 0);
+    expect_closed(5, true);
+    expect_closed(6, false);
+    const u128 closes_credit = transfer(6, 7, 2, TRANSFER_PENDING | TRANSFER_CLOSING_CREDIT, 0);
+    expect_closed(7, false);
+    expect_closed(8, true);
+    transfer(0, 0, 0, TRANSFER_VOID_PENDING, closes_debit);
+    expect_closed(5, false);
+    transfer(0, 0, 0, TRANSFER_VOID_PENDING, closes_credit);
+    expect_closed(8, false);
+    const struct transfer expires = {
+        .id = 5000,
+        .debit_account_id = 9,
+        .credit_account_id = 10,
+        .amount = 1,
+        .ledger = 7,
+        .code = 1,
+        .flags = TRANSFER_PENDING | TRANSFER_CLOSING_DEBIT | TRANSFER_CLOSING_CREDIT,
+        .timeout = 1,
+    };
+    create(LEDGER_CREATE_TRANSFERS, &expires, 1);
+    expect_closed(9, true);
+    expect_closed(10, true);
+    fixture_advance(&fixture, 100 * NS_PER_S);
+    while (fixture_pulse(&fixture)) continue;
+    expect_closed(9, false);
+    expect_closed(10, false);
+    /* Created closed: no transfer says so. */
+    const struct account account = {.id = 6000, .ledger = 7, .code = 1, .flags = ACCOUNT_CLOSED};
+    create(LEDGER_CREATE_ACCOUNTS, &account, 1);
+    expect_equal(books_verify(), 0);
+    books_end();
+}
+
+/* (Y2) */
+UNIT_TEST(y2_wrong_flags_of_an_event)
+{
+    books_begin();
+    struct transfer made;
+    struct account_event event;
+    honest(&made, &event);
+    event.debit_flags = ACCOUNT_CLOSED;
+    make_up(&made, &event);
+    change_account(1, 5, 0);
+    change_account(2, 0, 5);
+    expect_equal(books_verify(), 1);
+    expect(finds(VERIFY_EVENT, VERIFY_FLAGS, event.timestamp));
+    expect(verify.findings[0].id == 1);
+    books_end();
+    books_begin();
+    change_flags(12, ACCOUNT_HISTORY);
+    expect_equal(books_verify(), 1);
+    expect_equal(verify.findings[0].kind, VERIFY_EVENT);
+    expect_equal(verify.findings[0].what, VERIFY_FLAGS);
+    expect(verify.findings[0].id == 12);
+    books_end();
+}
+
+UNIT_TEST(a_hold_without_state_or_with_another_expiry)
+{
+    books_begin();
+    struct transfer made;
+    struct account_event event;
+    honest(&made, &event);
+    made.flags = TRANSFER_PENDING;
+    event.type = CHANGE_TWO_PHASE_PENDING;
+    event.debit.debits_posted -= 5;
+    event.debit.debits_pending += 5;
+    event.credit.credits_posted -= 5;
+    event.credit.credits_pending += 5;
+    make_up(&made, &event);
+    struct account account = account_now(1);
+    op_begin(2);
+    const void *old = prefetched(TREE_ACCOUNT, account.timestamp);
+    account.debits_pending += 5;
+    forest_update(fixture.forest, TREE_ACCOUNT, old, &account);
+    account = account_now(2);
+    old = prefetched(TREE_ACCOUNT, account.timestamp);
+    account.credits_pending += 5;
+    forest_update(fixture.forest, TREE_ACCOUNT, old, &account);
+    op_end();
+    expect_equal(books_verify(), 1);
+    expect(finds(VERIFY_TRANSFER, VERIFY_STATUS, made.timestamp));
+    struct transfer_pending state = {
+        .timestamp = made.timestamp,
+        .expires_at = made.timestamp + 5,
+        .status = PENDING_PENDING,
+    };
+    op_begin(1);
+    forest_insert(fixture.forest, TREE_TRANSFER_PENDING, &state);
+    op_end();
+    expect_equal(books_verify(), 1);
+    expect(finds(VERIFY_TRANSFER, VERIFY_STATUS, made.timestamp));
+    books_end();
+}
+
 UNIT_TEST(findings_beyond_the_room_are_counted)
 {
     books_begin();
@@ -378,6 +506,75 @@ UNIT_TEST(findings_beyond_the_room_are_counted)
     expect_equal(rows[2].kind, VERIFY_MORE);
     expect_equal(rows[2].number, ACCOUNTS - 2);
     books_end();
+}
+
+/* ==== Ids and indexes ========================================================================= */
+
+/* All findings of ids and indexes. */
+static uint64_t
+indexes_verify(void)
+{
+    verify.forest = fixture.forest;
+    verify.finding_count = 0;
+    audit_start(&verify.audit, fixture.forest);
+    for (;;) {
+        uint32_t rows_left = 10;
+        const enum forest_found found = verify_indexes_step(&verify, &rows_left);
+        if (found == FOREST_FOUND) return verify.finding_count;
+        assert(found == FOREST_WAIT);
+        if (rows_left > 0) fixture_progress(&fixture);
+    }
+}
+
+/* Every tree and index of the schema: its name, and whether it has more or other entries. */
+UNIT_TEST(wrong_ids_and_indexes_are_named)
+{
+    for (uint32_t index = 0; index <= ledger_schema.index_count; index++) {
+        const bool ids = index == ledger_schema.index_count;
+        const char *name = ids ? "transfer" : ledger_schema.indexes[index].name;
+        for (uint32_t more = 0; more < 2; more++) {
+            books_begin();
+            fixture_reopen(&fixture);
+            expect_equal(indexes_verify(), 0);
+            const struct account account = {
+                .id = 7000,
+                .user_data_128 = 1,
+                .user_data_64 = 2,
+                .user_data_32 = 3,
+                .ledger = 4,
+                .code = 5,
+            };
+            create(LEDGER_CREATE_ACCOUNTS, &account, 1);
+            const struct transfer hold = {
+                .id = 7001,
+                .debit_account_id = 1,
+                .credit_account_id = 2,
+                .amount = 1,
+                .user_data_128 = 1,
+                .user_data_64 = 2,
+                .user_data_32 = 3,
+                .timeout = 9,
+                .ledger = 7,
+                .code = 5,
+                .flags = TRANSFER_PENDING,
+            };
+            create(LEDGER_CREATE_TRANSFERS, &hold, 1);
+            struct tail *tail = ids ? &fixture.forest->trees[TREE_TRANSFER].id_tail
+                                    : &fixture.forest->indexes[index].tail;
+            expect(tail->count > 0);
+            if (ids && more) tail_add_id(tail, 7777, 1);
+            if (ids && !more) tail->entries.ids[0].timestamp -= 1;
+            if (!ids && more) tail_add(tail, UINT64_MAX - 1, 1);
+            if (!ids && !more) tail->entries.index[tail->count - 1].value = UINT64_MAX - 1;
+            fixture_reopen(&fixture);
+            expect_equal(indexes_verify(), 1);
+            expect_equal(verify.findings[0].kind, ids ? VERIFY_IDS : VERIFY_INDEX);
+            expect_equal(verify.findings[0].what, more ? VERIFY_COUNT : VERIFY_WRONG);
+            expect(verify.findings[0].found == verify.findings[0].expected + more);
+            expect(strcmp(verify.findings[0].tree_name, name) == 0);
+            books_end();
+        }
+    }
 }
 
 /* ==== The lists =============================================================================== */
@@ -398,190 +595,6 @@ UNIT_TEST(a_block_that_leaks)
     forest_check(fixture.forest, &check);
     expect_equal(check.blocks_listed, check.blocks_taken);
     books_end();
-}
-
-/* ==== Everything, through the engine ========================================================== */
-
-static struct node node;
-
-#define RING_SIZE (UINT64_C(64) * SECTOR_SIZE)
-
-static void
-node_begin(uint64_t seed)
-{
-    node_init(&node, RING_SIZE, 8 * MIB, seed);
-    const enum engine_open_result result = node_open(&node);
-    assert(result == ENGINE_OPENED);
-    node_latency(&node, 0, 2);
-    (void) node_create_accounts(&node, 20);
-    node_settle(&node);
-}
-
-static void
-node_fill(uint32_t batch_count)
-{
-    for (uint32_t i = 0; i < batch_count; i++) {
-        (void) node_create_transfers(&node, EVENTS_PER_BATCH_MAX, i % 3 == 0 ? 1 : 0);
-        node_settle(&node);
-    }
-}
-
-static const struct node_request *
-verify_start(void)
-{
-    return node_submit(&node, LEDGER_VERIFY, "", 0);
-}
-
-/* Returns how many findings there are. */
-static uint32_t
-verify_finish(const struct node_request *request, struct verify_finding *first)
-{
-    for (uint32_t i = 0; request->answers == 0; i++) {
-        assert(i < 100 * NODE_STEPS_MAX);
-        if (!engine_poll(node.engine)) storage_sim_tick(&node.sim);
-    }
-    expect_equal(request->request.status, ENGINE_OK);
-    memcpy(first, request->reply, sizeof(*first));
-    return request->request.reply_size / (uint32_t) sizeof(*first);
-}
-
-UNIT_TEST(y1_verification_while_ops_are_committed)
-{
-    struct verify_finding first;
-    node_begin(1);
-    node_fill(20);
-    const struct node_request *request = verify_start();
-    const uint64_t commit = node_state(&node).commit;
-    for (uint32_t i = 0; request->answers == 0; i++) {
-        assert(i < NODE_STEPS_MAX);
-        if (node_lent(&node) < 3 && node.request_count < NODE_REQUESTS_MAX - 4) {
-            (void) node_create_transfers(&node, 1 + i % 5, i % 4 == 0 ? 1 : 0);
-        }
-        if (i % 9 == 0) engine_tick(node.engine);
-        node_step(&node);
-    }
-    expect_equal(verify_finish(request, &first), 0);
-    expect(node_state(&node).commit > commit + 20);
-    expect(node.checkpoint_count > 0);
-    node_settle(&node);
-    expect_equal(verify_finish(verify_start(), &first), 0);
-    node_crash(&node);
-    expect_equal(node_open(&node), ENGINE_OPENED);
-    expect_equal(verify_finish(verify_start(), &first), 0);
-    node_free(&node);
-}
-
-UNIT_TEST(a_damaged_block_and_a_damaged_prepare)
-{
-    struct verify_finding first;
-    node_begin(2);
-    node_fill(30);
-    /* Any block that is in use: the first one with values that a whole tour tells of. */
-    uint64_t damaged = 0;
-    for (uint64_t address = 1; damaged == 0; address++) {
-        uint8_t *block =
-            storage_sim_bytes(&node.sim, STORAGE_GRID) + (address - 1) * BLOCK_SIZE;
-        const struct block_header *header = (const void *) block;
-        if (header->type != BLOCK_VALUES) continue;
-        block[300] ^= 1;
-        const uint32_t count = verify_finish(verify_start(), &first);
-        if (count > 0 && first.kind == VERIFY_BLOCK) damaged = address;
-        if (damaged != 0) {
-            expect_equal(first.number, address);
-            expect_equal(first.what, VERIFY_CORRUPT);
-        }
-        block = storage_sim_bytes(&node.sim, STORAGE_GRID) + (address - 1) * BLOCK_SIZE;
-        block[300] ^= 1;
-    }
-    expect_equal(verify_finish(verify_start(), &first), 0);
-    const struct prepare_header *head = &node.log[node_state(&node).op];
-    uint8_t *prepare =
-        storage_sim_bytes(&node.sim, STORAGE_PREPARES) + head->position % RING_SIZE;
-    prepare[PREPARE_HEADER_SIZE + 3] ^= 1;
-    expect_equal(verify_finish(verify_start(), &first), 1);
-    expect_equal(first.kind, VERIFY_JOURNAL);
-    expect_equal(first.what, VERIFY_CORRUPT);
-    expect_equal(first.number, head->op);
-    node_free(&node);
-}
-
-/* (J5) Small rings, slow reads: what is read is never written over, which the disk asserts. */
-UNIT_TEST(j5_prepares_are_read_while_the_log_wraps)
-{
-    struct verify_finding first;
-    node_init(&node, PREPARES_SIZE_MIN, 8 * MIB, 3);
-    expect_equal(node_open(&node), ENGINE_OPENED);
-    (void) node_create_accounts(&node, 2);
-    node_settle(&node);
-    for (uint32_t round = 0; round < 6; round++) {
-        node_latency(&node, 0, round % 2 == 0 ? 0 : 9);
-        const struct node_request *request = verify_start();
-        for (uint32_t i = 0; request->answers == 0; i++) {
-            assert(i < NODE_STEPS_MAX);
-            if (node_lent(&node) < 3 && node.checkpoint_count < 10 * (round + 1)) {
-                (void) node_create_transfers(&node, 2, 0);
-            }
-            node_step(&node);
-        }
-        expect_equal(verify_finish(request, &first), 0);
-        node_settle(&node);
-    }
-    node_free(&node);
-}
-
-UNIT_TEST(one_at_a_time_and_given_up)
-{
-    struct verify_finding first;
-    node_begin(4);
-    node_fill(10);
-    struct node_request *one = node_submit(&node, LEDGER_VERIFY, "", 0);
-    struct node_request *two = node_submit(&node, LEDGER_VERIFY, "", 0);
-    for (uint32_t i = 0; i < 5; i++) node_step(&node);
-    expect_equal(two->answers, 1);
-    expect_equal(two->request.status, ENGINE_INVALID);
-    expect_equal(one->answers, 0);
-    expect(!engine_cancel(node.engine, &two->request));
-    expect(engine_cancel(node.engine, &one->request));
-    expect_equal(one->answers, 1);
-    expect_equal(one->request.status, ENGINE_INVALID);
-    expect_equal(verify_finish(verify_start(), &first), 0);
-    for (uint32_t after = 0; after < 200; after++) {
-        struct node_request *given_up = node_submit(&node, LEDGER_VERIFY, "", 0);
-        for (uint32_t i = 0; i < after && given_up->answers == 0; i++) node_step(&node);
-        (void) engine_poll(node.engine);
-        if (given_up->answers == 0) expect(engine_cancel(node.engine, &given_up->request));
-    }
-    expect_equal(verify_finish(verify_start(), &first), 0);
-    node_free(&node);
-}
-
-/* ==== The scrubber's pace ===================================================================== */
-
-UNIT_TEST(a_tour_takes_the_interval)
-{
-    node_begin(5);
-    node_fill(30);
-    expect_equal(node_state(&node).scrub_tours, 0);
-    engine_scrub(node.engine, 2 * NS_PER_S);
-    uint64_t last = 0;
-    for (uint32_t i = 0; i < 10000; i++) {
-        if (i % ENGINE_TICK_MS == 0) engine_tick(node.engine);
-        node_step(&node);
-        const struct engine_state state = node_state(&node);
-        expect(state.scrub_tour_blocks <= state.scrub_blocks_total);
-        last = state.scrub_tours;
-    }
-    /* Ten seconds. */
-    expect(last == 4 || last == 5);
-    expect(node_state(&node).scrub_tour_ended > NODE_START_NS);
-    engine_scrub(node.engine, 0);
-    for (uint32_t i = 0; i < 5000; i++) {
-        if (i % ENGINE_TICK_MS == 0) engine_tick(node.engine);
-        node_step(&node);
-    }
-    expect_equal(node_state(&node).scrub_tours, last);
-    expect_equal(node_state(&node).damaged_blocks, 0);
-    node_free(&node);
 }
 
 UNIT_MAIN(test_verify)
