@@ -84,7 +84,8 @@ row_transfer(struct ledger_read *read, uint32_t index)
         const bool there = found == FOREST_FOUND && transfer.timestamp <= read->timestamp_max;
         return row_end(read, index, there ? &transfer : NULL);
     }
-    const enum forest_found found = read_referred(read->forest, TREE_TRANSFER, timestamp, &transfer);
+    const enum forest_found found =
+        read_referred(read->forest, TREE_TRANSFER, timestamp, &transfer);
     if (found != FOREST_FOUND) return found;
     return row_end(read, index, query_wants_transfer(read, &transfer) ? &transfer : NULL);
 }

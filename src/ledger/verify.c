@@ -19,6 +19,7 @@ ledger_verify_init(struct verify *verify, struct arena *arena, struct journal *j
     journal_check_init(&verify->journal, journal);
     verify->findings =
         arena_take(arena, VERIFY_FINDINGS_MAX, sizeof(struct verify_finding), sizeof(u128));
+    verify->audit = arena_take(arena, 1, sizeof(struct audit), sizeof(u128));
     books->timestamps =
         arena_take(arena, VERIFY_ACCOUNTS_MAX, sizeof(uint64_t), sizeof(uint64_t));
     books->accounts =
@@ -248,12 +249,12 @@ note_wrong_tree(struct verify *verify, const struct audit_finding *wrong)
 enum forest_found
 verify_indexes_step(struct verify *verify, uint32_t *rows_left)
 {
-    assert(verify->audit.forest == verify->forest);
+    assert(verify->audit->forest == verify->forest);
     for (;;) {
-        switch (audit_step(&verify->audit, rows_left)) {
+        switch (audit_step(verify->audit, rows_left)) {
         case AUDIT_WAIT:
         case AUDIT_YIELD: return FOREST_WAIT;
-        case AUDIT_WRONG: note_wrong_tree(verify, &verify->audit.finding); break;
+        case AUDIT_WRONG: note_wrong_tree(verify, &verify->audit->finding); break;
         case AUDIT_LOST: note_unfinished(verify); return FOREST_FOUND;
         case AUDIT_END: return FOREST_FOUND;
         }
@@ -303,7 +304,7 @@ ledger_verify_step(struct verify *verify, uint32_t *rows_left)
         }
         verify->stage += 1;
         if (verify->stage == VERIFY_PREPARES) journal_check_start(&verify->journal);
-        if (verify->stage == VERIFY_INDEXES) audit_start(&verify->audit, verify->forest);
+        if (verify->stage == VERIFY_INDEXES) audit_start(verify->audit, verify->forest);
         if (verify->stage == VERIFY_BOOKS) books_start(&verify->books, verify->forest);
     }
     verify->yielded = true;

@@ -107,7 +107,7 @@ struct verify {
     enum verify_stage stage;
     struct forest *forest;
     struct journal_check journal;
-    struct audit audit;
+    struct audit *audit;
     struct verify_books books;
     bool yielded; /* The last FOREST_WAIT only ended a piece of work: going on needs no progress. */
     struct verify_finding *findings; /* VERIFY_FINDINGS_MAX */

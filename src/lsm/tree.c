@@ -381,7 +381,8 @@ tree_refuse(const struct tree *tree, u128 key)
     assert(tree->format.size <= sizeof(entry));
     for (uint32_t i = 0; i < TREE_RUNS_MAX && !has; i++) {
         const struct tree_run *run = &tree->runs[i];
-        if (!run->used || run->table_count == 0 || (run->has_hidden && key <= run->hidden)) continue;
+        if (!run->used || run->table_count == 0) continue;
+        if (run->has_hidden && key <= run->hidden) continue; /* (V2) */
         const struct table_place place = tree_run_find(tree, i, key);
         if (place.node == NODE_NONE || tree_table(tree, place)->key_min > key) continue;
         has = table_lookup(tree, tree_table(tree, place), key, entry) == TREE_FOUND;

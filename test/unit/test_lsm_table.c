@@ -364,13 +364,11 @@ tell_lie(const struct entry_format *format, uint32_t lie, uint32_t place, char *
     char *last = first + (uint64_t) (count - 1) * format->size;
     char *some = first + (uint64_t) (count / 2) * format->size;
     const u128 key = entry_key(format, some);
-    char kept[sizeof(struct record)];
     switch (lie) {
     case 0: memcpy(some, some - format->size, format->size); return true; /* Twice. */
     case 1:
-        memcpy(kept, some, format->size);
-        memcpy(some, some - format->size, format->size);
-        memcpy(some - format->size, kept, format->size);
+        set_key(format, some, entry_key(format, some - format->size));
+        set_key(format, some - format->size, key);
         return true;
     case 2: set_key(format, some, 0); return true;
     case 3: set_key(format, some, U128_MAX); return true;
@@ -392,15 +390,12 @@ tell_lie(const struct entry_format *format, uint32_t lie, uint32_t place, char *
     }
 }
 
-/*
- * (T1) Whatever a block says that its table doesn't promise, its keys are lost and its address is
- * told, be it found by one of its own keys, or by another.
- */
+/* (T1) A block that says what its table doesn't promise loses all its keys, and is named. */
 UNIT_TEST(t1_values_that_lie_are_lost)
 {
     for (uint32_t number = 0; number < ARRAY_COUNT(formats) * TABLE_BLOCKS_MAX * LIES; number++) {
         const struct entry_format *format = &formats[number % ARRAY_COUNT(formats)];
-        const uint32_t place = number / ARRAY_COUNT(formats) % TABLE_BLOCKS_MAX;
+        uint32_t place = number / ARRAY_COUNT(formats) % TABLE_BLOCKS_MAX;
         const uint32_t lie = number / ARRAY_COUNT(formats) / TABLE_BLOCKS_MAX;
         struct table_builder builder;
         uint32_t count;
@@ -409,13 +404,10 @@ UNIT_TEST(t1_values_that_lie_are_lost)
         table_builder_init(&builder, &fixture.cache, format);
         struct table_info table = build_table(&builder, 0, &count);
         lsm_forget(&fixture);
+        place %= table.block_count;
         const char *index = (const char *) lsm_disk_block(&fixture, table.index.address);
         struct table_block blocks[TABLE_BLOCKS_MAX];
         memcpy(blocks, index + BLOCK_HEADER_SIZE, table.block_count * sizeof(blocks[0]));
-        if (place >= table.block_count) { /* Of tables with filters. */
-            lsm_end(&fixture);
-            continue;
-        }
         const u128 before = place == 0 ? table.key_min - 1 : blocks[place - 1].key_last;
         char *values = (char *) lsm_disk_block(&fixture, blocks[place].address);
         const bool lies = tell_lie(format, lie, place, values, before);
@@ -423,8 +415,7 @@ UNIT_TEST(t1_values_that_lie_are_lost)
         char entry[sizeof(struct record)];
         for (uint32_t i = 0; lies && i < count; i++) {
             const bool here = entries.keys[i] > before && entries.keys[i] <= blocks[place].key_last;
-            const enum tree_found found = lookup(&table, entries.keys[i], entry);
-            expect_equal(found, here ? TREE_LOST : TREE_FOUND);
+            expect_equal(lookup(&table, entries.keys[i], entry), here ? TREE_LOST : TREE_FOUND);
             if (here) expect_equal(fixture.cache.damage.address, blocks[place].address);
             if (here) expect_equal(fixture.cache.damage.tree, format->tree);
         }
@@ -448,7 +439,6 @@ UNIT_TEST(t1_a_block_keeps_each_promise_or_is_lost)
     lsm_forget(&fixture);
     expect_equal(lookup(&table, entries.keys[50], entry), TREE_FOUND);
     expect_equal(lookup(&other, entries.keys[50], entry), TREE_LOST);
-    expect_equal(lookup(&table, entries.keys[50], entry), TREE_FOUND);
     other = table;
     other.entry_count += 1;
     expect_equal(lookup(&other, entries.keys[50], entry), TREE_LOST);

@@ -516,7 +516,7 @@ indexes_verify(void)
 {
     verify.forest = fixture.forest;
     verify.finding_count = 0;
-    audit_start(&verify.audit, fixture.forest);
+    audit_start(verify.audit, fixture.forest);
     for (;;) {
         uint32_t rows_left = 10;
         const enum forest_found found = verify_indexes_step(&verify, &rows_left);
