@@ -292,8 +292,15 @@ cache_refuse(struct block_cache *cache, uint32_t frame)
     const struct frame *at = &cache->frames[frame];
     assert(at->reference.address != 0);
     assert(at->state != FRAME_FREE && at->state != FRAME_BUILDING);
-    cache->damage = (struct cache_damage){.address = at->reference.address, .tree = at->tree};
+    cache_accuse(cache, at->reference.address, at->tree);
     return CACHE_LOST;
+}
+
+void
+cache_accuse(struct block_cache *cache, uint64_t address, uint8_t tree)
+{
+    assert(address != 0);
+    cache->damage = (struct cache_damage){.address = address, .tree = tree};
 }
 
 enum cache_result

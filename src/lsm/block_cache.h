@@ -141,6 +141,9 @@ enum cache_result cache_get(
  */
 enum cache_result cache_refuse(struct block_cache *cache, uint32_t frame);
 
+/* The same of a block that need not be here any more. */
+void cache_accuse(struct block_cache *cache, uint64_t address, uint8_t tree);
+
 /* Starts to read it if it isn't here and that can be done now. */
 void cache_hint(
     struct block_cache *cache,

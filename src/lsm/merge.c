@@ -77,6 +77,7 @@ merge_start(struct merge *merge, bool same_level)
     tree->runs[merge->output].building = true;
     merge->active = true;
     merge->dropping = false;
+    merge->lost = false;
     merge_take_inputs(merge);
 }
 
@@ -90,6 +91,7 @@ merge_resume(struct merge *merge, uint32_t output)
     merge->output = (uint8_t) output;
     merge->active = true;
     merge->dropping = false;
+    merge->lost = false;
     merge_take_inputs(merge);
 }
 
@@ -213,6 +215,21 @@ input_next_block(struct merge *merge, struct merge_input *input)
 
 /* ---- Output -------------------------------------------------------------------------------- */
 
+/*
+ * The input has a key that has gone out already. Of records that change it is an older version;
+ * else there is only one entry of each key.
+ */
+static void
+merge_older(struct merge *merge, const struct merge_input *input)
+{
+    const struct tree *tree = merge->tree;
+    assert(!input->exhausted);
+    if (tree_mutable(tree)) return;
+    merge->lost = true;
+    cache_accuse(
+        tree->cache, tree_table(tree, input->place)->index.address, tree->format.tree);
+}
+
 /* Everything up to the key is in the output's tables. */
 static void
 merge_hide(struct merge *merge, u128 key)
@@ -228,7 +245,7 @@ merge_hide(struct merge *merge, u128 key)
         run->has_hidden = true;
         if (input->exhausted || tree_table(tree, input->place)->key_max > key) continue;
         /* All that is left of its table is an older version of the key: it goes with the table. */
-        assert(tree_mutable(tree));
+        merge_older(merge, input);
         assert(merge->entries_left > 0);
         merge->entries_left -= 1;
         input_unpin(merge, input);
@@ -481,10 +498,7 @@ static enum merge_result
 merge_skip(struct merge *merge, struct loser_tree *losers, struct merge_input *input)
 {
     assert(input->entry < input->entry_count);
-    if (!tree_mutable(merge->tree)) {
-        (void) cache_refuse(merge->tree->cache, input->frame); /* There are no versions. */
-        return MERGE_LOST;
-    }
+    merge_older(merge, input);
     assert(merge->entries_left > 0 && merge->quota > 0);
     merge->entries_left -= 1;
     merge->quota -= 1;
@@ -515,10 +529,7 @@ merge_take(struct merge *merge, struct loser_tree *losers, u128 bound, uint64_t 
 
     enum merge_result result = MERGE_DONE;
     struct merge_input *input = &merge->inputs[losers->winner.input];
-    if (count.out != count.taken && !tree_mutable(merge->tree)) {
-        (void) cache_refuse(merge->tree->cache, input->frame); /* There are no versions. */
-        return MERGE_LOST;
-    }
+    if (count.out != count.taken) merge_older(merge, input);
     if (input->entry == input->entry_count) result = merge_next_block(merge, losers, input);
     if (table_builder_full(&merge->builder)) merge_finish_table(merge);
     return result;
@@ -605,11 +616,12 @@ merge_work(struct merge *merge, uint64_t op)
 {
     enum merge_result result = MERGE_DONE;
     merge->builder.op = op;
-    while (result == MERGE_DONE && merge->active) {
+    while (result == MERGE_DONE && merge->active && !merge->lost) {
         if (merge->quota == 0 && !merge->dropping && !merge_exhausted(merge)) break;
         result = merge_advance(merge);
     }
     merge_unpin(merge);
+    if (merge->lost) return MERGE_LOST;
     assert(result != MERGE_DONE || !merge->active || merge->quota == 0);
     return result;
 }
@@ -621,6 +633,7 @@ merge_checkpoint(struct merge *merge, uint64_t op)
     assert(merge->quota == 0);
     merge->builder.op = op;
     if (table_builder_active(&merge->builder)) merge_finish_table(merge);
+    if (merge->lost) return MERGE_LOST;
     if (merge->dropping) {
         const enum cache_result result = merge_drop(merge);
         if (result != CACHE_READY) return result == CACHE_LOST ? MERGE_LOST : MERGE_WAIT;

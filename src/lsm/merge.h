@@ -46,6 +46,7 @@ struct merge {
     uint32_t level; /* Of the inputs. */
     bool active;
     bool dropping; /* Tables of inputs that are hidden wholly are to be released. */
+    bool lost;     /* Two inputs have a key of which there can be only one: damage. */
     uint8_t output;
     uint32_t input_count;
     struct merge_input inputs[LEVEL_RUNS_MAX]; /* Newest first. */

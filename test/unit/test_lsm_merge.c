@@ -713,4 +713,25 @@ UNIT_TEST(t1_an_input_that_lies_is_lost)
     }
 }
 
+/* Runs that both keep what their tables promise may still have an entry in common. */
+UNIT_TEST(a_key_that_two_runs_have_is_damage_where_nothing_changes)
+{
+    static const uint64_t firsts[] = {10, 14, 14, 7};
+    static const uint64_t steps[] = {4, 4, 2, 8};
+    for (uint32_t i = 0; i < ARRAY_COUNT(firsts); i++) {
+        for (uint32_t quota = 1; quota < 9; quota++) {
+            begin_one(quota % 2 == 0 ? ENTRY_INDEX : ENTRY_ID);
+            flush_keys(10, 4, 3); /* 10, 14, 18 */
+            flush_keys(firsts[i], steps[i], 3);
+            merge_start(&merges[0], false);
+            enum merge_result result = merge_some(&merges[0], quota);
+            if (result == MERGE_DONE) result = merge_some(&merges[0], UINT64_MAX / 2);
+            expect_equal(result, i == 3 ? MERGE_DONE : MERGE_LOST);
+            if (i < 3) expect_equal(fixture.cache.damage.tree, tree.format.tree);
+            if (i < 3) expect(grid_is_acquired(&fixture.grid, fixture.cache.damage.address));
+            lsm_end(&fixture);
+        }
+    }
+}
+
 UNIT_MAIN(test_lsm_merge)
