@@ -46,9 +46,7 @@ extern const struct forest_schema ledger_schema;
 struct ledger {
     struct state_machine machine; /* First. */
 
-    /* Of the batch with these events: which ids are new for certain. See prefetch.c. */
-    const void *screened;
-    bool *absent; /* EVENTS_PER_BATCH_MAX of them. */
+    bool *absent; /* Which ids of a batch are new for certain: EVENTS_PER_BATCH_MAX. prefetch.c */
 
     /* All holds up to here in INDEX_PENDING_EXPIRES_AT are resolved, and stay so. */
     struct forest_range resolved;
@@ -59,11 +57,13 @@ struct ledger {
 
     /* The pulse at hand: the holds that it will release. See expire.c. */
     bool gathering;
+    bool gathered;              /* They are known: what they need is brought within reach. */
     bool gather_ended;          /* Nothing beyond `gather` is due. */
     struct forest_range gather; /* The last one that was looked at. */
     uint64_t *expired;          /* PULSE_EXPIRIES_MAX timestamps. */
     uint32_t expired_count;
-    uint32_t expired_there; /* So many of them, from the first, are within reach. */
+    uint32_t expired_rounds; /* Of asking for what releasing them needs: those that are over. */
+    bool expired_asked;      /* In the next one. */
 };
 
 void ledger_init(struct ledger *ledger, struct arena *arena, struct forest *forest);
