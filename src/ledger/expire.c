@@ -26,6 +26,9 @@
 #define EXPIRED_UNKNOWN (UINT64_C(1) << 63)
 static_assert(EXPIRED_UNKNOWN > TIMESTAMP_MAX, "no timestamp has the bit");
 
+/* Of asking for what releasing them needs. */
+#define EXPIRED_ROUNDS 2
+
 /* FOREST_FOUND: is unresolved; FOREST_ABSENT: is not. */
 static enum forest_found
 hold_unresolved(struct forest *forest, uint64_t timestamp)
@@ -126,7 +129,7 @@ gather_sift(struct ledger *ledger)
 {
     enum forest_found result = FOREST_FOUND;
     uint32_t kept = 0;
-    assert(ledger->expired_there <= ledger->expired_count);
+    assert(ledger->expired_count <= PULSE_EXPIRIES_MAX);
     for (uint32_t i = 0; i < ledger->expired_count; i++) {
         uint64_t hold = ledger->expired[i];
         if (hold & EXPIRED_UNKNOWN) {
@@ -140,53 +143,53 @@ gather_sift(struct ledger *ledger)
         ledger->expired[kept] = hold;
         kept += 1;
     }
-    assert(kept >= ledger->expired_there);
     ledger->expired_count = kept;
     return result;
 }
 
-/* What releasing the hold will ask for. */
+/*
+ * Asks for what releasing the holds needs: first for them, then for what they lead to. FOREST_LOST:
+ * one of them is not what it should be.
+ */
 static enum forest_found
-gather_prefetch(struct forest *forest, uint64_t timestamp)
+gather_ask(const struct ledger *ledger, uint32_t round)
 {
-    const void *record = NULL;
-    assert(timestamp <= TIMESTAMP_MAX);
-    const enum forest_found state =
-        forest_prefetch(forest, TREE_TRANSFER_PENDING, timestamp, NULL);
-    const enum forest_found found = forest_prefetch(forest, TREE_TRANSFER, timestamp, &record);
-    if (state == FOREST_LOST || found == FOREST_LOST) return FOREST_LOST;
-    if (found == FOREST_WAIT) return FOREST_WAIT;
-    const struct transfer *pending = record;
-    if (found == FOREST_ABSENT || !(pending->flags & TRANSFER_PENDING)) {
-        return forest_refuse(forest, TREE_TRANSFER, timestamp);
+    struct forest *forest = ledger->machine.forest;
+    assert(ledger->expired_count <= PULSE_EXPIRIES_MAX);
+    for (uint32_t i = 0; i < ledger->expired_count; i++) {
+        const uint64_t hold = ledger->expired[i];
+        assert(hold <= TIMESTAMP_MAX);
+        if (round == 0) {
+            forest_ask_named(forest, TREE_TRANSFER_PENDING, hold);
+            forest_ask_named(forest, TREE_TRANSFER, hold);
+            continue;
+        }
+        const struct transfer *pending = forest_get(forest, TREE_TRANSFER, hold);
+        assert(pending != NULL);
+        assert(pending->timestamp == hold);
+        if (!(pending->flags & TRANSFER_PENDING)) return forest_refuse(forest, TREE_TRANSFER, hold);
+        forest_ask_named_id(forest, TREE_ACCOUNT, &pending->debit_account_id);
+        forest_ask_named_id(forest, TREE_ACCOUNT, &pending->credit_account_id);
     }
-    assert(pending->timestamp == timestamp);
-    const enum forest_found debit =
-        forest_prefetch_id(forest, TREE_ACCOUNT, &pending->debit_account_id, NULL);
-    const enum forest_found credit =
-        forest_prefetch_id(forest, TREE_ACCOUNT, &pending->credit_account_id, NULL);
-    if (debit == FOREST_LOST || credit == FOREST_LOST) return FOREST_LOST;
-    if (debit == FOREST_ABSENT || credit == FOREST_ABSENT) {
-        return forest_refuse(forest, TREE_TRANSFER, timestamp);
-    }
-    const bool waits = state == FOREST_WAIT || debit == FOREST_WAIT || credit == FOREST_WAIT;
-    return waits ? FOREST_WAIT : FOREST_FOUND;
+    return FOREST_FOUND;
 }
 
+/* Brings all of that within reach. */
 static enum forest_found
 gather_reach(struct ledger *ledger)
 {
-    bool waits = false;
-    for (uint32_t i = ledger->expired_there; i < ledger->expired_count; i++) {
-        const uint64_t hold = ledger->expired[i];
-        enum forest_found found = FOREST_WAIT;
-        if (!(hold & EXPIRED_UNKNOWN)) found = gather_prefetch(ledger->machine.forest, hold);
+    assert(ledger->expired_rounds <= EXPIRED_ROUNDS);
+    while (ledger->expired_rounds < EXPIRED_ROUNDS) {
+        enum forest_found found = FOREST_FOUND;
+        if (!ledger->expired_asked) found = gather_ask(ledger, ledger->expired_rounds);
         if (found == FOREST_LOST) return FOREST_LOST;
-        waits |= found == FOREST_WAIT;
-        if (!waits) ledger->expired_there = i + 1;
+        ledger->expired_asked = true;
+        found = forest_prefetch(ledger->machine.forest);
+        if (found != FOREST_FOUND) return found;
+        ledger->expired_asked = false;
+        ledger->expired_rounds += 1;
     }
-    assert(waits == (ledger->expired_there < ledger->expired_count));
-    return waits ? FOREST_WAIT : FOREST_FOUND;
+    return FOREST_FOUND;
 }
 
 /* Begins behind what is known to be resolved. */
@@ -198,8 +201,10 @@ gather_start(struct ledger *ledger, uint64_t timestamp_final)
     ledger->gathering = true;
     ledger->gather_ended = false;
     ledger->gather = ledger->looked.at;
+    ledger->gathered = false;
     ledger->expired_count = 0;
-    ledger->expired_there = 0;
+    ledger->expired_rounds = 0;
+    ledger->expired_asked = false;
 }
 
 enum forest_found
@@ -210,16 +215,18 @@ ledger_prefetch_pulse(struct state_machine *machine, uint64_t timestamp_final)
     assert(timestamp_final <= TIMESTAMP_MAX);
     machine->yielded = false;
     if (!ledger->gathering) gather_start(ledger, timestamp_final);
+    if (ledger->gathered) return gather_reach(ledger);
     for (;;) {
         const enum forest_found taken = gather_take(ledger, timestamp_final, &looks_left);
         if (taken == FOREST_LOST) return FOREST_LOST;
         const enum forest_found sifted = gather_sift(ledger);
         if (sifted == FOREST_LOST) return FOREST_LOST;
-        const enum forest_found reached = gather_reach(ledger);
-        if (reached == FOREST_LOST) return FOREST_LOST;
+        if (sifted == FOREST_WAIT) return FOREST_WAIT;
         const bool full = ledger->gather_ended || ledger->expired_count == PULSE_EXPIRIES_MAX;
-        if (full && reached == FOREST_FOUND) return FOREST_FOUND;
-        if (sifted == FOREST_WAIT || (full && reached == FOREST_WAIT)) return FOREST_WAIT;
+        if (full) {
+            ledger->gathered = true;
+            return gather_reach(ledger);
+        }
         if (taken == FOREST_WAIT) {
             machine->yielded = looks_left == 0;
             return FOREST_WAIT;
@@ -258,8 +265,8 @@ ledger_pulse(struct state_machine *machine, uint64_t timestamp_final)
     const uint32_t count = ledger->expired_count;
     assert(timestamp_final >= PULSE_EXPIRIES_MAX);
     assert(timestamp_final <= TIMESTAMP_MAX);
-    assert(ledger->gathering);
-    assert(count <= PULSE_EXPIRIES_MAX && ledger->expired_there == count);
+    assert(ledger->gathering && ledger->gathered);
+    assert(count <= PULSE_EXPIRIES_MAX && ledger->expired_rounds == EXPIRED_ROUNDS);
     assert(ledger->gather_ended || count == PULSE_EXPIRIES_MAX);
     const struct forest_range pulsed = ledger_pulsed(machine->forest);
     assert(!range_before(&ledger->gather, &pulsed)); /* (L9) */

@@ -257,7 +257,7 @@ execute(
 
 static const struct state_machine_ops ledger_ops = {
     .batch_valid = batch_valid,
-    .prefetch = ledger_prefetch,
+    .ask = ledger_ask,
     .execute = execute,
     .pulse_due = ledger_pulse_due,
     .prefetch_pulse = ledger_prefetch_pulse,

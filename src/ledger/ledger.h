@@ -52,9 +52,7 @@ struct ledger_walk {
 struct ledger {
     struct state_machine machine; /* First. */
 
-    /* Of the batch with these events: which ids are new for certain. See prefetch.c. */
-    const void *screened;
-    bool *absent; /* EVENTS_PER_BATCH_MAX of them. */
+    bool *absent; /* Which ids of a batch are new for certain: EVENTS_PER_BATCH_MAX. prefetch.c */
 
     /* All holds up to here in INDEX_PENDING_EXPIRES_AT are resolved, and stay so. */
     struct ledger_walk resolved;
@@ -65,11 +63,13 @@ struct ledger {
 
     /* The pulse at hand: the holds that it will release. See expire.c. */
     bool gathering;
+    bool gathered;              /* They are known: what they need is brought within reach. */
     bool gather_ended;          /* Nothing beyond `gather` is due. */
     struct forest_range gather; /* The last one that was looked at. */
     uint64_t *expired;          /* PULSE_EXPIRIES_MAX timestamps. */
     uint32_t expired_count;
-    uint32_t expired_there; /* So many of them, from the first, are within reach. */
+    uint32_t expired_rounds; /* Of asking for what releasing them needs: those that are over. */
+    bool expired_asked;      /* In the next one. */
 };
 
 void ledger_init(struct ledger *ledger, struct arena *arena, struct forest *forest);

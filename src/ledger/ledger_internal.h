@@ -154,8 +154,8 @@ pending_resolve(struct ledger *ledger, const struct transfer *pending, enum pend
 bool transfer_status_is_transient(uint32_t status);
 
 /* state_machine_ops. */
-enum forest_found ledger_prefetch(
-    struct state_machine *machine, const struct state_machine_batch *batch, uint32_t *start);
+bool ledger_ask(
+    struct state_machine *machine, const struct state_machine_batch *batch, uint32_t round);
 enum forest_found ledger_pulse_due(struct state_machine *machine, uint64_t timestamp);
 enum forest_found ledger_prefetch_pulse(struct state_machine *machine, uint64_t timestamp_final);
 void ledger_pulse(struct state_machine *machine, uint64_t timestamp_final);

@@ -6,8 +6,12 @@
 
 #include "base/units.h"
 
-/* A block just read or made survives so many passes of the clock's hand. */
-#define FRAME_USED_MAX 2
+/* A block just read, made or used survives so many passes of the clock's hand. */
+#define FRAME_USED_KEPT  3 /* Index and filter blocks. */
+#define FRAME_USED_OTHER 1
+
+/* Kept blocks are no more than three quarters of all before they are evicted like others. */
+#define CACHE_KEPT_SHARE(frame_count) ((frame_count) / 4 * 3)
 
 uint64_t
 cache_frame_cost_bytes(void)
@@ -65,10 +69,14 @@ cache_open(struct block_cache *cache)
         };
     }
     cache->free_head = 0;
-    cache->clock_hand = 0;
+    cache->clock_hands[0] = 0;
+    cache->clock_hands[1] = 0;
     cache->available = cache->frame_count;
+    cache->available_kept = 0;
+    cache->kept = 0;
     cache->queue_start = 0;
     cache->queue_count = 0;
+    cache->reads_done = 0;
     cache->reading_stale = 0;
     cache->failed = false;
     for (uint32_t i = 0; i < GRID_READS_MAX; i++) {
@@ -134,45 +142,103 @@ frame_available(const struct frame *frame)
     return (frame->state == FRAME_READY || frame->state == FRAME_LOST) && frame->pins == 0;
 }
 
-/* The frame, which has left its chain, is free. */
+/* The frame has just become available. */
 static void
-frame_free(struct block_cache *cache, uint32_t frame)
+frame_offer(struct block_cache *cache, const struct frame *at)
+{
+    assert(frame_available(at));
+    cache->available += 1;
+    if (at->kept) cache->available_kept += 1;
+    assert(cache->available <= cache->frame_count);
+    assert(cache->available_kept <= cache->kept); /* (B4) */
+}
+
+/* It won't be available. */
+static void
+frame_withdraw(struct block_cache *cache, const struct frame *at)
+{
+    assert(frame_available(at));
+    assert(cache->available > 0);
+    cache->available -= 1;
+    if (at->kept) cache->available_kept -= 1;
+    assert(cache->available_kept <= cache->available); /* (B4) */
+}
+
+/* What is in the frame is no block any more. */
+static void
+frame_vacate(struct block_cache *cache, uint32_t frame)
 {
     assert(frame < cache->frame_count);
     struct frame *at = &cache->frames[frame];
     assert(at->pins == 0);
-    assert(at->state != FRAME_FREE);
-    *at = (struct frame){.next = cache->free_head, .state = FRAME_FREE};
-    cache->free_head = frame;
+    if (at->kept) cache->kept -= 1;
+    *at = (struct frame){.state = FRAME_FREE};
 }
 
-/* A free frame; evicts a block if there is none. (B2) */
+/* The frame, which has left its chain and is not available, is free, and available. */
+static void
+frame_free(struct block_cache *cache, uint32_t frame)
+{
+    assert(cache->frames[frame].state != FRAME_FREE);
+    frame_vacate(cache, frame);
+    cache->frames[frame].next = cache->free_head;
+    cache->free_head = frame;
+    frame_offer(cache, &cache->frames[frame]);
+}
+
+/* Of those kept, or of the others, the next one that was not used since the hand last came by. */
+static uint32_t
+clock_next(struct block_cache *cache, bool kept)
+{
+    assert(cache->available > 0);
+    assert(kept ? cache->available_kept > 0 : cache->available > cache->available_kept);
+    uint32_t *hand = &cache->clock_hands[kept];
+    for (;;) {
+        const uint32_t frame = *hand;
+        struct frame *at = &cache->frames[frame];
+        *hand = frame + 1 < cache->frame_count ? frame + 1 : 0;
+        if (at->kept != kept || !frame_available(at)) continue;
+        if (at->used == 0) return frame;
+        at->used -= 1;
+    }
+}
+
+/* A free frame, not available any more; evicts a block if there is none. (B2) */
 static uint32_t
 frame_acquire(struct block_cache *cache)
 {
     assert(cache->available > 0);
     assert(cache->available <= cache->frame_count);
-    cache->available -= 1;
-    if (cache->free_head != FRAME_NONE) {
-        const uint32_t frame = cache->free_head;
+    uint32_t frame = cache->free_head;
+    if (frame != FRAME_NONE) {
         assert(cache->frames[frame].state == FRAME_FREE);
         cache->free_head = cache->frames[frame].next;
+        frame_withdraw(cache, &cache->frames[frame]);
         return frame;
     }
-    for (;;) {
-        const uint32_t frame = cache->clock_hand;
-        struct frame *at = &cache->frames[frame];
-        cache->clock_hand = frame + 1 < cache->frame_count ? frame + 1 : 0;
-        if (!frame_available(at)) continue;
-        if (at->used > 0) {
-            at->used -= 1;
-            continue;
-        }
-        assert(at->pins == 0); /* (B2) */
-        frame_leave(cache, frame);
-        cache->stats.evictions += 1;
-        return frame;
-    }
+    bool kept = cache->kept > CACHE_KEPT_SHARE(cache->frame_count);
+    if (cache->available_kept == 0) kept = false;
+    if (cache->available_kept == cache->available) kept = true;
+    frame = clock_next(cache, kept);
+    assert(cache->frames[frame].pins == 0); /* (B2) */
+    frame_leave(cache, frame);
+    frame_withdraw(cache, &cache->frames[frame]);
+    frame_vacate(cache, frame);
+    cache->stats.evictions += 1;
+    return frame;
+}
+
+void
+cache_keep(struct block_cache *cache, uint32_t frame)
+{
+    assert(frame < cache->frame_count);
+    struct frame *at = &cache->frames[frame];
+    assert(at->state == FRAME_READY || at->state == FRAME_WRITING);
+    if (at->kept) return;
+    at->kept = true;
+    cache->kept += 1;
+    if (frame_available(at)) cache->available_kept += 1;
+    assert(cache->available_kept <= cache->kept); /* (B4) */
 }
 
 void
@@ -182,7 +248,7 @@ cache_pin(struct block_cache *cache, uint32_t frame)
     struct frame *at = &cache->frames[frame];
     assert(at->state == FRAME_READY || at->state == FRAME_WRITING);
     assert(at->pins < UINT16_MAX);
-    if (frame_available(at)) cache->available -= 1;
+    if (frame_available(at)) frame_withdraw(cache, at);
     at->pins += 1;
 }
 
@@ -194,11 +260,17 @@ cache_unpin(struct block_cache *cache, uint32_t frame)
     assert(at->state == FRAME_READY || at->state == FRAME_WRITING);
     assert(at->pins > 0);
     at->pins -= 1;
-    if (frame_available(at)) cache->available += 1;
-    assert(cache->available <= cache->frame_count);
+    if (frame_available(at)) frame_offer(cache, at);
 }
 
 /* ---- Reading ------------------------------------------------------------------------------- */
+
+/* Lookups pass through blocks of these types. */
+static bool
+type_kept(enum block_type type)
+{
+    return type == BLOCK_INDEX || type == BLOCK_FILTER;
+}
 
 static void
 cache_on_read(struct grid_read *grid_read, enum grid_result result)
@@ -212,7 +284,7 @@ cache_on_read(struct grid_read *grid_read, enum grid_result result)
     assert(at->state == FRAME_LOADING);
     read->busy = false;
     cache->reading -= 1;
-    cache->available += 1;
+    cache->reads_done += 1;
     if (at->reference.address == 0) {
         frame_free(cache, read->frame); /* Its address has become another block's meanwhile. */
         assert(cache->reading_stale > 0);
@@ -224,6 +296,14 @@ cache_on_read(struct grid_read *grid_read, enum grid_result result)
     at->io_error = result == GRID_IO_ERROR;
     const struct block_header *header = cache_block(cache, read->frame);
     at->record_count = header->record_count;
+    frame_offer(cache, at);
+}
+
+static uint8_t
+type_used(enum block_type type)
+{
+    assert(type != BLOCK_RESERVED);
+    return type_kept(type) ? FRAME_USED_KEPT : FRAME_USED_OTHER;
 }
 
 /* Starts to read the block into a frame, if that can be done now. */
@@ -236,19 +316,22 @@ cache_load(
 {
     assert(reference->address != 0);
     assert(cache->reading <= GRID_READS_MAX);
-    if (cache->reading == GRID_READS_MAX || cache->available == 0) return;
+    if (!cache_may_read(cache)) return;
     uint32_t slot = 0;
     while (cache->reads[slot].busy) slot += 1;
     assert(slot < GRID_READS_MAX);
     const uint32_t frame = frame_acquire(cache);
     struct frame *at = &cache->frames[frame];
+    assert(!at->kept);
     *at = (struct frame){
         .reference = *reference,
+        .kept = type_kept(type),
         .state = FRAME_LOADING,
-        .used = FRAME_USED_MAX,
+        .used = type_used(type),
         .type = (uint8_t) type,
         .tree = tree,
     };
+    if (at->kept) cache->kept += 1;
     frame_enter(cache, frame);
     struct cache_read *read = &cache->reads[slot];
     read->frame = frame;
@@ -281,6 +364,7 @@ cache_lose(struct block_cache *cache, uint32_t frame)
         .io_error = at->io_error,
     };
     frame_leave(cache, frame);
+    frame_withdraw(cache, at);
     frame_free(cache, frame);
     return CACHE_LOST;
 }
@@ -320,7 +404,10 @@ cache_get(
         }
         cache_load(cache, reference, type, tree);
         found = frame_find(cache, reference->address);
-        if (found == FRAME_NONE) return CACHE_WAIT; /* For room for another read. */
+        if (found == FRAME_NONE) {
+            cache->awaited = 0; /* Room for another read. */
+            return CACHE_WAIT;
+        }
     }
     struct frame *at = &cache->frames[found];
     /* (B1) Two that refer to it and don't agree: one of them is damaged. */
@@ -328,11 +415,11 @@ cache_get(
         return cache_refuse(cache, found);
     }
     switch ((enum frame_state) at->state) {
-    case FRAME_LOADING: return CACHE_WAIT;
+    case FRAME_LOADING: cache->awaited = reference->address; return CACHE_WAIT;
     case FRAME_LOST: return cache_lose(cache, found);
     case FRAME_READY:
     case FRAME_WRITING:
-        at->used = FRAME_USED_MAX;
+        at->used = type_used((enum block_type) at->type);
         cache->stats.hits += 1;
         *frame = found;
         return CACHE_READY;
@@ -354,6 +441,13 @@ cache_hint(
     /* What is wanted now goes first. */
     if (cache->reading >= GRID_READS_MAX / 4 * 3 || cache_beyond(cache, reference)) return;
     cache_load(cache, reference, type, tree);
+}
+
+bool
+cache_reads(const struct block_cache *cache, uint64_t address)
+{
+    const uint32_t frame = frame_find(cache, address);
+    return frame != FRAME_NONE && cache->frames[frame].state == FRAME_LOADING;
 }
 
 bool
@@ -395,6 +489,7 @@ cache_forget(struct block_cache *cache, uint64_t address)
         return;
     }
     frame_leave(cache, frame);
+    frame_withdraw(cache, at);
     frame_free(cache, frame);
 }
 
@@ -417,8 +512,6 @@ cache_untake(struct block_cache *cache, uint32_t frame)
     assert(cache->frames[frame].pins == 1);
     cache->frames[frame].pins = 0;
     frame_free(cache, frame);
-    cache->available += 1;
-    assert(cache->available <= cache->frame_count);
 }
 
 /* An older block of this address may be here still: released, and free again. (B1) */
@@ -437,6 +530,7 @@ cache_drop_stale(struct block_cache *cache, uint64_t address)
         assert(cache->reading_stale <= cache->reading);
         return;
     }
+    frame_withdraw(cache, at);
     frame_free(cache, stale);
 }
 
@@ -452,12 +546,14 @@ cache_seal(struct block_cache *cache, uint32_t frame, uint64_t address)
     const struct block_header *header = cache_block(cache, frame);
     *at = (struct frame){
         .reference = grid_block_seal(cache->grid, cache_block(cache, frame), address),
+        .kept = type_kept((enum block_type) header->type),
         .state = FRAME_WRITING,
-        .used = FRAME_USED_MAX,
+        .used = type_used((enum block_type) header->type),
         .type = header->type,
         .tree = header->tree,
         .record_count = header->record_count,
     };
+    if (at->kept) cache->kept += 1;
     cache_drop_stale(cache, address);
     frame_enter(cache, frame);
     cache->queue[(cache->queue_start + cache->queue_count) % cache->frame_count] = frame;
@@ -486,7 +582,7 @@ cache_on_written(struct grid_write *grid_write, enum grid_result result)
         struct frame *at = &cache->frames[write->frames[i]];
         assert(at->state == FRAME_WRITING);
         at->state = FRAME_READY;
-        if (at->pins == 0) cache->available += 1;
+        if (at->pins == 0) frame_offer(cache, at);
     }
     cache_issue_writes(cache);
 }

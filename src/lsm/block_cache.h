@@ -9,6 +9,10 @@
  *       └──────────────────────────────────────────────────────────←──┤
  *     FREE ── cache_take ──→ BUILDING ── cache_seal ──→ WRITING ── durable ──→ READY
  *
+ * Blocks that lookups pass through, index and filter blocks and those with ids, are *kept*: as long
+ * as they are no more than three quarters of all, others are evicted. So, however much is read once
+ * only, a record that is looked up by its id costs one read.
+ *
  * Blocks are written in the order in which they are sealed; neighbours on disk go out as one write.
  * A block that is being written can be read already. Nothing here decides what happens to the data:
  * two engines with caches of different size make the same files.
@@ -17,6 +21,8 @@
  *  (B1) an address is in at most one frame, and a frame with an address holds that block, whole.
  *  (B2) a frame that is pinned, loading, being built or written is not evicted.
  *  (B3) cache_available frames can be taken without waiting for anything.
+ *  (B4) `kept` is how many frames have kept blocks; `available` is the sum of what is available of
+ *       kept ones and of others.
  */
 #ifndef LEDGER_LSM_BLOCK_CACHE_H
 #define LEDGER_LSM_BLOCK_CACHE_H
@@ -47,6 +53,7 @@ struct frame {
     uint8_t used;  /* CLOCK: passes that it survives. */
     uint8_t type;  /* enum block_type */
     uint8_t tree;
+    bool kept;     /* Kept before those that aren't. */
     bool io_error; /* LOST: it could not be read. */
     uint32_t record_count; /* As its header says. */
     uint64_t promise; /* What its content was found to keep (lsm/table.h). 0: not looked at yet. */
@@ -91,16 +98,20 @@ struct block_cache {
     uint32_t frame_count;
     uint32_t head_mask;
     uint32_t free_head;
-    uint32_t clock_hand;
     uint32_t available; /* Frames that are free, or ready and not pinned, or lost. */
+    uint32_t available_kept; /* Of these: kept. */
+    uint32_t kept;
+    uint32_t clock_hands[2]; /* Of those not kept, and those kept. */
     uint32_t queue_start;
     uint32_t queue_count;
     uint32_t reading;
+    uint64_t reads_done; /* Since it was opened: they have come, or failed. */
     uint32_t reading_stale; /* Of these: their addresses are other blocks' meanwhile. */
     uint32_t writing; /* Frames sealed and not durable, the queued ones included. */
     struct cache_read *reads;   /* GRID_READS_MAX */
     struct cache_write *writes; /* GRID_WRITES_MAX */
     struct cache_damage damage;
+    uint64_t awaited; /* The block of the last CACHE_WAIT; 0: its read was not started. */
     bool failed; /* A write failed. */
     struct cache_stats stats;
 };
@@ -126,7 +137,8 @@ enum cache_result {
 
 /*
  * The block's frame, if it is in memory. Else starts to read it. `tree` is for messages. The frame
- * stays what it is until the next cache_get or cache_take, or as long as it is pinned.
+ * stays what it is until the next cache_take, or cache_get that does not say CACHE_READY, or as
+ * long as it is pinned.
  */
 enum cache_result cache_get(
     struct block_cache *cache,
@@ -143,6 +155,8 @@ enum cache_result cache_refuse(struct block_cache *cache, uint32_t frame);
 
 /* The same of a block that need not be here any more. */
 void cache_accuse(struct block_cache *cache, uint64_t address, uint8_t tree);
+/* Is the block being read? What waited for it need not ask before it isn't any more. */
+bool cache_reads(const struct block_cache *cache, uint64_t address);
 
 /* Starts to read it if it isn't here and that can be done now. */
 void cache_hint(
@@ -163,8 +177,18 @@ void cache_untake(struct block_cache *cache, uint32_t frame);
  */
 struct block_reference cache_seal(struct block_cache *cache, uint32_t frame, uint64_t address);
 
+/* The block in the frame, which is ready, is kept before others (B4). */
+void cache_keep(struct block_cache *cache, uint32_t frame);
+
 /* The block, if it is here, is among the first to be evicted: it will hardly be asked for again. */
 void cache_leave(struct block_cache *cache, uint64_t address);
+
+/* Can another read be started? If not, one of those under way has to end first. */
+static inline bool
+cache_may_read(const struct block_cache *cache)
+{
+    return cache->reading < GRID_READS_MAX && cache->available > 0;
+}
 
 /* The block is released: it won't be asked for again. */
 void cache_forget(struct block_cache *cache, uint64_t address);

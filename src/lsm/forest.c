@@ -78,6 +78,7 @@ forest_get(const struct forest *forest, uint32_t number, uint64_t timestamp)
     assert(number < forest->schema->tree_count);
     const void *record = get(forest, &forest->trees[number], timestamp);
     if (record != NULL) return record;
+    /* (F6) */
     assert(forest_prefetched_has(forest->prefetched, prefetched_hash(number, timestamp)));
     return NULL;
 }
@@ -109,6 +110,7 @@ forest_get_by_id(
         const struct objects *burnt = &forest->trees[tree->schema->burnt_tree].objects;
         if (burnt->count > 0 && objects_find_id(burnt, id) != OBJECT_NONE) return FOREST_BURNT;
     }
+    /* (F6) */
     assert(forest_prefetched_has(forest->prefetched, prefetched_hash_id(number, id)));
     return FOREST_ABSENT;
 }

@@ -23,6 +23,7 @@
  *  (F4) a checkpoint opened again answers every get and scan as the forest did when the checkpoint
  *       was taken.
  *  (F5) same calls, same bytes in the grid.
+ *  (F6) an op is told that a record is absent only if it was asked for, and looked up, before.
  */
 #ifndef LEDGER_LSM_FOREST_H
 #define LEDGER_LSM_FOREST_H
@@ -199,24 +200,28 @@ void forest_damage(const struct forest *forest, struct forest_damage *damage);
 bool forest_begin(struct forest *forest, uint32_t event_count);
 
 /*
- * Brings the record into reach of the op that has begun. After FOUND, forest_get_by_id and
- * forest_get answer it without waiting until forest_commit; after ABSENT it is known to be absent
- * until inserted. *record (record may be NULL) is set if FOUND, valid until the next forest_… call
- * of another kind than prefetch.
+ * Asks for the record, for the op that has begun: what is not in memory is noted. No more than
+ * FOREST_ASKS_PER_EVENT for each event of a full batch between two times that forest_prefetch is
+ * done.
  */
-enum forest_found forest_prefetch_id(
-    struct forest *forest,
-    uint32_t number,
-    const u128 *id,
-    const void **record);
-enum forest_found forest_prefetch(
-    struct forest *forest,
-    uint32_t number,
-    uint64_t timestamp,
-    const void **record);
+#define FOREST_ASKS_PER_EVENT 4
+void forest_ask_id(struct forest *forest, uint32_t number, const u128 *id);
+void forest_ask(struct forest *forest, uint32_t number, uint64_t timestamp);
+
+/* The same where a record names it: that it is absent is damage then. */
+void forest_ask_named_id(struct forest *forest, uint32_t number, const u128 *id);
+void forest_ask_named(struct forest *forest, uint32_t number, uint64_t timestamp);
 
 /*
- * Has what forest_prefetch_id will look at, or then its record, on its way to the processor. Worth
+ * Brings what was asked for into reach of the op, with many reads under way. FOREST_FOUND: it is
+ * done, so that forest_get_by_id and forest_get answer without waiting until forest_commit, that it
+ * is there or that it is absent; and more can be asked for. FOREST_WAIT: call again after progress.
+ * FOREST_LOST: the op can't be executed.
+ */
+enum forest_found forest_prefetch(struct forest *forest);
+
+/*
+ * Has what forest_ask_id will look at, or then its record, on its way to the processor. Worth
  * most a dozen, and half a dozen, events ahead.
  */
 void forest_hint_id(const struct forest *forest, uint32_t number, const u128 *id);
@@ -224,7 +229,7 @@ void forest_hint_record(const struct forest *forest, uint32_t number, const u128
 
 /*
  * Which of the ids, the first at `ids` and each `stride` bytes after the one before, are absent for
- * certain? Sets absent[i]; those need no forest_prefetch_id. Much faster than one by one: tables'
+ * certain? Sets absent[i]; those need no forest_ask_id. Much faster than one by one: tables'
  * filters are visited in order. count <= EVENTS_PER_BATCH_MAX.
  */
 void forest_screen_ids(

@@ -251,6 +251,7 @@ commit_op(struct forest *forest, uint64_t op)
     assert(!forest->scope.open);
     assert(op == forest->op + 1 || forest->op == 0);
     assert(forest->commit.step == COMMIT_DONE);
+    assert(!forest_asking(forest));
     forest->active = false;
     forest->op = op;
     forest_prefetched_clear(forest->prefetched);

@@ -44,6 +44,13 @@ tail_count_max(void)
     return TAIL_ENTRIES + BEAT_ENTRIES + LOG_OP_RECORDS_MAX;
 }
 
+/* Entries that are sorted together, at most. */
+static uint32_t
+scratch_count(void)
+{
+    return (uint32_t) max_u64(tail_count_max(), FOREST_ASKS_MAX);
+}
+
 /*
  * Changed records at a time: fewer than are flushed together, and those of the op that makes more.
  */
@@ -281,7 +288,9 @@ init_take(
     forest->scope.log_size_max = forest_scope_log_size_max(schema);
     forest->scope.log = arena_take(arena, forest->scope.log_size_max, 1, 16);
     forest->prefetched = arena_take(arena, 1, sizeof(struct forest_prefetched), 64);
-    forest->scratch = arena_take(arena, tail_count_max(), sizeof(struct entry24), 64);
+    forest_asks_init(&forest->asked_ids, arena);
+    forest_asks_init(&forest->asked_records, arena);
+    forest->scratch = arena_take(arena, scratch_count(), sizeof(struct entry24), 64);
     forest->screened = arena_take(arena, EVENTS_PER_BATCH_MAX, sizeof(struct entry24), 64);
     forest->slots = arena_take(arena, dirty_most(schema), sizeof(uint32_t), 64);
     scrub_init(&forest->scrub, arena, forest);

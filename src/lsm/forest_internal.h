@@ -98,12 +98,15 @@ void forest_scope_on_insert(struct forest *forest, uint32_t tree, uint32_t slot)
 void forest_scope_on_update(
     struct forest *forest, uint32_t tree, uint32_t slot, uint64_t op, bool was_dirty);
 
-/* ---- What an op has asked for: forest_prefetch.c ------------------------------------------- */
+/* ---- What an op asks for: forest_prefetch.c ------------------------------------------- */
 
 #define PREFETCHED_BITS  (1 << 18)
 #define PREFETCHED_COUNT 512
 
-/* Which keys were prefetched: a bit for each, by hash. Small ops take theirs away one by one. */
+/*
+ * Which keys an op asked for, and are absent: a bit for each, by hash. Small ops take theirs away
+ * one by one.
+ */
 struct forest_prefetched {
     uint64_t bits[PREFETCHED_BITS / 64];
     uint32_t listed[PREFETCHED_COUNT];
@@ -125,6 +128,22 @@ prefetched_hash(uint32_t tree, uint64_t timestamp)
 {
     return filter_hash(u128_make(tree + 1, timestamp));
 }
+
+/* Keys that an op asks for at a time, by id or by timestamp, at most. */
+#define FOREST_ASKS_MAX (FOREST_ASKS_PER_EVENT * EVENTS_PER_BATCH_MAX)
+
+/*
+ * Keys to be looked up: first those that wait for blocks, then, from `next` on, those that were not
+ * looked at yet. In order, as soon as there is a `next`.
+ */
+struct forest_asks {
+    struct entry24 *keys; /* `timestamp` says of which tree, and what is awaited. */
+    uint32_t count;
+    uint32_t next;
+    uint32_t waiting;
+};
+
+void forest_asks_init(struct forest_asks *asks, struct arena *arena);
 
 /* ---- The work after an op: forest_commit.c ------------------------------------------------- */
 
@@ -263,6 +282,9 @@ struct forest {
     struct tour tour; /* Of whoever asks for one: forest_tour. */
     struct forest_prefetched *prefetched;
     struct forest_memo memo;
+    struct forest_asks asked_ids;
+    struct forest_asks asked_records; /* By timestamp. */
+    uint64_t asks_resume_at; /* They are not looked at before cache.reads_done is so many. */
     void *scratch;    /* For sorting. */
     struct entry24 *screened; /* Ids of a batch, in order; `timestamp` is their number. */
     uint32_t *slots;  /* Of changed records being flushed. */
@@ -298,6 +320,15 @@ uint64_t forest_index_hash(const struct index_schema *schema, u128 value);
 /* A record by timestamp, wherever it is, copied. */
 enum tree_found
 forest_find(const struct forest *forest, uint32_t number, uint64_t timestamp, void *record);
+
+enum forest_found forest_found_of(enum tree_found found);
+
+/* Has something been asked for that was not found yet? */
+static inline bool
+forest_asking(const struct forest *forest)
+{
+    return forest->asked_ids.count > 0 || forest->asked_records.count > 0;
+}
 
 /* What the id leads to: a timestamp, perhaps with BURNT_BIT. */
 enum tree_found

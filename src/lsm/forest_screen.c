@@ -4,7 +4,7 @@
  * id would visit the filter of a table in each run, and most of the time would go into finding
  * those. In order, each table's filters are found once.
  *
- * What is not in memory just now is no hindrance: its ids are left to forest_prefetch_id.
+ * What is not in memory just now is no hindrance: its ids are left to forest_ask_id.
  */
 #include <string.h>
 

@@ -298,15 +298,14 @@ tree_run_find_last(const struct tree *tree, uint32_t run_number, u128 key)
 
 /* ---- Looking up ---------------------------------------------------------------------------- */
 
-/* Can the table hold the key? */
+/* Can the table hold the key of this hash? */
 static enum tree_found
 filter_lookup(
     const struct tree *tree,
     const struct table_info *table,
     const struct table_block *blocks,
-    u128 key)
+    uint64_t hash)
 {
-    const uint64_t hash = filter_hash(key);
     assert(table->filter_count > 0);
     const uint32_t line = filter_line_of(hash, table->filter_lines);
     const struct table_block *block = &blocks[table->block_count + line / FILTER_LINES_PER_BLOCK];
@@ -320,28 +319,44 @@ filter_lookup(
     return filter_may_hold(content + offset, hash) ? TREE_FOUND : TREE_ABSENT;
 }
 
-enum tree_found
-table_lookup(const struct tree *tree, const struct table_info *table, u128 key, void *entry)
+/* The only block of the table that can hold the key. `hash`: of the filter. */
+static enum tree_found
+table_seek(
+    const struct tree *tree,
+    const struct table_info *table,
+    u128 key,
+    uint64_t hash,
+    struct table_values *values)
 {
-    const struct entry_format *format = &tree->format;
     uint32_t frame;
     assert(key <= table->key_max);
     if (key < table->key_min) return TREE_ABSENT;
-    enum cache_result result = table_index_get(tree->cache, format, table, &frame);
+    const enum cache_result result = table_index_get(tree->cache, &tree->format, table, &frame);
     if (result != CACHE_READY) return tree_found_of(result);
     const struct table_block *blocks = table_blocks(tree->cache, frame);
-    const uint32_t place = table_blocks_find(blocks, table->block_count, key);
-    if (place == table->block_count) return tree_found_of(cache_refuse(tree->cache, frame));
-    const struct table_values values = table_values_at(table, blocks, place);
-    if (format->filtered) {
-        const enum tree_found may = filter_lookup(tree, table, blocks, key);
+    if (tree->format.filtered) {
+        const enum tree_found may = filter_lookup(tree, table, blocks, hash);
         if (may != TREE_FOUND) return may;
     }
-    result = table_values_get(tree->cache, format, &values, &frame);
+    const uint32_t place = table_blocks_find(blocks, table->block_count, key);
+    if (place == table->block_count) return tree_found_of(cache_refuse(tree->cache, frame));
+    *values = table_values_at(table, blocks, place);
+    return TREE_FOUND;
+}
+
+static enum tree_found
+block_lookup(const struct tree *tree, const struct table_values *values, u128 key, void *entry)
+{
+    const struct entry_format *format = &tree->format;
+    uint32_t frame;
+    assert(values->block.entry_count > 0);
+    const enum cache_result result = table_values_get(tree->cache, format, values, &frame);
     if (result != CACHE_READY) return tree_found_of(result);
+    /* Many ids are in a block, and whoever looks one up wants a record then: of these few are. */
+    if (format->shape == ENTRY_ID) cache_keep(tree->cache, frame);
     const char *entries = cache_content(tree->cache, frame);
-    const uint32_t at = entries_lower_bound(format, entries, values.block.entry_count, key);
-    assert(at < values.block.entry_count); /* (T1) */
+    const uint32_t at = entries_lower_bound(format, entries, values->block.entry_count, key);
+    assert(at < values->block.entry_count); /* (T1) */
     const char *found = entries + (uint64_t) at * format->size;
     if (entry_key(format, found) != key) return TREE_ABSENT;
     memcpy(entry, found, format->size);
@@ -349,24 +364,44 @@ table_lookup(const struct tree *tree, const struct table_info *table, u128 key, 
 }
 
 enum tree_found
+table_lookup(const struct tree *tree, const struct table_info *table, u128 key, void *entry)
+{
+    struct table_values values;
+    const enum tree_found found = table_seek(tree, table, key, filter_hash(key), &values);
+    return found == TREE_FOUND ? block_lookup(tree, &values, key, entry) : found;
+}
+
+/* The table of the run that the key would be in, if it may be in the run. */
+static const struct table_info *
+run_table(const struct tree *tree, uint32_t number, u128 key)
+{
+    const struct tree_run *run = &tree->runs[number];
+    assert(run->used);
+    if (run->table_count == 0 || key < run->key_min || key > run->key_max) return NULL;
+    if (run->has_hidden && key <= run->hidden) return NULL; /* (V2) */
+    return tree_table(tree, tree_run_find(tree, number, key));
+}
+
+enum tree_found
 tree_lookup(const struct tree *tree, u128 key, void *entry)
 {
+    const uint64_t hash = tree->format.filtered ? filter_hash(key) : 0;
     enum tree_found result = TREE_ABSENT;
     for (uint32_t level = 0; level < LSM_LEVELS; level++) {
         for (uint32_t i = tree->run_count[level]; i > 0; i--) {
-            const uint32_t number = tree->order[level][i - 1];
-            const struct tree_run *run = &tree->runs[number];
-            if (run->table_count == 0 || key < run->key_min || key > run->key_max) continue;
-            if (run->has_hidden && key <= run->hidden) continue; /* (V2) */
-            const struct table_place place = tree_run_find(tree, number, key);
-            const enum tree_found found =
-                table_lookup(tree, tree_table(tree, place), key, entry);
-            if (found == TREE_ABSENT) continue;
+            struct table_values values;
+            const struct table_info *table = run_table(tree, tree->order[level][i - 1], key);
+            if (table == NULL) continue;
+            enum tree_found found = table_seek(tree, table, key, hash, &values);
             if (found == TREE_FOUND) {
                 /* Behind one that waits may be a newer version. */
-                return tree_mutable(tree) && result != TREE_ABSENT ? result : TREE_FOUND;
+                if (tree_mutable(tree) && result != TREE_ABSENT) return result;
+                found = block_lookup(tree, &values, key, entry);
+                if (found == TREE_FOUND) return TREE_FOUND;
+                /* The filter is hardly ever wrong: nothing is read that isn't needed. */
+                if (found == TREE_WAIT) return result == TREE_LOST ? TREE_LOST : TREE_WAIT;
             }
-            if (result != TREE_LOST) result = found;
+            if (found != TREE_ABSENT && result != TREE_LOST) result = found;
         }
     }
     return result;

@@ -152,8 +152,8 @@ tree_table(const struct tree *tree, struct table_place place)
 enum tree_found { TREE_ABSENT, TREE_FOUND, TREE_WAIT, TREE_LOST };
 
 /*
- * The newest entry of the key, copied to `entry`. TREE_WAIT: a block is on its way; others that may
- * be needed have been asked for too.
+ * The newest entry of the key, copied to `entry`. TREE_WAIT: a block is on its way; what else must
+ * be known to find the entry has been asked for too.
  */
 enum tree_found tree_lookup(const struct tree *tree, u128 key, void *entry);
 

@@ -55,7 +55,9 @@ enum commit_stage {
 struct replica_execution {
     bool begun; /* By the forest. */
     bool there; /* All that it needs. */
-    uint32_t prefetched[BATCHES_PER_PREPARE_MAX]; /* Events of each batch that are there. */
+    uint32_t round; /* Of asking for what its batches need. */
+    bool asking;    /* This round has asked. */
+    bool more;      /* There is another one. */
     struct multi_batch_reader reader;
     struct state_machine_batch batch;
     uint32_t next; /* Event of the batch. At its event_count: the next batch comes. */

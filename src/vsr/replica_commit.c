@@ -136,7 +136,8 @@ batches_open(struct replica *replica, const struct prepare_header *header)
         if (!machine->ops->batch_valid(machine, entry->operation, entry->event_count)) return false;
     }
     assert(reader->batch_count <= BATCHES_PER_PREPARE_MAX);
-    for (uint32_t i = 0; i < reader->batch_count; i++) execution->prefetched[i] = 0;
+    execution->asking = false;
+    execution->round = 0;
     execution->batch = (struct state_machine_batch){0};
     execution->next = 0;
     return true;
@@ -217,25 +218,36 @@ replica_commit_start(struct replica *replica)
     return true;
 }
 
-/* Asks for all that the batches need. */
-static enum forest_found
-batches_prefetch(struct replica *replica)
+/* Asks for what the batches need, as far as this round knows. True: there is another round. */
+static bool
+batches_ask(struct replica *replica)
 {
     struct state_machine *machine = replica->machine;
     struct multi_batch_reader ahead = replica->execution.reader;
     struct state_machine_batch batch;
-    bool waits = false;
+    bool more = false;
     assert(ahead.batch_index == 0);
     assert(replica->execution.begun);
-    for (uint32_t i = 0; multi_batch_next(&ahead, &batch); i++) {
-        uint32_t *prefetched = &replica->execution.prefetched[i];
-        if (*prefetched == batch.event_count) continue;
-        const enum forest_found found = machine->ops->prefetch(machine, &batch, prefetched);
-        if (found == FOREST_LOST) return FOREST_LOST;
-        waits |= found == FOREST_WAIT;
-        assert(waits || *prefetched == batch.event_count);
+    while (multi_batch_next(&ahead, &batch)) {
+        more |= machine->ops->ask(machine, &batch, replica->execution.round);
     }
-    return waits ? FOREST_WAIT : FOREST_FOUND;
+    return more;
+}
+
+static enum forest_found
+batches_prefetch(struct replica *replica)
+{
+    struct replica_execution *execution = &replica->execution;
+    assert(execution->begun);
+    for (;;) {
+        if (!execution->asking) execution->more = batches_ask(replica);
+        execution->asking = true;
+        const enum forest_found found = forest_prefetch(replica->forest);
+        if (found != FOREST_FOUND || !execution->more) return found;
+        execution->asking = false;
+        execution->round += 1;
+        assert(execution->round <= 1);
+    }
 }
 
 static enum forest_found

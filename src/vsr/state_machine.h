@@ -28,15 +28,14 @@ struct state_machine_ops {
     bool (*batch_valid)(struct state_machine *machine, uint8_t operation, uint32_t event_count);
 
     /*
-     * Brings what the batch will touch within reach, after forest_begin and before execute, for all
-     * batches of a prepare. One pass asks for everything from event *start on, so that many reads
-     * are under way, and moves *start to the first event that is not there. FOREST_FOUND: all is
-     * there; FOREST_WAIT; FOREST_LOST.
+     * Asks the forest (forest_ask) for what the batch will touch: in round 0 for what its events
+     * say, in round 1 for what was found then. After forest_begin, for all batches of a prepare;
+     * then forest_prefetch brings it within reach. True: another round is needed.
      */
-    enum forest_found (*prefetch)(
+    bool (*ask)(
         struct state_machine *machine,
         const struct state_machine_batch *batch,
-        uint32_t *start);
+        uint32_t round);
 
     /*
      * Executes the batch's events from `start` on: as many as `count`, and further to where it can
@@ -58,8 +57,8 @@ struct state_machine_ops {
     enum forest_found (*pulse_due)(struct state_machine *machine, uint64_t timestamp);
 
     /*
-     * Finds what is due at timestamp_final, and brings it within reach: as prefetch. To be called
-     * until FOREST_FOUND, then pulse.
+     * Finds what is due at timestamp_final, and brings it within reach. To be called until
+     * FOREST_FOUND, then pulse.
      */
     enum forest_found (*prefetch_pulse)(struct state_machine *machine, uint64_t timestamp_final);
 

@@ -300,26 +300,34 @@ fixture_op_commit(struct forest_fixture *fixture)
     }
 }
 
+/* Brings what was asked for within reach. */
+static inline enum forest_found
+fixture_reach(struct forest_fixture *fixture)
+{
+    enum forest_found found;
+    while ((found = forest_prefetch(fixture->forest)) == FOREST_WAIT) fixture_progress(fixture);
+    return found;
+}
+
 static inline enum forest_found
 fixture_prefetch_id(
     struct forest_fixture *fixture, uint32_t tree, const u128 *id, const void **record)
 {
-    enum forest_found found;
-    while ((found = forest_prefetch_id(fixture->forest, tree, id, record)) == FOREST_WAIT) {
-        fixture_progress(fixture);
-    }
-    return found;
+    const void *found = NULL;
+    forest_ask_id(fixture->forest, tree, id);
+    if (fixture_reach(fixture) == FOREST_LOST) return FOREST_LOST;
+    return forest_get_by_id(fixture->forest, tree, id, record != NULL ? record : &found);
 }
 
 static inline enum forest_found
 fixture_prefetch(
     struct forest_fixture *fixture, uint32_t tree, uint64_t timestamp, const void **record)
 {
-    enum forest_found found;
-    while ((found = forest_prefetch(fixture->forest, tree, timestamp, record)) == FOREST_WAIT) {
-        fixture_progress(fixture);
-    }
-    return found;
+    forest_ask(fixture->forest, tree, timestamp);
+    if (fixture_reach(fixture) == FOREST_LOST) return FOREST_LOST;
+    const void *found = forest_get(fixture->forest, tree, timestamp);
+    if (record != NULL) *record = found;
+    return found != NULL ? FOREST_FOUND : FOREST_ABSENT;
 }
 
 static inline enum forest_found

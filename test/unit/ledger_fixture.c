@@ -195,16 +195,15 @@ static void
 prefetch(struct ledger_fixture *fixture, const struct state_machine_batch *batch)
 {
     struct state_machine *machine = &fixture->ledger.machine;
-    uint32_t start = 0;
-    enum forest_found found = FOREST_WAIT;
-    while (found != FOREST_FOUND) {
-        const uint32_t start_before = start;
-        found = machine->ops->prefetch(machine, batch, &start);
-        assert(found == FOREST_FOUND || found == FOREST_WAIT);
-        assert(start >= start_before);
-        if (found == FOREST_WAIT) fixture_progress(fixture);
+    bool more = true;
+    for (uint32_t round = 0; more; round++) {
+        enum forest_found found;
+        more = machine->ops->ask(machine, batch, round);
+        while ((found = forest_prefetch(fixture->forest)) != FOREST_FOUND) {
+            assert(found == FOREST_WAIT);
+            fixture_progress(fixture);
+        }
     }
-    assert(start == batch->event_count);
 }
 
 void

@@ -152,23 +152,28 @@ lsm_heal(struct lsm_fixture *fixture, uint64_t address, const void *block)
 
 /* ---- Counted anew -------------------------------------------------------------------------- */
 
-/* (B1) (B2) (B3): counts and chains of the cache are what its frames say. */
+/* (B1) (B2) (B3) (B4): counts and chains of the cache are what its frames say. */
 static inline bool
 lsm_cache_consistent(const struct block_cache *cache)
 {
     uint32_t available = 0;
+    uint32_t available_kept = 0;
+    uint32_t kept = 0;
     uint32_t reading = 0;
     uint32_t writing = 0;
     uint32_t entered = 0;
     uint32_t chained = 0;
     for (uint32_t i = 0; i < cache->frame_count; i++) {
         const struct frame *frame = &cache->frames[i];
-        const bool kept = frame->state == FRAME_READY || frame->state == FRAME_LOST;
-        available += frame->state == FRAME_FREE || (kept && frame->pins == 0);
+        const bool done = frame->state == FRAME_READY || frame->state == FRAME_LOST;
+        available += frame->state == FRAME_FREE || (done && frame->pins == 0);
+        available_kept += frame->kept && done && frame->pins == 0;
+        kept += frame->kept;
         reading += frame->state == FRAME_LOADING;
         writing += frame->state == FRAME_WRITING;
         entered += frame->reference.address != 0;
         if (frame->state == FRAME_FREE && frame->reference.address != 0) return false;
+        if (frame->state == FRAME_FREE && frame->kept) return false;
         if (frame->state != FRAME_READY && frame->state != FRAME_WRITING) continue;
         const struct block_header *header = cache_block(cache, i);
         if (header->address != frame->reference.address) return false;
@@ -191,6 +196,7 @@ lsm_cache_consistent(const struct block_cache *cache)
         free_count += 1;
     }
     if (cache->failed) writing = cache->writing; /* What failed stays as it is. */
+    if (available_kept != cache->available_kept || kept != cache->kept) return false;
     return available == cache->available && reading == cache->reading &&
            writing == cache->writing && entered == chained;
 }

@@ -198,6 +198,61 @@ UNIT_TEST(what_is_used_stays)
     lsm_end(&fixture);
 }
 
+/* (B4) Whatever else is read once. */
+UNIT_TEST(b4_kept_blocks_outlive_others)
+{
+    struct block_reference references[5 * FRAMES];
+    uint32_t frame;
+    begin(20, FRAMES);
+    build_on_disk(references, 5 * FRAMES);
+    for (uint32_t i = 0; i < FRAMES / 2; i++) {
+        expect_equal(get_waiting(&references[i], &frame), CACHE_READY);
+        cache_keep(&fixture.cache, frame);
+        cache_keep(&fixture.cache, frame);
+    }
+    expect_equal(fixture.cache.kept, FRAMES / 2);
+    for (uint32_t i = FRAMES / 2; i < 5 * FRAMES; i++) {
+        expect_equal(get_waiting(&references[i], &frame), CACHE_READY);
+        expect_equal(content(frame), i);
+    }
+    for (uint32_t i = 0; i < FRAMES / 2; i++) {
+        expect_equal(get(&references[i], &frame), CACHE_READY);
+    }
+    expect_equal(fixture.grid.stats.blocks_read, 5 * FRAMES);
+    expect(consistent());
+    cache_forget(&fixture.cache, references[0].address);
+    expect_equal(fixture.cache.kept, FRAMES / 2 - 1);
+    expect(consistent());
+    lsm_end(&fixture);
+}
+
+/* (B4) But they are no more than three quarters of all, and those used last stay. */
+UNIT_TEST(b4_kept_blocks_leave_frames_to_others)
+{
+    struct block_reference references[5 * FRAMES];
+    uint32_t frame;
+    begin(21, FRAMES);
+    build_on_disk(references, 5 * FRAMES);
+    for (uint32_t i = 0; i < 3 * FRAMES; i++) {
+        expect_equal(get_waiting(&references[i], &frame), CACHE_READY);
+        cache_keep(&fixture.cache, frame);
+        expect(consistent());
+    }
+    expect(fixture.cache.kept > FRAMES / 4 * 3);
+    for (uint32_t i = 3 * FRAMES; i < 5 * FRAMES; i++) {
+        expect_equal(get_waiting(&references[i], &frame), CACHE_READY);
+        expect(consistent());
+    }
+    expect_equal(fixture.cache.kept, FRAMES / 4 * 3);
+    for (uint32_t i = 3 * FRAMES - FRAMES / 2; i < 3 * FRAMES; i++) {
+        expect_equal(get(&references[i], &frame), CACHE_READY);
+    }
+    for (uint32_t i = 5 * FRAMES - FRAMES / 4; i < 5 * FRAMES; i++) {
+        expect_equal(get(&references[i], &frame), CACHE_READY);
+    }
+    lsm_end(&fixture);
+}
+
 /* ---- Damage -------------------------------------------------------------------------------- */
 
 UNIT_TEST(a_lost_block_is_told_once_and_read_again)

@@ -119,10 +119,8 @@ op_end(void)
 static const void *
 prefetched(uint32_t tree, uint64_t timestamp)
 {
-    const void *record;
-    while (forest_prefetch(fixture.forest, tree, timestamp, &record) == FOREST_WAIT) {
-        fixture_progress(&fixture);
-    }
+    forest_ask(fixture.forest, tree, timestamp);
+    while (forest_prefetch(fixture.forest) == FOREST_WAIT) fixture_progress(&fixture);
     return forest_get(fixture.forest, tree, timestamp);
 }
 
