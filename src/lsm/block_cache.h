@@ -53,8 +53,8 @@ struct frame {
     uint8_t used;  /* CLOCK: passes that it survives. */
     uint8_t type;  /* enum block_type */
     uint8_t tree;
-    bool kept;     /* Kept before those that aren't. */
-    bool io_error; /* LOST: it could not be read. */
+    bool kept : 1;     /* Others are evicted before. */
+    bool io_error : 1; /* LOST: it could not be read. */
     uint32_t record_count; /* As its header says. */
     uint64_t promise; /* What its content was found to keep (lsm/table.h). 0: not looked at yet. */
 };
