@@ -185,8 +185,11 @@ create_single_or_pending(struct ledger *ledger, const struct transfer *event, ui
 
     uint32_t status = check_fields(event);
     if (status != STATUS_UNDECIDED) return status;
-    const struct account *debit = account_find(forest, &event->debit_account_id);
-    const struct account *credit = account_find(forest, &event->credit_account_id);
+    const struct reached *reached = ledger_reached(ledger, slot);
+    const struct account *debit =
+        account_reached(forest, reached->debit, &event->debit_account_id);
+    const struct account *credit =
+        account_reached(forest, reached->credit, &event->credit_account_id);
     status = check_accounts(forest, event, debit, credit);
     if (status != STATUS_UNDECIDED) return status;
     assert(debit != NULL && credit != NULL);

@@ -21,6 +21,9 @@
 
 #include "ledger/ledger_internal.h"
 
+/* Events ahead: as far as what an event takes from memory needs to come. */
+#define HINT_EVENTS_AHEAD 6
+
 /* The loop looks at these fields only, and finds them at the same place in both kinds of events. */
 static_assert(offsetof(struct account, flags) == offsetof(struct transfer, flags), "same place");
 static_assert(
@@ -83,14 +86,6 @@ event_at(const struct state_machine_batch *batch, uint32_t index)
 {
     assert(index < batch->event_count);
     return (const char *) batch->events + (size_t) index * EVENT_SIZE;
-}
-
-static uint64_t
-slot_at(const struct state_machine_batch *batch, uint32_t index)
-{
-    assert(index < batch->event_count);
-    assert(batch->timestamp_final >= batch->event_count);
-    return batch->timestamp_final - batch->event_count + index + 1;
 }
 
 static uint16_t
@@ -219,6 +214,19 @@ batch_valid(struct state_machine *machine, uint8_t operation, uint32_t event_cou
     return event_count >= 1 && event_count <= EVENTS_PER_BATCH_MAX;
 }
 
+/* All was in the processor's cache when it was asked for, but that may be long ago. */
+static void
+hint_ahead(const struct run *run, uint32_t index)
+{
+    const struct forest *forest = run->ledger->machine.forest;
+    if (run->batch->operation != LEDGER_CREATE_TRANSFERS) return;
+    if (index + HINT_EVENTS_AHEAD >= run->batch->event_count) return;
+    const struct reached *reached =
+        ledger_reached(run->ledger, slot_at(run->batch, index + HINT_EVENTS_AHEAD));
+    if (reached->debit != NULL) forest_hint_update(forest, TREE_ACCOUNT, reached->debit);
+    if (reached->credit != NULL) forest_hint_update(forest, TREE_ACCOUNT, reached->credit);
+}
+
 /* It can pause where no chain is open. */
 static uint32_t
 execute(
@@ -247,6 +255,7 @@ execute(
     run.imported = event_flags(event_at(batch, 0)) & run.import_rules->flag;
     uint32_t next = start;
     while (next < batch->event_count && (next - start < count || run.chain != CHAIN_NONE)) {
+        hint_ahead(&run, next);
         execute_event(&run, next);
         next += 1;
     }
@@ -270,5 +279,6 @@ ledger_init(struct ledger *ledger, struct arena *arena, struct forest *forest)
     *ledger = (struct ledger){.machine = {.ops = &ledger_ops, .forest = forest}};
     ledger->expired =
         arena_take(arena, PULSE_EXPIRIES_MAX, sizeof(*ledger->expired), sizeof(*ledger->expired));
+    ledger->reached = arena_take(arena, EVENTS_PER_BATCH_MAX, sizeof(*ledger->reached), 64);
     ledger->absent = arena_take(arena, EVENTS_PER_BATCH_MAX, sizeof(*ledger->absent), 64);
 }

@@ -49,8 +49,17 @@ struct ledger_walk {
     uint64_t passed; /* So many holds since the last pulse. */
 };
 
+/* The accounts of a transfer, where they were within reach when they were asked for; else NULL. */
+struct reached {
+    const struct account *debit;
+    const struct account *credit;
+};
+
 struct ledger {
     struct state_machine machine; /* First. */
+
+    /* Of each event of the op: see ledger_reached. */
+    struct reached *reached;
 
     bool *absent; /* Which ids of a batch are new for certain: EVENTS_PER_BATCH_MAX. prefetch.c */
 

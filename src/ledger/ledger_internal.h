@@ -44,6 +44,23 @@
 
 /* ---- Records --------------------------------------------------------------------------------- */
 
+/* The timestamp of a batch's event. */
+static inline uint64_t
+slot_at(const struct state_machine_batch *batch, uint32_t index)
+{
+    assert(index < batch->event_count);
+    assert(batch->timestamp_final >= batch->event_count);
+    return batch->timestamp_final - batch->event_count + index + 1;
+}
+
+/* By the event's timestamp: those of an op follow each other, and there are no more than places. */
+static inline struct reached *
+ledger_reached(const struct ledger *ledger, uint64_t slot)
+{
+    assert(slot > 0 && slot <= TIMESTAMP_MAX);
+    return &ledger->reached[slot % EVENTS_PER_BATCH_MAX];
+}
+
 /* NULL: absent. */
 static inline const struct account *
 account_find(const struct forest *forest, const u128 *id)
@@ -52,6 +69,15 @@ account_find(const struct forest *forest, const u128 *id)
     const enum forest_found found = forest_get_by_id(forest, TREE_ACCOUNT, id, &record);
     assert(found != FOREST_BURNT);
     return found == FOREST_FOUND ? record : NULL;
+}
+
+/* The same where it may have been reached already: an index less to look into. */
+static inline const struct account *
+account_reached(const struct forest *forest, const struct account *reached, const u128 *id)
+{
+    if (reached == NULL) return account_find(forest, id);
+    assert(reached->id == *id);
+    return reached;
 }
 
 /* NULL: absent, or burnt. */

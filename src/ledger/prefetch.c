@@ -31,11 +31,11 @@ id_possible(u128 id)
     return id != 0 && id != U128_MAX;
 }
 
-static void
+static const void *
 ask_id(struct forest *forest, enum ledger_tree tree, const u128 *id)
 {
     assert(tree == TREE_ACCOUNT || tree == TREE_TRANSFER);
-    if (id_possible(*id)) forest_ask_id(forest, (uint32_t) tree, id);
+    return id_possible(*id) ? forest_ask_id(forest, (uint32_t) tree, id) : NULL;
 }
 
 /* Timestamps that are out of range are refused likewise. */
@@ -54,14 +54,19 @@ resolves(const struct transfer *event)
 }
 
 static void
-ask_transfer(struct forest *forest, const struct transfer *event, bool id_absent)
+ask_transfer(
+    struct forest *forest,
+    const struct transfer *event,
+    bool id_absent,
+    struct reached *reached)
 {
-    if (!id_absent) ask_id(forest, TREE_TRANSFER, &event->id);
+    *reached = (struct reached){0};
+    if (!id_absent) (void) ask_id(forest, TREE_TRANSFER, &event->id);
     if (resolves(event)) {
-        ask_id(forest, TREE_TRANSFER, &event->pending_id);
+        (void) ask_id(forest, TREE_TRANSFER, &event->pending_id);
     } else {
-        ask_id(forest, TREE_ACCOUNT, &event->debit_account_id);
-        ask_id(forest, TREE_ACCOUNT, &event->credit_account_id);
+        reached->debit = ask_id(forest, TREE_ACCOUNT, &event->debit_account_id);
+        reached->credit = ask_id(forest, TREE_ACCOUNT, &event->credit_account_id);
     }
     if (event->flags & TRANSFER_IMPORTED) ask_timestamp(forest, TREE_ACCOUNT, event->timestamp);
 }
@@ -69,7 +74,7 @@ ask_transfer(struct forest *forest, const struct transfer *event, bool id_absent
 static void
 ask_account(struct forest *forest, const struct account *event)
 {
-    ask_id(forest, TREE_ACCOUNT, &event->id);
+    (void) ask_id(forest, TREE_ACCOUNT, &event->id);
     if (event->flags & ACCOUNT_IMPORTED) {
         ask_timestamp(forest, TREE_ACCOUNT_EVENT, event->timestamp);
     }
@@ -127,7 +132,8 @@ ask_transfers(struct ledger *ledger, const struct state_machine_batch *batch)
     for (uint32_t i = 0; i < batch->event_count; i++) {
         const struct transfer *event = event_at(batch, i);
         hint_ahead(forest, batch, i);
-        ask_transfer(forest, event, absent != NULL && absent[i]);
+        struct reached *reached = ledger_reached(ledger, slot_at(batch, i));
+        ask_transfer(forest, event, absent != NULL && absent[i], reached);
         any_resolves |= resolves(event);
     }
     return any_resolves;

@@ -205,7 +205,8 @@ bool forest_begin(struct forest *forest, uint32_t event_count);
  * done.
  */
 #define FOREST_ASKS_PER_EVENT 4
-void forest_ask_id(struct forest *forest, uint32_t number, const u128 *id);
+/* The record, where it is within reach already: good for the op. Else NULL. */
+const void *forest_ask_id(struct forest *forest, uint32_t number, const u128 *id);
 void forest_ask(struct forest *forest, uint32_t number, uint64_t timestamp);
 
 /* The same where a record names it: that it is absent is damage then. */
@@ -226,6 +227,9 @@ enum forest_found forest_prefetch(struct forest *forest);
  */
 void forest_hint_id(const struct forest *forest, uint32_t number, const u128 *id);
 void forest_hint_record(const struct forest *forest, uint32_t number, const u128 *id);
+
+/* The same for what forest_update of a record that is within reach will look at. */
+void forest_hint_update(const struct forest *forest, uint32_t number, const void *record);
 
 /*
  * Which of the ids, the first at `ids` and each `stride` bytes after the one before, are absent for

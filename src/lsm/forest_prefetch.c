@@ -140,14 +140,18 @@ pin(struct forest *forest, struct forest_tree *tree, uint32_t slot)
     return true;
 }
 
-static void
+static const void *
 ask_id(struct forest *forest, uint32_t number, const u128 *id, uint64_t named)
 {
     struct forest_tree *tree = forest_tree_at(forest, number);
     assert(forest->active);
     assert(tree->ids != PART_NONE);
-    if (tree->objects.count > 0 && pin(forest, tree, objects_find_id(&tree->objects, id))) return;
+    if (tree->objects.count > 0) {
+        const uint32_t slot = objects_find_id(&tree->objects, id);
+        if (pin(forest, tree, slot)) return objects_record(&tree->objects, slot);
+    }
     asks_add(&forest->asked_ids, *id, number | named);
+    return NULL;
 }
 
 static void
@@ -162,10 +166,10 @@ ask(struct forest *forest, uint32_t number, uint64_t timestamp, uint64_t named)
     asks_add(&forest->asked_records, u128_make(timestamp, 0), number | named);
 }
 
-void
+const void *
 forest_ask_id(struct forest *forest, uint32_t number, const u128 *id)
 {
-    ask_id(forest, number, id, 0);
+    return ask_id(forest, number, id, 0);
 }
 
 void
@@ -177,7 +181,7 @@ forest_ask(struct forest *forest, uint32_t number, uint64_t timestamp)
 void
 forest_ask_named_id(struct forest *forest, uint32_t number, const u128 *id)
 {
-    ask_id(forest, number, id, ASK_NAMED);
+    (void) ask_id(forest, number, id, ASK_NAMED);
 }
 
 void
@@ -383,4 +387,13 @@ forest_hint_record(const struct forest *forest, uint32_t number, const u128 *id)
     assert(number < forest->schema->tree_count);
     assert(tree->ids != PART_NONE);
     if (tree->objects.count > 0) objects_hint_record(&tree->objects, id);
+}
+
+void
+forest_hint_update(const struct forest *forest, uint32_t number, const void *record)
+{
+    const struct forest_tree *tree = &forest->trees[number];
+    assert(number < forest->schema->tree_count);
+    assert(!forest_tree_is_log(tree));
+    objects_hint_update(&tree->objects, record);
 }

@@ -10,6 +10,9 @@
 /* Blocks that are merged between looks for free frames. */
 #define MERGE_STEP_BLOCKS 8
 
+/* Blocks of an input between looks ahead. */
+#define MERGE_HINT_EVERY 4
+
 /* ---- Starting ------------------------------------------------------------------------------ */
 
 void
@@ -125,6 +128,7 @@ input_hint(
 {
     const struct tree *tree = merge->tree;
     assert(input->block < input->block_count);
+    if (input->block % MERGE_HINT_EVERY != 0) return;
     for (uint32_t i = 1; i <= MERGE_BLOCKS_AHEAD && input->block + i < input->block_count; i++) {
         const struct block_reference next = table_block_reference(&blocks[input->block + i]);
         cache_hint(tree->cache, &next, BLOCK_VALUES, tree->format.tree);

@@ -142,6 +142,22 @@ objects_find(const struct objects *objects, uint64_t timestamp)
     }
 }
 
+static void
+objects_hint_slot(const struct objects *objects, uint32_t slot)
+{
+    const uint32_t size = objects->options.record_size;
+    const char *record = objects_record(objects, slot);
+    assert(slot < objects->slots_begun);
+    __builtin_prefetch(&objects->states[slot], 1);
+    for (uint32_t at = 0; at < size; at += 64) __builtin_prefetch(record + at, 1);
+}
+
+void
+objects_hint_update(const struct objects *objects, const void *record)
+{
+    objects_hint_slot(objects, objects_slot_of(objects, record));
+}
+
 void
 objects_hint_record(const struct objects *objects, const u128 *id)
 {
@@ -153,11 +169,7 @@ objects_hint_record(const struct objects *objects, const u128 *id)
         const uint64_t entry = index->entries[position];
         if (entry == OBJECTS_ENTRY_EMPTY) return;
         if ((uint32_t) (entry >> 32) == hash) {
-            const uint32_t slot = (uint32_t) entry - 1;
-            const uint32_t size = objects->options.record_size;
-            const char *record = objects_record(objects, slot);
-            __builtin_prefetch(&objects->states[slot]);
-            for (uint32_t at = 0; at < size; at += 64) __builtin_prefetch(record + at);
+            objects_hint_slot(objects, (uint32_t) entry - 1);
             return;
         }
         position = (position + 1) & index->mask;

@@ -106,6 +106,9 @@ uint32_t objects_find(const struct objects *objects, uint64_t timestamp);
  */
 void objects_hint_record(const struct objects *objects, const u128 *id);
 
+/* The same of the record, and what is needed to touch it. */
+void objects_hint_update(const struct objects *objects, const void *record);
+
 /* The slot of a record that objects_record has returned. */
 uint32_t objects_slot_of(const struct objects *objects, const void *record);
 
