@@ -9,13 +9,6 @@
 /* A block just read or made survives so many passes of the clock's hand. */
 #define FRAME_USED_MAX 2
 
-uint64_t
-cache_frame_cost_bytes(void)
-{
-    /* The hash table has up to two heads a frame. */
-    return BLOCK_SIZE + sizeof(struct frame) + 3 * sizeof(uint32_t);
-}
-
 static uint32_t
 head_count_for(uint32_t frame_count)
 {

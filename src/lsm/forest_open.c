@@ -86,8 +86,8 @@ open_free_set(struct opening *opening, const struct root_content *root)
     if (root->item_count > items_max) return FOREST_OPEN_CORRUPT;
     const uint64_t first = div_ceil(root->item_count, MANIFEST_ITEMS_PER_BLOCK);
     const uint64_t count = div_ceil(root->word_count, words_per_block);
-    /* The file may have become larger since, not smaller. */
-    if (root->word_count > grid_free_set_word_count(forest->grid)) return FOREST_OPEN_CORRUPT;
+    /* The file may be larger, not smaller: what lies beyond is free. */
+    if (root->word_count > bitset_word_count(forest->grid->block_count)) return FOREST_OPEN_CORRUPT;
     enum forest_open_result result =
         open_chain(opening, &root->free_set, BLOCK_FREE_SET, first, count);
     if (result != FOREST_OPENED) return result;

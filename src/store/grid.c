@@ -126,19 +126,18 @@ grid_is_released(const struct grid *grid, uint64_t address)
 }
 
 uint64_t
-grid_next_acquired(const struct grid *grid, uint64_t from_address)
+grid_live_end(const struct grid *grid)
 {
-    assert(from_address >= 1);
-    const uint64_t index = free_set_next_acquired(&grid->free_set, from_address - 1);
-    assert(index <= grid->block_count);
-    return index == grid->block_count ? 0 : index + 1;
+    grid_check(grid);
+    const uint64_t end = free_set_live_end(&grid->free_set);
+    assert(end <= grid->block_count);
+    return end;
 }
 
 uint64_t
 grid_free_set_word_count(const struct grid *grid)
 {
-    grid_check(grid);
-    return free_set_word_count(&grid->free_set);
+    return bitset_word_count(grid_live_end(grid));
 }
 
 uint64_t

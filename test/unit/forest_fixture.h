@@ -277,6 +277,16 @@ fixture_chill(struct forest_fixture *fixture)
     }
 }
 
+/* The lowest acquired address from this one on; 0 at the end. */
+static inline uint64_t
+fixture_next_acquired(const struct forest_fixture *fixture, uint64_t address)
+{
+    for (; address <= fixture->grid.block_count; address++) {
+        if (grid_is_acquired(&fixture->grid, address)) return address;
+    }
+    return 0;
+}
+
 static inline void
 fixture_op_begin(struct forest_fixture *fixture, uint32_t event_count)
 {
