@@ -526,6 +526,29 @@ UNIT_TEST(j5_prepares_are_read_while_the_log_wraps)
     node_free(&node);
 }
 
+/* (J5) Nor does it hold the log for longer than that: whoever asked may have given up meanwhile. */
+UNIT_TEST(j5_a_verification_that_is_given_up_holds_no_log)
+{
+    node_init(&node, PREPARES_SIZE_MIN, 8 * MIB, 3);
+    expect_equal(node_open(&node), ENGINE_OPENED);
+    (void) node_create_accounts(&node, 2);
+    node_settle(&node);
+    node_latency(&node, 0, 9);
+    for (uint32_t after = 0; after < 120; after++) {
+        node.request_count = 0; /* Nothing is lent. */
+        node.answered = 0;
+        struct node_request *given_up = node_submit(&node, LEDGER_VERIFY, "", 0);
+        for (uint32_t i = 0; i < after && given_up->answers == 0; i++) node_step(&node);
+        (void) engine_poll(node.engine);
+        if (given_up->answers == 0) expect(engine_cancel(node.engine, &given_up->request));
+        for (uint32_t lap = 0; lap < 12; lap++) {
+            (void) node_create_transfers(&node, EVENTS_PER_BATCH_MAX, 0);
+            node_settle(&node);
+        }
+    }
+    node_free(&node);
+}
+
 UNIT_TEST(one_at_a_time_and_given_up)
 {
     struct verify_finding first;
