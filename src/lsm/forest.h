@@ -166,6 +166,12 @@ enum forest_open_result forest_open(
  */
 enum forest_room forest_reserve(struct forest *forest, uint64_t event_count);
 
+/*
+ * The same for an op of the log, which is executed next, while no checkpoint is under way. What was
+ * admitted with forest_reserve finds room here, in a forest and on a disk that are no smaller.
+ */
+enum forest_room forest_reserve_replayed(struct forest *forest, uint64_t event_count);
+
 /* Timestamp of the newest record of the tree; 0 if it is empty. */
 uint64_t forest_newest(const struct forest *forest, uint32_t tree);
 

@@ -151,6 +151,9 @@ struct forest_commit {
  */
 bool forest_flush_part(struct forest *forest, struct part *part, uint64_t op);
 
+/* Entries that a run of the level has, if what it was made of was full. */
+uint64_t forest_level_entries(const struct tree *tree, uint32_t level);
+
 /* A beat that is due for another reason than entries; and what is left of one. True: done. */
 void forest_beat_start(struct forest *forest);
 bool forest_beat_work(struct forest *forest);

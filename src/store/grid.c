@@ -55,6 +55,20 @@ grid_open(struct grid *grid, u128 cluster)
     grid_check(grid);
 }
 
+static enum storage_result
+grid_grow(struct grid *grid, uint64_t block_count)
+{
+    assert(block_count > grid->block_count);
+    assert(block_count <= grid->free_set.acquired.bit_count);
+    const enum storage_result result =
+        storage_grow(grid->storage, STORAGE_GRID, block_count * BLOCK_SIZE);
+    if (result != STORAGE_OK) return result;
+    grid->block_count = block_count;
+    free_set_grow(&grid->free_set, block_count);
+    grid_check(grid);
+    return STORAGE_OK;
+}
+
 enum storage_result
 grid_reserve(struct grid *grid, uint64_t count)
 {
@@ -71,14 +85,13 @@ grid_reserve(struct grid *grid, uint64_t count)
     const uint64_t block_count = min_u64(rounded_count, block_count_max);
     assert(block_count >= wanted_count);
 
-    const enum storage_result result =
-        storage_grow(grid->storage, STORAGE_GRID, block_count * BLOCK_SIZE);
-    if (result != STORAGE_OK) return result;
-    grid->block_count = block_count;
-    free_set_grow(&grid->free_set, block_count);
-    grid_check(grid);
-    assert(grid_free_count(grid) >= count);
-    return STORAGE_OK;
+    enum storage_result result = grid_grow(grid, block_count);
+    /* The last of the disk. */
+    if (result == STORAGE_NO_SPACE && block_count > wanted_count) {
+        result = grid_grow(grid, wanted_count);
+    }
+    assert(result != STORAGE_OK || grid_free_count(grid) >= count);
+    return result;
 }
 
 uint64_t

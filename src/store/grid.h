@@ -118,7 +118,8 @@ void grid_init(
 void grid_open(struct grid *grid, u128 cluster);
 
 /*
- * Grows the file until `count` blocks are free. STORAGE_NO_SPACE: the file system or
+ * Grows the file until `count` blocks are free; by GRID_GROW_BLOCKS at a time, or by what is
+ * missing where the disk has no more. STORAGE_NO_SPACE: the file system or
  * block_count_max is full; nothing changed. STORAGE_IO_ERROR: the caller must stop.
  */
 enum storage_result grid_reserve(struct grid *grid, uint64_t count);

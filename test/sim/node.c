@@ -143,10 +143,7 @@ open_refused(
         free(sim->memory);
         sim->memory = NULL;
         return;
-    case ENGINE_OPEN_DISK_FULL:
-        sim_check(sim, sim->disk.options.space_limit_bytes > 0, "open: full, without an end");
-        sim->disk.options.space_limit_bytes += GRID_GROW_BLOCKS * BLOCK_SIZE;
-        return;
+    case ENGINE_OPEN_DISK_FULL: sim_fail(sim, "open: no room for what was admitted");
     case ENGINE_OPEN_IO_ERROR:
         sim_check(sim, fault_now || damaged, "open: input/output error, and no fault");
         if (damaged && prng_chance(&sim->prng, 1, 2)) atlas_heal(sim);

@@ -23,7 +23,8 @@
  *       log on disk is byte by byte what was written.
  *  (O4) a read is what the model reads: at one moment since it was submitted; with accounts, at the
  *       moment of the answer.
- *  (O5) a refusal has a reason: memory and space that are short, a fault for ENGINE_FAILED.
+ *  (O5) a refusal has a reason: memory and space that are short, a fault for ENGINE_FAILED. What
+ *       was admitted finds room again when it is replayed.
  *  (O6) an open that reports damage has a reason: a fault that is still there, or that came during
  *       it. After healing it opens.
  *  (O7) once faults stop, every request is answered, and every hold that is due is released. At any

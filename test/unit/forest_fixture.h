@@ -21,7 +21,7 @@
 
 #define FIXTURE_RECORDS_MAX     6000
 #define FIXTURE_CLUSTER         u128_make(0x2b7e151628aed2a6, 0xabf7158809cf4f3c)
-#define FIXTURE_GRID_BLOCKS_MAX 20000
+#define FIXTURE_GRID_BLOCKS_MAX 40000
 
 /* ---- A schema with one of everything ------------------------------------------------------- */
 

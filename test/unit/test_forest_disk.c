@@ -301,6 +301,33 @@ ballast_drop(void)
     ballast_count = 0;
 }
 
+/* So for nodes of lists of tables: all but as few as there must be are held back. */
+static uint32_t nodes_held;
+
+static void
+hold_nodes(uint32_t event_count)
+{
+    struct table_pool *pool = &fixture.forest->tables;
+    uint32_t low = 0;
+    uint32_t high = pool->free_count;
+    while (low < high) {
+        const uint32_t held = high - (high - low) / 2;
+        pool->free_count -= held;
+        fixture.forest->room_events = 0;
+        const enum forest_room room = forest_reserve(fixture.forest, event_count);
+        pool->free_count += held;
+        if (room == FOREST_ROOM) {
+            low = held;
+        } else {
+            high = held - 1;
+        }
+    }
+    pool->free_count -= low;
+    nodes_held = low;
+    fixture.forest->room_events = 0;
+    expect_equal(forest_reserve(fixture.forest, event_count), FOREST_ROOM);
+}
+
 /*
  * Room for so many more events, and hardly any more: free blocks that aren't asked for are taken,
  * and the disk grows by as little as possible until there is room.
@@ -311,6 +338,8 @@ reserve_tightly(uint32_t event_count)
     uint32_t refused = 0;
     enum forest_room room;
     ballast_drop();
+    fixture.forest->tables.free_count += nodes_held;
+    nodes_held = 0;
     fixture.sim.options.space_limit_bytes = fixture.sim.storage.file_size_bytes[STORAGE_GRID];
     fixture.forest->room_events = 0;
     while (forest_reserve(fixture.forest, event_count) == FOREST_ROOM) {
@@ -325,6 +354,7 @@ reserve_tightly(uint32_t event_count)
         refused += 1;
     }
     expect_equal(room, FOREST_ROOM);
+    hold_nodes(event_count);
     return refused;
 }
 
@@ -341,6 +371,7 @@ UNIT_TEST(f3_after_room_nothing_runs_out)
         /* Without room for anything; with no bytes there would be no limit. */
         expect_equal(grid_reserve(&fixture.grid, 1), STORAGE_OK);
         ballast_count = 0;
+        nodes_held = 0;
         for (uint32_t round = 0; round < 40 && model_has_room(8 * EVENTS_PER_BATCH_MAX); round++) {
             uint32_t left = (uint32_t) prng_range(&prng, 1, 5 * EVENTS_PER_BATCH_MAX);
             const bool many = prng_chance(&prng, 1, 3);
@@ -365,6 +396,39 @@ UNIT_TEST(f3_after_room_nothing_runs_out)
         fixture_end(&fixture);
     }
     expect(refused > 100);
+}
+
+/*
+ * (F3) What the work takes, the bound becomes smaller by: after each op the rest of what was
+ * admitted, when it is asked for anew as a replay does, has room; after a checkpoint too. The disk
+ * has no more than was asked for at first.
+ */
+UNIT_TEST(f3_what_was_admitted_finds_room_again)
+{
+    for (uint64_t seed = 1; seed <= 12; seed++) {
+        begin(seed, 12 * MIB);
+        expect_equal(grid_reserve(&fixture.grid, 1), STORAGE_OK);
+        ballast_count = 0;
+        nodes_held = 0;
+        for (uint32_t round = 0; round < 30 && model_has_room(5 * EVENTS_PER_BATCH_MAX); round++) {
+            uint32_t left = (uint32_t) prng_range(&prng, 1, 4 * EVENTS_PER_BATCH_MAX);
+            const uint32_t most = prng_chance(&prng, 1, 2) ? 4 : EVENTS_PER_BATCH_MAX;
+            (void) reserve_tightly(left);
+            uint32_t checkpoint_at = prng_chance(&prng, 1, 2) ? left / 2 : UINT32_MAX;
+            while (left > 0) {
+                expect_equal(forest_reserve_replayed(fixture.forest, left), FOREST_ROOM);
+                const uint32_t count = (uint32_t) prng_range(&prng, 1, min_u64(left, most));
+                batch_of_the_largest_kind(count);
+                left -= count;
+                if (left > checkpoint_at || left == 0) continue;
+                fixture_checkpoint(&fixture);
+                checkpoint_at = 0;
+            }
+            fixture_checkpoint(&fixture);
+        }
+        expect(fixture_same(&fixture));
+        fixture_end(&fixture);
+    }
 }
 
 /* A full disk is refused, and changes nothing; when it is larger the work goes on. */
@@ -431,7 +495,7 @@ UNIT_TEST(f3_full_memory_is_refused)
     fixture_checkpoint(&fixture);
     expect_equal(forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX), FOREST_MEMORY_FULL);
     /* With more, it goes on. */
-    fixture.memory_bytes += 3 * MIB;
+    fixture.memory_bytes += 10 * MIB;
     expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
     expect_equal(forest_newest(fixture.forest, FIXTURE_NOTE), fixture.timestamp);
     expect_equal(forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX), FOREST_ROOM);
