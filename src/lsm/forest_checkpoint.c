@@ -123,6 +123,14 @@ forest_own_type(const struct forest_checkpoint *checkpoint, uint32_t own)
     return own + 1 < checkpoint->own_count ? BLOCK_FREE_SET : BLOCK_ROOT;
 }
 
+const char *
+forest_own_name(enum block_type type)
+{
+    assert(type == BLOCK_MANIFEST || type == BLOCK_FREE_SET || type == BLOCK_ROOT);
+    if (type == BLOCK_MANIFEST) return "manifest";
+    return type == BLOCK_FREE_SET ? "free set" : "root";
+}
+
 static void *
 own_content(const struct forest *forest, uint32_t frame)
 {

@@ -357,6 +357,18 @@ sizes_for(struct grid *grid, const struct forest_schema *schema, uint64_t memory
     return sizes;
 }
 
+uint64_t
+forest_memory_bytes_for(const struct forest *forest, uint64_t node_count)
+{
+    const uint64_t least = forest_memory_bytes_min(forest->grid, forest->schema);
+    const uint64_t node_bytes = sizeof(struct table_node) + sizeof(u128);
+    /* A few more: the least grows with the grid that more memory can account for. */
+    const uint64_t more = node_count - min_u64(node_count, NODES_MIN) + 4;
+    assert(forest->memory_bytes >= least);
+    assert(node_count <= UINT32_MAX);
+    return least + more * TABLES_SHARE * node_bytes;
+}
+
 struct forest *
 forest_init(struct arena *arena, struct grid *grid, const struct forest_options *options)
 {

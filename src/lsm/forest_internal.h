@@ -238,6 +238,12 @@ struct forest_checkpoint {
 
 enum block_type forest_own_type(const struct forest_checkpoint *checkpoint, uint32_t own);
 
+/* What reports call a block that is of no tree. */
+const char *forest_own_name(enum block_type type);
+
+/* The memory_bytes of which a forest on this grid gets at least so many nodes. */
+uint64_t forest_memory_bytes_for(const struct forest *forest, uint64_t node_count);
+
 /* ---- The forest ---------------------------------------------------------------------------- */
 
 struct forest {

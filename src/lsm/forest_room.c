@@ -325,6 +325,16 @@ forest_room_tables(const struct forest *forest)
     return free < needed ? 0 : (free - needed) * TABLES_PER_NODE;
 }
 
+uint64_t
+forest_memory_bytes_needed(const struct forest *forest)
+{
+    const struct table_pool *pool = &forest->tables;
+    assert(pool->free_count <= pool->node_count);
+    const uint64_t used = pool->node_count - pool->free_count;
+    const uint64_t needed = used + needs_admitted(forest, EVENTS_PER_BATCH_MAX).nodes;
+    return forest_memory_bytes_for(forest, needed);
+}
+
 static enum forest_room
 reserve(struct forest *forest, const struct room_needs *needs)
 {
