@@ -77,15 +77,13 @@ take_reads(struct engine *engine, struct arena *arena)
     }
 }
 
-/*
- * Takes everything but the forest, and then the forest out of what is left, or of its minimum while
- * measuring.
- */
+/* At last, the forest gets what is left; while measuring, forest_bytes, or its minimum. */
 static void
 engine_take(
     struct engine *engine,
     struct arena *arena,
     const struct engine_options *options,
+    uint64_t forest_bytes,
     struct storage *storage,
     struct clock *clock)
 {
@@ -121,10 +119,11 @@ engine_take(
     take_reads(engine, arena);
     ledger_verify_init(&engine->verify, arena, &engine->journal);
 
+    const uint64_t forest_min = forest_memory_bytes_min(&engine->grid, &ledger_schema);
     const struct forest_options forest_options = {
         .schema = &ledger_schema,
         .memory_bytes = arena_measuring(arena)
-                            ? forest_memory_bytes_min(&engine->grid, &ledger_schema)
+                            ? max_u64(forest_min, forest_bytes)
                             : arena->size_bytes - arena->used_bytes - ARENA_ALIGNMENT,
     };
     engine->forest = forest_init(arena, &engine->grid, &forest_options);
@@ -133,27 +132,33 @@ engine_take(
 }
 
 static uint64_t
-memory_bytes_taken(const struct engine_options *options)
+memory_bytes_taken(const struct engine_options *options, uint64_t forest_bytes)
 {
     struct engine measured = {0};
     struct arena arena;
     arena_init_measuring(&arena);
     (void) arena_take(&arena, 1, sizeof(struct engine), ARENA_ALIGNMENT);
-    engine_take(&measured, &arena, options, NULL, NULL);
+    engine_take(&measured, &arena, options, forest_bytes, NULL, NULL);
     return align_up(arena.used_bytes, MIB) + MIB;
 }
 
 /* Of more memory, more is taken to account for a larger grid: a part of it, so this ends. */
-uint64_t
-engine_memory_bytes_min(const struct engine_options *options)
+static uint64_t
+memory_bytes_for(const struct engine_options *options, uint64_t forest_bytes)
 {
     struct engine_options with = *options;
     with.memory_bytes = 0;
     for (;;) {
-        const uint64_t taken = memory_bytes_taken(&with);
+        const uint64_t taken = memory_bytes_taken(&with, forest_bytes);
         if (taken <= with.memory_bytes) return with.memory_bytes;
         with.memory_bytes = taken;
     }
+}
+
+uint64_t
+engine_memory_bytes_min(const struct engine_options *options)
+{
+    return memory_bytes_for(options, 0);
 }
 
 struct engine *
@@ -167,7 +172,7 @@ engine_create(
     assert(options->memory_bytes >= engine_memory_bytes_min(options));
     arena_init(&arena, memory, options->memory_bytes);
     struct engine *engine = arena_take(&arena, 1, sizeof(struct engine), ARENA_ALIGNMENT);
-    engine_take(engine, &arena, options, storage, clock);
+    engine_take(engine, &arena, options, 0, storage, clock);
     arena_seal(&arena);
     return engine;
 }
@@ -271,7 +276,8 @@ open_forest(struct engine *engine, struct engine_open_report *report)
     case FOREST_OPEN_CORRUPT: return ENGINE_OPEN_GRID_CORRUPT;
     case FOREST_OPEN_IO_ERROR: return ENGINE_OPEN_IO_ERROR;
     case FOREST_OPEN_MEMORY_TOO_SMALL:
-        report->memory_bytes_needed = 2 * engine->options.memory_bytes;
+        report->memory_bytes_needed =
+            memory_bytes_for(&engine->options, forest_report.memory_bytes_needed);
         return ENGINE_OPEN_MEMORY_TOO_SMALL;
     }
     unreachable();
@@ -300,7 +306,7 @@ open_replica(struct engine *engine, struct engine_open_report *report)
     case REPLICA_OPENED: return ENGINE_OPENED;
     case REPLICA_OPEN_MEMORY_FULL:
         report->memory_bytes_needed =
-            engine->options.memory_bytes + engine->options.memory_bytes / 2;
+            memory_bytes_for(&engine->options, forest_memory_bytes_needed(engine->forest));
         return ENGINE_OPEN_MEMORY_TOO_SMALL;
     case REPLICA_OPEN_DISK_FULL: return ENGINE_OPEN_DISK_FULL;
     case REPLICA_OPEN_IO_ERROR: return ENGINE_OPEN_IO_ERROR;

@@ -103,7 +103,7 @@ enum engine_open_result {
     ENGINE_OPEN_JOURNAL_DAMAGED,   /* An acknowledged entry is damaged: `journal` says which. */
     ENGINE_OPEN_JOURNAL_SHORT,     /* The log ends at `op`, before what was surely committed. */
     ENGINE_OPEN_GRID_CORRUPT,      /* Block `block_address` of tree `tree_name` is damaged. */
-    ENGINE_OPEN_MEMORY_TOO_SMALL,  /* memory_bytes_needed would do. */
+    ENGINE_OPEN_MEMORY_TOO_SMALL,  /* At least memory_bytes_needed are needed. */
     ENGINE_OPEN_DISK_FULL,
     ENGINE_OPEN_INVALID_PREPARE,   /* Prepare `op` is intact, but not as this version makes it. */
     ENGINE_OPEN_IO_ERROR,

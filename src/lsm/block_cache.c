@@ -13,13 +13,6 @@
 /* Kept blocks are no more than three quarters of all before they are evicted like others. */
 #define CACHE_KEPT_SHARE(frame_count) ((frame_count) / 4 * 3)
 
-uint64_t
-cache_frame_cost_bytes(void)
-{
-    /* The hash table has up to two heads a frame. */
-    return BLOCK_SIZE + sizeof(struct frame) + 3 * sizeof(uint32_t);
-}
-
 static uint32_t
 head_count_for(uint32_t frame_count)
 {

@@ -123,9 +123,6 @@ void cache_init(
     struct grid *grid,
     uint32_t frame_count);
 
-/* Bytes that a frame costs, its share of the tables included. */
-uint64_t cache_frame_cost_bytes(void);
-
 /* After grid_open: everything is forgotten. */
 void cache_open(struct block_cache *cache);
 

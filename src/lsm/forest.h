@@ -122,7 +122,7 @@ enum forest_open_result {
     FOREST_OPENED,
     FOREST_OPEN_CORRUPT,          /* report names the block. */
     FOREST_OPEN_IO_ERROR,
-    FOREST_OPEN_MEMORY_TOO_SMALL, /* report says how many bytes would do. */
+    FOREST_OPEN_MEMORY_TOO_SMALL, /* report says how many bytes it takes at least. */
 };
 
 struct forest_open_report {
@@ -182,6 +182,15 @@ enum forest_work forest_warm(struct forest *forest);
  * FOREST_MEMORY_FULL and FOREST_DISK_FULL: refuse. FOREST_IO_ERROR: the caller must stop.
  */
 enum forest_room forest_reserve(struct forest *forest, uint64_t event_count);
+
+/*
+ * The same for an op of the log, which is executed next, while no checkpoint is under way. What was
+ * admitted with forest_reserve finds room here, in a forest and on a disk that are no smaller.
+ */
+enum forest_room forest_reserve_replayed(struct forest *forest, uint64_t event_count);
+
+/* After FOREST_MEMORY_FULL: with so much memory_bytes there would be room for a batch now. */
+uint64_t forest_memory_bytes_needed(const struct forest *forest);
 
 /* Timestamp of the newest record of the tree; 0 if it is empty. */
 uint64_t forest_newest(const struct forest *forest, uint32_t tree);

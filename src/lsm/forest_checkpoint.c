@@ -71,6 +71,16 @@ manifest_item_count(const struct forest *forest)
     return count;
 }
 
+static void
+own_acquire(struct forest *forest)
+{
+    struct forest_checkpoint *checkpoint = &forest->checkpoint;
+    assert(checkpoint->own_count < checkpoint->own_max);
+    checkpoint->own[checkpoint->own_count] =
+        (struct block_reference){.address = grid_acquire(forest->grid)};
+    checkpoint->own_count += 1;
+}
+
 /*
  * Takes the addresses of all own blocks: they must be in the free set before that is written. What
  * were the last checkpoint's is replaced.
@@ -85,18 +95,15 @@ own_start(struct forest *forest)
         grid_release(forest->grid, checkpoint->own[i].address);
         cache_forget(&forest->cache, checkpoint->own[i].address);
     }
-    checkpoint->content = (struct root_content){
-        .item_count = manifest_item_count(forest),
-        .word_count = grid_free_set_word_count(forest->grid),
-    };
-    const uint64_t count = div_ceil(checkpoint->content.item_count, MANIFEST_ITEMS_PER_BLOCK) +
-                           div_ceil(checkpoint->content.word_count, WORDS_PER_BLOCK) + 1;
-    assert(count <= checkpoint->own_max);
-    checkpoint->own_count = (uint32_t) count;
+    checkpoint->content = (struct root_content){.item_count = manifest_item_count(forest)};
+    checkpoint->own_count = 0;
     checkpoint->own_sealed = 0;
-    for (uint64_t i = 0; i < count; i++) {
-        checkpoint->own[i] = (struct block_reference){.address = grid_acquire(forest->grid)};
+    const uint64_t manifest = div_ceil(checkpoint->content.item_count, MANIFEST_ITEMS_PER_BLOCK);
+    while (checkpoint->own_count < manifest + 1) own_acquire(forest); /* One of them is the root. */
+    while (checkpoint->own_count < manifest + 1 + grid_free_set_block_count(forest->grid)) {
+        own_acquire(forest);
     }
+    checkpoint->content.word_count = grid_free_set_word_count(forest->grid);
     checkpoint->items_left = checkpoint->content.item_count;
     checkpoint->words_done = 0;
     checkpoint->chain = (struct block_reference){0};
@@ -115,6 +122,14 @@ forest_own_type(const struct forest_checkpoint *checkpoint, uint32_t own)
     assert(manifest < checkpoint->own_count);
     if (own < manifest) return BLOCK_MANIFEST;
     return own + 1 < checkpoint->own_count ? BLOCK_FREE_SET : BLOCK_ROOT;
+}
+
+const char *
+forest_own_name(enum block_type type)
+{
+    assert(type == BLOCK_MANIFEST || type == BLOCK_FREE_SET || type == BLOCK_ROOT);
+    if (type == BLOCK_MANIFEST) return "manifest";
+    return type == BLOCK_FREE_SET ? "free set" : "root";
 }
 
 static void *

@@ -156,9 +156,8 @@ runs_waiting(const struct tree *tree, uint32_t level, uint64_t *entries)
 /* More than any merge has; sums with it don't wrap. */
 #define QUOTA_ALL (UINT64_MAX / 4)
 
-/* Entries that a run of the level has, if what it was made of was full. */
-static uint64_t
-level_entries(const struct tree *tree, uint32_t level)
+uint64_t
+forest_level_entries(const struct tree *tree, uint32_t level)
 {
     assert(level < LSM_LEVELS);
     uint64_t entries = OBJECTS_DIRTY_MAX;
@@ -182,7 +181,7 @@ merge_due(const struct tree *tree, uint32_t level, bool *same_level)
     const uint32_t waiting = runs_waiting(tree, level, &entries);
     *same_level = level == LSM_LEVELS - 1;
     if (!tree_mutable(tree)) return waiting >= tree->fanout;
-    *same_level |= min_u64(entries, *tree->distinct) <= level_entries(tree, level);
+    *same_level |= min_u64(entries, *tree->distinct) <= forest_level_entries(tree, level);
     return waiting >= tree->fanout || (waiting >= 2 && entries >= *tree->distinct);
 }
 

@@ -25,8 +25,8 @@
 #define OP_RECORDS_PER_EVENT(schema)                                                               \
     ((schema)->inserts_per_event_max + (schema)->updates_per_event_max)
 
-/* Tables of which the smallest forest can have a list. */
-#define NODES_MIN (FOREST_PARTS_MAX * 8)
+/* Nodes of lists of tables in the smallest forest: a dozen runs of each part, and many tables. */
+#define NODES_MIN (FOREST_PARTS_MAX * 16)
 
 /* How much of what varies there is. */
 struct sizes {
@@ -71,6 +71,16 @@ objects_min(const struct tree_schema *schema)
     return dirty_max(schema);
 }
 
+static uint32_t
+burns_for(const struct forest_schema *schema, uint32_t burnt_tree)
+{
+    assert(burnt_tree < schema->tree_count);
+    for (uint32_t tree = 0; tree < schema->tree_count; tree++) {
+        if (schema->trees[tree].burnt_tree == burnt_tree) return tree;
+    }
+    return FOREST_NONE;
+}
+
 /* What everything that takes frames at the same time takes at most. */
 static uint32_t
 frames_min(const struct forest_schema *schema)
@@ -83,10 +93,11 @@ frames_min(const struct forest_schema *schema)
     uint32_t logs = 0;
     for (uint32_t i = 0; i < schema->tree_count; i++) {
         const struct tree_schema *tree = &schema->trees[i];
-        tables += 3;
-        filtered += tree->id_offset != FOREST_NONE ? 1 : 0;
-        filtered += tree->updates_per_event_max > 0 ? 1 : 0;
-        logs += tree->updates_per_event_max == 0 ? 1 : 0;
+        const bool is_log = tree->updates_per_event_max == 0;
+        const bool ids = tree->id_offset != FOREST_NONE && burns_for(schema, i) == FOREST_NONE;
+        logs += is_log ? 1 : 0;
+        filtered += (is_log ? 0 : 1) + (ids ? 1u : 0u);
+        tables += (is_log ? 0 : ids ? 2 : 1) + (ids ? 1u : 0u); /* Records and list; ids. */
     }
     assert(filtered <= tables);
     assert(logs <= schema->tree_count);
@@ -139,16 +150,6 @@ part_new_tail(
 }
 
 /* ---- Trees --------------------------------------------------------------------------------- */
-
-static uint32_t
-burns_for(const struct forest_schema *schema, uint32_t burnt_tree)
-{
-    assert(burnt_tree < schema->tree_count);
-    for (uint32_t tree = 0; tree < schema->tree_count; tree++) {
-        if (schema->trees[tree].burnt_tree == burnt_tree) return tree;
-    }
-    return FOREST_NONE;
-}
 
 static void
 fix_bytes(struct forest_tree *tree, uint32_t offset, uint32_t size)
@@ -363,6 +364,18 @@ sizes_for(struct grid *grid, const struct forest_schema *schema, uint64_t memory
     assert(sizes.nodes >= NODES_MIN);
     assert(sizes.frames > GRID_READS_MAX);
     return sizes;
+}
+
+uint64_t
+forest_memory_bytes_for(const struct forest *forest, uint64_t node_count)
+{
+    const uint64_t least = forest_memory_bytes_min(forest->grid, forest->schema);
+    const uint64_t node_bytes = sizeof(struct table_node) + sizeof(u128);
+    /* A few more: the least grows with the grid that more memory can account for. */
+    const uint64_t more = node_count - min_u64(node_count, NODES_MIN) + 4;
+    assert(forest->memory_bytes >= least);
+    assert(node_count <= UINT32_MAX);
+    return least + more * TABLES_SHARE * node_bytes;
 }
 
 struct forest *

@@ -166,6 +166,9 @@ struct forest_commit {
  */
 bool forest_flush_part(struct forest *forest, struct part *part, uint64_t op);
 
+/* Entries that a run of the level has, if what it was made of was full. */
+uint64_t forest_level_entries(const struct tree *tree, uint32_t level);
+
 /* A beat that is due for another reason than entries; and the next piece of one. */
 void forest_beat_start(struct forest *forest);
 enum forest_work forest_beat_work(struct forest *forest);
@@ -250,6 +253,12 @@ struct forest_checkpoint {
 };
 
 enum block_type forest_own_type(const struct forest_checkpoint *checkpoint, uint32_t own);
+
+/* What reports call a block that is of no tree. */
+const char *forest_own_name(enum block_type type);
+
+/* The memory_bytes of which a forest on this grid gets at least so many nodes. */
+uint64_t forest_memory_bytes_for(const struct forest *forest, uint64_t node_count);
 
 /* ---- Warming up: forest_warm.c ------------------------------------------------------------- */
 

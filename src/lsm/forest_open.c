@@ -16,7 +16,7 @@ struct opening {
     uint32_t run;
     uint32_t level;
     uint64_t tables_left;
-    u128 key_last;
+    uint64_t nodes; /* Of lists of tables: so many are needed, as far as is known. */
 };
 
 static enum forest_open_result
@@ -27,6 +27,7 @@ open_block(
     assert(opening->block != NULL);
     assert(reference->address != 0);
     opening->report->block_address = reference->address;
+    opening->report->tree_name = forest_own_name(type);
     switch (grid_read_block(opening->forest->grid, reference, type, opening->block)) {
     case GRID_OK: return FOREST_OPENED;
     case GRID_CORRUPT: return FOREST_OPEN_CORRUPT;
@@ -58,9 +59,8 @@ open_chain(
     const struct block_header *header = opening->block;
     struct block_reference reference = *last;
     assert(type == BLOCK_MANIFEST || type == BLOCK_FREE_SET);
-    if (first + count >= checkpoint->own_max) {
-        return FOREST_OPEN_MEMORY_TOO_SMALL;
-    }
+    /* A larger forest has made it. */
+    if (first + count >= checkpoint->own_max) return FOREST_OPEN_MEMORY_TOO_SMALL;
     for (uint64_t i = count; i > 0; i--) {
         if (reference.address == 0) return FOREST_OPEN_CORRUPT;
         const enum forest_open_result result = open_block(opening, &reference, type);
@@ -81,13 +81,17 @@ open_free_set(struct opening *opening, const struct root_content *root)
     struct forest *forest = opening->forest;
     const uint32_t words_per_block = (uint32_t) GRID_FREE_SET_WORDS_PER_BLOCK;
     assert(opening->part == NULL);
-    const uint64_t items_max =
-        forest->grid->block_count + (uint64_t) FOREST_PARTS_MAX * TREE_RUNS_MAX;
+    const uint64_t heads_max = (uint64_t) FOREST_PARTS_MAX * TREE_RUNS_MAX;
+    const uint64_t items_max = forest->grid->block_count + heads_max;
     if (root->item_count > items_max) return FOREST_OPEN_CORRUPT;
+    /* At least, until runs are known. */
+    if (root->item_count > heads_max) {
+        opening->nodes = div_ceil(root->item_count - heads_max, TABLES_PER_NODE);
+    }
     const uint64_t first = div_ceil(root->item_count, MANIFEST_ITEMS_PER_BLOCK);
     const uint64_t count = div_ceil(root->word_count, words_per_block);
-    /* The file may have become larger since, not smaller. */
-    if (root->word_count > grid_free_set_word_count(forest->grid)) return FOREST_OPEN_CORRUPT;
+    /* The file may be larger, not smaller: what lies beyond is free. */
+    if (root->word_count > bitset_word_count(forest->grid->block_count)) return FOREST_OPEN_CORRUPT;
     enum forest_open_result result =
         open_chain(opening, &root->free_set, BLOCK_FREE_SET, first, count);
     if (result != FOREST_OPENED) return result;
@@ -115,6 +119,7 @@ open_run(struct opening *opening, const struct manifest_run *head)
     struct forest *forest = opening->forest;
     assert(opening->tables_left == 0);
     if (head->part >= forest->part_count || head->level >= LSM_LEVELS) return false;
+    if (head->table_count > forest->grid->block_count) return false;
     struct part *part = forest_part(forest, head->part);
     if (part->tree.run_count[head->level] == LEVEL_RUNS_MAX) return false;
     if (tree_run_count(&part->tree) == TREE_RUNS_MAX) return false;
@@ -134,6 +139,7 @@ open_run(struct opening *opening, const struct manifest_run *head)
     opening->level = head->level;
     opening->run = tree_run_new(&part->tree, head->level, false);
     opening->tables_left = head->table_count;
+    opening->nodes += div_ceil(head->table_count, TABLES_PER_NODE);
     struct tree_run *run = &part->tree.runs[opening->run];
     assert(run->used);
     assert(run->table_count == 0);
@@ -152,12 +158,12 @@ open_table(struct opening *opening, const struct table_info *table)
     struct tree *tree = &opening->part->tree;
     const struct tree_run *run = &tree->runs[opening->run];
     assert(run->used);
-    if (!table_pool_room(tree->pool, 1, 1)) return FOREST_OPEN_MEMORY_TOO_SMALL;
+    opening->tables_left -= 1;
+    if (opening->nodes > tree->pool->node_count) return FOREST_OPENED; /* They are counted only. */
     if (!table_info_valid(&tree->format, table)) return FOREST_OPEN_CORRUPT;
     if (run->table_count > 0 && table->key_min <= run->key_max) return FOREST_OPEN_CORRUPT;
     if (!grid_is_acquired(opening->forest->grid, table->index.address)) return FOREST_OPEN_CORRUPT;
     tree_run_append(tree, opening->run, table);
-    opening->tables_left -= 1;
     return FOREST_OPENED;
 }
 
@@ -191,6 +197,7 @@ open_manifest(struct opening *opening, const struct root_content *root)
     enum forest_open_result result =
         open_chain(opening, &root->manifest, BLOCK_MANIFEST, 0, count);
     uint64_t left = root->item_count;
+    if (result == FOREST_OPENED) opening->nodes = 0; /* Counted run by run. */
     for (uint32_t i = 0; result == FOREST_OPENED && i < count; i++) {
         result = open_block(opening, &checkpoint->own[i], BLOCK_MANIFEST);
         if (result != FOREST_OPENED) return result;
@@ -203,7 +210,8 @@ open_manifest(struct opening *opening, const struct root_content *root)
     }
     assert(result != FOREST_OPENED || left == 0);
     if (result == FOREST_OPENED && opening->tables_left > 0) return FOREST_OPEN_CORRUPT;
-    return result;
+    const bool room = opening->nodes <= opening->forest->tables.node_count;
+    return result == FOREST_OPENED && !room ? FOREST_OPEN_MEMORY_TOO_SMALL : result;
 }
 
 /* (M1) (M2) The oldest of the level, merged as far as the output goes. */
@@ -326,6 +334,7 @@ open_root(struct opening *opening, const struct block_reference *reference)
     if (result == FOREST_OPENED) result = open_manifest(opening, &root);
     if (result != FOREST_OPENED) return result;
     opening->report->block_address = reference->address;
+    opening->report->tree_name = forest_own_name(BLOCK_ROOT);
     for (uint32_t i = 0; i < forest->part_count; i++) {
         if (!open_merges(forest_part(forest, i))) return FOREST_OPEN_CORRUPT;
     }
@@ -358,7 +367,7 @@ forest_open(
     struct opening opening = {.forest = forest, .report = report};
     enum forest_open_result result = FOREST_OPENED;
     assert(!forest->opened);
-    *report = (struct forest_open_report){.tree_name = "manifest"};
+    *report = (struct forest_open_report){0};
     open_reset(forest);
     if (root->address != 0) {
         const uint32_t frame = cache_take(&forest->cache);
@@ -368,7 +377,8 @@ forest_open(
     }
     forest->opened = result == FOREST_OPENED;
     if (result == FOREST_OPEN_MEMORY_TOO_SMALL) {
-        report->memory_bytes_needed = 2 * forest->memory_bytes;
+        report->memory_bytes_needed = forest_memory_bytes_for(forest, opening.nodes);
+        assert(report->memory_bytes_needed > forest->memory_bytes);
     }
     assert(forest->cache.available == forest->cache.frame_count);
     return result;

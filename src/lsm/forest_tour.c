@@ -401,7 +401,7 @@ tour_note_damage(struct tour *tour, uint64_t address, bool whole)
     assert(whole == (tour->result == GRID_OK));
     tour->damage = (struct tour_damage){
         .address = address,
-        .tree_name = tour->in_table ? tour_tree(tour)->name : "manifest",
+        .tree_name = tour->in_table ? tour_tree(tour)->name : forest_own_name(tour->read.type),
         .kind = whole ? TOUR_WRONG : TOUR_CORRUPT,
     };
     if (!whole && tour->result == GRID_IO_ERROR) tour->damage.kind = TOUR_UNREADABLE;

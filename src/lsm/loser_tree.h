@@ -57,13 +57,6 @@ loser_tree_winner(const struct loser_tree *tree)
     return tree->winner.key == U128_MAX ? LOSER_TREE_NONE : (uint32_t) tree->winner.input;
 }
 
-static inline u128
-loser_tree_winner_key(const struct loser_tree *tree)
-{
-    assert(tree->winner.key != U128_MAX);
-    return tree->winner.key;
-}
-
 /*
  * Plays the matches of the winner again, which comes with another key.
  *

@@ -388,10 +388,14 @@ merge_move_table(struct merge *merge, struct merge_input *input)
 {
     struct tree *tree = merge->tree;
     assert(!input->exhausted);
-    if (table_builder_active(&merge->builder)) merge_finish_table(merge);
     struct table_info *table = &tree->pool->nodes[input->place.node].tables[input->place.index];
     const struct table_info moved = *table;
     assert(!moved.moved);
+    if (table_builder_active(&merge->builder)) {
+        /* The small table that this may leave behind is paid for with what moving saves. */
+        merge->quota -= min_u64(merge->quota, moved.entry_count);
+        merge_finish_table(merge);
+    }
     assert(merge->entries_left >= moved.entry_count);
     table->moved = true;
     merge->entries_left -= moved.entry_count;

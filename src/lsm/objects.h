@@ -174,12 +174,6 @@ objects_is_dirty(const struct objects *objects, uint32_t slot)
 }
 
 static inline uint32_t
-objects_count(const struct objects *objects)
-{
-    return objects->count;
-}
-
-static inline uint32_t
 objects_dirty_count(const struct objects *objects)
 {
     return objects->dirty_count;

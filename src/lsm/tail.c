@@ -127,13 +127,6 @@ tail_truncate(struct tail *tail, uint32_t count)
 
 /* ---- Order --------------------------------------------------------------------------------- */
 
-uint64_t
-tail_scratch_bytes(const struct tail *tail)
-{
-    assert(tail->count_max > 0);
-    return (uint64_t) tail->count_max * tail->format.size;
-}
-
 void
 tail_sort(struct tail *tail, void *scratch)
 {

@@ -54,11 +54,9 @@ bool tail_find_id(const struct tail *tail, u128 id, uint64_t *timestamp);
 void tail_truncate(struct tail *tail, uint32_t count);
 
 /*
- * Sorts everything (E1). Ids: their hash table is void afterwards, so this is the end of the tail.
+ * Sorts everything (E1); the scratch holds as many entries as the tail. Ids: their hash table is
+ * void afterwards, so this is the end of the tail.
  */
 void tail_sort(struct tail *tail, void *scratch);
-
-/* Bytes of scratch for a sort. */
-uint64_t tail_scratch_bytes(const struct tail *tail);
 
 #endif

@@ -146,20 +146,18 @@ free_set_is_released(const struct free_set *free_set, uint64_t index)
 }
 
 uint64_t
-free_set_next_acquired(const struct free_set *free_set, uint64_t index)
+free_set_live_end(const struct free_set *free_set)
 {
-    const uint64_t word_count = free_set_word_count(free_set);
-    uint64_t below = index % 64; /* Bits of the first word that don't count. */
-    for (uint64_t i = index / 64; i < word_count; i++) {
-        const uint64_t word = free_set->acquired.words[i] >> below << below;
-        below = 0;
+    free_set_check(free_set);
+    for (uint64_t i = free_set_word_count(free_set); i > 0; i--) {
+        const uint64_t word =
+            free_set->acquired.words[i - 1] & ~free_set->released.words[i - 1];
         if (word == 0) continue;
-        const uint64_t found = i * 64 + (uint64_t) __builtin_ctzll(word);
-        assert(found >= index);
-        assert(found < free_set->block_count);
-        return found;
+        const uint64_t end = i * 64 - (uint64_t) __builtin_clzll(word);
+        assert(end <= free_set->block_count);
+        return end;
     }
-    return free_set->block_count;
+    return 0;
 }
 
 uint64_t

@@ -49,10 +49,13 @@ void free_set_checkpoint_durable(struct free_set *free_set);
 bool free_set_is_acquired(const struct free_set *free_set, uint64_t index);
 bool free_set_is_released(const struct free_set *free_set, uint64_t index);
 
-/* The lowest acquired index from this one on, released or not; block_count if there is none. */
-uint64_t free_set_next_acquired(const struct free_set *free_set, uint64_t index);
+/*
+ * One more than the highest index that is acquired and not released; 0: none is. It follows from
+ * what was acquired and released, and not from block_count.
+ */
+uint64_t free_set_live_end(const struct free_set *free_set);
 
-/* Words that hold a bit for each block; of the last one perhaps not all bits are used. */
+/* Words that hold a bit for each block that exists; of the last one perhaps not all are used. */
 uint64_t free_set_word_count(const struct free_set *free_set);
 
 /* Acquired and not released: what the checkpoint that is being made will find acquired. */

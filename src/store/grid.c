@@ -55,6 +55,20 @@ grid_open(struct grid *grid, u128 cluster)
     grid_check(grid);
 }
 
+static enum storage_result
+grid_grow(struct grid *grid, uint64_t block_count)
+{
+    assert(block_count > grid->block_count);
+    assert(block_count <= grid->free_set.acquired.bit_count);
+    const enum storage_result result =
+        storage_grow(grid->storage, STORAGE_GRID, block_count * BLOCK_SIZE);
+    if (result != STORAGE_OK) return result;
+    grid->block_count = block_count;
+    free_set_grow(&grid->free_set, block_count);
+    grid_check(grid);
+    return STORAGE_OK;
+}
+
 enum storage_result
 grid_reserve(struct grid *grid, uint64_t count)
 {
@@ -71,14 +85,13 @@ grid_reserve(struct grid *grid, uint64_t count)
     const uint64_t block_count = min_u64(rounded_count, block_count_max);
     assert(block_count >= wanted_count);
 
-    const enum storage_result result =
-        storage_grow(grid->storage, STORAGE_GRID, block_count * BLOCK_SIZE);
-    if (result != STORAGE_OK) return result;
-    grid->block_count = block_count;
-    free_set_grow(&grid->free_set, block_count);
-    grid_check(grid);
-    assert(grid_free_count(grid) >= count);
-    return STORAGE_OK;
+    enum storage_result result = grid_grow(grid, block_count);
+    /* The last of the disk. */
+    if (result == STORAGE_NO_SPACE && block_count > wanted_count) {
+        result = grid_grow(grid, wanted_count);
+    }
+    assert(result != STORAGE_OK || grid_free_count(grid) >= count);
+    return result;
 }
 
 uint64_t
@@ -126,19 +139,18 @@ grid_is_released(const struct grid *grid, uint64_t address)
 }
 
 uint64_t
-grid_next_acquired(const struct grid *grid, uint64_t from_address)
+grid_live_end(const struct grid *grid)
 {
-    assert(from_address >= 1);
-    const uint64_t index = free_set_next_acquired(&grid->free_set, from_address - 1);
-    assert(index <= grid->block_count);
-    return index == grid->block_count ? 0 : index + 1;
+    grid_check(grid);
+    const uint64_t end = free_set_live_end(&grid->free_set);
+    assert(end <= grid->block_count);
+    return end;
 }
 
 uint64_t
 grid_free_set_word_count(const struct grid *grid)
 {
-    grid_check(grid);
-    return free_set_word_count(&grid->free_set);
+    return bitset_word_count(grid_live_end(grid));
 }
 
 uint64_t

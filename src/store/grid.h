@@ -118,7 +118,8 @@ void grid_init(
 void grid_open(struct grid *grid, u128 cluster);
 
 /*
- * Grows the file until `count` blocks are free. STORAGE_NO_SPACE: the file system or
+ * Grows the file until `count` blocks are free; by GRID_GROW_BLOCKS at a time, or by what is
+ * missing where the disk has no more. STORAGE_NO_SPACE: the file system or
  * block_count_max is full; nothing changed. STORAGE_IO_ERROR: the caller must stop.
  */
 enum storage_result grid_reserve(struct grid *grid, uint64_t count);
@@ -148,20 +149,22 @@ bool grid_is_acquired(const struct grid *grid, uint64_t address);
 bool grid_is_released(const struct grid *grid, uint64_t address);
 
 /*
- * The lowest acquired address from this one (≥ 1) on, released or not; 0 at the end. What it names
- * may not have been written yet, or be being written.
+ * The highest address that is acquired and not released; 0: none is. What a checkpoint has to tell
+ * of ends there. It follows from the log alone, which block_count doesn't: how large the file is
+ * depends on when room was asked for.
  */
-uint64_t grid_next_acquired(const struct grid *grid, uint64_t from_address);
+uint64_t grid_live_end(const struct grid *grid);
 
 /*
- * The free set as a checkpoint stores it: a bit for each block, block 1 first, set where the block
- * is acquired and not released, in words that go into the content of a chain of BLOCK_FREE_SET
- * blocks. All of them but the last are full; record_count says how many words there are.
+ * The free set as a checkpoint stores it: a bit for each block up to grid_live_end, block 1 first,
+ * set where the block is acquired and not released, in words that go into the content of a chain
+ * of BLOCK_FREE_SET blocks. All of them but the last are full; record_count says how many words
+ * there are. Blocks beyond are free.
  *
- * A checkpoint first releases the chain of the one before, and reserves: growth may change the
- * counts. Then it acquires the blocks of the chain, and everything else that it references; and
- * then it fills them. So the chain's own blocks are in it. Until the checkpoint is durable, nothing
- * else is released.
+ * A checkpoint first releases the chain of the one before. Then it acquires everything else that it
+ * references, and blocks of the chain until there are grid_free_set_block_count of them: each may
+ * lie beyond what was the end. And then it fills them. So the chain's own blocks are in it. Until
+ * the checkpoint is durable, nothing else is released.
  */
 #define GRID_FREE_SET_WORDS_PER_BLOCK (BLOCK_CONTENT_SIZE / sizeof(uint64_t))
 uint64_t grid_free_set_word_count(const struct grid *grid);

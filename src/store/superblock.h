@@ -43,7 +43,7 @@ struct block_reference {
 struct checkpoint_state {
     struct prepare_header header;    /* The prepare at the checkpoint. Recovery starts here. */
     struct block_reference manifest; /* Newest manifest block; address 0 when empty. */
-    uint64_t grid_block_count;       /* Blocks of the grid file that may be referenced. */
+    uint64_t grid_block_count;       /* The highest block that is in use: no others count. */
     uint64_t reserved[11];
 };
 static_assert(sizeof(struct checkpoint_state) == 384, "no padding");

@@ -93,7 +93,7 @@ open_replay_op(struct replica *replica, uint64_t op)
     if (header->event_count > max_u64(EVENTS_PER_BATCH_MAX, PULSE_EXPIRIES_MAX)) {
         return REPLICA_OPEN_INVALID_PREPARE;
     }
-    switch (forest_reserve(replica->forest, header->event_count)) {
+    switch (forest_reserve_replayed(replica->forest, header->event_count)) {
     case FOREST_ROOM: break;
     case FOREST_MEMORY_FULL: return REPLICA_OPEN_MEMORY_FULL;
     case FOREST_DISK_FULL: return REPLICA_OPEN_DISK_FULL;

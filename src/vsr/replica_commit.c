@@ -52,7 +52,7 @@ checkpoint_on_forest(void *context, enum grid_result result)
     const struct checkpoint_state state = {
         .header = replica->commit_header,
         .manifest = forest_checkpoint_manifest(replica->forest),
-        .grid_block_count = replica->grid->block_count,
+        .grid_block_count = grid_live_end(replica->grid),
     };
     replica->commit_stage = COMMIT_CHECKPOINT_SUPERBLOCK;
     superblock_update_checkpoint(

@@ -143,10 +143,7 @@ open_refused(
         free(sim->memory);
         sim->memory = NULL;
         return;
-    case ENGINE_OPEN_DISK_FULL:
-        sim_check(sim, sim->disk.options.space_limit_bytes > 0, "open: full, without an end");
-        sim->disk.options.space_limit_bytes += GRID_GROW_BLOCKS * BLOCK_SIZE;
-        return;
+    case ENGINE_OPEN_DISK_FULL: sim_fail(sim, "open: no room for what was admitted");
     case ENGINE_OPEN_IO_ERROR:
         sim_check(sim, fault_now || damaged, "open: input/output error, and no fault");
         if (damaged && prng_chance(&sim->prng, 1, 2)) atlas_heal(sim);
@@ -203,11 +200,27 @@ open_once(struct sim *sim, bool faulty)
     return false;
 }
 
+/*
+ * The grid's file is larger than any checkpoint knows: as after a crash soon after it grew.
+ */
+static void
+grid_grows_unnoticed(struct sim *sim)
+{
+    struct storage *storage = &sim->disk.storage;
+    const uint64_t blocks = prng_range(&sim->prng, 1, 40 * GRID_GROW_BLOCKS);
+    const uint64_t size_bytes = storage->file_size_bytes[STORAGE_GRID] + blocks * BLOCK_SIZE;
+    assert(!sim->disk.crashed);
+    sim->atlas.healing = true;
+    (void) storage_grow(storage, STORAGE_GRID, size_bytes);
+    sim->atlas.healing = false;
+}
+
 void
 node_open(struct sim *sim)
 {
     assert(sim->engine == NULL);
     uint32_t attempts = 0;
+    if (!sim->calm && prng_chance(&sim->prng, 1, 6)) grid_grows_unnoticed(sim);
     while (!open_once(sim, attempts < OPENS_FAULTY_MAX)) {
         attempts += 1;
         sim_check(sim, attempts < OPENS_MAX, "does not open");

@@ -37,12 +37,58 @@ oracle_prepare(const struct sim *sim, uint64_t op)
     return (const struct prepare_header *) (const void *) entry->bytes;
 }
 
+/*
+ * (O10) A checkpoint that a crash cut short, or left in doubt, is made again from the log: the same
+ * one. Its root's checksum stands for all that it refers to.
+ */
+static void
+wrote_root(struct sim *sim, const struct block_header *header)
+{
+    struct sim_oracle *oracle = &sim->oracle;
+    assert(header->type == BLOCK_ROOT);
+    if (header->op == oracle->root.op) {
+        sim_check(
+            sim,
+            header->checksum == oracle->root.checksum && header->address == oracle->root.address,
+            "the checkpoint of op %" PRIu64 " has another root than before",
+            header->op);
+    }
+    oracle->root = *header;
+}
+
+static void
+wrote_blocks(struct sim *sim, const struct storage_request *write)
+{
+    assert(write->size_bytes % BLOCK_SIZE == 0);
+    for (uint64_t at = 0; at < write->size_bytes; at += BLOCK_SIZE) {
+        uint64_t piece_bytes;
+        const void *block = storage_request_piece(write, at, &piece_bytes);
+        const struct block_header *header = block;
+        if (header->type == BLOCK_ROOT) wrote_root(sim, header);
+    }
+}
+
+static void
+wrote_superblock(struct sim *sim, const struct superblock_state *state)
+{
+    struct sim_oracle *oracle = &sim->oracle;
+    const struct checkpoint_state *checkpoint = &state->checkpoint;
+    const uint64_t op = checkpoint->header.op;
+    if (op == oracle->checkpoint.header.op && op > 0) {
+        const bool same = memcmp(&oracle->checkpoint, checkpoint, sizeof(*checkpoint)) == 0;
+        sim_check(sim, same, "the checkpoint of op %" PRIu64 " is another than before", op);
+    }
+    oracle->checkpoint = *checkpoint;
+}
+
 /* Also sees what recovery erases: that is no prepare. */
 void
 oracle_wrote(struct sim *sim, const struct storage_request *write, bool done)
 {
     struct sim_oracle *oracle = &sim->oracle;
     const struct prepare_header *header = write->buffer;
+    if (write->file == STORAGE_SUPERBLOCK) wrote_superblock(sim, write->buffer);
+    if (write->file == STORAGE_GRID) wrote_blocks(sim, write);
     if (write->file != STORAGE_PREPARES) return;
     if (!prepare_header_valid(header, sim_identity.cluster)) return;
     sim_check(sim, write->size_bytes == prepare_size_on_disk(header), "size of a prepare's write");

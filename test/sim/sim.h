@@ -23,7 +23,8 @@
  *       log on disk is byte by byte what was written.
  *  (O4) a read is what the model reads: at one moment since it was submitted; with accounts, at the
  *       moment of the answer.
- *  (O5) a refusal has a reason: memory and space that are short, a fault for ENGINE_FAILED.
+ *  (O5) a refusal has a reason: memory and space that are short, a fault for ENGINE_FAILED. What
+ *       was admitted finds room again when it is replayed.
  *  (O6) an open that reports damage has a reason: a fault that is still there, or that came during
  *       it. After healing it opens.
  *  (O7) once faults stop, every request is answered, and every hold that is due is released. At any
@@ -31,6 +32,7 @@
  *  (O8) the books add up (model_check_invariants).
  *  (O9) the scrubber reports a block only if a fault has damaged it; verification finds nothing
  *       where there was no fault, whatever is committed meanwhile. (Y1)
+ *  (O10) a checkpoint is a function of the log: made again after a crash, it is the same bytes.
  */
 #ifndef LEDGER_TEST_SIM_SIM_H
 #define LEDGER_TEST_SIM_SIM_H
@@ -43,7 +45,9 @@
 #include "model/model.h"
 #include "model/workload.h"
 #include "sim/storage_sim.h"
+#include "store/grid.h"
 #include "store/prepare.h"
+#include "store/superblock.h"
 
 #define SIM_CLIENTS_MAX    12
 #define SIM_REPLY_SIZE_MAX (RESULTS_MAX * 384)
@@ -133,6 +137,8 @@ struct sim_oracle {
     uint64_t op_done;       /* Newest op whose prepare the disk has taken. */
     uint64_t commit;        /* Newest op that the model has executed. */
     uint64_t checkpoint_op; /* A durable checkpoint, perhaps not the newest. */
+    struct checkpoint_state checkpoint; /* That of the superblock that was written last. */
+    struct block_header root;           /* Of the root that was written last. */
     u128 checksum;          /* Of the header of `commit`. */
     uint64_t timestamp;
     struct sim_client *answered[SIM_CLIENTS_MAX]; /* In order. */

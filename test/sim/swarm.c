@@ -62,8 +62,10 @@ sim_options_random(struct prng *prng)
         options.memory_small = true;
         options.memory_extra_bytes = prng_below(prng, 64) * BLOCK_SIZE;
     }
-    if (prng_chance(prng, 1, 5)) {
-        options.grid_space_bytes = prng_range(prng, 60, 300) * GRID_GROW_BLOCKS * BLOCK_SIZE;
+    if (prng_chance(prng, 1, 4)) {
+        /* Full soon, or often: in tiny ones hardly anything is admitted. */
+        const uint64_t blocks = prng_range(prng, 200, prng_chance(prng, 1, 2) ? 1200 : 4800);
+        options.grid_space_bytes = blocks * BLOCK_SIZE;
     }
     if (prng_chance(prng, 3, 4)) {
         options.scrub_ns = NS_PER_MS * prng_range(prng, 1, prng_chance(prng, 1, 2) ? 200 : 20000);

@@ -187,7 +187,7 @@ for my $case (['root', $root], ['manifest', $manifest], ['free set', $free_set])
     check_refused(
         "$name block",
         [[$path{grid}, block_offset($address), SECTOR_SIZE, 270]],
-        qr/ledger block $address is damaged.*grid", tree "\w+"/s);
+        qr/ledger block $address is damaged.*grid", tree "$name"/s);
 }
 
 # The block with the record of transfer 1, from account 1 to account 2: a start reads it only if the log needs it.

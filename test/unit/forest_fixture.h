@@ -21,7 +21,7 @@
 
 #define FIXTURE_RECORDS_MAX     6000
 #define FIXTURE_CLUSTER         u128_make(0x2b7e151628aed2a6, 0xabf7158809cf4f3c)
-#define FIXTURE_GRID_BLOCKS_MAX 20000
+#define FIXTURE_GRID_BLOCKS_MAX 40000
 
 /* ---- A schema with one of everything ------------------------------------------------------- */
 
@@ -276,6 +276,16 @@ fixture_chill(struct forest_fixture *fixture)
         if (frame->state != FRAME_READY || frame->pins > 0) continue;
         cache_forget(cache, frame->reference.address);
     }
+}
+
+/* The lowest acquired address from this one on; 0 at the end. */
+static inline uint64_t
+fixture_next_acquired(const struct forest_fixture *fixture, uint64_t address)
+{
+    for (; address <= fixture->grid.block_count; address++) {
+        if (grid_is_acquired(&fixture->grid, address)) return address;
+    }
+    return 0;
 }
 
 static inline void

@@ -168,7 +168,7 @@ UNIT_TEST(unreadable_blocks)
     begin(&fixture, &prng, 4);
     fill(&fixture, RECORDS_WORTH_OF_BATCHES);
     settle(&fixture);
-    const uint64_t address = grid_next_acquired(&fixture.grid, 20);
+    const uint64_t address = fixture_next_acquired(&fixture, 20);
     expect(live(&fixture, address));
     storage_sim_latent_error(
         &fixture.sim, STORAGE_GRID, (address - 1) * BLOCK_SIZE, BLOCK_SIZE);

@@ -143,7 +143,7 @@ check(struct model *model)
 {
     struct objects *objects = &model->objects;
     expect_equal(objects->count, model->count);
-    expect_equal(objects_count(objects), model->count);
+    expect_equal(objects->count, model->count);
     check_index(&objects->timestamps, model->count);
     if (objects->ids.entries != NULL) check_index(&objects->ids, model->count);
     for (uint32_t i = 0; i < model->options.slot_count; i++) {
@@ -340,7 +340,7 @@ UNIT_TEST(what_is_used_once_goes_before_what_is_used_often)
         objects_pin(&objects, often, epoch);
         insert_small(&objects, epoch, epoch);
         expect_equal(objects_find(&objects, 1), often);
-        expect_equal(objects_count(&objects), epoch < 4 ? epoch : 4);
+        expect_equal(objects.count, epoch < 4 ? epoch : 4);
     }
     expect_equal(objects_find(&objects, 2), OBJECT_NONE);
     expect_equal(objects_forgotten_op(&objects), 0);

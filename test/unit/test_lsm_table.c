@@ -465,7 +465,7 @@ begin_tail(uint64_t seed, const struct entry_format *format, uint32_t count_max)
     memset(tail_memory, 0xa5, sizeof(tail_memory));
     arena_init(&arena, tail_memory, sizeof(tail_memory));
     tail_init(&tail, &arena, format, count_max);
-    expect(tail_scratch_bytes(&tail) <= sizeof(tail_scratch));
+    expect((uint64_t) count_max * format->size <= sizeof(tail_scratch));
     tail_clear(&tail);
 }
 

@@ -13,7 +13,7 @@ static struct node node;
 #define RING_LARGE (UINT64_C(64) * SECTOR_SIZE)
 
 /* More than the least memory can list the tables of. */
-#define ACCOUNTS_MANY 150000
+#define ACCOUNTS_MANY 250000
 
 static void
 begin(uint64_t ring_size, uint64_t memory_extra, uint64_t seed)

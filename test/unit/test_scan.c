@@ -497,7 +497,7 @@ UNIT_TEST(a_scan_that_is_lost_goes_on_after_mending)
     for (uint32_t i = 0; i < 600; i++) {
         char healthy[BLOCK_SIZE];
         uint64_t address = prng_range(&prng, 1, fixture.grid.free_set.acquired_count);
-        address = grid_next_acquired(&fixture.grid, address);
+        address = fixture_next_acquired(&fixture, address);
         if (address == 0) continue;
         uint8_t *block =
             storage_sim_bytes(&fixture.sim, STORAGE_GRID) + (address - 1) * BLOCK_SIZE;
