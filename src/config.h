@@ -31,6 +31,7 @@
 #define GRID_WRITES_MAX 4
 #define GRID_READS_MAX 6
 #define LSM_FANOUT 3
+#define LSM_FANOUT_IDS 3
 #define LSM_FANOUT_RECORDS 3
 #define LSM_LEVELS 7
 #define LEVEL_RUNS_MAX 12
@@ -71,12 +72,14 @@
 /* Block reads in flight. */
 #define GRID_READS_MAX 256
 /* Runs of a level that are merged into one run of the next. */
-#define LSM_FANOUT 8
+#define LSM_FANOUT 16
+/* The same of ids: a new one is looked for in every run. Those that are time-ordered cost nothing. */
+#define LSM_FANOUT_IDS 8
 /* The same of records that change: what is obsolete takes space until it is merged away. */
 #define LSM_FANOUT_RECORDS 8
 #define LSM_LEVELS 7
 /* Runs of a level, those that are being merged included. */
-#define LEVEL_RUNS_MAX 24
+#define LEVEL_RUNS_MAX 40
 /* New entries of an index or of a tree of ids that are sorted and written together. */
 #define TAIL_ENTRIES 32768
 /* Changed records (accounts, states of pending transfers) that are written together. */
@@ -89,7 +92,7 @@
 /* Blocks of each input that a merge asks for ahead. */
 #define MERGE_BLOCKS_AHEAD 24
 /* Tables are listed in memory by so many. */
-#define TABLES_PER_NODE 32
+#define TABLES_PER_NODE 16
 /* Blocks that are read after opening to have records in memory: half a gigabyte. */
 #define WARM_BLOCKS_MAX 32768
 /* Values of 16 bytes are indexed by so many bits of their hash. */

@@ -25,8 +25,8 @@
 #define OP_RECORDS_PER_EVENT(schema)                                                               \
     ((schema)->inserts_per_event_max + (schema)->updates_per_event_max)
 
-/* Nodes of lists of tables in the smallest forest: a dozen runs of each part, and many tables. */
-#define NODES_MIN (FOREST_PARTS_MAX * 16)
+/* Nodes of lists of tables in the smallest forest: two dozen runs of each part, and many tables. */
+#define NODES_MIN (FOREST_PARTS_MAX * 32)
 
 /* How much of what varies there is. */
 struct sizes {
@@ -144,6 +144,9 @@ part_new_tail(
         .size = shape == ENTRY_ID ? sizeof(struct entry24) : sizeof(struct entry16),
     };
     const uint32_t number = part_new(forest, name, &format);
+    if (forest->parts != NULL && shape == ENTRY_ID) {
+        forest->parts[number].tree.fanout = LSM_FANOUT_IDS;
+    }
     tail_init(tail, arena, &format, tail_count_max());
     if (forest->parts != NULL) forest->parts[number].tail = tail;
     return number;

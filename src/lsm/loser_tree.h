@@ -23,7 +23,7 @@
 #include "base/assert.h"
 #include "base/u128.h"
 
-#define LOSER_TREE_INPUTS_MAX 32
+#define LOSER_TREE_INPUTS_MAX 64
 #define LOSER_TREE_NONE       UINT32_MAX
 
 struct loser_tree_entry {

@@ -13,6 +13,8 @@
 /* Blocks of an input between looks ahead. */
 #define MERGE_HINT_EVERY 4
 
+static_assert(LEVEL_RUNS_MAX <= LOSER_TREE_INPUTS_MAX, "all runs of a level compete");
+
 /* ---- Starting ------------------------------------------------------------------------------ */
 
 void
