@@ -73,7 +73,7 @@
 #define GRID_READS_MAX 256
 /* Runs of a level that are merged into one run of the next. */
 #define LSM_FANOUT 16
-/* The same of ids: a new one is looked for in every run. Those that are time-ordered cost nothing. */
+/* The same of ids: a new one is looked for in every run. Time-ordered ones cost nothing. */
 #define LSM_FANOUT_IDS 8
 /* The same of records that change: what is obsolete takes space until it is merged away. */
 #define LSM_FANOUT_RECORDS 8

@@ -19,7 +19,7 @@ warm_tree(const struct forest *forest)
     return &forest->parts[forest->trees[forest->warm.tree].records].tree;
 }
 
-/* The number of the run at hand: from new to old, so the first version of a record is the newest. */
+/* The run at hand: from new to old, so that the first version of a record is the newest. */
 static uint32_t
 warm_run(const struct forest *forest)
 {

@@ -434,7 +434,7 @@ struct merge_count {
     uint32_t out;
 };
 
-/* Takes entries of the winner as long as they are below the bound, which all others' keys are not. */
+/* Takes entries of the winner as long as they are below the bound: all other keys are not. */
 static struct merge_count
 merge_stretch(
     struct merge *merge, struct loser_tree *losers, u128 bound, char *to, uint32_t count_max)
