@@ -42,6 +42,7 @@
 #define TABLE_FILTERED_MAX 300
 #define MERGE_BLOCKS_AHEAD 1
 #define TABLES_PER_NODE 4
+#define PART_NODES_MIN 16
 #define WARM_BLOCKS_MAX 60
 #define INDEX_HASH_BITS 6
 #define STORAGE_BUFFERS_MAX 4
@@ -93,6 +94,8 @@
 #define MERGE_BLOCKS_AHEAD 24
 /* Tables are listed in memory by so many. */
 #define TABLES_PER_NODE 16
+/* So many times that for each part, in the smallest forest: two dozen runs, and many tables. */
+#define PART_NODES_MIN 32
 /* Blocks that are read after opening to have records in memory: half a gigabyte. */
 #define WARM_BLOCKS_MAX 32768
 /* Values of 16 bytes are indexed by so many bits of their hash. */

@@ -25,8 +25,8 @@
 #define OP_RECORDS_PER_EVENT(schema)                                                               \
     ((schema)->inserts_per_event_max + (schema)->updates_per_event_max)
 
-/* Nodes of lists of tables in the smallest forest: two dozen runs of each part, and many tables. */
-#define NODES_MIN (FOREST_PARTS_MAX * 32)
+/* Nodes of lists of tables in the smallest forest. */
+#define NODES_MIN (FOREST_PARTS_MAX * PART_NODES_MIN)
 
 /* How much of what varies there is. */
 struct sizes {
