@@ -10,9 +10,9 @@
  * the records that have it. The schema (data, given at init) says where the fields are; the forest
  * keeps ids and indexes itself on insert and update.
  *
- * This inside keeps all records and indexes in memory. At a checkpoint it writes the pages that
- * changed to the grid, copy-on-write, and a manifest that names all pages; ids and indexes are made
- * anew when a checkpoint is opened. Nothing outside lsm/ knows this.
+ * Inside, everything is in log-structured merge trees over the grid's blocks, in memory of a fixed
+ * size: README.md. So what an op will look at is asked for before, reads may have to wait, and
+ * there is work to do after an op. Nothing else of it is known outside lsm/.
  *
  * Numbered invariants (asserted, tested under their number):
  *  (F1) timestamps of a tree ascend strictly in insertion order.
@@ -158,8 +158,7 @@ struct forest *forest_init(
 uint64_t forest_memory_bytes_min(struct grid *grid, const struct forest_schema *schema);
 
 /*
- * Opens the checkpoint: marks its blocks in the grid, reads them, makes ids and indexes. Address 0:
- * empty. Waits.
+ * Opens the checkpoint: reads its root, free set and lists of tables. Address 0: empty. Waits.
  */
 enum forest_open_result forest_open(
     struct forest *forest,

@@ -554,4 +554,30 @@ UNIT_TEST(reads_go_on_while_the_forest_works)
     expect(reads_under_way > 300);
 }
 
+/* Who has something for the disk needn't wait for a whole beat; nothing is missing in between. */
+UNIT_TEST(work_after_an_op_comes_in_pieces)
+{
+    uint32_t pieces_most = 0;
+    begin(71, 8 * MIB);
+    for (uint32_t i = 0; i < 40; i++) {
+        uint32_t pieces = 0;
+        expect(forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM);
+        fixture_op_begin(&fixture, EVENTS_PER_BATCH_MAX);
+        for (uint32_t event = 0; event < EVENTS_PER_BATCH_MAX; event++) {
+            fixture_event(&fixture, false);
+        }
+        fixture.op += 1;
+        enum forest_work work;
+        while ((work = forest_commit(fixture.forest, fixture.op)) != FOREST_WORK_DONE) {
+            if (work == FOREST_WORK_WAITS) fixture_progress(&fixture);
+            if (work == FOREST_WORK_LEFT) pieces += 1;
+            if (work == FOREST_WORK_LEFT && i % 10 == 9) expect(fixture_same(&fixture));
+        }
+        if (pieces > pieces_most) pieces_most = pieces;
+    }
+    /* Each part that is flushed is a piece, and each merge. */
+    expect(pieces_most > fixture.forest->part_count / 2);
+    fixture_end(&fixture);
+}
+
 UNIT_MAIN(test_forest)
