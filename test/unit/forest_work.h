@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* One forest, and random work on it: what test_forest.c and test_forest_disk.c begin with. */
+/* One forest, and random work on it: what tests of the forest begin with. */
 #ifndef LEDGER_TEST_UNIT_FOREST_WORK_H
 #define LEDGER_TEST_UNIT_FOREST_WORK_H
 

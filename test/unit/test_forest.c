@@ -3,11 +3,8 @@
  * The forest against its model. What it does to the disk is in test_forest_disk.c: room, damage,
  * the same bytes after crashes.
  */
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include "forest_work.h"
+#include "unit_aborts.h"
 
 /* Items with ids that are easy to tell, one an event. */
 static void
@@ -25,23 +22,6 @@ insert_items(uint64_t first_id, uint32_t count)
         fixture_insert(&fixture, FIXTURE_ITEM, &item);
     }
     fixture_op_commit(&fixture);
-}
-
-/* True if the body aborts. */
-static bool
-aborts(void (*body)(void))
-{
-    (void) fflush(NULL);
-    const pid_t child = fork();
-    if (child == 0) {
-        (void) freopen("/dev/null", "w", stderr);
-        body();
-        _exit(0);
-    }
-    int status = 0;
-    const pid_t waited = waitpid(child, &status, 0);
-    assert(waited == child);
-    return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
 }
 
 UNIT_TEST(byte_table_is_as_documented)

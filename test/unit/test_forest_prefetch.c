@@ -2,11 +2,8 @@
 /* What an op asks for before it is executed, and how long it waits for that. */
 #include "unit.h"
 
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include "forest_fixture.h"
+#include "unit_aborts.h"
 
 /* Of these, as many keys as an op of a full batch may ask for. */
 #define ITEMS_BY_ID        12
@@ -64,23 +61,6 @@ random_item(void)
 {
     const uint32_t row = (uint32_t) prng_below(&prng, fixture.model->counts[FIXTURE_ITEM]);
     return &fixture.model->items[row];
-}
-
-/* True if the body aborts. */
-static bool
-aborts(void (*body)(void))
-{
-    (void) fflush(NULL);
-    const pid_t child = fork();
-    if (child == 0) {
-        (void) freopen("/dev/null", "w", stderr);
-        body();
-        _exit(0);
-    }
-    int status = 0;
-    const pid_t waited = waitpid(child, &status, 0);
-    assert(waited == child);
-    return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
 }
 
 /* ---- Everything is found ------------------------------------------------------------------- */

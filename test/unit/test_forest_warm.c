@@ -1,22 +1,14 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /* What comes into memory after opening is the newest version of each record, or nothing. */
-#include "unit.h"
-
-#include "forest_fixture.h"
-
-static struct forest_fixture fixture;
-static struct prng prng;
+#include "forest_work.h"
 
 /* Opens what a history of so many batches has left, with merges half done. */
 static void
-begin(uint64_t seed, uint32_t batch_count)
+begin_opened(uint64_t seed, uint32_t batch_count)
 {
-    prng_init(&prng, seed);
-    fixture_begin(&fixture, &prng, 8 * MIB);
+    begin(seed, 8 * MIB);
     for (uint32_t i = 0; i < batch_count; i++) {
-        const uint32_t event_count = (uint32_t) prng_range(&prng, 1, EVENTS_PER_BATCH_MAX);
-        expect(forest_reserve(fixture.forest, event_count) == FOREST_ROOM);
-        fixture_batch(&fixture, event_count);
+        run_batches(1);
         if (prng_chance(&prng, 1, 5)) fixture_checkpoint(&fixture);
     }
     fixture_checkpoint(&fixture);
@@ -46,7 +38,7 @@ UNIT_TEST(after_opening_all_changing_records_are_in_memory)
     uint32_t merging = 0;
     uint32_t complete = 0;
     for (uint64_t seed = 1; seed <= 30; seed++) {
-        begin(seed, 6 + 2 * (uint32_t) seed);
+        begin_opened(seed, 6 + 2 * (uint32_t) seed);
         const struct part *part = &fixture.forest->parts[fixture.forest->trees[1].records];
         for (uint32_t level = 0; level < LSM_LEVELS; level++) merging += part->merges[level].active;
         fixture_warm(&fixture);
@@ -68,7 +60,7 @@ UNIT_TEST(after_opening_all_changing_records_are_in_memory)
 /* However much there is: a start doesn't take longer and longer. */
 UNIT_TEST(warming_ends_after_so_many_blocks)
 {
-    begin(77, 250);
+    begin_opened(77, 250);
     fixture_warm(&fixture);
     expect_equal(fixture.forest->warm.blocks, WARM_BLOCKS_MAX);
     expect(warm_records(FIXTURE_OWNER) > 0);
@@ -79,7 +71,7 @@ UNIT_TEST(warming_ends_after_so_many_blocks)
 UNIT_TEST(no_older_version_takes_the_place_of_what_is_lost)
 {
     uint32_t fewer = 0;
-    begin(5, 14);
+    begin_opened(5, 14);
     fixture_warm(&fixture);
     const uint32_t all = warm_records(FIXTURE_OWNER) + warm_records(FIXTURE_STATE);
     for (uint64_t address = 1; address <= fixture.grid.block_count; address++) {
