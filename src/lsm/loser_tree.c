@@ -2,8 +2,6 @@
 /* See loser_tree.h. */
 #include "lsm/loser_tree.h"
 
-#include <string.h>
-
 static_assert(
     (LOSER_TREE_INPUTS_MAX & (LOSER_TREE_INPUTS_MAX - 1)) == 0, "the largest tree has no gaps");
 
@@ -15,7 +13,7 @@ loser_tree_init(struct loser_tree *tree, uint32_t count)
     while (tree->leaf_count < count) tree->leaf_count *= 2;
     assert(tree->leaf_count <= LOSER_TREE_INPUTS_MAX);
     for (uint32_t leaf = 0; leaf < tree->leaf_count; leaf++) {
-        tree->leaves[leaf] = (struct loser_tree_entry){.key = U128_MAX, .input = leaf};
+        tree->leaves[leaf] = U128_MAX;
     }
 }
 
@@ -24,35 +22,48 @@ loser_tree_set(struct loser_tree *tree, uint32_t input, u128 key)
 {
     assert(input < tree->input_count);
     assert(key != 0 && key != U128_MAX); /* (W3) */
-    tree->leaves[input].key = key;
+    tree->leaves[input] = key;
 }
 
 void
 loser_tree_exhaust(struct loser_tree *tree, uint32_t input)
 {
     assert(input < tree->input_count);
-    assert(tree->leaves[input].input == input);
-    tree->leaves[input].key = U128_MAX;
+    tree->leaves[input] = U128_MAX;
+}
+
+static void
+node_set(struct loser_tree *tree, uint32_t node, u128 key, uint32_t input)
+{
+    assert(node < tree->leaf_count);
+    assert(input < tree->leaf_count);
+    tree->nodes.low[node] = u128_low(key);
+    tree->nodes.high[node] = u128_high(key);
+    tree->nodes.input[node] = input;
 }
 
 void
 loser_tree_build(struct loser_tree *tree)
 {
-    struct loser_tree_entry winners[2 * LOSER_TREE_INPUTS_MAX];
+    uint32_t winners[2 * LOSER_TREE_INPUTS_MAX];
     const uint32_t leaf_count = tree->leaf_count;
+    const u128 *keys = tree->leaves;
     assert(leaf_count > 0 && leaf_count <= LOSER_TREE_INPUTS_MAX);
-    memcpy(&winners[leaf_count], tree->leaves, leaf_count * sizeof(winners[0]));
-    for (uint32_t node = leaf_count - 1; node > 0; node--) {
-        const struct loser_tree_entry *left = &winners[2 * node];
-        const struct loser_tree_entry *right = left + 1;
-        assert(left->input < right->input);
-        const bool left_wins = left->key <= right->key;
-        winners[node] = left_wins ? *left : *right;
-        tree->losers[node] = left_wins ? *right : *left;
-    }
-    tree->winner = winners[1];
     for (uint32_t leaf = 0; leaf < leaf_count; leaf++) {
-        assert(tree->leaves[leaf].key >= tree->winner.key); /* (W1) */
+        winners[leaf_count + leaf] = leaf;
+    }
+    for (uint32_t node = leaf_count - 1; node > 0; node--) {
+        const uint32_t left = winners[2 * node];
+        const uint32_t right = winners[2 * node + 1];
+        assert(left < right);
+        const bool left_wins = keys[left] <= keys[right];
+        const uint32_t loser = left_wins ? right : left;
+        winners[node] = left_wins ? left : right;
+        node_set(tree, node, keys[loser], loser);
+    }
+    node_set(tree, 0, keys[winners[1]], winners[1]);
+    for (uint32_t leaf = 0; leaf < leaf_count; leaf++) {
+        assert(keys[leaf] >= loser_tree_winner_key(tree)); /* (W1) */
     }
 }
 
@@ -61,11 +72,11 @@ loser_tree_runner_up(const struct loser_tree *tree)
 {
     /* Whoever is second has lost against the winner, hence on its way. */
     u128 smallest = U128_MAX;
-    const uint32_t leaf = (uint32_t) tree->winner.input;
+    const uint32_t leaf = loser_tree_winner_input(tree);
     assert(leaf < tree->leaf_count);
     for (uint32_t node = (tree->leaf_count + leaf) / 2; node > 0; node /= 2) {
-        smallest = u128_min(smallest, tree->losers[node].key);
+        smallest = u128_min(smallest, loser_tree_key(tree, node));
     }
-    assert(smallest >= tree->winner.key); /* (W1) */
+    assert(smallest >= loser_tree_winner_key(tree)); /* (W1) */
     return smallest;
 }

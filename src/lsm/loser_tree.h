@@ -26,19 +26,46 @@
 #define LOSER_TREE_INPUTS_MAX 64
 #define LOSER_TREE_NONE       UINT32_MAX
 
-struct loser_tree_entry {
-    u128 key; /* U128_MAX: exhausted. */
-    uint64_t input;
+/*
+ * Keys are two words, and each word has an array of its own. What one match stores the next one
+ * loads at once: compilers would make one access of 16 bytes of neighbours, and those wait until
+ * smaller stores have left the processor's buffer.
+ */
+struct loser_tree_nodes {
+    uint64_t low[LOSER_TREE_INPUTS_MAX];
+    uint64_t high[LOSER_TREE_INPUTS_MAX];
+    uint64_t input[LOSER_TREE_INPUTS_MAX];
 };
 
 struct loser_tree {
     uint32_t leaf_count; /* A power of two. */
     uint32_t input_count;
-    struct loser_tree_entry winner;
-    /* [1] … [leaf_count - 1]: losers, [1] in the final match; [n]'s children are [2n], [2n + 1]. */
-    struct loser_tree_entry losers[LOSER_TREE_INPUTS_MAX];
-    struct loser_tree_entry leaves[LOSER_TREE_INPUTS_MAX]; /* Until the tree is built. */
+    /*
+     * [0]: the winner. [1] … [leaf_count - 1]: losers, [1] in the final match; [n]'s children are
+     * [2n], [2n + 1]. The key U128_MAX: exhausted.
+     */
+    struct loser_tree_nodes nodes;
+    u128 leaves[LOSER_TREE_INPUTS_MAX]; /* Keys, until the tree is built. */
 };
+
+static inline u128
+loser_tree_key(const struct loser_tree *tree, uint32_t node)
+{
+    return u128_make(tree->nodes.high[node], tree->nodes.low[node]);
+}
+
+/* The smallest key of all, U128_MAX if all inputs are exhausted; and whose it is. */
+static inline u128
+loser_tree_winner_key(const struct loser_tree *tree)
+{
+    return loser_tree_key(tree, 0);
+}
+
+static inline uint32_t
+loser_tree_winner_input(const struct loser_tree *tree)
+{
+    return (uint32_t) tree->nodes.input[0];
+}
 
 /* Inputs 0 … count - 1, all of them exhausted so far. */
 void loser_tree_init(struct loser_tree *tree, uint32_t count);
@@ -54,7 +81,7 @@ void loser_tree_build(struct loser_tree *tree);
 static inline uint32_t
 loser_tree_winner(const struct loser_tree *tree)
 {
-    return tree->winner.key == U128_MAX ? LOSER_TREE_NONE : (uint32_t) tree->winner.input;
+    return loser_tree_winner_key(tree) == U128_MAX ? LOSER_TREE_NONE : loser_tree_winner_input(tree);
 }
 
 /*
@@ -65,33 +92,35 @@ loser_tree_winner(const struct loser_tree *tree)
  * wait for each other. Masks, as compilers make branches of conditional expressions here.
  */
 static inline void
-loser_tree_replay(struct loser_tree *tree, uint64_t key_high, uint64_t key_low)
+loser_tree_replay(struct loser_tree *tree, uint64_t high, uint64_t low)
 {
-    uint64_t input = tree->winner.input;
+    struct loser_tree_nodes *nodes = &tree->nodes;
+    uint64_t input = nodes->input[0];
     for (uint32_t child = tree->leaf_count + (uint32_t) input; child > 1; child /= 2) {
-        struct loser_tree_entry *loser = &tree->losers[child / 2];
-        const u128 other = loser->key;
-        const bool lost = other - child % 2 < u128_make(key_high, key_low);
+        const uint32_t match = child / 2;
+        const bool lost = loser_tree_key(tree, match) - child % 2 < u128_make(high, low);
         const uint64_t swap = -(uint64_t) lost;
-        const uint64_t swap_low = (u128_low(other) ^ key_low) & swap;
-        const uint64_t swap_high = (u128_high(other) ^ key_high) & swap;
-        const uint64_t swap_input = (loser->input ^ input) & swap;
-        loser->key = u128_make(u128_high(other) ^ swap_high, u128_low(other) ^ swap_low);
-        loser->input ^= swap_input;
-        key_low ^= swap_low;
-        key_high ^= swap_high;
+        const uint64_t swap_low = (nodes->low[match] ^ low) & swap;
+        const uint64_t swap_high = (nodes->high[match] ^ high) & swap;
+        const uint64_t swap_input = (nodes->input[match] ^ input) & swap;
+        nodes->low[match] ^= swap_low;
+        nodes->high[match] ^= swap_high;
+        nodes->input[match] ^= swap_input;
+        low ^= swap_low;
+        high ^= swap_high;
         input ^= swap_input;
     }
-    tree->winner.key = u128_make(key_high, key_low);
-    tree->winner.input = input;
+    nodes->low[0] = low;
+    nodes->high[0] = high;
+    nodes->input[0] = input;
 }
 
 /* The winner's input has gone on to its next key (W2). */
 static inline void
 loser_tree_replace(struct loser_tree *tree, u128 key)
 {
-    assert(key >= tree->winner.key); /* (W2) */
-    assert(key != U128_MAX);         /* (W3) */
+    assert(key >= loser_tree_winner_key(tree)); /* (W2) */
+    assert(key != U128_MAX);                    /* (W3) */
     loser_tree_replay(tree, u128_high(key), u128_low(key));
 }
 
@@ -99,7 +128,7 @@ loser_tree_replace(struct loser_tree *tree, u128 key)
 static inline void
 loser_tree_exhaust_winner(struct loser_tree *tree)
 {
-    assert(tree->winner.key != U128_MAX);
+    assert(loser_tree_winner_key(tree) != U128_MAX);
     loser_tree_replay(tree, UINT64_MAX, UINT64_MAX);
 }
 

@@ -10,6 +10,9 @@
 /* Blocks that are merged between looks for free frames. */
 #define MERGE_STEP_BLOCKS 8
 
+/* What of each input is brought into the processor's cache ahead. */
+#define MERGE_BYTES_AHEAD 256
+
 /* Blocks of an input between looks ahead. */
 #define MERGE_HINT_EVERY 4
 
@@ -452,10 +455,40 @@ merge_stretch(
     return (struct merge_count){.taken = count, .out = count};
 }
 
+/* Where each input is, as addresses. */
+struct merge_places {
+    const char *next[LEVEL_RUNS_MAX];
+    const char *end[LEVEL_RUNS_MAX];
+};
+
+static inline __attribute__((always_inline)) void
+merge_places_take(const struct merge *merge, uint32_t size, struct merge_places *places)
+{
+    assert(merge->input_count <= LEVEL_RUNS_MAX);
+    for (uint32_t i = 0; i < merge->input_count; i++) {
+        const struct merge_input *input = &merge->inputs[i];
+        assert(input->positioned || input->exhausted);
+        places->next[i] = input->entries + (uint64_t) input->entry * size;
+        places->end[i] = input->entries + (uint64_t) input->entry_count * size;
+    }
+}
+
+static inline __attribute__((always_inline)) void
+merge_places_leave(struct merge *merge, uint32_t size, const struct merge_places *places)
+{
+    for (uint32_t i = 0; i < merge->input_count; i++) {
+        struct merge_input *input = &merge->inputs[i];
+        const uint64_t entry = (uint64_t) (places->next[i] - input->entries) / size;
+        assert(entry >= input->entry && entry <= input->entry_count);
+        input->entry = (uint32_t) entry;
+    }
+}
+
 /*
  * Takes entries one by one, until the winner's block is at its end, or that of the next winner at
  * its start. `format` is the tree's, with what is known of it to the compiler: nearly all of the
- * time of merging goes in here.
+ * time of merging goes in here, waiting for the one chain from a winner to its next entry and
+ * through the matches to the next winner.
  */
 static inline __attribute__((always_inline)) struct merge_count
 merge_each(
@@ -465,23 +498,29 @@ merge_each(
     uint32_t count_max,
     const struct entry_format format)
 {
+    struct merge_places places;
     u128 key_last = merge->key_last;
     struct merge_count count = {0};
     assert(count_max > 0);
     assert(format.size == merge->tree->format.size);
+    merge_places_take(merge, format.size, &places);
     while (count.taken < count_max) {
-        struct merge_input *input = &merge->inputs[losers->winner.input];
-        const char *entry = input->entries + (uint64_t) input->entry * format.size;
-        const u128 key = losers->winner.key;
+        const uint32_t winner = loser_tree_winner_input(losers);
+        const char *entry = places.next[winner];
+        const u128 key = loser_tree_winner_key(losers);
+        __builtin_prefetch(entry + MERGE_BYTES_AHEAD);
         memcpy(to + (uint64_t) count.out * format.size, entry, format.size);
         count.out += key != key_last;
         count.taken += 1;
         key_last = key;
-        input->entry += 1;
-        if (input->entry == input->entry_count) break;
-        loser_tree_replace(losers, entry_key(&format, entry + format.size));
-        if (merge->inputs[losers->winner.input].entry == 0) break;
+        entry += format.size;
+        places.next[winner] = entry;
+        if (entry == places.end[winner]) break;
+        loser_tree_replace(losers, entry_key(&format, entry));
+        const uint32_t next = loser_tree_winner_input(losers);
+        if (places.next[next] == merge->inputs[next].entries) break;
     }
+    merge_places_leave(merge, format.size, &places);
     return count;
 }
 
@@ -538,7 +577,7 @@ merge_take(struct merge *merge, struct loser_tree *losers, u128 bound, uint64_t 
     merge->quota -= count.taken;
 
     enum merge_result result = MERGE_DONE;
-    struct merge_input *input = &merge->inputs[losers->winner.input];
+    struct merge_input *input = &merge->inputs[loser_tree_winner_input(losers)];
     if (count.out != count.taken) merge_older(merge, input);
     if (input->entry == input->entry_count) result = merge_next_block(merge, losers, input);
     if (table_builder_full(&merge->builder)) merge_finish_table(merge);
@@ -559,7 +598,7 @@ merge_step(struct merge *merge, struct loser_tree *losers, uint64_t entries_max)
         const uint32_t winner = loser_tree_winner(losers);
         if (winner == LOSER_TREE_NONE) break;
         struct merge_input *input = &merge->inputs[winner];
-        if (losers->winner.key == merge->key_last) {
+        if (loser_tree_winner_key(losers) == merge->key_last) {
             result = merge_skip(merge, losers, input);
             continue;
         }
