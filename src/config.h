@@ -38,6 +38,7 @@
 #define TAIL_ENTRIES 64
 #define OBJECTS_DIRTY_MAX 24
 #define BEAT_ENTRIES 20
+#define MERGE_TURNS 2
 #define TABLE_BLOCKS_MAX 3
 #define TABLE_FILTERED_MAX 300
 #define MERGE_BLOCKS_AHEAD 1
@@ -87,6 +88,8 @@
 #define OBJECTS_DIRTY_MAX 32768
 /* Work that is due after an op is put off until so many entries have come. */
 #define BEAT_ENTRIES 4096
+/* Each merge works once in so many beats, as it has to find its places in all inputs again. */
+#define MERGE_TURNS 4
 /* Blocks with entries of a table; entries, if it has a filter. */
 #define TABLE_BLOCKS_MAX 256
 #define TABLE_FILTERED_MAX 131072

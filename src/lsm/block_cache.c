@@ -300,7 +300,7 @@ type_used(enum block_type type)
 }
 
 /* Starts to read the block into a frame, if that can be done now. */
-static void
+static bool
 cache_load(
     struct block_cache *cache,
     const struct block_reference *reference,
@@ -309,7 +309,7 @@ cache_load(
 {
     assert(reference->address != 0);
     assert(cache->reading <= GRID_READS_MAX);
-    if (!cache_may_read(cache)) return;
+    if (!cache_may_read(cache)) return false;
     uint32_t slot = 0;
     while (cache->reads[slot].busy) slot += 1;
     assert(slot < GRID_READS_MAX);
@@ -334,6 +334,7 @@ cache_load(
     cache->reading += 1;
     cache->stats.misses += 1;
     assert(cache->available < cache->frame_count);
+    return true;
 }
 
 /* No such block can be read: nobody is to wait for it. */
@@ -395,7 +396,7 @@ cache_get(
             cache->damage = (struct cache_damage){.address = reference->address, .tree = tree};
             return CACHE_LOST;
         }
-        cache_load(cache, reference, type, tree);
+        (void) cache_load(cache, reference, type, tree);
         found = frame_find(cache, reference->address);
         if (found == FRAME_NONE) {
             cache->awaited = 0; /* Room for another read. */
@@ -422,7 +423,7 @@ cache_get(
     unreachable();
 }
 
-void
+bool
 cache_hint(
     struct block_cache *cache,
     const struct block_reference *reference,
@@ -430,10 +431,10 @@ cache_hint(
     uint8_t tree)
 {
     assert(reference->address != 0);
-    if (frame_find(cache, reference->address) != FRAME_NONE) return;
+    if (frame_find(cache, reference->address) != FRAME_NONE) return true;
     /* What is wanted now goes first. */
-    if (cache->reading >= GRID_READS_MAX / 4 * 3 || cache_beyond(cache, reference)) return;
-    cache_load(cache, reference, type, tree);
+    if (cache->reading >= GRID_READS_MAX / 4 * 3 || cache_beyond(cache, reference)) return false;
+    return cache_load(cache, reference, type, tree);
 }
 
 bool

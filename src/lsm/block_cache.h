@@ -152,11 +152,12 @@ enum cache_result cache_refuse(struct block_cache *cache, uint32_t frame);
 
 /* The same of a block that need not be here any more. */
 void cache_accuse(struct block_cache *cache, uint64_t address, uint8_t tree);
+
 /* Is the block being read? What waited for it need not ask before it isn't any more. */
 bool cache_reads(const struct block_cache *cache, uint64_t address);
 
-/* Starts to read it if it isn't here and that can be done now. */
-void cache_hint(
+/* Starts to read it if it isn't here. False if that can't be done now. */
+bool cache_hint(
     struct block_cache *cache,
     const struct block_reference *reference,
     enum block_type type,

@@ -103,7 +103,7 @@ cursor_walk(
     cache_pin(tree->cache, frame); /* What is asked for may evict something. */
     for (uint32_t i = 1; i <= MERGE_BLOCKS_AHEAD && place + i < table->block_count; i++) {
         const struct block_reference next = table_block_reference(&blocks[place + i]);
-        cache_hint(tree->cache, &next, BLOCK_VALUES, tree->format.tree);
+        (void) cache_hint(tree->cache, &next, BLOCK_VALUES, tree->format.tree);
     }
     cache_unpin(tree->cache, frame);
 }

@@ -386,7 +386,7 @@ forest_checkpoint(
     checkpoint->context = context;
     checkpoint->part = 0;
     checkpoint->level = 0;
-    forest_beat_start(forest);
+    forest_beat_start_all(forest);
 }
 
 struct block_reference

@@ -4,8 +4,9 @@
  *
  * Each op: full blocks of logs are sealed. When BEAT_ENTRIES entries have come, a *beat*: tails and
  * changed records that are many enough become a run of level 0; levels with enough runs start to be
- * merged; each merge works off a quota, a quarter more than the entries that came to its tree. So a
- * merge is done before its level has as many runs again, and the work follows the entries.
+ * merged; each merge is given a quota, a quarter more than the entries that came to its tree. So a
+ * merge is done before its level has as many runs again, and the work follows the entries. Merges
+ * take turns: each works off its quotas of MERGE_TURNS beats at once, a part of them at each beat.
  *
  * When, how far and in which order is a function of the log alone (F5); only how long it takes
  * isn't.
@@ -210,6 +211,16 @@ merges_prepare(struct part *part)
     if (part->tail != NULL) part->tail_done = part->tail->count;
 }
 
+/* A level that has nearly as many runs as it may have can't wait. */
+static bool
+merge_turn(const struct forest_commit *commit, const struct merge *merge)
+{
+    assert(commit->turn <= MERGE_TURNS);
+    assert(merge->active);
+    if (commit->turn == MERGE_TURNS || merge->quota >= QUOTA_ALL) return true;
+    return (commit->part + commit->level) % MERGE_TURNS == commit->turn;
+}
+
 /* The next merge's quota. */
 static enum forest_work
 commit_merge(struct forest *forest)
@@ -222,7 +233,7 @@ commit_merge(struct forest *forest)
         struct part *part = forest_part(forest, commit->part);
         while (commit->level < LSM_LEVELS) {
             struct merge *merge = &part->merges[commit->level];
-            if (!merge->active) {
+            if (!merge->active || !merge_turn(commit, merge)) {
                 commit->level += 1;
                 continue;
             }
@@ -240,6 +251,18 @@ commit_merge(struct forest *forest)
 }
 
 /* ---- The op -------------------------------------------------------------------------------- */
+
+static void
+beat_start(struct forest *forest, uint32_t turn)
+{
+    assert(!forest->active);
+    assert(forest->commit.step == COMMIT_DONE);
+    assert(!forest->scope.open);
+    forest->commit.part = 0;
+    forest->commit.level = 0;
+    forest->commit.turn = turn;
+    forest->commit.step = COMMIT_FLUSH;
+}
 
 /* The op is executed: nothing of it is taken back any more. */
 static void
@@ -269,18 +292,18 @@ commit_op(struct forest *forest, uint64_t op)
         forest->commit.added += part->added;
         due |= flush_due(part);
     }
-    if (due || forest->commit.added >= BEAT_ENTRIES) forest_beat_start(forest);
+    if (!due && forest->commit.added < BEAT_ENTRIES) return;
+    beat_start(forest, forest->commit.beat);
+    forest->commit.beat = (forest->commit.beat + 1) % MERGE_TURNS;
 }
 
 void
-forest_beat_start(struct forest *forest)
+forest_beat_start_all(struct forest *forest)
 {
-    assert(!forest->active);
-    assert(forest->commit.step == COMMIT_DONE);
-    assert(!forest->scope.open);
-    forest->commit.part = 0;
-    forest->commit.level = 0;
-    forest->commit.step = COMMIT_FLUSH;
+    assert(forest->checkpoint.stage != CHECKPOINT_IDLE);
+    beat_start(forest, MERGE_TURNS);
+    /* As after a restart. */
+    forest->commit.beat = 0;
 }
 
 enum forest_work

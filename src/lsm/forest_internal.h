@@ -158,6 +158,8 @@ struct forest_commit {
     uint32_t part; /* At hand. */
     uint32_t level;
     uint64_t added; /* Entries of all parts since the last beat. */
+    uint32_t beat;  /* Turns since the last checkpoint, modulo MERGE_TURNS. */
+    uint32_t turn;  /* Whose turn it is at the beat at hand; MERGE_TURNS: everybody's. */
 };
 
 /*
@@ -169,8 +171,8 @@ bool forest_flush_part(struct forest *forest, struct part *part, uint64_t op);
 /* Entries that a run of the level has, if what it was made of was full. */
 uint64_t forest_level_entries(const struct tree *tree, uint32_t level);
 
-/* A beat that is due for another reason than entries; and the next piece of one. */
-void forest_beat_start(struct forest *forest);
+/* A checkpoint's beat, in which all merges work off their quotas; and the next piece of a beat. */
+void forest_beat_start_all(struct forest *forest);
 enum forest_work forest_beat_work(struct forest *forest);
 
 /* ---- Checkpoints: forest_checkpoint.c, forest_open.c --------------------------------------- */

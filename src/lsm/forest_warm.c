@@ -124,7 +124,7 @@ warm_block(struct forest *forest)
     const struct table_values values = table_values_at(table, blocks, warm->block);
     for (uint32_t i = 1; i <= WARM_BLOCKS_AHEAD && warm->block + i < table->block_count; i++) {
         const struct block_reference next = table_block_reference(&blocks[warm->block + i]);
-        cache_hint(cache, &next, BLOCK_VALUES, tree->format.tree);
+        (void) cache_hint(cache, &next, BLOCK_VALUES, tree->format.tree);
     }
     result = table_values_get(cache, &tree->format, &values, &frame);
     if (result == CACHE_WAIT) return FOREST_WORK_WAITS;

@@ -13,7 +13,7 @@
 /* What of each input is brought into the processor's cache ahead. */
 #define MERGE_BYTES_AHEAD 256
 
-/* Blocks of an input between looks ahead. */
+/* So many blocks of an input are asked for at a time. */
 #define MERGE_HINT_EVERY 4
 
 static_assert(LEVEL_RUNS_MAX <= LOSER_TREE_INPUTS_MAX, "all runs of a level compete");
@@ -123,25 +123,33 @@ input_next_table(struct merge *merge, struct merge_input *input)
     input->place = tree_run_next(merge->tree, input->run, input->place);
     input->block = 0;
     input->entry = 0;
+    input->asked = 0;
     input->exhausted = input->place.node == NODE_NONE;
 }
 
-/* Asks for the blocks that come next, so that they are there when they are needed. */
+/*
+ * Asks for the blocks that come next, so that they are there when they are needed: each once, and
+ * several together.
+ */
 static void
 input_hint(
-    const struct merge *merge, const struct merge_input *input, const struct table_block *blocks)
+    const struct merge *merge, struct merge_input *input, const struct table_block *blocks)
 {
     const struct tree *tree = merge->tree;
     assert(input->block < input->block_count);
-    if (input->block % MERGE_HINT_EVERY != 0) return;
-    for (uint32_t i = 1; i <= MERGE_BLOCKS_AHEAD && input->block + i < input->block_count; i++) {
-        const struct block_reference next = table_block_reference(&blocks[input->block + i]);
-        cache_hint(tree->cache, &next, BLOCK_VALUES, tree->format.tree);
+    if (input->asked <= input->block) input->asked = input->block + 1;
+    const uint32_t ahead =
+        (uint32_t) min_u64(input->block + MERGE_BLOCKS_AHEAD + 1, input->block_count);
+    if (input->asked + MERGE_HINT_EVERY > ahead && ahead < input->block_count) return;
+    for (; input->asked < ahead; input->asked++) {
+        const struct block_reference next = table_block_reference(&blocks[input->asked]);
+        if (!cache_hint(tree->cache, &next, BLOCK_VALUES, tree->format.tree)) return;
     }
-    if (input->block + MERGE_BLOCKS_AHEAD < input->block_count) return;
+    if (ahead < input->block_count || input->block % MERGE_HINT_EVERY != 0) return;
     const struct table_place place = tree_run_next(tree, input->run, input->place);
     if (place.node == NODE_NONE) return;
-    cache_hint(tree->cache, &tree_table(tree, place)->index, BLOCK_INDEX, tree->format.tree);
+    (void) cache_hint(
+        tree->cache, &tree_table(tree, place)->index, BLOCK_INDEX, tree->format.tree);
 }
 
 /* Skips what is hidden: after a restart, the first table is merged in part. */

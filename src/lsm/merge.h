@@ -35,6 +35,7 @@ struct merge_input {
     struct table_place place;
     uint32_t block; /* In the table. */
     uint32_t entry; /* In the block. */
+    uint32_t asked; /* Blocks of the table up to here were asked for ahead. */
     uint32_t block_count;
     uint32_t entry_count;
     uint32_t frame;

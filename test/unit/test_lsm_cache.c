@@ -93,7 +93,7 @@ UNIT_TEST(a_block_is_read_once_for_all_who_ask)
     build_on_disk(&reference, 1);
     expect_equal(get(&reference, &frame), CACHE_WAIT);
     expect_equal(get(&reference, &frame), CACHE_WAIT);
-    cache_hint(&fixture.cache, &reference, BLOCK_VALUES, 7);
+    (void) cache_hint(&fixture.cache, &reference, BLOCK_VALUES, 7);
     expect_equal(fixture.cache.reading, 1);
     expect_equal(fixture.cache.available, FRAMES - 1);
     lsm_progress(&fixture);
@@ -139,7 +139,7 @@ UNIT_TEST(hints_leave_reads_to_others)
     begin(3, 4 * GRID_READS_MAX);
     build_on_disk(references, ARRAY_COUNT(references));
     for (uint32_t i = 0; i < ARRAY_COUNT(references); i++) {
-        cache_hint(&fixture.cache, &references[i], BLOCK_VALUES, 7);
+        (void) cache_hint(&fixture.cache, &references[i], BLOCK_VALUES, 7);
     }
     expect_equal(fixture.cache.reading, GRID_READS_MAX / 2);
     lsm_settle(&fixture);
@@ -292,7 +292,7 @@ UNIT_TEST(an_unreadable_block_and_one_beyond_the_file_are_lost)
     expect_equal(fixture.cache.damage.address, references[0].address);
     expect(fixture.cache.damage.io_error);
     references[1].address = LSM_BLOCKS_MAX + 5;
-    cache_hint(&fixture.cache, &references[1], BLOCK_VALUES, 7);
+    (void) cache_hint(&fixture.cache, &references[1], BLOCK_VALUES, 7);
     expect_equal(get(&references[1], &frame), CACHE_LOST); /* At once: nothing is on its way. */
     expect_equal(fixture.cache.reading, 0);
     expect_equal(fixture.cache.damage.address, LSM_BLOCKS_MAX + 5);
@@ -517,7 +517,7 @@ step_get(struct known_block *block)
 {
     uint32_t frame;
     if (prng_chance(&fixture.prng, 1, 5)) {
-        cache_hint(&fixture.cache, &block->reference, BLOCK_VALUES, 7);
+        (void) cache_hint(&fixture.cache, &block->reference, BLOCK_VALUES, 7);
         return;
     }
     switch (get(&block->reference, &frame)) {
