@@ -9,9 +9,9 @@
  *  - A write that completes STORAGE_OK is durable. Completion order of independent requests is
  *    free.
  *  - Offset, size and buffer address are multiples of SECTOR_SIZE, within the file's present size.
- *  - A write may gather: several buffers of one size go to the file one behind the other. It is one
- *    write in everything, and a crash may leave any of its sectors; the array of the buffers'
- *    addresses is lent as they are.
+ *  - A write may gather, a read may scatter: several buffers of one size lie in the file one behind
+ *    the other. It is one request in everything: it fails as a whole, and a crash may leave any of a
+ *    write's sectors. The array of the buffers' addresses is lent as they are.
  *  - An error is final: storage never retries a failed write into success. Short transfers and
  *    interruptions are not errors, and are continued inside.
  */
@@ -64,10 +64,10 @@ struct storage_request {
     enum storage_file file;
     uint64_t offset_bytes;
     uint64_t size_bytes;
-    void *buffer; /* Not changed by a write. NULL if it gathers. */
+    void *buffer; /* Not changed by a write. NULL if there are several. */
     storage_callback *callback;
 
-    /* Of a write that gathers; otherwise zero. */
+    /* If there are several; otherwise zero. */
     void *const *buffers;
     uint32_t buffer_count;      /* size_bytes is buffer_count * buffer_size_bytes. */
     uint32_t buffer_size_bytes;
@@ -112,7 +112,6 @@ storage_check(const struct storage *storage, const struct storage_request *reque
         assert((uintptr_t) request->buffer % SECTOR_SIZE == 0);
         return;
     }
-    assert(request->direction == STORAGE_WRITE);
     assert(request->buffer == NULL);
     assert(request->buffer_count <= STORAGE_BUFFERS_MAX);
     assert(request->buffer_size_bytes % SECTOR_SIZE == 0);

@@ -529,10 +529,9 @@ storage_files_note_failure(
 }
 
 int
-storage_files_gather(
+storage_files_pieces(
     const struct storage_request *request, struct iovec pieces[STORAGE_BUFFERS_MAX])
 {
-    assert(request->direction == STORAGE_WRITE);
     assert(request->buffer_count > 0);
     int count = 0;
     for (uint64_t at = request->done_bytes; at < request->size_bytes;) {

@@ -108,8 +108,8 @@ enum storage_result storage_files_grow(
     enum storage_file file,
     uint64_t size_bytes);
 
-/* What is left of a write that gathers, for the kernel; returns the number of pieces. */
-int storage_files_gather(
+/* What is left of a request with several buffers, for the kernel; returns the number of pieces. */
+int storage_files_pieces(
     const struct storage_request *request, struct iovec pieces[STORAGE_BUFFERS_MAX]);
 
 /* Remembers a request's failure if it is the first. */

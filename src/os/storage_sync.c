@@ -84,7 +84,9 @@ transfer_once(struct storage_sync *sync, const struct storage_request *request)
     assert(request->done_bytes < request->size_bytes);
     if (request->buffer_count > 0) {
         struct iovec pieces[STORAGE_BUFFERS_MAX];
-        return pwritev(fd, pieces, storage_files_gather(request, pieces), offset);
+        const int count = storage_files_pieces(request, pieces);
+        return request->direction == STORAGE_WRITE ? pwritev(fd, pieces, count, offset)
+                                                   : preadv(fd, pieces, count, offset);
     }
     uint64_t left_bytes;
     uint8_t *at = storage_request_piece(request, request->done_bytes, &left_bytes);

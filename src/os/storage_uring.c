@@ -59,7 +59,7 @@ struct storage_uring {
     /* The submission last put into the ring. */
     struct pair *submitted_pair; /* NULL: not a pair, or split already. */
     struct io_uring_sqe *submitted_second_entry;
-    /* Of each of its entries that gathers. The kernel has its own copy once it takes the entry. */
+    /* Of each of its entries that has several. The kernel has its own copy once it takes the entry. */
     struct iovec submitted_pieces[2][STORAGE_BUFFERS_MAX];
 
     struct pair pairs[URING_ENTRIES]; /* Each that is not free has an entry (U1). */
@@ -227,8 +227,12 @@ entry_fill(
     if (request->buffer_count > 0) {
         /* The entries of one submission (U2), and no more, are in the ring until it is taken. */
         struct iovec *pieces = uring->submitted_pieces[io_uring_sq_ready(&uring->ring) - 1];
-        const int count = storage_files_gather(request, pieces);
-        io_uring_prep_writev(entry, fd, pieces, (unsigned) count, offset_bytes);
+        const unsigned count = (unsigned) storage_files_pieces(request, pieces);
+        if (request->direction == STORAGE_WRITE) {
+            io_uring_prep_writev(entry, fd, pieces, count, offset_bytes);
+        } else {
+            io_uring_prep_readv(entry, fd, pieces, count, offset_bytes);
+        }
     } else if (request->direction == STORAGE_WRITE) {
         io_uring_prep_write(entry, fd, at, left_bytes, offset_bytes);
     } else {

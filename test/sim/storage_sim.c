@@ -216,16 +216,16 @@ sectors_overwrite(
     memset(file->sector_flags + offset_bytes / SECTOR_SIZE, 0, size_bytes / SECTOR_SIZE);
 }
 
-/* Of all bytes that a write lends. */
+/* Of all bytes of the request's buffers. */
 static u128
-content_checksum(const struct storage_request *write)
+content_checksum(const struct storage_request *request)
 {
     u128 checksums[STORAGE_BUFFERS_MAX];
-    if (write->buffer_count == 0) return checksum(write->buffer, write->size_bytes);
-    for (uint32_t i = 0; i < write->buffer_count; i++) {
-        checksums[i] = checksum(write->buffers[i], write->buffer_size_bytes);
+    if (request->buffer_count == 0) return checksum(request->buffer, request->size_bytes);
+    for (uint32_t i = 0; i < request->buffer_count; i++) {
+        checksums[i] = checksum(request->buffers[i], request->buffer_size_bytes);
     }
-    return checksum(checksums, write->buffer_count * sizeof(u128));
+    return checksum(checksums, request->buffer_count * sizeof(u128));
 }
 
 static void
@@ -434,6 +434,22 @@ assert_apart_from_flights(const struct storage_sim *sim, const struct storage_re
     }
 }
 
+/* What the read's buffers have: these bytes; without any, what nobody may rely on. */
+static void
+read_fill(const struct storage_request *read, const uint8_t *bytes)
+{
+    assert(read->direction == STORAGE_READ);
+    uint64_t piece_bytes = 0;
+    for (uint64_t done = 0; done < read->size_bytes; done += piece_bytes) {
+        uint8_t *piece = storage_request_piece(read, done, &piece_bytes);
+        if (bytes == NULL) {
+            memset(piece, 0xA5, piece_bytes);
+        } else {
+            memcpy(piece, bytes + done, piece_bytes);
+        }
+    }
+}
+
 static void
 flight_start(struct storage_sim *sim, struct storage_request *request)
 {
@@ -451,7 +467,7 @@ flight_start(struct storage_sim *sim, struct storage_request *request)
     if (request->direction == STORAGE_WRITE) {
         flight->content_checksum = content_checksum(request);
     } else {
-        memset(request->buffer, 0xA5, request->size_bytes);
+        read_fill(request, NULL);
     }
     sim->start_count += 1;
     sim->flight_count += 1;
@@ -605,7 +621,7 @@ read_take_effect(struct storage_sim *sim, const struct storage_request *read)
     if (sectors_have(file, read->offset_bytes, read->size_bytes, SECTOR_UNREADABLE)) {
         return STORAGE_IO_ERROR;
     }
-    memcpy(read->buffer, file->bytes + read->offset_bytes, read->size_bytes);
+    read_fill(read, file->bytes + read->offset_bytes);
     return STORAGE_OK;
 }
 
@@ -616,7 +632,7 @@ request_finish(struct storage_sim *sim, struct storage_request *request, enum st
     assert(sim->storage.in_flight_count > 0);
     u128 content = 0;
     if (request->direction == STORAGE_READ && result == STORAGE_OK) {
-        content = checksum(request->buffer, request->size_bytes);
+        content = content_checksum(request);
     }
     request->result = result;
     request->done_bytes = result == STORAGE_OK ? request->size_bytes : 0;

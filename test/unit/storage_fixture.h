@@ -522,6 +522,27 @@ expect_gathered(
     }
 }
 
+/* The same buffers, wiped, get back what lies there: each its part, in one read. */
+static inline void
+expect_scattered(struct disk *disk, struct storage_request *request, uint32_t index)
+{
+    const uint32_t count = request->buffer_count;
+    const uint64_t size = request->buffer_size_bytes;
+    for (uint32_t i = 0; i < count; i++) {
+        memset(request->buffers[i], 0xEE, size);
+    }
+    items[index].done_order = 0;
+    request->direction = STORAGE_READ;
+    submit(disk->storage, request);
+    expect_equal(disk->storage->in_flight_count, 1);
+    drain(disk->storage);
+    expect(request->result == STORAGE_OK);
+    expect_equal(request->done_bytes, request->size_bytes);
+    for (uint32_t i = 0; i < count; i++) {
+        expect(pattern_is(request->buffers[i], size, index + i));
+    }
+}
+
 /* Cases that several tests are made of --------------------------------------------------------- */
 
 static inline void

@@ -200,7 +200,7 @@ merge_by_tree(struct source *sources, uint32_t count)
         expect_equal(winner, smallest_but(sources, count, LOSER_TREE_NONE)); /* W1 */
         if (winner == LOSER_TREE_NONE) break;
         struct source *source = &sources[winner];
-        expect(tree.winner.key == key_at(source));
+        expect(loser_tree_winner_key(&tree) == key_at(source));
         const uint32_t second = smallest_but(sources, count, winner);
         const u128 runner_up = second == LOSER_TREE_NONE ? U128_MAX : key_at(&sources[second]);
         expect(loser_tree_runner_up(&tree) == runner_up);
