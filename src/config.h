@@ -41,7 +41,9 @@
 #define MERGE_TURNS 2
 #define TABLE_BLOCKS_MAX 3
 #define TABLE_FILTERED_MAX 300
-#define MERGE_BLOCKS_AHEAD 1
+#define MERGE_BLOCKS_AHEAD 8
+#define CURSOR_BLOCKS_AHEAD 1
+#define GRID_READ_BLOCKS_MAX 2
 #define TABLES_PER_NODE 4
 #define PART_NODES_MIN 16
 #define WARM_BLOCKS_MAX 60
@@ -93,8 +95,12 @@
 /* Blocks with entries of a table; entries, if it has a filter. */
 #define TABLE_BLOCKS_MAX 256
 #define TABLE_FILTERED_MAX 131072
-/* Blocks of each input that a merge asks for ahead. */
-#define MERGE_BLOCKS_AHEAD 24
+/* Blocks that a merge asks for ahead: three times what it takes in a turn. */
+#define MERGE_BLOCKS_AHEAD 128
+/* Blocks that a cursor which goes through a whole table asks for ahead. */
+#define CURSOR_BLOCKS_AHEAD 24
+/* Blocks that one read gets at most. */
+#define GRID_READ_BLOCKS_MAX 8
 /* Tables are listed in memory by so many. */
 #define TABLES_PER_NODE 16
 /* So many times that for each part, in the smallest forest: two dozen runs, and many tables. */

@@ -437,6 +437,20 @@ cache_hint(
     return cache_load(cache, reference, type, tree);
 }
 
+uint32_t
+cache_hint_some(
+    struct block_cache *cache,
+    const struct block_reference *references,
+    uint32_t count,
+    enum block_type type,
+    uint8_t tree)
+{
+    uint32_t done = 0;
+    assert(count > 0);
+    while (done < count && cache_hint(cache, &references[done], type, tree)) done += 1;
+    return done;
+}
+
 bool
 cache_reads(const struct block_cache *cache, uint64_t address)
 {

@@ -163,6 +163,14 @@ bool cache_hint(
     enum block_type type,
     uint8_t tree);
 
+/* The same of several blocks, in order; returns how many are here now, or are being read. */
+uint32_t cache_hint_some(
+    struct block_cache *cache,
+    const struct block_reference *references,
+    uint32_t count,
+    enum block_type type,
+    uint8_t tree);
+
 /* A frame to build a block in, pinned. Precondition: cache->available > 0 (B3). */
 uint32_t cache_take(struct block_cache *cache);
 

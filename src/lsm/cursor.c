@@ -101,7 +101,7 @@ cursor_walk(
     assert(place < table->block_count);
     if (cursor->address != 0) cache_leave(tree->cache, cursor->address);
     cache_pin(tree->cache, frame); /* What is asked for may evict something. */
-    for (uint32_t i = 1; i <= MERGE_BLOCKS_AHEAD && place + i < table->block_count; i++) {
+    for (uint32_t i = 1; i <= CURSOR_BLOCKS_AHEAD && place + i < table->block_count; i++) {
         const struct block_reference next = table_block_reference(&blocks[place + i]);
         (void) cache_hint(tree->cache, &next, BLOCK_VALUES, tree->format.tree);
     }

@@ -13,9 +13,6 @@
 /* What of each input is brought into the processor's cache ahead. */
 #define MERGE_BYTES_AHEAD 256
 
-/* So many blocks of an input are asked for at a time. */
-#define MERGE_HINT_EVERY 4
-
 static_assert(LEVEL_RUNS_MAX <= LOSER_TREE_INPUTS_MAX, "all runs of a level compete");
 
 /* ---- Starting ------------------------------------------------------------------------------ */
@@ -127,31 +124,6 @@ input_next_table(struct merge *merge, struct merge_input *input)
     input->exhausted = input->place.node == NODE_NONE;
 }
 
-/*
- * Asks for the blocks that come next, so that they are there when they are needed: each once, and
- * several together.
- */
-static void
-input_hint(
-    const struct merge *merge, struct merge_input *input, const struct table_block *blocks)
-{
-    const struct tree *tree = merge->tree;
-    assert(input->block < input->block_count);
-    if (input->asked <= input->block) input->asked = input->block + 1;
-    const uint32_t ahead =
-        (uint32_t) min_u64(input->block + MERGE_BLOCKS_AHEAD + 1, input->block_count);
-    if (input->asked + MERGE_HINT_EVERY > ahead && ahead < input->block_count) return;
-    for (; input->asked < ahead; input->asked++) {
-        const struct block_reference next = table_block_reference(&blocks[input->asked]);
-        if (!cache_hint(tree->cache, &next, BLOCK_VALUES, tree->format.tree)) return;
-    }
-    if (ahead < input->block_count || input->block % MERGE_HINT_EVERY != 0) return;
-    const struct table_place place = tree_run_next(tree, input->run, input->place);
-    if (place.node == NODE_NONE) return;
-    (void) cache_hint(
-        tree->cache, &tree_table(tree, place)->index, BLOCK_INDEX, tree->format.tree);
-}
-
 /* Skips what is hidden: after a restart, the first table is merged in part. */
 static bool
 input_skip_hidden(
@@ -187,7 +159,6 @@ input_position(struct merge *merge, struct merge_input *input)
     const bool skipped = input_skip_hidden(merge, input, blocks);
     assert(input->block < input->block_count);
     const struct table_values values = table_values_at(table, blocks, input->block);
-    input_hint(merge, input, blocks);
     result = table_values_get(tree->cache, &tree->format, &values, &frame);
     if (result != CACHE_READY) {
         if (skipped) input->block = 0; /* Found again then. */
@@ -201,6 +172,10 @@ input_position(struct merge *merge, struct merge_input *input)
     }
     if (input->entry == input->entry_count) return cache_refuse(tree->cache, frame);
     cache_pin(tree->cache, frame);
+    if (input->asked <= input->block) {
+        input->asked = input->block + 1;
+        input->asked_key = values.block.key_last;
+    }
     input->frame = frame;
     input->positioned = true;
     return CACHE_READY;
@@ -433,6 +408,7 @@ merge_next_block(struct merge *merge, struct loser_tree *losers, struct merge_in
     } else {
         loser_tree_replace(losers, input_key(merge, input));
     }
+    merge_ahead(merge);
     return MERGE_DONE;
 }
 
@@ -657,7 +633,9 @@ merge_advance(struct merge *merge)
         return MERGE_WAIT;
     }
     const enum merge_result result = merge_position(merge, &losers);
-    return result == MERGE_DONE ? merge_step(merge, &losers, step) : result;
+    if (result != MERGE_DONE) return result;
+    merge_ahead(merge);
+    return merge_step(merge, &losers, step);
 }
 
 static void

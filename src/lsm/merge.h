@@ -35,7 +35,8 @@ struct merge_input {
     struct table_place place;
     uint32_t block; /* In the table. */
     uint32_t entry; /* In the block. */
-    uint32_t asked; /* Blocks of the table up to here were asked for ahead. */
+    uint32_t asked; /* So many of the table's first blocks were asked for, or are done. */
+    u128 asked_key; /* The last of them. */
     uint32_t block_count;
     uint32_t entry_count;
     uint32_t frame;
@@ -73,6 +74,12 @@ enum merge_result {
     MERGE_WAIT, /* A block, or a frame, is awaited. */
     MERGE_LOST,
 };
+
+/*
+ * Asks for the blocks that come next, so that they are there when they are needed: lsm/merge_ahead.
+ * All inputs are positioned, or exhausted.
+ */
+void merge_ahead(struct merge *merge);
 
 /* Works on the quota. `op` goes into block headers. */
 enum merge_result merge_work(struct merge *merge, uint64_t op);
