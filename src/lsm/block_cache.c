@@ -227,6 +227,7 @@ cache_keep(struct block_cache *cache, uint32_t frame)
     assert(frame < cache->frame_count);
     struct frame *at = &cache->frames[frame];
     assert(at->state == FRAME_READY || at->state == FRAME_WRITING);
+    assert(at->part_count == 0); /* (B5) */
     if (at->kept) return;
     at->kept = true;
     cache->kept += 1;
@@ -240,6 +241,7 @@ cache_pin(struct block_cache *cache, uint32_t frame)
     assert(frame < cache->frame_count);
     struct frame *at = &cache->frames[frame];
     assert(at->state == FRAME_READY || at->state == FRAME_WRITING);
+    assert(at->part_count == 0); /* (B5) */
     assert(at->pins < UINT16_MAX);
     if (frame_available(at)) frame_withdraw(cache, at);
     at->pins += 1;
@@ -288,7 +290,7 @@ cache_on_read(struct grid_read *grid_read, enum grid_result result)
     at->state = result == GRID_OK ? FRAME_READY : FRAME_LOST;
     at->io_error = result == GRID_IO_ERROR;
     const struct block_header *header = cache_block(cache, read->frame);
-    at->record_count = header->record_count;
+    at->record_count = at->part_count == 0 ? header->record_count : 0;
     frame_offer(cache, at);
 }
 
@@ -299,20 +301,46 @@ type_used(enum block_type type)
     return type_kept(type) ? FRAME_USED_KEPT : FRAME_USED_OTHER;
 }
 
-/* Starts to read the block into a frame, if that can be done now. */
+/* Starts to read the block, or the part that is said, into a frame that is LOADING. */
+static void
+read_start(struct block_cache *cache, uint32_t frame, const struct grid_part *part)
+{
+    const struct frame *at = &cache->frames[frame];
+    uint32_t slot = 0;
+    assert(at->state == FRAME_LOADING);
+    assert(cache->reading < GRID_READS_MAX);
+    while (cache->reads[slot].busy) slot += 1;
+    assert(slot < GRID_READS_MAX);
+    struct cache_read *read = &cache->reads[slot];
+    struct grid *grid = cache->grid;
+    void *block = cache_block(cache, frame);
+    read->frame = frame;
+    if (part == NULL) {
+        const enum block_type type = (enum block_type) at->type;
+        read->busy = grid_read_block_start(
+            grid, &read->read, &at->reference, type, block, cache_on_read);
+    } else {
+        read->busy = grid_read_part_start(
+            grid, &read->read, &at->reference, part, block, cache_on_read);
+    }
+    assert(read->busy);
+    cache->reading += 1;
+    cache->stats.misses += 1;
+    assert(cache->available < cache->frame_count);
+}
+
+/* Starts to read the block, or a part of it, into a frame, if that can be done now. */
 static void
 cache_load(
     struct block_cache *cache,
     const struct block_reference *reference,
+    const struct grid_part *part,
     enum block_type type,
     uint8_t tree)
 {
     assert(reference->address != 0);
     assert(cache->reading <= GRID_READS_MAX);
     if (!cache_may_read(cache)) return;
-    uint32_t slot = 0;
-    while (cache->reads[slot].busy) slot += 1;
-    assert(slot < GRID_READS_MAX);
     const uint32_t frame = frame_acquire(cache);
     struct frame *at = &cache->frames[frame];
     assert(!at->kept);
@@ -323,17 +351,43 @@ cache_load(
         .used = type_used(type),
         .type = (uint8_t) type,
         .tree = tree,
+        .part_first = part == NULL ? 0 : (uint8_t) part->first,
+        .part_count = part == NULL ? 0 : (uint8_t) part->count,
     };
+    assert(part == NULL || !at->kept); /* (B5) */
     if (at->kept) cache->kept += 1;
     frame_enter(cache, frame);
-    struct cache_read *read = &cache->reads[slot];
-    read->frame = frame;
-    read->busy = grid_read_block_start(
-        cache->grid, &read->read, reference, type, cache_block(cache, frame), cache_on_read);
-    assert(read->busy);
-    cache->reading += 1;
-    cache->stats.misses += 1;
-    assert(cache->available < cache->frame_count);
+    read_start(cache, frame, part);
+}
+
+/* Starts to read the block whole, of which the frame has a part, if that can be done now. */
+static void
+cache_complete(struct block_cache *cache, uint32_t frame)
+{
+    struct frame *at = &cache->frames[frame];
+    assert(at->state == FRAME_READY);
+    assert(at->part_count > 0);
+    if (!cache_may_read(cache)) return;
+    frame_withdraw(cache, at);
+    *at = (struct frame){
+        .reference = at->reference,
+        .next = at->next,
+        .state = FRAME_LOADING,
+        .used = type_used((enum block_type) at->type),
+        .type = at->type,
+        .tree = at->tree,
+    };
+    read_start(cache, frame, NULL);
+}
+
+/* Does the frame have the whole block, or the part that is wanted? (B5) */
+static bool
+frame_serves(const struct frame *at, const struct grid_part *part)
+{
+    assert(at->part_first + at->part_count <= BLOCK_SECTORS);
+    if (at->part_count == 0) return true;
+    return part != NULL && part->first >= at->part_first &&
+           part->first + part->count <= (uint32_t) at->part_first + at->part_count;
 }
 
 /* No such block can be read: nobody is to wait for it. */
@@ -380,10 +434,12 @@ cache_accuse(struct block_cache *cache, uint64_t address, uint8_t tree)
     cache->damage = (struct cache_damage){.address = address, .tree = tree};
 }
 
-enum cache_result
-cache_get(
+/* What both ways of getting something have in common; NULL part: the whole block. */
+static enum cache_result
+cache_obtain(
     struct block_cache *cache,
     const struct block_reference *reference,
+    const struct grid_part *part,
     enum block_type type,
     uint8_t tree,
     uint32_t *frame)
@@ -395,7 +451,7 @@ cache_get(
             cache->damage = (struct cache_damage){.address = reference->address, .tree = tree};
             return CACHE_LOST;
         }
-        cache_load(cache, reference, type, tree);
+        cache_load(cache, reference, part, type, tree);
         found = frame_find(cache, reference->address);
         if (found == FRAME_NONE) {
             cache->awaited = 0; /* Room for another read. */
@@ -412,6 +468,11 @@ cache_get(
     case FRAME_LOST: return cache_lose(cache, found);
     case FRAME_READY:
     case FRAME_WRITING:
+        if (!frame_serves(at, part)) {
+            cache_complete(cache, found);
+            cache->awaited = at->state == FRAME_LOADING ? reference->address : 0;
+            return CACHE_WAIT;
+        }
         at->used = type_used((enum block_type) at->type);
         cache->stats.hits += 1;
         *frame = found;
@@ -422,6 +483,32 @@ cache_get(
     unreachable();
 }
 
+enum cache_result
+cache_get(
+    struct block_cache *cache,
+    const struct block_reference *reference,
+    enum block_type type,
+    uint8_t tree,
+    uint32_t *frame)
+{
+    const enum cache_result result = cache_obtain(cache, reference, NULL, type, tree, frame);
+    assert(result != CACHE_READY || cache->frames[*frame].part_count == 0); /* (B5) */
+    return result;
+}
+
+enum cache_result
+cache_get_part(
+    struct block_cache *cache,
+    const struct block_reference *reference,
+    const struct grid_part *part,
+    uint8_t tree,
+    uint32_t *frame)
+{
+    assert(part->count > 0 && part->count < BLOCK_SECTORS);
+    assert(part->first + part->count <= BLOCK_SECTORS);
+    return cache_obtain(cache, reference, part, BLOCK_VALUES, tree, frame);
+}
+
 void
 cache_hint(
     struct block_cache *cache,
@@ -430,10 +517,25 @@ cache_hint(
     uint8_t tree)
 {
     assert(reference->address != 0);
-    if (frame_find(cache, reference->address) != FRAME_NONE) return;
+    const uint32_t found = frame_find(cache, reference->address);
+    const bool part = found != FRAME_NONE && cache->frames[found].state == FRAME_READY &&
+                      cache->frames[found].part_count > 0;
+    if (found != FRAME_NONE && !part) return;
     /* What is wanted now goes first. */
     if (cache->reading >= GRID_READS_MAX / 4 * 3 || cache_beyond(cache, reference)) return;
-    cache_load(cache, reference, type, tree);
+    if (part) {
+        cache_complete(cache, found);
+    } else {
+        cache_load(cache, reference, NULL, type, tree);
+    }
+}
+
+enum cache_presence
+cache_presence(const struct block_cache *cache, uint64_t address)
+{
+    const uint32_t frame = frame_find(cache, address);
+    if (frame == FRAME_NONE) return CACHE_ABSENT;
+    return cache->frames[frame].part_count > 0 ? CACHE_PART : CACHE_WHOLE;
 }
 
 bool

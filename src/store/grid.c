@@ -8,16 +8,35 @@
 #include "base/checksum.h"
 #include "base/units.h"
 
-/* A block's checksum covers everything after itself. */
-#define BLOCK_CHECKSUM_START sizeof(u128)
+static_assert(BLOCK_HEADER_SIZE < SECTOR_SIZE, "the header is in the first sector");
 
+/* A block's checksum covers what its header has after it, and so by sums all of the block. */
 static u128
 block_checksum(const struct block_header *header)
 {
-    assert(header->size >= BLOCK_HEADER_SIZE);
-    assert(header->size <= BLOCK_SIZE);
     return checksum(
-        (const uint8_t *) header + BLOCK_CHECKSUM_START, header->size - BLOCK_CHECKSUM_START);
+        (const uint8_t *) header + sizeof(header->checksum),
+        BLOCK_HEADER_SIZE - sizeof(header->checksum));
+}
+
+static uint64_t
+sector_sum(const void *block, uint32_t sector)
+{
+    assert(sector < BLOCK_SECTORS);
+    const uint64_t start = sector == 0 ? BLOCK_HEADER_SIZE : (uint64_t) sector * SECTOR_SIZE;
+    const uint64_t end = (uint64_t) (sector + 1) * SECTOR_SIZE;
+    return checksum_64((const uint8_t *) block + start, end - start);
+}
+
+static bool
+sectors_match(const void *block, const uint64_t *sums, uint32_t first, uint32_t count)
+{
+    bool match = true;
+    assert(count > 0 && first + count <= BLOCK_SECTORS);
+    for (uint32_t i = first; i < first + count; i++) {
+        match &= sector_sum(block, i) == sums[i];
+    }
+    return match;
 }
 
 static uint64_t
@@ -191,6 +210,9 @@ grid_block_seal(struct grid *grid, void *block, uint64_t address)
     header->reserved_count = 0;
     memset(header->reserved, 0, sizeof(header->reserved));
     memset((uint8_t *) block + header->size, 0, BLOCK_SIZE - header->size);
+    for (uint32_t i = 0; i < BLOCK_SECTORS; i++) {
+        header->sector_sums[i] = sector_sum(block, i);
+    }
     header->checksum = block_checksum(header);
     return (struct block_reference){.checksum = header->checksum, .address = address};
 }
@@ -214,6 +236,7 @@ grid_block_sealed(const struct grid *grid, const struct block_header *header)
     if (header->cluster != grid->cluster) return false;
 #ifdef LEDGER_CONFIG_TEST_MIN
     if (header->checksum != block_checksum(header)) return false;
+    if (!sectors_match(header, header->sector_sums, 0, BLOCK_SECTORS)) return false;
 #endif
     return header->version == DISK_FORMAT_VERSION;
 }
@@ -293,6 +316,7 @@ grid_block_valid(
     if (header->type != type) return false;
     if (header->size < BLOCK_HEADER_SIZE || header->size > BLOCK_SIZE) return false;
     if (header->checksum != block_checksum(header)) return false;
+    if (!sectors_match(header, header->sector_sums, 0, BLOCK_SECTORS)) return false;
     if (header->reserved_count != 0 || header->previous.reserved != 0) return false;
     if (!bytes_zero(header->reserved, sizeof(header->reserved))) return false;
     return bytes_zero((const uint8_t *) header + header->size, BLOCK_SIZE - header->size);
@@ -307,10 +331,42 @@ grid_read_on_done(struct storage_request *request)
     enum grid_result result = GRID_IO_ERROR;
     if (request->result == STORAGE_OK) {
         const bool valid =
-            grid_block_valid(read->grid, &read->reference, read->type, request->buffer);
+            read->sector_count == 0
+                ? grid_block_valid(read->grid, &read->reference, read->type, read->block)
+                : sectors_match(
+                      read->block, read->sector_sums, read->sector_first, read->sector_count);
         result = valid ? GRID_OK : GRID_CORRUPT;
     }
     read->callback(read, result);
+}
+
+/* `read` says what it is about. */
+static bool
+grid_read_start(struct grid_read *read)
+{
+    struct grid *grid = read->grid;
+    const uint64_t address = read->reference.address;
+    const uint32_t count = read->sector_count == 0 ? BLOCK_SECTORS : read->sector_count;
+    assert(read->callback != NULL);
+    assert(read->sector_first + count <= BLOCK_SECTORS);
+    /*
+     * Beyond the file: it was cut short. As little the block that was meant as any other content.
+     */
+    if (address < 1 || address > grid->block_count) return false;
+
+    const uint64_t start = (uint64_t) read->sector_first * SECTOR_SIZE;
+    grid->stats.blocks_read += 1;
+    grid->stats.parts_read += count < BLOCK_SECTORS;
+    read->request = (struct storage_request){
+        .direction = STORAGE_READ,
+        .file = STORAGE_GRID,
+        .offset_bytes = grid_offset_bytes(grid, address) + start,
+        .size_bytes = (uint64_t) count * SECTOR_SIZE,
+        .buffer = (uint8_t *) read->block + start,
+        .callback = grid_read_on_done,
+    };
+    storage_submit(grid->storage, &read->request);
+    return true;
 }
 
 bool
@@ -323,31 +379,39 @@ grid_read_block_start(
     grid_read_callback *callback)
 {
     assert(type != BLOCK_RESERVED);
-    assert(callback != NULL);
     assert(!read->request.in_flight);
-    /*
-     * Beyond the file: it was cut short. As little the block that was meant as any other content.
-     */
-    if (reference->address < 1 || reference->address > grid->block_count) return false;
-
-    grid->stats.blocks_read += 1;
     *read = (struct grid_read){
         .grid = grid,
         .reference = *reference,
         .type = type,
+        .block = block,
         .callback = callback,
-        .request =
-            {
-                .direction = STORAGE_READ,
-                .file = STORAGE_GRID,
-                .offset_bytes = grid_offset_bytes(grid, reference->address),
-                .size_bytes = BLOCK_SIZE,
-                .buffer = block,
-                .callback = grid_read_on_done,
-            },
     };
-    storage_submit(grid->storage, &read->request);
-    return true;
+    return grid_read_start(read);
+}
+
+bool
+grid_read_part_start(
+    struct grid *grid,
+    struct grid_read *read,
+    const struct block_reference *reference,
+    const struct grid_part *part,
+    void *block,
+    grid_read_callback *callback)
+{
+    assert(part->count > 0 && part->count < BLOCK_SECTORS);
+    assert(part->first + part->count <= BLOCK_SECTORS);
+    assert(!read->request.in_flight);
+    *read = (struct grid_read){
+        .grid = grid,
+        .reference = *reference,
+        .sector_first = part->first,
+        .sector_count = part->count,
+        .block = block,
+        .callback = callback,
+    };
+    memcpy(read->sector_sums, part->sector_sums, sizeof(read->sector_sums));
+    return grid_read_start(read);
 }
 
 struct grid_read_now {

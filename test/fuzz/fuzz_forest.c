@@ -4,9 +4,8 @@
  * root, manifest, free set, index blocks, and blocks with values. Opening it, reading all of it,
  * auditing it, and going on with ops, merges and checkpoints gives answers or errors.
  */
-#include "base/checksum.h"
-
 #include "../unit/forest_fixture.h"
+#include "../unit/reseal.h"
 #include "fuzz.h"
 #include "lsm/forest_audit.h"
 
@@ -117,9 +116,7 @@ reseal(uint64_t address)
     if (header->size < BLOCK_HEADER_SIZE || header->size > BLOCK_SIZE) {
         header->size = BLOCK_SIZE;
     }
-    header->checksum =
-        checksum((const uint8_t *) header + sizeof(u128), header->size - sizeof(u128));
-    return header->checksum;
+    return reseal_block(header);
 }
 
 static uint8_t *
@@ -142,7 +139,9 @@ refer_from_index(const struct values_place *place, u128 block_checksum)
 {
     const struct index_place *index = &indexes[place->index];
     struct table_block *blocks = (void *) (block_at(index->address) + BLOCK_HEADER_SIZE);
+    const struct block_header *header = (const void *) block_at(place->address);
     blocks[place->entry].checksum = block_checksum;
+    memcpy(blocks[place->entry].sector_sums, header->sector_sums, sizeof(header->sector_sums));
     refer_from_manifest(index, reseal(index->address));
 }
 

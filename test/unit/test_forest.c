@@ -55,7 +55,8 @@ UNIT_TEST(byte_table_is_as_documented)
     AT(table_block, address, 32);
     AT(table_block, entry_count, 40);
     AT(table_block, reserved, 44);
-    expect_equal(sizeof(struct table_block), 48);
+    AT(table_block, sector_sums, 48);
+    expect_equal(sizeof(struct table_block), 48 + 8 * BLOCK_SECTORS);
 #undef AT
 }
 

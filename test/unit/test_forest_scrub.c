@@ -4,7 +4,7 @@
 
 #include "forest_fixture.h"
 
-#include "base/checksum.h"
+#include "reseal.h"
 #include "lsm/forest_scrub.h"
 
 #define EXTRA_MEMORY (UINT64_C(4) * MIB)
@@ -209,10 +209,7 @@ UNIT_TEST(content_is_checked)
 static u128
 reseal(struct forest_fixture *fixture, uint64_t address)
 {
-    struct block_header *header = (void *) block_bytes(fixture, address);
-    header->checksum =
-        checksum((const uint8_t *) header + sizeof(u128), header->size - sizeof(u128));
-    return header->checksum;
+    return reseal_block(block_bytes(fixture, address));
 }
 
 static struct table_info *
@@ -236,6 +233,8 @@ forge(struct forest_fixture *fixture, struct table_info *table, uint32_t listed,
     const uint64_t address = blocks[listed].address;
     memset(block_bytes(fixture, address) + BLOCK_HEADER_SIZE + at, 0, 64);
     blocks[listed].checksum = reseal(fixture, address);
+    const struct block_header *header = (const void *) block_bytes(fixture, address);
+    memcpy(blocks[listed].sector_sums, header->sector_sums, sizeof(header->sector_sums));
     table->index.checksum = reseal(fixture, table->index.address);
     return address;
 }
