@@ -36,6 +36,8 @@ static struct values_place {
 } values[VALUES_MAX];
 static uint32_t values_count;
 
+static uint64_t parts_read; /* Of blocks whose other sectors may lie. */
+
 static uint8_t *pristine; /* The whole file. */
 static uint64_t file_size;
 
@@ -378,6 +380,7 @@ read_records(struct prng *prng)
             const void *expected = fixture_record(fixture.model, tree, row);
             char record[FOREST_RECORD_SIZE_MAX];
             const uint64_t timestamp = fixture_timestamp(expected, tree);
+            if (prng_chance(prng, 1, 4)) fixture_chill(&fixture);
             (void) fixture_read(&fixture, tree, timestamp + prng_below(prng, 2), record);
             if (tree > FIXTURE_OWNER) continue;
             (void) fixture_read_by_id(&fixture, tree, expected, record);
@@ -547,6 +550,7 @@ round_of_lies(struct prng *prng)
     case FOREST_OPEN_IO_ERROR: unreachable();
     }
     while (fixture.sim.storage.in_flight_count > 0) (void) storage_wait(&fixture.sim.storage);
+    parts_read += fixture.grid.stats.parts_read;
     /* Ops may have made the file larger. */
     assert(fixture.sim.storage.file_size_bytes[STORAGE_GRID] >= file_size);
     memcpy(storage_sim_bytes(&fixture.sim, STORAGE_GRID), pristine, file_size);
@@ -555,11 +559,13 @@ round_of_lies(struct prng *prng)
 void
 fuzz_forest(struct prng *prng, uint64_t rounds)
 {
+    parts_read = 0;
     begin(prng);
     known_lies();
     for (uint64_t round = 0; round < rounds; round++) {
         round_of_lies(prng);
     }
+    assert(rounds < 100 || parts_read > rounds);
     /* Nothing is left of it. */
     const enum forest_open_result result = fixture_reopen(&fixture);
     assert(result == FOREST_OPENED);

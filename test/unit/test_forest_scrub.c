@@ -275,6 +275,63 @@ UNIT_TEST(forged_content_is_found)
     }
 }
 
+/* What nobody who reads a record alone sees, a tour does: it reads whole blocks. */
+UNIT_TEST(damage_beside_what_is_read_is_found)
+{
+    static struct forest_fixture fixture;
+    struct prng prng;
+    begin(&fixture, &prng, 9);
+    fill(&fixture, RECORDS_WORTH_OF_BATCHES);
+    settle(&fixture);
+    expect_equal(scrub_tour(&fixture, NULL, 0), 0);
+    const struct tree *items = &fixture.forest->parts[0].tree;
+    const struct table_info *table = tree_table(items, tree_run_first(items, items->order[0][0]));
+    const struct table_block *blocks =
+        (const void *) (block_bytes(&fixture, table->index.address) + BLOCK_HEADER_SIZE);
+    const uint64_t first = u128_low(table->key_min);
+    const uint64_t last = u128_low(blocks[0].key_last);
+    block_bytes(&fixture, blocks[0].address)[BLOCK_SIZE - SECTOR_SIZE + 7] ^= 1;
+    struct fixture_item item;
+    for (uint32_t round = 0; round < 2; round++) {
+        fixture_chill(&fixture);
+        const uint64_t parts_before = fixture.grid.stats.parts_read;
+        expect_equal(fixture_read(&fixture, FIXTURE_ITEM, first, &item), FOREST_FOUND);
+        expect_equal(item.timestamp, first);
+        expect_equal(fixture.grid.stats.parts_read, parts_before + 1);
+        uint64_t found = 0;
+        expect_equal(scrub_tour(&fixture, &found, 1), round == 0 ? 1 : 0); /* Told once. */
+        if (round == 0) expect_equal(found, blocks[0].address);
+        expect_equal(scrub_of(&fixture)->damaged_count, 1);
+    }
+    fixture_chill(&fixture);
+    expect_equal(fixture_read(&fixture, FIXTURE_ITEM, last, &item), FOREST_LOST);
+    fixture_end(&fixture);
+}
+
+/* An index block that says other sums than the block itself: the block is of no use by its parts. */
+UNIT_TEST(forged_sums_are_found)
+{
+    static struct forest_fixture fixture;
+    struct prng prng;
+    for (uint32_t which = 0; which < 2; which++) {
+        begin(&fixture, &prng, 26 + which);
+        fill(&fixture, RECORDS_WORTH_OF_BATCHES);
+        settle(&fixture);
+        (void) scrub_tour(&fixture, NULL, 0);
+        struct table_info *table = table_in_memory(&fixture, 1);
+        struct table_block *blocks =
+            (void *) (block_bytes(&fixture, table->index.address) + BLOCK_HEADER_SIZE);
+        struct table_block *block = &blocks[which == 0 ? 0 : table->block_count];
+        block->sector_sums[BLOCK_SECTORS - 1] += 1;
+        table->index.checksum = reseal(&fixture, table->index.address);
+        uint64_t found = 0;
+        expect_equal(scrub_tour(&fixture, &found, 1), 1);
+        expect_equal(found, block->address);
+        expect_equal(scrub_of(&fixture)->damaged[0].damage.kind, TOUR_WRONG);
+        fixture_end(&fixture);
+    }
+}
+
 /* (D2) Blocks that were released, and changed then. */
 UNIT_TEST(d2_released_blocks_are_not_told)
 {

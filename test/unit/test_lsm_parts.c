@@ -113,7 +113,7 @@ UNIT_TEST(b5_a_part_is_read_alone_and_then_the_block)
     }
 }
 
-/* (B5) Who wants the whole block never gets a part: neither one that is there, nor one on its way. */
+/* (B5) Who wants the whole block gets no part: neither one that is there, nor one on its way. */
 UNIT_TEST(b5_a_part_is_never_given_as_a_whole)
 {
     uint32_t frame;
@@ -160,7 +160,7 @@ UNIT_TEST(b5_a_part_is_neither_pinned_nor_kept)
     expect(aborts(keep_a_part));
 }
 
-/* (B5) With as many reads as there can be, the part stays what it is, and the block is waited for. */
+/* (B5) With no more reads to be had, the part stays what it is, and the block is waited for. */
 UNIT_TEST(b5_a_part_waits_for_a_read)
 {
     struct block_reference others[GRID_READS_MAX];
