@@ -308,7 +308,7 @@ UNIT_TEST(damage_beside_what_is_read_is_found)
     fixture_end(&fixture);
 }
 
-/* An index block that says other sums than the block itself: the block is of no use by its parts. */
+/* An index block that says other sums than the block itself does: no part of it can be read. */
 UNIT_TEST(forged_sums_are_found)
 {
     static struct forest_fixture fixture;
