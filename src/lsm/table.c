@@ -474,11 +474,16 @@ table_values_get(
 /* ---- Parts of blocks ----------------------------------------------------------------------- */
 
 /*
- * The place in its block of the record with this timestamp, if there is one. Timestamps of a
- * prepare's events are consecutive: where all are from the key to the block's end, or from its
- * start to the key, that is the place. As they ascend, it can't be further from either. In between
- * it is interpolated (Perl, Itai and Avni, "Interpolation search", CACM 1978).
+ * The place in its block of the record with this timestamp, if there is one; a guess, but between
+ * two bounds: timestamps ascend, so that it is no further from either end of the block in entries
+ * than in nanoseconds. Those of a prepare's events are consecutive, but for events that failed. So
+ * where a block is of one prepare, the bounds are close, and between them it is interpolated (Perl,
+ * Itai and Avni, "Interpolation search", CACM 1978). Where it is of two, which are far apart, the
+ * bound from the end on the same side is as good as exact.
  */
+#define PREPARES_APART 16 /* Nanoseconds an entry. */
+
+
 static uint32_t
 record_guess(const struct table_values *values, u128 key)
 {
@@ -489,12 +494,13 @@ record_guess(const struct table_values *values, u128 key)
     const uint64_t behind = u128_low(values->block.key_last - key);
     const uint64_t low = behind < last ? last - behind : 0;
     const uint64_t high = min_u64(before, last);
+    const uint64_t span = before + behind;
     if (low >= high) return (uint32_t) high;
-    if (low > 0 && high == last) return (uint32_t) low;
-    if (low == 0 && high < last) return (uint32_t) high;
+    if (span / last >= PREPARES_APART && low > 0) return (uint32_t) low;
+    if (span / last >= PREPARES_APART && high < last) return (uint32_t) high;
     static_assert(BLOCK_SIZE <= UINT16_MAX, "products fit into 64 bits");
-    const uint32_t shift = (before + behind) >> 48 == 0 ? 0 : 16;
-    const uint64_t guess = (before >> shift) * last / ((before + behind) >> shift);
+    const uint32_t shift = span >> 48 == 0 ? 0 : 16;
+    const uint64_t guess = (before >> shift) * last / (span >> shift);
     return (uint32_t) min_u64(max_u64(guess, low), high);
 }
 

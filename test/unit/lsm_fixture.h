@@ -38,8 +38,9 @@ static inline void
 lsm_begin(struct lsm_fixture *fixture, uint64_t seed, uint64_t seed_sim, uint32_t frame_count)
 {
     const struct storage_sim_options options = {.latency_min_ticks = 1, .latency_max_ticks = 9};
+    const uint64_t nodes = LSM_NODES * (sizeof(struct table_node) + sizeof(u128));
     const uint64_t size =
-        align_up(frame_count * (BLOCK_SIZE + UINT64_C(512)) + 2 * MIB, ARENA_ALIGNMENT);
+        align_up(frame_count * (BLOCK_SIZE + UINT64_C(512)) + nodes + MIB, ARENA_ALIGNMENT);
     prng_init(&fixture->prng, seed);
     prng_init(&fixture->prng_sim, seed_sim);
     storage_sim_init(&fixture->sim, &options, &fixture->prng_sim);

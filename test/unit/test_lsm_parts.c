@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* Parts of blocks: in the cache, and records that are looked up in them. */
+/*
+ * Parts of blocks: in the cache, and records that are looked up in them. Runs with production
+ * limits too, where a block has more sectors.
+ */
 #include "unit.h"
 
 #include "lsm/tree.h"
@@ -7,8 +10,9 @@
 #include "tree_fixture.h"
 #include "unit_aborts.h"
 
-#define FRAMES      24
-#define ENTRIES_MAX 400
+#define FRAMES      (GRID_READS_MAX + 18)
+#define TABLE       (3 * entries_per_block(format)) /* Records of a table. */
+#define ENTRIES_MAX 2100
 
 /* ---- In the cache -------------------------------------------------------------------------- */
 
@@ -329,11 +333,12 @@ consecutive(uint32_t number)
     return 1000 + number;
 }
 
-/* Prepares of 70 events: of two in a block, places are known from its ends. */
+/* Prepares of more than a block: of two in a block, places are known from its ends. */
 static uint64_t
 of_prepares(uint32_t number)
 {
-    return 1000 + (uint64_t) number / 70 * 1000000007 + number % 70;
+    const uint32_t count = entries_per_block(&formats[ENTRY_RECORD]) + 8;
+    return 1000 + (uint64_t) number / count * 1000000007 + number % count;
 }
 
 /* Every third event has failed. */
@@ -380,7 +385,7 @@ UNIT_TEST(a_record_costs_a_part_of_its_block)
 UNIT_TEST(a_wrong_guess_has_the_whole_block_read)
 {
     const struct entry_format *format = &formats[ENTRY_RECORD];
-    const uint32_t count = TABLE_BLOCKS_MAX * entries_per_block(format);
+    const uint32_t count = TABLE;
     uint32_t wrong = 0;
     uint32_t right = 0;
     begin(65, format);
@@ -434,7 +439,7 @@ UNIT_TEST(records_that_straddle_sectors)
 UNIT_TEST(more_records_of_a_block_have_it_read_whole)
 {
     const struct entry_format *format = &formats[ENTRY_RECORD];
-    const uint32_t count = TABLE_BLOCKS_MAX * entries_per_block(format);
+    const uint32_t count = TABLE;
     struct record record;
     begin(67, format);
     const struct table_info table = table_of(format, consecutive, count);
@@ -507,13 +512,13 @@ UNIT_TEST(t1_sums_that_lie_are_found)
         if (whole) tree.distinct = &distinct;
         struct table_block *blocks =
             (void *) (lsm_disk_block(&fixture, table.index.address) + BLOCK_HEADER_SIZE);
-        blocks[0].sector_sums[1] ^= 1;
+        blocks[0].sector_sums[BLOCK_SECTORS - 1] ^= 1;
         table.index.checksum = lsm_reseal(&fixture, table.index.address);
         expect_equal(lookup(&table, entries.keys[count - 1], entry), TREE_LOST);
         expect_equal(fixture.cache.damage.address, blocks[0].address);
         lsm_forget(&fixture);
         expect_equal(lookup(&table, entries.keys[0], entry), whole ? TREE_LOST : TREE_FOUND);
-        blocks[0].sector_sums[1] ^= 1;
+        blocks[0].sector_sums[BLOCK_SECTORS - 1] ^= 1;
         blocks[0].reserved = 1;
         table.index.checksum = lsm_reseal(&fixture, table.index.address);
         lsm_forget(&fixture);
