@@ -477,9 +477,9 @@ table_values_get(
  * The place in its block of the record with this timestamp, if there is one; a guess, but between
  * two bounds: timestamps ascend, so that it is no further from either end of the block in entries
  * than in nanoseconds. Those of a prepare's events are consecutive, but for events that failed. So
- * where a block is of one prepare, the bounds are close, and between them it is interpolated (Perl,
- * Itai and Avni, "Interpolation search", CACM 1978). Where it is of two, which are far apart, the
- * bound from the end on the same side is as good as exact.
+ * where a block is of one prepare, the bounds are close, and it is interpolated, which gives a
+ * place between them (Perl, Itai and Avni, "Interpolation search", CACM 1978). Where it is of two,
+ * which are far apart, the bound from the end on the same side is as good as exact.
  */
 #define PREPARES_APART 16 /* Nanoseconds an entry. */
 
@@ -501,7 +501,8 @@ record_guess(const struct table_values *values, u128 key)
     static_assert(BLOCK_SIZE <= UINT16_MAX, "products fit into 64 bits");
     const uint32_t shift = span >> 48 == 0 ? 0 : 16;
     const uint64_t guess = (before >> shift) * last / (span >> shift);
-    return (uint32_t) min_u64(max_u64(guess, low), high);
+    assert(guess <= last);
+    return (uint32_t) guess;
 }
 
 /* The sectors that hold the record of this number. */
@@ -596,7 +597,7 @@ part_search(
     struct frame *at = &cache->frames[frame];
     const char *entries = cache_content(cache, frame);
     const struct part_records records = part_records(format, values, at);
-    const uint64_t more = (uint64_t) values->block.entry_count * 2 + values->exact;
+    const uint64_t more = values->exact ? 3 : 2; /* Not what a whole block keeps. */
     const uint64_t promise =
         promise_of(format, values->key_min, values->block.key_last, more);
     if (at->promise != promise) {
