@@ -338,7 +338,7 @@ consecutive(uint32_t number)
 static uint64_t
 of_prepares(uint32_t number)
 {
-    const uint32_t count = entries_per_block(&formats[ENTRY_RECORD]) + 8;
+    const uint32_t count = entries_per_block(&formats[ENTRY_RECORD]) / 4 * 7;
     return 1000 + (uint64_t) number / count * 1000000007 + number % count;
 }
 
