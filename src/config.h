@@ -16,13 +16,13 @@
 #include "base/units.h"
 
 /* Version of everything on disk. A change of any on-disk structure increments it. */
-#define DISK_FORMAT_VERSION 2
+#define DISK_FORMAT_VERSION 3
 
 /* The unit of every disk access: offset, length and buffer address are multiples of it. */
 #define SECTOR_SIZE 4096
 
 #ifdef LEDGER_CONFIG_TEST_MIN
-#define BLOCK_SIZE 4096
+#define BLOCK_SIZE 8192
 #define EVENTS_PER_BATCH_MAX 30
 #define BATCHES_PER_PREPARE_MAX 8
 #define PIPELINE_PREPARES_MAX 4
@@ -46,7 +46,7 @@
 #define GRID_READ_BLOCKS_MAX 2
 #define TABLES_PER_NODE 4
 #define PART_NODES_MIN 16
-#define WARM_BLOCKS_MAX 60
+#define WARM_BLOCKS_MAX 40
 #define INDEX_HASH_BITS 6
 #define STORAGE_BUFFERS_MAX 4
 #define CHANGE_EVENTS_MAX 10
@@ -93,7 +93,7 @@
 /* Each merge works once in so many beats, as it has to find its places in all inputs again. */
 #define MERGE_TURNS 4
 /* Blocks with entries of a table; entries, if it has a filter. */
-#define TABLE_BLOCKS_MAX 256
+#define TABLE_BLOCKS_MAX 188
 #define TABLE_FILTERED_MAX 131072
 /* Blocks that a merge asks for ahead: three times what it takes in a turn. */
 #define MERGE_BLOCKS_AHEAD 128
@@ -167,6 +167,8 @@
 #define SUPERBLOCK_COPY_STRIDE (UINT64_C(16) * KIB)
 #define SUPERBLOCK_FILE_SIZE (SUPERBLOCK_COPIES * SUPERBLOCK_COPY_STRIDE)
 
+#define BLOCK_SECTORS (BLOCK_SIZE / SECTOR_SIZE)
+
 #define HEADERS_PER_SECTOR (SECTOR_SIZE / PREPARE_HEADER_SIZE)
 
 /*
@@ -185,9 +187,10 @@ headers_log_count(uint64_t prepares_size_bytes)
 
 #define CONFIG_FINGERPRINT                                                                         \
     ((uint64_t) DISK_FORMAT_VERSION << 56 | (uint64_t) EVENTS_PER_BATCH_MAX << 32 |                \
-     (uint64_t) BATCHES_PER_PREPARE_MAX << 20 | (uint64_t) BLOCK_SIZE / SECTOR_SIZE)
+     (uint64_t) BATCHES_PER_PREPARE_MAX << 20 | (uint64_t) BLOCK_SECTORS)
 
 static_assert(BLOCK_SIZE % SECTOR_SIZE == 0, "blocks are whole sectors");
+static_assert(BLOCK_SECTORS >= 2, "a part of a block is less than the block");
 static_assert(STORAGE_BUFFERS_MAX >= 2, "one buffer needs no gathering");
 static_assert(SECTOR_SIZE % PREPARE_HEADER_SIZE == 0, "headers do not straddle sectors");
 static_assert(EVENTS_PER_BATCH_MAX < UINT16_MAX, "event counts are stored in 16 bits");

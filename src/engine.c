@@ -790,6 +790,7 @@ engine_stats_get(const struct engine *engine, struct engine_stats *stats)
     stats->checkpoints = engine->replica.stats.checkpoints;
     stats->blocks_written = engine->grid.stats.blocks_written;
     stats->blocks_read = engine->grid.stats.blocks_read;
+    stats->parts_read = engine->grid.stats.parts_read;
     stats->cache_hits = forest.cache_hits;
     stats->cache_misses = forest.cache_misses;
     stats->cache_evictions = forest.cache_evictions;

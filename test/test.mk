@@ -19,7 +19,7 @@ FUZZ_SRCS = $(sort $(wildcard test/fuzz/*.c))
 test_objects = $(patsubst %.c,$(BUILD)/test/%.o,$(1))
 TEST_CORE_OBJS = $(call test_objects,$(CORE_SRCS) $(OS_SRCS))
 TEST_SHARED_OBJS = $(call test_objects,test/sim/storage_sim.c $(MODEL_SRCS) $(UNIT_SHARED_SRCS))
-UNIT_BINARIES = $(patsubst test/unit/%.c,$(BUILD)/unit/%,$(UNIT_SRCS))
+UNIT_BINARIES = $(patsubst test/unit/%.c,$(BUILD)/unit/%,$(UNIT_SRCS)) $(BUILD)/unit/test_lsm_parts_production
 
 $(BUILD)/test/src/%.o: src/%.c
 	@mkdir -p $(@D)
@@ -36,6 +36,15 @@ $(BUILD)/libtest.a: $(TEST_CORE_OBJS) $(TEST_SHARED_OBJS)
 $(BUILD)/unit/%: $(BUILD)/test/test/unit/%.o $(BUILD)/libtest.a
 	@mkdir -p $(@D)
 	$(CC) $(TEST_CFLAGS) $^ -o $@ $(TEST_LIBS)
+
+# Parts of blocks with production limits too: there a record can lie in two sectors of four.
+PARTS_SRCS = test/unit/test_lsm_parts.c test/sim/storage_sim.c $(wildcard src/base/*.c) src/store/grid.c \
+	src/store/free_set.c $(addprefix src/lsm/,block_cache.c table.c tree.c filter.c)
+PARTS_CFLAGS = $(filter-out -DLEDGER_CONFIG_TEST_MIN -MMD -MP,$(TEST_CFLAGS))
+
+$(BUILD)/unit/test_lsm_parts_production: $(PARTS_SRCS) $(wildcard src/*.h src/*/*.h test/*/*.h)
+	@mkdir -p $(@D)
+	$(CC) $(PARTS_CFLAGS) $(TEST_WARNINGS) $(PARTS_SRCS) -o $@ $(TEST_LIBS)
 
 $(BUILD)/sim: $(call test_objects,$(SIM_SRCS)) $(BUILD)/libtest.a
 	$(CC) $(TEST_CFLAGS) $^ -o $@ $(TEST_LIBS)

@@ -227,6 +227,7 @@ cache_keep(struct block_cache *cache, uint32_t frame)
     assert(frame < cache->frame_count);
     struct frame *at = &cache->frames[frame];
     assert(at->state == FRAME_READY || at->state == FRAME_WRITING);
+    assert(at->part_count == 0); /* (B5) */
     if (at->kept) return;
     at->kept = true;
     cache->kept += 1;
@@ -240,6 +241,7 @@ cache_pin(struct block_cache *cache, uint32_t frame)
     assert(frame < cache->frame_count);
     struct frame *at = &cache->frames[frame];
     assert(at->state == FRAME_READY || at->state == FRAME_WRITING);
+    assert(at->part_count == 0); /* (B5) */
     assert(at->pins < UINT16_MAX);
     if (frame_available(at)) frame_withdraw(cache, at);
     at->pins += 1;
@@ -288,7 +290,7 @@ cache_on_read(struct grid_read *grid_read, enum grid_result result)
     at->state = result == GRID_OK ? FRAME_READY : FRAME_LOST;
     at->io_error = result == GRID_IO_ERROR;
     const struct block_header *header = cache_block(cache, read->frame);
-    at->record_count = header->record_count;
+    at->record_count = at->part_count == 0 ? header->record_count : 0;
     frame_offer(cache, at);
 }
 
@@ -299,20 +301,53 @@ type_used(enum block_type type)
     return type_kept(type) ? FRAME_USED_KEPT : FRAME_USED_OTHER;
 }
 
-/* Starts to read the block into a frame, if that can be done now. */
-static bool
-cache_load(
+/* What reads a block into the frame, which is LOADING. */
+static struct cache_read *
+read_take(struct block_cache *cache, uint32_t frame)
+{
+    uint32_t slot = 0;
+    assert(cache->frames[frame].state == FRAME_LOADING);
+    assert(cache->reading < GRID_READS_MAX);
+    while (cache->reads[slot].busy) slot += 1;
+    assert(slot < GRID_READS_MAX);
+    struct cache_read *read = &cache->reads[slot];
+    read->frame = frame;
+    read->busy = true;
+    cache->reading += 1;
+    cache->stats.misses += 1;
+    assert(cache->available < cache->frame_count);
+    return read;
+}
+
+/* Starts to read the block, or the part that is said. */
+static void
+read_start(struct block_cache *cache, uint32_t frame, const struct grid_part *part)
+{
+    const struct frame *at = &cache->frames[frame];
+    struct cache_read *read = read_take(cache, frame);
+    struct grid *grid = cache->grid;
+    void *block = cache_block(cache, frame);
+    const bool started =
+        part == NULL
+            ? grid_read_block_start(
+                  grid, &read->read, &at->reference, (enum block_type) at->type, block,
+                  cache_on_read)
+            : grid_read_part_start(
+                  grid, &read->read, &at->reference, part, block, cache_on_read);
+    assert(started);
+}
+
+/* A frame for the block, or a part of it, that is about to be read. cache_may_read. */
+static uint32_t
+frame_load(
     struct block_cache *cache,
     const struct block_reference *reference,
+    const struct grid_part *part,
     enum block_type type,
     uint8_t tree)
 {
     assert(reference->address != 0);
-    assert(cache->reading <= GRID_READS_MAX);
-    if (!cache_may_read(cache)) return false;
-    uint32_t slot = 0;
-    while (cache->reads[slot].busy) slot += 1;
-    assert(slot < GRID_READS_MAX);
+    assert(cache_may_read(cache));
     const uint32_t frame = frame_acquire(cache);
     struct frame *at = &cache->frames[frame];
     assert(!at->kept);
@@ -323,18 +358,43 @@ cache_load(
         .used = type_used(type),
         .type = (uint8_t) type,
         .tree = tree,
+        .part_first = part == NULL ? 0 : (uint8_t) part->first,
+        .part_count = part == NULL ? 0 : (uint8_t) part->count,
     };
+    assert(part == NULL || !at->kept); /* (B5) */
     if (at->kept) cache->kept += 1;
     frame_enter(cache, frame);
-    struct cache_read *read = &cache->reads[slot];
-    read->frame = frame;
-    read->busy = grid_read_block_start(
-        cache->grid, &read->read, reference, type, cache_block(cache, frame), cache_on_read);
-    assert(read->busy);
-    cache->reading += 1;
-    cache->stats.misses += 1;
-    assert(cache->available < cache->frame_count);
-    return true;
+    return frame;
+}
+
+/* Starts to read the block whole, of which the frame has a part, if that can be done now. */
+static void
+cache_complete(struct block_cache *cache, uint32_t frame)
+{
+    struct frame *at = &cache->frames[frame];
+    assert(at->state == FRAME_READY);
+    assert(at->part_count > 0);
+    if (!cache_may_read(cache)) return;
+    frame_withdraw(cache, at);
+    *at = (struct frame){
+        .reference = at->reference,
+        .next = at->next,
+        .state = FRAME_LOADING,
+        .used = type_used((enum block_type) at->type),
+        .type = at->type,
+        .tree = at->tree,
+    };
+    read_start(cache, frame, NULL);
+}
+
+/* Does the frame have the whole block, or the part that is wanted? (B5) */
+static bool
+frame_serves(const struct frame *at, const struct grid_part *part)
+{
+    assert(at->part_first + at->part_count <= BLOCK_SECTORS);
+    if (at->part_count == 0) return true;
+    return part != NULL && part->first >= at->part_first &&
+           part->first + part->count <= (uint32_t) at->part_first + at->part_count;
 }
 
 /* No such block can be read: nobody is to wait for it. */
@@ -381,10 +441,12 @@ cache_accuse(struct block_cache *cache, uint64_t address, uint8_t tree)
     cache->damage = (struct cache_damage){.address = address, .tree = tree};
 }
 
-enum cache_result
-cache_get(
+/* What both ways of getting something have in common; NULL part: the whole block. */
+static enum cache_result
+cache_obtain(
     struct block_cache *cache,
     const struct block_reference *reference,
+    const struct grid_part *part,
     enum block_type type,
     uint8_t tree,
     uint32_t *frame)
@@ -396,12 +458,12 @@ cache_get(
             cache->damage = (struct cache_damage){.address = reference->address, .tree = tree};
             return CACHE_LOST;
         }
-        (void) cache_load(cache, reference, type, tree);
-        found = frame_find(cache, reference->address);
-        if (found == FRAME_NONE) {
+        if (!cache_may_read(cache)) {
             cache->awaited = 0; /* Room for another read. */
             return CACHE_WAIT;
         }
+        found = frame_load(cache, reference, part, type, tree);
+        read_start(cache, found, part);
     }
     struct frame *at = &cache->frames[found];
     /* (B1) Two that refer to it and don't agree: one of them is damaged. */
@@ -413,6 +475,11 @@ cache_get(
     case FRAME_LOST: return cache_lose(cache, found);
     case FRAME_READY:
     case FRAME_WRITING:
+        if (!frame_serves(at, part)) {
+            cache_complete(cache, found);
+            cache->awaited = at->state == FRAME_LOADING ? reference->address : 0;
+            return CACHE_WAIT;
+        }
         at->used = type_used((enum block_type) at->type);
         cache->stats.hits += 1;
         *frame = found;
@@ -423,6 +490,40 @@ cache_get(
     unreachable();
 }
 
+enum cache_result
+cache_get(
+    struct block_cache *cache,
+    const struct block_reference *reference,
+    enum block_type type,
+    uint8_t tree,
+    uint32_t *frame)
+{
+    const enum cache_result result = cache_obtain(cache, reference, NULL, type, tree, frame);
+    assert(result != CACHE_READY || cache->frames[*frame].part_count == 0); /* (B5) */
+    return result;
+}
+
+enum cache_result
+cache_get_part(
+    struct block_cache *cache,
+    const struct block_reference *reference,
+    const struct grid_part *part,
+    uint8_t tree,
+    uint32_t *frame)
+{
+    assert(part->count > 0 && part->count < BLOCK_SECTORS);
+    assert(part->first + part->count <= BLOCK_SECTORS);
+    return cache_obtain(cache, reference, part, BLOCK_VALUES, tree, frame);
+}
+
+/* What is wanted now goes first. */
+static bool
+may_hint(const struct block_cache *cache, const struct block_reference *reference)
+{
+    if (cache->reading >= GRID_READS_MAX / 4 * 3 || cache_beyond(cache, reference)) return false;
+    return cache_may_read(cache);
+}
+
 bool
 cache_hint(
     struct block_cache *cache,
@@ -431,10 +532,33 @@ cache_hint(
     uint8_t tree)
 {
     assert(reference->address != 0);
-    if (frame_find(cache, reference->address) != FRAME_NONE) return true;
-    /* What is wanted now goes first. */
-    if (cache->reading >= GRID_READS_MAX / 4 * 3 || cache_beyond(cache, reference)) return false;
-    return cache_load(cache, reference, type, tree);
+    const uint32_t found = frame_find(cache, reference->address);
+    const bool part = found != FRAME_NONE && cache->frames[found].state == FRAME_READY &&
+                      cache->frames[found].part_count > 0;
+    if (found != FRAME_NONE && !part) return true;
+    if (!may_hint(cache, reference)) return false;
+    if (part) {
+        cache_complete(cache, found);
+    } else {
+        read_start(cache, frame_load(cache, reference, NULL, type, tree), NULL);
+    }
+    return true;
+}
+
+/* How many of the blocks, from the first on, one read can get now. */
+static uint32_t
+hint_count(
+    const struct block_cache *cache, const struct block_reference *references, uint32_t count)
+{
+    uint32_t taken = 0;
+    const uint32_t most = (uint32_t) min_u64(count, GRID_READ_BLOCKS_MAX);
+    for (; taken < most; taken++) {
+        const struct block_reference *next = &references[taken];
+        if (next->address != references[0].address + taken) break;
+        if (!may_hint(cache, next) || frame_find(cache, next->address) != FRAME_NONE) break;
+    }
+    const uint32_t reads = GRID_READS_MAX - cache->reading;
+    return (uint32_t) min_u64(taken, min_u64(reads, cache->available));
 }
 
 uint32_t
@@ -442,13 +566,38 @@ cache_hint_some(
     struct block_cache *cache,
     const struct block_reference *references,
     uint32_t count,
-    enum block_type type,
     uint8_t tree)
 {
     uint32_t done = 0;
     assert(count > 0);
-    while (done < count && cache_hint(cache, &references[done], type, tree)) done += 1;
+    while (done < count) {
+        const struct block_reference *next = &references[done];
+        const uint32_t together = hint_count(cache, next, count - done);
+        if (together < 2) {
+            if (!cache_hint(cache, next, BLOCK_VALUES, tree)) return done;
+            done += 1;
+            continue;
+        }
+        struct grid_read *reads[GRID_READ_BLOCKS_MAX];
+        void *blocks[GRID_READ_BLOCKS_MAX];
+        for (uint32_t i = 0; i < together; i++) {
+            const uint32_t frame = frame_load(cache, &next[i], NULL, BLOCK_VALUES, tree);
+            reads[i] = &read_take(cache, frame)->read;
+            blocks[i] = cache_block(cache, frame);
+        }
+        grid_read_blocks_start(
+            cache->grid, reads, next, together, BLOCK_VALUES, blocks, cache_on_read);
+        done += together;
+    }
     return done;
+}
+
+enum cache_presence
+cache_presence(const struct block_cache *cache, uint64_t address)
+{
+    const uint32_t frame = frame_find(cache, address);
+    if (frame == FRAME_NONE) return CACHE_ABSENT;
+    return cache->frames[frame].part_count > 0 ? CACHE_PART : CACHE_WHOLE;
 }
 
 bool

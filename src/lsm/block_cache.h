@@ -13,16 +13,25 @@
  * as they are no more than three quarters of all, others are evicted. So, however much is read once
  * only, a record that is looked up by its id costs one read.
  *
+ * Of a block of which one entry is wanted, a *part* can be read: some of its sectors, verified by
+ * sums that the caller knows. Whoever wants more of the block has it read whole, into the same
+ * frame: the second touch shows that the block is worth it.
+ *
+ *     READY, a part ── cache_get, cache_hint, or another part is wanted ──→ LOADING, whole
+ *
  * Blocks are written in the order in which they are sealed; neighbours on disk go out as one write.
  * A block that is being written can be read already. Nothing here decides what happens to the data:
  * two engines with caches of different size make the same files.
  *
  * Numbered invariants (asserted, tested under their number):
- *  (B1) an address is in at most one frame, and a frame with an address holds that block, whole.
+ *  (B1) an address is in at most one frame, and a frame with an address holds that block, or a
+ *       part of it.
  *  (B2) a frame that is pinned, loading, being built or written is not evicted.
  *  (B3) cache_available frames can be taken without waiting for anything.
  *  (B4) `kept` is how many frames have kept blocks; `available` is the sum of what is available of
  *       kept ones and of others.
+ *  (B5) a part is neither pinned nor kept nor written, and never given to who wants the whole
+ *       block, or sectors that it has not.
  */
 #ifndef LEDGER_LSM_BLOCK_CACHE_H
 #define LEDGER_LSM_BLOCK_CACHE_H
@@ -55,7 +64,9 @@ struct frame {
     uint8_t tree;
     bool kept : 1;     /* Others are evicted before. */
     bool io_error : 1; /* LOST: it could not be read. */
-    uint32_t record_count; /* As its header says. */
+    uint8_t part_first; /* Of a part: its sectors. */
+    uint8_t part_count; /* 0: the block is whole. */
+    uint32_t record_count; /* As its header says; a part has none. */
     uint64_t promise; /* What its content was found to keep (lsm/table.h). 0: not looked at yet. */
 };
 
@@ -145,6 +156,21 @@ enum cache_result cache_get(
     uint32_t *frame);
 
 /*
+ * The same for who needs only a part of a block with values: the frame has that part in its place,
+ * and perhaps more.
+ */
+enum cache_result cache_get_part(
+    struct block_cache *cache,
+    const struct block_reference *reference,
+    const struct grid_part *part,
+    uint8_t tree,
+    uint32_t *frame);
+
+/* What of the block is in memory, or on its way there? */
+enum cache_presence { CACHE_ABSENT, CACHE_PART, CACHE_WHOLE };
+enum cache_presence cache_presence(const struct block_cache *cache, uint64_t address);
+
+/*
  * The block is whole, but what it says cannot be: it, or what refers to it, was spoilt before it
  * got its checksum. CACHE_LOST.
  */
@@ -156,19 +182,21 @@ void cache_accuse(struct block_cache *cache, uint64_t address, uint8_t tree);
 /* Is the block being read? What waited for it need not ask before it isn't any more. */
 bool cache_reads(const struct block_cache *cache, uint64_t address);
 
-/* Starts to read it if it isn't here. False if that can't be done now. */
+/* Starts to read it if it isn't here, or not whole. False if that can't be done now. */
 bool cache_hint(
     struct block_cache *cache,
     const struct block_reference *reference,
     enum block_type type,
     uint8_t tree);
 
-/* The same of several blocks, in order; returns how many are here now, or are being read. */
+/*
+ * The same of several blocks with values, in order: what are neighbours on disk are one read.
+ * Returns how many of them, from the first on, are here now or being read.
+ */
 uint32_t cache_hint_some(
     struct block_cache *cache,
     const struct block_reference *references,
     uint32_t count,
-    enum block_type type,
     uint8_t tree);
 
 /* A frame to build a block in, pinned. Precondition: cache->available > 0 (B3). */
@@ -224,13 +252,13 @@ cache_content(const struct block_cache *cache, uint32_t frame)
     return (const char *) cache_block(cache, frame) + BLOCK_HEADER_SIZE;
 }
 
-/* Does the frame still hold the block of this address? */
+/* Does the frame still hold the block of this address, whole? (B5) */
 static inline bool
 cache_holds(const struct block_cache *cache, uint32_t frame, uint64_t address)
 {
     assert(frame < cache->frame_count);
     const struct frame *at = &cache->frames[frame];
-    return at->reference.address == address &&
+    return at->reference.address == address && at->part_count == 0 &&
            (at->state == FRAME_READY || at->state == FRAME_WRITING);
 }
 

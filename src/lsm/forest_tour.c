@@ -251,7 +251,7 @@ index_right(const struct tour *tour)
     }
     for (uint32_t i = 0; i < count; i++) {
         const struct grid *grid = tour->forest->grid;
-        if (!grid_is_acquired(grid, blocks[i].address)) return false;
+        if (blocks[i].reserved != 0 || !grid_is_acquired(grid, blocks[i].address)) return false;
         if (grid_is_released(grid, blocks[i].address)) return false;
     }
     if (entries != table->entry_count) return false;
@@ -362,8 +362,13 @@ tour_content_right(struct tour *tour)
     assert(tour->result == GRID_OK);
     if (!tour->in_table) return own_right(tour);
     if (tour->place == 0) return index_right(tour);
-    if (tour->place > tour->table.filter_count) return values_right(tour);
-    const char *block = tour->filter + (uint64_t) (tour->place - 1) * BLOCK_SIZE;
+    const bool values = tour->place > tour->table.filter_count;
+    const char *block =
+        values ? tour->block : tour->filter + (uint64_t) (tour->place - 1) * BLOCK_SIZE;
+    const struct block_header *header = (const void *) block;
+    const uint64_t *sums = tour_block(tour)->sector_sums;
+    if (memcmp(header->sector_sums, sums, sizeof(header->sector_sums)) != 0) return false;
+    if (values) return values_right(tour);
     return header_right(
         tour, block, FILTER_LINES_PER_BLOCK, FILTER_LINES_PER_BLOCK * FILTER_LINE_SIZE);
 }

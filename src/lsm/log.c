@@ -210,16 +210,7 @@ log_lookup(const struct log *log, uint64_t timestamp, void *record)
         table_blocks_find(blocks, log->builder.table.block_count, timestamp);
     assert(place < log->builder.table.block_count);
     const struct table_values values = table_values_at(&log->builder.table, blocks, place);
-    const char *entries;
-    const enum tree_found result = log_block(log, &values, &entries);
-    if (result != TREE_FOUND) return result;
-    const uint32_t at =
-        entries_lower_bound(format, entries, values.block.entry_count, timestamp);
-    assert(at < values.block.entry_count); /* (T1) */
-    const char *found = entries + (uint64_t) at * format->size;
-    if (entry_key(format, found) != timestamp) return TREE_ABSENT;
-    memcpy(record, found, format->size);
-    return TREE_FOUND;
+    return block_lookup(log->tree, &values, timestamp, record);
 }
 
 /* ---- Seeking ------------------------------------------------------------------------------- */

@@ -7,9 +7,6 @@
 #include "base/units.h"
 #include "lsm/loser_tree.h"
 
-/* Blocks that are merged between looks for free frames. */
-#define MERGE_STEP_BLOCKS 8
-
 /* What of each input is brought into the processor's cache ahead. */
 #define MERGE_BYTES_AHEAD 256
 
@@ -607,6 +604,19 @@ merge_exhausted(const struct merge *merge)
     return true;
 }
 
+static uint32_t
+step_entries(const struct merge *merge)
+{
+    return MERGE_STEP_BLOCKS * entries_per_block(&merge->tree->format);
+}
+
+uint64_t
+merge_step_frames(const struct merge *merge)
+{
+    assert(merge->input_count >= 2);
+    return table_frames_needed(&merge->tree->format, step_entries(merge)) + merge->input_count;
+}
+
 /* One thing that is to be done; MERGE_DONE if it was done. */
 static enum merge_result
 merge_advance(struct merge *merge)
@@ -627,15 +637,14 @@ merge_advance(struct merge *merge)
         }
         return MERGE_DONE;
     }
-    const uint32_t step = MERGE_STEP_BLOCKS * entries_per_block(&merge->tree->format);
-    if (cache->available < table_frames_needed(&merge->tree->format, step) + merge->input_count) {
+    if (cache->available < merge_step_frames(merge)) {
         cache_issue_writes(cache);
         return MERGE_WAIT;
     }
     const enum merge_result result = merge_position(merge, &losers);
     if (result != MERGE_DONE) return result;
     merge_ahead(merge);
-    return merge_step(merge, &losers, step);
+    return merge_step(merge, &losers, step_entries(merge));
 }
 
 static void

@@ -75,6 +75,10 @@ enum merge_result {
     MERGE_LOST,
 };
 
+/* Blocks that are merged between looks for free frames, and the frames that this takes at most. */
+#define MERGE_STEP_BLOCKS 8
+uint64_t merge_step_frames(const struct merge *merge);
+
 /*
  * Asks for the blocks that come next, so that they are there when they are needed: lsm/merge_ahead.
  * All inputs are positioned, or exhausted.

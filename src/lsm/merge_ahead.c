@@ -80,7 +80,7 @@ input_ask(const struct tree *tree, struct merge_input *input)
     }
     const u128 key_all = blocks[input->asked + count - 1].key_last;
     const uint32_t done =
-        cache_hint_some(tree->cache, references, count, BLOCK_VALUES, tree->format.tree);
+        cache_hint_some(tree->cache, references, count, tree->format.tree);
     assert(done <= count);
     if (done < count) return 0;
     input->asked += count;
@@ -95,8 +95,10 @@ merge_ahead(struct merge *merge)
     const struct tree *tree = merge->tree;
     const uint64_t share = max_u64(tree->cache->frame_count / AHEAD_SHARE, AHEAD_STEP);
     const uint64_t most = min_u64(MERGE_BLOCKS_AHEAD, share);
+    /* Frames that the step at hand relies on stay available. */
+    const uint64_t reserve = merge_step_frames(merge) + AHEAD_STEP + 1;
     uint32_t ahead = blocks_ahead(merge);
-    while (ahead + AHEAD_STEP <= most) {
+    while (ahead + AHEAD_STEP <= most && tree->cache->available >= reserve) {
         struct merge_input *input = input_driest(merge);
         if (input == NULL) return;
         const uint32_t count = input_ask(tree, input);

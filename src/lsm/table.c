@@ -121,22 +121,21 @@ builder_seal(
     return cache_seal(builder->cache, frame, grid_acquire(builder->cache->grid));
 }
 
+/* The block in the frame has just been sealed. */
 static void
-builder_list(
-    struct table_builder *builder,
-    uint32_t place,
-    const struct block_reference *reference,
-    uint32_t count)
+builder_list(struct table_builder *builder, uint32_t place, uint32_t frame, uint32_t count)
 {
-    assert(reference->address != 0);
+    const struct block_header *header = cache_block(builder->cache, frame);
+    assert(header->address != 0);
     struct table_block *blocks = (void *) builder_content(builder, builder->frame_index);
     assert(place < TABLE_BLOCKS_PER_INDEX);
     blocks[place] = (struct table_block){
         .key_last = builder->key_last,
-        .checksum = reference->checksum,
-        .address = reference->address,
+        .checksum = header->checksum,
+        .address = header->address,
         .entry_count = count,
     };
+    memcpy(blocks[place].sector_sums, header->sector_sums, sizeof(header->sector_sums));
 }
 
 static void
@@ -146,13 +145,14 @@ builder_seal_values(struct table_builder *builder)
     assert(builder->frame_count > 0);
     assert(builder->table.block_count < TABLE_BLOCKS_MAX);
     assert(builder->frame_count <= entries_per_block(&builder->format));
-    const struct block_reference reference = builder_seal(
+    (void) builder_seal(
         builder,
         builder->frame,
         BLOCK_VALUES,
         builder->frame_count,
         builder->frame_count * builder->format.size);
-    builder_list(builder, builder->table.block_count, &reference, builder->frame_count);
+    builder_list(
+        builder, builder->table.block_count, builder->frame, builder->frame_count);
     /* What was put together here is as it should be. */
     const struct table_values values = table_values_at(
         &builder->table, table_builder_blocks(builder), builder->table.block_count);
@@ -265,13 +265,13 @@ table_builder_finish(struct table_builder *builder)
     assert(table->key_min <= table->key_max); /* (T1) */
     assert(table->block_count > 0);
     for (uint32_t i = 0; i < table->filter_count; i++) {
-        const struct block_reference reference = builder_seal(
+        (void) builder_seal(
             builder,
             builder->frame_filter[i],
             BLOCK_FILTER,
             FILTER_LINES_PER_BLOCK,
             FILTER_LINES_PER_BLOCK * FILTER_LINE_SIZE);
-        builder_list(builder, table->block_count + i, &reference, 0);
+        builder_list(builder, table->block_count + i, builder->frame_filter[i], 0);
     }
     const uint32_t listed = (uint32_t) table->block_count + table->filter_count;
     table->index = builder_seal(
@@ -317,6 +317,7 @@ index_valid(
     assert(table->block_count <= TABLE_BLOCKS_MAX);
     for (uint32_t i = 0; i < (uint32_t) table->block_count + table->filter_count; i++) {
         if (!grid_is_acquired(cache->grid, blocks[i].address)) return false;
+        if (blocks[i].reserved != 0) return false;
         if (i >= table->block_count) continue;
         if (blocks[i].entry_count == 0) return false;
         if (blocks[i].entry_count > entries_per_block(format)) return false;
@@ -407,6 +408,16 @@ values_valid(
     unreachable();
 }
 
+/* Does the index block say of the block's sectors what the block itself says? */
+static bool
+sums_agree(const struct block_cache *cache, const struct table_values *values, uint32_t frame)
+{
+    const struct block_header *header = cache_block(cache, frame);
+    const uint64_t *sums = values->block.sector_sums;
+    assert(header->checksum == values->block.checksum);
+    return memcmp(header->sector_sums, sums, sizeof(header->sector_sums)) == 0;
+}
+
 enum cache_result
 table_index_get(
     struct block_cache *cache,
@@ -451,7 +462,7 @@ table_values_get(
     const uint64_t promise =
         promise_of(format, values->key_min, values->block.key_last, values->exact);
     if (at->promise != promise) {
-        if (!of_tree(cache, format, *frame) ||
+        if (!of_tree(cache, format, *frame) || !sums_agree(cache, values, *frame) ||
             !values_valid(format, values, cache_content(cache, *frame))) {
             return cache_refuse(cache, *frame);
         }
@@ -459,6 +470,175 @@ table_values_get(
     }
     return CACHE_READY;
 }
+
+/* ---- Parts of blocks ----------------------------------------------------------------------- */
+
+/*
+ * The place in its block of the record with this timestamp, if there is one; a guess, but between
+ * two bounds: timestamps ascend, so that it is no further from either end of the block in entries
+ * than in nanoseconds. Those of a prepare's events are consecutive, but for events that failed. So
+ * where a block is of one prepare, the bounds are close, and it is interpolated, which gives a
+ * place between them (Perl, Itai and Avni, "Interpolation search", CACM 1978). Where it is of two,
+ * which are far apart, the bound from the end on the same side is as good as exact.
+ */
+#define PREPARES_APART 16 /* Nanoseconds an entry. */
+
+
+static uint32_t
+record_guess(const struct table_values *values, u128 key)
+{
+    assert(values->block.entry_count > 0);
+    assert(key >= values->key_min && key <= values->block.key_last);
+    const uint64_t last = values->block.entry_count - 1;
+    const uint64_t before = u128_low(key - values->key_min);
+    const uint64_t behind = u128_low(values->block.key_last - key);
+    const uint64_t low = behind < last ? last - behind : 0;
+    const uint64_t high = min_u64(before, last);
+    const uint64_t span = before + behind;
+    if (low >= high) return (uint32_t) high;
+    if (span / last >= PREPARES_APART && low > 0) return (uint32_t) low;
+    if (span / last >= PREPARES_APART && high < last) return (uint32_t) high;
+    static_assert(BLOCK_SIZE <= UINT16_MAX, "products fit into 64 bits");
+    const uint32_t shift = span >> 48 == 0 ? 0 : 16;
+    const uint64_t guess = (before >> shift) * last / (span >> shift);
+    assert(guess <= last);
+    return (uint32_t) guess;
+}
+
+/* The sectors that hold the record of this number. */
+static struct grid_part
+record_part(
+    const struct entry_format *format, const struct table_values *values, uint32_t number)
+{
+    assert(number < values->block.entry_count);
+    const uint32_t start = BLOCK_HEADER_SIZE + number * format->size;
+    const uint32_t first = start / SECTOR_SIZE;
+    const uint32_t last = (start + format->size - 1) / SECTOR_SIZE;
+    assert(last < BLOCK_SECTORS);
+    return (struct grid_part){
+        .sector_sums = values->block.sector_sums,
+        .first = first,
+        .count = last - first + 1,
+    };
+}
+
+/*
+ * Does whoever asks come from a neighbour of the block? Then he wants all that is in between: what
+ * is next to that neighbour is asked for, and that is here or on its way.
+ */
+static bool
+walked_to(
+    const struct block_cache *cache,
+    const struct table_values *values,
+    const struct grid_part *part)
+{
+    const uint64_t neighbours[] = {
+        part->first == 0 ? values->before : 0,
+        part->first + part->count == BLOCK_SECTORS ? values->behind : 0,
+    };
+    for (uint32_t i = 0; i < 2; i++) {
+        if (neighbours[i] == 0) continue;
+        if (cache_presence(cache, neighbours[i]) != CACHE_ABSENT) return true;
+    }
+    return false;
+}
+
+/* Records first … end - 1 of the block lie in a part of it, whole. */
+struct part_records {
+    uint32_t first;
+    uint32_t end;
+};
+
+static struct part_records
+part_records(
+    const struct entry_format *format, const struct table_values *values, const struct frame *at)
+{
+    assert(at->part_count > 0);
+    const uint32_t start = at->part_first * SECTOR_SIZE;
+    const uint32_t end = start + at->part_count * SECTOR_SIZE;
+    const uint32_t before = start == 0 ? 0 : start - BLOCK_HEADER_SIZE;
+    const uint64_t first = div_ceil(before, format->size);
+    const uint64_t behind = (end - BLOCK_HEADER_SIZE) / format->size;
+    const uint64_t count = values->block.entry_count;
+    return (struct part_records){
+        .first = (uint32_t) min_u64(first, count),
+        .end = (uint32_t) min_u64(behind, count),
+    };
+}
+
+/* Are the records what the table promises, as far as they are here? */
+static bool
+part_valid(
+    const struct entry_format *format,
+    const struct table_values *values,
+    struct part_records records,
+    const char *entries)
+{
+    if (records.first >= records.end) return true;
+    const char *start = entries + (uint64_t) records.first * format->size;
+    const u128 first = entry_key(format, start);
+    const u128 last = entry_key(format, entries + (uint64_t) (records.end - 1) * format->size);
+    if (first < values->key_min || last > values->block.key_last) return false;
+    if (records.first == 0 && values->exact && first != values->key_min) return false;
+    if (records.end == values->block.entry_count && last != values->block.key_last) return false;
+    return records_valid(format, start, records.end - records.first);
+}
+
+/* The record in the part of the block that the frame has. NULL: it isn't there. */
+static enum cache_result
+part_search(
+    struct block_cache *cache,
+    const struct entry_format *format,
+    const struct table_values *values,
+    uint32_t frame,
+    u128 key,
+    const char **entry)
+{
+    struct frame *at = &cache->frames[frame];
+    const char *entries = cache_content(cache, frame);
+    const struct part_records records = part_records(format, values, at);
+    const uint64_t more = values->exact ? 3 : 2; /* Not what a whole block keeps. */
+    const uint64_t promise =
+        promise_of(format, values->key_min, values->block.key_last, more);
+    if (at->promise != promise) {
+        if (!part_valid(format, values, records, entries)) return cache_refuse(cache, frame);
+        at->promise = promise;
+    }
+    if (records.first >= records.end) return CACHE_READY;
+    const char *start = entries + (uint64_t) records.first * format->size;
+    const uint32_t count = records.end - records.first;
+    const uint32_t found = entries_lower_bound(format, start, count, key);
+    if (found == count) return CACHE_READY;
+    const char *record = start + (uint64_t) found * format->size;
+    if (entry_key(format, record) == key) *entry = record;
+    return CACHE_READY;
+}
+
+enum cache_result
+table_part_find(
+    struct block_cache *cache,
+    const struct entry_format *format,
+    const struct table_values *values,
+    u128 key,
+    const char **entry)
+{
+    uint32_t frame;
+    assert(format->shape == ENTRY_RECORD);
+    *entry = NULL;
+    const enum cache_presence present = cache_presence(cache, values->block.address);
+    if (present == CACHE_WHOLE) return CACHE_READY;
+    const struct grid_part part = record_part(format, values, record_guess(values, key));
+    if (part.count == BLOCK_SECTORS) return CACHE_READY;
+    if (present == CACHE_ABSENT && walked_to(cache, values, &part)) return CACHE_READY;
+    const struct block_reference reference = table_block_reference(&values->block);
+    const enum cache_result result =
+        cache_get_part(cache, &reference, &part, format->tree, &frame);
+    if (result != CACHE_READY) return result;
+    if (cache->frames[frame].part_count == 0) return CACHE_READY;
+    return part_search(cache, format, values, frame, key, entry);
+}
+
+/* ---- Searching ----------------------------------------------------------------------------- */
 
 uint32_t
 table_blocks_find(const struct table_block *blocks, uint32_t count, u128 key)

@@ -73,8 +73,9 @@ struct table_block {
     uint64_t address;
     uint32_t entry_count;
     uint32_t reserved;
+    uint64_t sector_sums[BLOCK_SECTORS]; /* As in its header: so parts of it can be verified. */
 };
-static_assert(sizeof(struct table_block) == 48, "no padding");
+static_assert(sizeof(struct table_block) == 48 + BLOCK_SECTORS * 8, "no padding");
 
 #define TABLE_BLOCKS_PER_INDEX ((uint32_t) (BLOCK_CONTENT_SIZE / sizeof(struct table_block)))
 
@@ -177,6 +178,8 @@ struct table_values {
     struct table_block block;
     u128 key_min;
     bool exact; /* Its first key is key_min, else one that is not below. */
+    uint64_t before; /* Address of the block before, and of the one behind; 0: none. */
+    uint64_t behind;
 };
 
 /* The table's block number `place`. Its key_min and list are known; others may not be yet. */
@@ -188,6 +191,8 @@ table_values_at(
         .block = blocks[place],
         .key_min = place == 0 ? table->key_min : blocks[place - 1].key_last + 1,
         .exact = place == 0,
+        .before = place == 0 ? 0 : blocks[place - 1].address,
+        .behind = place + 1 < table->block_count ? blocks[place + 1].address : 0,
     };
 }
 
@@ -207,6 +212,19 @@ enum cache_result table_values_get(
     const struct entry_format *format,
     const struct table_values *values,
     uint32_t *frame);
+
+/*
+ * Of a block with records, if it isn't in memory whole: has the sectors in memory that most likely
+ * hold the record of this key, and sets *entry to it. CACHE_READY and NULL: it isn't in what is in
+ * memory; only the whole block tells if there is such a record. What is in memory of a block keeps
+ * its promise as far as that can be seen: else CACHE_LOST.
+ */
+enum cache_result table_part_find(
+    struct block_cache *cache,
+    const struct entry_format *format,
+    const struct table_values *values,
+    u128 key,
+    const char **entry);
 
 /* Can there be such a table? */
 bool table_info_valid(const struct entry_format *format, const struct table_info *table);

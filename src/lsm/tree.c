@@ -344,13 +344,24 @@ table_seek(
     return TREE_FOUND;
 }
 
-static enum tree_found
+enum tree_found
 block_lookup(const struct tree *tree, const struct table_values *values, u128 key, void *entry)
 {
     const struct entry_format *format = &tree->format;
     uint32_t frame;
+    enum cache_result result;
     assert(values->block.entry_count > 0);
-    const enum cache_result result = table_values_get(tree->cache, format, values, &frame);
+    if (format->shape == ENTRY_RECORD && !tree_mutable(tree)) {
+        const char *found;
+        result = table_part_find(tree->cache, format, values, key, &found);
+        if (result != CACHE_READY) return tree_found_of(result);
+        if (found != NULL) {
+            assert(entry_key(format, found) == key);
+            memcpy(entry, found, format->size);
+            return TREE_FOUND;
+        }
+    }
+    result = table_values_get(tree->cache, format, values, &frame);
     if (result != CACHE_READY) return tree_found_of(result);
     /* Many ids are in a block, and whoever looks one up wants a record then: of these few are. */
     if (format->shape == ENTRY_ID) cache_keep(tree->cache, frame);

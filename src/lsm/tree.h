@@ -162,6 +162,17 @@ enum tree_found
 table_lookup(const struct tree *tree, const struct table_info *table, u128 key, void *entry);
 
 /*
+ * The same in the only block that can hold it. Of a record that never changes, no more than the
+ * sectors that hold it are read, unless they are guessed wrongly, or more of the block is wanted
+ * soon after: a disk reads twice as many sectors as blocks.
+ */
+enum tree_found block_lookup(
+    const struct tree *tree,
+    const struct table_values *values,
+    u128 key,
+    void *entry);
+
+/*
  * What the tree says of the key, or that it has none, cannot be: TREE_LOST. Names the table that
  * has the key, or else one that could.
  */

@@ -8,16 +8,35 @@
 #include "base/checksum.h"
 #include "base/units.h"
 
-/* A block's checksum covers everything after itself. */
-#define BLOCK_CHECKSUM_START sizeof(u128)
+static_assert(BLOCK_HEADER_SIZE < SECTOR_SIZE, "the header is in the first sector");
 
+/* A block's checksum covers what its header has after it, and so by sums all of the block. */
 static u128
 block_checksum(const struct block_header *header)
 {
-    assert(header->size >= BLOCK_HEADER_SIZE);
-    assert(header->size <= BLOCK_SIZE);
     return checksum(
-        (const uint8_t *) header + BLOCK_CHECKSUM_START, header->size - BLOCK_CHECKSUM_START);
+        (const uint8_t *) header + sizeof(header->checksum),
+        BLOCK_HEADER_SIZE - sizeof(header->checksum));
+}
+
+static uint64_t
+sector_sum(const void *block, uint32_t sector)
+{
+    assert(sector < BLOCK_SECTORS);
+    const uint64_t start = sector == 0 ? BLOCK_HEADER_SIZE : (uint64_t) sector * SECTOR_SIZE;
+    const uint64_t end = (uint64_t) (sector + 1) * SECTOR_SIZE;
+    return checksum_64((const uint8_t *) block + start, end - start);
+}
+
+static bool
+sectors_match(const void *block, const uint64_t *sums, uint32_t first, uint32_t count)
+{
+    bool match = true;
+    assert(count > 0 && first + count <= BLOCK_SECTORS);
+    for (uint32_t i = first; i < first + count; i++) {
+        match &= sector_sum(block, i) == sums[i];
+    }
+    return match;
 }
 
 static uint64_t
@@ -191,6 +210,9 @@ grid_block_seal(struct grid *grid, void *block, uint64_t address)
     header->reserved_count = 0;
     memset(header->reserved, 0, sizeof(header->reserved));
     memset((uint8_t *) block + header->size, 0, BLOCK_SIZE - header->size);
+    for (uint32_t i = 0; i < BLOCK_SECTORS; i++) {
+        header->sector_sums[i] = sector_sum(block, i);
+    }
     header->checksum = block_checksum(header);
     return (struct block_reference){.checksum = header->checksum, .address = address};
 }
@@ -214,6 +236,7 @@ grid_block_sealed(const struct grid *grid, const struct block_header *header)
     if (header->cluster != grid->cluster) return false;
 #ifdef LEDGER_CONFIG_TEST_MIN
     if (header->checksum != block_checksum(header)) return false;
+    if (!sectors_match(header, header->sector_sums, 0, BLOCK_SECTORS)) return false;
 #endif
     return header->version == DISK_FORMAT_VERSION;
 }
@@ -293,24 +316,87 @@ grid_block_valid(
     if (header->type != type) return false;
     if (header->size < BLOCK_HEADER_SIZE || header->size > BLOCK_SIZE) return false;
     if (header->checksum != block_checksum(header)) return false;
+    if (!sectors_match(header, header->sector_sums, 0, BLOCK_SECTORS)) return false;
     if (header->reserved_count != 0 || header->previous.reserved != 0) return false;
     if (!bytes_zero(header->reserved, sizeof(header->reserved))) return false;
     return bytes_zero((const uint8_t *) header + header->size, BLOCK_SIZE - header->size);
 }
 
+/* The read's own request is over, or that of which it was a part. */
+static void
+read_finish(struct grid_read *read, enum storage_result got)
+{
+    enum grid_result result = GRID_IO_ERROR;
+    assert(got != STORAGE_NO_SPACE);
+    assert(read->next == NULL);
+    if (got == STORAGE_OK) {
+        const bool valid =
+            read->sector_count == 0
+                ? grid_block_valid(read->grid, &read->reference, read->type, read->block)
+                : sectors_match(
+                      read->block, read->sector_sums, read->sector_first, read->sector_count);
+        result = valid ? GRID_OK : GRID_CORRUPT;
+    }
+    read->callback(read, result);
+}
+
+static void grid_read_on_done(struct storage_request *request);
+
+/* `read` says what it is about. */
+static void
+read_submit(struct grid_read *read)
+{
+    const uint32_t count = read->sector_count == 0 ? BLOCK_SECTORS : read->sector_count;
+    const uint64_t start = (uint64_t) read->sector_first * SECTOR_SIZE;
+    assert(read->callback != NULL);
+    assert(read->next == NULL);
+    assert(read->sector_first + count <= BLOCK_SECTORS);
+    read->grid->stats.read_requests += 1;
+    read->request = (struct storage_request){
+        .direction = STORAGE_READ,
+        .file = STORAGE_GRID,
+        .offset_bytes = grid_offset_bytes(read->grid, read->reference.address) + start,
+        .size_bytes = (uint64_t) count * SECTOR_SIZE,
+        .buffer = (uint8_t *) read->block + start,
+        .callback = grid_read_on_done,
+    };
+    storage_submit(read->grid->storage, &read->request);
+}
+
+/* The callback of a block may start another read with the same structure. */
 static void
 grid_read_on_done(struct storage_request *request)
 {
     struct grid_read *read = container_of(request, struct grid_read, request);
+    const enum storage_result got = request->result;
+    const bool alone = read->next == NULL;
     assert(request->file == STORAGE_GRID);
-    assert(request->result != STORAGE_NO_SPACE);
-    enum grid_result result = GRID_IO_ERROR;
-    if (request->result == STORAGE_OK) {
-        const bool valid =
-            grid_block_valid(read->grid, &read->reference, read->type, request->buffer);
-        result = valid ? GRID_OK : GRID_CORRUPT;
+    while (read != NULL) {
+        struct grid_read *next = read->next;
+        read->next = NULL;
+        if (alone || got == STORAGE_OK) {
+            read_finish(read, got);
+        } else {
+            read_submit(read); /* Which of them can't be read? */
+        }
+        read = next;
     }
-    read->callback(read, result);
+}
+
+/* False: it names no block within the file. */
+static bool
+grid_read_start(struct grid_read *read)
+{
+    struct grid *grid = read->grid;
+    const uint64_t address = read->reference.address;
+    /*
+     * Beyond the file: it was cut short. As little the block that was meant as any other content.
+     */
+    if (address < 1 || address > grid->block_count) return false;
+    grid->stats.blocks_read += 1;
+    grid->stats.parts_read += read->sector_count > 0;
+    read_submit(read);
+    return true;
 }
 
 bool
@@ -323,31 +409,83 @@ grid_read_block_start(
     grid_read_callback *callback)
 {
     assert(type != BLOCK_RESERVED);
-    assert(callback != NULL);
     assert(!read->request.in_flight);
-    /*
-     * Beyond the file: it was cut short. As little the block that was meant as any other content.
-     */
-    if (reference->address < 1 || reference->address > grid->block_count) return false;
-
-    grid->stats.blocks_read += 1;
     *read = (struct grid_read){
         .grid = grid,
         .reference = *reference,
         .type = type,
+        .block = block,
         .callback = callback,
-        .request =
-            {
-                .direction = STORAGE_READ,
-                .file = STORAGE_GRID,
-                .offset_bytes = grid_offset_bytes(grid, reference->address),
-                .size_bytes = BLOCK_SIZE,
-                .buffer = block,
-                .callback = grid_read_on_done,
-            },
     };
-    storage_submit(grid->storage, &read->request);
-    return true;
+    return grid_read_start(read);
+}
+
+void
+grid_read_blocks_start(
+    struct grid *grid,
+    struct grid_read *const *reads,
+    const struct block_reference *references,
+    uint32_t count,
+    enum block_type type,
+    void *const *blocks,
+    grid_read_callback *callback)
+{
+    struct grid_read *first = reads[0];
+    assert(type != BLOCK_RESERVED);
+    assert(callback != NULL);
+    assert(count >= 2 && count <= GRID_READ_BLOCKS_MAX);
+    for (uint32_t i = 0; i < count; i++) {
+        assert(!reads[i]->request.in_flight);
+        assert(references[i].address == references[0].address + i);
+        *reads[i] = (struct grid_read){
+            .grid = grid,
+            .reference = references[i],
+            .type = type,
+            .block = blocks[i],
+            .callback = callback,
+            .next = i + 1 < count ? reads[i + 1] : NULL,
+        };
+    }
+    memcpy(first->blocks, blocks, count * sizeof(blocks[0]));
+    assert(references[0].address >= 1);
+    assert(references[count - 1].address <= grid->block_count);
+    grid->stats.blocks_read += count;
+    grid->stats.read_requests += 1;
+    first->request = (struct storage_request){
+        .direction = STORAGE_READ,
+        .file = STORAGE_GRID,
+        .offset_bytes = grid_offset_bytes(grid, references[0].address),
+        .size_bytes = (uint64_t) count * BLOCK_SIZE,
+        .buffers = first->blocks,
+        .buffer_count = count,
+        .buffer_size_bytes = BLOCK_SIZE,
+        .callback = grid_read_on_done,
+    };
+    storage_submit(grid->storage, &first->request);
+}
+
+bool
+grid_read_part_start(
+    struct grid *grid,
+    struct grid_read *read,
+    const struct block_reference *reference,
+    const struct grid_part *part,
+    void *block,
+    grid_read_callback *callback)
+{
+    assert(part->count > 0 && part->count < BLOCK_SECTORS);
+    assert(part->first + part->count <= BLOCK_SECTORS);
+    assert(!read->request.in_flight);
+    *read = (struct grid_read){
+        .grid = grid,
+        .reference = *reference,
+        .sector_first = part->first,
+        .sector_count = part->count,
+        .block = block,
+        .callback = callback,
+    };
+    memcpy(read->sector_sums, part->sector_sums, sizeof(read->sector_sums));
+    return grid_read_start(read);
 }
 
 struct grid_read_now {

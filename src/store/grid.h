@@ -5,6 +5,11 @@
  *
  * Addresses are 1 … block_count; block n lies at (n − 1) * BLOCK_SIZE.
  *
+ * A block's checksum has two levels (a tree of height one: Merkle, "A digital signature based on a
+ * conventional encryption function", CRYPTO 1987). It covers the header, which has a sum of each
+ * sector. So whoever has those sums from a source that can be trusted reads and verifies some
+ * sectors alone: a disk gives more sectors than blocks.
+ *
  * Numbered invariants (asserted, tested under their number):
  *  (G1) a block that a durable checkpoint references is never overwritten.
  *  (G2) a released block becomes free when the checkpoint that no longer references it is durable.
@@ -37,10 +42,10 @@ enum block_type {
 
 /*
  * Byte table: checksum 0, cluster 16, address 32, op 40, size 48, type 52, tree 53, version 54,
- * previous 56 …
+ * record_count 56, previous 64, sector_sums 96 …
  */
 struct block_header {
-    u128 checksum; /* Of everything after this field up to `size`. */
+    u128 checksum; /* Of the header after this field. */
     u128 cluster;
     uint64_t address;
     uint64_t op;   /* After which it was written. */
@@ -51,7 +56,8 @@ struct block_header {
     uint32_t record_count;
     uint32_t reserved_count;
     struct block_reference previous; /* Of a chain; address 0 at its end. */
-    uint8_t reserved[160];
+    uint64_t sector_sums[BLOCK_SECTORS]; /* Of whole sectors; of the first: what is behind this. */
+    uint8_t reserved[160 - BLOCK_SECTORS * 8];
 };
 #define BLOCK_HEADER_SIZE 256
 #define BLOCK_CONTENT_SIZE (BLOCK_SIZE - BLOCK_HEADER_SIZE)
@@ -69,6 +75,8 @@ typedef void grid_write_callback(struct grid_write *write, enum grid_result resu
 /* Blocks that one request writes at most. */
 #define GRID_WRITE_BLOCKS_MAX STORAGE_BUFFERS_MAX
 
+static_assert(GRID_READ_BLOCKS_MAX <= STORAGE_BUFFERS_MAX, "one request reads them");
+
 /* Caller-owned, lent to the grid until the callback. */
 struct grid_write {
     struct storage_request request;
@@ -85,12 +93,27 @@ struct grid_read {
     struct grid *grid;
     struct block_reference reference;
     enum block_type type;
+    uint32_t sector_first; /* Of a part. */
+    uint32_t sector_count; /* 0: the whole block. */
+    uint64_t sector_sums[BLOCK_SECTORS];
+    void *block;
     grid_read_callback *callback;
+    struct grid_read *next; /* Of several that are one request: the next block's. */
+    void *blocks[GRID_READ_BLOCKS_MAX]; /* Of the first: all their blocks. */
+};
+
+/* Consecutive sectors of a block, fewer than all, and what proves them: the sums of all of them. */
+struct grid_part {
+    const uint64_t *sector_sums;
+    uint32_t first;
+    uint32_t count;
 };
 
 struct grid_stats {
     uint64_t blocks_written;
-    uint64_t blocks_read;
+    uint64_t blocks_read; /* Whole, or in part. */
+    uint64_t parts_read;  /* Of these: in part. */
+    uint64_t read_requests;
     uint64_t write_requests;
 };
 
@@ -216,7 +239,34 @@ bool grid_read_block_start(
     void *block,
     grid_read_callback *callback);
 
-/* The same, waited for. For opening. */
+/*
+ * The same of several blocks of consecutive addresses, within the file, in one request: 2 …
+ * GRID_READ_BLOCKS_MAX. reads[i] gets block i, and its callback runs with what was found of that
+ * block alone: where the request fails, each block is read again by itself.
+ */
+void grid_read_blocks_start(
+    struct grid *grid,
+    struct grid_read *const *reads,
+    const struct block_reference *references,
+    uint32_t count,
+    enum block_type type,
+    void *const *blocks,
+    grid_read_callback *callback);
+
+/*
+ * The same of some sectors only, which come to their places in `block`; the rest of it, the header
+ * mostly included, is not there. Each is verified against its sum, and against nothing else: that
+ * it is of this block follows from whose sums they are.
+ */
+bool grid_read_part_start(
+    struct grid *grid,
+    struct grid_read *read,
+    const struct block_reference *reference,
+    const struct grid_part *part,
+    void *block,
+    grid_read_callback *callback);
+
+/* The same of the whole block, waited for. For opening. */
 enum grid_result grid_read_block(
     struct grid *grid,
     const struct block_reference *reference,

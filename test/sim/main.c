@@ -60,7 +60,7 @@ print_line(void)
         " requests %" PRIu64 " reads %" PRIu64 " refused %" PRIu64 " lives %" PRIu64
         " crashes %" PRIu64 " faults %" PRIu64 " reported %" PRIu64 " checkpoints %" PRIu64
         " tours %" PRIu64 " scrubbed %" PRIu64
-        " verified %" PRIu64 "\n",
+        " verified %" PRIu64 " parts %" PRIu64 "\n",
         sim.seed,
         u128_high(disk) ^ u128_high(sim.replies_hash),
         u128_low(disk) ^ u128_low(sim.replies_hash),
@@ -76,7 +76,8 @@ print_line(void)
         sim.counts.checkpoints,
         sim.counts.tours,
         sim.counts.scrubbed,
-        sim.counts.verified);
+        sim.counts.verified,
+        sim.counts.parts);
 }
 
 static int

@@ -181,6 +181,7 @@ struct sim_counts {
     uint64_t reported;
     uint64_t healed;
     uint64_t checkpoints;
+    uint64_t parts; /* Of blocks, that were read alone. */
 };
 
 struct sim_verify {

@@ -64,7 +64,7 @@ sim_options_random(struct prng *prng)
     }
     if (prng_chance(prng, 1, 4)) {
         /* Full soon, or often: in tiny ones hardly anything is admitted. */
-        const uint64_t blocks = prng_range(prng, 200, prng_chance(prng, 1, 2) ? 1200 : 4800);
+        const uint64_t blocks = prng_range(prng, 150, prng_chance(prng, 1, 2) ? 800 : 3200);
         options.grid_space_bytes = blocks * BLOCK_SIZE;
     }
     if (prng_chance(prng, 3, 4)) {

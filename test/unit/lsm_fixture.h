@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/checksum.h"
 #include "base/prng.h"
 #include "base/units.h"
 #include "lsm/block_cache.h"
@@ -19,6 +18,7 @@
 #include "lsm/tree.h"
 
 #include "../sim/storage_sim.h"
+#include "reseal.h"
 
 #define LSM_CLUSTER    u128_make(0x243f6a8885a308d3, 0x13198a2e03707344)
 #define LSM_BLOCKS_MAX 6000
@@ -38,8 +38,9 @@ static inline void
 lsm_begin(struct lsm_fixture *fixture, uint64_t seed, uint64_t seed_sim, uint32_t frame_count)
 {
     const struct storage_sim_options options = {.latency_min_ticks = 1, .latency_max_ticks = 9};
+    const uint64_t nodes = LSM_NODES * (sizeof(struct table_node) + sizeof(u128));
     const uint64_t size =
-        align_up(frame_count * (BLOCK_SIZE + UINT64_C(512)) + 2 * MIB, ARENA_ALIGNMENT);
+        align_up(frame_count * (BLOCK_SIZE + UINT64_C(512)) + nodes + MIB, ARENA_ALIGNMENT);
     prng_init(&fixture->prng, seed);
     prng_init(&fixture->prng_sim, seed_sim);
     storage_sim_init(&fixture->sim, &options, &fixture->prng_sim);
@@ -109,6 +110,50 @@ lsm_get(
     return result;
 }
 
+/* Where lsm_fill puts its number, in each sector. */
+static inline char *
+lsm_number_in(struct lsm_fixture *fixture, uint32_t frame, uint32_t sector)
+{
+    char *block = cache_block(&fixture->cache, frame);
+    return block + (sector == 0 ? BLOCK_HEADER_SIZE : (uint64_t) sector * SECTOR_SIZE);
+}
+
+static inline uint64_t
+lsm_number(struct lsm_fixture *fixture, uint32_t frame, uint32_t sector)
+{
+    uint64_t number;
+    memcpy(&number, lsm_number_in(fixture, frame, sector), sizeof(number));
+    return number;
+}
+
+/* Fills a frame that was taken with content made of the number. */
+static inline void
+lsm_fill(struct lsm_fixture *fixture, uint32_t frame, uint64_t number)
+{
+    char *block = cache_block(&fixture->cache, frame);
+    const struct block_header header = {
+        .op = number,
+        .size = BLOCK_SIZE,
+        .type = BLOCK_VALUES,
+        .tree = 7,
+        .record_count = 1,
+    };
+    memset(block, 0x11, BLOCK_SIZE);
+    memcpy(block, &header, sizeof(header));
+    for (uint32_t i = 0; i < BLOCK_SECTORS; i++) {
+        memcpy(lsm_number_in(fixture, frame, i), &number, sizeof(number));
+    }
+}
+
+/* A block of that content at that address, on its way to the disk. */
+static inline struct block_reference
+lsm_build(struct lsm_fixture *fixture, uint64_t address, uint64_t number)
+{
+    const uint32_t frame = cache_take(&fixture->cache);
+    lsm_fill(fixture, frame, number);
+    return cache_seal(&fixture->cache, frame, address);
+}
+
 /* The block on disk. */
 static inline uint8_t *
 lsm_disk_block(struct lsm_fixture *fixture, uint64_t address)
@@ -124,14 +169,11 @@ lsm_rot(struct lsm_fixture *fixture, uint64_t address)
     storage_sim_rot(&fixture->sim, STORAGE_GRID, (address - 1) * size, size);
 }
 
-/* Makes the checksum of the block on disk right, whatever it says; returns it. */
+/* The block on disk was changed: makes its own checksum right; returns it. */
 static inline u128
 lsm_reseal(struct lsm_fixture *fixture, uint64_t address)
 {
-    struct block_header *header = (void *) lsm_disk_block(fixture, address);
-    const char *bytes = (const char *) header;
-    header->checksum = checksum(bytes + sizeof(u128), header->size - sizeof(u128));
-    return header->checksum;
+    return reseal_block(lsm_disk_block(fixture, address));
 }
 
 /* The block with values on disk was changed: makes everything that refers to it agree. */
@@ -140,7 +182,10 @@ lsm_reseal_values(struct lsm_fixture *fixture, struct table_info *table, uint32_
 {
     char *index = (char *) lsm_disk_block(fixture, table->index.address);
     struct table_block *blocks = (void *) (index + BLOCK_HEADER_SIZE);
+    const struct block_header *header =
+        (const void *) lsm_disk_block(fixture, blocks[place].address);
     blocks[place].checksum = lsm_reseal(fixture, blocks[place].address);
+    memcpy(blocks[place].sector_sums, header->sector_sums, sizeof(header->sector_sums));
     table->index.checksum = lsm_reseal(fixture, table->index.address);
 }
 
@@ -152,7 +197,7 @@ lsm_heal(struct lsm_fixture *fixture, uint64_t address, const void *block)
 
 /* ---- Counted anew -------------------------------------------------------------------------- */
 
-/* (B1) (B2) (B3) (B4): counts and chains of the cache are what its frames say. */
+/* (B1) (B2) (B3) (B4) (B5): counts and chains of the cache are what its frames say. */
 static inline bool
 lsm_cache_consistent(const struct block_cache *cache)
 {
@@ -174,7 +219,10 @@ lsm_cache_consistent(const struct block_cache *cache)
         entered += frame->reference.address != 0;
         if (frame->state == FRAME_FREE && frame->reference.address != 0) return false;
         if (frame->state == FRAME_FREE && frame->kept) return false;
-        if (frame->state != FRAME_READY && frame->state != FRAME_WRITING) continue;
+        const bool part = frame->part_count > 0;
+        if (part && (frame->state == FRAME_WRITING || frame->pins > 0 || frame->kept)) return false;
+        if (part && cache_holds(cache, i, frame->reference.address)) return false;
+        if (part || (frame->state != FRAME_READY && frame->state != FRAME_WRITING)) continue;
         const struct block_header *header = cache_block(cache, i);
         if (header->address != frame->reference.address) return false;
         if (header->checksum != frame->reference.checksum) return false;

@@ -4,7 +4,7 @@
 
 #include "forest_fixture.h"
 
-#include "base/checksum.h"
+#include "reseal.h"
 #include "lsm/forest_scrub.h"
 
 #define EXTRA_MEMORY (UINT64_C(4) * MIB)
@@ -209,10 +209,7 @@ UNIT_TEST(content_is_checked)
 static u128
 reseal(struct forest_fixture *fixture, uint64_t address)
 {
-    struct block_header *header = (void *) block_bytes(fixture, address);
-    header->checksum =
-        checksum((const uint8_t *) header + sizeof(u128), header->size - sizeof(u128));
-    return header->checksum;
+    return reseal_block(block_bytes(fixture, address));
 }
 
 static struct table_info *
@@ -236,6 +233,8 @@ forge(struct forest_fixture *fixture, struct table_info *table, uint32_t listed,
     const uint64_t address = blocks[listed].address;
     memset(block_bytes(fixture, address) + BLOCK_HEADER_SIZE + at, 0, 64);
     blocks[listed].checksum = reseal(fixture, address);
+    const struct block_header *header = (const void *) block_bytes(fixture, address);
+    memcpy(blocks[listed].sector_sums, header->sector_sums, sizeof(header->sector_sums));
     table->index.checksum = reseal(fixture, table->index.address);
     return address;
 }
@@ -271,6 +270,63 @@ UNIT_TEST(forged_content_is_found)
         /* A filter that denies ids is found where the ids are. */
         expect(which == 2 ? count > 0 : count == 1);
         if (which != 2) expect_equal(found[0], address);
+        expect_equal(scrub_of(&fixture)->damaged[0].damage.kind, TOUR_WRONG);
+        fixture_end(&fixture);
+    }
+}
+
+/* What nobody who reads a record alone sees, a tour does: it reads whole blocks. */
+UNIT_TEST(damage_beside_what_is_read_is_found)
+{
+    static struct forest_fixture fixture;
+    struct prng prng;
+    begin(&fixture, &prng, 9);
+    fill(&fixture, RECORDS_WORTH_OF_BATCHES);
+    settle(&fixture);
+    expect_equal(scrub_tour(&fixture, NULL, 0), 0);
+    const struct tree *items = &fixture.forest->parts[0].tree;
+    const struct table_info *table = tree_table(items, tree_run_first(items, items->order[0][0]));
+    const struct table_block *blocks =
+        (const void *) (block_bytes(&fixture, table->index.address) + BLOCK_HEADER_SIZE);
+    const uint64_t first = u128_low(table->key_min);
+    const uint64_t last = u128_low(blocks[0].key_last);
+    block_bytes(&fixture, blocks[0].address)[BLOCK_SIZE - SECTOR_SIZE + 7] ^= 1;
+    struct fixture_item item;
+    for (uint32_t round = 0; round < 2; round++) {
+        fixture_chill(&fixture);
+        const uint64_t parts_before = fixture.grid.stats.parts_read;
+        expect_equal(fixture_read(&fixture, FIXTURE_ITEM, first, &item), FOREST_FOUND);
+        expect_equal(item.timestamp, first);
+        expect_equal(fixture.grid.stats.parts_read, parts_before + 1);
+        uint64_t found = 0;
+        expect_equal(scrub_tour(&fixture, &found, 1), round == 0 ? 1 : 0); /* Told once. */
+        if (round == 0) expect_equal(found, blocks[0].address);
+        expect_equal(scrub_of(&fixture)->damaged_count, 1);
+    }
+    fixture_chill(&fixture);
+    expect_equal(fixture_read(&fixture, FIXTURE_ITEM, last, &item), FOREST_LOST);
+    fixture_end(&fixture);
+}
+
+/* An index block that says other sums than the block itself does: no part of it can be read. */
+UNIT_TEST(forged_sums_are_found)
+{
+    static struct forest_fixture fixture;
+    struct prng prng;
+    for (uint32_t which = 0; which < 2; which++) {
+        begin(&fixture, &prng, 26 + which);
+        fill(&fixture, RECORDS_WORTH_OF_BATCHES);
+        settle(&fixture);
+        (void) scrub_tour(&fixture, NULL, 0);
+        struct table_info *table = table_in_memory(&fixture, 1);
+        struct table_block *blocks =
+            (void *) (block_bytes(&fixture, table->index.address) + BLOCK_HEADER_SIZE);
+        struct table_block *block = &blocks[which == 0 ? 0 : table->block_count];
+        block->sector_sums[BLOCK_SECTORS - 1] += 1;
+        table->index.checksum = reseal(&fixture, table->index.address);
+        uint64_t found = 0;
+        expect_equal(scrub_tour(&fixture, &found, 1), 1);
+        expect_equal(found, block->address);
         expect_equal(scrub_of(&fixture)->damaged[0].damage.kind, TOUR_WRONG);
         fixture_end(&fixture);
     }

@@ -11,12 +11,12 @@
 #include "../sim/storage_sim.h"
 
 #define CLUSTER         ((u128) 8 << 64 | 9)
-#define BLOCK_COUNT_MAX 100000
+#define BLOCK_COUNT_MAX 200000
 #define WORDS_MAX       (BLOCK_COUNT_MAX / 64 + 2)
 
 /* A grid over a file that nobody reads or writes. */
 struct bare {
-    _Alignas(ARENA_ALIGNMENT) uint8_t memory[64 * KIB];
+    _Alignas(ARENA_ALIGNMENT) uint8_t memory[128 * KIB];
     struct storage storage;
     struct grid grid;
 };

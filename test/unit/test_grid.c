@@ -7,12 +7,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/checksum.h"
 #include "base/prng.h"
 #include "base/units.h"
 #include "store/grid.h"
 
 #include "../sim/storage_sim.h"
+#include "reseal.h"
 
 #define CLUSTER         ((u128) 8 << 64 | 9)
 #define BLOCK_COUNT_MAX 100
@@ -115,7 +115,8 @@ UNIT_TEST(byte_table_is_as_documented)
     AT(record_count, 56);
     AT(reserved_count, 60);
     AT(previous, 64);
-    AT(reserved, 96);
+    AT(sector_sums, 96);
+    AT(reserved, 96 + 8 * BLOCK_SECTORS);
 #undef AT
     expect_equal(sizeof(struct block_header), BLOCK_HEADER_SIZE);
 }
@@ -315,6 +316,94 @@ UNIT_TEST(reads_beyond_the_file_do_not_start)
     end();
 }
 
+/* ---- Parts --------------------------------------------------------------------------------- */
+
+static enum grid_result
+read_part(const struct block_reference *reference, const struct grid_part *part)
+{
+    struct test_read read = {0};
+    memset(block_read, 0xa5, sizeof(block_read));
+    expect(grid_read_part_start(
+        &grid, &read.read, reference, part, block_read, read_on_done));
+    expect(!read.done);
+    while (!read.done) (void) storage_wait(&sim.storage);
+    return read.result;
+}
+
+/* Is the part in its place, and nothing else touched? */
+static bool
+part_alone(const struct grid_part *part)
+{
+    for (uint64_t at = 0; at < BLOCK_SIZE; at++) {
+        const bool within = at / SECTOR_SIZE >= part->first &&
+                            at / SECTOR_SIZE < part->first + part->count;
+        if (block_read[at] != (within ? block[at] : 0xa5)) return false;
+    }
+    return true;
+}
+
+/* Every part of a block, and every sector that is damaged: only parts with it are. */
+UNIT_TEST(a_part_is_verified_by_its_sums_alone)
+{
+    begin(1);
+    const struct block_reference first = write_random_block(BLOCK_SIZE);
+    const struct block_reference reference = write_random_block(BLOCK_SIZE);
+    const struct block_header *header = (const void *) block;
+    uint8_t *bytes = storage_sim_bytes(&sim, STORAGE_GRID) + BLOCK_SIZE;
+    uint64_t read_count = 0;
+    for (uint32_t damaged = 0; damaged <= BLOCK_SECTORS; damaged++) {
+        const uint64_t at = (uint64_t) damaged * SECTOR_SIZE + BLOCK_HEADER_SIZE;
+        if (damaged < BLOCK_SECTORS) bytes[at + prng_below(&prng, 3000)] ^= 4;
+        for (uint32_t start = 0; start < BLOCK_SECTORS; start++) {
+            for (uint32_t count = 1; start + count <= BLOCK_SECTORS; count++) {
+                const struct grid_part part = {header->sector_sums, start, count};
+                if (count == BLOCK_SECTORS) continue;
+                const bool hit = damaged >= start && damaged < start + count;
+                expect_equal(read_part(&reference, &part), hit ? GRID_CORRUPT : GRID_OK);
+                if (!hit) expect(part_alone(&part));
+                read_count += 1;
+            }
+        }
+        const enum grid_result whole = damaged < BLOCK_SECTORS ? GRID_CORRUPT : GRID_OK;
+        expect_equal(grid_read_block(&grid, &reference, BLOCK_VALUES, block_read), whole);
+        memcpy(bytes, block, BLOCK_SIZE);
+    }
+    expect_equal(grid.stats.parts_read, read_count);
+    expect_equal(grid.stats.blocks_read, read_count + BLOCK_SECTORS + 1);
+    expect_equal(grid_read_block(&grid, &first, BLOCK_VALUES, block_read), GRID_OK);
+    end();
+}
+
+/* What lies elsewhere, or lay here before, has another sum. */
+UNIT_TEST(a_part_of_another_block_or_place_is_not_the_part)
+{
+    begin(2);
+    const struct block_reference first = write_random_block(BLOCK_SIZE);
+    const struct block_reference second = write_random_block(BLOCK_SIZE);
+    const struct block_header *header = (const void *) block;
+    uint8_t *bytes = storage_sim_bytes(&sim, STORAGE_GRID);
+    for (uint32_t i = 0; i < BLOCK_SECTORS; i++) {
+        const struct grid_part part = {header->sector_sums, i, 1};
+        struct block_reference beyond = second;
+        struct test_read read = {0};
+        expect_equal(read_part(&first, &part), GRID_CORRUPT);
+        expect_equal(read_part(&second, &part), GRID_OK);
+        memcpy(bytes + BLOCK_SIZE + i * SECTOR_SIZE, block + (i ^ 1) * SECTOR_SIZE, SECTOR_SIZE);
+        expect_equal(read_part(&second, &part), GRID_CORRUPT);
+        memcpy(bytes + BLOCK_SIZE, block, BLOCK_SIZE);
+        beyond.address = grid.block_count + 1;
+        expect(!grid_read_part_start(
+            &grid, &read.read, &beyond, &part, block_read, read_on_done));
+        expect_equal(sim.storage.in_flight_count, 0);
+        storage_sim_latent_error(&sim, STORAGE_GRID, BLOCK_SIZE + i * SECTOR_SIZE, 1);
+        expect_equal(read_part(&second, &part), GRID_IO_ERROR);
+        if (i == 0) continue;
+        const struct grid_part other = {header->sector_sums, 0, 1};
+        expect_equal(read_part(&second, &other), GRID_IO_ERROR); /* Its own, from before. */
+    }
+    end();
+}
+
 /* Each length of the padding, and each place in it. */
 UNIT_TEST(padding_is_checked_to_the_byte)
 {
@@ -361,10 +450,8 @@ UNIT_TEST(reserved_bytes_are_zero)
     uint8_t *bytes = storage_sim_bytes(&sim, STORAGE_GRID);
     for (uint64_t i = 0; i < ARRAY_COUNT(places); i++) {
         for (uint32_t good = 0; good < 2; good++) {
-            struct block_header *header = (void *) bytes;
             bytes[places[i]] ^= 1;
-            header->checksum = checksum(bytes + sizeof(u128), header->size - sizeof(u128));
-            reference.checksum = header->checksum;
+            reference.checksum = reseal_block(bytes);
             expect_equal(
                 grid_read_block(&grid, &reference, BLOCK_VALUES, block_read),
                 good == 1 ? GRID_OK : GRID_CORRUPT);

@@ -8,7 +8,7 @@
 #include "tree_fixture.h"
 
 #define FRAMES      160
-#define ENTRIES_MAX 2200
+#define ENTRIES_MAX 4500
 
 /* Entries in the order of their keys; between any two keys there is room for another. */
 static struct entries {
@@ -390,7 +390,21 @@ tell_lie(const struct entry_format *format, uint32_t lie, uint32_t place, char *
     }
 }
 
-/* (T1) A block that says what its table doesn't promise loses all its keys, and is named. */
+/* Is there a lie in the sector of that record? */
+static bool
+sector_lies(const char *healthy, const char *values, uint32_t number)
+{
+    const uint64_t offset = BLOCK_HEADER_SIZE + number * sizeof(struct record);
+    const uint64_t start = max_u64(offset / SECTOR_SIZE * SECTOR_SIZE, BLOCK_HEADER_SIZE);
+    const uint64_t size = SECTOR_SIZE - start % SECTOR_SIZE;
+    return memcmp(healthy + start, values + start, size) != 0;
+}
+
+/*
+ * (T1) A block that says what its table doesn't promise loses all its keys, and is named. But for
+ * records: those in a sector in which there is no lie may be found, as they are, if that is all
+ * that is read.
+ */
 UNIT_TEST(t1_values_that_lie_are_lost)
 {
     for (uint32_t number = 0; number < ARRAY_COUNT(formats) * TABLE_BLOCKS_MAX * LIES; number++) {
@@ -410,15 +424,27 @@ UNIT_TEST(t1_values_that_lie_are_lost)
         memcpy(blocks, index + BLOCK_HEADER_SIZE, table.block_count * sizeof(blocks[0]));
         const u128 before = place == 0 ? table.key_min - 1 : blocks[place - 1].key_last;
         char *values = (char *) lsm_disk_block(&fixture, blocks[place].address);
+        char healthy[BLOCK_SIZE];
+        memcpy(healthy, values, BLOCK_SIZE);
         const bool lies = tell_lie(format, lie, place, values, before);
         lsm_reseal_values(&fixture, &table, place);
         char entry[sizeof(struct record)];
+        uint32_t lost = 0;
         for (uint32_t i = 0; lies && i < count; i++) {
             const bool here = entries.keys[i] > before && entries.keys[i] <= blocks[place].key_last;
-            expect_equal(lookup(&table, entries.keys[i], entry), here ? TREE_LOST : TREE_FOUND);
-            if (here) expect_equal(fixture.cache.damage.address, blocks[place].address);
-            if (here) expect_equal(fixture.cache.damage.tree, format->tree);
+            const bool record = format->shape == ENTRY_RECORD;
+            if (record) lsm_forget(&fixture);
+            const enum tree_found found = lookup(&table, entries.keys[i], entry);
+            if (found == TREE_FOUND) expect(memcmp(entry, entry_at(format, i), format->size) == 0);
+            if (!here || !record || sector_lies(healthy, values, i % entries_per_block(format))) {
+                expect_equal(found, here ? TREE_LOST : TREE_FOUND);
+            }
+            if (found != TREE_LOST) continue;
+            expect_equal(fixture.cache.damage.address, blocks[place].address);
+            expect_equal(fixture.cache.damage.tree, format->tree);
+            lost += 1;
         }
+        expect(!lies || lost > 0);
         lsm_end(&fixture);
     }
 }

@@ -241,7 +241,9 @@ UNIT_TEST(a_tour_takes_the_interval)
         if (i % ENGINE_TICK_MS == 0) engine_tick(node.engine);
         node_step(&node);
         const struct engine_state state = node_state(&node);
-        expect(state.scrub_tour_blocks <= state.scrub_blocks_total);
+        /* Blocks that are merged meanwhile are replaced by others. */
+        const uint64_t total = state.scrub_blocks_total;
+        expect(state.scrub_tour_blocks <= total + total / 8);
         last = state.scrub_tours;
     }
     /* Ten seconds. */

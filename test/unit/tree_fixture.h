@@ -34,7 +34,7 @@ begin_tree(uint64_t seed, uint64_t seed_sim, uint32_t frames, const struct entry
 }
 
 /* Entries of an index have no place for a number. */
-static void
+static inline void
 make_entry(const struct entry_format *format, u128 key, uint64_t number, char *entry)
 {
     const uint64_t words[3] = {u128_low(key), u128_high(key), number};
