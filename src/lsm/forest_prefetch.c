@@ -7,7 +7,8 @@
  *   forest_ask ─────────────────────────────┘
  *
  * What is not among the objects is looked up in the order of keys, all ids first: so a block that
- * many keys need is read once, and blocks are read in the order in which they lie on disk. As many
+ * many keys need is read once, or a part of it before, and blocks in the order in which they lie
+ * on disk; whoever comes from one block to the next reads it whole at once (lsm/table.c). As many
  * reads are under way as there can be. Keys whose blocks are being read are kept aside, and looked
  * at again when about half of those have come: looking at each of them twice costs little, and half
  * of the reads are enough to keep a disk busy.
