@@ -148,8 +148,10 @@ struct ledger_read {
     /* Rows on their way, behind those done; `question.timestamps` says what each still needs. */
     uint32_t pass_id; /* Lookups: the id of the first of them. */
     uint32_t pass_count;
+    uint32_t pass_front; /* Those before need nothing any more. */
     uint32_t pass_next;
-    bool pass_waits;
+    uint32_t pass_waiting; /* Before pass_next: those that wait for blocks. */
+    uint64_t pass_mark;    /* No use to go on before the forest's reads have reached it. */
 
     uint32_t reply_size; /* When it is done. */
 };

@@ -224,6 +224,9 @@ uint32_t query_limit(const struct ledger_read *read);
 bool query_wants_account(const struct ledger_read *read, const struct account *account);
 bool query_wants_transfer(const struct ledger_read *read, const struct transfer *transfer);
 
+/* LEDGER_GET_ACCOUNT_BALANCES: does the filter want more of transfers than their account? */
+bool query_compares_transfer(const struct ledger_read *read);
+
 /* NULL if the filter is valid; else what is wrong with it. */
 const char *account_filter_check(const struct account_filter *filter);
 const char *query_filter_check(const struct query_filter *filter);

@@ -218,6 +218,15 @@ query_wants_account(const struct ledger_read *read, const struct account *accoun
            wants(filter->ledger, account->ledger) && wants(filter->code, account->code);
 }
 
+bool
+query_compares_transfer(const struct ledger_read *read)
+{
+    const struct account_filter *filter = &read->filter.account;
+    assert(read->question.operation == LEDGER_GET_ACCOUNT_BALANCES);
+    return filter->user_data_128 != 0 || filter->user_data_64 != 0 || filter->user_data_32 != 0 ||
+           filter->code != 0;
+}
+
 static bool
 account_filter_wants(const struct account_filter *filter, const struct transfer *transfer)
 {

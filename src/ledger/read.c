@@ -8,7 +8,8 @@
  *
  *     collect   timestamps out of the plan's scans (query.c), or ids out of the input, as many as
  *               there is room for rows
- *     rows      each row is asked for (read_row.c), and asked for again until it is there
+ *     rows      each row is asked for (read_row.c), and asked for again until it is there; of those
+ *               that aren't in memory, as many at a time as can be read
  *     settle    rows that the filter does not want make way; then more are collected if there is
  *               room, up to the end
  *     finish    accounts: all rows become those of the present state
@@ -206,8 +207,10 @@ read_begin(struct ledger_read *read, uint64_t op)
     read->rows_done = 0;
     read->rows_absent = 0;
     read->pass_count = 0;
+    read->pass_front = 0;
     read->pass_next = 0;
-    read->pass_waits = false;
+    read->pass_waiting = 0;
+    read->pass_mark = 0;
     read->source_ended = !operation_looks_up(operation) && !query_plan(read);
     assert(read->timestamp_max <= TIMESTAMP_MAX);
     assert(read->account_max <= TIMESTAMP_MAX);
@@ -287,8 +290,9 @@ static enum forest_found
 collect_timestamps(struct ledger_read *read, uint32_t *rows_left)
 {
     const uint32_t words_per_row = read_words_per_row(read->question.operation);
-    const bool first = read->question.operation == LEDGER_GET_CHANGE_EVENTS ||
-                       read->question.operation == LEDGER_GET_ACCOUNT_BALANCES;
+    const bool first =
+        read->question.operation == LEDGER_GET_CHANGE_EVENTS ||
+        (read->question.operation == LEDGER_GET_ACCOUNT_BALANCES && query_compares_transfer(read));
     assert(!operation_looks_up(read->question.operation));
     assert(read->source_ended || read->plan.root != NULL);
     while (!read->source_ended && read->rows_done + read->pass_count < read->rows_max) {
@@ -312,7 +316,23 @@ collect_timestamps(struct ledger_read *read, uint32_t *rows_left)
     return FOREST_FOUND;
 }
 
-/* Asks for every row that is not there. FOREST_FOUND: all are. */
+/* The pass is over, as far as it goes now. FOREST_FOUND: all rows are there. */
+static enum forest_found
+pass_end(struct ledger_read *read)
+{
+    assert(read->pass_front <= read->pass_next);
+    if (read->pass_waiting == 0) return FOREST_FOUND;
+    assert(read->pass_front < read->pass_next);
+    read->pass_mark = forest_reads_mark(read->forest, read->pass_waiting);
+    read->pass_next = read->pass_front;
+    read->pass_waiting = 0;
+    return FOREST_WAIT;
+}
+
+/*
+ * Asks for every row that is not there, as long as it can be read now: those behind have their turn
+ * when others have come. FOREST_FOUND: all are there.
+ */
 static enum forest_found
 read_rows(struct ledger_read *read, uint32_t *rows_left)
 {
@@ -324,13 +344,15 @@ read_rows(struct ledger_read *read, uint32_t *rows_left)
         *rows_left -= 1;
         const enum forest_found found = read_row(read, read->pass_next);
         if (found == FOREST_LOST) return FOREST_LOST;
-        read->pass_waits |= found == FOREST_WAIT;
         read->pass_next += 1;
+        if (found == FOREST_WAIT) {
+            read->pass_waiting += 1;
+            if (forest_reads_full(read->forest)) break;
+        } else if (read->pass_waiting == 0) {
+            read->pass_front = read->pass_next;
+        }
     }
-    if (!read->pass_waits) return FOREST_FOUND;
-    read->pass_waits = false;
-    read->pass_next = 0;
-    return FOREST_WAIT;
+    return pass_end(read);
 }
 
 /* All rows on their way have come: those that are none make way for the others. */
@@ -340,8 +362,8 @@ read_settle(struct ledger_read *read)
     const uint32_t words_per_row = read_words_per_row(read->question.operation);
     char *reply = read->question.reply;
     uint32_t kept = read->rows_done;
-    assert(!read->pass_waits);
-    assert(read->pass_next == read->pass_count);
+    assert(read->pass_waiting == 0);
+    assert(read->pass_front == read->pass_count);
     assert(read->rows_done + read->pass_count <= read->rows_max);
     for (uint32_t i = 0; i < read->pass_count; i++) {
         const uint64_t word = read->question.timestamps[(size_t) i * words_per_row];
@@ -359,6 +381,7 @@ read_settle(struct ledger_read *read)
     read->rows_absent += read->rows_done + read->pass_count - kept;
     read->rows_done = kept;
     read->pass_count = 0;
+    read->pass_front = 0;
     read->pass_next = 0;
     assert(read->rows_done <= read->rows_max);
 }
@@ -409,6 +432,7 @@ ledger_read_step(struct ledger_read *read, uint64_t op, uint32_t *rows_left)
     assert(read->rows_done <= read->rows_max);
     assert(read->pass_next <= read->pass_count);
     read->yielded = false;
+    if (!forest_reads_reached(read->forest, read->pass_mark)) return FOREST_WAIT;
     if (!read->account_known) {
         const enum forest_found found = read_account(read);
         if (found != FOREST_FOUND) return found;

@@ -4,7 +4,8 @@
  *
  *     lookups               the record by id
  *     accounts, transfers   the record, compared with the filter
- *     balances              the transfer, compared; then the event of the same timestamp
+ *     balances              the event of the transfer's timestamp; before it the transfer, if the
+ *                           filter wants more of it than an account
  *     change events         the event; then, all at once, its transfer and both accounts
  *
  * What a row still needs is in its words (READ_… of ledger_internal.h). Nothing is decided by what
@@ -92,9 +93,26 @@ row_transfer(struct ledger_read *read, uint32_t index)
 
 /* ---- Balances -------------------------------------------------------------------------------- */
 
+/*
+ * The event is of other accounts. Either so is the transfer: their ids have the same hash as the
+ * one that is asked for. Or the event is not the transfer's.
+ */
+static enum forest_found
+row_other_account(struct ledger_read *read, uint32_t index)
+{
+    const uint64_t timestamp = *row_words(read, index);
+    struct transfer transfer;
+    const enum forest_found found =
+        read_referred(read->forest, TREE_TRANSFER, timestamp, &transfer);
+    if (found != FOREST_FOUND) return found;
+    if (!query_wants_transfer(read, &transfer)) return row_end(read, index, NULL);
+    return forest_refuse(read->forest, TREE_ACCOUNT_EVENT, timestamp);
+}
+
 static enum forest_found
 row_balance(struct ledger_read *read, uint32_t index)
 {
+    const uint32_t sides = read->filter.account.flags;
     uint64_t *word = row_words(read, index);
     assert(*word != READ_BY_ID);
     if (*word & READ_FIRST) {
@@ -109,10 +127,11 @@ row_balance(struct ledger_read *read, uint32_t index)
     const enum forest_found found = read_referred(read->forest, TREE_ACCOUNT_EVENT, *word, &event);
     if (found != FOREST_FOUND) return found;
     assert(event.timestamp == *word);
-    const bool debits = event.debit_account_timestamp == read->account_timestamp;
-    if (!debits && event.credit_account_timestamp != read->account_timestamp) {
-        return forest_refuse(read->forest, TREE_ACCOUNT_EVENT, event.timestamp);
-    }
+    const bool debits = sides & ACCOUNT_FILTER_DEBITS &&
+                        event.debit_account_timestamp == read->account_timestamp;
+    const bool credits = sides & ACCOUNT_FILTER_CREDITS &&
+                         event.credit_account_timestamp == read->account_timestamp;
+    if (debits == credits) return row_other_account(read, index);
     const struct account_balance row = {
         .balances = debits ? event.debit : event.credit,
         .timestamp = event.timestamp,

@@ -327,6 +327,16 @@ enum forest_found forest_read(
     uint64_t timestamp,
     void *record);
 
+/* Can't another block be asked for now? Then it is vain to ask for what is not in memory. */
+bool forest_reads_full(const struct forest *forest);
+
+/*
+ * Whoever waits for so many records need not ask for them again before this mark is reached: when
+ * half of the blocks that are being read for them have come, which is enough to keep a disk busy.
+ */
+uint64_t forest_reads_mark(const struct forest *forest, uint32_t waiting);
+bool forest_reads_reached(const struct forest *forest, uint64_t mark);
+
 /*
  * What others say of the record cannot be, or it isn't there at all: FOREST_LOST. forest_damage()
  * names the table that has it, or that should.

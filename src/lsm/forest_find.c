@@ -135,3 +135,26 @@ forest_forgotten_op(const struct forest *forest, uint32_t tree)
     assert(!forest_tree_is_log(&forest->trees[tree]));
     return objects_forgotten_op(&forest->trees[tree].objects);
 }
+
+bool
+forest_reads_full(const struct forest *forest)
+{
+    assert(forest->opened);
+    return !cache_may_read(&forest->cache);
+}
+
+uint64_t
+forest_reads_mark(const struct forest *forest, uint32_t waiting)
+{
+    const struct block_cache *cache = &forest->cache;
+    assert(cache->reading <= GRID_READS_MAX);
+    /* Others read too: of their reads none is waited for. */
+    return cache->reads_done + div_ceil(min_u64(waiting, cache->reading), 2);
+}
+
+bool
+forest_reads_reached(const struct forest *forest, uint64_t mark)
+{
+    assert(forest->opened);
+    return forest->cache.reads_done >= mark;
+}

@@ -10,8 +10,7 @@
  * many keys need is read once, or a part of it before, and blocks in the order in which they lie
  * on disk; whoever comes from one block to the next reads it whole at once (lsm/table.c). As many
  * reads are under way as there can be. Keys whose blocks are being read are kept aside, and looked
- * at again when about half of those have come: looking at each of them twice costs little, and half
- * of the reads are enough to keep a disk busy.
+ * at again when about half of those have come: looking at each of them twice costs little.
  *
  * Which keys turned out to be absent is remembered, so that execution is caught when it wants one
  * that was not looked up (F6): to take that for absent would be a silent guess.
@@ -344,25 +343,17 @@ asks_look_up(
     return kept == 0 && asks->next == asks->count ? TREE_FOUND : TREE_WAIT;
 }
 
-/* When to look at what waits again: when half of the blocks have come. */
-static uint64_t
-resume_at(const struct forest *forest)
-{
-    const uint32_t waiting = forest->asked_ids.waiting + forest->asked_records.waiting;
-    assert(waiting <= 2 * FOREST_ASKS_MAX);
-    /* Others read too: of their reads none is waited for. */
-    const uint64_t reads = min_u64(waiting, forest->cache.reading);
-    return forest->cache.reads_done + div_ceil(reads, 2);
-}
-
 enum forest_found
 forest_prefetch(struct forest *forest)
 {
     assert(forest->active);
-    if (forest->cache.reads_done < forest->asks_resume_at) return FOREST_WAIT;
+    if (!forest_reads_reached(forest, forest->asks_resume_at)) return FOREST_WAIT;
     enum tree_found found = asks_look_up(forest, &forest->asked_ids, look_up_id);
     if (found == TREE_FOUND) found = asks_look_up(forest, &forest->asked_records, look_up_record);
-    if (found == TREE_WAIT) forest->asks_resume_at = resume_at(forest);
+    if (found == TREE_WAIT) {
+        const uint32_t waiting = forest->asked_ids.waiting + forest->asked_records.waiting;
+        forest->asks_resume_at = forest_reads_mark(forest, waiting);
+    }
     if (found == TREE_FOUND) {
         asks_clear(&forest->asked_ids);
         asks_clear(&forest->asked_records);
