@@ -7,7 +7,7 @@
 #include "base/units.h"
 
 /* A block just read, made or used survives so many passes of the clock's hand. */
-#define FRAME_USED_KEPT  3 /* Index and filter blocks. */
+#define FRAME_USED_KEPT  3 /* Index and filter blocks, and what was just flushed. */
 #define FRAME_USED_OTHER 1
 
 /* Kept blocks are no more than three quarters of all before they are evicted like others. */
@@ -535,7 +535,11 @@ cache_hint(
     const uint32_t found = frame_find(cache, reference->address);
     const bool part = found != FRAME_NONE && cache->frames[found].state == FRAME_READY &&
                       cache->frames[found].part_count > 0;
-    if (found != FRAME_NONE && !part) return true;
+    if (found != FRAME_NONE && !part) {
+        struct frame *at = &cache->frames[found];
+        at->used = (uint8_t) max_u64(at->used, FRAME_USED_OTHER);
+        return true;
+    }
     if (!may_hint(cache, reference)) return false;
     if (part) {
         cache_complete(cache, found);
@@ -689,6 +693,15 @@ cache_drop_stale(struct block_cache *cache, uint64_t address)
     }
     frame_withdraw(cache, at);
     frame_free(cache, stale);
+}
+
+void
+cache_favour(struct block_cache *cache, uint32_t frame)
+{
+    assert(frame < cache->frame_count);
+    struct frame *at = &cache->frames[frame];
+    assert(at->state == FRAME_WRITING);
+    at->used = FRAME_USED_KEPT;
 }
 
 struct block_reference

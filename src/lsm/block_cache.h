@@ -211,6 +211,9 @@ void cache_untake(struct block_cache *cache, uint32_t frame);
  */
 struct block_reference cache_seal(struct block_cache *cache, uint32_t frame, uint64_t address);
 
+/* The block, just sealed, will be read soon, and once: it stays longer than others until then. */
+void cache_favour(struct block_cache *cache, uint32_t frame);
+
 /* The block in the frame, which is ready, is kept before others (B4). */
 void cache_keep(struct block_cache *cache, uint32_t frame);
 

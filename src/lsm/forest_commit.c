@@ -99,6 +99,7 @@ forest_flush_part(struct forest *forest, struct part *part, uint64_t op)
     }
     table_builder_init(&builder, cache, &part->tree.format);
     builder.op = op;
+    builder.soon = true;
     const uint32_t run = tree_run_new(&part->tree, 0, false);
     if (part->tail != NULL) {
         flush_tail(forest, part, run, &builder);

@@ -114,10 +114,11 @@ input_next_table(struct merge *merge, struct merge_input *input)
 {
     assert(!input->exhausted);
     assert(!input->positioned);
+    /* What was asked for ahead of blocks that are passed over is counted anew. */
+    if (input->block != input->block_count) input->ahead = 0;
     input->place = tree_run_next(merge->tree, input->run, input->place);
     input->block = 0;
     input->entry = 0;
-    input->asked = 0;
     input->exhausted = input->place.node == NODE_NONE;
 }
 
@@ -169,9 +170,10 @@ input_position(struct merge *merge, struct merge_input *input)
     }
     if (input->entry == input->entry_count) return cache_refuse(tree->cache, frame);
     cache_pin(tree->cache, frame);
-    if (input->asked <= input->block) {
-        input->asked = input->block + 1;
-        input->asked_key = values.block.key_last;
+    if (input->ahead == 0) {
+        input->ask_place = input->place;
+        input->ask_block = input->block + 1;
+        input->ask_key = values.block.key_last;
     }
     input->frame = frame;
     input->positioned = true;
@@ -199,6 +201,7 @@ input_next_block(struct merge *merge, struct merge_input *input)
     input_unpin(merge, input);
     input->block += 1;
     input->entry = 0;
+    if (input->ahead > 0) input->ahead -= 1;
     if (input->block == input->block_count) input_next_table(merge, input);
 }
 

@@ -35,8 +35,11 @@ struct merge_input {
     struct table_place place;
     uint32_t block; /* In the table. */
     uint32_t entry; /* In the block. */
-    uint32_t asked; /* So many of the table's first blocks were asked for, or are done. */
-    u128 asked_key; /* The last of them. */
+    /* Of the blocks behind, so many were asked for; those that follow are yet to be. */
+    uint32_t ahead;
+    uint32_t ask_block;
+    struct table_place ask_place;
+    u128 ask_key; /* The last key of what was asked for. */
     uint32_t block_count;
     uint32_t entry_count;
     uint32_t frame;

@@ -153,6 +153,7 @@ builder_seal_values(struct table_builder *builder)
         builder->frame_count * builder->format.size);
     builder_list(
         builder, builder->table.block_count, builder->frame, builder->frame_count);
+    if (builder->soon) cache_favour(builder->cache, builder->frame);
     /* What was put together here is as it should be. */
     const struct table_values values = table_values_at(
         &builder->table, table_builder_blocks(builder), builder->table.block_count);

@@ -104,6 +104,7 @@ struct table_builder {
     struct block_cache *cache;
     struct entry_format format;
     uint64_t op;           /* For block headers. */
+    bool soon;             /* Its blocks are read soon, to be merged. */
     uint32_t frame;        /* The value block being filled, or FRAME_NONE. */
     uint32_t frame_count;  /* Entries in it. */
     uint32_t frame_index;  /* The index block; FRAME_NONE: no table is begun. */
