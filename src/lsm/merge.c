@@ -23,6 +23,22 @@ merge_init(struct merge *merge, struct tree *tree, uint32_t level)
     table_builder_init(&merge->builder, tree->cache, &tree->format);
 }
 
+static bool
+place_is(struct table_place a, struct table_place b)
+{
+    return a.node == b.node && a.index == b.index;
+}
+
+/* Nothing was asked for ahead of the start of the table at hand. */
+static void
+input_ask_anew(const struct tree *tree, struct merge_input *input)
+{
+    input->ahead = 0;
+    input->ask_place = input->place;
+    input->ask_block = 0;
+    if (!input->exhausted) input->ask_key = tree_table(tree, input->place)->key_min;
+}
+
 static void
 merge_add_input(struct merge *merge, uint32_t run_number)
 {
@@ -39,6 +55,7 @@ merge_add_input(struct merge *merge, uint32_t run_number)
         .exhausted = run->table_count == 0,
         .frame = FRAME_NONE,
     };
+    input_ask_anew(merge->tree, input);
     merge->input_count += 1;
     merge->entries_left += run->entry_count;
 }
@@ -112,14 +129,17 @@ input_unpin(struct merge *merge, struct merge_input *input)
 static void
 input_next_table(struct merge *merge, struct merge_input *input)
 {
+    const bool through = input->entered && input->block == input->block_count;
+    const bool asked = through && !place_is(input->ask_place, input->place);
     assert(!input->exhausted);
     assert(!input->positioned);
-    /* What was asked for ahead of blocks that are passed over is counted anew. */
-    if (input->block != input->block_count) input->ahead = 0;
     input->place = tree_run_next(merge->tree, input->run, input->place);
     input->block = 0;
     input->entry = 0;
+    input->entered = false;
     input->exhausted = input->place.node == NODE_NONE;
+    /* If something of the next table was asked for already, that goes on from there. */
+    if (!asked) input_ask_anew(merge->tree, input);
 }
 
 /* Skips what is hidden: after a restart, the first table is merged in part. */
@@ -135,6 +155,28 @@ input_skip_hidden(
     return true;
 }
 
+/* Tables that were merged wholly before the restart, or just now. */
+static void
+input_skip_tables(struct merge *merge, struct merge_input *input)
+{
+    const struct tree *tree = merge->tree;
+    const struct tree_run *run = &tree->runs[input->run];
+    assert(!input->positioned);
+    while (!input->exhausted && run->has_hidden &&
+           tree_table(tree, input->place)->key_max <= run->hidden) {
+        input_next_table(merge, input);
+    }
+}
+
+bool
+merge_input_outside(const struct merge *merge, const struct merge_input *input)
+{
+    const struct tree_run *run = &merge->tree->runs[input->run];
+    if (input->exhausted || input->positioned || input->entered) return false;
+    if (input->block > 0 || input->entry > 0 || tree_mutable(merge->tree)) return false;
+    return !run->has_hidden || tree_table(merge->tree, input->place)->key_min > run->hidden;
+}
+
 /* Has the input's entry at hand in memory. */
 static enum cache_result
 input_position(struct merge *merge, struct merge_input *input)
@@ -143,11 +185,7 @@ input_position(struct merge *merge, struct merge_input *input)
     const struct tree_run *run = &tree->runs[input->run];
     uint32_t frame;
     assert(!input->positioned);
-    /* Merged wholly before the restart, or just now. */
-    while (!input->exhausted && run->has_hidden &&
-           tree_table(tree, input->place)->key_max <= run->hidden) {
-        input_next_table(merge, input);
-    }
+    input_skip_tables(merge, input);
     if (input->exhausted) return CACHE_READY;
     const struct table_info *table = tree_table(tree, input->place);
     enum cache_result result = table_index_get(tree->cache, &tree->format, table, &frame);
@@ -170,13 +208,14 @@ input_position(struct merge *merge, struct merge_input *input)
     }
     if (input->entry == input->entry_count) return cache_refuse(tree->cache, frame);
     cache_pin(tree->cache, frame);
-    if (input->ahead == 0) {
-        input->ask_place = input->place;
+    if (place_is(input->ask_place, input->place) && input->ask_block <= input->block) {
+        assert(input->ahead == 0);
         input->ask_block = input->block + 1;
         input->ask_key = values.block.key_last;
     }
     input->frame = frame;
     input->positioned = true;
+    input->entered = true;
     return CACHE_READY;
 }
 
@@ -187,9 +226,10 @@ input_entry(const struct merge *merge, const struct merge_input *input)
     return input->entries + (uint64_t) input->entry * merge->tree->format.size;
 }
 
-static u128
-input_key(const struct merge *merge, const struct merge_input *input)
+u128
+merge_input_key(const struct merge *merge, const struct merge_input *input)
 {
+    if (merge_input_outside(merge, input)) return tree_table(merge->tree, input->place)->key_min;
     return entry_key(&merge->tree->format, input_entry(merge, input));
 }
 
@@ -335,7 +375,8 @@ merge_complete(struct merge *merge)
 /* ---- Working ------------------------------------------------------------------------------- */
 
 /*
- * Has all inputs positioned. All are asked, so that their reads are under way at the same time.
+ * Has all inputs positioned that are within a table. All are asked, so that their reads are under
+ * way at the same time.
  */
 static enum merge_result
 merge_position(struct merge *merge, struct loser_tree *losers)
@@ -345,27 +386,29 @@ merge_position(struct merge *merge, struct loser_tree *losers)
     loser_tree_init(losers, merge->input_count);
     for (uint32_t i = 0; i < merge->input_count; i++) {
         struct merge_input *input = &merge->inputs[i];
-        if (!input->exhausted && !input->positioned) {
+        if (!input->positioned) input_skip_tables(merge, input);
+        const bool outside = merge_input_outside(merge, input);
+        if (!input->exhausted && !input->positioned && !outside) {
             const enum cache_result got = input_position(merge, input);
             if (got == CACHE_LOST) return MERGE_LOST;
             if (got == CACHE_WAIT) result = MERGE_WAIT;
         }
         if (input->exhausted) {
             loser_tree_exhaust(losers, i);
-        } else if (input->positioned) {
-            loser_tree_set(losers, i, input_key(merge, input));
+        } else if (input->positioned || outside) {
+            loser_tree_set(losers, i, merge_input_key(merge, input));
         }
     }
     if (result == MERGE_DONE) loser_tree_build(losers);
     return result;
 }
 
-/* May the table that the winner is about to begin be moved as it is? */
-static bool
+bool
 merge_may_move(const struct merge *merge, const struct merge_input *input, u128 bound)
 {
     if (input->block > 0 || input->entry > 0) return false;
     const struct table_info *table = tree_table(merge->tree, input->place);
+    assert(bound >= table->key_min);
     if (table->entry_count < table_entries_max(&merge->tree->format) / 2) return false;
     /* An older input's entry of the same key would be left over. */
     return table->key_max < bound;
@@ -394,19 +437,32 @@ merge_move_table(struct merge *merge, struct merge_input *input)
     merge_hide(merge, moved.key_max);
 }
 
+/* The winner's table can't be moved. */
+static enum merge_result
+merge_enter(struct merge *merge, const struct loser_tree *losers, struct merge_input *input)
+{
+    assert(merge_input_outside(merge, input));
+    input->entered = true;
+    const enum cache_result result = input_position(merge, input);
+    if (result != CACHE_READY) return result == CACHE_LOST ? MERGE_LOST : MERGE_WAIT;
+    assert(merge_input_key(merge, input) == loser_tree_winner_key(losers));
+    merge_ahead(merge);
+    return MERGE_DONE;
+}
+
 /* The winner's block is merged: its next one competes. */
 static enum merge_result
 merge_next_block(struct merge *merge, struct loser_tree *losers, struct merge_input *input)
 {
     input_next_block(merge, input);
-    if (!input->exhausted) {
+    if (!input->exhausted && !merge_input_outside(merge, input)) {
         const enum cache_result result = input_position(merge, input);
         if (result != CACHE_READY) return result == CACHE_LOST ? MERGE_LOST : MERGE_WAIT;
     }
     if (input->exhausted) {
         loser_tree_exhaust_winner(losers);
     } else {
-        loser_tree_replace(losers, input_key(merge, input));
+        loser_tree_replace(losers, merge_input_key(merge, input));
     }
     merge_ahead(merge);
     return MERGE_DONE;
@@ -435,7 +491,7 @@ merge_stretch(
     if (entry_key(format, last) >= bound) return (struct merge_count){0};
     memcpy(to, entries, (uint64_t) count * format->size);
     input->entry += count;
-    if (input->entry < input->entry_count) loser_tree_replace(losers, input_key(merge, input));
+    if (input->entry < input->entry_count) loser_tree_replace(losers, merge_input_key(merge, input));
     return (struct merge_count){.taken = count, .out = count};
 }
 
@@ -451,7 +507,7 @@ merge_places_take(const struct merge *merge, uint32_t size, struct merge_places 
     assert(merge->input_count <= LEVEL_RUNS_MAX);
     for (uint32_t i = 0; i < merge->input_count; i++) {
         const struct merge_input *input = &merge->inputs[i];
-        assert(input->positioned || input->exhausted);
+        assert(input->positioned || input->exhausted || input->entry == 0);
         places->next[i] = input->entries + (uint64_t) input->entry * size;
         places->end[i] = input->entries + (uint64_t) input->entry_count * size;
     }
@@ -537,7 +593,7 @@ merge_skip(struct merge *merge, struct loser_tree *losers, struct merge_input *i
     merge->quota -= 1;
     input->entry += 1;
     if (input->entry == input->entry_count) return merge_next_block(merge, losers, input);
-    loser_tree_replace(losers, input_key(merge, input));
+    loser_tree_replace(losers, merge_input_key(merge, input));
     return MERGE_DONE;
 }
 
@@ -563,7 +619,7 @@ merge_take(struct merge *merge, struct loser_tree *losers, u128 bound, uint64_t 
     enum merge_result result = MERGE_DONE;
     struct merge_input *input = &merge->inputs[loser_tree_winner_input(losers)];
     if (count.out != count.taken) merge_older(merge, input);
-    if (input->entry == input->entry_count) result = merge_next_block(merge, losers, input);
+    if (input->positioned && input->entry == input->entry_count) result = merge_next_block(merge, losers, input);
     if (table_builder_full(&merge->builder)) merge_finish_table(merge);
     return result;
 }
@@ -582,16 +638,19 @@ merge_step(struct merge *merge, struct loser_tree *losers, uint64_t entries_max)
         const uint32_t winner = loser_tree_winner(losers);
         if (winner == LOSER_TREE_NONE) break;
         struct merge_input *input = &merge->inputs[winner];
-        if (loser_tree_winner_key(losers) == merge->key_last) {
-            result = merge_skip(merge, losers, input);
-            continue;
-        }
+        const bool older = loser_tree_winner_key(losers) == merge->key_last;
         const u128 bound = loser_tree_runner_up(losers);
-        if (merge_may_move(merge, input, bound)) {
+        if (!older && merge_may_move(merge, input, bound)) {
             merge_move_table(merge, input);
             return MERGE_DONE;
         }
-        result = merge_take(merge, losers, bound, merge->quota - quota_end);
+        if (!input->positioned) {
+            result = merge_enter(merge, losers, input);
+        } else if (older) {
+            result = merge_skip(merge, losers, input);
+        } else {
+            result = merge_take(merge, losers, bound, merge->quota - quota_end);
+        }
     }
     assert(merge->quota >= quota_end);
     return result;

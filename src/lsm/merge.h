@@ -8,8 +8,8 @@
  * a block isn't in memory the merge waits for it.
  *
  * A table that overlaps no other input, and is at least half full, is moved: it is listed in the
- * new run, not written again. So what arrives in order of its keys (time-ordered ids) costs
- * nothing. Only where a table that is being made has to end for it, its entries count as merged.
+ * new run, neither read nor written again. So what arrives in order of its keys (time-ordered ids)
+ * costs nothing. Only where a table that is being made has to end for it, its entries count as merged.
  *
  * At a checkpoint the table at hand is finished as it is. What a merge then still has to know is
  * the last key that it has merged: the inputs' `hidden`. From there it goes on, the same after a
@@ -32,6 +32,7 @@ struct merge_input {
     uint8_t run;
     bool positioned; /* Blocks are in memory, and pinned. */
     bool exhausted;
+    bool entered; /* The table at hand has to be read: it can't be moved. */
     struct table_place place;
     uint32_t block; /* In the table. */
     uint32_t entry; /* In the block. */
@@ -83,8 +84,20 @@ enum merge_result {
 uint64_t merge_step_frames(const struct merge *merge);
 
 /*
+ * Is the input at the start of a table of which no more needs to be known yet than its first key?
+ * Not of records that change: their first entry may be an older version.
+ */
+bool merge_input_outside(const struct merge *merge, const struct merge_input *input);
+
+/* The key that is next. The input is positioned, or outside. */
+u128 merge_input_key(const struct merge *merge, const struct merge_input *input);
+
+/* May the table that the input is about to begin be moved, as all other keys are not below? */
+bool merge_may_move(const struct merge *merge, const struct merge_input *input, u128 bound);
+
+/*
  * Asks for the blocks that come next, so that they are there when they are needed: lsm/merge_ahead.
- * All inputs are positioned, or exhausted.
+ * All inputs are positioned, outside, or exhausted.
  */
 void merge_ahead(struct merge *merge);
 

@@ -37,11 +37,25 @@ input_driest(struct merge *merge)
     assert(merge->input_count <= LEVEL_RUNS_MAX);
     for (uint32_t i = 0; i < merge->input_count; i++) {
         struct merge_input *input = &merge->inputs[i];
-        assert(input->exhausted || input->positioned);
         if (input->exhausted || input->ask_place.node == NODE_NONE) continue;
         if (driest == NULL || input->ask_key < driest->ask_key) driest = input;
     }
     return driest;
+}
+
+/* Does the input come next with a table that is moved, so that nothing of it is read? */
+static bool
+input_moves(const struct merge *merge, const struct merge_input *input)
+{
+    u128 bound = U128_MAX;
+    if (!merge_input_outside(merge, input)) return false;
+    for (uint32_t i = 0; i < merge->input_count; i++) {
+        const struct merge_input *other = &merge->inputs[i];
+        if (other == input || other->exhausted) continue;
+        bound = u128_min(bound, merge_input_key(merge, other));
+    }
+    return tree_table(merge->tree, input->place)->key_min <= bound &&
+           merge_may_move(merge, input, bound);
 }
 
 /* Asks for the input's next blocks. False: more can't be asked for now. */
@@ -66,7 +80,10 @@ input_ask(const struct tree *tree, struct merge_input *input)
     }
     const u128 key_last = blocks[count - 1].key_last;
     if (cache_hint_some(tree->cache, references, count, tree->format.tree) < count) return false;
-    input->ahead += count;
+    /* The table's first block may be the one at hand: then it isn't ahead. */
+    const bool first = input->ask_block == 0 && input->ask_place.node == input->place.node &&
+                       input->ask_place.index == input->place.index;
+    input->ahead += first ? count - 1 : count;
     input->ask_block += count;
     input->ask_key = key_last;
     return true;
@@ -82,6 +99,6 @@ merge_ahead(struct merge *merge)
     const uint64_t reserve = merge_step_frames(merge) + AHEAD_STEP + 1;
     while (blocks_ahead(merge) + AHEAD_STEP <= most && tree->cache->available >= reserve) {
         struct merge_input *input = input_driest(merge);
-        if (input == NULL || !input_ask(tree, input)) return;
+        if (input == NULL || input_moves(merge, input) || !input_ask(tree, input)) return;
     }
 }
