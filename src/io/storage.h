@@ -10,8 +10,8 @@
  *    free.
  *  - Offset, size and buffer address are multiples of SECTOR_SIZE, within the file's present size.
  *  - A write may gather, a read may scatter: several buffers of one size lie in the file one behind
- *    the other. It is one request in everything: it fails as a whole, and a crash may leave any of a
- *    write's sectors. The array of the buffers' addresses is lent as they are.
+ *    the other. It is one request in everything: it fails as a whole, and a crash may leave any of
+ *    a write's sectors. The array of the buffers' addresses is lent as they are.
  *  - An error is final: storage never retries a failed write into success. Short transfers and
  *    interruptions are not errors, and are continued inside.
  */

@@ -589,8 +589,7 @@ cache_hint_some(
             reads[i] = &read_take(cache, frame)->read;
             blocks[i] = cache_block(cache, frame);
         }
-        grid_read_blocks_start(
-            cache->grid, reads, next, together, BLOCK_VALUES, blocks, cache_on_read);
+        grid_read_blocks_start(cache->grid, reads, next, together, blocks, cache_on_read);
         done += together;
     }
     return done;

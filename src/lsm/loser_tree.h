@@ -81,7 +81,8 @@ void loser_tree_build(struct loser_tree *tree);
 static inline uint32_t
 loser_tree_winner(const struct loser_tree *tree)
 {
-    return loser_tree_winner_key(tree) == U128_MAX ? LOSER_TREE_NONE : loser_tree_winner_input(tree);
+    if (loser_tree_winner_key(tree) == U128_MAX) return LOSER_TREE_NONE;
+    return loser_tree_winner_input(tree);
 }
 
 /*

@@ -491,7 +491,9 @@ merge_stretch(
     if (entry_key(format, last) >= bound) return (struct merge_count){0};
     memcpy(to, entries, (uint64_t) count * format->size);
     input->entry += count;
-    if (input->entry < input->entry_count) loser_tree_replace(losers, merge_input_key(merge, input));
+    if (input->entry < input->entry_count) {
+        loser_tree_replace(losers, merge_input_key(merge, input));
+    }
     return (struct merge_count){.taken = count, .out = count};
 }
 
@@ -619,7 +621,9 @@ merge_take(struct merge *merge, struct loser_tree *losers, u128 bound, uint64_t 
     enum merge_result result = MERGE_DONE;
     struct merge_input *input = &merge->inputs[loser_tree_winner_input(losers)];
     if (count.out != count.taken) merge_older(merge, input);
-    if (input->positioned && input->entry == input->entry_count) result = merge_next_block(merge, losers, input);
+    if (input->positioned && input->entry == input->entry_count) {
+        result = merge_next_block(merge, losers, input);
+    }
     if (table_builder_full(&merge->builder)) merge_finish_table(merge);
     return result;
 }

@@ -9,7 +9,8 @@
  *
  * A table that overlaps no other input, and is at least half full, is moved: it is listed in the
  * new run, neither read nor written again. So what arrives in order of its keys (time-ordered ids)
- * costs nothing. Only where a table that is being made has to end for it, its entries count as merged.
+ * costs nothing. Only where a table that is being made has to end for it, its entries count as
+ * merged.
  *
  * At a checkpoint the table at hand is finished as it is. What a merge then still has to know is
  * the last key that it has merged: the inputs' `hidden`. From there it goes on, the same after a

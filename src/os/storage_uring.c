@@ -59,7 +59,7 @@ struct storage_uring {
     /* The submission last put into the ring. */
     struct pair *submitted_pair; /* NULL: not a pair, or split already. */
     struct io_uring_sqe *submitted_second_entry;
-    /* Of each of its entries that has several. The kernel has its own copy once it takes the entry. */
+    /* Of each of its entries that has several. The kernel copies them when it takes the entry. */
     struct iovec submitted_pieces[2][STORAGE_BUFFERS_MAX];
 
     struct pair pairs[URING_ENTRIES]; /* Each that is not free has an entry (U1). */

@@ -24,8 +24,8 @@
  *  - The kernel takes the first and puts off the second: a link does not span two submissions, so
  *    the entry left is made a no-op, and the second is submitted when the first is done.
  *
- * A request with several buffers is one entry with an array of pieces. The array is the ring's, not the
- * request's: the kernel has made its own of what an entry points to when it takes the entry
+ * A request with several buffers is one entry with an array of pieces. The array is the ring's, not
+ * the request's: the kernel has made its own of what an entry points to when it takes the entry
  * (IORING_FEAT_SUBMIT_STABLE, without which the ring isn't opened), so that two arrays do, one for
  * each entry of the one submission of (U2).
  *

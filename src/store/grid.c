@@ -426,12 +426,10 @@ grid_read_blocks_start(
     struct grid_read *const *reads,
     const struct block_reference *references,
     uint32_t count,
-    enum block_type type,
     void *const *blocks,
     grid_read_callback *callback)
 {
     struct grid_read *first = reads[0];
-    assert(type != BLOCK_RESERVED);
     assert(callback != NULL);
     assert(count >= 2 && count <= GRID_READ_BLOCKS_MAX);
     for (uint32_t i = 0; i < count; i++) {
@@ -440,7 +438,7 @@ grid_read_blocks_start(
         *reads[i] = (struct grid_read){
             .grid = grid,
             .reference = references[i],
-            .type = type,
+            .type = BLOCK_VALUES,
             .block = blocks[i],
             .callback = callback,
             .next = i + 1 < count ? reads[i + 1] : NULL,

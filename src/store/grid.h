@@ -240,7 +240,7 @@ bool grid_read_block_start(
     grid_read_callback *callback);
 
 /*
- * The same of several blocks of consecutive addresses, within the file, in one request: 2 …
+ * The same of several BLOCK_VALUES of consecutive addresses, within the file, in one request: 2 …
  * GRID_READ_BLOCKS_MAX. reads[i] gets block i, and its callback runs with what was found of that
  * block alone: where the request fails, each block is read again by itself.
  */
@@ -249,7 +249,6 @@ void grid_read_blocks_start(
     struct grid_read *const *reads,
     const struct block_reference *references,
     uint32_t count,
-    enum block_type type,
     void *const *blocks,
     grid_read_callback *callback);
 
