@@ -299,6 +299,52 @@ UNIT_TEST(reads_in_flight_are_verified_each)
     }
 }
 
+/* One request for several; where it fails, each is read by itself. */
+UNIT_TEST(blocks_read_in_one_request_are_judged_each)
+{
+    enum damage { INTACT, CHANGED, ASTRAY, UNREADABLE, DAMAGE_COUNT };
+    static _Alignas(SECTOR_SIZE) uint8_t targets[GRID_READ_BLOCKS_MAX][BLOCK_SIZE];
+    for (uint64_t seed = 1; seed <= 100; seed++) {
+        begin(seed);
+        const uint32_t count = (uint32_t) prng_range(&prng, 2, GRID_READ_BLOCKS_MAX);
+        struct block_reference references[GRID_READ_BLOCKS_MAX];
+        struct test_read reads[GRID_READ_BLOCKS_MAX] = {0};
+        struct grid_read *several[GRID_READ_BLOCKS_MAX];
+        void *blocks[GRID_READ_BLOCKS_MAX];
+        enum damage damages[GRID_READ_BLOCKS_MAX];
+        bool unreadable = false;
+        seal_many(references, count);
+        uint8_t *bytes = storage_sim_bytes(&sim, STORAGE_GRID);
+        for (uint32_t i = 0; i < count; i++) {
+            const uint64_t at = (uint64_t) i * BLOCK_SIZE;
+            memcpy(bytes + at, many[i], BLOCK_SIZE);
+            damages[i] = (enum damage) prng_below(&prng, seed % 2 == 0 ? UNREADABLE : DAMAGE_COUNT);
+            if (damages[i] == CHANGED) storage_sim_rot(&sim, STORAGE_GRID, at, 1);
+            if (damages[i] == ASTRAY) memcpy(bytes + at, many[(i + 1) % count], BLOCK_SIZE);
+            if (damages[i] == UNREADABLE) {
+                storage_sim_latent_error(&sim, STORAGE_GRID, at, SECTOR_SIZE);
+            }
+            unreadable |= damages[i] == UNREADABLE;
+            several[i] = &reads[i].read;
+            blocks[i] = targets[i];
+        }
+        grid_read_blocks_start(&grid, several, references, count, blocks, read_on_done);
+        expect_equal(sim.storage.in_flight_count, 1);
+        memset(blocks, 0, sizeof(blocks)); /* The array was copied. */
+        while (sim.storage.in_flight_count > 0) (void) storage_wait(&sim.storage);
+        for (uint32_t i = 0; i < count; i++) {
+            expect(reads[i].done);
+            enum grid_result wanted = damages[i] == INTACT ? GRID_OK : GRID_CORRUPT;
+            if (damages[i] == UNREADABLE) wanted = GRID_IO_ERROR;
+            expect_equal(reads[i].result, wanted);
+            if (wanted == GRID_OK) expect(memcmp(targets[i], many[i], BLOCK_SIZE) == 0);
+        }
+        expect_equal(grid.stats.blocks_read, count);
+        expect_equal(grid.stats.read_requests, unreadable ? 1 + count : 1);
+        end();
+    }
+}
+
 UNIT_TEST(reads_beyond_the_file_do_not_start)
 {
     begin(1);

@@ -133,6 +133,73 @@ UNIT_TEST(hints_leave_reads_to_others)
     lsm_end(&fixture);
 }
 
+/* Neighbours on disk that are not in memory yet come in one read, as many as a read may get. */
+UNIT_TEST(neighbours_are_read_together)
+{
+    enum { COUNT = 4 * GRID_READ_BLOCKS_MAX };
+    struct block_reference references[COUNT];
+    uint32_t frame;
+    begin(3, 4 * GRID_READS_MAX);
+    build_on_disk(references, COUNT);
+    static_assert(GRID_READS_MAX / 4 * 3 <= GRID_READ_BLOCKS_MAX, "then hints have to wait");
+    for (uint32_t turn = 1; turn <= 2; turn++) {
+        const uint32_t there = turn * GRID_READ_BLOCKS_MAX;
+        expect_equal(cache_hint_some(&fixture.cache, references, COUNT, 7), there);
+        expect_equal(fixture.grid.stats.read_requests, turn);
+        expect_equal(fixture.grid.stats.blocks_read, there);
+        expect_equal(fixture.cache.reading, GRID_READ_BLOCKS_MAX);
+        lsm_settle(&fixture);
+    }
+    /* One that is in memory parts its neighbours. */
+    const uint32_t next = 2 * GRID_READ_BLOCKS_MAX;
+    expect_equal(get_waiting(&references[next + 1], &frame), CACHE_READY);
+    expect_equal(cache_hint_some(&fixture.cache, &references[next], 3, 7), 3);
+    expect_equal(fixture.grid.stats.read_requests, 3 + 2);
+    lsm_settle(&fixture);
+    for (uint32_t i = 0; i < next + 3; i++) {
+        expect_equal(get(&references[i], &frame), CACHE_READY);
+        expect_equal(content(frame), i);
+    }
+    expect(consistent());
+    lsm_end(&fixture);
+}
+
+/* The clock's passes that the block survives. */
+static uint32_t
+used_of(uint64_t address)
+{
+    for (uint32_t i = 0; i < fixture.cache.frame_count; i++) {
+        if (fixture.cache.frames[i].reference.address == address) return fixture.cache.frames[i].used;
+    }
+    assert(false);
+    return 0;
+}
+
+/* What was favoured outlasts what came at the same time; what is asked for ahead stays, too. */
+UNIT_TEST(what_is_read_soon_stays)
+{
+    struct block_reference references[FRAMES * 3 / 2];
+    uint32_t frame;
+    begin(3, FRAMES);
+    for (uint32_t i = 0; i < ARRAY_COUNT(references); i++) {
+        while (fixture.cache.available == 0) lsm_progress(&fixture);
+        frame = cache_take(&fixture.cache);
+        lsm_fill(&fixture, frame, i);
+        references[i] = cache_seal(&fixture.cache, frame, grid_acquire(&fixture.grid));
+        if (i == 0) cache_favour(&fixture.cache, frame);
+        lsm_settle(&fixture);
+    }
+    expect_equal(cache_presence(&fixture.cache, references[1].address), CACHE_ABSENT);
+    expect_equal(get(&references[0], &frame), CACHE_READY);
+    /* The hand has passed it once, and takes it next time. */
+    const struct block_reference *next = &references[FRAMES - 1];
+    expect_equal(used_of(next->address), 0);
+    expect(cache_hint(&fixture.cache, next, BLOCK_VALUES, 7));
+    expect_equal(used_of(next->address), 1);
+    expect_equal(fixture.grid.stats.blocks_read, 0);
+    lsm_end(&fixture);
+}
+
 /* (B2) Without a frame that can be had, a get waits, and starts nothing. */
 UNIT_TEST(b2_pinned_frames_stay_and_a_get_waits_for_one)
 {

@@ -579,14 +579,52 @@ UNIT_TEST(tables_that_do_not_overlap_are_moved)
         flush_keys(10, 2, most / 2);
         flush_keys(50000, 2, most);
         const uint64_t blocks = outcome->blocks_written;
+        lsm_forget(&fixture);
         merge_start(&merges[0], false);
         expect_equal(merge_some(&merges[0], 1), MERGE_DONE);
         expect(!merges[0].active);
         expect_equal(outcome->blocks_written, blocks);
+        if (!tree_mutable(&tree)) expect_equal(fixture.grid.stats.blocks_read, 0);
         expect_equal(tree.run_count[0], 0);
         expect_equal(tree.run_count[1], 1);
         expect_equal(tree.runs[tree.order[1][0]].table_count, 4);
         expect_equal(fixture.pool.table_count, 4);
+        end_one();
+    }
+}
+
+/*
+ * One input is used for long, through many tables, between two entries of the other: what comes
+ * next is on its way early, and blocks of a table come several in a read.
+ */
+UNIT_TEST(blocks_are_asked_for_before_they_are_needed)
+{
+    for (uint32_t shape = 0; shape < ARRAY_COUNT(formats); shape++) {
+        if (formats[shape].filtered) continue; /* Its tables are too small here. */
+        const uint32_t count = 5 * table_entries_max(&formats[shape]);
+        uint32_t waits = 0;
+        begin_one((enum entry_shape) shape);
+        flush_keys(10, 2, count);
+        flush_keys(11, count / 40 * 2, 40);
+        lsm_forget(&fixture);
+        const struct grid_stats before = fixture.grid.stats;
+        merge_start(&merges[0], false);
+        /* Between two turns there is time. */
+        while (merges[0].active) {
+            enum merge_result result;
+            merges[0].quota = 40;
+            while ((result = merge_work(&merges[0], 1)) == MERGE_WAIT) {
+                waits += 1;
+                lsm_progress(&fixture);
+            }
+            assert(result == MERGE_DONE);
+            lsm_settle(&fixture);
+        }
+        const uint64_t blocks = fixture.grid.stats.blocks_read - before.blocks_read;
+        const uint64_t requests = fixture.grid.stats.read_requests - before.read_requests;
+        expect(blocks >= 5 * TABLE_BLOCKS_MAX);
+        expect(requests < blocks / 4 * 3);
+        expect(waits < blocks / 4);
         end_one();
     }
 }
