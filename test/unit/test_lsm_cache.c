@@ -169,7 +169,8 @@ static uint32_t
 used_of(uint64_t address)
 {
     for (uint32_t i = 0; i < fixture.cache.frame_count; i++) {
-        if (fixture.cache.frames[i].reference.address == address) return fixture.cache.frames[i].used;
+        const struct frame *at = &fixture.cache.frames[i];
+        if (at->reference.address == address) return at->used;
     }
     assert(false);
     return 0;
