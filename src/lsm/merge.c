@@ -23,12 +23,6 @@ merge_init(struct merge *merge, struct tree *tree, uint32_t level)
     table_builder_init(&merge->builder, tree->cache, &tree->format);
 }
 
-static bool
-place_is(struct table_place a, struct table_place b)
-{
-    return a.node == b.node && a.index == b.index;
-}
-
 /* Nothing was asked for ahead of the start of the table at hand. */
 static void
 input_ask_anew(const struct tree *tree, struct merge_input *input)
@@ -130,7 +124,7 @@ static void
 input_next_table(struct merge *merge, struct merge_input *input)
 {
     const bool through = input->entered && input->block == input->block_count;
-    const bool asked = through && !place_is(input->ask_place, input->place);
+    const bool asked = through && !table_place_same(input->ask_place, input->place);
     assert(!input->exhausted);
     assert(!input->positioned);
     input->place = tree_run_next(merge->tree, input->run, input->place);
@@ -208,7 +202,7 @@ input_position(struct merge *merge, struct merge_input *input)
     }
     if (input->entry == input->entry_count) return cache_refuse(tree->cache, frame);
     cache_pin(tree->cache, frame);
-    if (place_is(input->ask_place, input->place) && input->ask_block <= input->block) {
+    if (table_place_same(input->ask_place, input->place) && input->ask_block <= input->block) {
         assert(input->ahead == 0);
         input->ask_block = input->block + 1;
         input->ask_key = values.block.key_last;

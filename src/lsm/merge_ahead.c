@@ -81,8 +81,7 @@ input_ask(const struct tree *tree, struct merge_input *input)
     const u128 key_last = blocks[count - 1].key_last;
     if (cache_hint_some(tree->cache, references, count, tree->format.tree) < count) return false;
     /* The table's first block may be the one at hand: then it isn't ahead. */
-    const bool first = input->ask_block == 0 && input->ask_place.node == input->place.node &&
-                       input->ask_place.index == input->place.index;
+    const bool first = input->ask_block == 0 && table_place_same(input->ask_place, input->place);
     input->ahead += first ? count - 1 : count;
     input->ask_block += count;
     input->ask_key = key_last;

@@ -58,6 +58,12 @@ struct table_place {
     uint32_t index;
 };
 
+static inline bool
+table_place_same(struct table_place a, struct table_place b)
+{
+    return a.node == b.node && a.index == b.index;
+}
+
 struct tree_run {
     uint32_t node_first;
     uint32_t node_last;
