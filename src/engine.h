@@ -243,8 +243,8 @@ struct engine_stats {
 };
 
 /*
- * The timestamps of the newest records that are committed; 0: there are none. Whatever is committed
- * later has a greater one than all others of its kind.
+ * The timestamps of the newest records that are committed; 0: there are none. What is committed
+ * later has a greater timestamp than everything of its kind that was there before.
  */
 struct engine_newest {
     uint64_t account;
