@@ -5,6 +5,7 @@
  * ids.
  */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include <time.h>
 
