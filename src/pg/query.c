@@ -8,6 +8,7 @@
  * by page: each page is a read of its own, and continues behind the timestamp of the last row.
  */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "fmgr.h"
 #include "funcapi.h"
