@@ -129,7 +129,7 @@
 #define CURSOR_BLOCKS_AHEAD 24
 /* Blocks that one read gets at most. */
 #define GRID_READ_BLOCKS_MAX 8
-/* So many times TABLES_PER_NODE for each part, in the smallest forest: two dozen runs, and many tables. */
+/* The smallest forest has so many such lists for each part: two dozen runs, and many tables. */
 #define PART_NODES_MIN 32
 /* Blocks that are read after opening to have records in memory: half a gigabyte. */
 #define WARM_BLOCKS_MAX 32768
