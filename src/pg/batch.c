@@ -27,6 +27,7 @@
 
 #include "base/units.h"
 #include "pg/client.h"
+#include "pg/commit_mode.h"
 #include "pg/convert.h"
 
 PG_FUNCTION_INFO_V1(ledger_create_accounts);
@@ -129,6 +130,7 @@ send_pieces(
     }
     assert(sending.done == count);
     error_context_stack = context.previous;
+    commit_mode_count_write();
 }
 
 /* ---- Arrays ---------------------------------------------------------------------------------- */
@@ -287,6 +289,7 @@ create_one_message(
     pack_array(array, count, operation, call.input);
     client_run(&call);
     assert(call.reply_size == (uint32_t) count * RESULT_SIZE_BYTES);
+    commit_mode_count_write();
     put_results(set, operation, call.reply, (uint64_t) count);
     client_end(&call);
 }

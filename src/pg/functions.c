@@ -15,6 +15,7 @@
 
 #include "base/units.h"
 #include "pg/client.h"
+#include "pg/commit_mode.h"
 #include "pg/convert.h"
 #include "pg/errors.h"
 
@@ -81,6 +82,7 @@ ledger_create_account(PG_FUNCTION_ARGS)
     if (result.status != STATUS_CREATED && result.status != ACCOUNT_STATUS_exists) {
         errors_raise_account(result.status, &account);
     }
+    commit_mode_count_write();
     return convert_status(convert_labels(CONVERT_ACCOUNT_STATUS), result.status);
 }
 
@@ -91,6 +93,7 @@ create_transfer(const struct transfer *transfer)
     if (result.status != STATUS_CREATED && result.status != TRANSFER_STATUS_exists) {
         errors_raise_transfer(result.status, transfer);
     }
+    commit_mode_count_write();
     return convert_status(convert_labels(CONVERT_TRANSFER_STATUS), result.status);
 }
 
