@@ -13,6 +13,7 @@
 #include "portability/instr_time.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
+#include "tcop/dest.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/wait_event.h"
@@ -74,6 +75,17 @@ compat_create_wait_event_set(int event_count)
     QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once
 #define COMPAT_EXECUTOR_RUN_ARGUMENTS query, direction, count, execute_once
 #endif
+
+/* 17: EXPLAIN has a receiver of its own, which measures what rows take on the wire. */
+static inline bool
+compat_is_explain_receiver(const DestReceiver *receiver)
+{
+#if PG_VERSION_NUM >= 170000
+    return receiver->mydest == DestExplainSerialize;
+#else
+    return false;
+#endif
+}
 
 /* 18: a library says its name and version. */
 #ifdef PG_MODULE_MAGIC_EXT
