@@ -301,6 +301,18 @@ forest_damage_now(const struct engine *engine)
     return damage_of(&damage);
 }
 
+/* It was whole at the recovery: no rule has decided this. */
+static void
+report_prepare_damage(const struct engine *engine, struct engine_open_report *report)
+{
+    const struct journal *journal = &engine->journal;
+    const struct prepare_header *header = journal_header(journal, report->op);
+    report->journal.damage = NULL;
+    report->journal.damage_op = report->op;
+    report->journal.damage_offset_bytes = header->position % journal->prepares_size_bytes;
+    report->journal.damage_size_bytes = prepare_size_on_disk(header);
+}
+
 static enum engine_open_result
 open_replica(struct engine *engine, struct engine_open_report *report)
 {
@@ -316,6 +328,9 @@ open_replica(struct engine *engine, struct engine_open_report *report)
         return ENGINE_OPEN_MEMORY_TOO_SMALL;
     case REPLICA_OPEN_DISK_FULL: return ENGINE_OPEN_DISK_FULL;
     case REPLICA_OPEN_IO_ERROR: return ENGINE_OPEN_IO_ERROR;
+    case REPLICA_OPEN_PREPARE_DAMAGED:
+        report_prepare_damage(engine, report);
+        return ENGINE_OPEN_JOURNAL_DAMAGED;
     case REPLICA_OPEN_DAMAGED:
         damage = forest_damage_now(engine);
         report->block_address = damage.block_address;
