@@ -86,7 +86,7 @@ struct forest_schema {
 
 struct forest_options {
     const struct forest_schema *schema;
-    uint64_t memory_bytes; /* All that the forest may take from the arena: pages, ids, indexes. */
+    uint64_t memory_bytes; /* All that the forest may take from the arena. */
 };
 
 enum forest_room {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/units.h"
 
@@ -347,26 +348,6 @@ grid_write_blocks(
         write->request.buffer_size_bytes = BLOCK_SIZE;
     }
     storage_submit(grid->storage, &write->request);
-}
-
-static bool
-bytes_zero(const uint8_t *bytes, uint64_t size)
-{
-    uint64_t any = 0;
-    uint64_t at = 0;
-    for (; at < size && (uintptr_t) (bytes + at) % sizeof(uint64_t) != 0; at++) {
-        any |= bytes[at];
-    }
-    for (; at + sizeof(uint64_t) <= size; at += sizeof(uint64_t)) {
-        uint64_t word;
-        memcpy(&word, bytes + at, sizeof(word));
-        any |= word;
-    }
-    for (; at < size; at++) {
-        any |= bytes[at];
-    }
-    assert(at == size);
-    return any == 0;
 }
 
 static bool

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* Room in a forest, where the file has to grow first: what the replica asks for again, waited for. */
+/* Room in a forest, waited for where the file has to grow first: the replica asks again instead. */
 #ifndef LEDGER_TEST_UNIT_RESERVE_H
 #define LEDGER_TEST_UNIT_RESERVE_H
 
