@@ -219,6 +219,8 @@ def layering():
         if s.part == "pg":
             if "postgres.h" in quoted[1:]:
                 yield s.name, "postgres.h is not included first"
+            if s.path.suffix == ".c" and "postgres.h" in quoted and quoted[1:2] != ["pg/compat.h"]:
+                yield s.name, "pg/compat.h is not included second, right after postgres.h"
         elif s.path.suffix == ".c":
             modules = [q[:-2].removesuffix("_internal") for q in quoted if q.startswith(s.part)]
             internal = any(q.startswith(s.part) and q.endswith("_internal.h") for q in quoted)

@@ -5,6 +5,7 @@
  * they work when the engine does not.
  */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "access/htup_details.h"
 #include "fmgr.h"

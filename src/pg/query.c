@@ -8,15 +8,18 @@
  * by page: each page is a read of its own, and continues behind the timestamp of the last row.
  */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/array.h"
+#include "utils/lsyscache.h"
 
 #include "base/units.h"
 #include "pg/client.h"
 #include "pg/convert.h"
+#include "pg/fdw_relation.h"
 
 PG_FUNCTION_INFO_V1(ledger_lookup_accounts);
 PG_FUNCTION_INFO_V1(ledger_lookup_transfers);
@@ -27,6 +30,37 @@ PG_FUNCTION_INFO_V1(ledger_query_transfers);
 PG_FUNCTION_INFO_V1(ledger_get_change_events);
 
 /* ---- Rows ------------------------------------------------------------------------------------ */
+
+static enum fdw_relation
+relation_of_operation(enum ledger_operation operation)
+{
+    switch (operation) {
+    case LEDGER_LOOKUP_ACCOUNTS:
+    case LEDGER_QUERY_ACCOUNTS: return FDW_ACCOUNTS;
+    case LEDGER_LOOKUP_TRANSFERS:
+    case LEDGER_GET_ACCOUNT_TRANSFERS:
+    case LEDGER_QUERY_TRANSFERS: return FDW_TRANSFERS;
+    case LEDGER_GET_ACCOUNT_BALANCES: return FDW_ACCOUNT_BALANCES;
+    case LEDGER_GET_CHANGE_EVENTS: return FDW_CHANGE_EVENTS;
+    case LEDGER_CREATE_ACCOUNTS:
+    case LEDGER_CREATE_TRANSFERS:
+    case LEDGER_VERIFY: break;
+    }
+    unreachable();
+}
+
+/* Rows are those of a foreign table, which its owner may have altered. */
+static ReturnSetInfo *
+begin_rows(FunctionCallInfo fcinfo, enum ledger_operation operation)
+{
+    InitMaterializedSRF(fcinfo, 0);
+    ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+    fdw_relation_check_columns(
+        relation_of_operation(operation),
+        get_typ_typrelid(get_fn_expr_rettype(fcinfo->flinfo)),
+        set->setDesc);
+    return set;
+}
 
 /* Appends the reply's rows to the set; returns the timestamp of the last one. */
 static uint64_t
@@ -79,8 +113,7 @@ lookup(FunctionCallInfo fcinfo, enum ledger_operation operation)
             errmsg("ids must not contain nulls"));
     }
 
-    InitMaterializedSRF(fcinfo, 0);
-    ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+    ReturnSetInfo *set = begin_rows(fcinfo, operation);
     const pg_uuid_t *uuids = (const pg_uuid_t *) (const void *) ARR_DATA_PTR(array);
     for (int done = 0; done < count;) {
         uint32_t ids = (uint32_t) min_u64((uint64_t) (count - done), RESULTS_MAX);
@@ -237,8 +270,7 @@ static Datum
 query_run(FunctionCallInfo fcinfo, struct query *query, uint64_t limit)
 {
     assert(limit > 0);
-    InitMaterializedSRF(fcinfo, 0);
-    ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+    ReturnSetInfo *set = begin_rows(fcinfo, query->operation);
     bool more = true;
     for (uint64_t remaining = limit; remaining > 0 && more;) {
         CHECK_FOR_INTERRUPTS();

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "pg/worker.h"
 
@@ -17,7 +18,6 @@
 #include "utils/timestamp.h"
 
 #include "base/units.h"
-#include "pg/compat.h"
 #include "pg/host.h"
 #include "pg/settings.h"
 #include "pg/shared.h"
