@@ -30,9 +30,9 @@
  * completed is an event. storage_sim_crash_after(n) fires at the n-th: after the request has
  * started, or before its completion takes effect. Every write in flight then becomes, on its own,
  * whole, absent, a prefix, or a mixture; in a mixture each sector is, on its own: new, old,
- * garbage, or torn, and in a torn sector each piece of 512 bytes is new, old or garbage. Sectors that were
- * not being written don't change. A growth under way leaves the file at any size of whole
- * sectors between the old and the new. From then on every request completes STORAGE_IO_ERROR
+ * garbage, or torn, and in a torn sector each piece of 512 bytes is new, old or garbage. Sectors
+ * that were not being written don't change. A growth under way leaves the file at any size of
+ * whole sectors between the old and the new. From then on every request completes STORAGE_IO_ERROR
  * without effect, until storage_sim_restart(), which forgets what is in flight without looking at
  * it: the requests may be gone by then.
  *
