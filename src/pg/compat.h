@@ -75,6 +75,11 @@ compat_create_wait_event_set(int event_count)
 #define COMPAT_EXECUTOR_RUN_ARGUMENTS query, direction, count, execute_once
 #endif
 
+/* 18: pg_attribute_noreturn() is gone. */
+#ifndef pg_attribute_noreturn
+#define pg_attribute_noreturn() _Noreturn
+#endif
+
 /* 18: a library says its name and version. */
 #ifdef PG_MODULE_MAGIC_EXT
 #define COMPAT_MODULE_MAGIC(module_name, module_version)                                           \
