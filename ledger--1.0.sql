@@ -609,6 +609,8 @@ CREATE VIEW ledger.status AS SELECT * FROM ledger.get_status();
 COMMENT ON VIEW ledger.status IS 'what the engine is doing, in one row';
 COMMENT ON COLUMN ledger.status.role IS
     'primary: it works; starting, opening: wait; refused, stopped: message, detail and hint say why';
+COMMENT ON COLUMN ledger.status.message IS
+    'why the engine does not work; or, while it does, what it cannot do because of a damaged block';
 COMMENT ON COLUMN ledger.status.op IS 'the newest operation in the log';
 COMMENT ON COLUMN ledger.status.commit_op IS 'the newest operation that has taken effect';
 COMMENT ON COLUMN ledger.status.checkpoint_op IS 'the newest operation of the checkpoint: a restart replays those after it';
@@ -624,7 +626,7 @@ COMMENT ON COLUMN ledger.status.scrub_progress IS
     'how much of all data was verified in this tour, 0 to 1; ledger.scrub_interval is the time for a tour';
 COMMENT ON COLUMN ledger.status.scrub_tours IS 'tours completed since the files were opened';
 COMMENT ON COLUMN ledger.status.damaged_blocks IS
-    'blocks in use that are damaged, as far as the scrubber knows; the server log names them';
+    'blocks in use that are known to be damaged; the server log names them';
 
 CREATE FUNCTION ledger.get_stats(
     OUT requests bigint,

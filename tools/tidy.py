@@ -333,6 +333,28 @@ def invariants():
 
 
 @check
+def limits():
+    """Each limit of config.h is in a section that says whether it is format; the fingerprint has those that are."""
+    path = ROOT / "src/config.h"
+    text = path.read_text()
+    section, format_limits, free = "", set(), set()
+    for line in text.split("\n"):
+        if match := re.match(r"/\* ---- (.*?) -+ \*/", line):
+            section = match.group(1).lower()
+        match = re.match(r"#define (\w+)[ (]", line)
+        if match and "format" in section:
+            format_limits.add(match.group(1))
+        elif match and "freely" in section:
+            free.add(match.group(1))
+    listed = re.search(r"#define CONFIG_FORMAT\b(.*?)\n\n", text, flags=re.S)
+    listed = set(re.findall(r"\w+", listed.group(1))) if listed else set()
+    for name in sorted(format_limits ^ listed):
+        yield "src/config.h", f"{name} is format, and not in CONFIG_FORMAT, or the other way round"
+    for name in sorted(format_limits & free):
+        yield "src/config.h", f"{name} is format in one build, and may change freely in the other"
+
+
+@check
 def alive():
     """Each file is built, included, run or linked to by something; links lead somewhere."""
     make = (ROOT / "Makefile").read_text() + (ROOT / "test/test.mk").read_text()
