@@ -48,7 +48,7 @@ inside() {
         mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
         mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts "$root/dev/pts"
         exec chroot "$root" "$@"' _ "$root" \
-        env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 LC_ALL=C.UTF-8 \
+        env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/ LANG=C.UTF-8 LC_ALL=C.UTF-8 \
         ${http_proxy:+"http_proxy=$http_proxy"} ${https_proxy:+"https_proxy=$https_proxy"} \
         ${REGRESS_TESTS:+"REGRESS_TESTS=$REGRESS_TESTS"} ${KEEP_RESULTS:+"KEEP_RESULTS=$KEEP_RESULTS"} \
         LEDGER_PG_MAJOR="$major" "$@" < /dev/null
