@@ -24,9 +24,16 @@ check() {
 }
 says() { grep -qE "$1" "$log"; }
 fails() { ! "$@"; }
-sum() { cksum < "$installed" 2>/dev/null || echo none; }
-# Whether a process runs with this folder among its arguments.
-runs_in() { grep -lsF "$1" /proc/[0-9]*/cmdline | grep -qv "^/proc/$$/"; }
+sum() { { cksum < "$installed"; } 2>/dev/null || echo none; }
+# Whether a program in this folder runs.
+runs_in() {
+    local file program
+    for file in /proc/[0-9]*/cmdline; do
+        IFS= read -r -d '' program 2>/dev/null < "$file" || continue
+        case $program in "$1"/*) return 0 ;; esac
+    done
+    return 1
+}
 quickstart() { tools/quickstart.sh "$@" > "$log" 2>&1 < /dev/null; }
 
 before=$(sum)
@@ -36,6 +43,7 @@ check 'its tour repeats' says '^ exists$'
 check 'its tour overdraws' says '^ERROR:  could not create transfer: exceeds_credits$'
 check 'its tour fails nowhere else' test "$(grep -c '^ERROR' "$log")" = 1
 check 'its balances are there before and after kill -9' test "$(grep -cE '^ 8400010 \| +5500 \| +0$' "$log")" = 2
+check 'its server runs' runs_in "$LEDGER_QUICKSTART_DIR"
 check 'it says how to connect' says '^The ledger runs\. Connect:   psql -h 127\.0\.0\.1 -p [0-9]+ -U postgres$'
 [ "$failed" = 0 ] || cat "$log"
 port=$(sed -n 's/.*Connect: .* -p \([0-9]*\) .*/\1/p' "$log")
