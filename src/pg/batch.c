@@ -28,6 +28,7 @@
 
 #include "base/units.h"
 #include "pg/client.h"
+#include "pg/commit_mode.h"
 #include "pg/convert.h"
 
 PG_FUNCTION_INFO_V1(ledger_create_accounts);
@@ -130,6 +131,7 @@ send_pieces(
     }
     assert(sending.done == count);
     error_context_stack = context.previous;
+    commit_mode_count_write();
 }
 
 /* ---- Arrays ---------------------------------------------------------------------------------- */
@@ -288,6 +290,7 @@ create_one_message(
     pack_array(array, count, operation, call.input);
     client_run(&call);
     assert(call.reply_size == (uint32_t) count * RESULT_SIZE_BYTES);
+    commit_mode_count_write();
     put_results(set, operation, call.reply, (uint64_t) count);
     client_end(&call);
 }

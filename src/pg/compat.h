@@ -13,6 +13,7 @@
 #include "portability/instr_time.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
+#include "tcop/dest.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/wait_event.h"
@@ -79,6 +80,17 @@ compat_create_wait_event_set(int event_count)
 #ifndef pg_attribute_noreturn
 #define pg_attribute_noreturn() _Noreturn
 #endif
+
+/* 17: EXPLAIN has a receiver of its own, which measures what rows take on the wire. */
+static inline bool
+compat_is_explain_receiver(const DestReceiver *receiver)
+{
+#if PG_VERSION_NUM >= 170000
+    return receiver->mydest == DestExplainSerialize;
+#else
+    return false;
+#endif
+}
 
 /* 18: a library says its name and version. */
 #ifdef PG_MODULE_MAGIC_EXT
