@@ -312,8 +312,10 @@ open_journal(struct engine *engine, struct engine_open_report *report)
     report->op = report->journal.op_head;
     switch (result) {
     case JOURNAL_RECOVERED:
-        /* Before anything is replayed: a directory that is refused stays as it is. */
-        return report->op < engine->options.op_min ? ENGINE_OPEN_BEHIND : ENGINE_OPENED;
+        /* Before anything is replayed: what is refused is not gone on with. */
+        if (report->op < engine->options.op_min) return ENGINE_OPEN_BEHIND;
+        if (state->view < engine->options.view_min) return ENGINE_OPEN_BEHIND;
+        return ENGINE_OPENED;
     case JOURNAL_RECOVERY_SHORT: return ENGINE_OPEN_JOURNAL_SHORT;
     case JOURNAL_RECOVERY_DAMAGED: return ENGINE_OPEN_JOURNAL_DAMAGED;
     case JOURNAL_RECOVERY_IO_ERROR: return ENGINE_OPEN_IO_ERROR;

@@ -48,7 +48,9 @@ struct engine_options {
     uint64_t prepares_size_bytes; /* Size of the prepares log: as the file is. */
     uint64_t grid_size_bytes;     /* Size of the grid: as the file is. */
     uint32_t requests_max;        /* Requests that are lent at the same time. */
-    uint64_t op_min; /* The log is known to have come so far: one that ends before it is older. */
+    /* What is known of the ledger. Files that have not come so far are an older copy of it. */
+    uint64_t op_min;
+    uint64_t view_min;
 };
 
 /* ---- Requests -------------------------------------------------------------------------------- */
@@ -105,7 +107,7 @@ enum engine_open_result {
     ENGINE_OPEN_SIZE_MISMATCH,     /* A log is not as large as the superblock says. */
     ENGINE_OPEN_JOURNAL_DAMAGED,   /* An acknowledged entry is damaged: `journal` says which. */
     ENGINE_OPEN_JOURNAL_SHORT,     /* The log ends at `op`, before what was surely committed. */
-    ENGINE_OPEN_BEHIND,            /* The log is whole and ends at `op`, before options->op_min. */
+    ENGINE_OPEN_BEHIND,            /* Whole, up to `op`; but older than op_min or view_min say. */
     ENGINE_OPEN_GRID_CORRUPT,      /* Block `block_address` of tree `tree_name` is damaged. */
     ENGINE_OPEN_MEMORY_TOO_SMALL,  /* At least memory_bytes_needed are needed. */
     ENGINE_OPEN_DISK_FULL,

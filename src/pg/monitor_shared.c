@@ -13,6 +13,7 @@ worker_state_name(enum worker_state state)
     case WORKER_OPENING: return "opening";
     case WORKER_RUNNING: return "running";
     case WORKER_REFUSED: return "refused";
+    case WORKER_NONE: return "none";
     case WORKER_STOPPED: return "stopped";
     }
     unreachable();
@@ -53,6 +54,14 @@ monitor_get(struct monitor *monitor)
 {
     if (shared == NULL) return false;
     monitor_copy(monitor, 0, sizeof(*monitor));
+    return true;
+}
+
+bool
+monitor_refusal_get(struct refusal *refusal)
+{
+    if (shared == NULL) return false;
+    monitor_copy(refusal, offsetof(struct monitor, refusal), sizeof(*refusal));
     return true;
 }
 

@@ -67,6 +67,8 @@ startup(void)
         pg_atomic_init_u32(&shared->worker_procno, SLOT_NONE);
         pg_atomic_init_u32(&shared->worker_asleep, 0);
         pg_atomic_init_u32(&shared->requests_under_way, 0);
+        pg_atomic_init_u64(&shared->start_awaited_since, 0);
+        command_init(&shared->command_box);
         ConditionVariableInit(&shared->worker_state_changed);
         monitor_init(&shared->board);
         slots_init(shared_slots(), small_slots_count(), (uint32) settings_bulk_slots);

@@ -54,12 +54,16 @@ begin(uint64_t seed)
 
 static enum engine_open_result
 open_with(
-    const struct engine_identity *expected, uint64_t op_min, struct engine_open_report *report)
+    const struct engine_identity *expected,
+    uint64_t op_min,
+    uint64_t view_min,
+    struct engine_open_report *report)
 {
     struct engine_options options = {
         .prepares_size_bytes = PREPARES_SIZE,
         .requests_max = REQUESTS,
         .op_min = op_min,
+        .view_min = view_min,
     };
     options.memory_bytes = align_up(engine_memory_bytes_min(&options), MIB) + EXTRA_BYTES;
     free(memory);
@@ -73,7 +77,7 @@ open_with(
 static enum engine_open_result
 open_as(const struct engine_identity *expected, struct engine_open_report *report)
 {
-    return open_with(expected, 0, report);
+    return open_with(expected, 0, 0, report);
 }
 
 static void
@@ -326,10 +330,12 @@ UNIT_TEST(an_older_log_is_refused)
     make_op();
     storage_sim_restart(&disk);
     const uint64_t writes = disk.counters.writes;
-    expect_equal(open_with(&identity, 3, &report), ENGINE_OPEN_BEHIND);
+    expect_equal(open_with(&identity, 3, 0, &report), ENGINE_OPEN_BEHIND);
+    expect_equal(report.op, 2);
+    expect_equal(open_with(&identity, 2, 2, &report), ENGINE_OPEN_BEHIND);
     expect_equal(report.op, 2);
     expect_equal(disk.counters.writes, writes);
-    expect_equal(open_with(&identity, 2, &report), ENGINE_OPENED);
+    expect_equal(open_with(&identity, 2, 1, &report), ENGINE_OPENED);
     expect_equal(report.ops_replayed, 2);
     end();
 }
