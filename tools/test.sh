@@ -6,6 +6,7 @@ tools/deps.sh test || exit 1
 mkdir -p build
 gcc -O2 -Wall -Wextra -Werror -o build/deny_io_uring test/tap/deny_io_uring.c || exit 1
 gcc -O2 -Wall -Wextra -Werror -shared -fPIC -o build/clock_ahead.so test/tap/clock_ahead.c || exit 1
+gcc -O2 -Wall -Wextra -Werror -shared -fPIC -o build/kill_at.so test/tap/kill_at.c || exit 1
 
 passed=0
 failed=0

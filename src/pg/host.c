@@ -250,26 +250,20 @@ warn_of_older_pgdata(const struct host *host, uint64 noted_op, uint64 noted_view
  * process ends here, between two steps of the engine: a kill at any instruction is normal to the
  * files.
  */
-static const struct storage_ops *opening_ops;
-
-static uint32_t
-poll_or_end(struct storage *storage, bool wait)
+static void
+end_if_asked(void)
 {
     if (ShutdownRequestPending) proc_exit(1);
-    return opening_ops->poll(storage, wait);
 }
 
 static enum engine_open_result
 open_engine(struct host *host)
 {
     struct storage *storage = host->storage.storage;
-    struct storage_ops ops = *storage->ops;
-    opening_ops = storage->ops;
-    ops.poll = poll_or_end;
-    storage->ops = &ops;
+    storage->before_poll = end_if_asked;
     const enum engine_open_result result =
         engine_open(host->engine, &host->ownership.identity.owner, &host->report);
-    storage->ops = opening_ops;
+    storage->before_poll = NULL;
     return result;
 }
 

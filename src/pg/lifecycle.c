@@ -255,6 +255,7 @@ on_extension_created(const CreateExtensionStmt *statement)
     } else if (ask(&command, &availability)) {
         if (command.done) {
             tell_created();
+            wait_settled(&availability);
         } else {
             report(WARNING, "no ledger was created", &command.why);
         }

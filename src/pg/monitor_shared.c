@@ -5,20 +5,6 @@
 
 #include "pg/shared.h"
 
-const char *
-worker_state_name(enum worker_state state)
-{
-    switch (state) {
-    case WORKER_STARTING: return "starting";
-    case WORKER_OPENING: return "opening";
-    case WORKER_RUNNING: return "running";
-    case WORKER_REFUSED: return "refused";
-    case WORKER_NONE: return "none";
-    case WORKER_STOPPED: return "stopped";
-    }
-    unreachable();
-}
-
 void
 monitor_init(struct monitor_board *board)
 {

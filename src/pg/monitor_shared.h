@@ -34,9 +34,6 @@ enum worker_state {
     WORKER_STOPPED, /* Ended or ending; `refusal` says why if it failed. */
 };
 
-/* For people and views: "starting", "opening" … */
-const char *worker_state_name(enum worker_state state);
-
 /*
  * Why there is no engine: three texts as in every error message. Empty where there is nothing to
  * say.
