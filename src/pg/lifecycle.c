@@ -267,7 +267,7 @@ on_extension_created(const CreateExtensionStmt *statement)
 }
 
 static void
-process_utility(
+lifecycle_process_utility(
     PlannedStmt *planned,
     const char *query_string,
     bool read_only_tree,
@@ -301,5 +301,5 @@ void
 lifecycle_install(void)
 {
     previous_process_utility = ProcessUtility_hook;
-    ProcessUtility_hook = process_utility;
+    ProcessUtility_hook = lifecycle_process_utility;
 }

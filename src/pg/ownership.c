@@ -32,7 +32,8 @@ identity_is_wrong(enum identity_result found, bool *present, struct refusal *ref
         refusal_message(
             refusal, "could not read \"%s/" IDENTITY_FILE "\": %s", DataDir, strerror(errno));
         refusal_hint(
-            refusal, "Correct the cause, or restore it from a backup; then reload the configuration.");
+            refusal,
+            "Correct the cause, or restore it from a backup; then reload the configuration.");
         return true;
     }
     unreachable();
@@ -112,8 +113,8 @@ refuse_other_cluster(
     snprintf(
         why,
         sizeof(why),
-        "The file \"" IDENTITY_FILE "\" in PGDATA is of a PostgreSQL cluster with system identifier "
-        UINT64_FORMAT "; this one has " UINT64_FORMAT ".",
+        "The file \"" IDENTITY_FILE "\" in PGDATA is of a PostgreSQL cluster with system "
+        "identifier " UINT64_FORMAT "; this one has " UINT64_FORMAT ".",
         found,
         (uint64) GetSystemIdentifier());
     if (ownership->directory.present) {
@@ -285,7 +286,10 @@ refuse_wrong_ledger(
     identity_uuid_text(asked, asked_text);
     identity_uuid_text(found, found_text);
     refusal_message(
-        refusal, "ledger data directory \"%s\" does not hold ledger %s", directory->path, asked_text);
+        refusal,
+        "ledger data directory \"%s\" does not hold ledger %s",
+        directory->path,
+        asked_text);
     refusal_detail(refusal, "It holds ledger %s. Nothing was changed.", found_text);
     refusal_hint(
         refusal,
@@ -295,13 +299,15 @@ refuse_wrong_ledger(
     return false;
 }
 
-/* The directory is this server's already, and what keeps the engine from opening is another matter. */
+/* The directory is this server's already: what keeps the engine from opening is another matter. */
 static bool
 refuse_own(struct refusal *refusal, const struct refusal *refused)
 {
     *refusal = *refused;
     refusal_detail(
-        refusal, "The ledger belongs to this server already, and adopting it would not help. %.400s", refused->detail);
+        refusal,
+        "The ledger belongs to this server already, and adopting it would not help. %.400s",
+        refused->detail);
     refusal->sqlstate = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
     return false;
 }

@@ -92,7 +92,8 @@ refusal_of_directory_without_ledger(struct refusal *refusal, const char *directo
     refusal_message(refusal, "ledger data directory \"%s\" holds no ledger", directory);
     refusal_detail(
         refusal,
-        "It exists, but holds none of the ledger's files, and PGDATA has no file " IDENTITY_FILE ".");
+        "It exists, but holds none of the ledger's files, and there is no file " IDENTITY_FILE
+        " in PGDATA.");
     refusal_hint(
         refusal,
         "If a file system should be mounted there, mount it. For a new ledger, the directory must "
@@ -105,8 +106,8 @@ refusal_hint_adopt(struct refusal *refusal, const char *ledger)
 {
     refusal_hint(
         refusal,
-        "If this is the ledger that this server shall have (after pg_upgrade, or a restore), and no "
-        "other server needs it: SELECT ledger.adopt('%s'). "
+        "If this is the ledger that this server shall have (after pg_upgrade, or a restore), and "
+        "no other server needs it: SELECT ledger.adopt('%s'). "
         "Otherwise restore the directory and " IDENTITY_FILE
         " of one backup, or correct ledger.data_directory.",
         ledger);

@@ -58,7 +58,7 @@ is($node->safe_psql('copied', 'SELECT role FROM ledger.status'), 'none', 'it has
 
 value($node, 'CREATE ROLE app; GRANT USAGE ON SCHEMA ledger TO app; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA ledger TO app');
 like(error_of($node, 'SET ROLE app; SELECT ledger.create_ledger()'), qr/ERROR:  42501: must be superuser/, 'only superusers');
-like(error_of($node, 'SET transaction_read_only = on; SELECT ledger.create_ledger()'), qr/ERROR:  25006: /, 'not in a read-only transaction');
+like(error_of($node, 'BEGIN READ ONLY; SELECT ledger.create_ledger()'), qr/ERROR:  25006: /, 'not in a read-only transaction');
 like(error_of($node, 'SELECT ledger.adopt(NULL)'), qr/ERROR:  22004: /, 'adopt of NULL');
 nothing_made('what is refused');
 mkdir $directory or die $!;
