@@ -12,7 +12,7 @@ SELECT index, status FROM ledger.create_accounts(ARRAY[
 
 -- auto, inside a transaction block
 BEGIN;
-SELECT status FROM ledger.create_account(ledger.id(7003), 70, 1);
+SELECT ledger.create_account(ledger.id(7003), 70, 1);
 ROLLBACK;
 BEGIN;
 SELECT status FROM ledger.create_transfers(ARRAY[
@@ -24,7 +24,7 @@ ROLLBACK;
 \set SHOW_CONTEXT never
 CREATE FUNCTION pg_temp.pay(n integer) RETURNS ledger.create_transfer_status LANGUAGE plpgsql AS $$
 BEGIN
-    RETURN (ledger.create_transfer(ledger.id(n), ledger.id(7001), ledger.id(7002), 1, 70, 1)).status;
+    RETURN ledger.create_transfer(ledger.id(n), ledger.id(7001), ledger.id(7002), 1, 70, 1);
 END
 $$;
 SELECT pg_temp.pay(7001);

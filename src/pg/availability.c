@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "pg/availability.h"
 
@@ -7,7 +8,6 @@
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
-#include "pg/compat.h"
 #include "pg/refusal.h"
 #include "pg/shared.h"
 #include "pg/worker.h"

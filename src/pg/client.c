@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "pg/client.h"
 
@@ -16,7 +17,6 @@
 
 #include "pg/availability.h"
 #include "pg/commit_mode.h"
-#include "pg/compat.h"
 #include "pg/settings.h"
 #include "pg/shared.h"
 

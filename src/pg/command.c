@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: PostgreSQL */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "pg/command.h"
 
 #include "miscadmin.h"
 #include "storage/ipc.h"
 
-#include "pg/compat.h"
 #include "pg/shared.h"
 
 /* How often a session that waits looks whether the worker still takes commands. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "pg/commit_mode.h"
 
@@ -12,7 +13,6 @@
 #include "tcop/pquery.h"
 #include "utils/portal.h"
 
-#include "pg/compat.h"
 
 /*
  * How many ExecutorRun are on the stack: 2 means that a query was run by a function of another

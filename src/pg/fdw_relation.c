@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: PostgreSQL */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "pg/fdw_relation.h"
 
-#include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "foreign/foreign.h"
 #include "utils/lsyscache.h"
 
 #define FDW_FIELDS_MAX 11
 
-/*
- * A letter for each column's type: u uuid, n numeric, b bigint, i integer, z timestamptz, a array
- * of account flags, t array of transfer flags, e type of a change event.
- */
+/* A letter for each column's type: convert_letter_type. */
 #define FDW_ACCOUNT_TYPES         "unnnnubbbiabz"
 #define FDW_TRANSFER_TYPES        "uuunuubbbbitbz"
 #define FDW_ACCOUNT_BALANCE_TYPES "unnnnbz"
@@ -37,8 +34,6 @@ struct fdw_relation_columns {
         int column;
         enum fdw_field field;
     } fields[FDW_FIELDS_MAX];
-    uint32_t record_size;
-    uint32_t timestamp_offset;
 };
 
 static const struct fdw_relation_columns fdw_relations[FDW_RELATION_COUNT] = {
@@ -55,8 +50,6 @@ static const struct fdw_relation_columns fdw_relations[FDW_RELATION_COUNT] = {
                  {10, FDW_FIELD_CODE},
                  {12, FDW_FIELD_TIMESTAMP},
                  {13, FDW_FIELD_CREATED_AT}},
-            .record_size = sizeof(struct account),
-            .timestamp_offset = offsetof(struct account, timestamp),
         },
     [FDW_TRANSFERS] =
         {
@@ -73,24 +66,18 @@ static const struct fdw_relation_columns fdw_relations[FDW_RELATION_COUNT] = {
                  {11, FDW_FIELD_CODE},
                  {13, FDW_FIELD_TIMESTAMP},
                  {14, FDW_FIELD_CREATED_AT}},
-            .record_size = sizeof(struct transfer),
-            .timestamp_offset = offsetof(struct transfer, timestamp),
         },
     [FDW_ACCOUNT_BALANCES] =
         {
             .name = "account_balances",
             .types = FDW_ACCOUNT_BALANCE_TYPES,
             .fields = {{1, FDW_FIELD_ACCOUNT}, {6, FDW_FIELD_TIMESTAMP}, {7, FDW_FIELD_CREATED_AT}},
-            .record_size = sizeof(struct account_balance),
-            .timestamp_offset = offsetof(struct account_balance, timestamp),
         },
     [FDW_CHANGE_EVENTS] =
         {
             .name = "change_events",
             .types = FDW_CHANGE_EVENT_TYPES,
             .fields = {{32, FDW_FIELD_TIMESTAMP}, {36, FDW_FIELD_CREATED_AT}},
-            .record_size = sizeof(struct change_event),
-            .timestamp_offset = offsetof(struct change_event, timestamp),
         },
 };
 
@@ -130,29 +117,13 @@ fdw_relation_of_table(Oid table)
     pg_unreachable();
 }
 
-static Oid
-fdw_type(char letter)
-{
-    switch (letter) {
-    case 'u': return UUIDOID;
-    case 'n': return NUMERICOID;
-    case 'b': return INT8OID;
-    case 'i': return INT4OID;
-    case 'z': return TIMESTAMPTZOID;
-    case 'a': return get_array_type(convert_labels(CONVERT_ACCOUNT_FLAG)->type);
-    case 't': return get_array_type(convert_labels(CONVERT_TRANSFER_FLAG)->type);
-    case 'e': return convert_labels(CONVERT_CHANGE_EVENT_TYPE)->type;
-    default: unreachable();
-    }
-}
-
 void
 fdw_relation_check_columns(enum fdw_relation relation, Oid table, TupleDesc columns)
 {
     const char *types = fdw_relations[relation].types;
     bool same = columns->natts == (int) strlen(types);
     for (int i = 0; same && i < columns->natts; i++) {
-        same = TupleDescAttr(columns, i)->atttypid == fdw_type(types[i]);
+        same = TupleDescAttr(columns, i)->atttypid == convert_letter_type(types[i]);
     }
     if (same) return;
     ereport(
@@ -195,23 +166,6 @@ fdw_field_name(enum fdw_field field)
     case FDW_FIELD_CREATED_AT: return "created_at";
     }
     unreachable();
-}
-
-uint32_t
-fdw_relation_record_size(enum fdw_relation relation)
-{
-    return fdw_relations[relation].record_size;
-}
-
-uint64_t
-fdw_relation_record_timestamp(enum fdw_relation relation, const void *record)
-{
-    uint64_t timestamp;
-    memcpy(
-        &timestamp,
-        (const char *) record + fdw_relations[relation].timestamp_offset,
-        sizeof(timestamp));
-    return timestamp;
 }
 
 void

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "pg/lifecycle.h"
 
@@ -12,7 +13,6 @@
 
 #include "pg/availability.h"
 #include "pg/command.h"
-#include "pg/compat.h"
 #include "pg/convert.h"
 #include "pg/directory.h"
 #include "pg/identity.h"

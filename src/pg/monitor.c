@@ -5,6 +5,7 @@
  * they work when the engine does not.
  */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "access/htup_details.h"
 #include "fmgr.h"
@@ -165,8 +166,8 @@ ledger_status(PG_FUNCTION_ARGS)
     struct availability availability;
     bool known = monitor_read(&monitor);
     availability_get(&availability);
-    const struct refusal none = {0};
-    const struct refusal *why = availability.role > ROLE_OPENING ? &availability.why : &none;
+    const bool works = availability.role <= ROLE_OPENING;
+    const struct refusal *why = works ? &monitor.warning : &availability.why;
     row_put(&row, CStringGetTextDatum(availability_role_name(availability.role)), false);
     row_put_text(&row, why->message);
     row_put_text(&row, why->detail);

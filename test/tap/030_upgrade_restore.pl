@@ -8,6 +8,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use File::Basename;
+use File::Spec;
 use LedgerTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;

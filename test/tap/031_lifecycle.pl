@@ -4,6 +4,7 @@
 use strict;
 use warnings FATAL => 'all';
 
+use File::Spec;
 use LedgerTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -167,7 +168,7 @@ $crowded->stop;
 my $library = "$ENV{LEDGER_TEST_BIN}/kill_at.so";
 SKIP: {
     skip 'kill_at.so is not built', 1 unless -e $library;
-    my $control = PostgreSQL::Test::Utils::tempdir() . '/at';
+    my $control = File::Spec->rel2abs(PostgreSQL::Test::Utils::tempdir()) . '/at';
     local $ENV{LD_PRELOAD} = $library;
     local $ENV{KILL_AT} = $control;
     $node->append_conf('postgresql.conf', "ledger.data_directory = '$directory'");
