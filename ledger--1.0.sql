@@ -564,6 +564,24 @@ COMMENT ON FUNCTION ledger.get_change_events IS
     'what changed balances, oldest first: transfers and expiries; all of them, without a limit';
 
 -------------------------------------------------------------------------------------------------------------
+-- The ledger itself
+-------------------------------------------------------------------------------------------------------------
+
+-- For superusers, whatever is granted. What they do is not part of the transaction.
+
+CREATE FUNCTION ledger.create_ledger() RETURNS uuid
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'ledger_create_ledger';
+COMMENT ON FUNCTION ledger.create_ledger IS
+    'makes a new, empty ledger in ledger.data_directory, where this server has none; for superusers';
+
+CREATE FUNCTION ledger.adopt(ledger uuid) RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'ledger_adopt';
+COMMENT ON FUNCTION ledger.adopt IS
+    'makes the ledger in ledger.data_directory this server''s own; for superusers, after an upgrade or a restore';
+
+-------------------------------------------------------------------------------------------------------------
 -- Monitoring
 -------------------------------------------------------------------------------------------------------------
 
@@ -599,7 +617,8 @@ CREATE FUNCTION ledger.get_status(
     OUT published_at timestamptz,
     OUT scrub_progress double precision,
     OUT scrub_tours bigint,
-    OUT damaged_blocks bigint
+    OUT damaged_blocks bigint,
+    OUT ledger uuid
 )
 LANGUAGE C VOLATILE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'ledger_status';
@@ -608,7 +627,7 @@ COMMENT ON FUNCTION ledger.get_status IS 'the row of ledger.status';
 CREATE VIEW ledger.status AS SELECT * FROM ledger.get_status();
 COMMENT ON VIEW ledger.status IS 'what the engine is doing, in one row';
 COMMENT ON COLUMN ledger.status.role IS
-    'primary: it works; starting, opening: wait; refused, stopped: message, detail and hint say why';
+    'primary: it works; starting, opening: wait; none, standby, refused, stopped: message, detail and hint say why';
 COMMENT ON COLUMN ledger.status.message IS
     'why the engine does not work; or, while it does, what it cannot do because of a damaged block';
 COMMENT ON COLUMN ledger.status.op IS 'the newest operation in the log';
@@ -627,6 +646,8 @@ COMMENT ON COLUMN ledger.status.scrub_progress IS
 COMMENT ON COLUMN ledger.status.scrub_tours IS 'tours completed since the files were opened';
 COMMENT ON COLUMN ledger.status.damaged_blocks IS
     'blocks in use that are known to be damaged; the server log names them';
+COMMENT ON COLUMN ledger.status.ledger IS
+    'which ledger the data directory holds, also one that is refused because it is another server''s: ledger.adopt() takes it';
 
 CREATE FUNCTION ledger.get_stats(
     OUT requests bigint,

@@ -201,6 +201,71 @@ engine_format(
     return result == SUPERBLOCK_OK ? ENGINE_OPENED : ENGINE_OPEN_IO_ERROR;
 }
 
+static struct engine_identity
+identity_of(const struct superblock_state *state)
+{
+    return (struct engine_identity){
+        .cluster = state->cluster,
+        .incarnation = state->incarnation,
+        .system_identifier = state->system_identifier,
+        .replica = state->replica,
+        .replica_count = state->replica_count,
+    };
+}
+
+static enum engine_open_result
+superblock_opened(enum superblock_result result)
+{
+    if (result == SUPERBLOCK_ABSENT) return ENGINE_OPEN_ABSENT;
+    return result == SUPERBLOCK_OK ? ENGINE_OPENED : ENGINE_OPEN_SUPERBLOCK;
+}
+
+enum engine_open_result
+engine_inspect(struct storage *storage, void *scratch, struct engine_inspection *inspection)
+{
+    struct superblock superblock;
+    struct arena arena;
+    arena_init(&arena, scratch, ENGINE_FORMAT_SCRATCH);
+    superblock_init(&superblock, &arena, storage);
+    const enum superblock_result result = superblock_open(&superblock);
+    *inspection = (struct engine_inspection){.superblock_name = superblock_result_name(result)};
+    if (result != SUPERBLOCK_OK) return superblock_opened(result);
+    const struct superblock_state *state = superblock.working;
+    inspection->identity = identity_of(state);
+    inspection->commit_op = state->commit_max;
+    inspection->checkpoint_timestamp = state->checkpoint.header.timestamp;
+    inspection->view = state->view;
+    return ENGINE_OPENED;
+}
+
+/* The result is read off `working`, which only a durable update replaces. */
+static void
+adopt_on_done(struct superblock *superblock, enum superblock_result result)
+{
+    assert(superblock->callback == NULL);
+    assert(result == SUPERBLOCK_OK || result == SUPERBLOCK_IO_ERROR);
+}
+
+enum engine_open_result
+engine_adopt(struct storage *storage, void *scratch, const struct engine_identity *owner)
+{
+    struct superblock superblock;
+    struct arena arena;
+    arena_init(&arena, scratch, ENGINE_FORMAT_SCRATCH);
+    superblock_init(&superblock, &arena, storage);
+    const enum superblock_result result = superblock_open(&superblock);
+    if (result != SUPERBLOCK_OK) return superblock_opened(result);
+    assert(superblock.working->cluster == owner->cluster);
+    assert(superblock.working->replica == owner->replica);
+    assert(superblock.working->replica_count == owner->replica_count);
+    if (superblock_repair(&superblock) != SUPERBLOCK_OK) return ENGINE_OPEN_IO_ERROR;
+    superblock_update_owner(
+        &superblock, owner->incarnation, owner->system_identifier, adopt_on_done);
+    while (superblock.callback != NULL) (void) storage_wait(storage);
+    const bool adopted = superblock.working->incarnation == owner->incarnation;
+    return adopted ? ENGINE_OPENED : ENGINE_OPEN_IO_ERROR;
+}
+
 static enum engine_open_result
 open_superblock(
     struct engine *engine,
@@ -210,17 +275,10 @@ open_superblock(
     struct superblock *superblock = &engine->superblock;
     const enum superblock_result result = superblock_open(superblock);
     report->superblock_name = superblock_result_name(result);
-    if (result == SUPERBLOCK_ABSENT) return ENGINE_OPEN_ABSENT;
-    if (result != SUPERBLOCK_OK) return ENGINE_OPEN_SUPERBLOCK;
+    if (result != SUPERBLOCK_OK) return superblock_opened(result);
 
     const struct superblock_state *state = superblock->working;
-    report->identity = (struct engine_identity){
-        .cluster = state->cluster,
-        .incarnation = state->incarnation,
-        .system_identifier = state->system_identifier,
-        .replica = state->replica,
-        .replica_count = state->replica_count,
-    };
+    report->identity = identity_of(state);
     if (state->cluster != expected->cluster || state->incarnation != expected->incarnation ||
         state->system_identifier != expected->system_identifier ||
         state->replica != expected->replica || state->replica_count != expected->replica_count) {
@@ -251,7 +309,11 @@ open_journal(struct engine *engine, struct engine_open_report *report)
         &report->journal);
     report->op = report->journal.op_head;
     switch (result) {
-    case JOURNAL_RECOVERED: return ENGINE_OPENED;
+    case JOURNAL_RECOVERED:
+        /* Before anything is replayed: what is refused is not gone on with. */
+        if (report->op < engine->options.op_min) return ENGINE_OPEN_BEHIND;
+        if (state->view < engine->options.view_min) return ENGINE_OPEN_BEHIND;
+        return ENGINE_OPENED;
     case JOURNAL_RECOVERY_SHORT: return ENGINE_OPEN_JOURNAL_SHORT;
     case JOURNAL_RECOVERY_DAMAGED: return ENGINE_OPEN_JOURNAL_DAMAGED;
     case JOURNAL_RECOVERY_IO_ERROR: return ENGINE_OPEN_IO_ERROR;

@@ -3,6 +3,8 @@
  * The engine's façade: the only core header that the Postgres glue and tools include.
  *
  *     engine_format      once, over new files            (waits)
+ *     engine_inspect     whose files are they?           (waits)
+ *     engine_adopt       gives them to another owner     (waits)
  *     engine_create      takes all memory
  *     engine_open        superblock, checkpoint, journal, replay   (waits)
  *     engine_submit      lends a request to the engine
@@ -46,6 +48,9 @@ struct engine_options {
     uint64_t prepares_size_bytes; /* Size of the prepares log: as the file is. */
     uint64_t grid_size_bytes;     /* Size of the grid: as the file is. */
     uint32_t requests_max;        /* Requests that are lent at the same time. */
+    /* What is known of the ledger. Files that have not come so far are an older copy of it. */
+    uint64_t op_min;
+    uint64_t view_min;
 };
 
 /* ---- Requests -------------------------------------------------------------------------------- */
@@ -102,6 +107,7 @@ enum engine_open_result {
     ENGINE_OPEN_SIZE_MISMATCH,     /* A log is not as large as the superblock says. */
     ENGINE_OPEN_JOURNAL_DAMAGED,   /* An acknowledged entry is damaged: `journal` says which. */
     ENGINE_OPEN_JOURNAL_SHORT,     /* The log ends at `op`, before what was surely committed. */
+    ENGINE_OPEN_BEHIND,            /* Whole, up to `op`; but older than op_min or view_min say. */
     ENGINE_OPEN_GRID_CORRUPT,      /* Block `block_address` of tree `tree_name` is damaged. */
     ENGINE_OPEN_MEMORY_TOO_SMALL,  /* At least memory_bytes_needed are needed. */
     ENGINE_OPEN_DISK_FULL,
@@ -134,6 +140,34 @@ enum engine_open_result engine_format(
     const struct engine_identity *identity,
     void *scratch); /* ENGINE_FORMAT_SCRATCH bytes, sector aligned, zeroed. */
 #define ENGINE_FORMAT_SCRATCH (UINT64_C(64) * KIB)
+
+/* What the superblock says, which is less than what the log holds. */
+struct engine_inspection {
+    struct engine_identity identity;
+    const char *superblock_name; /* What is wrong, for ENGINE_OPEN_SUPERBLOCK. */
+    uint64_t commit_op;          /* The ledger came at least so far. */
+    uint64_t checkpoint_timestamp;
+    uint32_t view; /* How many times it was opened. */
+};
+
+/*
+ * Reads the superblock and writes nothing: ENGINE_OPENED, ENGINE_OPEN_ABSENT or
+ * ENGINE_OPEN_SUPERBLOCK. `scratch` as for engine_format.
+ */
+enum engine_open_result engine_inspect(
+    struct storage *storage,
+    void *scratch,
+    struct engine_inspection *inspection);
+
+/*
+ * Makes the ledger that was just inspected belong to `owner`, which has its cluster and another
+ * incarnation. Repairs the superblock first. After ENGINE_OPEN_IO_ERROR or a crash it belongs to
+ * the old owner or to the new one.
+ */
+enum engine_open_result engine_adopt(
+    struct storage *storage,
+    void *scratch,
+    const struct engine_identity *owner);
 
 /*
  * Takes the engine out of options->memory_bytes zeroed bytes at `memory` (aligned to

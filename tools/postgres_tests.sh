@@ -20,7 +20,7 @@ mkdir -p "$stage/work"
 cp -r test sql expected "$stage/work/"
 data=${LEDGER_TEST_DATA:-$(cd .. && pwd)/shared/data}
 if [ -d "$data" ]; then cp -rL "$data" "$stage/work/data"; fi
-if [ -d build ]; then mkdir -p "$stage/work/bin"; cp build/deny_io_uring build/clock_ahead.so "$stage/work/bin/" 2>/dev/null || true; fi
+if [ -d build ]; then mkdir -p "$stage/work/bin"; cp build/deny_io_uring build/*.so "$stage/work/bin/" 2>/dev/null || true; fi
 
 as_user=()
 if [ "$(id -u)" = 0 ]; then

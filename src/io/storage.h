@@ -110,6 +110,7 @@ struct storage_ops {
 /* First member of each implementation. */
 struct storage {
     const struct storage_ops *ops;
+    void (*before_poll)(void); /* The host's chance to end the process while an engine opens. */
     uint64_t file_size_bytes[STORAGE_FILE_COUNT];
     uint32_t in_flight_count;       /* The growth included. */
     struct storage_growth *growing; /* NULL: none is under way. */
@@ -188,6 +189,7 @@ storage_submit_ordered(
 static inline uint32_t
 storage_poll(struct storage *storage)
 {
+    if (storage->before_poll != NULL) storage->before_poll();
     return storage->ops->poll(storage, false);
 }
 
@@ -198,6 +200,7 @@ static inline uint32_t
 storage_wait(struct storage *storage)
 {
     assert(storage->in_flight_count > 0);
+    if (storage->before_poll != NULL) storage->before_poll();
     return storage->ops->poll(storage, true);
 }
 

@@ -25,6 +25,14 @@ populate_open(struct populate *populate, void *memory, uint64_t size_bytes, bool
 }
 
 void
+populate_close(struct populate *populate)
+{
+    assert(populate->asked_bytes == 0);
+    if (populate->asynchronous) io_uring_queue_exit(&populate->ring);
+    populate->asynchronous = false;
+}
+
+void
 populate_limit(struct populate *populate, uint64_t limit_bytes)
 {
     populate->limit_bytes = min_u64(populate->size_bytes, align_up(limit_bytes, STEP_BYTES));

@@ -31,6 +31,9 @@ void populate_open(struct populate *populate, void *memory, uint64_t size_bytes,
 /* How much of the memory should have pages. More than there is: all. Less than have: a pause. */
 void populate_limit(struct populate *populate, uint64_t limit_bytes);
 
+/* Before any of it was asked for: nothing is under way. */
+void populate_close(struct populate *populate);
+
 /*
  * Goes on; never waits, but where it isn't asynchronous takes some milliseconds in idle times. True
  * if it did something itself.

@@ -15,12 +15,10 @@
 #include "utils/guc.h"
 #include "utils/wait_event.h"
 
+#include "pg/availability.h"
 #include "pg/commit_mode.h"
 #include "pg/settings.h"
 #include "pg/shared.h"
-
-/* A worker that did not even begin by then cannot be started. */
-#define START_WAIT_MS 10000
 
 /* Slots that this backend owns, each with the subtransaction whose abort gives it back. */
 struct held_slot {
@@ -110,82 +108,6 @@ register_callbacks(void)
     callbacks_registered = true;
 }
 
-/* ---- Is there an engine? --------------------------------------------------------------------- */
-
-pg_attribute_noreturn() static void raise_not_preloaded(void)
-{
-    ereport(
-        ERROR,
-        errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-        errmsg("the ledger library is not preloaded"),
-        errdetail("The ledger engine runs in a process that starts with the server."),
-        errhint("Add the line shared_preload_libraries = 'ledger' to postgresql.conf and restart "
-                "the server. If the line "
-                "exists, add ledger to its list."));
-}
-
-pg_attribute_noreturn() static void raise_standby(void)
-{
-    ereport(
-        ERROR,
-        errcode(ERRCODE_CANNOT_CONNECT_NOW),
-        errmsg("ledger engine is not running on a standby"),
-        errdetail("The server is in recovery. The engine starts when recovery has ended."),
-        errhint("Connect to the primary."));
-}
-
-pg_attribute_noreturn() static void raise_not_running(void)
-{
-    struct monitor *monitor = palloc(sizeof(struct monitor));
-    const bool preloaded = monitor_get(monitor);
-    assert(preloaded);
-    const struct refusal *refusal = &monitor->refusal;
-    ereport(
-        ERROR,
-        errcode(ERRCODE_CANNOT_CONNECT_NOW),
-        errmsg("ledger engine is not running"),
-        refusal->message[0] == '\0'
-            ? errdetail("It is stopping, or starting again.")
-            : errdetail("The reason: %s. %s", refusal->message, refusal->detail),
-        refusal->hint[0] == '\0' ? errhint("Retry. If it persists, see the server log.")
-                                 : errhint("%s", refusal->hint));
-}
-
-pg_attribute_noreturn() static void raise_not_started(void)
-{
-    ereport(
-        ERROR,
-        errcode(ERRCODE_CANNOT_CONNECT_NOW),
-        errmsg("ledger engine has not been started"),
-        errdetail("The server has not started the background worker \"ledger engine\"."),
-        errhint("See the server log; max_worker_processes may have to be increased."));
-}
-
-/* Waits while the engine opens its files, which takes as long as there is log to replay. */
-static void
-wait_until_running(void)
-{
-    static uint32 wait_event;
-    if (shared == NULL) raise_not_preloaded();
-    if (monitor_worker_state() == WORKER_RUNNING) return;
-    if (wait_event == 0) wait_event = compat_wait_event("LedgerEngineStart");
-    for (;;) {
-        ConditionVariable *changed = &shared->worker_state_changed;
-        switch (monitor_worker_state()) {
-        case WORKER_STARTING:
-            if (RecoveryInProgress()) raise_standby();
-            if (ConditionVariableTimedSleep(changed, START_WAIT_MS, wait_event)) {
-                if (monitor_worker_state() == WORKER_STARTING) raise_not_started();
-            }
-            break;
-        case WORKER_OPENING: ConditionVariableSleep(changed, wait_event); break;
-        case WORKER_RUNNING: ConditionVariableCancelSleep(); return;
-        case WORKER_REFUSED:
-        case WORKER_STOPPED: raise_not_running();
-        }
-    }
-}
-
 /* ---- May it write? --------------------------------------------------------------------------- */
 
 #define HINT_IMMEDIATE                                                                             \
@@ -210,7 +132,7 @@ raise_not_alone(const char *function_name, const char *reason)
 void
 client_check_write_allowed(const char *function_name)
 {
-    if (shared == NULL) raise_not_preloaded();
+    availability_check_preloaded();
     PreventCommandDuringRecovery(function_name);
     if (!commit_mode_closed()) PreventCommandIfReadOnly(function_name);
     PreventCommandIfParallelMode(function_name);
@@ -283,7 +205,7 @@ client_begin(
     const uint64 reply_size = (uint64) reply_rows * ledger_row_size((uint8_t) operation);
     assert(input_size <= SLOT_BULK_INPUT_BYTES);
     assert(reply_size <= SLOT_BULK_REPLY_BYTES);
-    wait_until_running();
+    availability_wait_running();
     register_callbacks();
     if (held_count == CLIENT_CALLS_MAX)
         elog(ERROR, "too many ledger calls under way in one session");
@@ -391,7 +313,7 @@ pg_attribute_noreturn() static void raise_outcome(
     uint8_t operation, enum slot_outcome outcome, const char *detail)
 {
     assert(outcome != SLOT_OK);
-    if (outcome == SLOT_NOT_RUNNING) raise_not_running();
+    if (outcome == SLOT_NOT_RUNNING) availability_raise();
     if (outcome == SLOT_INVALID) {
         ereport(
             ERROR,
@@ -450,11 +372,11 @@ client_wait(struct client_call *call)
     spin_alone(call);
     while (!slots_done(slots, call->slot)) {
         const enum worker_state state = monitor_worker_state();
-        if (state == WORKER_STOPPED || state == WORKER_REFUSED) {
+        if (state == WORKER_STOPPED || state == WORKER_REFUSED || state == WORKER_NONE) {
             /* If the worker has it already, the worker answers. */
             if (slots_withdraw(slots, call->slot)) {
                 held_forget(call->slot);
-                raise_not_running();
+                availability_raise();
             }
         }
         pgstat_report_wait_start(wait_event);

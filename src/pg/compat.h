@@ -11,6 +11,8 @@
 #include "executor/executor.h"
 #include "optimizer/pathnode.h"
 #include "portability/instr_time.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/bgworker_internals.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "tcop/dest.h"
@@ -64,6 +66,31 @@ compat_create_wait_event_set(int event_count)
 #else
     return CreateWaitEventSet(TopMemoryContext, event_count);
 #endif
+}
+
+/*
+ * Has the server taken a worker into its list, or had it no place for it? To be asked in the
+ * postmaster, after the registration. 18: the list is doubly linked.
+ */
+static inline bool
+compat_background_worker_is_registered(const char *name)
+{
+#if PG_VERSION_NUM >= 180000
+    dlist_iter each;
+    dlist_foreach (each, &BackgroundWorkerList) {
+        const RegisteredBgWorker *worker =
+            dlist_container(RegisteredBgWorker, rw_lnode, each.cur);
+        if (strcmp(worker->rw_worker.bgw_name, name) == 0) return true;
+    }
+#else
+    slist_iter each;
+    slist_foreach (each, &BackgroundWorkerList) {
+        const RegisteredBgWorker *worker =
+            slist_container(RegisteredBgWorker, rw_lnode, each.cur);
+        if (strcmp(worker->rw_worker.bgw_name, name) == 0) return true;
+    }
+#endif
+    return false;
 }
 
 /* 18: ExecutorRun lost its last parameter. */

@@ -4,7 +4,9 @@
 
 #include "pg/directory.h"
 
+#include <fcntl.h>
 #include <limits.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,9 +25,17 @@ refuse_errno(struct refusal *refusal, const char *what, const char *path)
     refusal_hint(
         refusal,
         "%s",
-        error == ENOSPC ? "Make room in the file system, then reload the configuration."
-                        : "The operating system user of PostgreSQL must be able to make and use "
-                          "ledger.data_directory.");
+        error == ENOSPC
+            ? "Make room in the file system, then try again."
+            : "The operating system user of PostgreSQL must be able to make and use "
+              "ledger.data_directory.");
+    switch (error) {
+    case ENOSPC: refusal->sqlstate = ERRCODE_DISK_FULL; break;
+    case EACCES:
+    case EPERM:
+    case EROFS: refusal->sqlstate = ERRCODE_INSUFFICIENT_PRIVILEGE; break;
+    default: refusal->sqlstate = ERRCODE_IO_ERROR;
+    }
     return false;
 }
 
@@ -104,27 +114,82 @@ directory_find(struct directory *directory, struct refusal *refusal)
     return look(directory->path_new, &directory->present_new, refusal);
 }
 
+/* The lock goes last: while the others go, nobody else may begin. */
+static const char *const file_names[] = {
+    "superblock.new", "superblock", "prepares.wal", "headers.wal", "grid", "lock"};
+
+bool
+directory_holds_files(const struct directory *directory)
+{
+    assert(directory->present);
+    for (size_t i = 0; i < lengthof(file_names); i++) {
+        char path[2 * MAXPGPATH];
+        snprintf(path, sizeof(path), "%s/%s", directory->path, file_names[i]);
+        if (strcmp(file_names[i], "lock") != 0 && access(path, F_OK) == 0) return true;
+    }
+    return false;
+}
+
+bool
+directory_is_elsewhere(const char *path)
+{
+    struct stat directory;
+    struct stat pgdata;
+    if (stat(path, &directory) != 0 || stat(DataDir, &pgdata) != 0) return false;
+    return directory.st_dev != pgdata.st_dev;
+}
+
+/*
+ * Whoever makes a ledger holds this lock until it has its name; see storage_files.h. Locked, or -1
+ * with errno set: ENOENT where there is no such file.
+ */
+static int
+lock_new(const struct directory *directory)
+{
+    char path[2 * MAXPGPATH];
+    snprintf(path, sizeof(path), "%s/lock", directory->path_new);
+    const int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+    const int error = errno;
+    (void) close(fd);
+    errno = error;
+    return -1;
+}
+
 /*
  * Only the files that it may hold are removed: if there are others, it is not ours, and rmdir
  * refuses.
  */
+static bool
+remove_files(const struct directory *directory, struct refusal *refusal)
+{
+    for (size_t i = 0; i < lengthof(file_names); i++) {
+        char path[2 * MAXPGPATH];
+        snprintf(path, sizeof(path), "%s/%s", directory->path_new, file_names[i]);
+        if (unlink(path) != 0 && errno != ENOENT) return refuse_errno(refusal, "remove", path);
+    }
+    if (rmdir(directory->path_new) == 0 || errno == ENOENT) return true;
+    return refuse_errno(refusal, "remove", directory->path_new);
+}
+
 bool
 directory_remove_new(struct directory *directory, struct refusal *refusal)
 {
-    static const char *const names[] = {
-        "superblock.new", "superblock", "prepares.wal", "headers.wal", "grid", "lock"};
     assert(!directory->present);
     if (!directory->present_new) return true;
-    for (size_t i = 0; i < lengthof(names); i++) {
-        char path[2 * MAXPGPATH];
-        snprintf(path, sizeof(path), "%s/%s", directory->path_new, names[i]);
-        if (unlink(path) != 0 && errno != ENOENT) return refuse_errno(refusal, "remove", path);
+    const int lock_fd = lock_new(directory);
+    if (lock_fd < 0 && errno == EWOULDBLOCK) {
+        refusal_message(
+            refusal, "another server is making a ledger in \"%s\"", directory->path_new);
+        refusal_hint(refusal, "Each server needs a ledger.data_directory of its own.");
+        refusal->sqlstate = ERRCODE_OBJECT_IN_USE;
+        return false;
     }
-    if (rmdir(directory->path_new) != 0) {
-        return refuse_errno(refusal, "remove", directory->path_new);
-    }
-    directory->present_new = false;
-    return true;
+    if (lock_fd < 0 && errno != ENOENT) return refuse_errno(refusal, "lock", directory->path_new);
+    const bool removed = remove_files(directory, refusal);
+    if (lock_fd >= 0) (void) close(lock_fd);
+    if (removed) directory->present_new = false;
+    return removed;
 }
 
 static bool

@@ -22,7 +22,19 @@ struct directory {
  */
 bool directory_find(struct directory *directory, struct refusal *refusal);
 
-/* Removes what an interrupted creation left of path_new, so that the storage can make it. */
+/* Does it hold files of a ledger, or at least some of them? */
+bool directory_holds_files(const struct directory *directory);
+
+/*
+ * Is it on another file system than PGDATA? Then whoever keeps, snapshots or mounts only one of the
+ * two loses the other. False if it can't be told.
+ */
+bool directory_is_elsewhere(const char *path);
+
+/*
+ * Removes what an interrupted creation left of path_new, so that the storage can make it. Refused
+ * while another server makes a ledger there.
+ */
 bool directory_remove_new(struct directory *directory, struct refusal *refusal);
 
 /* Makes path_new durable: the names in it, and its own. */

@@ -6,7 +6,7 @@
 
 #include <sys/mman.h>
 
-#include "access/xlog.h"
+#include "common/file_perm.h"
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
@@ -14,8 +14,7 @@
 #include "base/units.h"
 #include "os/clock_os.h"
 #include "os/memory_available.h"
-#include "pg/directory.h"
-#include "pg/identity.h"
+#include "pg/files.h"
 #include "pg/refusal.h"
 #include "pg/settings.h"
 
@@ -23,261 +22,29 @@
  * The kernel may still finish writes of a worker that was killed, and they keep the files locked.
  * If it takes longer, calls are refused meanwhile; then the files are looked at again and again.
  */
-#define LOCK_WAIT_MS  10000
-#define LOCK_PAUSE_MS 250
+#define LOCK_WAIT_MS 10000
 /*
  * The engine uses all of ledger.memory sooner or later. But that may be more than the machine has:
  * no more pages at a time than a part of what is available.
  */
 #define POPULATE_AHEAD_BYTES    (UINT64_C(256) * MIB)
 #define POPULATE_AVAILABLE_PART   4
-/* By so much, clocks are set back without anybody being worried. */
-#define TIME_AHEAD_MAX_NS ((uint64) NS_PER_S)
-
-/* ---- Storage --------------------------------------------------------------------------------- */
-
-static enum storage_os_method
-method_wanted(void)
-{
-    switch ((enum settings_io_method) settings_io_method) {
-    case SETTINGS_IO_AUTO: return STORAGE_OS_AUTO;
-    case SETTINGS_IO_URING: return STORAGE_OS_URING;
-    case SETTINGS_IO_SYNC: return STORAGE_OS_SYNC;
-    }
-    unreachable();
-}
-
-static const char *
-storage_hint(enum storage_os_error error)
-{
-    switch (error) {
-    case STORAGE_OS_OPENED: unreachable();
-    case STORAGE_OS_ABSENT:
-    case STORAGE_OS_INCOMPLETE:
-        return "Restore the missing files, or the whole directory together with " IDENTITY_FILE
-               ", from a backup. Nothing was changed.";
-    case STORAGE_OS_LOCKED:
-        return "Is another server running on the same ledger.data_directory? Stop it: the engine "
-               "tries again by itself, every few seconds.";
-    case STORAGE_OS_NO_DIRECT:
-        return "Move ledger.data_directory to a file system with direct I/O (ext4, xfs). For "
-               "development, "
-               "ledger.io_direct = off.";
-    case STORAGE_OS_NO_SPACE:
-        return "Make room in the file system of ledger.data_directory, or decrease ledger.wal_size "
-               "for a new "
-               "ledger; then reload the configuration.";
-    case STORAGE_OS_NO_URING:
-        return "Allow io_uring, or set ledger.io_method to auto or sync: writes are equally "
-               "durable.";
-    case STORAGE_OS_FAILED:
-        return "The operating system user of PostgreSQL must own the directory and its files. If "
-               "they are fine, check the "
-               "disk; then reload the configuration.";
-    }
-    unreachable();
-}
-
-static void
-refuse_storage(
-    struct refusal *refusal,
-    enum storage_os_error error,
-    const struct storage_os_options *options,
-    const struct storage_os_report *report)
-{
-    refusal_message(refusal, "ledger data directory \"%s\" cannot be opened", options->directory);
-    if (error == STORAGE_OS_ABSENT) {
-        refusal_detail(refusal, "It holds none of the ledger's files.");
-    } else {
-        refusal_detail(refusal, "%s.", report->error_text);
-        refusal->detail[0] = (char) pg_toupper((unsigned char) refusal->detail[0]);
-    }
-    refusal_hint(refusal, "%s", storage_hint(error));
-    refusal->retries = error == STORAGE_OS_LOCKED;
-}
-
-static bool
-storage_open(
-    struct storage_os *storage,
-    const struct storage_os_options *options,
-    int lock_wait_ms,
-    struct refusal *refusal)
-{
-    struct storage_os_report report;
-    enum storage_os_error error = storage_os_open(storage, options, &report);
-    for (int waited_ms = 0; error == STORAGE_OS_LOCKED && waited_ms < lock_wait_ms;
-         waited_ms += LOCK_PAUSE_MS) {
-        if (ShutdownRequestPending) break;
-        pg_usleep(LOCK_PAUSE_MS * 1000L);
-        error = storage_os_open(storage, options, &report);
-    }
-    if (error != STORAGE_OS_OPENED) {
-        refuse_storage(refusal, error, options, &report);
-        return false;
-    }
-    if (report.uring_error_number != 0) {
-        ereport(
-            LOG,
-            errmsg("ledger engine uses ledger.io_method \"sync\": io_uring is refused"),
-            errdetail("%s.", report.uring_text));
-    }
-    return true;
-}
-
-static struct storage_os_options
-storage_options(const char *path)
-{
-    return (struct storage_os_options){
-        .directory = path,
-        .method = method_wanted(),
-        .direct = settings_io_direct,
-    };
-}
-
-/* ---- A new ledger ---------------------------------------------------------------------------- */
-
-/* Zeroed memory of the system, page-aligned, kept until the process ends. */
-static void *
-take_memory(uint64 size_bytes)
-{
-    void *memory =
-        mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return memory == MAP_FAILED ? NULL : memory;
-}
-
-static bool
-format_files(
-    const struct directory *directory,
-    const struct engine_identity *identity,
-    struct refusal *refusal)
-{
-    struct storage_os *storage = palloc0(sizeof(struct storage_os));
-    const uint64 prepares_size = (uint64) settings_wal_size_mb * MIB;
-    struct storage_os_options options = storage_options(directory->path_new);
-    options.create = true;
-    options.create_size_bytes[STORAGE_SUPERBLOCK] = SUPERBLOCK_FILE_SIZE;
-    options.create_size_bytes[STORAGE_PREPARES] = prepares_size;
-    options.create_size_bytes[STORAGE_HEADERS] =
-        headers_log_count(prepares_size) * PREPARE_HEADER_SIZE;
-    if (!storage_open(storage, &options, LOCK_WAIT_MS, refusal)) return false;
-
-    void *scratch = take_memory(ENGINE_FORMAT_SCRATCH);
-    enum engine_open_result result = ENGINE_OPEN_IO_ERROR;
-    if (scratch != NULL) {
-        result = engine_format(storage->storage, prepares_size, identity, scratch);
-        (void) munmap(scratch, ENGINE_FORMAT_SCRATCH);
-    }
-    storage_os_close(storage);
-    pfree(storage);
-    if (result == ENGINE_OPENED) return true;
-    const struct engine_open_report report = {0};
-    refusal_of_open(refusal, result, &report, directory->path_new);
-    return false;
-}
-
-static bool
-write_identity(const struct engine_identity *identity, struct refusal *refusal)
-{
-    if (identity_write(identity)) return true;
-    refusal_message(
-        refusal, "could not write \"%s/" IDENTITY_FILE "\": %s", DataDir, strerror(errno));
-    refusal_hint(refusal, "Make room for it, then reload the configuration.");
-    return false;
-}
-
-/* The order makes a crash at any point harmless: see identity.h. */
-static bool
-create(struct host *host, struct directory *directory, struct refusal *refusal)
-{
-    if (!identity_make(&host->identity)) {
-        refusal_message(refusal, "the system gave no random numbers for the ledger's identity");
-        refusal_hint(refusal, "Reload the configuration to try again.");
-        return false;
-    }
-    if (!directory_remove_new(directory, refusal)) return false;
-    if (!format_files(directory, &host->identity, refusal)) return false;
-    if (!directory_sync_new(directory, refusal)) return false;
-    if (!write_identity(&host->identity, refusal)) return false;
-    if (!directory_rename_new(directory, refusal)) return false;
-    ereport(
-        LOG,
-        errmsg("ledger engine created an empty ledger in \"%s\"", directory->path),
-        errdetail("Back it up together with \"%s/" IDENTITY_FILE "\".", DataDir));
-    return true;
-}
-
-/* ---- The identity ---------------------------------------------------------------------------- */
-
-static bool
-refuse_identity_file(enum identity_result result, struct refusal *refusal)
-{
-    if (result == IDENTITY_DAMAGED) {
-        refusal_message(refusal, "file \"%s/" IDENTITY_FILE "\" is damaged or was edited", DataDir);
-    } else {
-        refusal_message(
-            refusal, "could not read \"%s/" IDENTITY_FILE "\": %s", DataDir, strerror(errno));
-    }
-    refusal_hint(refusal, "Restore it from a backup, then reload the configuration.");
-    return false;
-}
-
 /*
- * PGDATA's copy must be of this very cluster, which pg_control identifies. The superblock is
- * compared when it is read.
+ * Where the system clock has been set back by no more than this, a start doesn't warn: ledger time
+ * waits for it, a second at most.
  */
-static bool
-check_system_identifier(
-    const struct host *host, const struct directory *directory, struct refusal *refusal)
-{
-    if (host->identity.system_identifier == GetSystemIdentifier()) return true;
-    refusal_of_foreign_directory(refusal, directory->path);
-    refusal_detail(
-        refusal,
-        "The file \"%s/" IDENTITY_FILE
-        "\" is of a PostgreSQL cluster with system identifier " UINT64_FORMAT
-        "; this one has " UINT64_FORMAT ".",
-        DataDir,
-        (uint64) host->identity.system_identifier,
-        (uint64) GetSystemIdentifier());
-    return false;
-}
-
-/* Brings about that there is a directory to open, and that host->identity names its owner. */
-static bool
-settle_directory(struct host *host, struct directory *directory, struct refusal *refusal)
-{
-    if (!directory_find(directory, refusal)) return false;
-    const enum identity_result found = identity_read(&host->identity);
-    if (found == IDENTITY_DAMAGED || found == IDENTITY_IO_ERROR) {
-        return refuse_identity_file(found, refusal);
-    }
-    const bool present = found == IDENTITY_PRESENT;
-    if (present && !check_system_identifier(host, directory, refusal)) return false;
-    switch (identity_decide(present, directory->present, directory->present_new)) {
-    case IDENTITY_CREATE: return create(host, directory, refusal);
-    case IDENTITY_FINISH_RENAME: return directory_rename_new(directory, refusal);
-    case IDENTITY_OPEN: return true;
-    case IDENTITY_REFUSE_MISSING:
-        refusal_of_missing_directory(refusal, directory->path);
-        return false;
-    case IDENTITY_REFUSE_FOREIGN:
-        refusal_of_foreign_directory(refusal, directory->path);
-        refusal_detail(refusal, "There is no file \"%s/" IDENTITY_FILE "\".", DataDir);
-        return false;
-    }
-    unreachable();
-}
+#define TIME_AHEAD_MAX_NS ((uint64) NS_PER_S)
 
 /* ---- The engine ------------------------------------------------------------------------------ */
 
 /* Sizes that no ledger can have are refused before anything is measured by them. */
 static bool
-check_prepares_size(uint64 size_bytes, const struct directory *directory, struct refusal *refusal)
+check_prepares_size(uint64 size_bytes, const char *path, struct refusal *refusal)
 {
     const struct engine_open_report report = {0};
     const uint64 unit = (uint64) SECTOR_SIZE * HEADERS_PER_SECTOR;
     if (size_bytes >= PREPARES_SIZE_MIN && size_bytes % unit == 0) return true;
-    refusal_of_open(refusal, ENGINE_OPEN_SIZE_MISMATCH, &report, directory->path);
+    refusal_of_open(refusal, ENGINE_OPEN_SIZE_MISMATCH, &report, path);
     return false;
 }
 
@@ -290,8 +57,9 @@ create_engine(struct host *host, const struct engine_options *options, struct re
         refusal_of_open(refusal, ENGINE_OPEN_MEMORY_TOO_SMALL, &report, "");
         return false;
     }
-    void *memory = take_memory(options->memory_bytes);
-    if (memory == NULL) {
+    host->memory = files_take_memory(options->memory_bytes);
+    host->memory_bytes = options->memory_bytes;
+    if (host->memory == NULL) {
         refusal_message(
             refusal,
             "could not get %d MB of memory for ledger.memory: %s",
@@ -300,10 +68,10 @@ create_engine(struct host *host, const struct engine_options *options, struct re
         refusal_hint(refusal, "Decrease ledger.memory, or give the system more memory.");
         return false;
     }
-    (void) madvise(memory, options->memory_bytes, MADV_HUGEPAGE);
+    (void) madvise(host->memory, options->memory_bytes, MADV_HUGEPAGE);
     const bool use_uring = host->storage.method == STORAGE_OS_URING;
-    populate_open(&host->populate, memory, options->memory_bytes, use_uring);
-    host->engine = engine_create(memory, options, host->storage.storage, &host->clock);
+    populate_open(&host->populate, host->memory, options->memory_bytes, use_uring);
+    host->engine = engine_create(host->memory, options, host->storage.storage, &host->clock);
     return true;
 }
 
@@ -322,13 +90,89 @@ populate_ahead(struct host *host)
     populate_limit(&host->populate, done + Min(part, POPULATE_AHEAD_BYTES));
 }
 
+/* ---- The note -------------------------------------------------------------------------------- */
+
+/*
+ * What identity.h calls the note: how far the ledger has come. A thread writes it, so that no
+ * transfer waits for PGDATA's disk. Everything works without it, but that an older copy of the
+ * directory is not told from the newest; so where it can't be written, the log says so once.
+ */
+static void
+note_error(struct host *host, int error)
+{
+    if (error == host->note_error) return;
+    host->note_error = error;
+    if (error == 0) return;
+    ereport(
+        WARNING,
+        errmsg("could not write \"%s/" IDENTITY_FILE "\": %s", DataDir, strerror(error)),
+        errdetail("The ledger works on. But while the file is old, an old copy of the ledger's "
+                  "directory would not be recognised as such."),
+        errhint("Make room for it. The engine tries again by itself."));
+}
+
+/* True if there is something new to note. */
+static bool
+note_renew(struct host *host)
+{
+    struct identity *identity = &host->ownership.identity;
+    struct engine_state state;
+    engine_state_get(host->engine, &state);
+    const bool same = identity->op == state.commit && identity->view == state.view;
+    identity->op = state.commit;
+    identity->view = state.view;
+    identity->timestamp = state.timestamp;
+    return !same;
+}
+
+static void
+note_put(struct host *host)
+{
+    char text[IDENTITY_TEXT_MAX];
+    const int size = identity_text(&host->ownership.identity, text);
+    file_replacer_put(&host->note, text, (size_t) size);
+}
+
+/* The first one of a life is waited for: from then on, copies of before are known to be older. */
+static void
+note_begin(struct host *host)
+{
+    (void) note_renew(host);
+    note_error(host, identity_write(&host->ownership.identity) ? 0 : errno);
+    file_replacer_start(&host->note, IDENTITY_FILE, (mode_t) pg_file_create_mode);
+    host->noted_ns = clock_monotonic_ns(&host->clock);
+}
+
+static void
+note_tick(struct host *host)
+{
+    const uint64 now = clock_monotonic_ns(&host->clock);
+    if (now - host->noted_ns < NOTE_INTERVAL_MS * NS_PER_MS) return;
+    host->noted_ns = now;
+    const int error = file_replacer_error(&host->note);
+    note_error(host, error);
+    if (note_renew(host) || error != 0) note_put(host);
+}
+
+void
+host_stop(struct host *host)
+{
+    if (note_renew(host) || host->note_error != 0) note_put(host);
+    note_error(host, file_replacer_stop(&host->note));
+}
+
+/* ---- Working --------------------------------------------------------------------------------- */
+
 void
 host_tick(struct host *host)
 {
     engine_scrub(host->engine, (uint64) settings_scrub_interval_s * NS_PER_S);
     engine_tick(host->engine);
     populate_ahead(host);
+    note_tick(host);
 }
+
+/* ---- Opening --------------------------------------------------------------------------------- */
 
 static void
 log_opened(const struct host *host, const struct directory *directory)
@@ -381,59 +225,109 @@ warn_of_time_ahead(struct host *host)
 }
 
 /*
- * While the engine opens, which replays the log, nothing looks at ShutdownRequestPending, and
- * nothing needs to end orderly: only code of the core and of the storage runs, and a kill at any
- * instruction is normal to them.
+ * PGDATA was restored from a copy, and the ledger was not: it was opened since. That loses nothing
+ * of the ledger, and an id that was used stays used; but tables have forgotten what they knew of
+ * its transfers. Noted is one opening less where a crash came between an opening and its note.
  */
 static void
-end_at_once(SIGNAL_ARGS)
+warn_of_older_pgdata(const struct host *host, uint64 noted_op, uint64 noted_view)
 {
-    proc_exit(1);
+    if (noted_view + 1 >= host->ownership.view) return;
+    ereport(
+        WARNING,
+        errmsg("this PGDATA is older than the ledger in \"%s\"", host->ownership.directory.path),
+        errdetail(
+            "It has noted op " UINT64_FORMAT "; the ledger is at op " UINT64_FORMAT
+            ", and was opened since. What tables have of the transfers between may be missing; "
+            "the transfers are all there.",
+            noted_op,
+            (uint64) host->report.op),
+        errhint("See \"Upgrading and restoring\" in doc/operations.md."));
+}
+
+/*
+ * While the engine opens, which replays the log, nothing but the storage is asked again and again:
+ * so that is where a shutdown is noticed. The handler of the signal only sets a flag, and the
+ * process ends here, between two steps of the engine: a kill at any instruction is normal to the
+ * files.
+ */
+static void
+end_if_asked(void)
+{
+    if (ShutdownRequestPending) proc_exit(1);
 }
 
 static enum engine_open_result
 open_engine(struct host *host)
 {
-    pqsignal(SIGTERM, end_at_once);
-    if (ShutdownRequestPending) proc_exit(1);
+    struct storage *storage = host->storage.storage;
+    storage->before_poll = end_if_asked;
     const enum engine_open_result result =
-        engine_open(host->engine, &host->identity, &host->report);
-    pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+        engine_open(host->engine, &host->ownership.identity.owner, &host->report);
+    storage->before_poll = NULL;
     return result;
 }
 
-bool
-host_open(struct host *host, uint32 requests_max, struct refusal *refusal)
+static void
+refuse_opening(struct host *host, enum engine_open_result result, struct refusal *refusal)
 {
-    struct directory directory = {0};
-    clock_os_init(&host->clock);
-    if (!settle_directory(host, &directory, refusal)) return false;
+    const struct ownership *ownership = &host->ownership;
+    const char *path = ownership->directory.path;
+    char failure[STORAGE_OS_TEXT_SIZE];
+    if (result == ENGINE_OPEN_BEHIND) {
+        refusal_of_older_directory(
+            refusal, path, &ownership->identity, host->report.op, ownership->view);
+        return;
+    }
+    refusal_of_open(refusal, result, &host->report, path);
+    if (result != ENGINE_OPEN_IO_ERROR) return;
+    if (!storage_os_failure_text(&host->storage, failure, sizeof(failure))) return;
+    refusal_detail(refusal, "In \"%s\": %s.", path, failure);
+}
 
-    const struct storage_os_options storage = storage_options(directory.path);
-    const int lock_wait_ms = host->lock_waited ? 0 : LOCK_WAIT_MS;
-    if (!storage_open(&host->storage, &storage, lock_wait_ms, refusal)) return false;
+/* The files are open. */
+static bool
+open_files(struct host *host, uint32 requests_max, struct refusal *refusal)
+{
+    const struct ownership *ownership = &host->ownership;
+    const struct identity noted = ownership->identity;
     const struct engine_options options = {
         .memory_bytes = (uint64) settings_memory_mb * MIB,
         .prepares_size_bytes = host->storage.storage->file_size_bytes[STORAGE_PREPARES],
         .grid_size_bytes = host->storage.storage->file_size_bytes[STORAGE_GRID],
         .requests_max = requests_max,
+        .op_min = noted.op,
+        .view_min = noted.view,
     };
-    if (check_prepares_size(options.prepares_size_bytes, &directory, refusal) &&
-        create_engine(host, &options, refusal)) {
-        const enum engine_open_result result = open_engine(host);
-        if (result == ENGINE_OPENED) {
-            log_opened(host, &directory);
-            warn_of_time_ahead(host);
-            return true;
-        }
-        refusal_of_open(refusal, result, &host->report, directory.path);
-        char failure[STORAGE_OS_TEXT_SIZE];
-        if (result == ENGINE_OPEN_IO_ERROR &&
-            storage_os_failure_text(&host->storage, failure, sizeof(failure))) {
-            refusal_detail(refusal, "In \"%s\": %s.", directory.path, failure);
-        }
+    const char *path = ownership->directory.path;
+    if (!check_prepares_size(options.prepares_size_bytes, path, refusal)) return false;
+    if (!create_engine(host, &options, refusal)) return false;
+    const enum engine_open_result result = open_engine(host);
+    if (result != ENGINE_OPENED) {
+        refuse_opening(host, result, refusal);
+        return false;
     }
-    /* Whoever repairs the files must not find them locked. */
+    log_opened(host, &ownership->directory);
+    warn_of_time_ahead(host);
+    warn_of_older_pgdata(host, noted.op, noted.view);
+    note_begin(host);
+    return true;
+}
+
+bool
+host_open(struct host *host, uint32 requests_max, struct refusal *refusal)
+{
+    const int lock_wait_ms = host->lock_waited ? 0 : LOCK_WAIT_MS;
+    clock_os_init(&host->clock);
+    if (!ownership_settle(&host->ownership, &host->storage, lock_wait_ms, refusal)) return false;
+    if (open_files(host, requests_max, refusal)) return true;
+    /* Whoever repairs the files must not find them locked; and memory is for who works. */
     storage_os_close(&host->storage);
+    if (host->memory != NULL) {
+        populate_close(&host->populate);
+        (void) munmap(host->memory, host->memory_bytes);
+        host->memory = NULL;
+    }
+    host->engine = NULL;
     return false;
 }

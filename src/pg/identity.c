@@ -8,58 +8,78 @@
 #include "common/file_perm.h"
 #include "miscadmin.h"
 #include "port.h"
-#include "storage/fd.h"
 
 #include "base/checksum.h"
+#include "os/file_replacer.h"
 
-#define IDENTITY_VERSION        1
-#define IDENTITY_TEXT_MAX       512
+#define IDENTITY_VERSION        2
 #define IDENTITY_TEMPORARY_FILE IDENTITY_FILE ".tmp"
 
-void
-identity_u128_text(u128 value, char text[IDENTITY_U128_TEXT_SIZE])
+/* 32 hex digits and a terminating zero. */
+#define HEX_SIZE 33
+
+static void
+hex_text(u128 value, char text[HEX_SIZE])
 {
     snprintf(
         text,
-        IDENTITY_U128_TEXT_SIZE,
+        HEX_SIZE,
         "%016llx%016llx",
         (unsigned long long) u128_high(value),
         (unsigned long long) u128_low(value));
 }
 
-/*
- * The one text that stands for the identity. Reading compares with it, so there is one place that
- * knows the format.
- */
-static int
-identity_text(const struct engine_identity *identity, char text[IDENTITY_TEXT_MAX])
+void
+identity_uuid_text(u128 value, char text[IDENTITY_UUID_TEXT_SIZE])
 {
-    char cluster[IDENTITY_U128_TEXT_SIZE];
-    char incarnation[IDENTITY_U128_TEXT_SIZE];
-    char sum[IDENTITY_U128_TEXT_SIZE];
-    identity_u128_text(identity->cluster, cluster);
-    identity_u128_text(identity->incarnation, incarnation);
+    char hex[HEX_SIZE];
+    hex_text(value, hex);
+    snprintf(
+        text,
+        IDENTITY_UUID_TEXT_SIZE,
+        "%.8s-%.4s-%.4s-%.4s-%.12s",
+        hex,
+        hex + 8,
+        hex + 12,
+        hex + 16,
+        hex + 20);
+}
+
+/* Reading compares with what this writes, so there is one place that knows the format. */
+int
+identity_text(const struct identity *identity, char text[IDENTITY_TEXT_MAX])
+{
+    const struct engine_identity *owner = &identity->owner;
+    char cluster[HEX_SIZE];
+    char incarnation[HEX_SIZE];
+    char sum[HEX_SIZE];
+    hex_text(owner->cluster, cluster);
+    hex_text(owner->incarnation, incarnation);
     const int size = snprintf(
         text,
         IDENTITY_TEXT_MAX,
         "version: %d\ncluster: %s\nincarnation: %s\nsystem_identifier: " UINT64_FORMAT
-        "\nreplica: %u\nreplica_count: %u\n",
+        "\nreplica: %u\nreplica_count: %u\nview: " UINT64_FORMAT "\nop: " UINT64_FORMAT
+        "\ntimestamp: " UINT64_FORMAT "\n",
         IDENTITY_VERSION,
         cluster,
         incarnation,
-        (uint64) identity->system_identifier,
-        identity->replica,
-        identity->replica_count);
+        (uint64) owner->system_identifier,
+        owner->replica,
+        owner->replica_count,
+        identity->view,
+        identity->op,
+        identity->timestamp);
     assert(size > 0 && size < IDENTITY_TEXT_MAX);
-    identity_u128_text(checksum(text, (uint64_t) size), sum);
+    hex_text(checksum(text, (uint64_t) size), sum);
     const int sum_size =
         snprintf(text + size, (size_t) (IDENTITY_TEXT_MAX - size), "checksum: %s\n", sum);
     assert(sum_size > 0 && size + sum_size < IDENTITY_TEXT_MAX);
     return size + sum_size;
 }
 
-static bool
-identity_parse(const char *text, struct engine_identity *identity)
+static enum identity_result
+identity_parse(const char *text, struct identity *identity)
 {
     int version = 0;
     unsigned long long cluster[2];
@@ -67,34 +87,47 @@ identity_parse(const char *text, struct engine_identity *identity)
     unsigned long long system_identifier = 0;
     unsigned int replica = 0;
     unsigned int replica_count = 0;
+    unsigned long long view = 0;
+    unsigned long long op = 0;
+    unsigned long long timestamp = 0;
+    if (sscanf(text, "version: %d", &version) != 1) return IDENTITY_DAMAGED;
+    if (version != IDENTITY_VERSION) return IDENTITY_OTHER_VERSION;
     const int fields = sscanf(
         text,
-        "version: %d cluster: %16llx%16llx incarnation: %16llx%16llx system_identifier: %llu "
-        "replica: %u "
-        "replica_count: %u",
-        &version,
+        "version: %*d cluster: %16llx%16llx incarnation: %16llx%16llx system_identifier: %llu "
+        "replica: %u replica_count: %u view: %llu op: %llu timestamp: %llu",
         &cluster[0],
         &cluster[1],
         &incarnation[0],
         &incarnation[1],
         &system_identifier,
         &replica,
-        &replica_count);
-    if (fields != 8 || replica > UINT8_MAX || replica_count > UINT8_MAX) return false;
-    *identity = (struct engine_identity){
-        .cluster = u128_make(cluster[0], cluster[1]),
-        .incarnation = u128_make(incarnation[0], incarnation[1]),
-        .system_identifier = system_identifier,
-        .replica = (uint8_t) replica,
-        .replica_count = (uint8_t) replica_count,
+        &replica_count,
+        &view,
+        &op,
+        &timestamp);
+    if (fields != 10) return IDENTITY_DAMAGED;
+    if (replica > UINT8_MAX || replica_count > UINT8_MAX) return IDENTITY_DAMAGED;
+    *identity = (struct identity){
+        .owner =
+            {
+                .cluster = u128_make(cluster[0], cluster[1]),
+                .incarnation = u128_make(incarnation[0], incarnation[1]),
+                .system_identifier = system_identifier,
+                .replica = (uint8_t) replica,
+                .replica_count = (uint8_t) replica_count,
+            },
+        .view = view,
+        .op = op,
+        .timestamp = timestamp,
     };
     char expected[IDENTITY_TEXT_MAX];
     (void) identity_text(identity, expected);
-    return strcmp(text, expected) == 0;
+    return strcmp(text, expected) == 0 ? IDENTITY_PRESENT : IDENTITY_DAMAGED;
 }
 
 enum identity_result
-identity_read(struct engine_identity *identity)
+identity_read(struct identity *identity)
 {
     char text[IDENTITY_TEXT_MAX + 1];
     const int fd = open(IDENTITY_FILE, O_RDONLY | O_CLOEXEC);
@@ -105,49 +138,63 @@ identity_read(struct engine_identity *identity)
     errno = read_errno;
     if (size < 0) return IDENTITY_IO_ERROR;
     text[size] = '\0';
-    return identity_parse(text, identity) ? IDENTITY_PRESENT : IDENTITY_DAMAGED;
+    return identity_parse(text, identity);
 }
 
 bool
-identity_write(const struct engine_identity *identity)
+identity_write(const struct identity *identity)
 {
     char text[IDENTITY_TEXT_MAX];
-    const int size = identity_text(identity, text);
-    const int fd = open(
-        IDENTITY_TEMPORARY_FILE, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, pg_file_create_mode);
-    if (fd < 0) return false;
-    errno = 0;
-    const bool written = write(fd, text, (size_t) size) == size;
-    if (!written && errno == 0) errno = ENOSPC;
-    const int write_errno = errno;
-    (void) close(fd);
-    errno = write_errno;
-    /* durable_rename makes the contents durable before the name. */
-    return written && durable_rename(IDENTITY_TEMPORARY_FILE, IDENTITY_FILE, LOG) == 0;
+    const size_t size = (size_t) identity_text(identity, text);
+    errno = file_replace(
+        IDENTITY_FILE, IDENTITY_TEMPORARY_FILE, (mode_t) pg_file_create_mode, text, size);
+    return errno == 0;
+}
+
+static bool
+random_u128(u128 *value)
+{
+    return pg_strong_random(value, sizeof(*value)) && *value != 0;
 }
 
 bool
-identity_make(struct engine_identity *identity)
+identity_make(struct identity *identity)
 {
-    *identity = (struct engine_identity){
-        .system_identifier = GetSystemIdentifier(),
-        .replica = 0,
-        .replica_count = 1,
+    *identity = (struct identity){
+        .owner =
+            {
+                .system_identifier = GetSystemIdentifier(),
+                .replica = 0,
+                .replica_count = 1,
+            },
     };
-    u128 random[2];
-    if (!pg_strong_random(random, sizeof(random))) return false;
-    identity->cluster = random[0];
-    identity->incarnation = random[1];
-    return identity->cluster != 0 && identity->incarnation != 0;
+    return random_u128(&identity->owner.cluster) && random_u128(&identity->owner.incarnation);
+}
+
+bool
+identity_make_incarnation(const struct engine_identity *before, struct engine_identity *identity)
+{
+    *identity = *before;
+    identity->system_identifier = GetSystemIdentifier();
+    if (!random_u128(&identity->incarnation)) return false;
+    return identity->incarnation != before->incarnation;
+}
+
+bool
+identity_owner_equal(const struct engine_identity *a, const struct engine_identity *b)
+{
+    return a->cluster == b->cluster && a->incarnation == b->incarnation &&
+           a->system_identifier == b->system_identifier && a->replica == b->replica &&
+           a->replica_count == b->replica_count;
 }
 
 enum identity_action
-identity_decide(bool identity_present, bool directory_present, bool new_directory_present)
+identity_decide(
+    const struct identity *identity, bool directory_present, bool new_directory_present)
 {
-    if (identity_present) {
-        if (directory_present) return IDENTITY_OPEN;
-        return new_directory_present ? IDENTITY_FINISH_RENAME : IDENTITY_REFUSE_MISSING;
-    }
-    /* A leftover `.new` alone was never worked on: it is made anew. */
-    return directory_present ? IDENTITY_REFUSE_FOREIGN : IDENTITY_CREATE;
+    if (identity == NULL) return directory_present ? IDENTITY_REFUSE_FOREIGN : IDENTITY_NONE;
+    if (directory_present) return IDENTITY_OPEN;
+    /* A ledger that was open once has left its `.new` behind: what is there now is another one. */
+    const bool never_opened = identity->view == 0;
+    return never_opened && new_directory_present ? IDENTITY_FINISH_RENAME : IDENTITY_REFUSE_MISSING;
 }

@@ -12,6 +12,7 @@
 
 #include "base/assert.h"
 #include "pg/commit_mode.h"
+#include "pg/lifecycle.h"
 #include "pg/settings.h"
 #include "pg/shared.h"
 #include "pg/worker.h"
@@ -27,6 +28,7 @@ _PG_init(void)
     settings_define();
     shared_request();
     commit_mode_install();
+    lifecycle_install();
     worker_register();
 }
 

@@ -13,6 +13,8 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "pg/availability.h"
+#include "pg/convert.h"
 #include "pg/monitor_shared.h"
 
 PG_FUNCTION_INFO_V1(ledger_status);
@@ -108,25 +110,18 @@ monitor_read(struct monitor *monitor)
 {
     if (monitor_get(monitor)) return true;
     memset(monitor, 0, sizeof(*monitor));
-    strlcpy(
-        monitor->refusal.message,
-        "ledger is not in shared_preload_libraries",
-        sizeof(monitor->refusal.message));
-    strlcpy(
-        monitor->refusal.hint,
-        "Add shared_preload_libraries = 'ledger' to postgresql.conf and restart the server.",
-        sizeof(monitor->refusal.hint));
     return false;
 }
 
-/* ---- ledger.status --------------------------------------------------------------------------- */
-
-/* A running lone node is its own primary; otherwise the role is what keeps it from being one. */
-static const char *
-monitor_role(enum worker_state state)
+static void
+row_put_uuid(struct monitor_row *row, u128 value)
 {
-    return state == WORKER_RUNNING ? "primary" : worker_state_name(state);
+    pg_uuid_t *uuid = palloc(sizeof(pg_uuid_t));
+    convert_u128_to_uuid(value, uuid);
+    row_put(row, UUIDPGetDatum(uuid), value == 0);
 }
+
+/* ---- ledger.status --------------------------------------------------------------------------- */
 
 #define MONITOR_STATE_COLUMNS 12
 
@@ -168,13 +163,15 @@ ledger_status(PG_FUNCTION_ARGS)
 {
     struct monitor monitor;
     struct monitor_row row = {0};
+    struct availability availability;
     bool known = monitor_read(&monitor);
-    row_put(&row, CStringGetTextDatum(monitor_role(monitor_worker_state())), false);
-    const bool refuses = monitor.refusal.message[0] != '\0';
-    const struct refusal *texts = refuses ? &monitor.refusal : &monitor.warning;
-    row_put_text(&row, texts->message);
-    row_put_text(&row, texts->detail);
-    row_put_text(&row, texts->hint);
+    availability_get(&availability);
+    const bool works = availability.role <= ROLE_OPENING;
+    const struct refusal *why = works ? &monitor.warning : &availability.why;
+    row_put(&row, CStringGetTextDatum(availability_role_name(availability.role)), false);
+    row_put_text(&row, why->message);
+    row_put_text(&row, why->detail);
+    row_put_text(&row, why->hint);
     if (monitor.published_at != 0) {
         row_put_state(&row, &monitor.state);
     } else {
@@ -193,6 +190,7 @@ ledger_status(PG_FUNCTION_ARGS)
     } else {
         row_put_counts_null(&row, MONITOR_SCRUB_COLUMNS);
     }
+    row_put_uuid(&row, monitor.opened_at != 0 ? monitor.identity.cluster : why->ledger);
     return row_to_datum(fcinfo, &row);
 }
 

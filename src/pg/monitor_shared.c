@@ -9,19 +9,6 @@
 #define MONITOR_SPINS    100
 #define MONITOR_PAUSE_US 100
 
-const char *
-worker_state_name(enum worker_state state)
-{
-    switch (state) {
-    case WORKER_STARTING: return "starting";
-    case WORKER_OPENING: return "opening";
-    case WORKER_RUNNING: return "running";
-    case WORKER_REFUSED: return "refused";
-    case WORKER_STOPPED: return "stopped";
-    }
-    unreachable();
-}
-
 void
 monitor_init(struct monitor_board *board)
 {
@@ -65,6 +52,14 @@ monitor_get(struct monitor *monitor)
 {
     if (shared == NULL) return false;
     monitor_copy(monitor, 0, sizeof(*monitor));
+    return true;
+}
+
+bool
+monitor_refusal_get(struct refusal *refusal)
+{
+    if (shared == NULL) return false;
+    monitor_copy(refusal, offsetof(struct monitor, refusal), sizeof(*refusal));
     return true;
 }
 

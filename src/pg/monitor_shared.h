@@ -21,19 +21,18 @@
 
 /*
  *     STARTING → OPENING → RUNNING → STOPPED      STOPPED → OPENING: it was started again
- *                OPENING → REFUSED → STOPPED
+ *                OPENING → REFUSED → STOPPED      REFUSED → OPENING: somebody has called adopt
+ *                OPENING → NONE → STOPPED         NONE → OPENING: somebody has asked for a ledger
  */
 enum worker_state {
     WORKER_STARTING, /* Not started yet since the server started. On a standby: never. */
-    WORKER_OPENING,  /* Creates or opens the files, and replays the log. */
+    WORKER_OPENING,  /* Makes or opens the files, and replays the log. */
     WORKER_RUNNING,
     /* Alive, but opens nothing: `refusal` says why. A reload, or time, tries again. */
     WORKER_REFUSED,
+    WORKER_NONE,    /* Alive, and there is no ledger: it waits until somebody asks for one. */
     WORKER_STOPPED, /* Ended or ending; `refusal` says why if it failed. */
 };
-
-/* For people and views: "starting", "opening" … */
-const char *worker_state_name(enum worker_state state);
 
 /*
  * Why there is no engine, or what it can't do: three texts as in every error message. Empty where
@@ -43,7 +42,11 @@ struct refusal {
     char message[256];
     char detail[768];
     char hint[512];
-    bool retries; /* The cause may go by itself: the worker tries again without being told. */
+    int sqlstate;   /* Of the error of whoever asked for what is refused; 0: none of its own. */
+    bool retries;   /* The cause may go by itself: the worker tries again without being told. */
+    bool none;      /* Nothing is wrong: there is no ledger. */
+    bool adoptable; /* ledger.adopt() of `ledger` is a way on. */
+    u128 ledger;    /* What the data directory holds; 0: not known. */
 };
 
 struct monitor {
@@ -76,6 +79,9 @@ enum worker_state monitor_worker_state(void);
 
 /* A consistent copy of the whole board; false if the library was not preloaded. */
 bool monitor_get(struct monitor *monitor);
+
+/* The reason only; false if the library was not preloaded. */
+bool monitor_refusal_get(struct refusal *refusal);
 
 /* The engine's numbers only; false if there are none. */
 bool monitor_state_get(struct engine_state *state);

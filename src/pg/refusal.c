@@ -43,20 +43,37 @@ refusal_hint(struct refusal *refusal, const char *format, ...)
 }
 
 void
+refusal_of_none(struct refusal *refusal, const char *directory)
+{
+    refusal->none = true;
+    refusal_message(refusal, "this server has no ledger");
+    refusal_detail(
+        refusal,
+        "There is neither a directory \"%s\" nor a file " IDENTITY_FILE
+        " in PGDATA. An empty ledger is made only when somebody asks for it.",
+        directory);
+    refusal_hint(
+        refusal,
+        "After an upgrade or a restore, bring the ledger's directory there (or set "
+        "ledger.data_directory and restart), and call ledger.adopt(). "
+        "For a new, empty ledger: SELECT ledger.create_ledger().");
+}
+
+void
 refusal_of_missing_directory(struct refusal *refusal, const char *directory)
 {
     refusal_message(refusal, "ledger data directory \"%s\" is missing", directory);
     refusal_detail(
         refusal,
         "The file \"%s/" IDENTITY_FILE
-        "\" says that this PostgreSQL cluster owns a ledger. An empty ledger is "
-        "never put in its place.",
+        "\" says that this PostgreSQL cluster owns a ledger. An empty ledger is never put in its "
+        "place.",
         DataDir);
     refusal_hint(
         refusal,
-        "Restore or mount the directory, or correct ledger.data_directory. If this PGDATA is a "
-        "copy that shall have "
-        "an empty ledger of its own, remove " IDENTITY_FILE " from it.");
+        "Restore or mount the directory, or correct ledger.data_directory. "
+        "If this PGDATA is a copy that shall have an empty ledger of its own, remove " IDENTITY_FILE
+        " from it, reload the configuration, and call ledger.create_ledger().");
 }
 
 void
@@ -66,26 +83,76 @@ refusal_of_foreign_directory(struct refusal *refusal, const char *directory)
         refusal, "ledger data directory \"%s\" belongs to another PostgreSQL cluster", directory);
     refusal_hint(
         refusal,
-        "If PGDATA was cloned, rewound or restored, restore the ledger directory and " IDENTITY_FILE
-        " of the same backup. To start an empty ledger, set ledger.data_directory to a directory "
-        "that does not exist, and "
-        "remove " IDENTITY_FILE " from PGDATA.");
+        "Each server needs a ledger.data_directory of its own. See \"Upgrading and restoring\" in "
+        "doc/operations.md.");
 }
 
-static void
-refuse_other_identity(
-    struct refusal *refusal, const struct engine_identity *found, const char *directory)
+void
+refusal_of_directory_without_ledger(struct refusal *refusal, const char *directory)
 {
-    char cluster[IDENTITY_U128_TEXT_SIZE];
-    identity_u128_text(found->cluster, cluster);
-    refusal_of_foreign_directory(refusal, directory);
+    refusal_message(refusal, "ledger data directory \"%s\" holds no ledger", directory);
     refusal_detail(
         refusal,
-        "The directory holds ledger cluster %s of the PostgreSQL cluster with system "
-        "identifier " UINT64_FORMAT "; that is not what \"%s/" IDENTITY_FILE "\" names.",
-        cluster,
-        (uint64) found->system_identifier,
-        DataDir);
+        "It exists, but holds none of the ledger's files, and there is no file " IDENTITY_FILE
+        " in PGDATA.");
+    refusal_hint(
+        refusal,
+        "If a file system should be mounted there, mount it. For a new ledger, the directory must "
+        "not exist yet: remove it if it is empty, or set ledger.data_directory to a directory "
+        "inside it.");
+}
+
+void
+refusal_hint_adopt(struct refusal *refusal, const char *ledger)
+{
+    refusal_hint(
+        refusal,
+        "If this is the ledger that this server shall have (after pg_upgrade, or a restore), and "
+        "no other server needs it: SELECT ledger.adopt('%s'). "
+        "Otherwise restore the directory and " IDENTITY_FILE
+        " of one backup, or correct ledger.data_directory.",
+        ledger);
+}
+
+void
+refusal_of_older_directory(
+    struct refusal *refusal,
+    const char *directory,
+    const struct identity *noted,
+    uint64 op,
+    uint64 view)
+{
+    char ledger[IDENTITY_UUID_TEXT_SIZE];
+    char lost[128] = "What was done after that opening would be lost.";
+    identity_uuid_text(noted->owner.cluster, ledger);
+    if (noted->op > op) {
+        snprintf(
+            lost,
+            sizeof(lost),
+            "Ops " UINT64_FORMAT " to " UINT64_FORMAT " at least would be lost.",
+            op + 1,
+            noted->op);
+    }
+    refusal->adoptable = true;
+    refusal->ledger = noted->owner.cluster;
+    refusal_message(
+        refusal, "ledger data directory \"%s\" is older than this PGDATA", directory);
+    refusal_detail(
+        refusal,
+        "It ends at op " UINT64_FORMAT ", and was opened " UINT64_FORMAT
+        " times. The file " IDENTITY_FILE " in PGDATA has noted op " UINT64_FORMAT
+        ", and " UINT64_FORMAT " times. %s",
+        op,
+        view,
+        noted->op,
+        noted->view,
+        lost);
+    refusal_hint(
+        refusal,
+        "Restore the newest copy of the directory. To go on without the ops that are missing: "
+        "SELECT ledger.adopt('%s'). Payments that were acknowledged are then unknown, and are made "
+        "again if they are retried.",
+        ledger);
 }
 
 static void
@@ -208,8 +275,10 @@ refusal_of_open(
         refuse_superblock(refusal, report->superblock_name, directory);
         return;
     case ENGINE_OPEN_OTHER_IDENTITY:
-        refuse_other_identity(refusal, &report->identity, directory);
+        /* It was compared before, under the same locks. */
+        refusal_of_foreign_directory(refusal, directory);
         return;
+    case ENGINE_OPEN_BEHIND: unreachable(); /* Needs to know more: refusal_of_older_directory. */
     case ENGINE_OPEN_JOURNAL_DAMAGED: refuse_journal(refusal, &report->journal, directory); return;
     case ENGINE_OPEN_MEMORY_TOO_SMALL: refuse_memory(refusal, report->memory_bytes_needed); return;
     case ENGINE_OPEN_DISK_FULL:

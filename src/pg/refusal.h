@@ -23,8 +23,22 @@ void refusal_of_open(
     const struct engine_open_report *report,
     const char *directory);
 
+/* There is no ledger: the ways on. */
+void refusal_of_none(struct refusal *refusal, const char *directory);
+
 /* The texts of IDENTITY_REFUSE_… and of a superblock that holds another identity. */
 void refusal_of_missing_directory(struct refusal *refusal, const char *directory);
 void refusal_of_foreign_directory(struct refusal *refusal, const char *directory);
+void refusal_of_directory_without_ledger(struct refusal *refusal, const char *directory);
+
+/* The hint of a directory that can be adopted; and of one that is an older copy of this ledger. */
+void refusal_hint_adopt(struct refusal *refusal, const char *ledger);
+struct identity;
+void refusal_of_older_directory(
+    struct refusal *refusal,
+    const char *directory,
+    const struct identity *noted,
+    uint64 op,
+    uint64 view);
 
 #endif

@@ -56,8 +56,8 @@ static const struct config_enum_entry commit_modes[] = {
 };
 
 /*
- * Refuses nothing: the server would only warn, and go on with the default, where an empty ledger
- * would be made. The worker checks (directory.h).
+ * Refuses nothing: the server would only warn, and go on with the default, where there is another
+ * ledger or none. The worker checks (directory.h).
  */
 static bool
 canonicalize_data_directory(char **value, void **extra, GucSource source)

@@ -67,6 +67,8 @@ startup(void)
         pg_atomic_init_u32(&shared->worker_procno, SLOT_NONE);
         pg_atomic_init_u32(&shared->worker_asleep, 0);
         pg_atomic_init_u32(&shared->requests_under_way, 0);
+        pg_atomic_init_u64(&shared->start_awaited_since, 0);
+        command_init(&shared->command_box);
         pg_atomic_init_u64(&shared->newest_account, 0);
         pg_atomic_init_u64(&shared->newest_transfer, 0);
         pg_atomic_init_u64(&shared->newest_change_event, 0);

@@ -14,11 +14,12 @@
 #include "port/atomics.h"
 #include "storage/condition_variable.h"
 
+#include "pg/command.h"
 #include "pg/monitor_shared.h"
 #include "pg/slots.h"
 
 struct shared {
-    /* Written by the worker only. */
+    /* Written by the worker only, where nothing else is said. */
     pg_atomic_uint32 worker_state;  /* enum worker_state */
     pg_atomic_uint32 worker_procno; /* Whose latch wakes it; SLOT_NONE: nobody's. */
     /*
@@ -28,6 +29,9 @@ struct shared {
      */
     pg_atomic_uint32 worker_asleep;
     pg_atomic_uint32 requests_under_way; /* Taken and not answered; a hint to those who wait. */
+    /* When a session first missed a worker that has not begun; see availability.c. 0: none has. */
+    pg_atomic_uint64 start_awaited_since;
+    struct command_box command_box;
     /*
      * Timestamps of the newest records, as of the newest answer or later; 0: unknown, or none. The
      * worker renews them before it answers: what a client knows of is never newer.

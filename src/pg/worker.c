@@ -64,6 +64,7 @@ struct worker {
 };
 
 static bool here;
+static bool registered; /* Set in the postmaster, and inherited from there. */
 
 /* Taken of the engine first: nothing that could fail runs while the board is being changed. */
 static struct engine_state published_state;
@@ -73,6 +74,12 @@ bool
 worker_is_here(void)
 {
     return here;
+}
+
+bool
+worker_is_registered(void)
+{
+    return registered;
 }
 
 /* ---- What others see ------------------------------------------------------------------------- */
@@ -110,7 +117,8 @@ publish_open(const struct host *host)
     const TimestampTz now = GetCurrentTimestamp();
     struct monitor *monitor = monitor_change_begin(&shared->board);
     monitor->opened_at = now;
-    monitor->identity = host->identity;
+    monitor->identity = host->ownership.identity.owner;
+    memset(&monitor->refusal, 0, sizeof(monitor->refusal));
     monitor->ops_replayed = host->report.ops_replayed;
     monitor->io_direct = settings_io_direct;
     strlcpy(
@@ -162,6 +170,7 @@ on_exit_worker(int code, Datum argument)
     monitor_change_end(&shared->board);
     slots_lose(shared_slots());
     slots_refuse(shared_slots());
+    command_lose();
 }
 
 void
@@ -182,10 +191,37 @@ worker_fail(const char *message, const char *detail, const char *hint)
 }
 
 /*
- * Stays, and refuses what comes, until a reload or the end; or, where the cause may go by itself,
- * for a while. Then the postmaster starts a new worker, which tries again.
+ * Carries out a command, if there is one. True if it succeeded: then there is another state of
+ * things, and the engine may open. Calls wait meanwhile, as for an engine that opens.
  */
-pg_attribute_noreturn() static void refuse(const struct refusal *refusal)
+static bool
+obey(const struct refusal *refusal)
+{
+    struct command command;
+    if (!command_take(&command)) return false;
+    const enum worker_state state = monitor_worker_state();
+    shared_set_worker_state(WORKER_OPENING);
+    memset(&command.why, 0, sizeof(command.why));
+    switch (command.kind) {
+    case COMMAND_CREATE:
+        command.done = ownership_create(&command.ledger, &command.why);
+        break;
+    case COMMAND_ADOPT:
+        command.done = ownership_adopt(command.ledger, refusal, &command.why);
+        break;
+    }
+    if (!command.done) shared_set_worker_state(state);
+    command_finish(&command);
+    return command.done;
+}
+
+/*
+ * Stays, and refuses what comes, until a command has changed things: then it returns. Or until a
+ * reload or the end; or, where the cause may go by itself, for a while. Then the postmaster starts
+ * a new worker, which tries again.
+ */
+static void
+refuse(const struct refusal *refusal)
 {
     ereport(
         LOG,
@@ -193,7 +229,7 @@ pg_attribute_noreturn() static void refuse(const struct refusal *refusal)
         refusal->detail[0] == '\0' ? 0 : errdetail("%s", refusal->detail),
         refusal->hint[0] == '\0' ? 0 : errhint("%s", refusal->hint));
     publish_refusal(refusal);
-    shared_set_worker_state(WORKER_REFUSED);
+    shared_set_worker_state(refusal->none ? WORKER_NONE : WORKER_REFUSED);
     pg_atomic_write_u32(&shared->worker_asleep, 1);
     const uint32 wait_event = compat_wait_event("LedgerEngineRefused");
     const TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_PAUSE_MS);
@@ -202,6 +238,10 @@ pg_attribute_noreturn() static void refuse(const struct refusal *refusal)
         const TimestampTz now = GetCurrentTimestamp();
         if (refusal->retries && now >= end) break;
         slots_refuse(shared_slots());
+        if (obey(refusal)) {
+            pg_atomic_write_u32(&shared->worker_asleep, 0);
+            return;
+        }
         const long pause_ms = TimestampDifferenceMilliseconds(now, end);
         (void) WaitLatch(MyLatch, events, refusal->retries ? pause_ms : -1, wait_event);
         ResetLatch(MyLatch);
@@ -210,6 +250,17 @@ pg_attribute_noreturn() static void refuse(const struct refusal *refusal)
         ereport(LOG, errmsg("ledger engine tries again to start"));
     }
     proc_exit(1);
+}
+
+/* Until there is an engine. */
+static void
+open_host(struct worker *worker)
+{
+    struct refusal refusal = {0};
+    while (!host_open(&worker->host, slots_count(worker->slots), &refusal)) {
+        refuse(&refusal);
+        memset(&refusal, 0, sizeof(refusal));
+    }
 }
 
 /* ---- Requests -------------------------------------------------------------------------------- */
@@ -494,6 +545,7 @@ stop(struct worker *worker)
         wake_owners(worker);
         if (!progress) wait_for_events(worker, ENGINE_TICK_MS);
     }
+    if (!engine_failed(worker->host.engine)) host_stop(&worker->host);
 }
 
 /* ---- The process ----------------------------------------------------------------------------- */
@@ -568,10 +620,9 @@ pg_attribute_noreturn() static void fail(struct worker *worker)
 void
 ledger_worker_main(Datum argument)
 {
-    struct refusal refusal = {0};
     struct worker *worker = make_worker();
     start(&worker->host);
-    if (!host_open(&worker->host, slots_count(worker->slots), &refusal)) refuse(&refusal);
+    open_host(worker);
     make_wait_set(worker);
     publish_open(&worker->host);
     publish_numbers(worker, now_ns(worker));
@@ -597,4 +648,5 @@ worker_register(void)
     strlcpy(worker.bgw_library_name, "ledger", sizeof(worker.bgw_library_name));
     strlcpy(worker.bgw_function_name, "ledger_worker_main", sizeof(worker.bgw_function_name));
     RegisterBackgroundWorker(&worker);
+    registered = compat_background_worker_is_registered(worker.bgw_name);
 }

@@ -14,7 +14,8 @@
  *     write error      after a write failed, only a new start can find out what the disk holds
  *     failed assertion logged, and shown to callers
  * If the files cannot be opened, it does not end but stays to refuse calls with the reason
- * (WORKER_REFUSED), so that the log has the message once and not each second. A reload
+ * (WORKER_REFUSED; WORKER_NONE where there is no ledger), so that the log has the message once and
+ * not each second, and takes commands to make or adopt a ledger (command.h). A reload
  * (pg_reload_conf()) makes it try again. Where somebody else has the files, which may end without
  * anybody thinking of a reload, it tries again by itself every RETRY_PAUSE_MS.
  */
@@ -25,6 +26,9 @@
 
 /* Called once, while shared_preload_libraries are loaded. */
 void worker_register(void);
+
+/* False if the server had no place for it (max_worker_processes): it will never start. */
+bool worker_is_registered(void);
 
 /* True in the worker's process. */
 bool worker_is_here(void);

@@ -277,6 +277,22 @@ superblock_update_view(
     superblock_update_begin(superblock, callback);
 }
 
+void
+superblock_update_owner(
+    struct superblock *superblock,
+    u128 incarnation,
+    uint64_t system_identifier,
+    superblock_callback *callback)
+{
+    assert(incarnation != 0);
+    assert(incarnation != superblock->working->incarnation); /* Or the old owner could open it. */
+    assert(superblock->working->sequence > 0);
+    struct superblock_state *staging = superblock_stage(superblock);
+    staging->incarnation = incarnation;
+    staging->system_identifier = system_identifier;
+    superblock_update_begin(superblock, callback);
+}
+
 u128
 superblock_checkpoint_id(const struct superblock *superblock)
 {

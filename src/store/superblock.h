@@ -133,7 +133,7 @@ enum superblock_result superblock_open(struct superblock *superblock);
 enum superblock_result superblock_repair(struct superblock *superblock);
 
 /*
- * The two updates there are. Each makes `working` the new state and calls back when it is durable
+ * The three updates there are. Each makes `working` the new state and calls back when it is durable
  * by (S3); on SUPERBLOCK_IO_ERROR the caller must stop. One at a time: asserted.
  */
 void superblock_update_checkpoint(
@@ -147,6 +147,16 @@ void superblock_update_view(
     uint32_t view,
     uint32_t log_view,
     uint64_t commit_max,
+    superblock_callback *callback);
+
+/*
+ * Gives the ledger to another owner. A crash leaves the old owner or the new one, never a mixture
+ * and never none: it is one update like the others, so (S4) chooses one of the two states whole.
+ */
+void superblock_update_owner(
+    struct superblock *superblock,
+    u128 incarnation,
+    uint64_t system_identifier,
     superblock_callback *callback);
 
 /* Names the checkpoint: checksum over checkpoint_state. */

@@ -105,6 +105,7 @@ def fresh_ledger(settings=()):
         for name, value in settings:
             conf.write("%s = '%s'\n" % (name, value))
     server("start")
+    psql("SELECT ledger.create_ledger()")
     created = psql(
         "SELECT sum(created) FROM (SELECT (SELECT count(*) FROM ledger.create_accounts(events)"
         " WHERE status = 'created') AS created FROM (SELECT array_agg((ledger.id(n), NULL, NULL, NULL, 1, 1,"

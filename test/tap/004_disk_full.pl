@@ -37,18 +37,19 @@ sub raise_limit {
 # ---- Creation ----------------------------------------------------------------------------------------
 
 start_limited(LIMIT_CREATION_KB);
-$node->safe_psql('postgres', 'CREATE EXTENSION ledger');
-wait_role($node, 'refused');
-my $error = error_of($node, 'SELECT * FROM ledger.accounts;');
-like($error, qr/57P03: ledger engine is not running/, 'creation: refused');
+my $error = error_of($node, 'CREATE EXTENSION ledger');
+like($error, qr/WARNING:.*no ledger was created/, 'creation: the extension is there, and no ledger');
+is(status_of($node, 'role'), 'none', 'creation: role none');
 like($error, qr/Could not allocate and zero "[^"]+\/prepares\.wal": File too large/, 'creation: says which file');
 like($error, qr/HINT:  Make room .*, or decrease ledger\.wal_size/, 'creation: hint');
 ok(!-e $directory && !-e "$directory.new", 'creation: no directory is left behind');
 ok(!-e $node->data_dir . '/ledger.identity', 'creation: no identity is left behind');
-raise_limit(postmaster_pid($node));
-$node->reload;
+like(error_of($node, 'SELECT ledger.create_ledger()'), qr/ERROR:  53100: could not create a ledger/, 'creation: 53100');
+ok(!-e $directory && !-e "$directory.new", 'creation: nothing is left behind again');
+raise_limit(worker_pid($node));
+like(value($node, 'SELECT ledger.create_ledger()'), qr/^[0-9a-f-]{36}$/, 'creation: with room, it is made');
 wait_role($node, 'primary');
-is(value($node, 'SELECT count(*) FROM ledger.accounts'), 0, 'creation: with room, a reload is enough');
+is(value($node, 'SELECT count(*) FROM ledger.accounts'), 0, 'creation: and is empty');
 create_two_accounts($node);
 $node->stop;
 

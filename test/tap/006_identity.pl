@@ -117,7 +117,10 @@ is(value($node, balances_sql()), $balances, 'and has it again, as it was');
 unlink $clone->data_dir . '/ledger.identity' or die $!;
 $clone->append_conf('postgresql.conf', "ledger.data_directory = '" . ledger_directory($clone) . "'");
 $clone->start;
-wait_role($clone, 'primary');
+wait_role($clone, 'none');
+like(error_of($clone, transfer_sql(3, 1)), qr/57P03: this server has no ledger/, 'clone without an identity: none');
+ok(!-e ledger_directory($clone), 'clone without an identity: none is made');
+value($clone, 'SELECT ledger.create_ledger()');
 is(value($clone, 'SELECT count(*) FROM ledger.accounts'), 0, 'clone without an identity: an empty ledger of its own');
 is(value($node, balances_sql()), $balances, 'and the first is untouched');
 $clone->stop;
@@ -132,7 +135,7 @@ $node->stop;
 $error = refused_error($other);
 like($error, qr/ledger data directory "\Q$absolute\E" belongs to another PostgreSQL cluster/,
     "another's directory: refused");
-like($error, qr/The directory holds ledger cluster [0-9a-f]{32} of the PostgreSQL cluster with system identifier \d+/,
+like($error, qr/The directory holds ledger [0-9a-f-]{36} of the PostgreSQL cluster with system identifier \d+/,
     "another's directory: whose it is");
 $other->stop;
 unlink $other->data_dir . '/ledger.identity' or die $!;
@@ -172,7 +175,10 @@ $node->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'base', has_streaming => 1);
 $standby->start;
-is(value($standby, 'SELECT role FROM ledger.status'), 'starting', 'standby: the engine has not started');
+is(
+    value($standby, 'SELECT role, message, hint FROM ledger.status'),
+    'standby|ledger engine is not running on a standby|Connect to the primary.',
+    'standby: the status says so');
 for my $sql ('SELECT * FROM ledger.accounts',
     "SELECT * FROM ledger.lookup_accounts(ARRAY[ledger.id(1)])") {
     like(error_of($standby, "$sql;"), qr/57P03: ledger engine is not running on a standby/, "standby: $sql");

@@ -37,7 +37,8 @@ my $TIMEOUT_S = 60;
 sub ledger_node {
     my ($name, %options) = @_;
     my $settings = delete $options{settings} // '';
-    my $node = PostgreSQL::Test::Cluster->new($name);
+    my $install_path = delete $options{install_path};
+    my $node = PostgreSQL::Test::Cluster->new($name, defined $install_path ? (install_path => $install_path) : ());
     $node->init(%options);
     $node->append_conf('postgresql.conf', <<"CONF");
 shared_preload_libraries = 'ledger'

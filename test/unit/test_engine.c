@@ -53,11 +53,17 @@ begin(uint64_t seed)
 }
 
 static enum engine_open_result
-open_as(const struct engine_identity *expected, struct engine_open_report *report)
+open_with(
+    const struct engine_identity *expected,
+    uint64_t op_min,
+    uint64_t view_min,
+    struct engine_open_report *report)
 {
     struct engine_options options = {
         .prepares_size_bytes = PREPARES_SIZE,
         .requests_max = REQUESTS,
+        .op_min = op_min,
+        .view_min = view_min,
     };
     options.memory_bytes = align_up(engine_memory_bytes_min(&options), MIB) + EXTRA_BYTES;
     free(memory);
@@ -66,6 +72,12 @@ open_as(const struct engine_identity *expected, struct engine_open_report *repor
     memset(memory, 0, options.memory_bytes);
     engine = engine_create(memory, &options, &disk.storage, &test_clock);
     return engine_open(engine, expected, report);
+}
+
+static enum engine_open_result
+open_as(const struct engine_identity *expected, struct engine_open_report *report)
+{
+    return open_with(expected, 0, 0, report);
 }
 
 static void
@@ -236,6 +248,95 @@ UNIT_TEST(error_of_growth_refuses_the_open)
     storage_sim_restart(&disk);
     expect_equal(open_as(&identity, &report), ENGINE_OPENED);
     expect_equal(report.ops_replayed, 1);
+    end();
+}
+
+/* ---- Another owner --------------------------------------------------------------------------- */
+
+static uint8_t owner_scratch[ENGINE_FORMAT_SCRATCH] __attribute__((aligned(ARENA_ALIGNMENT)));
+
+static struct engine_inspection
+inspect(void)
+{
+    struct engine_inspection inspection;
+    expect_equal(engine_inspect(&disk.storage, owner_scratch, &inspection), ENGINE_OPENED);
+    return inspection;
+}
+
+/* Makes an op, and waits for it. */
+static void
+make_op(void)
+{
+    memset(calls, 0, sizeof(calls));
+    call_submit(&calls[0]);
+    while (calls[0].lent || disk.storage.in_flight_count > 0) {
+        storage_sim_tick(&disk);
+        (void) engine_poll(engine);
+    }
+    expect_equal(calls[0].failed, 0);
+}
+
+UNIT_TEST(inspecting_writes_nothing)
+{
+    begin(1);
+    rot_a_copy();
+    const uint64_t writes = disk.counters.writes;
+    const struct engine_inspection inspection = inspect();
+    expect(memcmp(&inspection.identity, &identity, sizeof(identity)) == 0);
+    expect_equal(inspection.view, 0);
+    expect_equal(disk.counters.writes, writes);
+    memset(storage_sim_bytes(&disk, STORAGE_SUPERBLOCK), 0, SUPERBLOCK_FILE_SIZE);
+    struct engine_inspection absent;
+    expect_equal(engine_inspect(&disk.storage, owner_scratch, &absent), ENGINE_OPEN_ABSENT);
+    storage_sim_bytes(&disk, STORAGE_SUPERBLOCK)[0] = 1;
+    expect_equal(engine_inspect(&disk.storage, owner_scratch, &absent), ENGINE_OPEN_SUPERBLOCK);
+    expect(strcmp(absent.superblock_name, "quorum lost") == 0);
+    end();
+}
+
+/* The new owner finds everything, and the old one can't open it any more. */
+UNIT_TEST(adopted_with_all_that_is_there)
+{
+    struct engine_open_report report;
+    struct engine_identity owner = identity;
+    owner.incarnation = 20;
+    owner.system_identifier = 30;
+    begin(1);
+    time_ns = UINT64_C(1750000000) * NS_PER_S;
+    next_id = 1;
+    expect_equal(open_as(&identity, &report), ENGINE_OPENED);
+    make_op();
+    make_op();
+    storage_sim_restart(&disk);
+    rot_a_copy();
+    expect_equal(engine_adopt(&disk.storage, owner_scratch, &owner), ENGINE_OPENED);
+    expect_equal(open_as(&identity, &report), ENGINE_OPEN_OTHER_IDENTITY);
+    expect(report.identity.incarnation == owner.incarnation);
+    expect_equal(open_as(&owner, &report), ENGINE_OPENED);
+    expect_equal(report.op, 2);
+    expect_equal(inspect().view, 2);
+    end();
+}
+
+/* A log that ends before what is known of it is refused, and left as it was. */
+UNIT_TEST(an_older_log_is_refused)
+{
+    struct engine_open_report report;
+    begin(1);
+    time_ns = UINT64_C(1750000000) * NS_PER_S;
+    next_id = 1;
+    expect_equal(open_as(&identity, &report), ENGINE_OPENED);
+    make_op();
+    make_op();
+    storage_sim_restart(&disk);
+    const uint64_t writes = disk.counters.writes;
+    expect_equal(open_with(&identity, 3, 0, &report), ENGINE_OPEN_BEHIND);
+    expect_equal(report.op, 2);
+    expect_equal(open_with(&identity, 2, 2, &report), ENGINE_OPEN_BEHIND);
+    expect_equal(report.op, 2);
+    expect_equal(disk.counters.writes, writes);
+    expect_equal(open_with(&identity, 2, 1, &report), ENGINE_OPENED);
+    expect_equal(report.ops_replayed, 2);
     end();
 }
 

@@ -470,6 +470,60 @@ UNIT_TEST(a_torn_update)
     expect(taken_new > 100 && taken_old > 50);
 }
 
+static enum superblock_result
+update_owner(u128 incarnation, uint64_t system_identifier)
+{
+    update_done = false;
+    superblock_update_owner(&superblock, incarnation, system_identifier, update_on_done);
+    return update_wait();
+}
+
+/* (S1) and (S2) hold for a change of owner too: all but the owner stays. */
+UNIT_TEST(s1_s2_another_owner)
+{
+    begin_formatted(1);
+    expect_equal(update_checkpoint(7), SUPERBLOCK_OK);
+    expect_equal(update_view(3, 9), SUPERBLOCK_OK);
+    struct superblock_state expected = *superblock.working;
+    expect_equal(update_owner(50, 60), SUPERBLOCK_OK);
+    expected.parent = expected.checksum;
+    expected.sequence += 1;
+    expected.incarnation = 50;
+    expected.system_identifier = 60;
+    reseal(&expected);
+    restart();
+    expect_equal(open_and_repair(), SUPERBLOCK_OK);
+    expect(memcmp(superblock.working, &expected, sizeof(expected)) == 0);
+    expect(disk_settled());
+    end();
+}
+
+/* Power fails at each event of a change of owner: it is the old one's or the new one's. */
+UNIT_TEST(a_torn_change_of_owner)
+{
+    uint32_t taken_new = 0, taken_old = 0;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        for (uint64_t event = 1; event <= 24; event++) {
+            begin_formatted(seed);
+            storage_sim_crash_after(&sim, event);
+            (void) update_owner(50, 60);
+            const bool durable = update_result == SUPERBLOCK_OK;
+            if (sim.crashed) storage_sim_restart(&sim);
+            restart();
+            expect_equal(open_and_repair(), SUPERBLOCK_OK);
+            const bool is_new = superblock.working->incarnation == 50;
+            expect_equal(superblock.working->system_identifier, is_new ? 60 : 6);
+            expect(is_new || superblock.working->incarnation == 5);
+            if (durable) expect(is_new);
+            taken_new += is_new;
+            taken_old += !is_new;
+            expect(disk_settled());
+            end();
+        }
+    }
+    expect(taken_new > 100 && taken_old > 50);
+}
+
 /*
  * (S6): two copies are bad, whichever, since the last update; and power fails at each event of the
  * next.

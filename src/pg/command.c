@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: PostgreSQL */
+#include "postgres.h"
+#include "pg/compat.h"
+
+#include "pg/command.h"
+
+#include "miscadmin.h"
+#include "storage/ipc.h"
+
+#include "pg/shared.h"
+
+/* How often a session that waits looks whether the worker still takes commands. */
+#define LOOK_MS 100
+
+void
+command_init(struct command_box *box)
+{
+    memset(box, 0, sizeof(*box));
+    SpinLockInit(&box->mutex);
+    ConditionVariableInit(&box->changed);
+}
+
+/* Changes the state if it is `from`; true if it was. */
+static bool
+change(struct command_box *box, enum command_state from, enum command_state to)
+{
+    SpinLockAcquire(&box->mutex);
+    const bool changed = box->state == from;
+    if (changed) box->state = to;
+    SpinLockRelease(&box->mutex);
+    return changed;
+}
+
+static enum command_state
+state_of(struct command_box *box)
+{
+    SpinLockAcquire(&box->mutex);
+    const enum command_state state = box->state;
+    SpinLockRelease(&box->mutex);
+    return state;
+}
+
+/* ---- For sessions ---------------------------------------------------------------------------- */
+
+/* However the session leaves, the box is free again, or will be. */
+static void
+leave(int code, Datum argument)
+{
+    struct command_box *box = &shared->command_box;
+    SpinLockAcquire(&box->mutex);
+    if (box->state == COMMAND_RUNNING) {
+        box->abandoned = true;
+    } else {
+        box->state = COMMAND_FREE;
+    }
+    SpinLockRelease(&box->mutex);
+    ConditionVariableBroadcast(&box->changed);
+}
+
+static void
+acquire(struct command_box *box, const struct command *command, uint32 wait_event)
+{
+    for (;;) {
+        SpinLockAcquire(&box->mutex);
+        const bool acquired = box->state == COMMAND_FREE;
+        if (acquired) {
+            box->command = *command;
+            box->abandoned = false;
+            box->state = COMMAND_ASKED;
+        }
+        SpinLockRelease(&box->mutex);
+        if (acquired) break;
+        (void) ConditionVariableTimedSleep(&box->changed, LOOK_MS, wait_event);
+    }
+    (void) ConditionVariableCancelSleep();
+}
+
+static bool
+worker_takes_commands(void)
+{
+    const enum worker_state state = monitor_worker_state();
+    return state == WORKER_NONE || state == WORKER_REFUSED;
+}
+
+/* True: it is done. False: the worker takes none, and it was taken back. */
+static bool
+wait_done(struct command_box *box, uint32 wait_event)
+{
+    for (;;) {
+        const enum command_state state = state_of(box);
+        if (state == COMMAND_DONE) break;
+        if (state == COMMAND_ASKED && !worker_takes_commands() &&
+            change(box, COMMAND_ASKED, COMMAND_FREE)) {
+            ConditionVariableBroadcast(&box->changed);
+            return false;
+        }
+        (void) ConditionVariableTimedSleep(&box->changed, LOOK_MS, wait_event);
+    }
+    return true;
+}
+
+bool
+command_run(struct command *command)
+{
+    static uint32 wait_event;
+    struct command_box *box = &shared->command_box;
+    bool done = false;
+    if (wait_event == 0) wait_event = compat_wait_event("LedgerCommand");
+    acquire(box, command, wait_event);
+    PG_ENSURE_ERROR_CLEANUP(leave, (Datum) 0);
+    {
+        shared_wake_worker();
+        done = wait_done(box, wait_event);
+        if (done) *command = box->command;
+    }
+    PG_END_ENSURE_ERROR_CLEANUP(leave, (Datum) 0);
+    (void) ConditionVariableCancelSleep();
+    if (done) leave(0, (Datum) 0);
+    return done;
+}
+
+/* ---- For the worker -------------------------------------------------------------------------- */
+
+bool
+command_take(struct command *command)
+{
+    struct command_box *box = &shared->command_box;
+    if (!change(box, COMMAND_ASKED, COMMAND_RUNNING)) return false;
+    *command = box->command;
+    return true;
+}
+
+void
+command_finish(const struct command *command)
+{
+    struct command_box *box = &shared->command_box;
+    assert(state_of(box) == COMMAND_RUNNING);
+    box->command = *command;
+    SpinLockAcquire(&box->mutex);
+    box->state = box->abandoned ? COMMAND_FREE : COMMAND_DONE;
+    SpinLockRelease(&box->mutex);
+    ConditionVariableBroadcast(&box->changed);
+}
+
+void
+command_lose(void)
+{
+    struct command_box *box = &shared->command_box;
+    if (state_of(box) != COMMAND_RUNNING) return;
+    struct command lost = {.why = {.sqlstate = ERRCODE_CANNOT_CONNECT_NOW}};
+    strlcpy(
+        lost.why.message,
+        "the ledger engine stopped while it worked on the command",
+        sizeof(lost.why.message));
+    strlcpy(
+        lost.why.detail,
+        "Whether it was carried out, ledger.status shows when the engine has started again.",
+        sizeof(lost.why.detail));
+    strlcpy(lost.why.hint, "Repeating it is safe.", sizeof(lost.why.hint));
+    command_finish(&lost);
+}
