@@ -30,12 +30,6 @@ static struct held_slot held[CLIENT_CALLS_MAX];
 static int held_count;
 static bool callbacks_registered;
 
-static bool
-operation_writes(uint8_t operation)
-{
-    return operation == LEDGER_CREATE_ACCOUNTS || operation == LEDGER_CREATE_TRANSFERS;
-}
-
 /* ---- Slots that are held --------------------------------------------------------------------- */
 
 static void
@@ -116,19 +110,23 @@ register_callbacks(void)
 
 /* ---- May it write? --------------------------------------------------------------------------- */
 
-pg_attribute_noreturn() static void raise_not_alone(const char *function_name)
+#define HINT_IMMEDIATE                                                                             \
+    "To let it take effect when it returns, even if the transaction rolls back: "                  \
+    "SET LOCAL ledger.commit_mode = 'immediate', or ALTER ROLE ... SET it. "                       \
+    "A plain SET could reach other clients of a connection pool."
+
+pg_attribute_noreturn()
+static void
+raise_not_alone(const char *function_name, const char *reason)
 {
     ereport(
         ERROR,
         errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
         errmsg("%s cannot take part in a transaction yet", function_name),
         errdetail(
-            "Inside a transaction block, a function, or a statement that writes to tables, "
-            "ledger.commit_mode = "
-            "auto asks for a write that takes effect if and only if the transaction commits."),
-        errhint("SET ledger.commit_mode = 'immediate' to let it take effect when the call returns, "
-                "even if the "
-                "transaction rolls back."));
+            "%s ledger.commit_mode = auto accepts only a call that is a transaction by itself.",
+            reason),
+        errhint("Use autocommit: call it in a SELECT of its own. " HINT_IMMEDIATE));
 }
 
 void
@@ -136,23 +134,21 @@ client_check_write_allowed(const char *function_name)
 {
     availability_check_preloaded();
     PreventCommandDuringRecovery(function_name);
-    PreventCommandIfReadOnly(function_name);
+    if (!commit_mode_closed()) PreventCommandIfReadOnly(function_name);
     PreventCommandIfParallelMode(function_name);
     switch ((enum settings_commit_mode) settings_commit_mode) {
     case SETTINGS_COMMIT_IMMEDIATE: return;
-    case SETTINGS_COMMIT_AUTO:
-        if (!commit_mode_call_is_alone()) raise_not_alone(function_name);
+    case SETTINGS_COMMIT_AUTO: {
+        const char *reason = commit_mode_refuse();
+        if (reason != NULL) raise_not_alone(function_name, reason);
         return;
+    }
     case SETTINGS_COMMIT_TRANSACTIONAL:
         ereport(
             ERROR,
             errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
             errmsg("ledger.commit_mode = transactional is not supported yet"),
-            errhint(
-                "SET ledger.commit_mode = 'immediate' to let %s take effect when the call returns, "
-                "even if the "
-                "transaction rolls back.",
-                function_name));
+            errhint(HINT_IMMEDIATE));
     }
     unreachable();
 }
@@ -242,7 +238,7 @@ client_submit(struct client_call *call)
 static int
 detail_outcome(uint8_t operation)
 {
-    if (!operation_writes(operation)) return 0;
+    if (!ledger_operation_creates(operation)) return 0;
     (void) errdetail("The outcome of the ledger request is unknown.");
     return errhint("Retry with the same ids: a request that took effect answers \"exists\".");
 }
@@ -338,7 +334,7 @@ pg_attribute_noreturn() static void raise_outcome(
     const struct outcome_error *error = &outcome_errors[outcome];
     ereport(
         ERROR,
-        errcode(operation_writes(operation) ? error->sqlstate_write : error->sqlstate_read),
+        errcode(ledger_operation_creates(operation) ? error->sqlstate_write : error->sqlstate_read),
         errmsg("%s", error->message),
         error->detail == NULL ? detail_outcome(operation) : errdetail("%s", error->detail),
         error->hint == NULL ? 0 : errhint("%s", error->hint));

@@ -15,6 +15,7 @@
 #include "postmaster/bgworker_internals.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
+#include "tcop/dest.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/wait_event.h"
@@ -101,6 +102,22 @@ compat_background_worker_is_registered(const char *name)
     QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once
 #define COMPAT_EXECUTOR_RUN_ARGUMENTS query, direction, count, execute_once
 #endif
+
+/* 18: pg_attribute_noreturn() is gone. */
+#ifndef pg_attribute_noreturn
+#define pg_attribute_noreturn() _Noreturn
+#endif
+
+/* 17: EXPLAIN has a receiver of its own, which measures what rows take on the wire. */
+static inline bool
+compat_is_explain_receiver(const DestReceiver *receiver)
+{
+#if PG_VERSION_NUM >= 170000
+    return receiver->mydest == DestExplainSerialize;
+#else
+    return false;
+#endif
+}
 
 /* 18: a library says its name and version. */
 #ifdef PG_MODULE_MAGIC_EXT

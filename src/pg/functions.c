@@ -16,6 +16,7 @@
 
 #include "base/units.h"
 #include "pg/client.h"
+#include "pg/commit_mode.h"
 #include "pg/convert.h"
 #include "pg/errors.h"
 
@@ -82,6 +83,7 @@ ledger_create_account(PG_FUNCTION_ARGS)
     if (result.status != STATUS_CREATED && result.status != ACCOUNT_STATUS_exists) {
         errors_raise_account(result.status, &account);
     }
+    commit_mode_count_write();
     return convert_status(convert_labels(CONVERT_ACCOUNT_STATUS), result.status);
 }
 
@@ -92,6 +94,7 @@ create_transfer(const struct transfer *transfer)
     if (result.status != STATUS_CREATED && result.status != TRANSFER_STATUS_exists) {
         errors_raise_transfer(result.status, transfer);
     }
+    commit_mode_count_write();
     return convert_status(convert_labels(CONVERT_TRANSFER_STATUS), result.status);
 }
 
