@@ -10,7 +10,9 @@ SELECT count(*) FROM pg_namespace WHERE nspname = 'ledger';
 
 -- A schema that somebody else made is not taken over.
 CREATE SCHEMA ledger;
+\set SHOW_CONTEXT never
 CREATE EXTENSION ledger;
+\set SHOW_CONTEXT errors
 DROP SCHEMA ledger;
 CREATE EXTENSION ledger;
 

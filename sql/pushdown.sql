@@ -13,6 +13,15 @@ SELECT status, count(*) FROM ledger.create_transfers(ARRAY(
 SELECT "timestamp" AS t10, created_at AS c10 FROM ledger.transfers WHERE id = ledger.id(92000010) \gset
 SELECT "timestamp" AS t20, created_at AS c20 FROM ledger.transfers WHERE id = ledger.id(92000020) \gset
 
+-- Where majors of PostgreSQL word the rest of a plan differently: the scan only, and what it says.
+CREATE FUNCTION pg_temp.scan_of(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+    line text;
+BEGIN
+    FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP
+        IF line ~ 'Foreign Scan|Ledger ' THEN RETURN NEXT regexp_replace(line, '^[ >-]+', ''); END IF;
+    END LOOP;
+END $$;
 -- Which operation serves, and with which filter.
 EXPLAIN (COSTS OFF) SELECT * FROM ledger.accounts;
 EXPLAIN (COSTS OFF) SELECT * FROM ledger.accounts WHERE id = '00000000-0000-0000-0000-0000000e09c1';
@@ -82,7 +91,7 @@ EXPLAIN (COSTS OFF) SELECT * FROM ledger.transfers WHERE debit_account_id = ledg
 EXPLAIN (COSTS OFF) SELECT * FROM ledger.transfers WHERE id = ANY (ARRAY[ledger.id(1), ledger.id(2)]) ORDER BY "timestamp" LIMIT 3;
 EXPLAIN (COSTS OFF) SELECT * FROM ledger.change_events ORDER BY "timestamp" LIMIT 3;
 EXPLAIN (COSTS OFF) SELECT * FROM ledger.change_events ORDER BY "timestamp" DESC LIMIT 3;
-EXPLAIN (COSTS OFF) SELECT max("timestamp") FROM ledger.transfers WHERE ledger = 920;
+SELECT pg_temp.scan_of('SELECT max("timestamp") FROM ledger.transfers WHERE ledger = 920');
 EXPLAIN (COSTS OFF) SELECT code, count(*) FROM ledger.transfers GROUP BY code LIMIT 3;
 EXPLAIN (COSTS OFF) SELECT * FROM ledger.transfers LIMIT 10;
 
@@ -95,7 +104,8 @@ BEGIN
     FOR line IN EXECUTE 'EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) ' || query LOOP
         IF line ~ 'Ledger (Requests|Rows)' THEN found_lines := found_lines || btrim(replace(line, 'Ledger ', '')); END IF;
     END LOOP;
-    RETURN array_to_string(found_lines, ', ');
+    -- Newer majors see some contradictions themselves, and plan no scan.
+    RETURN coalesce(nullif(array_to_string(found_lines, ', '), ''), 'Requests: 0, Rows: 0');
 END $$;
 SELECT pg_temp.cost('SELECT * FROM ledger.transfers WHERE ledger = 920 ORDER BY "timestamp"');
 SELECT pg_temp.cost('SELECT * FROM ledger.transfers WHERE ledger = 920 ORDER BY "timestamp" DESC');

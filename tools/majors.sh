@@ -4,7 +4,7 @@
 #   tools/majors.sh [MAJOR ...]    15, 17, 18; without an argument 17 and 18
 # Prints for each "majors-17: N passed, N failed", and in the end "majors: N passed, N failed[, N skipped]". A major
 # whose chroot can't be made (no root, no network, …) is skipped, which is said, and never counts as passed. Everything
-# that was printed is also in build/majors-17.log.
+# that was printed is also in build/majors-17.log; until then see build/majors-17-tap.log.
 #
 # Nothing of the host is touched: what runs in a chroot does so in mount, process and IPC namespaces of its own, so
 # that all mounts and processes end with it, however this script ends. Chroots are kept for the next run, and made anew
@@ -39,8 +39,9 @@ host_mirror() {
 inside() {
     local root=$1
     shift
+    # Ends with this shell: unshare itself ignores SIGTERM.
     # shellcheck disable=SC2016
-    unshare --mount --pid --ipc --fork --kill-child=KILL -- bash -euc '
+    setpriv --pdeathsig KILL unshare --mount --pid --ipc --fork --kill-child=KILL -- bash -euc '
         root=$1
         shift
         mkdir -p "$root/dev/shm" "$root/dev/pts"
@@ -110,9 +111,9 @@ count() {
 run_kind() {
     local kind=$1 line begun=$SECONDS
     shift
-    inside "$root" "$@" 2>&1 | tee "build/majors-$major-$kind.out"
-    line=$(grep -E "^$kind: [0-9]+ passed, [0-9]+ failed$" "build/majors-$major-$kind.out" | tail -n 1)
-    rm -f "build/majors-$major-$kind.out"
+    inside "$root" "$@" > "build/majors-$major-$kind.log" 2>&1
+    cat "build/majors-$major-$kind.log"
+    line=$(grep -E "^$kind: [0-9]+ passed, [0-9]+ failed$" "build/majors-$major-$kind.log" | tail -n 1)
     echo "majors-$major: $kind took $((SECONDS - begun)) s"
     count "${line:-$kind: 0 passed, 1 failed}"
 }
@@ -149,6 +150,7 @@ mirror=${mirror:-http://deb.debian.org/debian}
 for major in "${majors[@]}"; do
     if [ -n "$why" ]; then skip "$why"; else run_major "$major"; fi > "build/majors-$major.log" 2>&1 &
 done
+trap 'kill $(jobs -p) 2>/dev/null; exit 130' INT TERM HUP
 wait
 
 passed=0

@@ -1,113 +1,135 @@
 #!/usr/bin/env bash
-# From nothing to a running ledger: installs what is missing, builds, installs, makes a throw-away PostgreSQL cluster on a
-# free port, and takes a tour. Touches no existing cluster. Run again, it starts afresh.
+# From nothing to a running ledger: installs what is missing, builds, makes a private copy of the server with the extension
+# in it and a throw-away cluster on a free port, and takes a tour (examples/tour.sql). Touches no installed extension and
+# no existing cluster. Run again, it starts afresh. Needs neither make nor anything else to be there before; root only
+# where packages are missing.
 #   tools/quickstart.sh         build, start, tour
 #   tools/quickstart.sh stop    stop the cluster and remove it
+# LEDGER_QUICKSTART_DIR says where all of it is, by default /var/tmp/ledger-quickstart-<user>.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+umask 022
 home=${LEDGER_QUICKSTART_DIR:-/var/tmp/ledger-quickstart-$(id -un)}
 pgdata=$home/pgdata
 
+# The server refuses to run as root.
 as_user=()
 if [ "$(id -u)" = 0 ]; then as_user=(setpriv --reuid=postgres --regid=postgres --init-groups); fi
 run() { (cd / && "${as_user[@]}" env HOME="$home" LC_ALL=C.UTF-8 "$@"); }
 
 stop_cluster() {
-    [ -e "$home/bin" ] || return 0
-    run "$(cat "$home/bin")/pg_ctl" -D "$pgdata" -m fast -w stop >/dev/null 2>&1 || true
+    if [ -e "$home/bin" ] && [ -e "$pgdata/postmaster.pid" ]; then
+        run "$(cat "$home/bin")/pg_ctl" -D "$pgdata" -m fast -w stop > /dev/null 2>&1 || true
+    fi
+}
+
+remove() {
+    case $home in "" | /) echo "LEDGER_QUICKSTART_DIR must be a folder of its own" >&2; exit 1 ;; esac
+    if [ -d "$home" ] && [ ! -e "$home/ledger-quickstart" ] && [ -n "$(ls -A "$home")" ]; then
+        echo "$home is not a quickstart's: it is left as it is" >&2
+        exit 1
+    fi
+    stop_cluster
+    rm -rf "$home"
 }
 
 if [ "${1:-}" = stop ]; then
-    stop_cluster
-    rm -rf "$home"
+    remove
     echo "stopped, and removed $home"
     exit 0
 fi
 
+doing='installing packages'
+finished=
+# Whatever fails, no server is left running, and what failed is said.
+leave() {
+    [ -z "$finished" ] || return 0
+    echo "quickstart failed while $doing" >&2
+    if [ -e "$home/server.log" ]; then
+        echo "the end of $home/server.log:" >&2
+        tail -n 20 "$home/server.log" >&2
+    fi
+    stop_cluster
+}
+trap leave EXIT
+trap 'exit 130' INT TERM HUP
+
 tools/deps.sh
 pg_config=${PG_CONFIG:-pg_config}
-echo "building for $($pg_config --version)"
+doing="building for $($pg_config --version)"
+echo "$doing"
 make -s -j2 PG_CONFIG="$pg_config" all
-stop_cluster
-rm -rf "$home"
+
+doing="installing into $home"
+remove
 mkdir -p "$home"
-if [ "$(id -u)" = 0 ]; then
-    make -s PG_CONFIG="$pg_config" install
-    bin=$($pg_config --bindir)
-    chown postgres: "$home"
-else
-    # Without root, the extension goes into a private copy of the server.
-    bin=$(tools/stage.sh "$home/install")
-fi
+touch "$home/ledger-quickstart"
+bin=$(STRICT='' tools/stage.sh "$home/install")
+[ "$(id -u)" != 0 ] || chown postgres: "$home"
 echo "$bin" > "$home/bin"
 
+doing='starting the server'
 port=
 for candidate in $(seq 54320 54420); do
     if ! (exec 3<>"/dev/tcp/127.0.0.1/$candidate") 2>/dev/null; then port=$candidate; break; fi
 done
 [ -n "$port" ] || { echo "no free port between 54320 and 54420" >&2; exit 1; }
 
-run "$bin/initdb" -D "$pgdata" -U postgres -A trust --no-locale -E UTF8 >/dev/null
-run tee -a "$pgdata/postgresql.conf" >/dev/null <<CONF
+run "$bin/initdb" -D "$pgdata" -U postgres -A trust --no-locale -E UTF8 > /dev/null
+run tee -a "$pgdata/postgresql.conf" > /dev/null <<CONF
 port = $port
 listen_addresses = '127.0.0.1'
 unix_socket_directories = '$home'
 shared_preload_libraries = 'ledger'
 CONF
-start() { run "$bin/pg_ctl" -D "$pgdata" -l "$home/server.log" -w start >/dev/null 2>&1; }
-start
-sql() { run "$bin/psql" -X -q -h "$home" -p "$port" -U postgres -v ON_ERROR_STOP=1 "$@"; }
+start() { run "$bin/pg_ctl" -D "$pgdata" -l "$home/server.log" -w start > /dev/null 2>&1; }
+# As a child of this script, which notices its end below also where process 1 does not, as in many containers.
+# shellcheck disable=SC2016
+run bash -c 'exec "$0" -D "$1" >> "$2" 2>&1' "$bin/postgres" "$pgdata" "$home/server.log" > /dev/null 2>&1 < /dev/null &
+for _ in $(seq 600); do
+    run "$bin/pg_isready" -q -h "$home" -p "$port" && break
+    kill -0 $! 2>/dev/null || exit 1
+    sleep 0.1
+done
+sql() { run "$bin/psql" -X -q -h "$home" -p "$port" -U postgres -P footer=off "$@"; }
+
+doing='creating the extension'
+sql -v ON_ERROR_STOP=1 -c 'CREATE EXTENSION ledger'
+
+doing='taking the tour'
+# psql echoes statements, not comments: those become messages of its own. The overdraft's error is a part of the tour.
+tour() { sed '1,/^$/d' examples/tour.sql | sql -e -f - 2>&1 | sed 's/^psql:<stdin>:[0-9]*: //'; }
 tour() {
-    echo
-    echo "-- $1"
-    shift
-    printf '%s\n' "$1" | sed 's/^/   /'
-    printf '%s\n' "$1" | sql -P footer=off -f - 2>&1 | sed 's/^psql:<stdin>:[0-9]*: //' || true
+    sed '1,/^$/d; s/^-- \(.*\)$/\\echo\n\\echo -- \1\n/' examples/tour.sql | sql -e -f - 2>&1 |
+        sed 's/^psql:<stdin>:[0-9]*: //'
 }
+tour
 
-sql -c 'CREATE EXTENSION ledger'
-tour 'Open accounts: a bank that hands out money, and two customers who cannot overdraw.' \
-"SELECT ledger.create_account(ledger.id(1), ledger => 978, code => 1);
-SELECT ledger.create_account(ledger.id(10), ledger => 978, code => 10,
-       flags => '{debits_must_not_exceed_credits, history}');
-SELECT ledger.create_account(ledger.id(11), ledger => 978, code => 10,
-       flags => '{debits_must_not_exceed_credits, history}');"
-tour 'Money comes in: 100.00, in cents.' \
-"SELECT ledger.create_transfer(ledger.id(1000), debit_account_id => ledger.id(1),
-       credit_account_id => ledger.id(10), amount => 10000, ledger => 978, code => 1);"
-tour 'A payment of 30.00. Sent again with the same id, it happens once.' \
-"SELECT ledger.create_transfer(ledger.id(1001), ledger.id(10), ledger.id(11), 3000, 978, 2);
-SELECT ledger.create_transfer(ledger.id(1001), ledger.id(10), ledger.id(11), 3000, 978, 2);"
-tour 'An overdraft is refused.' \
-"SELECT ledger.create_transfer(ledger.id(1002), ledger.id(10), ledger.id(11), 999999, 978, 2);"
-tour 'Hold 20.00, then capture 15.00 of it: the rest is released.' \
-"SELECT ledger.create_transfer(ledger.id(1003), ledger.id(10), ledger.id(11), 2000, 978, 3,
-       flags => '{pending}', timeout => '1 hour');
-SELECT ledger.post_pending_transfer(ledger.id(1004), pending_id => ledger.id(1003), amount => 1500);"
-tour 'Hold 5.00, then release it.' \
-"SELECT ledger.create_transfer(ledger.id(1005), ledger.id(10), ledger.id(11), 500, 978, 3,
-       flags => '{pending}');
-SELECT ledger.void_pending_transfer(ledger.id(1006), pending_id => ledger.id(1005));"
-balances="SELECT ledger.id_numeric(id) AS account, credits_posted - debits_posted AS balance, debits_pending AS held
-  FROM ledger.accounts WHERE ledger = 978 ORDER BY timestamp;"
-tour 'Balances are rows.' "$balances"
-tour 'So is a statement.' \
-"SELECT ledger.id_numeric(t.id) AS transfer, t.amount, t.flags,
-       b.credits_posted - b.debits_posted AS balance_after
-  FROM ledger.account_balances b JOIN ledger.transfers t USING (timestamp)
- WHERE b.account_id = ledger.id(10) AND ledger.id(10) IN (t.debit_account_id, t.credit_account_id)
- ORDER BY t.timestamp;"
-
+doing='killing the server and starting it again'
+# The server's processes: the postmaster, and whose parent it is. /proc says it where there is no ps.
+server_pids() {
+    local stat line
+    echo "$1"
+    for stat in /proc/[0-9]*/stat; do
+        read -r line 2>/dev/null < "$stat" || continue
+        # "PID (name) state parent …", and a name may have anything in it.
+        read -r _ parent _ <<< "${line##*) }"
+        [ "$parent" != "$1" ] || echo "${line%% *}"
+    done
+}
 echo
 echo '-- kill -9 of every server process, start again: what was acknowledged is there.'
-postmaster=$(head -n 1 "$pgdata/postmaster.pid")
-children=$(ps -o pid= --ppid "$postmaster" | tr '\n' ' ')
-# shellcheck disable=SC2086
-run kill -9 "$postmaster" $children 2>/dev/null || true
-for _ in $(seq 100); do run kill -0 "$postmaster" 2>/dev/null || break; sleep 0.1; done
-start
-sql -P footer=off -c "$balances"
-sql -x -P footer=off -c 'SELECT role, op, commit_op, io_method, io_direct, data_directory FROM ledger.status'
+mapfile -t pids < <(server_pids "$(head -n 1 "$pgdata/postmaster.pid")")
+kill -9 "${pids[@]}" 2>/dev/null || true
+for _ in $(seq 100); do
+    kill -0 "${pids[@]}" 2>/dev/null || break
+    sleep 0.1
+done
+start || exit 1
+sql -v ON_ERROR_STOP=1 -c "SELECT ledger.id_numeric(id) AS account, credits_posted - debits_posted AS balance, debits_pending AS held
+  FROM ledger.accounts WHERE ledger = 840 ORDER BY timestamp"
+sql -x -v ON_ERROR_STOP=1 -c 'SELECT role, op, commit_op, io_method, io_direct, data_directory FROM ledger.status'
+finished=1
 
 cat <<END
 

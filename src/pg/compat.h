@@ -76,6 +76,11 @@ compat_create_wait_event_set(int event_count)
 #define COMPAT_EXECUTOR_RUN_ARGUMENTS query, direction, count, execute_once
 #endif
 
+/* 18: pg_attribute_noreturn() is gone. */
+#ifndef pg_attribute_noreturn
+#define pg_attribute_noreturn() _Noreturn
+#endif
+
 /* 17: EXPLAIN has a receiver of its own, which measures what rows take on the wire. */
 static inline bool
 compat_is_explain_receiver(const DestReceiver *receiver)
