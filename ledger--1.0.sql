@@ -470,7 +470,7 @@ COMMENT ON FOREIGN TABLE ledger.change_events IS
  * Volatile, because they show what is committed now, not what was when the statement or the transaction began:
  * a call after a write in the same statement must see it. Parallel restricted: the leader makes the call.
  *
- * NULL is no filter, and no limit. A filter that makes no sense is an error.
+ * NULL is no filter, and no limit: all rows, read page by page. A filter that makes no sense is an error.
  */
 
 CREATE FUNCTION ledger.lookup_accounts(ids uuid[]) RETURNS SETOF ledger.accounts
@@ -495,13 +495,13 @@ CREATE FUNCTION ledger.get_account_transfers(
     code integer DEFAULT NULL,
     timestamp_min bigint DEFAULT NULL,
     timestamp_max bigint DEFAULT NULL,
-    "limit" bigint DEFAULT 8190,
+    "limit" bigint DEFAULT NULL,
     reversed boolean DEFAULT false
 ) RETURNS SETOF ledger.transfers
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000
 AS 'MODULE_PATHNAME', 'ledger_get_account_transfers';
 COMMENT ON FUNCTION ledger.get_account_transfers IS
-    'the transfers of an account, oldest first, or newest first if reversed';
+    'the transfers of an account, oldest first, or newest first if reversed; all of them, without a limit';
 
 CREATE FUNCTION ledger.get_account_balances(
     account_id uuid,
@@ -513,7 +513,7 @@ CREATE FUNCTION ledger.get_account_balances(
     code integer DEFAULT NULL,
     timestamp_min bigint DEFAULT NULL,
     timestamp_max bigint DEFAULT NULL,
-    "limit" bigint DEFAULT 8190,
+    "limit" bigint DEFAULT NULL,
     reversed boolean DEFAULT false
 ) RETURNS SETOF ledger.account_balances
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000
@@ -529,13 +529,13 @@ CREATE FUNCTION ledger.query_accounts(
     code integer DEFAULT NULL,
     timestamp_min bigint DEFAULT NULL,
     timestamp_max bigint DEFAULT NULL,
-    "limit" bigint DEFAULT 8190,
+    "limit" bigint DEFAULT NULL,
     reversed boolean DEFAULT false
 ) RETURNS SETOF ledger.accounts
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000
 AS 'MODULE_PATHNAME', 'ledger_query_accounts';
 COMMENT ON FUNCTION ledger.query_accounts IS
-    'the accounts that match all filters, oldest first, or newest first if reversed';
+    'the accounts that match all filters, oldest first, or newest first if reversed; all of them, without a limit';
 
 CREATE FUNCTION ledger.query_transfers(
     user_data_128 uuid DEFAULT NULL,
@@ -545,23 +545,23 @@ CREATE FUNCTION ledger.query_transfers(
     code integer DEFAULT NULL,
     timestamp_min bigint DEFAULT NULL,
     timestamp_max bigint DEFAULT NULL,
-    "limit" bigint DEFAULT 8190,
+    "limit" bigint DEFAULT NULL,
     reversed boolean DEFAULT false
 ) RETURNS SETOF ledger.transfers
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000
 AS 'MODULE_PATHNAME', 'ledger_query_transfers';
 COMMENT ON FUNCTION ledger.query_transfers IS
-    'the transfers that match all filters, oldest first, or newest first if reversed';
+    'the transfers that match all filters, oldest first, or newest first if reversed; all of them, without a limit';
 
 CREATE FUNCTION ledger.get_change_events(
     timestamp_min bigint DEFAULT NULL,
     timestamp_max bigint DEFAULT NULL,
-    "limit" bigint DEFAULT 8190
+    "limit" bigint DEFAULT NULL
 ) RETURNS SETOF ledger.change_events
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000
 AS 'MODULE_PATHNAME', 'ledger_get_change_events';
 COMMENT ON FUNCTION ledger.get_change_events IS
-    'what changed balances, oldest first: transfers and expiries';
+    'what changed balances, oldest first: transfers and expiries; all of them, without a limit';
 
 -------------------------------------------------------------------------------------------------------------
 -- Monitoring
@@ -609,6 +609,8 @@ CREATE VIEW ledger.status AS SELECT * FROM ledger.get_status();
 COMMENT ON VIEW ledger.status IS 'what the engine is doing, in one row';
 COMMENT ON COLUMN ledger.status.role IS
     'primary: it works; starting, opening: wait; refused, stopped: message, detail and hint say why';
+COMMENT ON COLUMN ledger.status.message IS
+    'why the engine does not work; or, while it does, what it cannot do because of a damaged block';
 COMMENT ON COLUMN ledger.status.op IS 'the newest operation in the log';
 COMMENT ON COLUMN ledger.status.commit_op IS 'the newest operation that has taken effect';
 COMMENT ON COLUMN ledger.status.checkpoint_op IS 'the newest operation of the checkpoint: a restart replays those after it';
@@ -624,7 +626,7 @@ COMMENT ON COLUMN ledger.status.scrub_progress IS
     'how much of all data was verified in this tour, 0 to 1; ledger.scrub_interval is the time for a tour';
 COMMENT ON COLUMN ledger.status.scrub_tours IS 'tours completed since the files were opened';
 COMMENT ON COLUMN ledger.status.damaged_blocks IS
-    'blocks in use that are damaged, as far as the scrubber knows; the server log names them';
+    'blocks in use that are known to be damaged; the server log names them';
 
 CREATE FUNCTION ledger.get_stats(
     OUT requests bigint,

@@ -12,6 +12,7 @@
  * backends that send large batches never wait for each other in a circle.
  */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "access/htup_details.h"
 #include "fmgr.h"

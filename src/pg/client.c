@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "pg/client.h"
 
@@ -15,7 +16,6 @@
 #include "utils/wait_event.h"
 
 #include "pg/commit_mode.h"
-#include "pg/compat.h"
 #include "pg/settings.h"
 #include "pg/shared.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "pg/commit_mode.h"
 
@@ -15,7 +16,6 @@
 #include "utils/elog.h"
 #include "utils/portal.h"
 
-#include "pg/compat.h"
 #include "pg/effects.h"
 
 /* The outermost query that is being executed. */

@@ -3,6 +3,7 @@
  * The labels of the extension's enums: which oid each has in this database.
  */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"

@@ -6,6 +6,7 @@
  * functions that make ids.
  */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include <time.h>
 
