@@ -35,7 +35,7 @@ GLUE_WARNINGS = -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-fie
 
 PG_CPPFLAGS = -I$(srcdir)/src
 PG_CFLAGS = -std=gnu11 -Wno-declaration-after-statement -MMD -MP
-SHLIB_LINK = -luring -lxxhash
+SHLIB_LINK = -luring -lxxhash -lpthread
 EXTRA_CLEAN = $(OBJS:.o=.d) build
 
 REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))

@@ -35,8 +35,6 @@ struct engine_scrubbing {
     uint64_t interval_ns; /* Of a tour; 0: none. */
     uint64_t ticked_ns;
     uint64_t credit_ns; /* Passed, and not yet spent on blocks. */
-    uint64_t tours;     /* Of which the end was noticed. */
-    uint64_t tour_ended;
 };
 
 struct engine {
@@ -301,6 +299,18 @@ forest_damage_now(const struct engine *engine)
     return damage_of(&damage);
 }
 
+/* It was whole at the recovery: no rule has decided this. */
+static void
+report_prepare_damage(const struct engine *engine, struct engine_open_report *report)
+{
+    const struct journal *journal = &engine->journal;
+    const struct prepare_header *header = journal_header(journal, report->op);
+    report->journal.damage = NULL;
+    report->journal.damage_op = report->op;
+    report->journal.damage_offset_bytes = header->position % journal->prepares_size_bytes;
+    report->journal.damage_size_bytes = prepare_size_on_disk(header);
+}
+
 static enum engine_open_result
 open_replica(struct engine *engine, struct engine_open_report *report)
 {
@@ -316,6 +326,9 @@ open_replica(struct engine *engine, struct engine_open_report *report)
         return ENGINE_OPEN_MEMORY_TOO_SMALL;
     case REPLICA_OPEN_DISK_FULL: return ENGINE_OPEN_DISK_FULL;
     case REPLICA_OPEN_IO_ERROR: return ENGINE_OPEN_IO_ERROR;
+    case REPLICA_OPEN_PREPARE_DAMAGED:
+        report_prepare_damage(engine, report);
+        return ENGINE_OPEN_JOURNAL_DAMAGED;
     case REPLICA_OPEN_DAMAGED:
         damage = forest_damage_now(engine);
         report->block_address = damage.block_address;
@@ -341,12 +354,6 @@ engine_open(
 }
 
 /* ---- Requests -------------------------------------------------------------------------------- */
-
-static bool
-operation_creates(uint8_t operation)
-{
-    return operation == LEDGER_CREATE_ACCOUNTS || operation == LEDGER_CREATE_TRANSFERS;
-}
 
 /* What is wrong with a create's sizes, or NULL. */
 static const char *
@@ -649,14 +656,7 @@ scrub_tick(struct engine *engine)
 static bool
 scrub_poll(struct engine *engine)
 {
-    struct engine_scrubbing *scrubbing = &engine->scrubbing;
-    struct forest_scrub_stats stats;
-    if (engine_failed(engine) || !forest_scrub_work(engine->forest)) return false;
-    forest_scrub_stats_get(engine->forest, &stats);
-    if (stats.tours == scrubbing->tours) return true;
-    scrubbing->tours = stats.tours;
-    scrubbing->tour_ended = clock_realtime_ns(engine->clock);
-    return true;
+    return !engine_failed(engine) && forest_scrub_work(engine->forest);
 }
 
 bool
@@ -684,7 +684,7 @@ take_requests(struct engine *engine)
         struct queue_link *link = queue_pop(&engine->arrived);
         assert(link != NULL);
         struct engine_request *request = container_of(link, struct engine_request, link);
-        const bool creates = operation_creates(request->operation);
+        const bool creates = ledger_operation_creates(request->operation);
         progress = true;
         if (request->operation == LEDGER_VERIFY) {
             start_verify(engine, request);
@@ -792,10 +792,7 @@ engine_state_get(const struct engine *engine, struct engine_state *state)
         .tables_max = forest.tables_max,
         .accounts = forest.records[TREE_ACCOUNT],
         .transfers = forest.records[TREE_TRANSFER],
-        .pending_transfers_total = forest.records[TREE_TRANSFER_PENDING],
-        .scrub_blocks = scrub.blocks,
         .scrub_tours = scrub.tours,
-        .scrub_tour_ended = engine->scrubbing.tour_ended,
         .scrub_tour_blocks = scrub.tour_blocks,
         .scrub_blocks_total = scrub.blocks_total,
         .damaged_blocks = scrub.damaged + (pulse_damaged && !told ? 1 : 0),

@@ -215,10 +215,7 @@ struct engine_state {
     uint64_t tables_max; /* About how many there can be until ENGINE_MEMORY_FULL. */
     uint64_t accounts;
     uint64_t transfers;
-    uint64_t pending_transfers_total; /* Ever created. */
-    uint64_t scrub_blocks;       /* Verified by the scrubber since start. */
     uint64_t scrub_tours;        /* Of all live blocks, completed since start. */
-    uint64_t scrub_tour_ended;   /* The newest of them; ns of the clock; 0: none. */
     uint64_t scrub_tour_blocks;  /* Verified in the tour under way, of */
     uint64_t scrub_blocks_total; /* blocks. */
     /* Found damaged by tours, and live still when one came by last; or that pulses can't read. */

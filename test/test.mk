@@ -8,7 +8,7 @@ SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omi
 TEST_CFLAGS = -std=gnu11 -g -O1 -DLEDGER_CONFIG_TEST_MIN -Isrc -Itest -MMD -MP $(SANITIZE)
 TEST_WARNINGS = -Wall -Wextra -Wshadow -Wswitch-enum -Wno-missing-field-initializers -Werror
 CORE_WARNINGS_STRICT = $(CORE_WARNINGS) -Werror
-TEST_LIBS = -lxxhash -luring
+TEST_LIBS = -lxxhash -luring -lpthread
 
 UNIT_SRCS = $(sort $(wildcard test/unit/test_*.c))
 UNIT_SHARED_SRCS = $(filter-out $(UNIT_SRCS),$(sort $(wildcard test/unit/*.c)))

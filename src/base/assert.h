@@ -15,9 +15,6 @@ _Noreturn void assert_failed(const char *expression, const char *file, int line)
     (__builtin_expect(!!(expression), 1) ? (void) 0                                                \
                                          : assert_failed(#expression, __FILE__, __LINE__))
 
-/* Documents that a condition may or may not hold here, and that both are fine. */
-#define maybe(expression) ((void) sizeof(expression))
-
 #define unreachable() assert_failed("unreachable", __FILE__, __LINE__)
 
 #ifndef static_assert

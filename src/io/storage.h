@@ -50,7 +50,7 @@ storage_file_name(enum storage_file file)
 enum storage_result {
     STORAGE_OK,
     STORAGE_IO_ERROR, /* The sectors cannot be read, or it is unknown what the write left behind. */
-    STORAGE_NO_SPACE, /* From storage_grow only: nothing changed. */
+    STORAGE_NO_SPACE, /* Of growth only: nothing changed. */
 };
 
 enum storage_direction { STORAGE_READ, STORAGE_WRITE };
@@ -82,20 +82,37 @@ struct storage_request {
     bool in_flight;
 };
 
+struct storage_growth;
+typedef void storage_growth_callback(struct storage_growth *growth);
+
+/* A file on its way to a larger size. Owned by its caller, lent to storage until its callback. */
+struct storage_growth {
+    /* Filled by the caller. */
+    enum storage_file file;
+    uint64_t size_bytes; /* More than the file has. */
+    storage_growth_callback *callback;
+
+    /* Filled by storage before the callback. */
+    enum storage_result result;
+
+    /* Owned by storage. */
+    bool in_flight;
+};
+
 struct storage;
 
 struct storage_ops {
     void (*submit)(struct storage *storage, struct storage_request *request);
     uint32_t (*poll)(struct storage *storage, bool wait);
-    enum storage_result (*grow)(
-        struct storage *storage, enum storage_file file, uint64_t size_bytes);
+    void (*grow)(struct storage *storage, struct storage_growth *growth);
 };
 
 /* First member of each implementation. */
 struct storage {
     const struct storage_ops *ops;
     uint64_t file_size_bytes[STORAGE_FILE_COUNT];
-    uint32_t in_flight_count;
+    uint32_t in_flight_count;       /* The growth included. */
+    struct storage_growth *growing; /* NULL: none is under way. */
 };
 
 static inline void
@@ -185,19 +202,64 @@ storage_wait(struct storage *storage)
 }
 
 /*
- * Makes the file at least size_bytes large, with space allocated; new space reads as zeros. It is
- * durable when this returns. Blocks shortly; no request of the file may be in flight beyond its old
- * end. After STORAGE_IO_ERROR nobody knows how large the file is: it is not grown again before it
- * was opened again.
+ * Makes the file size_bytes large, with space allocated; new space reads as zeros. Requests within
+ * the old size go on meanwhile, and nobody is held up. When the callback runs with STORAGE_OK, the
+ * new size is durable and file_size_bytes says so; with STORAGE_NO_SPACE all is as it was. After
+ * STORAGE_IO_ERROR nobody knows how large the file is: it is not grown again before it was opened
+ * again. A crash leaves any size from the old to the new one. One growth at a time.
+ */
+static inline void
+storage_grow_start(struct storage *storage, struct storage_growth *growth)
+{
+    assert(growth->callback != NULL);
+    assert(!growth->in_flight);
+    assert(growth->size_bytes % SECTOR_SIZE == 0);
+    assert(growth->size_bytes > storage->file_size_bytes[growth->file]);
+    assert(storage->growing == NULL);
+    storage->growing = growth;
+    storage->in_flight_count += 1;
+    growth->in_flight = true;
+    storage->ops->grow(storage, growth);
+}
+
+/* For implementations: the growth under way is over. */
+static inline void
+storage_grow_finish(struct storage *storage, enum storage_result result)
+{
+    struct storage_growth *growth = storage->growing;
+    assert(growth != NULL && growth->in_flight);
+    assert(storage->in_flight_count > 0);
+    storage->in_flight_count -= 1;
+    storage->growing = NULL;
+    growth->in_flight = false;
+    growth->result = result;
+    if (result == STORAGE_OK) storage->file_size_bytes[growth->file] = growth->size_bytes;
+    growth->callback(growth);
+}
+
+static inline void
+storage_grow_on_done(struct storage_growth *growth)
+{
+    assert(!growth->in_flight);
+}
+
+/*
+ * The same, waited for: for opening and formatting. Nothing to do if the file is that large.
+ * Callbacks of what else is in flight may run meanwhile.
  */
 static inline enum storage_result
 storage_grow(struct storage *storage, enum storage_file file, uint64_t size_bytes)
 {
-    assert(size_bytes % SECTOR_SIZE == 0);
+    struct storage_growth growth = {
+        .file = file,
+        .size_bytes = size_bytes,
+        .callback = storage_grow_on_done,
+    };
     assert(size_bytes >= storage->file_size_bytes[file]);
-    const enum storage_result result = storage->ops->grow(storage, file, size_bytes);
-    assert(result != STORAGE_OK || storage->file_size_bytes[file] == size_bytes);
-    return result;
+    if (size_bytes == storage->file_size_bytes[file]) return STORAGE_OK;
+    storage_grow_start(storage, &growth);
+    while (growth.in_flight) (void) storage_wait(storage);
+    return growth.result;
 }
 
 static inline void

@@ -81,13 +81,6 @@ struct run {
 
 /* ---- Events of a batch ----------------------------------------------------------------------- */
 
-static const void *
-event_at(const struct state_machine_batch *batch, uint32_t index)
-{
-    assert(index < batch->event_count);
-    return (const char *) batch->events + (size_t) index * EVENT_SIZE;
-}
-
 static uint16_t
 event_flags(const void *event)
 {
@@ -210,13 +203,13 @@ static bool
 batch_valid(struct state_machine *machine, uint8_t operation, uint32_t event_count)
 {
     (void) machine;
-    if (operation != LEDGER_CREATE_ACCOUNTS && operation != LEDGER_CREATE_TRANSFERS) return false;
+    if (!ledger_operation_creates(operation)) return false;
     return event_count >= 1 && event_count <= EVENTS_PER_BATCH_MAX;
 }
 
 /* All was in the processor's cache when it was asked for, but that may be long ago. */
 static void
-hint_ahead(const struct run *run, uint32_t index)
+hint_updates_ahead(const struct run *run, uint32_t index)
 {
     const struct forest *forest = run->ledger->machine.forest;
     if (run->batch->operation != LEDGER_CREATE_TRANSFERS) return;
@@ -255,7 +248,7 @@ execute(
     run.imported = event_flags(event_at(batch, 0)) & run.import_rules->flag;
     uint32_t next = start;
     while (next < batch->event_count && (next - start < count || run.chain != CHAIN_NONE)) {
-        hint_ahead(&run, next);
+        hint_updates_ahead(&run, next);
         execute_event(&run, next);
         next += 1;
     }

@@ -53,12 +53,31 @@ slot_at(const struct state_machine_batch *batch, uint32_t index)
     return batch->timestamp_final - batch->event_count + index + 1;
 }
 
+/* The event itself: an account or a transfer. */
+static inline const void *
+event_at(const struct state_machine_batch *batch, uint32_t index)
+{
+    assert(index < batch->event_count);
+    return (const char *) batch->events + (size_t) index * EVENT_SIZE;
+}
+
 /* By the event's timestamp: those of an op follow each other, and there are no more than places. */
 static inline struct reached *
 ledger_reached(const struct ledger *ledger, uint64_t slot)
 {
     assert(slot > 0 && slot <= TIMESTAMP_MAX);
     return &ledger->reached[slot % EVENTS_PER_BATCH_MAX];
+}
+
+static inline struct balances
+account_balances(const struct account *account)
+{
+    return (struct balances){
+        .debits_pending = account->debits_pending,
+        .debits_posted = account->debits_posted,
+        .credits_pending = account->credits_pending,
+        .credits_posted = account->credits_posted,
+    };
 }
 
 /* NULL: absent. */

@@ -139,17 +139,6 @@ account_write(struct forest *forest, const struct account *before, const struct 
     if (changed) forest_update(forest, TREE_ACCOUNT, before, after);
 }
 
-static struct balances
-balances_of(const struct account *account)
-{
-    return (struct balances){
-        .debits_pending = account->debits_pending,
-        .debits_posted = account->debits_posted,
-        .credits_pending = account->credits_pending,
-        .credits_posted = account->credits_posted,
-    };
-}
-
 void
 movement_apply(struct ledger *ledger, const struct movement *movement, struct account_event *event)
 {
@@ -166,8 +155,8 @@ movement_apply(struct ledger *ledger, const struct movement *movement, struct ac
 
     event->debit_account_timestamp = movement->debit.timestamp;
     event->credit_account_timestamp = movement->credit.timestamp;
-    event->debit = balances_of(&movement->debit);
-    event->credit = balances_of(&movement->credit);
+    event->debit = account_balances(&movement->debit);
+    event->credit = account_balances(&movement->credit);
     event->debit_flags = movement->debit.flags;
     event->credit_flags = movement->credit.flags;
     forest_insert(forest, TREE_ACCOUNT_EVENT, event);

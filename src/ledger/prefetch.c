@@ -80,13 +80,6 @@ ask_account(struct forest *forest, const struct account *event)
     }
 }
 
-static const void *
-event_at(const struct state_machine_batch *batch, uint32_t index)
-{
-    assert(index < batch->event_count);
-    return (const char *) batch->events + (size_t) index * EVENT_SIZE;
-}
-
 /* Finds out which ids are new; `absent` is the ledger's. NULL: it isn't worth the while. */
 static const bool *
 screen(struct ledger *ledger, const struct state_machine_batch *batch)
@@ -105,7 +98,8 @@ screen(struct ledger *ledger, const struct state_machine_batch *batch)
 }
 
 static void
-hint_ahead(const struct forest *forest, const struct state_machine_batch *batch, uint32_t index)
+hint_asks_ahead(
+    const struct forest *forest, const struct state_machine_batch *batch, uint32_t index)
 {
     assert(index < batch->event_count);
     assert(batch->operation == LEDGER_CREATE_TRANSFERS);
@@ -131,7 +125,7 @@ ask_transfers(struct ledger *ledger, const struct state_machine_batch *batch)
     assert(batch->event_count <= EVENTS_PER_BATCH_MAX);
     for (uint32_t i = 0; i < batch->event_count; i++) {
         const struct transfer *event = event_at(batch, i);
-        hint_ahead(forest, batch, i);
+        hint_asks_ahead(forest, batch, i);
         struct reached *reached = ledger_reached(ledger, slot_at(batch, i));
         ask_transfer(forest, event, absent != NULL && absent[i], reached);
         any_resolves |= resolves(event);

@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "ledger/ledger_internal.h"
+#include "base/bytes.h"
 
 /* ---- Sizes ----------------------------------------------------------------------------------- */
 
@@ -71,16 +72,6 @@ rows_max(uint8_t operation)
 
 /* ---- Is it valid? ---------------------------------------------------------------------------- */
 
-static bool
-all_zero(const uint8_t *bytes, size_t size)
-{
-    assert(size > 0);
-    for (size_t i = 0; i < size; i++) {
-        if (bytes[i] != 0) return false;
-    }
-    return true;
-}
-
 /* The three that all filters have. Above TIMESTAMP_MAX nothing can be stored; 0 is no bound. */
 static const char *
 window_check(uint64_t timestamp_min, uint64_t timestamp_max, uint32_t limit)
@@ -102,7 +93,7 @@ account_filter_check(const struct account_filter *filter)
     if (filter->account_id == U128_MAX) return "account_id must not be the largest integer";
     if (!(filter->flags & sides)) return "debits or credits, or both, must be asked for";
     if (filter->flags & ~(sides | ACCOUNT_FILTER_REVERSED)) return "unknown flags must be zero";
-    if (!all_zero(filter->reserved, sizeof(filter->reserved))) return "reserved must be zero";
+    if (!bytes_zero(filter->reserved, sizeof(filter->reserved))) return "reserved must be zero";
     return window_check(filter->timestamp_min, filter->timestamp_max, filter->limit);
 }
 
@@ -110,14 +101,14 @@ const char *
 query_filter_check(const struct query_filter *filter)
 {
     if (filter->flags & ~(uint32_t) QUERY_FILTER_REVERSED) return "unknown flags must be zero";
-    if (!all_zero(filter->reserved, sizeof(filter->reserved))) return "reserved must be zero";
+    if (!bytes_zero(filter->reserved, sizeof(filter->reserved))) return "reserved must be zero";
     return window_check(filter->timestamp_min, filter->timestamp_max, filter->limit);
 }
 
 const char *
 change_events_filter_check(const struct change_events_filter *filter)
 {
-    if (!all_zero(filter->reserved, sizeof(filter->reserved))) return "reserved must be zero";
+    if (!bytes_zero(filter->reserved, sizeof(filter->reserved))) return "reserved must be zero";
     return window_check(filter->timestamp_min, filter->timestamp_max, filter->limit);
 }
 

@@ -390,6 +390,13 @@ enum ledger_operation {
     LEDGER_VERIFY = 200, /* Not of that protocol: rows of struct verify_finding. */
 };
 
+/* Does it go through the log: are there events to create? */
+static inline bool
+ledger_operation_creates(uint8_t operation)
+{
+    return operation == LEDGER_CREATE_ACCOUNTS || operation == LEDGER_CREATE_TRANSFERS;
+}
+
 /* ---- Verification ---------------------------------------------------------------------------- */
 
 enum verify_kind {

@@ -113,17 +113,6 @@ scan_step(struct verify_books *books)
     unreachable();
 }
 
-static struct balances
-account_balances(const struct account *account)
-{
-    return (struct balances){
-        .debits_pending = account->debits_pending,
-        .debits_posted = account->debits_posted,
-        .credits_pending = account->credits_pending,
-        .credits_posted = account->credits_posted,
-    };
-}
-
 static enum forest_found
 step_account(struct verify *verify)
 {

@@ -36,11 +36,7 @@ void filter_add(uint8_t *lines, uint32_t line_count, uint64_t hash);
 static inline uint64_t
 filter_hash(u128 id)
 {
-    const uint64_t low = u128_low(id);
-    const uint64_t high = u128_high(id);
-    const uint64_t folded = hash_multiply_fold(low ^ HASH_KEY_0, high ^ HASH_KEY_1);
-    const uint64_t mixed = folded + ((low << 29) | (low >> 35)) + high * HASH_KEY_2;
-    return hash_multiply_fold(mixed ^ HASH_KEY_2, HASH_KEY_3);
+    return hash_u128_wide(id);
 }
 
 /*

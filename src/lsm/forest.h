@@ -86,13 +86,14 @@ struct forest_schema {
 
 struct forest_options {
     const struct forest_schema *schema;
-    uint64_t memory_bytes; /* All that the forest may take from the arena: pages, ids, indexes. */
+    uint64_t memory_bytes; /* All that the forest may take from the arena. */
 };
 
 enum forest_room {
     FOREST_ROOM,
     FOREST_MEMORY_FULL,
     FOREST_DISK_FULL,
+    FOREST_ROOM_WAITS, /* The grid file grows: ask again after progress. */
     FOREST_IO_ERROR, /* The grid file could not be grown, and not for want of space. */
 };
 
@@ -177,8 +178,9 @@ enum forest_work forest_warm(struct forest *forest);
 
 /*
  * Can `event_count` more events (see tree_schema) be kept, in memory and at the next checkpoint on
- * disk? May grow the grid file. Callers count everything admitted and not yet executed.
- * FOREST_MEMORY_FULL and FOREST_DISK_FULL: refuse. FOREST_IO_ERROR: the caller must stop.
+ * disk? The grid file grows ahead of need, so that it seldom has to be waited for. Callers count
+ * everything admitted and not yet executed. FOREST_MEMORY_FULL and FOREST_DISK_FULL: refuse.
+ * FOREST_IO_ERROR: the caller must stop.
  */
 enum forest_room forest_reserve(struct forest *forest, uint64_t event_count);
 

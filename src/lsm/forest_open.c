@@ -377,8 +377,14 @@ forest_open(
     }
     forest->opened = result == FOREST_OPENED;
     if (result == FOREST_OPEN_MEMORY_TOO_SMALL) {
+        /*
+         * A chain may be too long also where its tables would find room: a grid that was larger.
+         * Then some more memory is asked for, until it suffices.
+         */
         report->memory_bytes_needed = forest_memory_bytes_for(forest, opening.nodes);
-        assert(report->memory_bytes_needed > forest->memory_bytes);
+        if (report->memory_bytes_needed <= forest->memory_bytes) {
+            report->memory_bytes_needed = forest->memory_bytes + forest->memory_bytes / 4;
+        }
     }
     assert(forest->cache.available == forest->cache.frame_count);
     return result;

@@ -335,16 +335,18 @@ forest_memory_bytes_needed(const struct forest *forest)
     return forest_memory_bytes_for(forest, needed);
 }
 
+/* The blocks that are needed, and those that are wished for: see grid_reserve. */
 static enum forest_room
-reserve(struct forest *forest, const struct room_needs *needs)
+reserve(struct forest *forest, const struct room_needs *needs, uint64_t wished)
 {
     assert(forest->opened);
     assert(forest->tables.free_count <= forest->tables.node_count);
     if (needs->nodes > forest->tables.free_count) return FOREST_MEMORY_FULL;
-    switch (grid_reserve(forest->grid, needs->blocks)) {
-    case STORAGE_OK: return FOREST_ROOM;
-    case STORAGE_NO_SPACE: return FOREST_DISK_FULL;
-    case STORAGE_IO_ERROR: return FOREST_IO_ERROR;
+    switch (grid_reserve(forest->grid, needs->blocks, wished)) {
+    case GRID_ROOM: return FOREST_ROOM;
+    case GRID_ROOM_WAITS: return FOREST_ROOM_WAITS;
+    case GRID_ROOM_FULL: return FOREST_DISK_FULL;
+    case GRID_ROOM_FAILED: return FOREST_IO_ERROR;
     }
     unreachable();
 }
@@ -356,13 +358,15 @@ forest_reserve(struct forest *forest, uint64_t event_count)
     if (event_count > 0 && event_count <= forest->room_events) return FOREST_ROOM;
 
     const uint64_t ahead = event_count + ROOM_AHEAD_EVENTS;
-    struct room_needs needs = needs_admitted(forest, ahead);
-    enum forest_room room = reserve(forest, &needs);
-    if (room == FOREST_ROOM) forest->room_events = ahead;
-    if (room == FOREST_ROOM || room == FOREST_IO_ERROR) return room;
-    needs = needs_admitted(forest, event_count);
-    room = reserve(forest, &needs);
-    if (room == FOREST_ROOM) forest->room_events = event_count;
+    const struct room_needs needs = needs_admitted(forest, event_count);
+    const struct room_needs wished = needs_admitted(forest, ahead);
+    const bool listed = wished.nodes <= forest->tables.free_count;
+    const enum forest_room room =
+        reserve(forest, &needs, listed ? max_u64(needs.blocks, wished.blocks) : needs.blocks);
+    if (room == FOREST_ROOM) {
+        const bool all = listed && wished.blocks <= grid_free_count(forest->grid);
+        forest->room_events = all ? ahead : event_count;
+    }
     return room;
 }
 
@@ -372,5 +376,5 @@ forest_reserve_replayed(struct forest *forest, uint64_t event_count)
     const struct room_needs needs = needs_of(forest, event_count, CHECKPOINTS_REPLAYED);
     assert(forest->checkpoint.stage == CHECKPOINT_IDLE);
     assert(!forest->active);
-    return reserve(forest, &needs);
+    return reserve(forest, &needs, needs.blocks);
 }

@@ -15,7 +15,6 @@
 #define LINES_AHEAD 8
 
 struct screening {
-    struct forest *forest;
     const struct tree *tree;
     struct entry24 *ids;
     uint32_t count;
@@ -167,7 +166,6 @@ forest_screen_ids(
 {
     const struct forest_tree *tree = forest_tree_at(forest, number);
     struct screening screening = {
-        .forest = forest,
         .tree = &forest_part(forest, tree->ids)->tree,
         .ids = forest->screened,
         .count = count,

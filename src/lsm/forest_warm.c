@@ -122,10 +122,12 @@ warm_block(struct forest *forest)
     }
     const struct table_block *blocks = table_blocks(cache, frame);
     const struct table_values values = table_values_at(table, blocks, warm->block);
+    cache_pin(cache, frame); /* What is asked for may evict something: not what names it. */
     for (uint32_t i = 1; i <= WARM_BLOCKS_AHEAD && warm->block + i < table->block_count; i++) {
         const struct block_reference next = table_block_reference(&blocks[warm->block + i]);
         (void) cache_hint(cache, &next, BLOCK_VALUES, tree->format.tree);
     }
+    cache_unpin(cache, frame);
     result = table_values_get(cache, &tree->format, &values, &frame);
     if (result == CACHE_WAIT) return FOREST_WORK_WAITS;
     warm->blocks += 1;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The hash of ids and of indexed values: 128 bits to 32, fixed, the same on every replica.
+ * The hash of ids and of indexed values: 128 bits to 64, of which tables in memory use the high 32.
+ * It is fixed, and the same on every replica.
  *
  * Clients choose ids, and the function is public, so one who wants collisions can search for them.
  * No unkeyed function prevents that. This one leaves only search: the sums beside the product keep
- * every input bit in play when a factor is zero. What a found collision costs is a longer chain in
- * one bucket of a row_map.
+ * every input bit in play when a factor is zero. What a found collision costs is a longer search
+ * among the objects in memory, or one more block that a filter does not spare.
  */
 #ifndef LEDGER_LSM_HASH_H
 #define LEDGER_LSM_HASH_H
@@ -28,14 +29,21 @@ hash_multiply_fold(uint64_t a, uint64_t b)
     return (uint64_t) product ^ (uint64_t) (product >> 64);
 }
 
-static inline uint32_t
-hash_u128(u128 value)
+/* All 64 bits: what filters and indexes keep. */
+static inline uint64_t
+hash_u128_wide(u128 value)
 {
     const uint64_t low = u128_low(value);
     const uint64_t high = u128_high(value);
     const uint64_t folded = hash_multiply_fold(low ^ HASH_KEY_0, high ^ HASH_KEY_1);
     const uint64_t mixed = folded + ((low << 29) | (low >> 35)) + high * HASH_KEY_2;
-    return (uint32_t) (hash_multiply_fold(mixed ^ HASH_KEY_2, HASH_KEY_3) >> 32);
+    return hash_multiply_fold(mixed ^ HASH_KEY_2, HASH_KEY_3);
+}
+
+static inline uint32_t
+hash_u128(u128 value)
+{
+    return (uint32_t) (hash_u128_wide(value) >> 32);
 }
 
 #endif

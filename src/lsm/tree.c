@@ -54,13 +54,6 @@ node_release(struct table_pool *pool, uint32_t node)
     assert(pool->free_count <= pool->node_count);
 }
 
-bool
-table_pool_room(const struct table_pool *pool, uint64_t table_count, uint64_t run_count)
-{
-    assert(pool->free_count <= pool->node_count);
-    return div_ceil(table_count, TABLES_PER_NODE) + run_count <= pool->free_count;
-}
-
 /* ---- Runs ---------------------------------------------------------------------------------- */
 
 void

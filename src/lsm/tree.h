@@ -122,7 +122,7 @@ uint32_t tree_run_count(const struct tree *tree);
 /* A new run, the newest or oldest of its level, with no tables yet. Returns its number. */
 uint32_t tree_run_new(struct tree *tree, uint32_t level, bool oldest);
 
-/* The table goes to the run's end (V1). Precondition: table_pool_room. */
+/* The table goes to the run's end (V1). Needs a free node, or room in the run's last. */
 void tree_run_append(struct tree *tree, uint32_t run, const struct table_info *table);
 
 /* Takes the run's first table away. */
@@ -130,9 +130,6 @@ void tree_run_pop(struct tree *tree, uint32_t run);
 
 /* The run, empty, leaves its level. */
 void tree_run_remove(struct tree *tree, uint32_t level, uint32_t run);
-
-/* Can so many tables be appended, to whatever runs, `run_count` of them new? */
-bool table_pool_room(const struct table_pool *pool, uint64_t table_count, uint64_t run_count);
 
 /* ---- Walking the tables of a run ----------------------------------------------------------- */
 

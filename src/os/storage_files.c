@@ -546,18 +546,10 @@ storage_files_pieces(
 }
 
 enum storage_result
-storage_files_grow(
-    struct storage_files *files,
-    struct storage *storage,
-    enum storage_file file,
-    uint64_t size_bytes)
+storage_files_extend(int fd, uint64_t size_old_bytes, uint64_t size_bytes, int *error_number)
 {
-    const uint64_t size_old_bytes = storage->file_size_bytes[file];
-    const int fd = files->fds[file];
-    assert(size_bytes >= size_old_bytes);
-    if (size_bytes == size_old_bytes) return STORAGE_OK;
-
     const uint64_t added_bytes = size_bytes - size_old_bytes;
+    assert(size_bytes > size_old_bytes);
     bool ok = allocate(fd, size_old_bytes, added_bytes);
     if (!ok && unsupported(errno)) ok = write_zeros(fd, size_old_bytes, added_bytes);
     if (!ok && errno_is_no_space(errno)) {
@@ -566,16 +558,23 @@ storage_files_grow(
         (void) ignored;
         return STORAGE_NO_SPACE;
     }
-    if (!ok || !sync_fd(fd)) {
-        const struct storage_files_failure failure = {
-            .growing = true,
-            .file = file,
-            .offset_bytes = size_old_bytes,
-            .error_number = errno,
-        };
-        note_failure(files, &failure);
-        return STORAGE_IO_ERROR;
-    }
-    storage->file_size_bytes[file] = size_bytes;
-    return STORAGE_OK;
+    if (ok && sync_fd(fd)) return STORAGE_OK;
+    *error_number = errno;
+    return STORAGE_IO_ERROR;
+}
+
+void
+storage_files_note_growth_failure(
+    struct storage_files *files,
+    enum storage_file file,
+    uint64_t size_old_bytes,
+    int error_number)
+{
+    const struct storage_files_failure failure = {
+        .growing = true,
+        .file = file,
+        .offset_bytes = size_old_bytes,
+        .error_number = error_number,
+    };
+    note_failure(files, &failure);
 }

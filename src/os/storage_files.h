@@ -101,12 +101,22 @@ enum storage_os_error storage_files_open(
 
 void storage_files_close(struct storage_files *files);
 
-/* What storage_grow promises, for both methods. */
-enum storage_result storage_files_grow(
+/*
+ * What growth promises, waited for; on STORAGE_IO_ERROR says why. It uses nothing but its
+ * arguments, so that a thread of its own may do it.
+ */
+enum storage_result storage_files_extend(
+    int fd,
+    uint64_t size_old_bytes,
+    uint64_t size_bytes,
+    int *error_number);
+
+/* Remembers that growth failed, if it is the first failure. */
+void storage_files_note_growth_failure(
     struct storage_files *files,
-    struct storage *storage,
     enum storage_file file,
-    uint64_t size_bytes);
+    uint64_t size_old_bytes,
+    int error_number);
 
 /* What is left of a request with several buffers, for the kernel; returns the number of pieces. */
 int storage_files_pieces(

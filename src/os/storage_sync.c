@@ -10,8 +10,7 @@
 
 static void sync_submit(struct storage *storage, struct storage_request *request);
 static uint32_t sync_poll(struct storage *storage, bool wait);
-static enum storage_result
-sync_grow(struct storage *storage, enum storage_file file, uint64_t size_bytes);
+static void sync_grow(struct storage *storage, struct storage_growth *growth);
 
 static const struct storage_ops storage_sync_ops = {
     .submit = sync_submit,
@@ -32,6 +31,7 @@ storage_sync_open(struct storage_sync *sync, struct storage_files *files)
     *sync = (struct storage_sync){.storage = {.ops = &storage_sync_ops}, .files = files};
     queue_init(&sync->waiting, "storage_sync.waiting", STORAGE_OS_REQUESTS_MAX);
     sync->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    storage_grower_init(&sync->grower, files, &sync->storage, sync->event_fd);
     return sync->event_fd >= 0;
 }
 
@@ -39,6 +39,7 @@ void
 storage_sync_close(struct storage_sync *sync)
 {
     assert(!sync->polling);
+    storage_grower_close(&sync->grower);
     if (sync->event_fd >= 0) (void) close(sync->event_fd);
     sync->event_fd = -1;
 }
@@ -51,12 +52,14 @@ event_set(struct storage_sync *sync)
     assert(written == (ssize_t) sizeof(one));
 }
 
+/* The grower may have written what was cleared just now: then it had set `done` before. */
 static void
 event_clear(struct storage_sync *sync)
 {
     uint64_t count;
     const ssize_t got = read(sync->event_fd, &count, sizeof(count));
     assert(got == (ssize_t) sizeof(count));
+    if (storage_grower_done(&sync->grower)) event_set(sync);
 }
 
 static void
@@ -103,7 +106,7 @@ transfer(struct storage_sync *sync, struct storage_request *request)
         if (result > 0) {
             assert((uint64_t) result <= request->size_bytes - request->done_bytes);
             request->done_bytes += (uint64_t) result;
-        } else if (result == 0 || errno != EINTR) {
+        } else if (result == 0 || (errno != EINTR && errno != EAGAIN)) {
             storage_files_note_failure(sync->files, request, result == 0 ? 0 : errno);
             return STORAGE_IO_ERROR;
         }
@@ -128,8 +131,16 @@ sync_poll(struct storage *storage, bool wait)
 {
     struct storage_sync *sync = sync_of(storage);
     assert(!sync->polling);
-    assert(!wait || !queue_empty(&sync->waiting));
-
+    assert(!wait || storage->in_flight_count > 0);
+    const bool waits = wait && queue_empty(&sync->waiting);
+    if (storage->growing != NULL && (waits || storage_grower_done(&sync->grower))) {
+        sync->polling = true;
+        storage_grower_finish(&sync->grower);
+        sync->polling = false;
+        /* Its event is there: it wrote before it ended, or what was cleared was set again. */
+        if (queue_empty(&sync->waiting)) event_clear(sync);
+        return 1;
+    }
     struct queue_link *link = queue_pop(&sync->waiting);
     if (link == NULL) return 0;
     if (queue_empty(&sync->waiting)) event_clear(sync);
@@ -149,8 +160,10 @@ sync_poll(struct storage *storage, bool wait)
     return completed;
 }
 
-static enum storage_result
-sync_grow(struct storage *storage, enum storage_file file, uint64_t size_bytes)
+static void
+sync_grow(struct storage *storage, struct storage_growth *growth)
 {
-    return storage_files_grow(sync_of(storage)->files, storage, file, size_bytes);
+    struct storage_sync *sync = sync_of(storage);
+    assert(storage->growing == growth);
+    storage_grower_start(&sync->grower);
 }

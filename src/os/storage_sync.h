@@ -4,7 +4,7 @@
  *
  * A submission (a request, or an ordered pair) is queued; each poll carries out the oldest one,
  * blocking for as long as the disk takes. One at a time, so that the host gets to its other work in
- * between. The eventfd is readable exactly while something is queued.
+ * between. The eventfd is readable exactly while something is queued, or a growth is done.
  */
 #ifndef LEDGER_OS_STORAGE_SYNC_H
 #define LEDGER_OS_STORAGE_SYNC_H
@@ -12,12 +12,14 @@
 #include "base/queue.h"
 #include "io/storage.h"
 #include "os/storage_files.h"
+#include "os/storage_grower.h"
 
 struct storage_sync {
     struct storage storage;
     struct storage_files *files;
     struct queue waiting; /* Requests and firsts of pairs. */
     int event_fd;
+    struct storage_grower grower; /* Growth alone goes on beside. */
     bool polling;
 };
 

@@ -11,12 +11,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/queue.h"
 #include "base/units.h"
+#include "os/storage_grower.h"
 
 #define URING_ENTRIES 128
 
@@ -31,6 +33,8 @@
 #define ENTRY_SECOND  UINT64_C(1)
 #define ENTRY_FIRST   UINT64_C(2)
 #define ENTRY_MARKS   (ENTRY_SECOND | ENTRY_FIRST)
+/* The grower's event was read. */
+#define ENTRY_GROWN   ENTRY_MARKS
 
 /* An ordered pair in the hands of the kernel, until both entries have come back. */
 enum pair_state {
@@ -56,6 +60,11 @@ struct storage_uring {
     uint32_t entry_count; /* (U1) */
     bool polling;
 
+    /* Growth: the ring reads the grower's event, so that its descriptor tells of that too. */
+    struct storage_grower grower;
+    uint64_t event_count;
+    bool event_due; /* The entry that reads it is not in the ring yet. */
+
     /* The submission last put into the ring. */
     struct pair *submitted_pair; /* NULL: not a pair, or split already. */
     struct io_uring_sqe *submitted_second_entry;
@@ -67,8 +76,7 @@ struct storage_uring {
 
 static void uring_submit(struct storage *storage, struct storage_request *request);
 static uint32_t uring_poll(struct storage *storage, bool wait);
-static enum storage_result
-uring_grow(struct storage *storage, enum storage_file file, uint64_t size_bytes);
+static void uring_grow(struct storage *storage, struct storage_growth *growth);
 
 static const struct storage_ops storage_uring_ops = {
     .submit = uring_submit,
@@ -191,6 +199,14 @@ storage_uring_open(struct storage_files *files, struct storage_os_report *report
         free(uring);
         return NULL;
     }
+    const int event_fd = eventfd(0, EFD_CLOEXEC); /* Not O_NONBLOCK: the ring's read waits. */
+    if (event_fd < 0) {
+        refusal_describe(report, "eventfd", errno);
+        io_uring_queue_exit(&uring->ring);
+        free(uring);
+        return NULL;
+    }
+    storage_grower_init(&uring->grower, files, &uring->storage, event_fd);
     uring->storage.ops = &storage_uring_ops;
     uring->files = files;
     queue_init(&uring->waiting, "storage_uring.waiting", STORAGE_OS_REQUESTS_MAX);
@@ -303,12 +319,33 @@ ring_submit(struct storage_uring *uring)
     }
 }
 
+static void
+event_fill(struct storage_uring *uring)
+{
+    struct io_uring_sqe *entry = io_uring_get_sqe(&uring->ring);
+    assert(entry != NULL); /* (U1) */
+    io_uring_prep_read(
+        entry,
+        uring->grower.event_fd,
+        &uring->event_count,
+        (unsigned) sizeof(uring->event_count),
+        0);
+    entry->user_data = ENTRY_GROWN;
+    uring->entry_count += 1;
+    uring->submitted_pair = NULL;
+    uring->event_due = false;
+}
+
 /* Fills the ring from the queue, in order, as far as there is room. */
 static void
 ring_refill(struct storage_uring *uring)
 {
     for (;;) {
         if (!ring_submit(uring)) return;
+        if (uring->event_due && uring->entry_count < URING_ENTRIES) {
+            event_fill(uring);
+            continue;
+        }
         struct queue_link *link = queue_peek(&uring->waiting);
         if (link == NULL) return;
         struct storage_request *request = container_of(link, struct storage_request, link);
@@ -410,7 +447,11 @@ second_complete(struct storage_uring *uring, struct pair *pair, int result)
     struct storage_request *second = pair->second;
     const enum pair_state state = pair->state;
     if (state != PAIR_HALF) {
-        assert(result == -ECANCELED); /* (U3) */
+        /*
+         * Not started (U3): it was cancelled with its first, or the kernel could not even prepare
+         * it, for want of memory, and then cancels the first too. Either way nothing was written.
+         */
+        assert(result < 0);
         assert(state == PAIR_STARTED || state == PAIR_OVER);
         pair->state = state == PAIR_STARTED ? PAIR_CANCELED : PAIR_FREE;
         return 0;
@@ -421,6 +462,20 @@ second_complete(struct storage_uring *uring, struct pair *pair, int result)
     return 0;
 }
 
+/* If the event could not be read, the thread is waited for: that takes longer, and ends too. */
+static uint32_t
+event_complete(struct storage_uring *uring, int result)
+{
+    assert(uring->storage.growing != NULL);
+    assert(!uring->event_due);
+    if (result == -EINTR || result == -EAGAIN) {
+        uring->event_due = true;
+        return 0;
+    }
+    storage_grower_finish(&uring->grower);
+    return 1;
+}
+
 /* Takes one completion of the kernel; returns how many callbacks ran. */
 static uint32_t
 entry_complete(struct storage_uring *uring, uint64_t user_data, int result)
@@ -428,6 +483,7 @@ entry_complete(struct storage_uring *uring, uint64_t user_data, int result)
     assert(uring->entry_count > 0);
     uring->entry_count -= 1;
     if (user_data == ENTRY_NOTHING) return 0;
+    if (user_data == ENTRY_GROWN) return event_complete(uring, result);
 
     void *subject = (void *) (uintptr_t) (user_data & ~ENTRY_MARKS);
     if ((user_data & ENTRY_FIRST) != 0) return first_complete(uring, subject, result);
@@ -485,16 +541,21 @@ uring_poll(struct storage *storage, bool wait)
     return callbacks;
 }
 
-static enum storage_result
-uring_grow(struct storage *storage, enum storage_file file, uint64_t size_bytes)
+static void
+uring_grow(struct storage *storage, struct storage_growth *growth)
 {
-    return storage_files_grow(uring_of(storage)->files, storage, file, size_bytes);
+    struct storage_uring *uring = uring_of(storage);
+    assert(storage->growing == growth);
+    storage_grower_start(&uring->grower);
+    uring->event_due = true;
+    ring_refill(uring);
 }
 
 void
 storage_uring_close(struct storage_uring *uring)
 {
     assert(!uring->polling);
+    storage_grower_close(&uring->grower); /* So that the read of its event ends. */
     while (uring->entry_count > 0) {
         ring_wait(uring);
         while (io_uring_cq_ready(&uring->ring) > 0) {
@@ -505,5 +566,6 @@ storage_uring_close(struct storage_uring *uring)
         }
     }
     io_uring_queue_exit(&uring->ring);
+    (void) close(uring->grower.event_fd);
     free(uring);
 }

@@ -36,7 +36,6 @@ PG_FUNCTION_INFO_V1(ledger_create_transfers);
 PG_FUNCTION_INFO_V1(ledger_create_accounts_packed);
 PG_FUNCTION_INFO_V1(ledger_create_transfers_packed);
 
-#define RESULT_SIZE_BYTES sizeof(struct create_result)
 
 /* ---- Pieces ---------------------------------------------------------------------------------- */
 
@@ -124,8 +123,8 @@ send_pieces(
         assert(call.input_size <= call.input_size_max);
         memcpy(call.input, piece, call.input_size);
         client_run(&call);
-        assert(call.reply_size == events * RESULT_SIZE_BYTES);
-        memcpy(results + sending.done * RESULT_SIZE_BYTES, call.reply, call.reply_size);
+        assert(call.reply_size == events * RESULT_SIZE);
+        memcpy(results + sending.done * RESULT_SIZE, call.reply, call.reply_size);
         client_end(&call);
         sending.done += events;
     }
@@ -289,7 +288,7 @@ create_one_message(
     assert(call.input_size <= call.input_size_max);
     pack_array(array, count, operation, call.input);
     client_run(&call);
-    assert(call.reply_size == (uint32_t) count * RESULT_SIZE_BYTES);
+    assert(call.reply_size == (uint32_t) count * RESULT_SIZE);
     commit_mode_count_write();
     put_results(set, operation, call.reply, (uint64_t) count);
     client_end(&call);
@@ -305,7 +304,7 @@ create_many_messages(
     char *records =
         MemoryContextAllocHuge(CurrentMemoryContext, (Size) count * EVENT_SIZE);
     struct create_result *results =
-        MemoryContextAllocHuge(CurrentMemoryContext, (Size) count * RESULT_SIZE_BYTES);
+        MemoryContextAllocHuge(CurrentMemoryContext, (Size) count * RESULT_SIZE);
     pack_array(array, count, operation, records);
     send_pieces(operation, records, (uint64_t) count, (char *) results);
     pfree(records);
@@ -366,7 +365,7 @@ create_from_packed(FunctionCallInfo fcinfo, enum ledger_operation operation)
     }
 
     const uint64_t count = size / EVENT_SIZE;
-    const Size reply_size = VARHDRSZ + count * RESULT_SIZE_BYTES;
+    const Size reply_size = VARHDRSZ + count * RESULT_SIZE;
     bytea *reply = palloc(reply_size);
     SET_VARSIZE(reply, reply_size);
     send_pieces(operation, VARDATA_ANY(input), count, VARDATA(reply));

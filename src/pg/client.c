@@ -32,12 +32,6 @@ static struct held_slot held[CLIENT_CALLS_MAX];
 static int held_count;
 static bool callbacks_registered;
 
-static bool
-operation_writes(uint8_t operation)
-{
-    return operation == LEDGER_CREATE_ACCOUNTS || operation == LEDGER_CREATE_TRANSFERS;
-}
-
 /* ---- Slots that are held --------------------------------------------------------------------- */
 
 static void
@@ -322,7 +316,7 @@ client_submit(struct client_call *call)
 static int
 detail_outcome(uint8_t operation)
 {
-    if (!operation_writes(operation)) return 0;
+    if (!ledger_operation_creates(operation)) return 0;
     (void) errdetail("The outcome of the ledger request is unknown.");
     return errhint("Retry with the same ids: a request that took effect answers \"exists\".");
 }
@@ -424,7 +418,7 @@ pg_attribute_noreturn() static void raise_outcome(
     const struct outcome_error *error = &outcome_errors[outcome];
     ereport(
         ERROR,
-        errcode(operation_writes(operation) ? error->sqlstate_write : error->sqlstate_read),
+        errcode(ledger_operation_creates(operation) ? error->sqlstate_write : error->sqlstate_read),
         errmsg("%s", error->message),
         error->detail == NULL ? detail_outcome(operation) : errdetail("%s", error->detail),
         error->hint == NULL ? 0 : errhint("%s", error->hint));

@@ -5,6 +5,10 @@
 
 #include "pg/shared.h"
 
+/* A copy that a change has crossed is made again: so often at once, then after a pause. */
+#define MONITOR_SPINS    100
+#define MONITOR_PAUSE_US 100
+
 const char *
 worker_state_name(enum worker_state state)
 {
@@ -38,6 +42,7 @@ monitor_copy(void *copy, Size offset, Size size)
 {
     struct monitor_board *board = &shared->board;
     assert(offset + size <= sizeof(board->monitor));
+    int tries = 0;
     for (;;) {
         const uint32 before = pg_atomic_read_u32(&board->changes);
         pg_read_barrier();
@@ -45,6 +50,13 @@ monitor_copy(void *copy, Size offset, Size size)
         pg_read_barrier();
         if (before % 2 == 0 && pg_atomic_read_u32(&board->changes) == before) return;
         CHECK_FOR_INTERRUPTS();
+        /* The writer may have been put off its processor in the middle of a change. */
+        tries += 1;
+        if (tries < MONITOR_SPINS) {
+            pg_spin_delay();
+        } else {
+            pg_usleep(MONITOR_PAUSE_US);
+        }
     }
 }
 

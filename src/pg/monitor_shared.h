@@ -49,7 +49,6 @@ struct refusal {
 struct monitor {
     int32 worker_pid;              /* 0: none. */
     uint32 worker_starts;          /* Since the server started. */
-    TimestampTz worker_started_at; /* 0: not yet. This one's start. */
     TimestampTz opened_at;         /* 0: not open. */
     TimestampTz published_at;      /* When the numbers below were taken. 0: there are none. */
     char data_directory[MAXPGPATH];

@@ -89,12 +89,10 @@ publish_refusal(const struct refusal *refusal)
 static bool
 publish_start(void)
 {
-    const TimestampTz now = GetCurrentTimestamp();
     struct monitor *monitor = monitor_change_begin(&shared->board);
     const bool retries = monitor->refusal.retries;
     monitor->worker_pid = MyProcPid;
     monitor->worker_starts += 1;
-    monitor->worker_started_at = now;
     monitor->opened_at = 0;
     monitor->published_at = 0;
     monitor->io_method[0] = '\0';

@@ -2,7 +2,7 @@
 /*
  * Which grid blocks are free: a bit each for acquired and for released (acquired still, but not by
  * the next checkpoint). A checkpoint stores, in words of 64 bits, what will be acquired once it is
- * durable (free_set_fill); opening loads it, or visits every live block and marks it.
+ * durable (free_set_fill); opening loads it (free_set_load).
  *
  * Bits beyond block_count are never set.
  */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/units.h"
 
@@ -70,48 +71,114 @@ grid_open(struct grid *grid, u128 cluster)
     const uint64_t file_size_bytes = grid->storage->file_size_bytes[STORAGE_GRID];
     grid->cluster = cluster;
     grid->block_count = min_u64(file_size_bytes / BLOCK_SIZE, grid->free_set.acquired.bit_count);
+    grid->growth = (struct grid_growth){0};
     free_set_reset(&grid->free_set, grid->block_count);
     grid_check(grid);
 }
 
-static enum storage_result
-grid_grow(struct grid *grid, uint64_t block_count)
+/* ---- Growth ---------------------------------------------------------------------------------- */
+
+static void
+growth_on_done(struct storage_growth *storage_growth)
 {
+    struct grid_growth *growth = container_of(storage_growth, struct grid_growth, storage);
+    struct grid *grid = container_of(growth, struct grid, growth);
+    assert(growth->block_count > grid->block_count);
+    switch (storage_growth->result) {
+    case STORAGE_OK:
+        grid->block_count = growth->block_count;
+        free_set_grow(&grid->free_set, growth->block_count);
+        growth->refused = 0;
+        break;
+    case STORAGE_NO_SPACE: growth->refused = growth->block_count; break;
+    case STORAGE_IO_ERROR: growth->failed = true; break;
+    }
+    grid_check(grid);
+}
+
+static void
+growth_start(struct grid *grid, uint64_t block_count, bool needed)
+{
+    struct grid_growth *growth = &grid->growth;
+    assert(!growth->failed);
     assert(block_count > grid->block_count);
     assert(block_count <= grid->free_set.acquired.bit_count);
-    const enum storage_result result =
-        storage_grow(grid->storage, STORAGE_GRID, block_count * BLOCK_SIZE);
-    if (result != STORAGE_OK) return result;
-    grid->block_count = block_count;
-    free_set_grow(&grid->free_set, block_count);
-    grid_check(grid);
-    return STORAGE_OK;
+    growth->block_count = block_count;
+    growth->needed = needed;
+    growth->storage = (struct storage_growth){
+        .file = STORAGE_GRID,
+        .size_bytes = block_count * BLOCK_SIZE,
+        .callback = growth_on_done,
+    };
+    storage_grow_start(grid->storage, &growth->storage);
 }
 
-enum storage_result
-grid_reserve(struct grid *grid, uint64_t count)
+/* How large the grid has to be so that so many blocks are free; UINT64_MAX: larger than it can. */
+static uint64_t
+growth_wanted(const struct grid *grid, uint64_t count)
 {
-    grid_check(grid);
     const uint64_t free_count = free_set_free_count(&grid->free_set);
-    if (count <= free_count) return STORAGE_OK;
-
     const uint64_t block_count_max = grid->free_set.acquired.bit_count;
-    const uint64_t missing_count = count - free_count;
-    if (missing_count > block_count_max - grid->block_count) return STORAGE_NO_SPACE;
-
-    const uint64_t wanted_count = grid->block_count + missing_count;
-    const uint64_t rounded_count = div_ceil(wanted_count, GRID_GROW_BLOCKS) * GRID_GROW_BLOCKS;
-    const uint64_t block_count = min_u64(rounded_count, block_count_max);
-    assert(block_count >= wanted_count);
-
-    enum storage_result result = grid_grow(grid, block_count);
-    /* The last of the disk. */
-    if (result == STORAGE_NO_SPACE && block_count > wanted_count) {
-        result = grid_grow(grid, wanted_count);
-    }
-    assert(result != STORAGE_OK || grid_free_count(grid) >= count);
-    return result;
+    assert(count > free_count);
+    if (count - free_count > block_count_max - grid->block_count) return UINT64_MAX;
+    return grid->block_count + (count - free_count);
 }
+
+static uint64_t
+growth_rounded(const struct grid *grid, uint64_t wanted)
+{
+    const uint64_t rounded = div_ceil(wanted, GRID_GROW_BLOCKS) * GRID_GROW_BLOCKS;
+    return min_u64(rounded, grid->free_set.acquired.bit_count);
+}
+
+/* Nobody waits for it: it is not tried where there was no space before. */
+static void
+growth_ahead(struct grid *grid, uint64_t wished)
+{
+    const struct grid_growth *growth = &grid->growth;
+    if (wished <= free_set_free_count(&grid->free_set)) return;
+    if (growth->storage.in_flight || growth->refused != 0) return;
+    const uint64_t wanted = growth_wanted(grid, wished);
+    if (wanted == UINT64_MAX) return;
+    growth_start(grid, growth_rounded(grid, wanted), false);
+}
+
+enum grid_room
+grid_reserve(struct grid *grid, uint64_t count, uint64_t wished)
+{
+    struct grid_growth *growth = &grid->growth;
+    assert(wished >= count);
+    grid_check(grid);
+    if (growth->failed) return GRID_ROOM_FAILED;
+    if (count <= free_set_free_count(&grid->free_set)) {
+        growth_ahead(grid, wished);
+        return GRID_ROOM;
+    }
+    if (growth->storage.in_flight) return GRID_ROOM_WAITS;
+    const uint64_t wanted = growth_wanted(grid, count);
+    if (wanted == UINT64_MAX) return GRID_ROOM_FULL;
+    if (growth->needed && growth->refused != 0 && growth->refused <= wanted) {
+        growth->refused = 0; /* It was tried for this: the next one tries anew. */
+        return GRID_ROOM_FULL;
+    }
+    const uint64_t rounded = growth_rounded(grid, wanted);
+    const bool vain = growth->refused != 0 && rounded >= growth->refused;
+    growth_start(grid, vain ? wanted : rounded, true);
+    return GRID_ROOM_WAITS;
+}
+
+enum grid_room
+grid_reserve_now(struct grid *grid, uint64_t count)
+{
+    enum grid_room room;
+    while ((room = grid_reserve(grid, count, count)) == GRID_ROOM_WAITS) {
+        (void) storage_wait(grid->storage);
+    }
+    assert(room != GRID_ROOM || grid_free_count(grid) >= count);
+    return room;
+}
+
+/* ---- Blocks ---------------------------------------------------------------------------------- */
 
 uint64_t
 grid_free_count(const struct grid *grid)
@@ -140,6 +207,7 @@ void
 grid_checkpoint_durable(struct grid *grid)
 {
     grid_check(grid);
+    if (!grid->growth.storage.in_flight) grid->growth.refused = 0;
     free_set_checkpoint_durable(&grid->free_set);
 }
 
@@ -280,26 +348,6 @@ grid_write_blocks(
         write->request.buffer_size_bytes = BLOCK_SIZE;
     }
     storage_submit(grid->storage, &write->request);
-}
-
-static bool
-bytes_zero(const uint8_t *bytes, uint64_t size)
-{
-    uint64_t any = 0;
-    uint64_t at = 0;
-    for (; at < size && (uintptr_t) (bytes + at) % sizeof(uint64_t) != 0; at++) {
-        any |= bytes[at];
-    }
-    for (; at + sizeof(uint64_t) <= size; at += sizeof(uint64_t)) {
-        uint64_t word;
-        memcpy(&word, bytes + at, sizeof(word));
-        any |= word;
-    }
-    for (; at < size; at++) {
-        any |= bytes[at];
-    }
-    assert(at == size);
-    return any == 0;
 }
 
 static bool

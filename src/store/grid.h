@@ -117,11 +117,29 @@ struct grid_stats {
     uint64_t write_requests;
 };
 
+/*
+ * The file's growth, which goes on beside everything else. There is one at a time.
+ *
+ *     nothing refused ── grow, rounded up ── no space ──→ refused ── grow, exactly ── no space ──→
+ *     whoever asked is told GRID_ROOM_FULL, and the next who asks tries anew
+ *
+ * Growth ahead of need is not tried again after it was refused, until a checkpoint has freed
+ * something: by then the disk may have room.
+ */
+struct grid_growth {
+    struct storage_growth storage;
+    uint64_t block_count; /* That the one under way, or the last one, is for. */
+    uint64_t refused;     /* The least block_count that there was no space for; 0: none. */
+    bool needed;          /* The last one was started because somebody had to wait. */
+    bool failed;          /* Nobody knows how large the file is: there is no more growth. */
+};
+
 struct grid {
     struct storage *storage;
     struct free_set free_set;
     u128 cluster;
     uint64_t block_count; /* Blocks that fit the file now. */
+    struct grid_growth growth;
     struct grid_stats stats;
 };
 
@@ -140,12 +158,22 @@ void grid_init(
  */
 void grid_open(struct grid *grid, u128 cluster);
 
+enum grid_room {
+    GRID_ROOM,        /* So many blocks are free. */
+    GRID_ROOM_WAITS,  /* The file grows: ask again after progress. */
+    GRID_ROOM_FULL,   /* The file system or block_count_max is full; nothing changed. */
+    GRID_ROOM_FAILED, /* Growth failed otherwise: the caller must stop. */
+};
+
 /*
- * Grows the file until `count` blocks are free; by GRID_GROW_BLOCKS at a time, or by what is
- * missing where the disk has no more. STORAGE_NO_SPACE: the file system or
- * block_count_max is full; nothing changed. STORAGE_IO_ERROR: the caller must stop.
+ * Are `count` blocks free? If not, the file begins to grow, by GRID_GROW_BLOCKS at a time, or by
+ * what is missing where the disk has no more. It begins to grow also where `wished` are not free,
+ * count or more of them; but nobody waits for that.
  */
-enum storage_result grid_reserve(struct grid *grid, uint64_t count);
+enum grid_room grid_reserve(struct grid *grid, uint64_t count, uint64_t wished);
+
+/* The same, waited for. For opening. */
+enum grid_room grid_reserve_now(struct grid *grid, uint64_t count);
 
 /* Free blocks within the file. */
 uint64_t grid_free_count(const struct grid *grid);

@@ -81,17 +81,17 @@ read_window(struct journal *journal, uint64_t place, uint64_t size)
     return NULL;
 }
 
-enum storage_result
+enum journal_read
 journal_read_prepare(struct journal *journal, uint64_t op, void *message)
 {
     assert(op > journal->checkpoint.op);
     const struct prepare_header *header = journal_header(journal, op);
     const uint64_t size = prepare_size_on_disk(header);
     const uint8_t *read = read_window(journal, journal_place(journal, header->position), size);
-    if (read == NULL) return STORAGE_IO_ERROR;
+    if (read == NULL) return JOURNAL_READ_IO_ERROR;
     memcpy(message, read, size);
-    if (memcmp(message, header, sizeof(*header)) != 0) return STORAGE_IO_ERROR;
-    return prepare_valid(message, journal->cluster) ? STORAGE_OK : STORAGE_IO_ERROR;
+    if (memcmp(message, header, sizeof(*header)) != 0) return JOURNAL_READ_DAMAGED;
+    return prepare_valid(message, journal->cluster) ? JOURNAL_READ_OK : JOURNAL_READ_DAMAGED;
 }
 
 bool

@@ -194,11 +194,17 @@ enum journal_recovery journal_recover(
     uint64_t commit_max,
     struct journal_report *report);
 
+enum journal_read {
+    JOURNAL_READ_OK,
+    JOURNAL_READ_DAMAGED, /* The disk gives something else than at the recovery. */
+    JOURNAL_READ_IO_ERROR,
+};
+
 /*
  * Reads the prepare of an op after the checkpoint into message (PREPARE_SIZE_MAX bytes, sector
  * aligned), verified. Waits. For replay.
  */
-enum storage_result journal_read_prepare(struct journal *journal, uint64_t op, void *message);
+enum journal_read journal_read_prepare(struct journal *journal, uint64_t op, void *message);
 
 /* ---- Normal operation ------------------------------------------------------------------------ */
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/units.h"
 
@@ -20,16 +21,6 @@ prepare_header_checksum(const struct prepare_header *header)
     return checksum(
         (const uint8_t *) header + PREPARE_CHECKSUM_START,
         PREPARE_HEADER_SIZE - PREPARE_CHECKSUM_START);
-}
-
-static bool
-bytes_zero(const uint8_t *bytes, uint64_t size_bytes)
-{
-    uint8_t any = 0;
-    for (uint64_t i = 0; i < size_bytes; i++) {
-        any |= bytes[i];
-    }
-    return any == 0;
 }
 
 uint64_t

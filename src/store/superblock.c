@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/units.h"
 
@@ -43,17 +44,6 @@ superblock_checksum(const struct superblock_state *state)
     return checksum(
         (const uint8_t *) state + SUPERBLOCK_CHECKSUM_START,
         sizeof(*state) - SUPERBLOCK_CHECKSUM_START);
-}
-
-static bool
-bytes_zero(const void *bytes, uint64_t size_bytes)
-{
-    const uint8_t *byte = bytes;
-    uint8_t any = 0;
-    for (uint64_t i = 0; i < size_bytes; i++) {
-        any |= byte[i];
-    }
-    return any == 0;
 }
 
 /* What the format promises of a state of this version, beyond its checksum. */

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/units.h"
 
 /* Table, trailer and the padding before them. */
@@ -75,15 +76,6 @@ multi_batch_end(struct multi_batch_writer *writer)
     return events_size + size;
 }
 
-static bool
-all_zero(const uint8_t *bytes, uint64_t size)
-{
-    for (uint64_t i = 0; i < size; i++) {
-        if (bytes[i] != 0) return false;
-    }
-    return true;
-}
-
 bool
 multi_batch_open(
     struct multi_batch_reader *reader,
@@ -107,7 +99,7 @@ multi_batch_open(
     const uint32_t entries_size =
         trailer.batch_count * (uint32_t) sizeof(struct multi_batch_entry);
     const uint8_t *entries = bytes + body_size - sizeof(trailer) - entries_size;
-    if (!all_zero(bytes + body_size - size, size - sizeof(trailer) - entries_size)) return false;
+    if (!bytes_zero(bytes + body_size - size, size - sizeof(trailer) - entries_size)) return false;
 
     *reader = (struct multi_batch_reader){
         .events = bytes,

@@ -85,18 +85,29 @@ open_replay_op(struct replica *replica, uint64_t op)
     struct pipeline_entry *entry = replica_entry(replica, op);
     const struct prepare_header *header = prepare_header_of(entry->message);
 
-    if (journal_read_prepare(replica->journal, op, entry->message) != STORAGE_OK) {
-        return REPLICA_OPEN_IO_ERROR;
+    switch (journal_read_prepare(replica->journal, op, entry->message)) {
+    case JOURNAL_READ_OK: break;
+    case JOURNAL_READ_DAMAGED: return REPLICA_OPEN_PREPARE_DAMAGED;
+    case JOURNAL_READ_IO_ERROR: return REPLICA_OPEN_IO_ERROR;
     }
     if (forest_failed(replica->forest)) return REPLICA_OPEN_IO_ERROR;
     assert(header->op == op);
     if (header->event_count > max_u64(EVENTS_PER_BATCH_MAX, PULSE_EXPIRIES_MAX)) {
         return REPLICA_OPEN_INVALID_PREPARE;
     }
-    switch (forest_reserve_replayed(replica->forest, header->event_count)) {
+    enum forest_room room;
+    do {
+        room = forest_reserve_replayed(replica->forest, header->event_count);
+        if (room == FOREST_ROOM_WAITS) open_wait(replica);
+        if (replica->status != REPLICA_RECOVERING) break;
+    } while (room == FOREST_ROOM_WAITS);
+    if (replica->lost) return REPLICA_OPEN_DAMAGED;
+    if (replica->status != REPLICA_RECOVERING) return REPLICA_OPEN_IO_ERROR;
+    switch (room) {
     case FOREST_ROOM: break;
     case FOREST_MEMORY_FULL: return REPLICA_OPEN_MEMORY_FULL;
     case FOREST_DISK_FULL: return REPLICA_OPEN_DISK_FULL;
+    case FOREST_ROOM_WAITS:
     case FOREST_IO_ERROR: return REPLICA_OPEN_IO_ERROR;
     }
     replica->op = op;

@@ -170,6 +170,7 @@ enum replica_open_result {
     REPLICA_OPEN_MEMORY_FULL, /* The log holds more than memory has room for. */
     REPLICA_OPEN_DISK_FULL,
     REPLICA_OPEN_IO_ERROR,
+    REPLICA_OPEN_PREPARE_DAMAGED, /* The entry of op `op` is not what recovery has read. */
     REPLICA_OPEN_DAMAGED,         /* A block that the log needs can't be read: forest_damage(). */
     REPLICA_OPEN_INVALID_PREPARE, /* Intact, but not what a replica makes: op `op`. */
 };

@@ -140,6 +140,7 @@ replica_prepare_requests(struct replica *replica)
             replica_stop(replica);
             return true;
         }
+        if (room == FOREST_ROOM_WAITS) break; /* What has come before it goes on. */
         if (room == FOREST_ROOM) {
             take_oldest(replica, entry);
         } else {

@@ -31,8 +31,8 @@ build(struct prng *prng)
     arena_init(&arena, memory, sizeof(memory));
     grid_init(&grid, &arena, &sim.storage, BLOCK_COUNT + 8);
     grid_open(&grid, prng_next(prng));
-    const enum storage_result reserved = grid_reserve(&grid, BLOCK_COUNT);
-    assert(reserved == STORAGE_OK);
+    const enum grid_room reserved = grid_reserve_now(&grid, BLOCK_COUNT);
+    assert(reserved == GRID_ROOM);
     for (uint32_t i = 0; i < BLOCK_COUNT; i++) {
         struct block_header *header = (struct block_header *) (void *) blocks[i];
         memset(header, 0, sizeof(*header));

@@ -8,6 +8,7 @@
 #include "../unit/reseal.h"
 #include "fuzz.h"
 #include "lsm/forest_audit.h"
+#include "unit/reserve.h"
 
 static struct forest_fixture fixture;
 
@@ -493,7 +494,7 @@ work(struct prng *prng)
         const uint32_t count = (uint32_t) prng_range(prng, 1, EVENTS_PER_BATCH_MAX);
         if (fixture.model->counts[FIXTURE_ITEM] + count > FIXTURE_RECORDS_MAX) return;
         if (fixture.timestamp > UINT64_C(1) << 62) return;
-        if (forest_reserve(fixture.forest, count) != FOREST_ROOM) return;
+        if (reserve_now(fixture.forest, count) != FOREST_ROOM) return;
         if (!work_op(prng, count)) return;
         if (!prng_chance(prng, 1, 20)) continue;
         fixture_checkpoint_start(&fixture);
@@ -515,7 +516,7 @@ begin(struct prng *prng)
     fixture.spread = UINT64_C(1) << prng_range(prng, 2, 12);
     const uint32_t batches = (uint32_t) prng_range(prng, 3, 60);
     for (uint32_t i = 0; i < batches; i++) {
-        const enum forest_room room = forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX);
+        const enum forest_room room = reserve_now(fixture.forest, EVENTS_PER_BATCH_MAX);
         if (room != FOREST_ROOM) break;
         fixture_batch(&fixture, (uint32_t) prng_range(prng, 1, EVENTS_PER_BATCH_MAX));
         if (prng_chance(prng, 1, 10)) fixture_checkpoint(&fixture);

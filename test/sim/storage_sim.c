@@ -31,8 +31,7 @@ enum piece_fate { PIECE_NEW, PIECE_OLD, PIECE_GARBAGE, PIECE_TORN };
 
 static void sim_submit(struct storage *storage, struct storage_request *request);
 static uint32_t sim_poll(struct storage *storage, bool wait);
-static enum storage_result
-sim_grow(struct storage *storage, enum storage_file file, uint64_t size_bytes);
+static void sim_grow(struct storage *storage, struct storage_growth *growth);
 
 static const struct storage_ops storage_sim_ops = {
     .submit = sim_submit,
@@ -358,6 +357,19 @@ write_apply_crashed(struct storage_sim *sim, const struct storage_request *write
     }
 }
 
+/* What is left of a growth under way: any size between. */
+static void
+growth_cut(struct storage_sim *sim)
+{
+    const struct storage_growth *growth = sim->storage.growing;
+    if (growth == NULL) return;
+    struct storage_sim_file *file = &sim->files[growth->file];
+    assert(file->size_bytes < growth->size_bytes);
+    const uint64_t added_bytes = growth->size_bytes - file->size_bytes;
+    const uint64_t sectors = prng_range(sim->prng, 0, added_bytes / SECTOR_SIZE);
+    file_resize(file, file->size_bytes + sectors * SECTOR_SIZE);
+}
+
 void
 storage_sim_crash_now(struct storage_sim *sim)
 {
@@ -371,6 +383,7 @@ storage_sim_crash_now(struct storage_sim *sim)
         write_apply_crashed(sim, request);
         tell_wrote(sim, request, false);
     }
+    growth_cut(sim);
     trace(sim, TRACE_CRASH, NULL, 0);
 }
 
@@ -399,6 +412,7 @@ storage_sim_restart(struct storage_sim *sim)
     sim->crash_fuse = 0;
     sim->flight_count = 0;
     sim->storage.in_flight_count = 0;
+    sim->storage.growing = NULL;
     for (int i = 0; i < STORAGE_FILE_COUNT; i++) {
         sim->storage.file_size_bytes[i] = sim->files[i].size_bytes;
     }
@@ -688,6 +702,43 @@ flight_pick(struct storage_sim *sim, uint64_t start_limit, uint32_t *index)
     return due_count > 0;
 }
 
+static enum storage_result
+growth_take_effect(struct storage_sim *sim, const struct storage_growth *growth)
+{
+    struct storage_sim_file *file = &sim->files[growth->file];
+    const uint64_t size_old_bytes = sim->storage.file_size_bytes[growth->file];
+    assert(file->size_bytes == size_old_bytes);
+    const uint64_t added_bytes = growth->size_bytes - size_old_bytes;
+    const uint64_t limit_bytes = sim->options.space_limit_bytes;
+    if (limit_bytes > 0 && files_size_bytes(sim) + added_bytes > limit_bytes) {
+        return STORAGE_NO_SPACE;
+    }
+    if (fault_drawn(sim, sim->options.grow_error_per_million) &&
+        fault_allowed(sim, STORAGE_SIM_GROW_ERROR, growth->file, size_old_bytes, added_bytes)) {
+        growth_cut(sim);
+        sim->counters.grow_errors += 1;
+        return STORAGE_IO_ERROR;
+    }
+    sim->counters.grows += 1;
+    file_resize(file, growth->size_bytes);
+    return STORAGE_OK;
+}
+
+/* If it is due, and was started before the poll. Returns how many callbacks ran. */
+static uint32_t
+growth_complete(struct storage_sim *sim, uint64_t start_limit)
+{
+    const struct storage_growth *growth = sim->storage.growing;
+    if (growth == NULL || sim->growth_due_tick > sim->tick) return 0;
+    if (sim->growth_start_index >= start_limit) return 0;
+    if (fuse_burns_out(sim)) storage_sim_crash_now(sim);
+    const struct storage_request line = {.file = growth->file, .size_bytes = growth->size_bytes};
+    trace(sim, TRACE_GROW, &line, 1);
+    storage_grow_finish(
+        &sim->storage, sim->crashed ? STORAGE_IO_ERROR : growth_take_effect(sim, growth));
+    return 1;
+}
+
 static uint32_t
 sim_poll(struct storage *storage, bool wait)
 {
@@ -696,56 +747,40 @@ sim_poll(struct storage *storage, bool wait)
     sim->polling = true;
 
     if (wait) {
-        assert(sim->flight_count > 0);
+        assert(sim->flight_count > 0 || storage->growing != NULL);
         uint64_t earliest_tick = UINT64_MAX;
         for (uint32_t i = 0; i < sim->flight_count; i++) {
             earliest_tick = min_u64(earliest_tick, sim->flights[i].due_tick);
         }
+        if (storage->growing != NULL) earliest_tick = min_u64(earliest_tick, sim->growth_due_tick);
         sim->tick = max_u64(sim->tick, earliest_tick);
     }
 
     const uint64_t start_limit = sim->start_count;
     uint32_t completed = 0;
     uint32_t index = 0;
+    const bool grows_first = storage->growing != NULL && prng_chance(sim->prng, 1, 2);
+    if (grows_first) completed += growth_complete(sim, start_limit);
     while (flight_pick(sim, start_limit, &index)) {
         completed += flight_complete(sim, index);
     }
+    if (!grows_first) completed += growth_complete(sim, start_limit);
     assert(!wait || completed > 0);
     sim->polling = false;
     return completed;
 }
 
-static enum storage_result
-sim_grow(struct storage *storage, enum storage_file file, uint64_t size_bytes)
+/* It takes longer than a request, so that much can happen meanwhile. */
+static void
+sim_grow(struct storage *storage, struct storage_growth *growth)
 {
     struct storage_sim *sim = sim_of(storage);
-    struct storage_sim_file *sim_file = &sim->files[file];
-    const struct storage_request line = {.file = file, .size_bytes = size_bytes};
+    const struct storage_request line = {.file = growth->file, .size_bytes = growth->size_bytes};
+    const uint64_t latency_ticks = prng_range(
+        sim->prng, sim->options.latency_min_ticks, 4 * (uint64_t) sim->options.latency_max_ticks);
+    assert(storage->growing == growth);
+    sim->growth_due_tick = sim->tick + latency_ticks;
+    sim->growth_start_index = sim->start_count;
+    sim->start_count += 1;
     trace(sim, TRACE_GROW, &line, 0);
-    if (sim->crashed) return STORAGE_IO_ERROR;
-
-    assert(sim_file->size_bytes == storage->file_size_bytes[file]);
-    const uint64_t added_bytes = size_bytes - sim_file->size_bytes;
-    const uint64_t limit_bytes = sim->options.space_limit_bytes;
-    if (limit_bytes > 0 && files_size_bytes(sim) + added_bytes > limit_bytes) {
-        return STORAGE_NO_SPACE;
-    }
-    if (fuse_burns_out(sim)) {
-        const uint64_t sectors = prng_range(sim->prng, 0, added_bytes / SECTOR_SIZE);
-        storage_sim_crash_now(sim);
-        file_resize(sim_file, sim_file->size_bytes + sectors * SECTOR_SIZE);
-        return STORAGE_IO_ERROR;
-    }
-    if (fault_drawn(sim, sim->options.grow_error_per_million) &&
-        fault_allowed(
-            sim, STORAGE_SIM_GROW_ERROR, file, storage->file_size_bytes[file], added_bytes)) {
-        const uint64_t sectors = prng_range(sim->prng, 0, added_bytes / SECTOR_SIZE);
-        file_resize(sim_file, sim_file->size_bytes + sectors * SECTOR_SIZE);
-        sim->counters.grow_errors += 1;
-        return STORAGE_IO_ERROR;
-    }
-    sim->counters.grows += 1;
-    file_resize(sim_file, size_bytes);
-    storage->file_size_bytes[file] = size_bytes;
-    return STORAGE_OK;
 }

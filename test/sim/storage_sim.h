@@ -24,13 +24,15 @@
  * first moves time to the earliest request that is due. The second of an ordered pair starts when
  * the first has completed OK, just before the first's callback.
  *
+ * A growth goes on beside requests in the same way, and takes up to four times as long.
+ *
  * CRASH (power cut, or kill -9 of the host). Each request started, each completed and each growth
- * is an event. storage_sim_crash_after(n) fires at the n-th: after the request has started, or
- * before its completion takes effect. Every write in flight then becomes, on its own, whole,
- * absent, a prefix, or a mixture; in a mixture each sector is, on its own: new, old, garbage, or
- * torn, and in a torn sector each piece of 512 bytes is new, old or garbage. Sectors that were
- * not being written don't change. A growth that is cut leaves the file at any size of whole
- * sectors between the old and the new. From then on every request completes STORAGE_IO_ERROR
+ * completed is an event. storage_sim_crash_after(n) fires at the n-th: after the request has
+ * started, or before its completion takes effect. Every write in flight then becomes, on its own,
+ * whole, absent, a prefix, or a mixture; in a mixture each sector is, on its own: new, old,
+ * garbage, or torn, and in a torn sector each piece of 512 bytes is new, old or garbage. Sectors
+ * that were not being written don't change. A growth under way leaves the file at any size of
+ * whole sectors between the old and the new. From then on every request completes STORAGE_IO_ERROR
  * without effect, until storage_sim_restart(), which forgets what is in flight without looking at
  * it: the requests may be gone by then.
  *
@@ -160,6 +162,8 @@ struct storage_sim {
     struct storage_sim_flight flights[STORAGE_SIM_FLIGHTS_MAX];
     uint32_t flight_count; /* Started ones; a waiting second is reached through its first. */
     uint64_t start_count;
+    uint64_t growth_due_tick; /* Of storage.growing. */
+    uint64_t growth_start_index;
     uint64_t crash_fuse; /* Events until the crash; 0: none is planned. */
     bool polling;
 };

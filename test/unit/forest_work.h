@@ -6,6 +6,7 @@
 #include "unit.h"
 
 #include "forest_fixture.h"
+#include "unit/reserve.h"
 
 static struct forest_fixture fixture;
 static struct prng prng;
@@ -22,7 +23,7 @@ run_batches(uint32_t batch_count)
 {
     for (uint32_t i = 0; i < batch_count; i++) {
         const uint32_t event_count = (uint32_t) prng_range(&prng, 1, EVENTS_PER_BATCH_MAX);
-        expect(forest_reserve(fixture.forest, event_count) == FOREST_ROOM);
+        expect(reserve_now(fixture.forest, event_count) == FOREST_ROOM);
         fixture_batch(&fixture, event_count);
     }
 }

@@ -230,7 +230,7 @@ fixture_log_equals(struct journal_fixture *fixture, uint64_t op_head)
     assert(message != NULL);
     for (uint64_t op = fixture->checkpoint.op + 1; equal && op <= op_head; op++) {
         const struct prepare_header *expected = fixture_message(fixture, op);
-        equal = journal_read_prepare(&fixture->journal, op, message) == STORAGE_OK &&
+        equal = journal_read_prepare(&fixture->journal, op, message) == JOURNAL_READ_OK &&
                 memcmp(message, expected, prepare_size_on_disk(expected)) == 0 &&
                 memcmp(journal_header(&fixture->journal, op), expected, PREPARE_HEADER_SIZE) == 0;
     }

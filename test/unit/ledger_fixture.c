@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/units.h"
+#include "unit/reserve.h"
 
 #define FIXTURE_GRID_BLOCKS_MAX    65536
 #define FIXTURE_MISMATCHES_PRINTED 5
@@ -177,7 +178,7 @@ fixture_progress(struct ledger_fixture *fixture)
 static void
 op_begin(struct ledger_fixture *fixture, uint32_t event_count)
 {
-    assert(forest_reserve(fixture->forest, event_count) == FOREST_ROOM);
+    assert(reserve_now(fixture->forest, event_count) == FOREST_ROOM);
     while (!forest_begin(fixture->forest, event_count)) fixture_progress(fixture);
 }
 

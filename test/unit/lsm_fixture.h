@@ -56,8 +56,8 @@ lsm_begin(struct lsm_fixture *fixture, uint64_t seed, uint64_t seed_sim, uint32_
     grid_open(&fixture->grid, LSM_CLUSTER);
     cache_open(&fixture->cache);
     table_pool_open(&fixture->pool);
-    const enum storage_result result = grid_reserve(&fixture->grid, LSM_BLOCKS_MAX);
-    assert(result == STORAGE_OK);
+    const enum grid_room result = grid_reserve_now(&fixture->grid, LSM_BLOCKS_MAX);
+    assert(result == GRID_ROOM);
 }
 
 static inline void

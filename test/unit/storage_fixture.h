@@ -19,6 +19,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -55,6 +56,9 @@ static struct {
     uint32_t seconds_canceled; /* The kernel cancels the seconds of so many pairs. */
     struct io_uring *ring;     /* That was used last. */
 } hooks;
+
+/* Growth does not get on; set and looked at by different threads. */
+static atomic_bool growth_held;
 
 static inline void
 limit_set(uint64_t size_bytes)
@@ -118,6 +122,7 @@ posix_fadvise(int fd, off_t offset, off_t size, int advice)
 int
 fallocate(int fd, int mode, off_t offset, off_t size)
 {
+    while (atomic_load(&growth_held)) (void) usleep(1000);
     if (hooks.fallocate_unsupported) {
         errno = EOPNOTSUPP;
         return -1;

@@ -5,12 +5,13 @@
  */
 #include "forest_work.h"
 #include "unit_aborts.h"
+#include "unit/reserve.h"
 
 /* Items with ids that are easy to tell, one an event. */
 static void
 insert_items(uint64_t first_id, uint32_t count)
 {
-    expect(forest_reserve(fixture.forest, count) == FOREST_ROOM);
+    expect(reserve_now(fixture.forest, count) == FOREST_ROOM);
     fixture_op_begin(&fixture, count);
     for (uint32_t i = 0; i < count; i++) {
         fixture.timestamp += 1;
@@ -68,7 +69,7 @@ UNIT_TEST(empty_forest_answers)
     expect(fixture_same(&fixture));
     struct forest_range position = {0};
     expect(!fixture_range_next(&fixture, FIXTURE_STATE_DUE, &position));
-    expect(forest_reserve(fixture.forest, 0) == FOREST_ROOM);
+    expect(reserve_now(fixture.forest, 0) == FOREST_ROOM);
     fixture_checkpoint(&fixture);
     expect(fixture.manifest.address != 0);
     expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
@@ -185,7 +186,7 @@ UNIT_TEST(f2_discarded_scope_leaves_no_trace)
     for (uint32_t round = 0; round < 60; round++) {
         fixture.spread = prng_chance(&prng, 1, 2) ? 8 : 1000;
         run_batches(1);
-        expect(forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM);
+        expect(reserve_now(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM);
         const uint32_t before = (uint32_t) prng_below(&prng, EVENTS_PER_BATCH_MAX / 2);
         fixture_op_begin(&fixture, EVENTS_PER_BATCH_MAX);
         for (uint32_t i = 0; i < before; i++) {
@@ -576,7 +577,7 @@ UNIT_TEST(work_after_an_op_comes_in_pieces)
     begin(71, 8 * MIB);
     for (uint32_t i = 0; i < 40; i++) {
         uint32_t pieces = 0;
-        expect(forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM);
+        expect(reserve_now(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM);
         fixture_op_begin(&fixture, EVENTS_PER_BATCH_MAX);
         for (uint32_t event = 0; event < EVENTS_PER_BATCH_MAX; event++) {
             fixture_event(&fixture, false);

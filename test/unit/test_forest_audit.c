@@ -4,6 +4,7 @@
 
 #include "forest_fixture.h"
 #include "lsm/forest_audit.h"
+#include "unit/reserve.h"
 
 #define FINDINGS_MAX 20
 
@@ -25,7 +26,7 @@ static void
 batches(uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        const enum forest_room room = forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX);
+        const enum forest_room room = reserve_now(fixture.forest, EVENTS_PER_BATCH_MAX);
         assert(room == FOREST_ROOM);
         fixture_batch(&fixture, (uint32_t) prng_range(&prng, 1, EVENTS_PER_BATCH_MAX));
     }

@@ -6,6 +6,7 @@
 #include <setjmp.h>
 
 #include "forest_work.h"
+#include "unit/reserve.h"
 
 /* ---- The same work, under other circumstances ---------------------------------------------- */
 
@@ -70,7 +71,7 @@ history_batch(void)
     fixture.spread = UINT64_C(1) << prng_below(&prng, 12);
     const uint32_t event_count = (uint32_t) prng_range(&prng, 1, EVENTS_PER_BATCH_MAX);
     const bool checkpoint = prng_chance(&prng, 1, 6);
-    expect(forest_reserve(fixture.forest, event_count) == FOREST_ROOM);
+    expect(reserve_now(fixture.forest, event_count) == FOREST_ROOM);
     fixture_batch(&fixture, event_count);
     history.batch += 1;
     if (!checkpoint && history.batch < HISTORY_BATCHES) return;
@@ -95,8 +96,8 @@ history_run(uint64_t seed, const struct circumstances *circumstances)
     fixture_begin(&fixture, &prng, circumstances->memory_bytes_extra);
     prng_init(&fixture.prng_sim, circumstances->seed_disk);
     fixture.sim.options.latency_max_ticks = circumstances->latency_max;
-    const enum storage_result grown = grid_reserve(&fixture.grid, circumstances->blocks_ahead);
-    assert(grown == STORAGE_OK);
+    const enum grid_room grown = grid_reserve_now(&fixture.grid, circumstances->blocks_ahead);
+    assert(grown == GRID_ROOM);
     if (setjmp(crash_now) != 0) history_crash();
     fixture.on_progress = history_on_progress;
     while (history.batch < HISTORY_BATCHES) {
@@ -293,7 +294,7 @@ hold_nodes(uint32_t event_count)
         const uint32_t held = high - (high - low) / 2;
         pool->free_count -= held;
         fixture.forest->room_events = 0;
-        const enum forest_room room = forest_reserve(fixture.forest, event_count);
+        const enum forest_room room = reserve_now(fixture.forest, event_count);
         pool->free_count += held;
         if (room == FOREST_ROOM) {
             low = held;
@@ -304,7 +305,7 @@ hold_nodes(uint32_t event_count)
     pool->free_count -= low;
     nodes_held = low;
     fixture.forest->room_events = 0;
-    expect_equal(forest_reserve(fixture.forest, event_count), FOREST_ROOM);
+    expect_equal(reserve_now(fixture.forest, event_count), FOREST_ROOM);
 }
 
 /*
@@ -321,14 +322,14 @@ reserve_tightly(uint32_t event_count)
     nodes_held = 0;
     fixture.sim.options.space_limit_bytes = fixture.sim.storage.file_size_bytes[STORAGE_GRID];
     fixture.forest->room_events = 0;
-    while (forest_reserve(fixture.forest, event_count) == FOREST_ROOM) {
+    while (reserve_now(fixture.forest, event_count) == FOREST_ROOM) {
         fixture.forest->room_events = 0;
         for (uint32_t i = 0; i < 64 && grid_free_count(&fixture.grid) > 0; i++) {
             ballast[ballast_count] = grid_acquire(&fixture.grid);
             ballast_count += 1;
         }
     }
-    while ((room = forest_reserve(fixture.forest, event_count)) == FOREST_DISK_FULL) {
+    while ((room = reserve_now(fixture.forest, event_count)) == FOREST_DISK_FULL) {
         fixture.sim.options.space_limit_bytes += GRID_GROW_BLOCKS * BLOCK_SIZE;
         refused += 1;
     }
@@ -348,7 +349,7 @@ UNIT_TEST(f3_after_room_nothing_runs_out)
     for (uint64_t seed = 1; seed <= 8; seed++) {
         begin(seed, 12 * MIB);
         /* Without room for anything; with no bytes there would be no limit. */
-        expect_equal(grid_reserve(&fixture.grid, 1), STORAGE_OK);
+        expect_equal(grid_reserve_now(&fixture.grid, 1), GRID_ROOM);
         ballast_count = 0;
         nodes_held = 0;
         for (uint32_t round = 0; round < 40 && model_has_room(8 * EVENTS_PER_BATCH_MAX); round++) {
@@ -386,7 +387,7 @@ UNIT_TEST(f3_what_was_admitted_finds_room_again)
 {
     for (uint64_t seed = 1; seed <= 12; seed++) {
         begin(seed, 12 * MIB);
-        expect_equal(grid_reserve(&fixture.grid, 1), STORAGE_OK);
+        expect_equal(grid_reserve_now(&fixture.grid, 1), GRID_ROOM);
         ballast_count = 0;
         nodes_held = 0;
         for (uint32_t round = 0; round < 30 && model_has_room(5 * EVENTS_PER_BATCH_MAX); round++) {
@@ -418,7 +419,7 @@ UNIT_TEST(f3_a_full_disk_is_refused)
     fixture.sim.options.space_limit_bytes = fixture.sim.storage.file_size_bytes[STORAGE_GRID];
     enum forest_room room;
     uint32_t batches = 0;
-    while ((room = forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX)) == FOREST_ROOM) {
+    while ((room = reserve_now(fixture.forest, EVENTS_PER_BATCH_MAX)) == FOREST_ROOM) {
         fixture_batch(&fixture, EVENTS_PER_BATCH_MAX);
         batches += 1;
     }
@@ -430,7 +431,7 @@ UNIT_TEST(f3_a_full_disk_is_refused)
     expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
     expect(fixture_same(&fixture));
     fixture.sim.options.space_limit_bytes *= 4;
-    expect_equal(forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX), FOREST_ROOM);
+    expect_equal(reserve_now(fixture.forest, EVENTS_PER_BATCH_MAX), FOREST_ROOM);
     fixture_batch(&fixture, EVENTS_PER_BATCH_MAX);
     expect(fixture_same(&fixture));
     fixture_end(&fixture);
@@ -440,7 +441,7 @@ UNIT_TEST(f3_an_error_of_growth_is_said)
 {
     begin(41, 0);
     fixture.sim.options.grow_error_per_million = 1000000;
-    expect_equal(forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX), FOREST_IO_ERROR);
+    expect_equal(reserve_now(fixture.forest, EVENTS_PER_BATCH_MAX), FOREST_IO_ERROR);
     fixture_end(&fixture);
 }
 
@@ -449,7 +450,7 @@ static uint32_t
 fill_memory(void)
 {
     uint32_t batches = 0;
-    while (forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM) {
+    while (reserve_now(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM) {
         fixture_op_begin(&fixture, EVENTS_PER_BATCH_MAX);
         for (uint32_t i = 0; i < EVENTS_PER_BATCH_MAX; i++) {
             fixture.timestamp += 1;
@@ -466,18 +467,18 @@ UNIT_TEST(f3_full_memory_is_refused)
 {
     struct fixture_note note;
     begin(42, 0);
-    expect_equal(grid_reserve(&fixture.grid, 9000), STORAGE_OK);
+    expect_equal(grid_reserve_now(&fixture.grid, 9000), GRID_ROOM);
     const uint32_t batches = fill_memory();
     expect(batches > 100);
-    expect_equal(forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX), FOREST_MEMORY_FULL);
+    expect_equal(reserve_now(fixture.forest, EVENTS_PER_BATCH_MAX), FOREST_MEMORY_FULL);
     expect_equal(fixture_read(&fixture, FIXTURE_NOTE, 5, &note), FOREST_FOUND);
     fixture_checkpoint(&fixture);
-    expect_equal(forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX), FOREST_MEMORY_FULL);
+    expect_equal(reserve_now(fixture.forest, EVENTS_PER_BATCH_MAX), FOREST_MEMORY_FULL);
     /* With more, it goes on. */
     fixture.memory_bytes += 10 * MIB;
     expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
     expect_equal(forest_newest(fixture.forest, FIXTURE_NOTE), fixture.timestamp);
-    expect_equal(forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX), FOREST_ROOM);
+    expect_equal(reserve_now(fixture.forest, EVENTS_PER_BATCH_MAX), FOREST_ROOM);
     expect(fill_memory() > batches);
     fixture_checkpoint(&fixture);
 
@@ -647,7 +648,7 @@ UNIT_TEST(a_merge_that_is_lost_fails_the_forest)
         storage_sim_rot(&fixture.sim, STORAGE_GRID, (address - 1) * BLOCK_SIZE, 1);
     }
     for (uint32_t i = 0; i < 60 && !forest_failed(fixture.forest); i++) {
-        if (forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX) != FOREST_ROOM) break;
+        if (reserve_now(fixture.forest, EVENTS_PER_BATCH_MAX) != FOREST_ROOM) break;
         fixture_op_begin(&fixture, EVENTS_PER_BATCH_MAX);
         for (uint32_t event = 0; event < EVENTS_PER_BATCH_MAX; event++) {
             fixture.timestamp += 1;

@@ -4,6 +4,7 @@
 
 #include "forest_fixture.h"
 #include "unit_aborts.h"
+#include "unit/reserve.h"
 
 /* Of these, as many keys as an op of a full batch may ask for. */
 #define ITEMS_BY_ID        12
@@ -30,7 +31,7 @@ run_batches(uint32_t batch_count)
 {
     for (uint32_t i = 0; i < batch_count; i++) {
         const uint32_t event_count = (uint32_t) prng_range(&prng, 1, EVENTS_PER_BATCH_MAX);
-        expect(forest_reserve(fixture.forest, event_count) == FOREST_ROOM);
+        expect(reserve_now(fixture.forest, event_count) == FOREST_ROOM);
         fixture_batch(&fixture, event_count);
     }
 }
@@ -40,7 +41,7 @@ static void
 items_on_disk(uint32_t count)
 {
     for (uint32_t first = 0; first < count; first += EVENTS_PER_BATCH_MAX) {
-        expect(forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM);
+        expect(reserve_now(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM);
         fixture_op_begin(&fixture, EVENTS_PER_BATCH_MAX);
         for (uint32_t i = 0; i < EVENTS_PER_BATCH_MAX; i++) {
             fixture.timestamp += 1;
@@ -173,7 +174,7 @@ UNIT_TEST(all_that_was_asked_for_is_found_or_known_to_be_absent)
                 fixture_checkpoint(&fixture);
                 expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
             }
-            expect(forest_reserve(fixture.forest, 0) == FOREST_ROOM);
+            expect(reserve_now(fixture.forest, 0) == FOREST_ROOM);
             fixture_op_begin(&fixture, EVENTS_PER_BATCH_MAX);
             fixture_chill(&fixture);
             choose_all();

@@ -6,6 +6,7 @@
 
 #include "reseal.h"
 #include "lsm/forest_scrub.h"
+#include "unit/reserve.h"
 
 #define EXTRA_MEMORY (UINT64_C(4) * MIB)
 #define RECORDS_WORTH_OF_BATCHES 150
@@ -16,7 +17,7 @@ static void
 fill(struct forest_fixture *fixture, uint32_t batch_count)
 {
     for (uint32_t i = 0; i < batch_count; i++) {
-        while (forest_reserve(fixture->forest, EVENTS_PER_BATCH_MAX) != FOREST_ROOM) {
+        while (reserve_now(fixture->forest, EVENTS_PER_BATCH_MAX) != FOREST_ROOM) {
             fixture_progress(fixture);
         }
         fixture_batch(fixture, EVENTS_PER_BATCH_MAX / 2);

@@ -94,7 +94,7 @@ write_block(void)
 static struct block_reference
 write_random_block(uint32_t size)
 {
-    expect_equal(grid_reserve(&grid, 1), STORAGE_OK);
+    expect_equal(grid_reserve_now(&grid, 1), GRID_ROOM);
     fill_block(size);
     const struct block_reference reference = grid_block_seal(&grid, block, grid_acquire(&grid));
     expect_equal(write_block(), GRID_OK);
@@ -143,7 +143,7 @@ UNIT_TEST(write_then_read)
 static void
 seal_many(struct block_reference *references, uint32_t count)
 {
-    expect_equal(grid_reserve(&grid, count), STORAGE_OK);
+    expect_equal(grid_reserve_now(&grid, count), GRID_ROOM);
     for (uint32_t i = 0; i < count; i++) {
         fill_block((uint32_t) prng_range(&prng, BLOCK_HEADER_SIZE, BLOCK_SIZE));
         memcpy(many[i], block, BLOCK_SIZE);
@@ -348,7 +348,7 @@ UNIT_TEST(blocks_read_in_one_request_are_judged_each)
 UNIT_TEST(reads_beyond_the_file_do_not_start)
 {
     begin(1);
-    expect_equal(grid_reserve(&grid, 1), STORAGE_OK);
+    expect_equal(grid_reserve_now(&grid, 1), GRID_ROOM);
     const uint64_t addresses[] = {0, grid.block_count + 1, UINT64_MAX};
     for (uint32_t i = 0; i < ARRAY_COUNT(addresses); i++) {
         struct test_read read = {0};
@@ -550,7 +550,7 @@ UNIT_TEST(g1_g2_g3_acquire_and_release)
     for (uint64_t seed = 1; seed <= 20; seed++) {
         begin(seed);
         enum holder model[BLOCK_COUNT_MAX + 1] = {FREE};
-        expect_equal(grid_reserve(&grid, BLOCK_COUNT_MAX), STORAGE_OK);
+        expect_equal(grid_reserve_now(&grid, BLOCK_COUNT_MAX), GRID_ROOM);
         for (uint32_t step = 0; step < 2000; step++) {
             const uint64_t address = prng_range(&prng, 1, BLOCK_COUNT_MAX);
             const uint64_t action = prng_below(&prng, 20);
@@ -595,7 +595,7 @@ mark_acquired(struct grid *grid_marked, uint64_t address)
 UNIT_TEST(g1_marked_blocks_are_not_acquired)
 {
     begin(1);
-    expect_equal(grid_reserve(&grid, 70), STORAGE_OK);
+    expect_equal(grid_reserve_now(&grid, 70), GRID_ROOM);
     restart();
     expect_equal(grid_free_count(&grid), grid.block_count);
     for (uint64_t address = 1; address <= 69; address++) {
@@ -615,21 +615,21 @@ UNIT_TEST(g4_space_is_taken_before_it_is_promised)
 {
     begin(1);
     expect_equal(grid_free_count(&grid), 0);
-    expect_equal(grid_reserve(&grid, 0), STORAGE_OK);
+    expect_equal(grid_reserve_now(&grid, 0), GRID_ROOM);
     expect_equal(sim.storage.file_size_bytes[STORAGE_GRID], 0);
-    expect_equal(grid_reserve(&grid, 1), STORAGE_OK);
+    expect_equal(grid_reserve_now(&grid, 1), GRID_ROOM);
     expect_equal(grid.block_count, GRID_GROW_BLOCKS);
     expect_equal(sim.storage.file_size_bytes[STORAGE_GRID], GRID_GROW_BLOCKS * BLOCK_SIZE);
-    expect_equal(grid_reserve(&grid, GRID_GROW_BLOCKS), STORAGE_OK);
+    expect_equal(grid_reserve_now(&grid, GRID_GROW_BLOCKS), GRID_ROOM);
     expect_equal(grid.block_count, GRID_GROW_BLOCKS);
     (void) grid_acquire(&grid);
-    expect_equal(grid_reserve(&grid, GRID_GROW_BLOCKS), STORAGE_OK);
+    expect_equal(grid_reserve_now(&grid, GRID_GROW_BLOCKS), GRID_ROOM);
     expect_equal(grid.block_count, 2 * GRID_GROW_BLOCKS);
     /* The last step is smaller: 100 is no multiple of 16. */
-    expect_equal(grid_reserve(&grid, BLOCK_COUNT_MAX - 1), STORAGE_OK);
+    expect_equal(grid_reserve_now(&grid, BLOCK_COUNT_MAX - 1), GRID_ROOM);
     expect_equal(grid.block_count, BLOCK_COUNT_MAX);
-    expect_equal(grid_reserve(&grid, BLOCK_COUNT_MAX), STORAGE_NO_SPACE);
-    expect_equal(grid_reserve(&grid, UINT64_MAX), STORAGE_NO_SPACE);
+    expect_equal(grid_reserve_now(&grid, BLOCK_COUNT_MAX), GRID_ROOM_FULL);
+    expect_equal(grid_reserve_now(&grid, UINT64_MAX), GRID_ROOM_FULL);
     expect_equal(grid_free_count(&grid), BLOCK_COUNT_MAX - 1);
     for (uint64_t i = 2; i <= BLOCK_COUNT_MAX; i++) {
         expect_equal(grid_acquire(&grid), i);
@@ -640,13 +640,76 @@ UNIT_TEST(g4_space_is_taken_before_it_is_promised)
 UNIT_TEST(g4_a_full_file_system_changes_nothing)
 {
     begin(1);
-    expect_equal(grid_reserve(&grid, 1), STORAGE_OK);
+    expect_equal(grid_reserve_now(&grid, 1), GRID_ROOM);
     sim.options.space_limit_bytes = sim.storage.file_size_bytes[STORAGE_GRID];
-    expect_equal(grid_reserve(&grid, GRID_GROW_BLOCKS + 1), STORAGE_NO_SPACE);
+    expect_equal(grid_reserve_now(&grid, GRID_GROW_BLOCKS + 1), GRID_ROOM_FULL);
     expect_equal(grid.block_count, GRID_GROW_BLOCKS);
     expect_equal(grid_free_count(&grid), GRID_GROW_BLOCKS);
     sim.options.space_limit_bytes = 0;
-    expect_equal(grid_reserve(&grid, GRID_GROW_BLOCKS + 1), STORAGE_OK);
+    expect_equal(grid_reserve_now(&grid, GRID_GROW_BLOCKS + 1), GRID_ROOM);
+    end();
+}
+
+static void
+growth_wait(void)
+{
+    while (grid.growth.storage.in_flight) (void) storage_wait(&sim.storage);
+}
+
+/* What is only wished for is nobody's wait, and is there when it is needed. */
+UNIT_TEST(g4_space_is_taken_ahead_of_need)
+{
+    begin(1);
+    expect_equal(grid_reserve_now(&grid, 1), GRID_ROOM);
+    expect_equal(grid_reserve(&grid, 10, GRID_GROW_BLOCKS), GRID_ROOM);
+    expect(!grid.growth.storage.in_flight);
+    expect_equal(grid_reserve(&grid, 10, GRID_GROW_BLOCKS + 1), GRID_ROOM);
+    expect(grid.growth.storage.in_flight);
+    expect_equal(grid.block_count, GRID_GROW_BLOCKS);
+    /* While it grows: what there is, and what there is not. */
+    expect_equal(grid_reserve(&grid, GRID_GROW_BLOCKS, GRID_GROW_BLOCKS), GRID_ROOM);
+    expect_equal(
+        grid_reserve(&grid, GRID_GROW_BLOCKS + 1, GRID_GROW_BLOCKS + 1), GRID_ROOM_WAITS);
+    growth_wait();
+    expect_equal(grid.block_count, 2 * GRID_GROW_BLOCKS);
+    expect_equal(grid_reserve(&grid, GRID_GROW_BLOCKS + 1, GRID_GROW_BLOCKS + 1), GRID_ROOM);
+    expect(!grid.growth.storage.in_flight);
+    end();
+}
+
+/* It is not tried again and again, and says nothing of what is needed later. */
+UNIT_TEST(g4_a_full_file_system_ahead_of_need)
+{
+    begin(1);
+    expect_equal(grid_reserve_now(&grid, 1), GRID_ROOM);
+    sim.options.space_limit_bytes = sim.storage.file_size_bytes[STORAGE_GRID];
+    expect_equal(grid_reserve(&grid, 10, GRID_GROW_BLOCKS + 1), GRID_ROOM);
+    growth_wait();
+    expect_equal(grid.block_count, GRID_GROW_BLOCKS);
+    expect_equal(grid_reserve(&grid, 10, GRID_GROW_BLOCKS + 1), GRID_ROOM);
+    expect(!grid.growth.storage.in_flight);
+
+    /* One block more there is: what is needed is had, but for the rounding. */
+    sim.options.space_limit_bytes += BLOCK_SIZE;
+    expect_equal(grid_reserve_now(&grid, GRID_GROW_BLOCKS + 1), GRID_ROOM);
+    expect_equal(grid.block_count, GRID_GROW_BLOCKS + 1);
+    expect_equal(grid_reserve_now(&grid, GRID_GROW_BLOCKS + 2), GRID_ROOM_FULL);
+    expect_equal(grid_reserve(&grid, 10, GRID_GROW_BLOCKS + 2), GRID_ROOM);
+    growth_wait();
+    sim.options.space_limit_bytes = 0;
+    expect_equal(grid_reserve_now(&grid, GRID_GROW_BLOCKS + 2), GRID_ROOM);
+    end();
+}
+
+UNIT_TEST(a_growth_that_fails_stops_whoever_asks)
+{
+    begin(1);
+    expect_equal(grid_reserve_now(&grid, 1), GRID_ROOM);
+    sim.options.grow_error_per_million = 1000000;
+    expect_equal(grid_reserve(&grid, 10, GRID_GROW_BLOCKS + 1), GRID_ROOM);
+    growth_wait();
+    expect_equal(grid_reserve(&grid, 10, 10), GRID_ROOM_FAILED);
+    expect_equal(grid_reserve_now(&grid, GRID_GROW_BLOCKS + 1), GRID_ROOM_FAILED);
     end();
 }
 
@@ -658,7 +721,7 @@ UNIT_TEST(g4_files_of_any_size)
         expect_equal(storage_grow(&sim.storage, STORAGE_GRID, size), STORAGE_OK);
         restart();
         expect_equal(grid.block_count, size / BLOCK_SIZE);
-        expect_equal(grid_reserve(&grid, 4), STORAGE_OK);
+        expect_equal(grid_reserve_now(&grid, 4), GRID_ROOM);
         end();
     }
     begin(1);
@@ -666,7 +729,7 @@ UNIT_TEST(g4_files_of_any_size)
     expect_equal(storage_grow(&sim.storage, STORAGE_GRID, size), STORAGE_OK);
     restart();
     expect_equal(grid.block_count, BLOCK_COUNT_MAX);
-    expect_equal(grid_reserve(&grid, BLOCK_COUNT_MAX + 1), STORAGE_NO_SPACE);
+    expect_equal(grid_reserve_now(&grid, BLOCK_COUNT_MAX + 1), GRID_ROOM_FULL);
     end();
 }
 

@@ -459,18 +459,18 @@ UNIT_TEST(rot_after_recovery_is_found_by_the_read)
     fixture_init(&fixture, RING_SIZE, 1);
     fixture_fill(&fixture, 0, OP_COUNT);
     static _Alignas(SECTOR_SIZE) uint8_t message[PREPARE_SIZE_MAX];
-    expect_equal(journal_read_prepare(&fixture.journal, 2, message), STORAGE_OK);
+    expect_equal(journal_read_prepare(&fixture.journal, 2, message), JOURNAL_READ_OK);
     /* Replay reads ahead: what it has in memory was verified; what it reads next is found out. */
     fixture.journal.window_size = 0;
     prepare_set_different(2, false);
-    expect_equal(journal_read_prepare(&fixture.journal, 2, message), STORAGE_IO_ERROR);
+    expect_equal(journal_read_prepare(&fixture.journal, 2, message), JOURNAL_READ_DAMAGED);
     fixture.journal.window_size = 0;
     prepare_set_damaged(3);
-    expect_equal(journal_read_prepare(&fixture.journal, 3, message), STORAGE_IO_ERROR);
+    expect_equal(journal_read_prepare(&fixture.journal, 3, message), JOURNAL_READ_DAMAGED);
     fixture.journal.window_size = 0;
     storage_sim_latent_error(
         &fixture.sim, STORAGE_PREPARES, fixture_place(&fixture, fixture_message(&fixture, 4)), 1);
-    expect_equal(journal_read_prepare(&fixture.journal, 4, message), STORAGE_IO_ERROR);
+    expect_equal(journal_read_prepare(&fixture.journal, 4, message), JOURNAL_READ_IO_ERROR);
     fixture_free(&fixture);
 }
 

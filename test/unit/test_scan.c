@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include "forest_fixture.h"
+#include "unit/reserve.h"
 
 static struct forest_fixture fixture;
 static struct prng prng;
@@ -36,7 +37,7 @@ begin(uint64_t seed, uint64_t spread, uint32_t batch_count)
     fixture_begin(&fixture, &prng, 300 * KIB);
     fixture.spread = spread;
     for (uint32_t i = 0; i < batch_count; i++) {
-        const enum forest_room room = forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX);
+        const enum forest_room room = reserve_now(fixture.forest, EVENTS_PER_BATCH_MAX);
         assert(room == FOREST_ROOM);
         fixture_batch(&fixture, EVENTS_PER_BATCH_MAX);
     }
@@ -302,7 +303,7 @@ UNIT_TEST(empty_tree_and_absent_values)
             };
             plan_check(&plan, UINT32_MAX);
         }
-        expect(forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM);
+        expect(reserve_now(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM);
         fixture_batch(&fixture, EVENTS_PER_BATCH_MAX);
     }
     fixture_end(&fixture);
@@ -337,7 +338,7 @@ UNIT_TEST(x1_intersection_leaps_over_blocks)
     static struct plan plan;
     begin(4, 2, 0);
     for (uint32_t batch = 0; batch < 150; batch++) {
-        expect(forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM);
+        expect(reserve_now(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM);
         fixture_op_begin(&fixture, EVENTS_PER_BATCH_MAX);
         for (uint32_t i = 0; i < EVENTS_PER_BATCH_MAX; i++) {
             fixture.timestamp += 1;
@@ -440,7 +441,7 @@ UNIT_TEST(x1_scans_see_their_window_while_the_forest_changes)
         for (uint32_t i = 0; i < LIVE_PLANS; i++) live_start(&lives[i]);
         fixture.on_progress = live_on_progress;
         for (uint32_t batch = 0; batch < 110; batch++) {
-            expect(forest_reserve(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM);
+            expect(reserve_now(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM);
             fixture_batch(&fixture, (uint32_t) prng_range(&prng, 1, EVENTS_PER_BATCH_MAX));
             if (prng_chance(&prng, 1, 9)) fixture_checkpoint(&fixture);
             if (prng_chance(&prng, 1, 5)) fixture_chill(&fixture);

@@ -326,6 +326,74 @@ grow_error_kinds(struct disk *disk)
 
 UNIT_TEST(growth_errors_are_told_from_want_of_space) { on_real_disks(grow_error_kinds); }
 
+static void
+growth_on_done(struct storage_growth *growth)
+{
+    expect(!growth->in_flight);
+}
+
+static struct storage_growth
+growth_of(uint64_t size_new)
+{
+    return (struct storage_growth){
+        .file = STORAGE_GRID,
+        .size_bytes = size_new,
+        .callback = growth_on_done,
+    };
+}
+
+/* Requests of all kinds come and go while the file system takes its time; then the host is told. */
+static void
+growth_holds_nothing_up(struct disk *disk)
+{
+    struct storage *storage = disk->storage;
+    for (uint32_t round = 2; round <= 4; round++) {
+        struct storage_growth growth = growth_of(round * GRID_SIZE);
+        items_reset();
+        atomic_store(&growth_held, true);
+        storage_grow_start(storage, &growth);
+        for (uint32_t i = 0; i < 30; i += 3) {
+            const uint64_t at = i * SECTOR_SIZE;
+            submit(storage, item_prepare(i, STORAGE_WRITE, STORAGE_GRID, at, SECTOR_SIZE));
+            submit_ordered(
+                storage,
+                item_prepare(
+                    i + 1, STORAGE_WRITE, STORAGE_GRID, at + SECTOR_SIZE, SECTOR_SIZE),
+                item_prepare(
+                    i + 2, STORAGE_WRITE, STORAGE_GRID, at + 2 * SECTOR_SIZE, SECTOR_SIZE));
+        }
+        while (done_count < 30) (void) storage_wait(storage);
+        expect(growth.in_flight);
+        expect_equal(storage->in_flight_count, 1);
+        expect_equal(storage->file_size_bytes[STORAGE_GRID], (round - 1) * GRID_SIZE);
+        expect_equal(storage_poll(storage), 0);
+        atomic_store(&growth_held, false);
+        struct pollfd wait_fd = {.fd = storage_os_wait_fd(&disk->os), .events = POLLIN};
+        expect_equal(poll(&wait_fd, 1, 60 * 1000), 1);
+        while (growth.in_flight) (void) storage_wait(storage);
+        expect_equal(growth.result, STORAGE_OK);
+        expect_equal(storage->in_flight_count, 0);
+        expect_equal(storage->file_size_bytes[STORAGE_GRID], round * GRID_SIZE);
+        expect_equal(poll(&wait_fd, 1, 0), 0);
+        expect(all_zero(read_back(disk, STORAGE_GRID, GRID_SIZE, 64 * KIB), 64 * KIB));
+    }
+}
+
+UNIT_TEST(growth_goes_on_beside_requests) { on_real_disks(growth_holds_nothing_up); }
+
+static void
+close_while_growing(struct disk *disk)
+{
+    struct storage_growth growth = growth_of(2 * GRID_SIZE);
+    storage_grow_start(disk->storage, &growth);
+    storage_os_close(&disk->os);
+    expect(growth.in_flight); /* Its callback never ran. */
+    expect(disk_os_open(disk, false) == STORAGE_OS_OPENED);
+    expect_equal(disk->storage->file_size_bytes[STORAGE_GRID], 2 * GRID_SIZE);
+}
+
+UNIT_TEST(closing_while_a_file_grows) { on_real_disks(close_while_growing); }
+
 /* Closing waits for the kernel: nobody writes from or into a buffer afterwards. */
 static void
 close_in_flight(struct disk *disk)

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* Room in a forest, waited for where the file has to grow first: the replica asks again instead. */
+#ifndef LEDGER_TEST_UNIT_RESERVE_H
+#define LEDGER_TEST_UNIT_RESERVE_H
+
+#include "lsm/forest.h"
+#include "lsm/forest_internal.h"
+
+static inline enum forest_room
+reserve_now(struct forest *forest, uint64_t event_count)
+{
+    enum forest_room room;
+    while ((room = forest_reserve(forest, event_count)) == FOREST_ROOM_WAITS) {
+        (void) storage_wait(forest->grid->storage);
+    }
+    return room;
+}
+
+#endif
