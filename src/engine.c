@@ -624,12 +624,13 @@ answer_reads(struct engine *engine)
 static void
 start_verify(struct engine *engine, struct engine_request *request)
 {
-    request->detail = engine->verifying == NULL ? NULL : "another verification is under way";
     if (request->reply_size_max < 2 * sizeof(struct verify_finding)) {
         request->detail = "the reply has no room";
-    }
-    if (request->detail != NULL) {
         answer(request, ENGINE_INVALID);
+        return;
+    }
+    if (engine->verifying != NULL) {
+        answer(request, ENGINE_BUSY);
         return;
     }
     engine->verifying = request;

@@ -62,6 +62,7 @@ enum engine_status {
     ENGINE_DISK_FULL,   /* Nothing happened. */
     ENGINE_FAILED,      /* The engine has stopped working (I/O error). The outcome is unknown. */
     ENGINE_DAMAGED,     /* A block that a read needs can't be read: `damage`. Others go on. */
+    ENGINE_BUSY,        /* Another request of this kind is under way, and there may be one. */
 };
 
 /* A block of the grid that can't be read, or is not what was written. */

@@ -295,6 +295,12 @@ static const struct outcome_error outcome_errors[] = {
          "no space left for the ledger's files",
          "The request took no effect.",
          "Make room in the file system of ledger.data_directory, then retry."},
+    [SLOT_BUSY] =
+        {ERRCODE_OBJECT_IN_USE,
+         ERRCODE_OBJECT_IN_USE,
+         "another verification of the ledger is under way",
+         "There is one at a time.",
+         "Wait for it, or cancel the session that runs it: pg_stat_activity shows its query."},
     [SLOT_FAILED] =
         {ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN,
          ERRCODE_IO_ERROR,

@@ -59,7 +59,7 @@ enum slot_state {
     SLOT_ABANDONED,
 };
 
-/* How a request ended. The first six are those of enum engine_status. */
+/* How a request ended. The first seven are those of enum engine_status. */
 enum slot_outcome {
     SLOT_OK = ENGINE_OK,
     SLOT_INVALID = ENGINE_INVALID,
@@ -67,6 +67,7 @@ enum slot_outcome {
     SLOT_DISK_FULL = ENGINE_DISK_FULL,
     SLOT_FAILED = ENGINE_FAILED,
     SLOT_DAMAGED = ENGINE_DAMAGED,
+    SLOT_BUSY = ENGINE_BUSY,
     SLOT_LOST,        /* The worker ended while it ran: it may have taken effect. */
     SLOT_NOT_RUNNING, /* The engine was not running: nothing happened. */
 };

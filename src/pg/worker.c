@@ -269,7 +269,7 @@ static enum slot_outcome
 outcome_of(enum engine_status status)
 {
     static_assert(SLOT_OK == 0 && ENGINE_OK == 0, "zero is success in both");
-    assert(status <= ENGINE_DAMAGED);
+    assert(status <= ENGINE_BUSY);
     return (enum slot_outcome) status;
 }
 
@@ -387,6 +387,7 @@ submit(struct worker *worker, uint32 index)
     const uint32 operation = slot->operation;
     const uint32 input_size = slot->input_size;
     assert(operation <= UINT8_MAX);
+    if (operation == LEDGER_VERIFY) cancel_verification(worker);
     assert(input_size <= slots_input_size_max(worker->slots, index));
     own->worker = worker;
     own->slot = index;

@@ -105,7 +105,20 @@ for my $timeout (1, 2, 5, 10) {
     my $text = error_of($node, "SET statement_timeout = $timeout; SELECT count(*) FROM ledger.verify()");
     like($text, qr/^$|57014/, "cancelled after $timeout ms");
 }
-wait_for('the next one', sub { error_of($node, 'SELECT count(*) FROM ledger.verify()') eq '' });
+is(error_of($node, 'SELECT count(*) FROM ledger.verify()'), '', 'the next one, at once after one that was cancelled');
+my $worker = worker_pid($node);
+kill 'STOP', $worker or die $!;
+my @verifications = map { session($node, 'SELECT count(*) FROM ledger.verify()') } 1 .. 3;
+wait_for('three that wait', sub {
+    return value($node, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Extension'"
+        . " AND query LIKE '%ledger.verify()%' AND pid <> pg_backend_pid()") == 3;
+});
+kill 'CONT', $worker or die $!;
+my @ends = map { [session_finish($_)] } @verifications;
+is(scalar(grep { $_->[0] eq '0' } @ends), 1, 'of three at once, one verifies');
+is(scalar(grep {
+        $_->[1] =~ /55006: another verification of the ledger is under way\nDETAIL:  .*\nHINT:  Wait for it/
+    } @ends), 2, 'and the others say why they do not');
 is_balanced($node, 'the books balance');
 
 # ---- The setting -------------------------------------------------------------------------------------

@@ -211,7 +211,7 @@ UNIT_TEST(one_at_a_time_and_given_up)
     struct node_request *two = node_submit(&node, LEDGER_VERIFY, "", 0);
     for (uint32_t i = 0; i < 5; i++) node_step(&node);
     expect_equal(two->answers, 1);
-    expect_equal(two->request.status, ENGINE_INVALID);
+    expect_equal(two->request.status, ENGINE_BUSY);
     expect_equal(one->answers, 0);
     expect(!engine_cancel(node.engine, &two->request));
     expect(engine_cancel(node.engine, &one->request));
