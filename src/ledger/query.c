@@ -15,7 +15,7 @@
 
 /* ---- Plans ----------------------------------------------------------------------------------- */
 
-/* Bounds of 0 are open. False if there is nothing between them that was there at the start. */
+/* Bounds of 0 are open. False if there is nothing between them that was there at the instant. */
 static bool
 plan_start(
     struct ledger_read *read,

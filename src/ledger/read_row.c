@@ -54,6 +54,18 @@ row_id(const struct ledger_read *read, uint32_t index)
 
 /* ---- Accounts and transfers ------------------------------------------------------------------ */
 
+/* The account as it is now, and where as_of.c finds the row again. */
+static enum forest_found
+row_end_account(struct ledger_read *read, uint32_t index, const struct account *account)
+{
+    if (account != NULL) {
+        struct ledger_row *row = &read->question.rows[read->rows_done + index];
+        assert(read->rows_done + index < read->rows_max);
+        row->account_timestamp = account->timestamp;
+    }
+    return row_end(read, index, account);
+}
+
 static enum forest_found
 row_account(struct ledger_read *read, uint32_t index)
 {
@@ -65,11 +77,12 @@ row_account(struct ledger_read *read, uint32_t index)
             forest_read_by_id(read->forest, TREE_ACCOUNT, &id, &account);
         if (found == FOREST_WAIT || found == FOREST_LOST) return found;
         assert(found != FOREST_BURNT);
-        return row_end(read, index, found == FOREST_FOUND ? &account : NULL);
+        const bool there = found == FOREST_FOUND && account.timestamp <= read->timestamp_max;
+        return row_end_account(read, index, there ? &account : NULL);
     }
     const enum forest_found found = read_referred(read->forest, TREE_ACCOUNT, timestamp, &account);
     if (found != FOREST_FOUND) return found;
-    return row_end(read, index, query_wants_account(read, &account) ? &account : NULL);
+    return row_end_account(read, index, query_wants_account(read, &account) ? &account : NULL);
 }
 
 static enum forest_found

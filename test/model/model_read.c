@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /* The model's reads: look at every record, in order, and take those that the filter means. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "model/model.h"
@@ -264,4 +265,31 @@ model_read(
     default: unreachable();
     }
     return answer.size;
+}
+
+/* ---- What it was earlier --------------------------------------------------------------------- */
+
+void
+model_past_init(struct model_past *past, uint32_t accounts_max)
+{
+    past->accounts = calloc(accounts_max, sizeof(struct account));
+    assert(past->accounts != NULL);
+    past->accounts_max = accounts_max;
+}
+
+void
+model_past_free(struct model_past *past)
+{
+    free(past->accounts);
+    past->accounts = NULL;
+}
+
+void
+model_past_take(struct model_past *past, const struct model *model)
+{
+    const uint32_t count = model->account_ids.count;
+    assert(count <= past->accounts_max);
+    memcpy(past->accounts, model->accounts, count * sizeof(struct account));
+    past->model = *model;
+    past->model.accounts = past->accounts;
 }
