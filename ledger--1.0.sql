@@ -460,7 +460,7 @@ CREATE FUNCTION ledger.get_account_transfers(
     code integer DEFAULT NULL,
     timestamp_min bigint DEFAULT NULL,
     timestamp_max bigint DEFAULT NULL,
-    "limit" bigint DEFAULT 8190,
+    "limit" bigint DEFAULT NULL,
     reversed boolean DEFAULT false
 ) RETURNS SETOF ledger.transfer
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000
@@ -478,7 +478,7 @@ CREATE FUNCTION ledger.get_account_balances(
     code integer DEFAULT NULL,
     timestamp_min bigint DEFAULT NULL,
     timestamp_max bigint DEFAULT NULL,
-    "limit" bigint DEFAULT 8190,
+    "limit" bigint DEFAULT NULL,
     reversed boolean DEFAULT false
 ) RETURNS SETOF ledger.account_balance
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000
@@ -494,7 +494,7 @@ CREATE FUNCTION ledger.query_accounts(
     code integer DEFAULT NULL,
     timestamp_min bigint DEFAULT NULL,
     timestamp_max bigint DEFAULT NULL,
-    "limit" bigint DEFAULT 8190,
+    "limit" bigint DEFAULT NULL,
     reversed boolean DEFAULT false
 ) RETURNS SETOF ledger.account
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000
@@ -510,7 +510,7 @@ CREATE FUNCTION ledger.query_transfers(
     code integer DEFAULT NULL,
     timestamp_min bigint DEFAULT NULL,
     timestamp_max bigint DEFAULT NULL,
-    "limit" bigint DEFAULT 8190,
+    "limit" bigint DEFAULT NULL,
     reversed boolean DEFAULT false
 ) RETURNS SETOF ledger.transfer
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000
@@ -521,7 +521,7 @@ COMMENT ON FUNCTION ledger.query_transfers IS
 CREATE FUNCTION ledger.get_change_events(
     timestamp_min bigint DEFAULT NULL,
     timestamp_max bigint DEFAULT NULL,
-    "limit" bigint DEFAULT 8190
+    "limit" bigint DEFAULT NULL
 ) RETURNS SETOF ledger.change_event
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000
 AS 'MODULE_PATHNAME', 'ledger_get_change_events';

@@ -197,7 +197,7 @@ ledger_pulsed(const struct forest *forest)
     return (struct forest_range){.value = memo.words[0], .timestamp = memo.words[1]};
 }
 
-/* ---- Reads: read.c, read_row.c, query.c ------------------------------------------------------ */
+/* ---- Reads: read.c, read_row.c, query.c, as_of.c --------------------------------------------- */
 
 /* What the words of a row in `timestamps` say, beside a timestamp that is to be read. */
 #define READ_THERE   UINT64_C(0)
@@ -238,7 +238,14 @@ static_assert(READ_FIRST > TIMESTAMP_MAX, "no timestamp has the bit");
 /* Does what can be done for a row on its way; FOREST_FOUND if nothing is left to do. */
 enum forest_found read_row(struct ledger_read *read, uint32_t index);
 
-/* The scans of a query, over what was there when the read began. False: there is nothing. */
+/*
+ * The rows of accounts, which are as they were when each was copied, become those of the read's
+ * instant. FOREST_FOUND: all are; FOREST_WAIT: see `yielded`.
+ */
+void as_of_start(struct ledger_read *read);
+enum forest_found as_of_step(struct ledger_read *read, uint32_t *rows_left);
+
+/* The scans of a query, over what was there at the read's instant. False: there is nothing. */
 bool query_plan(struct ledger_read *read);
 
 /* Most rows that a query wants. */

@@ -17,7 +17,7 @@
 
 /* ---- Plans ----------------------------------------------------------------------------------- */
 
-/* Bounds of 0 are open. False if there is nothing between them that was there at the start. */
+/* Bounds of 0 are open. False if there is nothing between them that was there at the instant. */
 static bool
 plan_start(
     struct ledger_read *read,
@@ -167,22 +167,21 @@ query_by_expiry(const struct ledger_read *read)
 
 /*
  * Up to where the newest pulse came all holds are resolved (L9): whoever wants open ones begins
- * behind it.
+ * behind it. Not at an instant of the past, when some of them were open: later pages begin where
+ * the first one ended, which is behind the pulse of its time.
  */
 static void
 start_by_expiry(struct ledger_read *read)
 {
     const struct hold_filter *filter = &read->filter.hold;
     const struct forest_range pulsed = ledger_pulsed(read->forest);
-    read->expiry = (struct forest_range){
-        .value = filter->expires_min,
-        .timestamp = filter->after_timestamp,
-    };
-    if (filter->states == 1 << PENDING_PENDING && read->expiry.value <= pulsed.value) {
-        if (read->expiry.value < pulsed.value || read->expiry.timestamp < pulsed.timestamp) {
-            read->expiry = pulsed;
-        }
-    }
+    const bool now =
+        read->instant.event_newest == forest_newest(read->forest, TREE_ACCOUNT_EVENT);
+    struct forest_range *at = &read->expiry;
+    *at = (struct forest_range){.value = filter->expires_min, .timestamp = filter->after_timestamp};
+    const bool before = at->value < pulsed.value ||
+                        (at->value == pulsed.value && at->timestamp < pulsed.timestamp);
+    if (filter->states == 1 << PENDING_PENDING && now && before) *at = pulsed;
 }
 
 /*

@@ -12,13 +12,12 @@
  *               that aren't in memory, as many at a time as can be read
  *     settle    rows that the filter does not want make way; then more are collected if there is
  *               room, up to the end
- *     finish    accounts: all rows become those of the present state
+ *     as of     accounts: all rows become those of the read's instant (as_of.c)
  *
- * Ops are committed meanwhile. Transfers and events never change, and which ones were there at the
- * start is told by their timestamps, so those answers are of the state at the start. Accounts
- * change: their rows are refreshed at the end, which makes them the state at that moment, unless a
- * change has left memory, or an account has come that might belong into the answer. Then the read
- * begins again; its owner may hold back ops if that happens too often.
+ * Ops are committed meanwhile. The read's instant is the state when it began, or an older one, so
+ * that the pages of a scan can all be of the state when the first of them began. Transfers and
+ * events never change, and which of them were there at the instant is told by their timestamps; so
+ * it is told of accounts, whose rows are then computed back to what they were.
  */
 #include <stddef.h>
 #include <string.h>
@@ -242,31 +241,36 @@ tree_of(uint8_t operation)
     unreachable();
 }
 
-/* From the first row on, of the state that there is now. */
-static void
-read_begin(struct ledger_read *read, uint64_t op)
+const char *
+ledger_instant_check(
+    const struct forest *forest, const struct ledger_instant *instant, uint64_t op)
 {
-    const uint8_t operation = read->question.operation;
-    read->op = op;
-    read->timestamp_max = forest_newest(read->forest, tree_of(operation));
-    read->account_max = forest_newest(read->forest, TREE_ACCOUNT);
-    read->event_max = forest_newest(read->forest, TREE_ACCOUNT_EVENT);
-    read->yielded = false;
-    read->account_known = operation != LEDGER_GET_ACCOUNT_BALANCES;
-    read->id_next = 0;
-    read->rows_done = 0;
-    read->rows_absent = 0;
-    read->pass_count = 0;
-    read->pass_front = 0;
-    read->pass_next = 0;
-    read->pass_waiting = 0;
-    read->pass_mark = 0;
-    read->source_ended = false;
-    if (!operation_looks_up(operation) && read->account_known) {
-        read->source_ended = !query_plan(read);
-    }
-    assert(read->timestamp_max <= TIMESTAMP_MAX);
-    assert(read->account_max <= TIMESTAMP_MAX);
+    const bool past = instant->op <= op &&
+                      instant->account_newest <= forest_newest(forest, TREE_ACCOUNT) &&
+                      instant->event_newest <= forest_newest(forest, TREE_ACCOUNT_EVENT);
+    if (instant->known == 0 || past) return NULL;
+    return "the scan was begun in a state that this ledger has not come to";
+}
+
+static struct ledger_instant
+instant_now(const struct forest *forest, uint64_t op)
+{
+    return (struct ledger_instant){
+        .known = 1,
+        .op = op,
+        .account_newest = forest_newest(forest, TREE_ACCOUNT),
+        .event_newest = forest_newest(forest, TREE_ACCOUNT_EVENT),
+    };
+}
+
+/* No transfer is newer than the newest event: each has one, of the same timestamp. */
+static uint64_t
+timestamp_max(const struct ledger_read *read)
+{
+    const uint32_t tree = tree_of(read->question.operation);
+    const uint64_t newest = tree == TREE_ACCOUNT ? read->instant.account_newest
+                                                 : read->instant.event_newest;
+    return min_u64(newest, forest_newest(read->forest, tree));
 }
 
 void
@@ -278,9 +282,12 @@ ledger_read_start(
 {
     const uint8_t operation = question->operation;
     assert(ledger_read_check(operation, question->input, question->input_size) == NULL);
+    assert(ledger_instant_check(forest, &question->instant, op) == NULL);
+    assert(question->timestamps != NULL && question->rows != NULL);
     read->question = *question;
     read->forest = forest;
-    read->restarts = 0;
+    read->instant = question->instant.known != 0 ? question->instant : instant_now(forest, op);
+    read->timestamp_max = timestamp_max(read);
     read->reply_size = 0;
     read->row_size = ledger_row_size(operation);
     if (!operation_looks_up(operation)) {
@@ -291,10 +298,21 @@ ledger_read_start(
     const uint64_t rows = min_u64(room, rows_max(operation));
     read->rows_max = (uint32_t) min_u64(rows, query_limit(read));
     assert(read->rows_max * read_words_per_row(operation) <= RESULTS_MAX);
-    assert(question->timestamps != NULL);
-    assert(read->rows_max <= RESULTS_MAX);
     assert((uint64_t) read->rows_max * read->row_size <= question->reply_size_max);
-    read_begin(read, op);
+    read->yielded = false;
+    read->account_known = operation != LEDGER_GET_ACCOUNT_BALANCES;
+    read->id_next = 0;
+    read->rows_done = 0;
+    read->pass_count = 0;
+    read->pass_front = 0;
+    read->pass_next = 0;
+    read->pass_waiting = 0;
+    read->pass_mark = 0;
+    read->gathered = false;
+    read->source_ended = false;
+    if (!operation_looks_up(operation) && read->account_known) {
+        read->source_ended = !query_plan(read);
+    }
 }
 
 /* ---- Going on -------------------------------------------------------------------------------- */
@@ -315,7 +333,7 @@ read_account(struct ledger_read *read)
     if (found == FOREST_WAIT || found == FOREST_LOST) return found;
     assert(found != FOREST_BURNT);
     read->account_known = true;
-    const bool there = found == FOREST_FOUND && account.timestamp <= read->account_max;
+    const bool there = found == FOREST_FOUND && account.timestamp <= read->instant.account_newest;
     const bool any = read->filter.account.flags & ACCOUNT_FILTER_EXPIRIES;
     if (!there || !(any || account.flags & ACCOUNT_HISTORY)) {
         read->source_ended = true;
@@ -454,6 +472,7 @@ read_settle(struct ledger_read *read)
         if (word == READ_DROPPED) continue;
         const uint32_t row = read->rows_done + i;
         if (row != kept) {
+            read->question.rows[kept] = read->question.rows[row];
             memcpy(
                 reply + (size_t) kept * read->row_size,
                 reply + (size_t) row * read->row_size,
@@ -461,7 +480,6 @@ read_settle(struct ledger_read *read)
         }
         kept += 1;
     }
-    read->rows_absent += read->rows_done + read->pass_count - kept;
     read->rows_done = kept;
     read->pass_count = 0;
     read->pass_front = 0;
@@ -469,57 +487,12 @@ read_settle(struct ledger_read *read)
     assert(read->rows_done <= read->rows_max);
 }
 
-/* May an account that came after the start belong into the reply? */
-static bool
-read_misses_accounts(const struct ledger_read *read)
-{
-    const struct query_filter *filter = &read->filter.query;
-    assert(operation_gives_accounts(read->question.operation));
-    assert(forest_newest(read->forest, TREE_ACCOUNT) >= read->account_max);
-    if (forest_newest(read->forest, TREE_ACCOUNT) == read->account_max) return false;
-    if (operation_looks_up(read->question.operation)) return read->rows_absent > 0;
-    if (filter->timestamp_max != 0 && filter->timestamp_max <= read->account_max) return false;
-    const bool full = read->rows_done == read->rows_max;
-    return !full || filter->flags & QUERY_FILTER_REVERSED;
-}
-
-/* FOREST_FOUND, unless the read has to begin again. */
+/* FOREST_FOUND: all rows are there. */
 static enum forest_found
-read_finish(struct ledger_read *read, uint64_t op)
+gather(struct ledger_read *read, uint32_t *rows_left)
 {
-    assert(op >= read->op);
-    assert(read->pass_count == 0);
-    assert(read->rows_done <= read->rows_max);
-    read->reply_size = read->rows_done * read->row_size;
-    assert(read->reply_size <= read->question.reply_size_max);
-    if (op == read->op || !operation_gives_accounts(read->question.operation)) return FOREST_FOUND;
-    if (read_misses_accounts(read) ||
-        forest_forgotten_op(read->forest, TREE_ACCOUNT) > read->op) {
-        read->restarts += 1;
-        read_begin(read, op);
-        read->yielded = true;
-        return FOREST_WAIT;
-    }
-    char *reply = read->question.reply;
-    for (uint32_t row = 0; row < read->rows_done; row++) {
-        forest_refresh(read->forest, TREE_ACCOUNT, reply + (size_t) row * read->row_size);
-    }
-    return FOREST_FOUND;
-}
-
-enum forest_found
-ledger_read_step(struct ledger_read *read, uint64_t op, uint32_t *rows_left)
-{
-    assert(op >= read->op);
-    assert(*rows_left <= READ_ROWS_PER_POLL);
-    assert(read->rows_done <= read->rows_max);
-    assert(read->pass_next <= read->pass_count);
-    read->yielded = false;
-    if (!forest_reads_reached(read->forest, read->pass_mark)) return FOREST_WAIT;
-    if (!read->account_known) {
-        const enum forest_found found = read_account(read);
-        if (found != FOREST_FOUND) return found;
-    }
+    assert(!read->gathered);
+    assert(read->account_known);
     for (;;) {
         enum forest_found collected = FOREST_FOUND;
         if (operation_looks_up(read->question.operation)) {
@@ -532,7 +505,30 @@ ledger_read_step(struct ledger_read *read, uint64_t op, uint32_t *rows_left)
         if (found == FOREST_LOST) return FOREST_LOST;
         if (collected == FOREST_WAIT || found == FOREST_WAIT) return FOREST_WAIT;
         read_settle(read);
-        const bool full = read->rows_done == read->rows_max;
-        if (read->source_ended || full) return read_finish(read, op);
+        if (read->source_ended || read->rows_done == read->rows_max) return FOREST_FOUND;
     }
+}
+
+enum forest_found
+ledger_read_step(struct ledger_read *read, uint32_t *rows_left)
+{
+    assert(*rows_left <= READ_ROWS_PER_POLL);
+    assert(read->rows_done <= read->rows_max);
+    assert(read->pass_next <= read->pass_count);
+    read->yielded = false;
+    if (!forest_reads_reached(read->forest, read->pass_mark)) return FOREST_WAIT;
+    if (!read->account_known) {
+        const enum forest_found found = read_account(read);
+        if (found != FOREST_FOUND) return found;
+    }
+    if (!read->gathered) {
+        const enum forest_found found = gather(read, rows_left);
+        if (found != FOREST_FOUND) return found;
+        read->gathered = true;
+        read->reply_size = read->rows_done * read->row_size;
+        assert(read->reply_size <= read->question.reply_size_max);
+        if (operation_gives_accounts(read->question.operation)) as_of_start(read);
+    }
+    if (!operation_gives_accounts(read->question.operation)) return FOREST_FOUND;
+    return as_of_step(read, rows_left);
 }

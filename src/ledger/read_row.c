@@ -11,8 +11,8 @@
  *     change events         the event; then, all at once, its transfer and both accounts
  *
  * Transfers that are holds have their state read for what became of them, and the transfer that
- * posted or voided them for its id. A hold that was resolved after the read began is open: so all
- * rows of a reply are of one moment.
+ * posted or voided them for its id. A hold that was resolved after the read's instant is open: so
+ * all rows are of that instant.
  *
  * What a row still needs is in its words (READ_… of ledger_internal.h). Nothing is decided by what
  * is in the reply: it may lie where others can write.
@@ -60,6 +60,18 @@ row_id(const struct ledger_read *read, uint32_t index)
 
 /* ---- Accounts -------------------------------------------------------------------------------- */
 
+/* The account as it is now, and where as_of.c finds the row again. */
+static enum forest_found
+row_end_account(struct ledger_read *read, uint32_t index, const struct account *account)
+{
+    if (account != NULL) {
+        struct ledger_row *row = &read->question.rows[read->rows_done + index];
+        assert(read->rows_done + index < read->rows_max);
+        row->account_timestamp = account->timestamp;
+    }
+    return row_end(read, index, account);
+}
+
 static enum forest_found
 row_account(struct ledger_read *read, uint32_t index)
 {
@@ -71,16 +83,17 @@ row_account(struct ledger_read *read, uint32_t index)
             forest_read_by_id(read->forest, TREE_ACCOUNT, &id, &account);
         if (found == FOREST_WAIT || found == FOREST_LOST) return found;
         assert(found != FOREST_BURNT);
-        return row_end(read, index, found == FOREST_FOUND ? &account : NULL);
+        const bool there = found == FOREST_FOUND && account.timestamp <= read->timestamp_max;
+        return row_end_account(read, index, there ? &account : NULL);
     }
     const enum forest_found found = read_referred(read->forest, TREE_ACCOUNT, timestamp, &account);
     if (found != FOREST_FOUND) return found;
-    return row_end(read, index, query_wants_account(read, &account) ? &account : NULL);
+    return row_end_account(read, index, query_wants_account(read, &account) ? &account : NULL);
 }
 
 /* ---- Transfers ------------------------------------------------------------------------------- */
 
-/* By the id of the row. FOREST_ABSENT: there was none when the read began. */
+/* By the id of the row. FOREST_ABSENT: there was none at the instant. */
 static enum forest_found
 read_transfer_by_id(struct ledger_read *read, uint32_t index, struct transfer *transfer)
 {
@@ -88,17 +101,17 @@ read_transfer_by_id(struct ledger_read *read, uint32_t index, struct transfer *t
     const enum forest_found found =
         forest_read_by_id(read->forest, TREE_TRANSFER, &id, transfer);
     if (found == FOREST_WAIT || found == FOREST_LOST) return found;
-    const bool there = found == FOREST_FOUND && transfer->timestamp <= read->event_max;
+    const bool there = found == FOREST_FOUND && transfer->timestamp <= read->instant.event_newest;
     return there ? FOREST_FOUND : FOREST_ABSENT;
 }
 
-/* The state of a hold, as it was when the read began. */
+/* The state of a hold, as it was at the instant. */
 static enum forest_found
 read_state(const struct ledger_read *read, uint64_t hold, struct transfer_pending *state)
 {
     const enum forest_found found = read_referred(read->forest, TREE_TRANSFER_PENDING, hold, state);
     if (found != FOREST_FOUND) return found;
-    if (state->resolved_at > read->event_max) {
+    if (state->resolved_at > read->instant.event_newest) {
         state->status = PENDING_PENDING;
         state->resolved_at = 0;
     }
@@ -116,7 +129,7 @@ row_end_transfer(struct ledger_read *read, uint32_t index, const struct transfer
 {
     struct transfer_row row = {.transfer = *transfer};
     struct transfer_pending state;
-    assert(transfer->timestamp <= read->event_max);
+    assert(transfer->timestamp <= read->instant.event_newest);
     if (!(transfer->flags & TRANSFER_PENDING)) return row_end(read, index, &row);
     const enum forest_found found = read_state(read, transfer->timestamp, &state);
     if (found != FOREST_FOUND) return found;

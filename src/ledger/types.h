@@ -453,6 +453,22 @@ enum ledger_operation {
     LEDGER_LOOKUP_CHANGE_EVENTS = 203,
 };
 
+/*
+ * A state of the ledger that reads can be of: what was committed after some op. A read that is
+ * given none is of the present state, and says which one that is; whoever gives that to the next
+ * page of a scan gets it from the same state. Not on disk: the host passes it on as it came.
+ */
+struct ledger_instant {
+    uint64_t known; /* 0: none is given. */
+    uint64_t op;
+    /*
+     * Timestamps of the newest account and of the newest event that there were. Those that come
+     * later are newer, imported ones too, so that these two tell what there was.
+     */
+    uint64_t account_newest;
+    uint64_t event_newest;
+};
+
 /* ---- Verification ---------------------------------------------------------------------------- */
 
 enum verify_kind {

@@ -9,6 +9,7 @@
 #include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/restrictinfo.h"
+#include "utils/array.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 
@@ -28,30 +29,50 @@ static const struct {
     {F_INT48EQ, FDW_EQUAL},
     {F_INT84EQ, FDW_EQUAL},
     {F_TIMESTAMPTZ_EQ, FDW_EQUAL},
+    {F_TIMESTAMPTZ_EQ_DATE, FDW_EQUAL},
+    {F_DATE_EQ_TIMESTAMPTZ, FDW_EQUAL},
+    {F_TIMESTAMPTZ_EQ_TIMESTAMP, FDW_EQUAL},
+    {F_TIMESTAMP_EQ_TIMESTAMPTZ, FDW_EQUAL},
     {F_INT8LT, FDW_LESS},
     {F_INT28LT, FDW_LESS},
     {F_INT82LT, FDW_LESS},
     {F_INT48LT, FDW_LESS},
     {F_INT84LT, FDW_LESS},
     {F_TIMESTAMPTZ_LT, FDW_LESS},
+    {F_TIMESTAMPTZ_LT_DATE, FDW_LESS},
+    {F_DATE_LT_TIMESTAMPTZ, FDW_LESS},
+    {F_TIMESTAMPTZ_LT_TIMESTAMP, FDW_LESS},
+    {F_TIMESTAMP_LT_TIMESTAMPTZ, FDW_LESS},
     {F_INT8LE, FDW_LESS_OR_EQUAL},
     {F_INT28LE, FDW_LESS_OR_EQUAL},
     {F_INT82LE, FDW_LESS_OR_EQUAL},
     {F_INT48LE, FDW_LESS_OR_EQUAL},
     {F_INT84LE, FDW_LESS_OR_EQUAL},
     {F_TIMESTAMPTZ_LE, FDW_LESS_OR_EQUAL},
+    {F_TIMESTAMPTZ_LE_DATE, FDW_LESS_OR_EQUAL},
+    {F_DATE_LE_TIMESTAMPTZ, FDW_LESS_OR_EQUAL},
+    {F_TIMESTAMPTZ_LE_TIMESTAMP, FDW_LESS_OR_EQUAL},
+    {F_TIMESTAMP_LE_TIMESTAMPTZ, FDW_LESS_OR_EQUAL},
     {F_INT8GT, FDW_GREATER},
     {F_INT28GT, FDW_GREATER},
     {F_INT82GT, FDW_GREATER},
     {F_INT48GT, FDW_GREATER},
     {F_INT84GT, FDW_GREATER},
     {F_TIMESTAMPTZ_GT, FDW_GREATER},
+    {F_TIMESTAMPTZ_GT_DATE, FDW_GREATER},
+    {F_DATE_GT_TIMESTAMPTZ, FDW_GREATER},
+    {F_TIMESTAMPTZ_GT_TIMESTAMP, FDW_GREATER},
+    {F_TIMESTAMP_GT_TIMESTAMPTZ, FDW_GREATER},
     {F_INT8GE, FDW_GREATER_OR_EQUAL},
     {F_INT28GE, FDW_GREATER_OR_EQUAL},
     {F_INT82GE, FDW_GREATER_OR_EQUAL},
     {F_INT48GE, FDW_GREATER_OR_EQUAL},
     {F_INT84GE, FDW_GREATER_OR_EQUAL},
     {F_TIMESTAMPTZ_GE, FDW_GREATER_OR_EQUAL},
+    {F_TIMESTAMPTZ_GE_DATE, FDW_GREATER_OR_EQUAL},
+    {F_DATE_GE_TIMESTAMPTZ, FDW_GREATER_OR_EQUAL},
+    {F_TIMESTAMPTZ_GE_TIMESTAMP, FDW_GREATER_OR_EQUAL},
+    {F_TIMESTAMP_GE_TIMESTAMPTZ, FDW_GREATER_OR_EQUAL},
 };
 
 static bool
@@ -99,23 +120,16 @@ fdw_value_is_known(PlannerInfo *root, RelOptInfo *rel, Node *value)
 }
 
 static bool
-fdw_field_takes(enum fdw_field field, enum fdw_compare compare)
+fdw_field_is_time(enum fdw_field field)
 {
-    switch (field) {
-    case FDW_FIELD_NONE: return false;
-    case FDW_FIELD_ID:
-    case FDW_FIELD_ACCOUNT:
-    case FDW_FIELD_DEBIT_ACCOUNT:
-    case FDW_FIELD_CREDIT_ACCOUNT: return compare == FDW_EQUAL || compare == FDW_ANY;
-    case FDW_FIELD_USER_DATA_128:
-    case FDW_FIELD_USER_DATA_64:
-    case FDW_FIELD_USER_DATA_32:
-    case FDW_FIELD_LEDGER:
-    case FDW_FIELD_CODE: return compare == FDW_EQUAL;
-    case FDW_FIELD_TIMESTAMP:
-    case FDW_FIELD_CREATED_AT: return compare != FDW_ANY;
-    }
-    unreachable();
+    return field == FDW_FIELD_TIMESTAMP || field == FDW_FIELD_CREATED_AT;
+}
+
+static bool
+fdw_field_is_key(enum fdw_field field)
+{
+    return field == FDW_FIELD_ID || field == FDW_FIELD_ACCOUNT ||
+           field == FDW_FIELD_DEBIT_ACCOUNT || field == FDW_FIELD_CREDIT_ACCOUNT;
 }
 
 /* 0 here means "no filter" to the engine, but 0 to the user. */
@@ -125,29 +139,104 @@ fdw_field_is_plain_zero(enum fdw_field field)
     return field == FDW_FIELD_USER_DATA_64 || field == FDW_FIELD_USER_DATA_32;
 }
 
-static bool
-fdw_const_is_zero(const Const *value)
-{
-    if (value->constisnull) return false;
-    switch (value->consttype) {
-    case INT2OID: return DatumGetInt16(value->constvalue) == 0;
-    case INT4OID: return DatumGetInt32(value->constvalue) == 0;
-    case INT8OID: return DatumGetInt64(value->constvalue) == 0;
-    default: return true;
-    }
-}
-
 static struct fdw_condition *
 fdw_condition_new(enum fdw_field field, enum fdw_compare compare, Expr *value, Expr *clause)
 {
-    if (!fdw_field_takes(field, compare)) return NULL;
-    if (fdw_field_is_plain_zero(field) && IsA(value, Const) && fdw_const_is_zero((Const *) value)) {
-        return NULL;
-    }
+    const bool selects = compare == FDW_EQUAL || compare == FDW_ANY;
+    if (field == FDW_FIELD_NONE) return NULL;
+    if (fdw_field_is_time(field) ? compare == FDW_ANY : !selects) return NULL;
     struct fdw_condition *condition = palloc(sizeof(*condition));
-    *condition = (struct fdw_condition){field, compare, value, clause};
+    *condition = (struct fdw_condition){field, compare, value, clause, false};
     return condition;
 }
+
+/* ---- Values ---------------------------------------------------------------------------------- */
+
+/* What is known of a condition's values when the query is planned. */
+struct fdw_known {
+    int count;     /* Negative: not known. */
+    bool constant; /* All of them are known. */
+    bool zero;     /* One of them is the integer 0. */
+};
+
+static void
+fdw_know_integer(struct fdw_known *known, Oid type, Datum value)
+{
+    switch (type) {
+    case INT2OID: known->zero |= DatumGetInt16(value) == 0; return;
+    case INT4OID: known->zero |= DatumGetInt32(value) == 0; return;
+    case INT8OID: known->zero |= DatumGetInt64(value) == 0; return;
+    default: return;
+    }
+}
+
+static void
+fdw_know_scalar(struct fdw_known *known, const Expr *value)
+{
+    if (!IsA(value, Const)) {
+        known->constant = false;
+        return;
+    }
+    const Const *constant = (const Const *) value;
+    if (!constant->constisnull) {
+        fdw_know_integer(known, constant->consttype, constant->constvalue);
+    }
+}
+
+static void
+fdw_know_array(struct fdw_known *known, const Const *array)
+{
+    if (array->constisnull) return;
+    const Oid type = get_base_element_type(array->consttype);
+    int16 length;
+    bool by_value;
+    char alignment;
+    Datum *elements;
+    bool *nulls;
+    get_typlenbyvalalign(type, &length, &by_value, &alignment);
+    deconstruct_array(
+        DatumGetArrayTypeP(array->constvalue),
+        type,
+        length,
+        by_value,
+        alignment,
+        &elements,
+        &nulls,
+        &known->count);
+    for (int i = 0; i < known->count; i++) {
+        if (!nulls[i]) fdw_know_integer(known, type, elements[i]);
+    }
+}
+
+static struct fdw_known
+fdw_know(const struct fdw_condition *condition)
+{
+    struct fdw_known known = {.constant = true};
+    if (condition->compare != FDW_ANY) {
+        known.count = 1;
+        fdw_know_scalar(&known, condition->value);
+    } else if (IsA(condition->value, Const)) {
+        fdw_know_array(&known, (const Const *) condition->value);
+    } else if (IsA(condition->value, ArrayExpr) && !((ArrayExpr *) condition->value)->multidims) {
+        ListCell *cell;
+        known.count = list_length(((ArrayExpr *) condition->value)->elements);
+        foreach (cell, ((ArrayExpr *) condition->value)->elements) {
+            fdw_know_scalar(&known, lfirst(cell));
+        }
+    } else {
+        known.count = -1;
+        known.constant = false;
+    }
+    return known;
+}
+
+int
+fdw_condition_values(const struct fdw_condition *condition)
+{
+    return fdw_know(condition).count;
+}
+
+/* ---- Clauses --------------------------------------------------------------------------------- */
 
 static struct fdw_condition *
 fdw_condition_from_operator(
@@ -185,7 +274,9 @@ static struct fdw_condition *
 fdw_condition_from_array(
     PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation, ScalarArrayOpExpr *clause)
 {
-    if (!clause->useOr || get_opcode(clause->opno) != F_UUID_EQ) return NULL;
+    enum fdw_compare compare;
+    if (!clause->useOr || !fdw_operator(clause->opno, &compare)) return NULL;
+    if (compare != FDW_EQUAL) return NULL;
 
     Node *scalar = linitial(clause->args);
     Node *array = lsecond(clause->args);
@@ -204,21 +295,74 @@ fdw_condition_from_array(
 
 /* debit_account_id = value OR credit_account_id = the same value. */
 static struct fdw_condition *
+fdw_condition_from_both_accounts(List *equalities, BoolExpr *clause)
+{
+    if (list_length(equalities) != 2) return NULL;
+    struct fdw_condition *a = linitial(equalities);
+    struct fdw_condition *b = lsecond(equalities);
+    bool both = (a->field == FDW_FIELD_DEBIT_ACCOUNT && b->field == FDW_FIELD_CREDIT_ACCOUNT) ||
+                (a->field == FDW_FIELD_CREDIT_ACCOUNT && b->field == FDW_FIELD_DEBIT_ACCOUNT);
+    if (!both || !equal(a->value, b->value)) return NULL;
+    return fdw_condition_new(FDW_FIELD_ACCOUNT, FDW_EQUAL, a->value, (Expr *) clause);
+}
+
+/* field = a OR field = b …: field = ANY (ARRAY[a, b, …]). */
+static struct fdw_condition *
+fdw_condition_from_equalities(List *equalities, BoolExpr *clause)
+{
+    const struct fdw_condition *first = linitial(equalities);
+    const Oid type = exprType((Node *) first->value);
+    ArrayExpr *array = makeNode(ArrayExpr);
+    array->array_typeid = get_array_type(type);
+    array->element_typeid = type;
+    array->location = -1;
+    ListCell *cell;
+    foreach (cell, equalities) {
+        const struct fdw_condition *condition = lfirst(cell);
+        if (condition->field != first->field) return NULL;
+        if (exprType((Node *) condition->value) != type) return NULL;
+        array->elements = lappend(array->elements, condition->value);
+    }
+    if (!OidIsValid(array->array_typeid)) return NULL;
+    return fdw_condition_new(first->field, FDW_ANY, (Expr *) array, (Expr *) clause);
+}
+
+/* An OR of equalities. */
+static struct fdw_condition *
 fdw_condition_from_or(
     PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation, BoolExpr *clause)
 {
-    if (clause->boolop != OR_EXPR || list_length(clause->args) != 2) return NULL;
-    Node *first = linitial(clause->args);
-    Node *second = lsecond(clause->args);
-    if (!IsA(first, OpExpr) || !IsA(second, OpExpr)) return NULL;
+    List *equalities = NIL;
+    ListCell *cell;
+    foreach (cell, clause->args) {
+        Node *arm = lfirst(cell);
+        if (IsA(arm, RestrictInfo)) arm = (Node *) ((RestrictInfo *) arm)->clause;
+        if (!IsA(arm, OpExpr)) return NULL;
+        struct fdw_condition *equality =
+            fdw_condition_from_operator(root, rel, relation, (OpExpr *) arm);
+        if (equality == NULL || equality->compare != FDW_EQUAL) return NULL;
+        equalities = lappend(equalities, equality);
+    }
+    struct fdw_condition *both = fdw_condition_from_both_accounts(equalities, clause);
+    return both != NULL ? both : fdw_condition_from_equalities(equalities, clause);
+}
 
-    struct fdw_condition *a = fdw_condition_from_operator(root, rel, relation, (OpExpr *) first);
-    struct fdw_condition *b = fdw_condition_from_operator(root, rel, relation, (OpExpr *) second);
-    if (a == NULL || b == NULL || !equal(a->value, b->value)) return NULL;
-    bool both = (a->field == FDW_FIELD_DEBIT_ACCOUNT && b->field == FDW_FIELD_CREDIT_ACCOUNT) ||
-                (a->field == FDW_FIELD_CREDIT_ACCOUNT && b->field == FDW_FIELD_DEBIT_ACCOUNT);
-    if (!both) return NULL;
-    return fdw_condition_new(FDW_FIELD_ACCOUNT, FDW_EQUAL, a->value, (Expr *) clause);
+/*
+ * field IS NOT DISTINCT FROM value: as good as equal for fields that are never null. No record has
+ * a null there, so a null value selects nothing either way.
+ */
+static struct fdw_condition *
+fdw_condition_from_not(
+    PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation, BoolExpr *clause)
+{
+    Node *negated = linitial(clause->args);
+    if (!IsA(negated, DistinctExpr)) return NULL;
+    struct fdw_condition *condition =
+        fdw_condition_from_operator(root, rel, relation, (OpExpr *) negated);
+    if (condition == NULL || condition->compare != FDW_EQUAL) return NULL;
+    if (condition->field == FDW_FIELD_USER_DATA_128) return NULL;
+    condition->clause = (Expr *) clause;
+    return condition;
 }
 
 /* The planner itself asks that a timestamp is not null when it turns max(timestamp) into an ordered
@@ -230,13 +374,12 @@ fdw_condition_from_null_test(RelOptInfo *rel, enum fdw_relation relation, NullTe
     enum fdw_field field = fdw_field_of_node(rel, relation, (Node *) clause->arg);
     if (field != FDW_FIELD_TIMESTAMP && field != FDW_FIELD_CREATED_AT) return NULL;
 
-    struct fdw_condition *condition = palloc(sizeof(*condition));
-    *condition = (struct fdw_condition){field, FDW_GREATER, NULL, (Expr *) clause};
-    return condition;
+    return fdw_condition_new(field, FDW_GREATER, NULL, (Expr *) clause);
 }
 
-struct fdw_condition *
-fdw_condition_make(PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation, Expr *clause)
+static struct fdw_condition *
+fdw_condition_from_clause(
+    PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation, Expr *clause)
 {
     if (IsA(clause, OpExpr)) {
         return fdw_condition_from_operator(root, rel, relation, (OpExpr *) clause);
@@ -244,20 +387,37 @@ fdw_condition_make(PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relatio
     if (IsA(clause, ScalarArrayOpExpr)) {
         return fdw_condition_from_array(root, rel, relation, (ScalarArrayOpExpr *) clause);
     }
-    if (IsA(clause, BoolExpr)) {
+    if (is_orclause(clause)) {
         return fdw_condition_from_or(root, rel, relation, (BoolExpr *) clause);
     }
-    if (IsA(clause, NullTest))
+    if (is_notclause(clause)) {
+        return fdw_condition_from_not(root, rel, relation, (BoolExpr *) clause);
+    }
+    if (IsA(clause, NullTest)) {
         return fdw_condition_from_null_test(rel, relation, (NullTest *) clause);
+    }
     return NULL;
 }
 
-static bool
-fdw_field_is_key(enum fdw_field field)
+struct fdw_condition *
+fdw_condition_make(
+    PlannerInfo *root,
+    RelOptInfo *rel,
+    enum fdw_relation relation,
+    const RestrictInfo *clause)
 {
-    return field == FDW_FIELD_ID || field == FDW_FIELD_ACCOUNT ||
-           field == FDW_FIELD_DEBIT_ACCOUNT || field == FDW_FIELD_CREDIT_ACCOUNT;
+    RestrictInfo *info = (RestrictInfo *) clause;
+    if (!restriction_is_securely_promotable(info, rel)) return NULL;
+    struct fdw_condition *condition =
+        fdw_condition_from_clause(root, rel, relation, clause->clause);
+    if (condition == NULL || !fdw_field_is_plain_zero(condition->field)) return condition;
+    const struct fdw_known known = fdw_know(condition);
+    if (known.zero) return NULL;
+    condition->optional = !known.constant;
+    return condition;
 }
+
+/* ---- Choice ---------------------------------------------------------------------------------- */
 
 /*
  * The condition that says where to look: one id before a list of them, an id before an account, one
@@ -318,10 +478,53 @@ fdw_operation_takes(enum ledger_operation operation, enum fdw_field field)
     unreachable();
 }
 
+/*
+ * Multiplies `strands` by the number of the condition's values. A list that is too long is left to
+ * the executor, and one that can't be counted may be.
+ */
 static bool
-fdw_condition_is_exact(const struct fdw_condition *condition)
+fdw_choose_list(struct fdw_condition *condition, int *strands)
 {
-    return !fdw_field_is_plain_zero(condition->field) || IsA(condition->value, Const);
+    if (condition->compare != FDW_ANY) return true;
+    const int values = fdw_condition_values(condition);
+    if (*strands > FDW_STRANDS_MAX || values > FDW_STRANDS_MAX / *strands) return false;
+    if (values > 0) *strands *= values;
+    if (values < 0) condition->optional = true;
+    return true;
+}
+
+/* Does the operation apply the condition? */
+static bool
+fdw_choose_applies(
+    const struct fdw_choice *choice,
+    const struct fdw_condition *key,
+    struct fdw_condition *condition,
+    int *strands)
+{
+    if (condition->value == NULL) return false;
+    if (fdw_field_is_key(condition->field)) return condition == key;
+    return fdw_operation_takes(choice->operation, condition->field) &&
+           fdw_choose_list(condition, strands);
+}
+
+/* A condition for each clause, in order; of those that stay with the executor only `clause`. */
+static List *
+fdw_choose_conditions(
+    PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation, List *clauses)
+{
+    List *conditions = NIL;
+    ListCell *cell;
+    foreach (cell, clauses) {
+        RestrictInfo *info = lfirst_node(RestrictInfo, cell);
+        if (info->pseudoconstant) continue;
+        struct fdw_condition *condition = fdw_condition_make(root, rel, relation, info);
+        if (condition == NULL) {
+            condition = palloc0(sizeof(*condition));
+            condition->clause = info->clause;
+        }
+        conditions = lappend(conditions, condition);
+    }
+    return conditions;
 }
 
 void
@@ -332,37 +535,33 @@ fdw_choose(
     List *clauses,
     struct fdw_choice *choice)
 {
-    List *conditions = NIL;
-    memset(choice, 0, sizeof(*choice));
-
-    ListCell *cell;
-    foreach (cell, clauses) {
-        RestrictInfo *info = lfirst_node(RestrictInfo, cell);
-        if (info->pseudoconstant) continue;
-        struct fdw_condition *condition = fdw_condition_make(root, rel, relation, info->clause);
-        if (condition == NULL) {
-            choice->local = lappend(choice->local, info->clause);
-        } else {
-            conditions = lappend(conditions, condition);
-        }
-    }
-
+    List *conditions = fdw_choose_conditions(root, rel, relation, clauses);
     struct fdw_condition *key = fdw_choose_key(conditions);
+    const int keys = key == NULL ? 1 : fdw_condition_values(key);
+    memset(choice, 0, sizeof(*choice));
     choice->operation = fdw_choose_operation(relation, key);
     choice->possible = relation != FDW_ACCOUNT_BALANCES || key != NULL;
     choice->ordered = choice->operation != LEDGER_LOOKUP_ACCOUNTS &&
-                      choice->operation != LEDGER_LOOKUP_TRANSFERS &&
-                      (key == NULL || key->compare == FDW_EQUAL);
+                      choice->operation != LEDGER_LOOKUP_TRANSFERS && keys >= 0 &&
+                      keys <= FDW_STRANDS_MAX;
 
+    /* Optional conditions come last: they take what the others leave of FDW_STRANDS_MAX. */
+    List *optional = NIL;
+    int strands = keys < 0 || keys > FDW_STRANDS_MAX ? FDW_STRANDS_MAX + 1 : Max(keys, 1);
+    ListCell *cell;
     foreach (cell, conditions) {
         struct fdw_condition *condition = lfirst(cell);
-        if (condition->value == NULL) continue;
-        bool applied = fdw_field_is_key(condition->field)
-                           ? condition == key
-                           : fdw_operation_takes(choice->operation, condition->field);
-        if (applied) choice->applied = lappend(choice->applied, condition);
-        if (!applied || !fdw_condition_is_exact(condition)) {
+        const bool served = condition->field != FDW_FIELD_NONE;
+        const bool applied = served && fdw_choose_applies(choice, key, condition, &strands);
+        if (applied && condition->optional) {
+            optional = lappend(optional, condition);
+        } else if (applied) {
+            choice->applied = lappend(choice->applied, condition);
+        }
+        const bool always = served && condition->value == NULL;
+        if (!always && (!applied || condition->optional)) {
             choice->local = lappend(choice->local, condition->clause);
         }
     }
+    choice->applied = list_concat(choice->applied, optional);
 }

@@ -16,10 +16,10 @@
 #include "optimizer/planmain.h"
 #include "optimizer/restrictinfo.h"
 #include "parser/parsetree.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/selfuncs.h"
+#include "utils/typcache.h"
 
 #include "pg/compat.h"
 #include "pg/monitor_shared.h"
@@ -62,14 +62,15 @@ fdw_plan_encode(const struct fdw_plan *plan)
     scalars = lappend_int(scalars, plan->has_offset);
     assert(list_length(plan->fields) == list_length(plan->compares));
     assert(list_length(plan->fields) == list_length(plan->names));
-    return list_make4(scalars, plan->fields, plan->compares, plan->names);
+    assert(list_length(plan->fields) == list_length(plan->optionals));
+    return list_make5(scalars, plan->fields, plan->compares, plan->optionals, plan->names);
 }
 
 void
 fdw_plan_decode(List *list, struct fdw_plan *plan)
 {
     List *scalars = linitial(list);
-    assert(list_length(list) == 4);
+    assert(list_length(list) == 5);
     assert(list_length(scalars) == 7);
     *plan = (struct fdw_plan){
         .relation = (enum fdw_relation) list_nth_int(scalars, 0),
@@ -81,7 +82,8 @@ fdw_plan_decode(List *list, struct fdw_plan *plan)
         .has_offset = list_nth_int(scalars, 6) != 0,
         .fields = lsecond(list),
         .compares = lthird(list),
-        .names = lfourth(list),
+        .optionals = lfourth(list),
+        .names = list_nth(list, 4),
     };
     assert(list_length(plan->fields) == list_length(plan->compares));
 }
@@ -110,13 +112,12 @@ fdw_transfers_per_account(double sides)
     return Max(fdw_records_total(FDW_TRANSFERS) * sides / accounts, 1.0);
 }
 
+/* Values that the condition's field may have. */
 static double
-fdw_array_elements(const Expr *array)
+fdw_condition_keys(const struct fdw_condition *condition)
 {
-    if (IsA(array, ArrayExpr)) return Max(list_length(((const ArrayExpr *) array)->elements), 1);
-    if (!IsA(array, Const) || ((const Const *) array)->constisnull) return FDW_ARRAY_ELEMENTS;
-    const ArrayType *value = DatumGetArrayTypeP(((const Const *) array)->constvalue);
-    return Max(ArrayGetNItems(ARR_NDIM(value), ARR_DIMS(value)), 1);
+    const int values = fdw_condition_values(condition);
+    return values < 0 ? FDW_ARRAY_ELEMENTS : Max(values, 1);
 }
 
 static double
@@ -154,19 +155,22 @@ fdw_estimate_choice(
 
     foreach (cell, choice->applied) {
         const struct fdw_condition *condition = lfirst(cell);
-        double keys = condition->compare == FDW_ANY ? fdw_array_elements(condition->value) : 1.0;
+        const double keys = fdw_condition_keys(condition);
         switch (condition->field) {
         case FDW_FIELD_ID: fetched = keys; break;
         case FDW_FIELD_ACCOUNT:
             fetched = keys * fdw_transfers_per_account(2.0);
-            requests_min = keys;
+            requests_min *= keys;
             break;
         case FDW_FIELD_DEBIT_ACCOUNT:
         case FDW_FIELD_CREDIT_ACCOUNT:
             fetched = keys * fdw_transfers_per_account(1.0);
-            requests_min = keys;
+            requests_min *= keys;
             break;
-        default: fraction *= fdw_condition_fraction(condition); break;
+        default:
+            fraction *= Min(keys * fdw_condition_fraction(condition), 1.0);
+            requests_min *= keys;
+            break;
         }
     }
     fetched = clamp_row_est(fetched * fraction);
@@ -218,10 +222,18 @@ fdw_pathkey_field(RelOptInfo *rel, enum fdw_relation relation, const PathKey *ke
     return FDW_FIELD_NONE;
 }
 
+/* A type may be ordered in other ways than its usual one: ORDER BY x USING <operator>. */
+static bool
+fdw_pathkey_is_usual(enum fdw_field field, const PathKey *key)
+{
+    const Oid type = field == FDW_FIELD_TIMESTAMP ? INT8OID : TIMESTAMPTZOID;
+    return key->pk_opfamily == lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY)->btree_opf;
+}
+
 /*
- * The part of the query's order that records in order of timestamp have. Timestamps are unique
- * within a relation and never null; created_at rises with them, but two of them may be equal. So
- * order by created_at then timestamp is one order as long as neither turns around.
+ * The part of the query's order that records in order of timestamp have. Timestamps are never null;
+ * created_at rises with them, but two of them may be equal. So order by created_at, then timestamp,
+ * is one order as long as neither turns around.
  */
 static List *
 fdw_pathkeys(PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation, bool *reversed)
@@ -233,7 +245,7 @@ fdw_pathkeys(PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation, boo
         PathKey *key = lfirst(cell);
         bool descending = compat_pathkey_is_descending(key);
         enum fdw_field field = fdw_pathkey_field(rel, relation, key);
-        if (field == FDW_FIELD_NONE) break;
+        if (field == FDW_FIELD_NONE || !fdw_pathkey_is_usual(field, key)) break;
         if (pathkeys != NIL && descending != *reversed) break;
         *reversed = descending;
         pathkeys = lappend(pathkeys, key);
@@ -311,7 +323,7 @@ fdw_outer_relids(PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation)
     foreach (cell, fdw_join_clauses(root, rel, relation)) {
         RestrictInfo *info = lfirst_node(RestrictInfo, cell);
         if (!join_clause_is_movable_to(info, rel)) continue;
-        struct fdw_condition *condition = fdw_condition_make(root, rel, relation, info->clause);
+        struct fdw_condition *condition = fdw_condition_make(root, rel, relation, info);
         if (condition == NULL) continue;
 
         Relids outer = bms_union(info->clause_relids, rel->lateral_relids);
@@ -414,7 +426,8 @@ fdw_raise_account_needed(void)
         errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
         errmsg("a query of account balances must say which account"),
         errdetail("Balances are kept by account, and only of accounts with the flag \"history\"."),
-        errhint("Add a condition account_id = ..., or join account_id with an id."));
+        errhint("Add a condition account_id = ... or account_id IN (...), or join account_id with "
+                "an id."));
 }
 
 ForeignScan *
@@ -446,6 +459,7 @@ fdw_get_plan(
         const struct fdw_condition *condition = lfirst(cell);
         plan.fields = lappend_int(plan.fields, (int) condition->field);
         plan.compares = lappend_int(plan.compares, (int) condition->compare);
+        plan.optionals = lappend_int(plan.optionals, condition->optional);
         plan.names = lappend(plan.names, makeString(fdw_value_name(root, condition->value)));
         values = lappend(values, condition->value);
         recheck = lappend(recheck, condition->clause);

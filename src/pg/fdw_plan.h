@@ -25,9 +25,10 @@ struct fdw_plan {
     bool needs_values; /* False: only the number of rows matters. */
     bool has_limit;
     bool has_offset;
-    List *fields;   /* Integers: enum fdw_field of each condition. */
-    List *compares; /* Integers: enum fdw_compare of each condition. */
-    List *names;    /* Strings: for EXPLAIN, the other table's column, or empty. */
+    List *fields;    /* Integers: enum fdw_field of each condition. */
+    List *compares;  /* Integers: enum fdw_compare of each condition. */
+    List *optionals; /* Integers: may the condition be left out? */
+    List *names;     /* Strings: for EXPLAIN, the other table's column, or empty. */
 };
 
 List *fdw_plan_encode(const struct fdw_plan *plan);

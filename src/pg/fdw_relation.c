@@ -37,8 +37,6 @@ struct fdw_relation_columns {
         int column;
         enum fdw_field field;
     } fields[FDW_FIELDS_MAX];
-    uint32_t record_size;
-    uint32_t timestamp_offset;
 };
 
 static const struct fdw_relation_columns fdw_relations[FDW_RELATION_COUNT] = {
@@ -55,8 +53,6 @@ static const struct fdw_relation_columns fdw_relations[FDW_RELATION_COUNT] = {
                  {10, FDW_FIELD_CODE},
                  {12, FDW_FIELD_TIMESTAMP},
                  {13, FDW_FIELD_CREATED_AT}},
-            .record_size = sizeof(struct account),
-            .timestamp_offset = offsetof(struct account, timestamp),
         },
     [FDW_TRANSFERS] =
         {
@@ -73,24 +69,18 @@ static const struct fdw_relation_columns fdw_relations[FDW_RELATION_COUNT] = {
                  {11, FDW_FIELD_CODE},
                  {13, FDW_FIELD_TIMESTAMP},
                  {14, FDW_FIELD_CREATED_AT}},
-            .record_size = sizeof(struct transfer),
-            .timestamp_offset = offsetof(struct transfer, timestamp),
         },
     [FDW_ACCOUNT_BALANCES] =
         {
             .name = "account_balances",
             .types = FDW_ACCOUNT_BALANCE_TYPES,
             .fields = {{1, FDW_FIELD_ACCOUNT}, {6, FDW_FIELD_TIMESTAMP}, {7, FDW_FIELD_CREATED_AT}},
-            .record_size = sizeof(struct account_balance),
-            .timestamp_offset = offsetof(struct account_balance, timestamp),
         },
     [FDW_CHANGE_EVENTS] =
         {
             .name = "change_events",
             .types = FDW_CHANGE_EVENT_TYPES,
             .fields = {{32, FDW_FIELD_TIMESTAMP}, {36, FDW_FIELD_CREATED_AT}},
-            .record_size = sizeof(struct change_event),
-            .timestamp_offset = offsetof(struct change_event, timestamp),
         },
 };
 
@@ -195,23 +185,6 @@ fdw_field_name(enum fdw_field field)
     case FDW_FIELD_CREATED_AT: return "created_at";
     }
     unreachable();
-}
-
-uint32_t
-fdw_relation_record_size(enum fdw_relation relation)
-{
-    return fdw_relations[relation].record_size;
-}
-
-uint64_t
-fdw_relation_record_timestamp(enum fdw_relation relation, const void *record)
-{
-    uint64_t timestamp;
-    memcpy(
-        &timestamp,
-        (const char *) record + fdw_relations[relation].timestamp_offset,
-        sizeof(timestamp));
-    return timestamp;
 }
 
 void

@@ -37,6 +37,7 @@ enum fdw_field {
     FDW_FIELD_TIMESTAMP,
     FDW_FIELD_CREATED_AT, /* The timestamp, in microseconds. */
 };
+#define FDW_FIELD_COUNT (FDW_FIELD_CREATED_AT + 1)
 
 /* The value of a table's option `relation`; false if it is none. */
 bool fdw_relation_by_name(const char *name, enum fdw_relation *relation);
@@ -52,9 +53,6 @@ void fdw_relation_check_columns(enum fdw_relation relation, Oid table, TupleDesc
 enum fdw_field fdw_relation_field(enum fdw_relation relation, int column);
 const char *fdw_field_name(enum fdw_field field);
 
-/* Bytes of a record of the relation. */
-uint32_t fdw_relation_record_size(enum fdw_relation relation);
-uint64_t fdw_relation_record_timestamp(enum fdw_relation relation, const void *record);
 /* `account_id` is of the balance; others ignore it. */
 void fdw_relation_record_to_row(
     enum fdw_relation relation, u128 account_id, const void *record, struct convert_row *row);

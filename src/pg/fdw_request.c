@@ -5,15 +5,12 @@
 
 #include "catalog/pg_type.h"
 #include "utils/array.h"
+#include "utils/date.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "base/units.h"
-#include "pg/client.h"
-#include "pg/slots.h"
-
-/* Rows of the pages after the first, which fills a small slot. */
-#define FDW_PAGE_ROWS_SECOND 512
 
 /* What contradicts every record. */
 static void
@@ -23,117 +20,28 @@ fdw_request_contradict(struct fdw_request *request)
 }
 
 void
-fdw_request_init(struct fdw_request *request, const struct fdw_plan *plan)
+fdw_request_init(struct fdw_request *request, const struct fdw_plan *plan, MemoryContext memory)
 {
     memset(request, 0, sizeof(*request));
-    request->relation = plan->relation;
-    request->operation = plan->operation;
-    request->reversed = plan->reversed;
-    request->timestamp_min = 1;
-    request->timestamp_max = TIMESTAMP_MAX;
+    paging_init(&request->paging, plan->operation, plan->reversed);
+    request->paging.memory = memory;
+    request->memory = memory;
+    request->merged = plan->ordered;
 }
 
-/* ---- Conditions ------------------------------------------------------------------------------ */
-
-/* True if the field had no value yet. Then the caller sets it; else it compares. */
-static bool
-fdw_request_set(struct fdw_request *request, enum fdw_field field)
-{
-    uint32_t bit = UINT32_C(1) << field;
-    if ((request->fields_set & bit) != 0) return false;
-    request->fields_set |= bit;
-    return true;
-}
-
-static int64_t
-fdw_integer(Oid type, Datum value)
-{
-    switch (type) {
-    case INT2OID: return DatumGetInt16(value);
-    case INT4OID: return DatumGetInt32(value);
-    case INT8OID: return DatumGetInt64(value);
-    default: unreachable();
-    }
-}
-
-static int
-fdw_compare_ids(const void *a, const void *b)
-{
-    u128 id_a = *(const u128 *) a;
-    u128 id_b = *(const u128 *) b;
-    if (id_a == id_b) return 0;
-    return id_a < id_b ? -1 : 1;
-}
-
-/* Keeps what can be an id: neither zero nor the largest number ever is. */
-static void
-fdw_request_add_id(struct fdw_request *request, Datum uuid)
-{
-    u128 id = convert_uuid_to_u128(uuid);
-    if (id == 0 || id == U128_MAX) return;
-    request->ids[request->ids_count++] = id;
-}
-
-/* The engine answers a repeated id repeatedly; SQL wants each record once. */
-static void
-fdw_request_add_ids(struct fdw_request *request, Datum array)
-{
-    Datum *elements;
-    bool *nulls;
-    int count;
-    deconstruct_array(
-        DatumGetArrayTypeP(array),
-        UUIDOID,
-        UUID_LEN,
-        false,
-        TYPALIGN_CHAR,
-        &elements,
-        &nulls,
-        &count);
-    request->ids = palloc_array(u128, Max(count, 1));
-    for (int i = 0; i < count; i++) {
-        if (!nulls[i]) fdw_request_add_id(request, elements[i]);
-    }
-
-    qsort(request->ids, request->ids_count, sizeof(u128), fdw_compare_ids);
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < request->ids_count; i++) {
-        if (kept == 0 || request->ids[kept - 1] != request->ids[i]) {
-            request->ids[kept++] = request->ids[i];
-        }
-    }
-    request->ids_count = kept;
-}
-
-static void
-fdw_request_add_key(
-    struct fdw_request *request, enum fdw_field field, enum fdw_compare compare, Datum value)
-{
-    bool first = fdw_request_set(request, field);
-    assert(first);
-    assert(request->ids == NULL);
-    if (field != FDW_FIELD_CREDIT_ACCOUNT) request->account_flags |= ACCOUNT_FILTER_DEBITS;
-    if (field != FDW_FIELD_DEBIT_ACCOUNT) request->account_flags |= ACCOUNT_FILTER_CREDITS;
-    if (compare == FDW_ANY) {
-        fdw_request_add_ids(request, value);
-    } else {
-        request->ids = palloc_array(u128, 1);
-        fdw_request_add_id(request, value);
-    }
-    if (request->ids_count == 0) fdw_request_contradict(request);
-}
+/* ---- Windows --------------------------------------------------------------------------------- */
 
 /* No record has a timestamp below 1. Bounds are wide enough for any bound + 1. */
 static void
 fdw_request_add_range(struct fdw_request *request, __int128 min, __int128 max)
 {
-    if (min > (__int128) request->timestamp_min) {
-        request->timestamp_min = min > TIMESTAMP_MAX ? TIMESTAMP_MAX : (uint64_t) min;
+    if (min > (__int128) request->paging.timestamp_min) {
+        request->paging.timestamp_min = min > TIMESTAMP_MAX ? TIMESTAMP_MAX : (uint64_t) min;
     }
-    if (max < (__int128) request->timestamp_max) {
-        request->timestamp_max = max < 0 ? 0 : (uint64_t) max;
+    if (max < (__int128) request->paging.timestamp_max) {
+        request->paging.timestamp_max = max < 0 ? 0 : (uint64_t) max;
     }
-    if (min > TIMESTAMP_MAX || request->timestamp_min > request->timestamp_max) {
+    if (min > TIMESTAMP_MAX || request->paging.timestamp_min > request->paging.timestamp_max) {
         fdw_request_contradict(request);
     }
 }
@@ -157,6 +65,21 @@ fdw_request_add_compare(
     unreachable();
 }
 
+/* What a date or a timestamp without time zone means in the session's time zone, as the server
+ * compares them. What is out of range becomes an infinity. */
+static TimestampTz
+fdw_time(Oid type, Datum value)
+{
+    int overflow;
+    switch (type) {
+    case DATEOID: return date2timestamptz_opt_overflow(DatumGetDateADT(value), &overflow);
+    case TIMESTAMPOID:
+        return timestamp2timestamptz_opt_overflow(DatumGetTimestamp(value), &overflow);
+    case TIMESTAMPTZOID: return DatumGetTimestampTz(value);
+    default: unreachable();
+    }
+}
+
 /* created_at is the timestamp cut to microseconds: a thousand timestamps have the same. Infinities
  * are far enough. */
 static void
@@ -168,201 +91,193 @@ fdw_request_add_created_at(struct fdw_request *request, enum fdw_compare compare
     fdw_request_add_compare(request, compare, first, first + (NS_PER_US - 1));
 }
 
-/* A number that must be 1 … max: nothing else is ever stored. */
-static void
-fdw_request_add_number(
-    struct fdw_request *request, enum fdw_field field, int64_t value, int64_t max)
+/* ---- Values ---------------------------------------------------------------------------------- */
+
+static int64_t
+fdw_integer(Oid type, Datum value)
 {
-    if (value < 1 || value > max) {
-        fdw_request_contradict(request);
-        return;
-    }
-    bool first = fdw_request_set(request, field);
-    if (field == FDW_FIELD_LEDGER) {
-        if (!first && request->ledger != value) fdw_request_contradict(request);
-        request->ledger = (uint32_t) value;
-    } else {
-        assert(field == FDW_FIELD_CODE);
-        if (!first && request->code != value) fdw_request_contradict(request);
-        request->code = (uint16_t) value;
+    switch (type) {
+    case INT2OID: return DatumGetInt16(value);
+    case INT4OID: return DatumGetInt32(value);
+    case INT8OID: return DatumGetInt64(value);
+    default: unreachable();
     }
 }
 
-/* 0 is no filter to the engine; the executor checks it (fdw_condition.h). */
-static void
-fdw_request_add_user_data(struct fdw_request *request, enum fdw_field field, int64_t value)
-{
-    if (field == FDW_FIELD_USER_DATA_32 && (value < 0 || value > UINT32_MAX)) {
-        fdw_request_contradict(request);
-        return;
-    }
-    if (value == 0) return;
-    bool first = fdw_request_set(request, field);
-    if (field == FDW_FIELD_USER_DATA_64) {
-        if (!first && request->user_data_64 != (uint64_t) value) fdw_request_contradict(request);
-        request->user_data_64 = (uint64_t) value;
-    } else {
-        assert(field == FDW_FIELD_USER_DATA_32);
-        if (!first && request->user_data_32 != (uint32_t) value) fdw_request_contradict(request);
-        request->user_data_32 = (uint32_t) value;
-    }
-}
-
-/* user_data_128 of 0 is shown as NULL, which equals nothing. */
-static void
-fdw_request_add_reference(struct fdw_request *request, u128 value)
-{
-    bool first = fdw_request_set(request, FDW_FIELD_USER_DATA_128);
-    if (value == 0 || (!first && request->user_data_128 != value)) fdw_request_contradict(request);
-    request->user_data_128 = value;
-}
-
-void
-fdw_request_add(
-    struct fdw_request *request,
-    enum fdw_field field,
-    enum fdw_compare compare,
-    Oid type,
-    Datum value)
+/*
+ * The value as the engine's number. False if no record can have it: such a value selects nothing.
+ * 0 is given for fields where it means "no filter" to the engine.
+ */
+static bool
+fdw_value(enum fdw_field field, Oid type, Datum datum, u128 *value)
 {
     switch (field) {
     case FDW_FIELD_ID:
     case FDW_FIELD_ACCOUNT:
     case FDW_FIELD_DEBIT_ACCOUNT:
-    case FDW_FIELD_CREDIT_ACCOUNT: fdw_request_add_key(request, field, compare, value); return;
-    case FDW_FIELD_USER_DATA_128:
-        fdw_request_add_reference(request, convert_uuid_to_u128(value));
-        return;
-    case FDW_FIELD_USER_DATA_64:
+    case FDW_FIELD_CREDIT_ACCOUNT:
+        *value = convert_uuid_to_u128(datum);
+        return *value != 0 && *value != U128_MAX;
+    case FDW_FIELD_USER_DATA_128: /* 0 is shown as NULL, which equals nothing. */
+        *value = convert_uuid_to_u128(datum);
+        return *value != 0;
+    case FDW_FIELD_USER_DATA_64: *value = (uint64_t) fdw_integer(type, datum); return true;
     case FDW_FIELD_USER_DATA_32:
-        fdw_request_add_user_data(request, field, fdw_integer(type, value));
-        return;
     case FDW_FIELD_LEDGER:
-        fdw_request_add_number(request, field, fdw_integer(type, value), UINT32_MAX);
-        return;
-    case FDW_FIELD_CODE:
-        fdw_request_add_number(request, field, fdw_integer(type, value), UINT16_MAX);
-        return;
-    case FDW_FIELD_TIMESTAMP: {
-        int64_t timestamp = fdw_integer(type, value);
-        fdw_request_add_compare(request, compare, timestamp, timestamp);
-        return;
+    case FDW_FIELD_CODE: {
+        const int64_t integer = fdw_integer(type, datum);
+        const int64_t least = field == FDW_FIELD_USER_DATA_32 ? 0 : 1;
+        const int64_t most = field == FDW_FIELD_CODE ? UINT16_MAX : UINT32_MAX;
+        *value = (u128) integer;
+        return integer >= least && integer <= most;
     }
-    case FDW_FIELD_CREATED_AT:
-        fdw_request_add_created_at(request, compare, DatumGetTimestampTz(value));
-        return;
-    case FDW_FIELD_NONE: break;
+    case FDW_FIELD_NONE:
+    case FDW_FIELD_TIMESTAMP:
+    case FDW_FIELD_CREATED_AT: break;
     }
     unreachable();
 }
 
-/* ---- Asking ---------------------------------------------------------------------------------- */
+static int
+fdw_compare_values(const void *a, const void *b)
+{
+    const u128 value_a = *(const u128 *) a;
+    const u128 value_b = *(const u128 *) b;
+    if (value_a == value_b) return 0;
+    return value_a < value_b ? -1 : 1;
+}
 
+/* The elements that a record can have, ascending, each once. Nulls equal nothing. */
+static struct fdw_values
+fdw_values_of_array(enum fdw_field field, Oid type, Datum datum)
+{
+    struct fdw_values set = {.given = true};
+    int16 length;
+    bool by_value;
+    char alignment;
+    Datum *elements;
+    bool *nulls;
+    int count;
+    get_typlenbyvalalign(type, &length, &by_value, &alignment);
+    deconstruct_array(
+        DatumGetArrayTypeP(datum),
+        type,
+        length,
+        by_value,
+        alignment,
+        &elements,
+        &nulls,
+        &count);
+    set.values = palloc(Max((Size) count, 1) * sizeof(u128));
+    for (int i = 0; i < count; i++) {
+        if (!nulls[i] && fdw_value(field, type, elements[i], &set.values[set.count])) set.count++;
+    }
+
+    qsort(set.values, set.count, sizeof(u128), fdw_compare_values);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < set.count; i++) {
+        if (kept > 0 && set.values[kept - 1] == set.values[i]) continue;
+        set.values[kept++] = set.values[i];
+    }
+    set.count = kept;
+    return set;
+}
+
+static struct fdw_values
+fdw_values_of_scalar(enum fdw_field field, Oid type, Datum datum)
+{
+    struct fdw_values set = {.given = true, .values = palloc(sizeof(u128))};
+    if (fdw_value(field, type, datum, &set.values[0])) set.count = 1;
+    return set;
+}
+
+/* Keeps in `set` what is in `other` too. */
 static void
-fdw_request_rewind(struct fdw_request *request)
+fdw_values_intersect(struct fdw_values *set, const struct fdw_values *other)
 {
-    request->page_min = request->timestamp_min;
-    request->page_max = request->timestamp_max;
-    request->pages = 0;
+    uint32_t kept = 0;
+    uint32_t next = 0;
+    for (uint32_t i = 0; i < set->count; i++) {
+        while (next < other->count && other->values[next] < set->values[i]) next++;
+        if (next == other->count) break;
+        if (other->values[next] == set->values[i]) set->values[kept++] = set->values[i];
+    }
+    set->count = kept;
 }
 
-void
-fdw_request_begin(struct fdw_request *request, uint64_t row_limit)
-{
-    request->row_limit = row_limit;
-    request->ids_next = 0;
-    request->ended = request->empty;
-    fdw_request_rewind(request);
-}
+/* ---- Strands --------------------------------------------------------------------------------- */
 
-/* What the engine takes as "no bound" is 0, and it is also what an unbounded side of the range
- * becomes. */
+/* The fields of which a filter takes one value. */
+static const enum fdw_field fdw_filter_fields[] = {
+    FDW_FIELD_CODE,
+    FDW_FIELD_LEDGER,
+    FDW_FIELD_USER_DATA_32,
+    FDW_FIELD_USER_DATA_64,
+    FDW_FIELD_USER_DATA_128,
+    FDW_FIELD_ACCOUNT,
+    FDW_FIELD_DEBIT_ACCOUNT,
+    FDW_FIELD_CREDIT_ACCOUNT,
+};
+
+/* How many combinations of values there are. */
 static uint64_t
-fdw_bound_min(uint64_t timestamp_min)
+fdw_request_strands(const struct fdw_request *request)
 {
-    return timestamp_min <= 1 ? 0 : timestamp_min;
+    uint64_t strands = 1;
+    for (size_t i = 0; i < lengthof(fdw_filter_fields); i++) {
+        const struct fdw_values *set = &request->fields[fdw_filter_fields[i]];
+        if (set->given) strands *= set->count;
+    }
+    return strands;
 }
 
-static uint64_t
-fdw_bound_max(uint64_t timestamp_max)
+/* The value of the field in strand `*index`, whose digits are the fields' values; 0: any. */
+static u128
+fdw_request_pick(const struct fdw_request *request, enum fdw_field field, uint64_t *index)
 {
-    return timestamp_max == TIMESTAMP_MAX ? 0 : timestamp_max;
+    const struct fdw_values *set = &request->fields[field];
+    if (!set->given) return 0;
+    assert(set->count > 0);
+    const u128 value = set->values[*index % set->count];
+    *index /= set->count;
+    return value;
 }
 
-static uint32_t
-fdw_fill_account_filter(
-    const struct fdw_request *request, bool reversed, uint32_t limit, void *input)
+static union paging_filter
+fdw_request_filter(const struct fdw_request *request, uint64_t index)
 {
-    assert(request->ids != NULL);
-    struct account_filter filter = {
-        .account_id = request->ids[request->ids_next],
-        .user_data_128 = request->user_data_128,
-        .user_data_64 = request->user_data_64,
-        .user_data_32 = request->user_data_32,
-        .code = request->code,
-        .timestamp_min = fdw_bound_min(request->page_min),
-        .timestamp_max = fdw_bound_max(request->page_max),
-        .limit = limit,
-        .flags = request->account_flags | (reversed ? ACCOUNT_FILTER_REVERSED : 0u),
-    };
-    memcpy(input, &filter, sizeof(filter));
-    return sizeof(filter);
-}
-
-static uint32_t
-fdw_fill_query_filter(const struct fdw_request *request, bool reversed, uint32_t limit, void *input)
-{
-    struct query_filter filter = {
-        .user_data_128 = request->user_data_128,
-        .user_data_64 = request->user_data_64,
-        .user_data_32 = request->user_data_32,
-        .ledger = request->ledger,
-        .code = request->code,
-        .timestamp_min = fdw_bound_min(request->page_min),
-        .timestamp_max = fdw_bound_max(request->page_max),
-        .limit = limit,
-        .flags = reversed ? QUERY_FILTER_REVERSED : 0u,
-    };
-    memcpy(input, &filter, sizeof(filter));
-    return sizeof(filter);
-}
-
-static uint32_t
-fdw_fill_change_events_filter(const struct fdw_request *request, uint32_t limit, void *input)
-{
-    struct change_events_filter filter = {
-        .timestamp_min = fdw_bound_min(request->page_min),
-        .timestamp_max = fdw_bound_max(request->page_max),
-        .limit = limit,
-    };
-    memcpy(input, &filter, sizeof(filter));
-    return sizeof(filter);
-}
-
-static bool
-fdw_request_is_lookup(const struct fdw_request *request)
-{
-    return request->operation == LEDGER_LOOKUP_ACCOUNTS ||
-           request->operation == LEDGER_LOOKUP_TRANSFERS;
-}
-
-static uint32_t
-fdw_request_fill(const struct fdw_request *request, bool reversed, uint32_t rows, void *input)
-{
-    switch (request->operation) {
-    case LEDGER_LOOKUP_ACCOUNTS:
-    case LEDGER_LOOKUP_TRANSFERS:
-        assert(request->ids != NULL);
-        memcpy(input, request->ids + request->ids_next, rows * sizeof(u128));
-        return rows * (uint32_t) sizeof(u128);
+    u128 picked[FDW_FIELD_COUNT] = {0};
+    for (size_t i = 0; i < lengthof(fdw_filter_fields); i++) {
+        const enum fdw_field field = fdw_filter_fields[i];
+        picked[field] = fdw_request_pick(request, field, &index);
+    }
+    union paging_filter filter = {0};
+    switch (request->paging.operation) {
     case LEDGER_GET_ACCOUNT_TRANSFERS:
     case LEDGER_GET_ACCOUNT_BALANCES:
-        return fdw_fill_account_filter(request, reversed, rows, input);
+        filter.account = (struct account_filter){
+            .account_id = picked[FDW_FIELD_ACCOUNT] | picked[FDW_FIELD_DEBIT_ACCOUNT] |
+                          picked[FDW_FIELD_CREDIT_ACCOUNT],
+            .user_data_128 = picked[FDW_FIELD_USER_DATA_128],
+            .user_data_64 = (uint64_t) picked[FDW_FIELD_USER_DATA_64],
+            .user_data_32 = (uint32_t) picked[FDW_FIELD_USER_DATA_32],
+            .code = (uint16_t) picked[FDW_FIELD_CODE],
+            .flags = request->account_flags,
+        };
+        return filter;
     case LEDGER_QUERY_ACCOUNTS:
-    case LEDGER_QUERY_TRANSFERS: return fdw_fill_query_filter(request, reversed, rows, input);
-    case LEDGER_GET_CHANGE_EVENTS:
-        assert(!reversed);
-        return fdw_fill_change_events_filter(request, rows, input);
+    case LEDGER_QUERY_TRANSFERS:
+        filter.query = (struct query_filter){
+            .user_data_128 = picked[FDW_FIELD_USER_DATA_128],
+            .user_data_64 = (uint64_t) picked[FDW_FIELD_USER_DATA_64],
+            .user_data_32 = (uint32_t) picked[FDW_FIELD_USER_DATA_32],
+            .ledger = (uint32_t) picked[FDW_FIELD_LEDGER],
+            .code = (uint16_t) picked[FDW_FIELD_CODE],
+        };
+        return filter;
+    case LEDGER_GET_CHANGE_EVENTS: return filter;
+    case LEDGER_LOOKUP_ACCOUNTS:
+    case LEDGER_LOOKUP_TRANSFERS:
     case LEDGER_CREATE_ACCOUNTS:
     case LEDGER_CREATE_TRANSFERS:
     case LEDGER_VERIFY: break;
@@ -370,111 +285,168 @@ fdw_request_fill(const struct fdw_request *request, bool reversed, uint32_t rows
     unreachable();
 }
 
+/* ---- Conditions ------------------------------------------------------------------------------ */
+
+/* The field has one of these values, whatever else was said of it. */
 static void
-fdw_page_reserve(struct fdw_page *page, uint32_t rows, uint32_t record_size)
+fdw_request_restrict(
+    struct fdw_request *request, enum fdw_field field, bool optional, struct fdw_values set)
 {
-    if (page->records_max >= rows) return;
-    if (page->records != NULL) pfree(page->records);
-    page->records = NULL;
-    page->records_max = 0;
-    page->records = MemoryContextAlloc(page->context, (Size) rows * record_size);
-    page->records_max = rows;
-}
+    struct fdw_values *field_set = &request->fields[field];
+    const bool least_is_zero = set.count > 0 && set.values[0] == 0;
+    /* 0 is no filter to the engine; the executor checks it (fdw_condition.h). */
+    assert(!least_is_zero || optional);
+    if (least_is_zero) return;
 
-/* One call: at most `rows` records, copied to the page. */
-static void
-fdw_request_call(struct fdw_request *request, bool reversed, uint32_t rows, struct fdw_page *page)
-{
-    uint32_t record_size = fdw_relation_record_size(request->relation);
-    uint32_t inputs = fdw_request_is_lookup(request) ? rows : 1;
-    fdw_page_reserve(page, rows, record_size);
-
-    struct client_call call;
-    client_begin(&call, request->operation, inputs, rows);
-    call.input_size = fdw_request_fill(request, reversed, rows, call.input);
-    client_run(&call);
-    assert(call.reply_size % record_size == 0);
-    assert(call.reply_size / record_size <= rows);
-    page->count = call.reply_size / record_size;
-    memcpy(page->records, call.reply, call.reply_size);
-    client_end(&call);
-
-    request->requests++;
-    request->records += page->count;
-}
-
-static uint32_t
-fdw_request_page_rows(const struct fdw_request *request)
-{
-    uint32_t rows_max =
-        request->operation == LEDGER_GET_CHANGE_EVENTS ? CHANGE_EVENTS_MAX : RESULTS_MAX;
-    if (fdw_request_is_lookup(request)) {
-        return Min(request->ids_count - request->ids_next, rows_max);
+    const struct fdw_values before = *field_set;
+    if (before.given) {
+        fdw_values_intersect(&set, &before);
     }
-    if (request->pages == 0 && request->row_limit != 0)
-        return (uint32_t) Min(request->row_limit, rows_max);
-    if (request->pages == 0) {
-        return SLOT_SMALL_REPLY_BYTES / fdw_relation_record_size(request->relation);
+    *field_set = set;
+    if (set.count == 0) fdw_request_contradict(request);
+    if (optional && set.count > 1 && fdw_request_strands(request) > FDW_STRANDS_MAX) {
+        *field_set = before;
     }
-    return request->pages == 1 ? Min(FDW_PAGE_ROWS_SECOND, rows_max) : rows_max;
 }
 
-/* Before the second page: nothing that is newer than now is read (rule 3 of the header). */
-static void
-fdw_request_cap(struct fdw_request *request, struct fdw_page *page)
+void
+fdw_request_add(
+    struct fdw_request *request,
+    enum fdw_field field,
+    enum fdw_compare compare,
+    bool optional,
+    Oid type,
+    Datum value)
 {
-    if (request->reversed || request->operation == LEDGER_GET_CHANGE_EVENTS) return;
-    fdw_request_call(request, true, 1, page);
-    request->records -= page->count;
-    if (page->count == 0) return;
-    uint64_t newest = fdw_relation_record_timestamp(request->relation, page->records);
-    assert(newest >= request->page_min);
-    assert(newest <= request->page_max);
-    request->page_max = newest;
+    if (field == FDW_FIELD_TIMESTAMP) {
+        const int64_t timestamp = fdw_integer(type, value);
+        fdw_request_add_compare(request, compare, timestamp, timestamp);
+        return;
+    }
+    if (field == FDW_FIELD_CREATED_AT) {
+        fdw_request_add_created_at(request, compare, fdw_time(type, value));
+        return;
+    }
+    if (field == FDW_FIELD_ACCOUNT || field == FDW_FIELD_DEBIT_ACCOUNT) {
+        request->account_flags |= ACCOUNT_FILTER_DEBITS;
+    }
+    if (field == FDW_FIELD_ACCOUNT || field == FDW_FIELD_CREDIT_ACCOUNT) {
+        request->account_flags |= ACCOUNT_FILTER_CREDITS;
+    }
+    MemoryContext caller = MemoryContextSwitchTo(request->memory);
+    fdw_request_restrict(
+        request,
+        field,
+        optional,
+        compare == FDW_ANY ? fdw_values_of_array(field, type, value)
+                           : fdw_values_of_scalar(field, type, value));
+    MemoryContextSwitchTo(caller);
 }
 
-/* The range that is left after a page that was full; false if none is. */
+/* ---- Records --------------------------------------------------------------------------------- */
+
 static bool
-fdw_request_advance(struct fdw_request *request, const struct fdw_page *page)
+fdw_request_is_lookup(const struct fdw_request *request)
 {
-    uint32_t record_size = fdw_relation_record_size(request->relation);
-    uint64_t last = fdw_relation_record_timestamp(
-        request->relation, page->records + (Size) (page->count - 1) * record_size);
-    assert(last >= request->page_min);
-    assert(last <= request->page_max);
-    if (request->reversed) {
-        if (last == request->page_min) return false;
-        request->page_max = last - 1;
-    } else {
-        if (last == request->page_max) return false;
-        request->page_min = last + 1;
-    }
-    request->pages++;
-    return true;
+    return request->paging.operation == LEDGER_LOOKUP_ACCOUNTS ||
+           request->paging.operation == LEDGER_LOOKUP_TRANSFERS;
 }
 
+/* The next strand that was not started takes the place of an open one. */
 static void
-fdw_request_next_id(struct fdw_request *request, uint32_t count)
+fdw_request_start_strand(struct fdw_request *request, uint32_t place)
 {
-    request->ids_next += count;
-    request->ended = request->ids_next >= request->ids_count;
-    fdw_request_rewind(request);
+    struct paging_strand *strand = &request->strands[place];
+    assert(request->strands_started < request->strands_total);
+    request->strands_next[place] = 0;
+    if (fdw_request_is_lookup(request)) {
+        const struct fdw_values *ids = &request->fields[FDW_FIELD_ID];
+        paging_strand_start_lookup(strand, ids->values, ids->count);
+    } else {
+        const union paging_filter filter = fdw_request_filter(request, request->strands_started);
+        paging_strand_start(&request->paging, strand, &filter);
+    }
+    request->strands_started++;
 }
 
-bool
-fdw_request_next_page(struct fdw_request *request, struct fdw_page *page)
+void
+fdw_request_begin(struct fdw_request *request, uint64_t row_limit)
 {
-    page->count = 0;
-    while (!request->ended && page->count == 0) {
-        if (request->pages == 1) fdw_request_cap(request, page);
-        uint32_t rows = fdw_request_page_rows(request);
-        if (request->ids != NULL) page->account_id = request->ids[request->ids_next];
-        fdw_request_call(request, request->reversed, rows, page);
-        if (fdw_request_is_lookup(request)) {
-            fdw_request_next_id(request, rows);
-        } else if (page->count < rows || !fdw_request_advance(request, page)) {
-            fdw_request_next_id(request, 1);
+    if (request->empty) return;
+    request->strands_total = fdw_request_strands(request);
+    request->merged = request->merged && request->strands_total > 1;
+    assert(request->strands_total > 0);
+    assert(!request->merged || request->strands_total <= FDW_STRANDS_MAX);
+    request->strands_open = request->merged ? (uint32_t) request->strands_total : 1;
+    request->strands = MemoryContextAllocZero(
+        request->memory,
+        request->strands_open * sizeof(struct paging_strand));
+    request->strands_next =
+        MemoryContextAllocZero(request->memory, request->strands_open * sizeof(uint32_t));
+    request->paging.strands = request->strands_open;
+    request->paging.row_limit = row_limit;
+    paging_begin(&request->paging);
+    for (uint32_t place = 0; place < request->strands_open; place++) {
+        fdw_request_start_strand(request, place);
+    }
+}
+
+/* The strand's first record that was not returned; NULL at its end. */
+static const void *
+fdw_request_head(struct fdw_request *request, uint32_t place)
+{
+    struct paging_strand *strand = &request->strands[place];
+    if (request->strands_next[place] == strand->count) {
+        request->strands_next[place] = 0;
+        if (!paging_next(&request->paging, strand)) return NULL;
+    }
+    return paging_record(&request->paging, strand, request->strands_next[place]);
+}
+
+/* Whose head is next by timestamp; the lower place of two that are equal. */
+static const void *
+fdw_request_merge(struct fdw_request *request, uint32_t *place)
+{
+    const void *first = NULL;
+    uint64_t first_timestamp = 0;
+    for (uint32_t i = 0; i < request->strands_open; i++) {
+        const void *head = fdw_request_head(request, i);
+        if (head == NULL) continue;
+        const uint64_t timestamp = paging_timestamp(&request->paging, head);
+        const bool before = request->paging.reversed ? timestamp > first_timestamp
+                                                     : timestamp < first_timestamp;
+        if (first != NULL && !before) continue;
+        first = head;
+        first_timestamp = timestamp;
+        *place = i;
+    }
+    return first;
+}
+
+const void *
+fdw_request_next(struct fdw_request *request)
+{
+    if (request->empty) return NULL;
+    uint32_t place = 0;
+    const void *record;
+    if (request->merged) {
+        record = fdw_request_merge(request, &place);
+    } else {
+        record = fdw_request_head(request, place);
+        while (record == NULL && request->strands_started < request->strands_total) {
+            fdw_request_start_strand(request, place);
+            record = fdw_request_head(request, place);
         }
     }
-    return page->count > 0;
+    if (record == NULL) return NULL;
+    request->strand = &request->strands[place];
+    request->strands_next[place]++;
+    return record;
+}
+
+u128
+fdw_request_account(const struct fdw_request *request)
+{
+    assert(request->strand != NULL);
+    return request->strand->filter.account.account_id;
 }

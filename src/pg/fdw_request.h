@@ -1,86 +1,78 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * What a scan asks the engine, once the values of its conditions are known; and the asking, page
- * by page.
+ * What a scan asks the engine, once the values of its conditions are known; and its records.
  *
  *     fdw_request_init      a plan
  *     fdw_request_add       each condition; their conjunction
  *     fdw_request_begin
- *     fdw_request_next_page until it is false
+ *     fdw_request_next      until it is NULL
  *
- * A slot of shared memory is held during a call only: between pages a scan may wait for its client
- * for hours.
+ * A filter of the engine has one value for each field. A field that may have several values (IN,
+ * = ANY, OR) makes several strands, one for each combination of values of all such fields:
  *
- * Pages grow: the first fits a backend's own small slot, for most scans are short or stop early;
- * the others need a large one. The next page starts behind the last timestamp of the one before. So
- * a scan is not a snapshot:
- *  1. Transfers, balances and change events never change: a scan returns all that matched when it
- *     began.
- *  2. An account's row is as of when its page was read.
- *  3. A scan that needs a second page ends at what is newest when it asks for it. So a query that
- *     creates transfers out of the transfers it reads comes to an end. Change events are an
- *     exception: what the engine appends while they are read is read too.
+ *     code IN (1, 2) AND user_data_32 IN (7, 8)      four strands, (1, 7) (2, 7) (1, 8) (2, 8)
+ *
+ * Different values select different records, so no record comes twice. If the plan relies on order,
+ * all strands are read at the same time and merged by timestamp; else one after another. What a
+ * read of several pages and strands sees is said in paging.h.
  */
 #ifndef LEDGER_PG_FDW_REQUEST_H
 #define LEDGER_PG_FDW_REQUEST_H
 
 #include "pg/fdw_plan.h"
+#include "pg/paging.h"
+
+/* The values that a field may have: ascending, each once. */
+struct fdw_values {
+    bool given; /* False: any. */
+    uint32_t count;
+    u128 *values;
+};
 
 struct fdw_request {
-    enum fdw_relation relation;
-    enum ledger_operation operation;
-    bool reversed;
-    bool empty; /* The conditions contradict each other: nothing to ask. */
-    bool ended; /* Everything was read. */
+    struct paging paging;
+    MemoryContext memory; /* Where values, strands and pages live. */
+    bool merged;          /* All strands are open at the same time, in order. */
+    bool empty;           /* The conditions contradict each other: nothing to ask. */
+    struct fdw_values fields[FDW_FIELD_COUNT];
+    uint32_t account_flags; /* enum account_filter_flags: which sides of a transfer. */
 
-    uint32_t fields_set; /* A bit for each enum fdw_field that has a value. */
-    u128 user_data_128;
-    uint64_t user_data_64;
-    uint32_t user_data_32;
-    uint32_t ledger;
-    uint16_t code;
-    uint64_t timestamp_min; /* Inclusive: 1 … TIMESTAMP_MAX. */
-    uint64_t timestamp_max;
-
-    /* Ids to look up, or accounts to go through; each once. */
-    u128 *ids;
-    uint32_t ids_count;
-    uint32_t ids_next;
-    uint32_t account_flags; /* enum account_filter_flags: which sides. */
-
-    /* Where the next page starts. */
-    uint64_t page_min;
-    uint64_t page_max;
-    uint64_t row_limit; /* The query's, or 0. */
-    uint32_t pages;     /* Read of the current account, or of all. */
-
-    uint64_t requests;
-    uint64_t records;
+    uint64_t strands_total;
+    uint64_t strands_started;
+    struct paging_strand *strands; /* Those that are open: one, or all. */
+    uint32_t *strands_next;        /* The first record of its page that was not returned. */
+    uint32_t strands_open;
+    struct paging_strand *strand; /* The newest record is of it. */
 };
 
-/* A page of records, copied out of the slot. */
-struct fdw_page {
-    MemoryContext context; /* Where `records` lives. */
-    char *records;
-    uint32_t records_max;
-    uint32_t count;
-    u128 account_id; /* Of balances. */
-};
+/* What it allocates is in `memory`; it ends when that is reset. */
+void fdw_request_init(
+    struct fdw_request *request,
+    const struct fdw_plan *plan,
+    MemoryContext memory);
 
-void fdw_request_init(struct fdw_request *request, const struct fdw_plan *plan);
-
-/* The value is not null; for FDW_ANY it is an array. Ids are kept in the current memory context. */
+/*
+ * The value is not null; for FDW_ANY it is an array, and `type` the type of its elements. An
+ * optional condition, which the executor checks too, is left out if it can't be served.
+ */
 void fdw_request_add(
     struct fdw_request *request,
     enum fdw_field field,
     enum fdw_compare compare,
+    bool optional,
     Oid type,
     Datum value);
 
-/* After the last condition. `row_limit` 0: unknown. */
+/* After the last condition. */
 void fdw_request_begin(struct fdw_request *request, uint64_t row_limit);
 
-/* Reads on; false if nothing is left. Raises if the engine can't answer. */
-bool fdw_request_next_page(struct fdw_request *request, struct fdw_page *page);
+/*
+ * The next record, valid until the next call; NULL: there are no more. Raises if the engine can't
+ * answer.
+ */
+const void *fdw_request_next(struct fdw_request *request);
+
+/* Whose balance the newest record is. */
+u128 fdw_request_account(const struct fdw_request *request);
 
 #endif

@@ -3,20 +3,19 @@
  * The functions that read: lookups by id, the transfers and balances of an account, queries, change
  * events.
  *
- * NULL means no filter. A filter that makes no sense is an ERROR, never an empty answer; so is a
- * zero where the engine takes zero for "no filter". A limit larger than a message is satisfied page
- * by page: each page is a read of its own, and continues behind the timestamp of the last row.
+ * NULL means no filter, and no limit. A filter that makes no sense is an ERROR, never an empty
+ * answer; so is a zero where the engine takes zero for "no filter". Rows are read page by page
+ * (paging.h), and their set goes to disk when it outgrows work_mem.
  */
 #include "postgres.h"
 
 #include "fmgr.h"
 #include "funcapi.h"
-#include "miscadmin.h"
 #include "utils/array.h"
 
 #include "base/units.h"
-#include "pg/client.h"
 #include "pg/convert.h"
+#include "pg/paging.h"
 
 PG_FUNCTION_INFO_V1(ledger_lookup_accounts);
 PG_FUNCTION_INFO_V1(ledger_lookup_transfers);
@@ -28,41 +27,44 @@ PG_FUNCTION_INFO_V1(ledger_get_change_events);
 
 /* ---- Rows ------------------------------------------------------------------------------------ */
 
-/* Appends the reply's rows to the set; returns the timestamp of the last one. */
-static uint64_t
-put_rows(ReturnSetInfo *set, const struct client_call *call, u128 account_id)
+static void
+convert_record(
+    enum ledger_operation operation, u128 account_id, const void *record, struct convert_row *row)
+{
+    switch (operation) {
+    case LEDGER_LOOKUP_ACCOUNTS:
+    case LEDGER_QUERY_ACCOUNTS: convert_account_to_row(record, row); return;
+    case LEDGER_LOOKUP_TRANSFERS:
+    case LEDGER_GET_ACCOUNT_TRANSFERS:
+    case LEDGER_QUERY_TRANSFERS: convert_transfer_to_row(record, row); return;
+    case LEDGER_GET_ACCOUNT_BALANCES:
+        convert_account_balance_to_row(account_id, record, row);
+        return;
+    case LEDGER_GET_CHANGE_EVENTS: convert_change_event_to_row(record, row); return;
+    case LEDGER_CREATE_ACCOUNTS:
+    case LEDGER_CREATE_TRANSFERS:
+    case LEDGER_VERIFY: break;
+    }
+    unreachable();
+}
+
+/* Reads the strand to its end into the function's set. `account_id` is of balances. */
+static Datum
+put_rows(
+    FunctionCallInfo fcinfo, struct paging *paging, struct paging_strand *strand, u128 account_id)
 {
     struct convert_row row;
-    uint64_t timestamp = 0;
-    uint32_t row_size = ledger_row_size(call->operation);
-    assert(call->reply_size % row_size == 0);
-    for (uint32_t offset = 0; offset < call->reply_size; offset += row_size) {
-        const void *record = (const char *) call->reply + offset;
-        switch (call->operation) {
-        case LEDGER_LOOKUP_ACCOUNTS:
-        case LEDGER_QUERY_ACCOUNTS:
-            convert_account_to_row(record, &row);
-            timestamp = ((const struct account *) record)->timestamp;
-            break;
-        case LEDGER_LOOKUP_TRANSFERS:
-        case LEDGER_GET_ACCOUNT_TRANSFERS:
-        case LEDGER_QUERY_TRANSFERS:
-            convert_transfer_to_row(record, &row);
-            timestamp = ((const struct transfer *) record)->timestamp;
-            break;
-        case LEDGER_GET_ACCOUNT_BALANCES:
-            convert_account_balance_to_row(account_id, record, &row);
-            timestamp = ((const struct account_balance *) record)->timestamp;
-            break;
-        case LEDGER_GET_CHANGE_EVENTS:
-            convert_change_event_to_row(record, &row);
-            timestamp = ((const struct change_event *) record)->timestamp;
-            break;
-        default: unreachable();
+    InitMaterializedSRF(fcinfo, 0);
+    ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+    while (paging_next(paging, strand)) {
+        for (uint32_t i = 0; i < strand->count; i++) {
+            const void *record = paging_record(paging, strand, i);
+            convert_record(paging->operation, account_id, record, &row);
+            tuplestore_putvalues(set->setResult, set->setDesc, row.values, row.nulls);
         }
-        tuplestore_putvalues(set->setResult, set->setDesc, row.values, row.nulls);
     }
-    return timestamp;
+    paging_strand_end(strand);
+    return (Datum) 0;
 }
 
 /* ---- Lookups --------------------------------------------------------------------------------- */
@@ -79,25 +81,16 @@ lookup(FunctionCallInfo fcinfo, enum ledger_operation operation)
             errmsg("ids must not contain nulls"));
     }
 
-    InitMaterializedSRF(fcinfo, 0);
-    ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+    u128 *ids = palloc(Max((Size) count, 1) * sizeof(u128));
     const pg_uuid_t *uuids = (const pg_uuid_t *) (const void *) ARR_DATA_PTR(array);
-    for (int done = 0; done < count;) {
-        uint32_t ids = (uint32_t) min_u64((uint64_t) (count - done), RESULTS_MAX);
-        struct client_call call;
-        client_begin(&call, operation, ids, ids);
-        call.input_size = ids * (uint32_t) sizeof(u128);
-        assert(call.input_size <= call.input_size_max);
-        u128 *input = call.input;
-        for (uint32_t i = 0; i < ids; i++) {
-            input[i] = convert_uuid_to_u128(UUIDPGetDatum(&uuids[done + (int) i]));
-        }
-        client_run(&call);
-        (void) put_rows(set, &call, 0);
-        client_end(&call);
-        done += (int) ids;
+    for (int i = 0; i < count; i++) {
+        ids[i] = convert_uuid_to_u128(UUIDPGetDatum(&uuids[i]));
     }
-    return (Datum) 0;
+    struct paging paging;
+    struct paging_strand strand = {0};
+    paging_init(&paging, operation, false);
+    paging_strand_start_lookup(&strand, ids, (uint32_t) count);
+    return put_rows(fcinfo, &paging, &strand, 0);
 }
 
 Datum
@@ -167,42 +160,27 @@ filter_bool(FunctionCallInfo fcinfo, int argument, bool value_default)
     return PG_ARGISNULL(argument) ? value_default : PG_GETARG_BOOL(argument);
 }
 
-/* What all filters share. The pointers are to the members of the filter itself. */
-struct query {
-    enum ledger_operation operation;
-    const void *filter;
-    uint32_t filter_size;
-    uint32_t page_rows_max;
-    uint64_t *timestamp_min;
-    uint64_t *timestamp_max;
-    uint32_t *limit;
-    bool reversed;
-    u128 account_id;
-};
-
-/*
- * Arguments `first` to `first` + 2 are timestamp_min, timestamp_max and limit. Returns the limit.
- */
-static uint64_t
-query_range(FunctionCallInfo fcinfo, int first, struct query *query)
+/* Arguments `first` to `first` + 2 are timestamp_min, timestamp_max and limit. */
+static void
+take_range(FunctionCallInfo fcinfo, int first, struct paging *paging)
 {
-    *query->timestamp_min =
-        PG_ARGISNULL(first)
-            ? 0
-            : convert_bigint_to_timestamp(PG_GETARG_INT64(first), "timestamp_min");
+    if (!PG_ARGISNULL(first)) {
+        uint64_t min = convert_bigint_to_timestamp(PG_GETARG_INT64(first), "timestamp_min");
+        paging->timestamp_min = max_u64(min, 1);
+    }
     if (!PG_ARGISNULL(first + 1)) {
-        *query->timestamp_max =
-            convert_bigint_to_timestamp(PG_GETARG_INT64(first + 1), "timestamp_max");
-        if (*query->timestamp_max == 0) raise_zero_filter("timestamp_max");
-        if (*query->timestamp_min > *query->timestamp_max) {
-            ereport(
-                ERROR,
-                errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                errmsg("timestamp_min must not be greater than timestamp_max"));
-        }
+        uint64_t max = convert_bigint_to_timestamp(PG_GETARG_INT64(first + 1), "timestamp_max");
+        if (max == 0) raise_zero_filter("timestamp_max");
+        paging->timestamp_max = max;
+    }
+    if (paging->timestamp_min > paging->timestamp_max) {
+        ereport(
+            ERROR,
+            errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+            errmsg("timestamp_min must not be greater than timestamp_max"));
     }
 
-    if (PG_ARGISNULL(first + 2)) return UINT64_MAX;
+    if (PG_ARGISNULL(first + 2)) return;
     int64_t limit = PG_GETARG_INT64(first + 2);
     if (limit <= 0) {
         ereport(
@@ -212,53 +190,20 @@ query_range(FunctionCallInfo fcinfo, int first, struct query *query)
             errdetail("The value is %lld.", (long long) limit),
             errhint("Use null for no limit."));
     }
-    return (uint64_t) limit;
+    paging->row_limit = (uint64_t) limit;
 }
 
-/* Narrows the range to what is behind a row with this timestamp; false if nothing is. */
-static bool
-query_advance(struct query *query, uint64_t timestamp)
-{
-    assert(timestamp > 0);
-    assert(timestamp <= TIMESTAMP_MAX);
-    if (query->reversed) {
-        uint64_t lowest = max_u64(*query->timestamp_min, 1);
-        if (timestamp <= lowest) return false;
-        *query->timestamp_max = timestamp - 1;
-    } else {
-        uint64_t highest = *query->timestamp_max == 0 ? TIMESTAMP_MAX : *query->timestamp_max;
-        if (timestamp >= highest) return false;
-        *query->timestamp_min = timestamp + 1;
-    }
-    return true;
-}
-
+/* All rows of one filter. */
 static Datum
-query_run(FunctionCallInfo fcinfo, struct query *query, uint64_t limit)
+run(FunctionCallInfo fcinfo,
+    struct paging *paging,
+    const union paging_filter *filter,
+    u128 account_id)
 {
-    assert(limit > 0);
-    InitMaterializedSRF(fcinfo, 0);
-    ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
-    bool more = true;
-    for (uint64_t remaining = limit; remaining > 0 && more;) {
-        CHECK_FOR_INTERRUPTS();
-        uint32_t page_rows = (uint32_t) min_u64(remaining, query->page_rows_max);
-        *query->limit = page_rows;
-        struct client_call call;
-        client_begin(&call, query->operation, 1, page_rows);
-        assert(query->filter_size <= call.input_size_max);
-        memcpy(call.input, query->filter, query->filter_size);
-        call.input_size = query->filter_size;
-        client_run(&call);
-
-        uint32_t rows = call.reply_size / ledger_row_size(call.operation);
-        assert(rows <= page_rows);
-        uint64_t timestamp = put_rows(set, &call, query->account_id);
-        client_end(&call);
-        remaining -= rows;
-        more = rows == page_rows && query_advance(query, timestamp);
-    }
-    return (Datum) 0;
+    struct paging_strand strand = {0};
+    paging_begin(paging);
+    paging_strand_start(paging, &strand, filter);
+    return put_rows(fcinfo, paging, &strand, account_id);
 }
 
 /* ---- Queries --------------------------------------------------------------------------------- */
@@ -281,7 +226,6 @@ account_query(FunctionCallInfo fcinfo, enum ledger_operation operation)
             errmsg("account_id must not be all zeros or all ones"));
     }
 
-    bool reversed = filter_bool(fcinfo, 10, false);
     if (filter_bool(fcinfo, 1, true)) filter.flags |= ACCOUNT_FILTER_DEBITS;
     if (filter_bool(fcinfo, 2, true)) filter.flags |= ACCOUNT_FILTER_CREDITS;
     if (filter.flags == 0) {
@@ -290,20 +234,10 @@ account_query(FunctionCallInfo fcinfo, enum ledger_operation operation)
             errcode(ERRCODE_INVALID_PARAMETER_VALUE),
             errmsg("debits and credits must not both be false"));
     }
-    if (reversed) filter.flags |= ACCOUNT_FILTER_REVERSED;
-
-    struct query query = {
-        .operation = operation,
-        .filter = &filter,
-        .filter_size = sizeof(filter),
-        .page_rows_max = RESULTS_MAX,
-        .timestamp_min = &filter.timestamp_min,
-        .timestamp_max = &filter.timestamp_max,
-        .limit = &filter.limit,
-        .reversed = reversed,
-        .account_id = filter.account_id,
-    };
-    return query_run(fcinfo, &query, query_range(fcinfo, 7, &query));
+    struct paging paging;
+    paging_init(&paging, operation, filter_bool(fcinfo, 10, false));
+    take_range(fcinfo, 7, &paging);
+    return run(fcinfo, &paging, &(union paging_filter){.account = filter}, filter.account_id);
 }
 
 Datum
@@ -321,26 +255,17 @@ ledger_get_account_balances(PG_FUNCTION_ARGS)
 static Datum
 object_query(FunctionCallInfo fcinfo, enum ledger_operation operation)
 {
-    bool reversed = filter_bool(fcinfo, 8, false);
     struct query_filter filter = {
         .user_data_128 = filter_uuid(fcinfo, 0, "user_data_128"),
         .user_data_64 = filter_u64(fcinfo, 1, "user_data_64"),
         .user_data_32 = filter_u32(fcinfo, 2, "user_data_32"),
         .ledger = filter_u32(fcinfo, 3, "ledger"),
         .code = filter_u16(fcinfo, 4, "code"),
-        .flags = reversed ? QUERY_FILTER_REVERSED : 0,
     };
-    struct query query = {
-        .operation = operation,
-        .filter = &filter,
-        .filter_size = sizeof(filter),
-        .page_rows_max = RESULTS_MAX,
-        .timestamp_min = &filter.timestamp_min,
-        .timestamp_max = &filter.timestamp_max,
-        .limit = &filter.limit,
-        .reversed = reversed,
-    };
-    return query_run(fcinfo, &query, query_range(fcinfo, 5, &query));
+    struct paging paging;
+    paging_init(&paging, operation, filter_bool(fcinfo, 8, false));
+    take_range(fcinfo, 5, &paging);
+    return run(fcinfo, &paging, &(union paging_filter){.query = filter}, 0);
 }
 
 Datum
@@ -358,15 +283,8 @@ ledger_query_transfers(PG_FUNCTION_ARGS)
 Datum
 ledger_get_change_events(PG_FUNCTION_ARGS)
 {
-    struct change_events_filter filter = {0};
-    struct query query = {
-        .operation = LEDGER_GET_CHANGE_EVENTS,
-        .filter = &filter,
-        .filter_size = sizeof(filter),
-        .page_rows_max = CHANGE_EVENTS_MAX,
-        .timestamp_min = &filter.timestamp_min,
-        .timestamp_max = &filter.timestamp_max,
-        .limit = &filter.limit,
-    };
-    return query_run(fcinfo, &query, query_range(fcinfo, 0, &query));
+    struct paging paging;
+    paging_init(&paging, LEDGER_GET_CHANGE_EVENTS, false);
+    take_range(fcinfo, 0, &paging);
+    return run(fcinfo, &paging, &(union paging_filter){.change_events = {0}}, 0);
 }

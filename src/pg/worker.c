@@ -130,6 +130,17 @@ publish_numbers(struct worker *worker, uint64 now_ns)
     worker->published = true;
 }
 
+/* Where reads that are about to begin will end (paging.h). */
+static void
+publish_newest(const struct worker *worker)
+{
+    struct engine_newest newest;
+    engine_newest_get(worker->host.engine, &newest);
+    pg_atomic_write_u64(&shared->newest_account, newest.account);
+    pg_atomic_write_u64(&shared->newest_transfer, newest.transfer);
+    pg_atomic_write_u64(&shared->newest_change_event, newest.change_event);
+}
+
 /* ---- Ending ---------------------------------------------------------------------------------- */
 
 /* However the process ends, short of a crash: nobody is left waiting. */
@@ -263,6 +274,7 @@ on_answer(struct engine_request *request)
         ereport(LOG, errmsg("ledger read met damage: %s", slot->detail));
     }
     if (own->worker->verifying == own->slot) own->worker->verifying = SLOT_NONE;
+    publish_newest(own->worker);
     finish(own->worker, own->slot, outcome_of(request->status));
 }
 
@@ -322,6 +334,8 @@ step(struct worker *worker)
     worker->under_way += taken_count;
     if (taken_count > 0) pg_atomic_write_u32(&shared->requests_under_way, worker->under_way);
     const bool progress = engine_poll(worker->host.engine);
+    /* Holds expire without an answer. */
+    if (progress) publish_newest(worker);
     wake_owners(worker);
     return progress || taken_count > 0;
 }
@@ -520,6 +534,7 @@ ledger_worker_main(Datum argument)
     make_wait_set(worker);
     publish_open(&worker->host);
     publish_numbers(worker, now_ns(worker));
+    publish_newest(worker);
     shared_set_worker_state(WORKER_RUNNING);
 
     run(worker);

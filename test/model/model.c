@@ -136,18 +136,19 @@ scope_discard(struct model *model)
     memcpy(model->statuses, scope->statuses, scope->transfer_count);
 }
 
+/* MODEL_NONE is beyond every count; and a past model's count is below what its ids have now. */
 const struct account *
 model_account(const struct model *model, u128 id)
 {
     const uint32_t index = model_ids_find(&model->account_ids, id);
-    return index == MODEL_NONE ? NULL : &model->accounts[index];
+    return index < model->account_ids.count ? &model->accounts[index] : NULL;
 }
 
 const struct transfer *
 model_transfer(const struct model *model, u128 id)
 {
     const uint32_t index = model_ids_find(&model->transfer_ids, id);
-    return index == MODEL_NONE ? NULL : &model->transfers[index];
+    return index < model->transfer_ids.count ? &model->transfers[index] : NULL;
 }
 
 uint64_t

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /* The model's reads: look at every record, in order, and take those that the filter means. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/units.h"
@@ -132,6 +133,11 @@ row_of(const struct model *model, uint32_t index)
     struct transfer_row row = {.transfer = *transfer, .state = model->statuses[index]};
     if (row.state == PENDING_NONE) return row;
     row.expires_at = transfer->timeout ? transfer->timestamp + transfer->timeout * NS_PER_S : 0;
+    /* A model of the past shares what became of holds later. */
+    const uint64_t newest = model->events[model->event_count - 1].timestamp;
+    if (row.state != PENDING_PENDING && model->resolved_at[index] > newest) {
+        row.state = PENDING_PENDING;
+    }
     if (row.state == PENDING_PENDING) return row;
     row.resolved_at = model->resolved_at[index];
     row.resolved_by = model->resolved_by[index];
@@ -460,4 +466,31 @@ model_read(
     default: unreachable();
     }
     return answer.size;
+}
+
+/* ---- What it was earlier --------------------------------------------------------------------- */
+
+void
+model_past_init(struct model_past *past, uint32_t accounts_max)
+{
+    past->accounts = calloc(accounts_max, sizeof(struct account));
+    assert(past->accounts != NULL);
+    past->accounts_max = accounts_max;
+}
+
+void
+model_past_free(struct model_past *past)
+{
+    free(past->accounts);
+    past->accounts = NULL;
+}
+
+void
+model_past_take(struct model_past *past, const struct model *model)
+{
+    const uint32_t count = model->account_ids.count;
+    assert(count <= past->accounts_max);
+    memcpy(past->accounts, model->accounts, count * sizeof(struct account));
+    past->model = *model;
+    past->model.accounts = past->accounts;
 }
