@@ -15,7 +15,8 @@
  *  (L4) an account within its limit (…_must_not_exceed_…) stays within it.
  *  (L5) account flags never change but for `closed`: set by a closing transfer, unset when that is
  *       voided or expires.
- *  (L6) a pending transfer is resolved once: posted, voided or expired. INDEX_PENDING_EXPIRES_AT
+ *  (L6) a pending transfer is resolved once: posted, voided or expired; its state names the event
+ *       that did it. INDEX_PENDING_EXPIRES_AT
  *       has exactly those with a timeout, resolved or not; a pulse releases exactly those of them
  *       that are due and unresolved.
  *  (L7) a timestamp names one thing: an account, a transfer with its event, or an expiry's event.
