@@ -217,106 +217,6 @@ CREATE TYPE ledger.create_transfer_result AS (
 COMMENT ON TYPE ledger.create_transfer_result IS
     'the outcome for one transfer; created: its timestamp, exists: that of the existing one, else: when it was judged';
 
--- What reading returns. NULL stands for "none" in user_data_128 and pending_id; integers are shown as they are.
-
-CREATE TYPE ledger.account AS (
-    id uuid,
-    debits_pending numeric,
-    debits_posted numeric,
-    credits_pending numeric,
-    credits_posted numeric,
-    user_data_128 uuid,
-    user_data_64 bigint,
-    user_data_32 bigint,
-    ledger bigint,
-    code integer,
-    flags ledger.account_flag[],
-    "timestamp" bigint,
-    created_at timestamptz
-);
-COMMENT ON TYPE ledger.account IS 'an account and its balances';
-
-CREATE TYPE ledger.transfer AS (
-    id uuid,
-    debit_account_id uuid,
-    credit_account_id uuid,
-    amount numeric,
-    pending_id uuid,
-    user_data_128 uuid,
-    user_data_64 bigint,
-    user_data_32 bigint,
-    timeout bigint,
-    ledger bigint,
-    code integer,
-    flags ledger.transfer_flag[],
-    "timestamp" bigint,
-    created_at timestamptz,
-    state ledger.hold_state,
-    expires_at timestamptz,
-    resolved_by uuid,
-    resolved_at timestamptz
-);
-COMMENT ON TYPE ledger.transfer IS 'a transfer, which never changes, and what became of it if it is a hold';
-COMMENT ON COLUMN ledger.transfer.created_at IS
-    'the timestamp cut to microseconds, which many transfers share: to go on where one stopped, use "timestamp"';
-COMMENT ON COLUMN ledger.transfer.state IS 'of a hold (flag pending); NULL: it is none';
-COMMENT ON COLUMN ledger.transfer.expires_at IS 'when the hold expires or would have; NULL: never';
-COMMENT ON COLUMN ledger.transfer.resolved_by IS 'the transfer that posted or voided the hold; NULL: it is open or expired';
-COMMENT ON COLUMN ledger.transfer.resolved_at IS 'when the hold was posted, voided, or released by its expiry; NULL: it is open';
-
-CREATE TYPE ledger.account_balance AS (
-    account_id uuid,
-    debits_pending numeric,
-    debits_posted numeric,
-    credits_pending numeric,
-    credits_posted numeric,
-    "timestamp" bigint,
-    created_at timestamptz
-);
-COMMENT ON TYPE ledger.account_balance IS
-    'the balances of an account after the transfer, or the expiry, with this timestamp';
-
-CREATE TYPE ledger.change_event AS (
-    transfer_id uuid,
-    transfer_amount numeric,
-    transfer_pending_id uuid,
-    transfer_user_data_128 uuid,
-    transfer_user_data_64 bigint,
-    transfer_user_data_32 bigint,
-    transfer_timeout bigint,
-    transfer_code integer,
-    transfer_flags ledger.transfer_flag[],
-    ledger bigint,
-    type ledger.change_event_type,
-    debit_account_id uuid,
-    debit_account_debits_pending numeric,
-    debit_account_debits_posted numeric,
-    debit_account_credits_pending numeric,
-    debit_account_credits_posted numeric,
-    debit_account_user_data_128 uuid,
-    debit_account_user_data_64 bigint,
-    debit_account_user_data_32 bigint,
-    debit_account_code integer,
-    debit_account_flags ledger.account_flag[],
-    credit_account_id uuid,
-    credit_account_debits_pending numeric,
-    credit_account_debits_posted numeric,
-    credit_account_credits_pending numeric,
-    credit_account_credits_posted numeric,
-    credit_account_user_data_128 uuid,
-    credit_account_user_data_64 bigint,
-    credit_account_user_data_32 bigint,
-    credit_account_code integer,
-    credit_account_flags ledger.account_flag[],
-    "timestamp" bigint,
-    transfer_timestamp bigint,
-    debit_account_timestamp bigint,
-    credit_account_timestamp bigint,
-    created_at timestamptz
-);
-COMMENT ON TYPE ledger.change_event IS
-    'a transfer, or the expiry of a pending one, and both accounts as they were after it';
-
 -------------------------------------------------------------------------------------------------------------
 -- Ids and amounts
 -------------------------------------------------------------------------------------------------------------
@@ -349,6 +249,9 @@ COMMENT ON FUNCTION ledger.amount_max IS
 /*
  * For people: what fails raises an error. Repeating a call with the same arguments succeeds, with status `exists`.
  * NULL in an optional argument is its default.
+ *
+ * They return the status alone, and not a row: of a function that returns a row, `(f()).*` makes one call for each
+ * column. The timestamp is in ledger.accounts and ledger.transfers.
  */
 
 CREATE FUNCTION ledger.create_account(
@@ -360,7 +263,7 @@ CREATE FUNCTION ledger.create_account(
     user_data_64 bigint DEFAULT 0,
     user_data_32 bigint DEFAULT 0,
     "timestamp" bigint DEFAULT NULL
-) RETURNS ledger.create_account_result
+) RETURNS ledger.create_account_status
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ledger_create_account';
 COMMENT ON FUNCTION ledger.create_account IS 'creates an account';
@@ -378,11 +281,11 @@ CREATE FUNCTION ledger.create_transfer(
     user_data_64 bigint DEFAULT 0,
     user_data_32 bigint DEFAULT 0,
     "timestamp" bigint DEFAULT NULL
-) RETURNS ledger.create_transfer_result
+) RETURNS ledger.create_transfer_status
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ledger_create_transfer';
 COMMENT ON FUNCTION ledger.create_transfer IS
-    'moves an amount between two accounts, or reserves it (flag pending)';
+    'moves an amount between two accounts, or reserves it (flag pending); an amount of 0 is allowed and moves nothing';
 
 CREATE FUNCTION ledger.post_pending_transfer(
     id uuid,
@@ -391,7 +294,7 @@ CREATE FUNCTION ledger.post_pending_transfer(
     user_data_128 uuid DEFAULT NULL,
     user_data_64 bigint DEFAULT 0,
     user_data_32 bigint DEFAULT 0
-) RETURNS ledger.create_transfer_result
+) RETURNS ledger.create_transfer_status
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ledger_post_pending_transfer';
 COMMENT ON FUNCTION ledger.post_pending_transfer IS
@@ -403,7 +306,7 @@ CREATE FUNCTION ledger.void_pending_transfer(
     user_data_128 uuid DEFAULT NULL,
     user_data_64 bigint DEFAULT 0,
     user_data_32 bigint DEFAULT 0
-) RETURNS ledger.create_transfer_result
+) RETURNS ledger.create_transfer_status
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ledger_void_pending_transfer';
 COMMENT ON FUNCTION ledger.void_pending_transfer IS 'releases what a pending transfer reserved';
@@ -447,109 +350,6 @@ COMMENT ON FUNCTION ledger.create_transfers_packed IS
     'creates transfers from little-endian records of 128 bytes; returns 16 bytes for each';
 
 -------------------------------------------------------------------------------------------------------------
--- Reading
--------------------------------------------------------------------------------------------------------------
-
-/*
- * Volatile, because they show what is committed now, not what was when the statement or the transaction began:
- * a call after a write in the same statement must see it. Parallel restricted: the leader makes the call.
- *
- * NULL is no filter, and no limit. A filter that makes no sense is an error.
- */
-
-CREATE FUNCTION ledger.lookup_accounts(ids uuid[]) RETURNS SETOF ledger.account
-LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10
-AS 'MODULE_PATHNAME', 'ledger_lookup_accounts';
-COMMENT ON FUNCTION ledger.lookup_accounts IS
-    'the accounts with these ids, in this order; ids that do not exist are left out';
-
-CREATE FUNCTION ledger.lookup_transfers(ids uuid[]) RETURNS SETOF ledger.transfer
-LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10
-AS 'MODULE_PATHNAME', 'ledger_lookup_transfers';
-COMMENT ON FUNCTION ledger.lookup_transfers IS
-    'the transfers with these ids, in this order; ids that do not exist are left out';
-
-CREATE FUNCTION ledger.get_account_transfers(
-    account_id uuid,
-    debits boolean DEFAULT true,
-    credits boolean DEFAULT true,
-    user_data_128 uuid DEFAULT NULL,
-    user_data_64 bigint DEFAULT NULL,
-    user_data_32 bigint DEFAULT NULL,
-    code integer DEFAULT NULL,
-    timestamp_min bigint DEFAULT NULL,
-    timestamp_max bigint DEFAULT NULL,
-    "limit" bigint DEFAULT NULL,
-    reversed boolean DEFAULT false
-) RETURNS SETOF ledger.transfer
-LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000
-AS 'MODULE_PATHNAME', 'ledger_get_account_transfers';
-COMMENT ON FUNCTION ledger.get_account_transfers IS
-    'the transfers of an account, oldest first, or newest first if reversed';
-
-CREATE FUNCTION ledger.get_account_balances(
-    account_id uuid,
-    debits boolean DEFAULT true,
-    credits boolean DEFAULT true,
-    user_data_128 uuid DEFAULT NULL,
-    user_data_64 bigint DEFAULT NULL,
-    user_data_32 bigint DEFAULT NULL,
-    code integer DEFAULT NULL,
-    timestamp_min bigint DEFAULT NULL,
-    timestamp_max bigint DEFAULT NULL,
-    "limit" bigint DEFAULT NULL,
-    reversed boolean DEFAULT false
-) RETURNS SETOF ledger.account_balance
-LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000
-AS 'MODULE_PATHNAME', 'ledger_get_account_balances';
-COMMENT ON FUNCTION ledger.get_account_balances IS
-    'the balances of an account with the flag history after each of its transfers, not of expiries, filtered as by '
-    'get_account_transfers; ledger.account_balances has all of any account';
-
-CREATE FUNCTION ledger.query_accounts(
-    user_data_128 uuid DEFAULT NULL,
-    user_data_64 bigint DEFAULT NULL,
-    user_data_32 bigint DEFAULT NULL,
-    ledger bigint DEFAULT NULL,
-    code integer DEFAULT NULL,
-    timestamp_min bigint DEFAULT NULL,
-    timestamp_max bigint DEFAULT NULL,
-    "limit" bigint DEFAULT NULL,
-    reversed boolean DEFAULT false
-) RETURNS SETOF ledger.account
-LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000
-AS 'MODULE_PATHNAME', 'ledger_query_accounts';
-COMMENT ON FUNCTION ledger.query_accounts IS
-    'the accounts that match all filters, oldest first, or newest first if reversed';
-
-CREATE FUNCTION ledger.query_transfers(
-    user_data_128 uuid DEFAULT NULL,
-    user_data_64 bigint DEFAULT NULL,
-    user_data_32 bigint DEFAULT NULL,
-    ledger bigint DEFAULT NULL,
-    code integer DEFAULT NULL,
-    timestamp_min bigint DEFAULT NULL,
-    timestamp_max bigint DEFAULT NULL,
-    "limit" bigint DEFAULT NULL,
-    reversed boolean DEFAULT false
-) RETURNS SETOF ledger.transfer
-LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000
-AS 'MODULE_PATHNAME', 'ledger_query_transfers';
-COMMENT ON FUNCTION ledger.query_transfers IS
-    'the transfers that match all filters, oldest first, or newest first if reversed';
-
-CREATE FUNCTION ledger.get_change_events(
-    timestamp_min bigint DEFAULT NULL,
-    timestamp_max bigint DEFAULT NULL,
-    "limit" bigint DEFAULT NULL,
-    reversed boolean DEFAULT false
-) RETURNS SETOF ledger.change_event
-LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000
-AS 'MODULE_PATHNAME', 'ledger_get_change_events';
-COMMENT ON FUNCTION ledger.get_change_events IS
-    'what changed balances, transfers and expiries: oldest first, or newest first if reversed';
-
--------------------------------------------------------------------------------------------------------------
 -- Foreign tables
 -------------------------------------------------------------------------------------------------------------
 
@@ -572,17 +372,20 @@ CREATE SERVER ledger FOREIGN DATA WRAPPER ledger_fdw;
 COMMENT ON SERVER ledger IS 'the ledger of this database server';
 
 /*
- * The same rows that the functions return, for SELECT, joins and aggregates: conditions, order and limit go to the
- * engine where it has an index (see EXPLAIN). The columns are those of the row types above. Rows are as of when they
- * are read, whatever the isolation level.
+ * For SELECT, joins and aggregates: conditions, order and limit go to the engine where it has an index (see EXPLAIN).
+ * Rows are as of when they are read, whatever the isolation level.
+ *
+ * These are also the row types of the functions that read. NULL stands for "none" in user_data_128 and pending_id;
+ * integers are shown as they are. Amounts have 39 digits, as 2^128 - 1 has, and say so: then drivers take them for
+ * whole numbers.
  */
 
 CREATE FOREIGN TABLE ledger.accounts (
     id uuid NOT NULL,
-    debits_pending numeric NOT NULL,
-    debits_posted numeric NOT NULL,
-    credits_pending numeric NOT NULL,
-    credits_posted numeric NOT NULL,
+    debits_pending numeric(39,0) NOT NULL,
+    debits_posted numeric(39,0) NOT NULL,
+    credits_pending numeric(39,0) NOT NULL,
+    credits_posted numeric(39,0) NOT NULL,
     user_data_128 uuid,
     user_data_64 bigint NOT NULL,
     user_data_32 bigint NOT NULL,
@@ -601,7 +404,7 @@ CREATE FOREIGN TABLE ledger.transfers (
     id uuid NOT NULL,
     debit_account_id uuid NOT NULL,
     credit_account_id uuid NOT NULL,
-    amount numeric NOT NULL,
+    amount numeric(39,0) NOT NULL,
     pending_id uuid,
     user_data_128 uuid,
     user_data_64 bigint NOT NULL,
@@ -629,10 +432,10 @@ COMMENT ON COLUMN ledger.transfers.resolved_at IS
 
 CREATE FOREIGN TABLE ledger.account_balances (
     account_id uuid NOT NULL,
-    debits_pending numeric NOT NULL,
-    debits_posted numeric NOT NULL,
-    credits_pending numeric NOT NULL,
-    credits_posted numeric NOT NULL,
+    debits_pending numeric(39,0) NOT NULL,
+    debits_posted numeric(39,0) NOT NULL,
+    credits_pending numeric(39,0) NOT NULL,
+    credits_posted numeric(39,0) NOT NULL,
     "timestamp" bigint NOT NULL,
     created_at timestamptz NOT NULL
 ) SERVER ledger OPTIONS (relation 'account_balances');
@@ -643,7 +446,7 @@ COMMENT ON COLUMN ledger.account_balances.created_at IS
 
 CREATE FOREIGN TABLE ledger.change_events (
     transfer_id uuid NOT NULL,
-    transfer_amount numeric NOT NULL,
+    transfer_amount numeric(39,0) NOT NULL,
     transfer_pending_id uuid,
     transfer_user_data_128 uuid,
     transfer_user_data_64 bigint NOT NULL,
@@ -654,20 +457,20 @@ CREATE FOREIGN TABLE ledger.change_events (
     ledger bigint NOT NULL,
     type ledger.change_event_type NOT NULL,
     debit_account_id uuid NOT NULL,
-    debit_account_debits_pending numeric NOT NULL,
-    debit_account_debits_posted numeric NOT NULL,
-    debit_account_credits_pending numeric NOT NULL,
-    debit_account_credits_posted numeric NOT NULL,
+    debit_account_debits_pending numeric(39,0) NOT NULL,
+    debit_account_debits_posted numeric(39,0) NOT NULL,
+    debit_account_credits_pending numeric(39,0) NOT NULL,
+    debit_account_credits_posted numeric(39,0) NOT NULL,
     debit_account_user_data_128 uuid,
     debit_account_user_data_64 bigint NOT NULL,
     debit_account_user_data_32 bigint NOT NULL,
     debit_account_code integer NOT NULL,
     debit_account_flags ledger.account_flag[] NOT NULL,
     credit_account_id uuid NOT NULL,
-    credit_account_debits_pending numeric NOT NULL,
-    credit_account_debits_posted numeric NOT NULL,
-    credit_account_credits_pending numeric NOT NULL,
-    credit_account_credits_posted numeric NOT NULL,
+    credit_account_debits_pending numeric(39,0) NOT NULL,
+    credit_account_debits_posted numeric(39,0) NOT NULL,
+    credit_account_credits_pending numeric(39,0) NOT NULL,
+    credit_account_credits_posted numeric(39,0) NOT NULL,
     credit_account_user_data_128 uuid,
     credit_account_user_data_64 bigint NOT NULL,
     credit_account_user_data_32 bigint NOT NULL,
@@ -683,6 +486,109 @@ COMMENT ON FOREIGN TABLE ledger.change_events IS
     'what changed balances, with both accounts as they were after it: transfers and expiries';
 COMMENT ON COLUMN ledger.change_events.created_at IS
     'the timestamp cut to microseconds, which many events share: to go on where one stopped, use "timestamp"';
+
+-------------------------------------------------------------------------------------------------------------
+-- Functions that read
+-------------------------------------------------------------------------------------------------------------
+
+/*
+ * Volatile, because they show what is committed now, not what was when the statement or the transaction began:
+ * a call after a write in the same statement must see it. Parallel restricted: the leader makes the call.
+ *
+ * NULL is no filter, and no limit: all rows, read page by page. A filter that makes no sense is an error.
+ */
+
+CREATE FUNCTION ledger.lookup_accounts(ids uuid[]) RETURNS SETOF ledger.accounts
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10
+AS 'MODULE_PATHNAME', 'ledger_lookup_accounts';
+COMMENT ON FUNCTION ledger.lookup_accounts IS
+    'the accounts with these ids, in this order; ids that do not exist are left out';
+
+CREATE FUNCTION ledger.lookup_transfers(ids uuid[]) RETURNS SETOF ledger.transfers
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10
+AS 'MODULE_PATHNAME', 'ledger_lookup_transfers';
+COMMENT ON FUNCTION ledger.lookup_transfers IS
+    'the transfers with these ids, in this order; ids that do not exist are left out';
+
+CREATE FUNCTION ledger.get_account_transfers(
+    account_id uuid,
+    debits boolean DEFAULT true,
+    credits boolean DEFAULT true,
+    user_data_128 uuid DEFAULT NULL,
+    user_data_64 bigint DEFAULT NULL,
+    user_data_32 bigint DEFAULT NULL,
+    code integer DEFAULT NULL,
+    timestamp_min bigint DEFAULT NULL,
+    timestamp_max bigint DEFAULT NULL,
+    "limit" bigint DEFAULT NULL,
+    reversed boolean DEFAULT false
+) RETURNS SETOF ledger.transfers
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000
+AS 'MODULE_PATHNAME', 'ledger_get_account_transfers';
+COMMENT ON FUNCTION ledger.get_account_transfers IS
+    'the transfers of an account, oldest first, or newest first if reversed; all of them, without a limit';
+
+CREATE FUNCTION ledger.get_account_balances(
+    account_id uuid,
+    debits boolean DEFAULT true,
+    credits boolean DEFAULT true,
+    user_data_128 uuid DEFAULT NULL,
+    user_data_64 bigint DEFAULT NULL,
+    user_data_32 bigint DEFAULT NULL,
+    code integer DEFAULT NULL,
+    timestamp_min bigint DEFAULT NULL,
+    timestamp_max bigint DEFAULT NULL,
+    "limit" bigint DEFAULT NULL,
+    reversed boolean DEFAULT false
+) RETURNS SETOF ledger.account_balances
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000
+AS 'MODULE_PATHNAME', 'ledger_get_account_balances';
+COMMENT ON FUNCTION ledger.get_account_balances IS
+    'the balances of an account with the flag history after each of its transfers, not of expiries, filtered as by '
+    'get_account_transfers; ledger.account_balances has all of any account';
+
+CREATE FUNCTION ledger.query_accounts(
+    user_data_128 uuid DEFAULT NULL,
+    user_data_64 bigint DEFAULT NULL,
+    user_data_32 bigint DEFAULT NULL,
+    ledger bigint DEFAULT NULL,
+    code integer DEFAULT NULL,
+    timestamp_min bigint DEFAULT NULL,
+    timestamp_max bigint DEFAULT NULL,
+    "limit" bigint DEFAULT NULL,
+    reversed boolean DEFAULT false
+) RETURNS SETOF ledger.accounts
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000
+AS 'MODULE_PATHNAME', 'ledger_query_accounts';
+COMMENT ON FUNCTION ledger.query_accounts IS
+    'the accounts that match all filters, oldest first, or newest first if reversed; all of them, without a limit';
+
+CREATE FUNCTION ledger.query_transfers(
+    user_data_128 uuid DEFAULT NULL,
+    user_data_64 bigint DEFAULT NULL,
+    user_data_32 bigint DEFAULT NULL,
+    ledger bigint DEFAULT NULL,
+    code integer DEFAULT NULL,
+    timestamp_min bigint DEFAULT NULL,
+    timestamp_max bigint DEFAULT NULL,
+    "limit" bigint DEFAULT NULL,
+    reversed boolean DEFAULT false
+) RETURNS SETOF ledger.transfers
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000
+AS 'MODULE_PATHNAME', 'ledger_query_transfers';
+COMMENT ON FUNCTION ledger.query_transfers IS
+    'the transfers that match all filters, oldest first, or newest first if reversed; all of them, without a limit';
+
+CREATE FUNCTION ledger.get_change_events(
+    timestamp_min bigint DEFAULT NULL,
+    timestamp_max bigint DEFAULT NULL,
+    "limit" bigint DEFAULT NULL,
+    reversed boolean DEFAULT false
+) RETURNS SETOF ledger.change_events
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000
+AS 'MODULE_PATHNAME', 'ledger_get_change_events';
+COMMENT ON FUNCTION ledger.get_change_events IS
+    'what changed balances, transfers and expiries: oldest first, or newest first if reversed; all of them, without a limit';
 
 -------------------------------------------------------------------------------------------------------------
 -- Monitoring
@@ -730,6 +636,8 @@ CREATE VIEW ledger.status AS SELECT * FROM ledger.get_status();
 COMMENT ON VIEW ledger.status IS 'what the engine is doing, in one row';
 COMMENT ON COLUMN ledger.status.role IS
     'primary: it works; starting, opening: wait; refused, stopped: message, detail and hint say why';
+COMMENT ON COLUMN ledger.status.message IS
+    'why the engine does not work; or, while it does, what it cannot do because of a damaged block';
 COMMENT ON COLUMN ledger.status.op IS 'the newest operation in the log';
 COMMENT ON COLUMN ledger.status.commit_op IS 'the newest operation that has taken effect';
 COMMENT ON COLUMN ledger.status.checkpoint_op IS 'the newest operation of the checkpoint: a restart replays those after it';
@@ -745,7 +653,7 @@ COMMENT ON COLUMN ledger.status.scrub_progress IS
     'how much of all data was verified in this tour, 0 to 1; ledger.scrub_interval is the time for a tour';
 COMMENT ON COLUMN ledger.status.scrub_tours IS 'tours completed since the files were opened';
 COMMENT ON COLUMN ledger.status.damaged_blocks IS
-    'blocks in use that are damaged, as far as the scrubber knows; the server log names them';
+    'blocks in use that are known to be damaged; the server log names them';
 
 CREATE FUNCTION ledger.get_stats(
     OUT requests bigint,
@@ -861,5 +769,7 @@ GRANT EXECUTE ON FUNCTION ledger.get_status(), ledger.get_stats(), ledger.get_st
 -- Privileges: this section stays last
 -------------------------------------------------------------------------------------------------------------
 
--- Nothing is for everybody: functions are by default, schemas and tables are not.
+-- Functions are for everybody by default; schemas and tables are not. Those that make ids and amounts stay so: they touch
+-- no account, and whoever may use the schema writes literals with them.
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA ledger FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ledger.id(numeric), ledger.id_numeric(uuid), ledger.uuidv7(), ledger.amount_max() TO PUBLIC;

@@ -2,13 +2,14 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS ledger;
 RESET client_min_messages;
-SELECT index, status FROM ledger.create_account(ledger.id(1001), ledger => 10, code => 1);
--- The same again succeeds and says so; with the same timestamp.
-SELECT index, status FROM ledger.create_account(ledger.id(1001), 10, 1);
-SELECT (ledger.create_account(ledger.id(1001), 10, 1)).timestamp = a.timestamp AS same_timestamp
-FROM ledger.lookup_accounts(ARRAY[ledger.id(1001)]) a;
+SELECT ledger.create_account(ledger.id(1001), ledger => 10, code => 1);
+-- The same again succeeds and says so; the timestamp is that of the first time.
+SELECT ledger.create_account(ledger.id(1001), 10, 1);
+SELECT r.status, r.timestamp = a.timestamp AS same_timestamp
+FROM ledger.lookup_accounts(ARRAY[ledger.id(1001)]) a,
+    ledger.create_accounts(ARRAY[(a.id, NULL, NULL, NULL, 10, 1, NULL, NULL)]::ledger.account_input[]) r;
 
-SELECT status FROM ledger.create_account(
+SELECT ledger.create_account(
     id => ledger.id(1002),
     ledger => 4294967295,
     code => 65535,
@@ -69,7 +70,7 @@ SELECT ledger.create_account(ledger.id(1003), 10, 1, "timestamp" => -1);
 SELECT count(*) FROM ledger.lookup_accounts(ARRAY[ledger.id(1003)]);
 
 -- Imported: behind the newest account, before now.
-SELECT status FROM ledger.create_account(
+SELECT ledger.create_account(
     ledger.id(1004), 10, 1, '{imported}',
     "timestamp" => (SELECT a."timestamp" + 1 FROM ledger.query_accounts("limit" => 1, reversed => true) a));
 SELECT ledger.id_numeric(a.id), ledger.id_numeric(b.id), a."timestamp" = b."timestamp" + 1 AS just_after
@@ -77,5 +78,5 @@ FROM ledger.query_accounts("limit" => 1, reversed => true) a,
     ledger.lookup_accounts(ARRAY[ledger.id(1002)]) b;
 
 -- Created closed: no transfer ever.
-SELECT status FROM ledger.create_account(ledger.id(1005), 10, 1, '{closed}');
+SELECT ledger.create_account(ledger.id(1005), 10, 1, '{closed}');
 SELECT ledger.create_transfer(ledger.id(1001), ledger.id(1005), ledger.id(1001), 1, 10, 1);

@@ -4,7 +4,7 @@ CREATE EXTENSION IF NOT EXISTS ledger;
 RESET client_min_messages;
 SELECT extversion, extrelocatable FROM pg_extension WHERE extname = 'ledger';
 
-SELECT status FROM ledger.create_account(ledger.id(9001), 90, 1, '{history}');
+SELECT ledger.create_account(ledger.id(9001), 90, 1, '{history}');
 DROP EXTENSION ledger;
 SELECT count(*) FROM pg_namespace WHERE nspname = 'ledger';
 
@@ -15,7 +15,7 @@ DROP SCHEMA ledger;
 CREATE EXTENSION ledger;
 
 -- What the ledger holds is not the extension's: it is still there.
-SELECT status FROM ledger.create_account(ledger.id(9001), 90, 1, '{history}');
+SELECT ledger.create_account(ledger.id(9001), 90, 1, '{history}');
 SELECT ledger.id_numeric(id), flags FROM ledger.lookup_accounts(ARRAY[ledger.id(9001)]);
 
 -- Everything has a comment.

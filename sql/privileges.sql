@@ -1,4 +1,4 @@
--- Nothing is granted to PUBLIC.
+-- Nothing is granted to PUBLIC but what makes ids and amounts.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS ledger;
 RESET client_min_messages;
@@ -12,8 +12,8 @@ WHERE relnamespace = 'ledger'::regnamespace AND relkind IN ('r', 'v', 'f')
 ORDER BY 1;
 SELECT has_schema_privilege('public', 'ledger', 'USAGE');
 
-SELECT status FROM ledger.create_account(ledger.id(8001), 80, 1);
-SELECT status FROM ledger.create_account(ledger.id(8002), 80, 1);
+SELECT ledger.create_account(ledger.id(8001), 80, 1);
+SELECT ledger.create_account(ledger.id(8002), 80, 1);
 CREATE ROLE regress_ledger_teller;
 SET ROLE regress_ledger_teller;
 SELECT ledger.id(1);
@@ -29,7 +29,7 @@ RESET ROLE;
 GRANT EXECUTE ON FUNCTION ledger.id, ledger.create_transfer, ledger.create_transfers, ledger.lookup_transfers
 TO regress_ledger_teller;
 SET ROLE regress_ledger_teller;
-SELECT status FROM ledger.create_transfer(ledger.id(8001), ledger.id(8001), ledger.id(8002), 1, 80, 1);
+SELECT ledger.create_transfer(ledger.id(8001), ledger.id(8001), ledger.id(8002), 1, 80, 1);
 SELECT status FROM ledger.create_transfers(ARRAY[
     (ledger.id(8002), ledger.id(8001), ledger.id(8002), 1, NULL, NULL, NULL, NULL, NULL, 80, 1, '{pending}', NULL)
 ]::ledger.transfer_input[]);

@@ -33,9 +33,38 @@ EXPLAIN (COSTS OFF) SELECT * FROM ledger.transfers WHERE "timestamp" BETWEEN 5 A
 EXPLAIN (COSTS OFF) SELECT * FROM ledger.account_balances WHERE account_id = ledger.id(1) AND "timestamp" >= 5;
 EXPLAIN (COSTS OFF) SELECT * FROM ledger.change_events WHERE "timestamp" < 5 AND ledger = 920;
 
+-- Lists: a request for each value. So is an OR of equalities.
+EXPLAIN (COSTS OFF) SELECT * FROM ledger.transfers WHERE code IN (1, 2, 2) AND ledger = ANY ('{920,921}'::integer[]);
+EXPLAIN (COSTS OFF) SELECT * FROM ledger.transfers WHERE code = 1 OR code = 2 OR 3 = code ORDER BY "timestamp" DESC LIMIT 3;
+EXPLAIN (COSTS OFF) SELECT * FROM ledger.transfers WHERE user_data_64 IN (1, 2) AND user_data_32 = ANY ('{1,2}'::bigint[]) AND user_data_128 IN (ledger.id(5), ledger.id(6));
+EXPLAIN (COSTS OFF) SELECT * FROM ledger.transfers WHERE debit_account_id IN (ledger.id(1), ledger.id(2)) AND code IN (1, 2) ORDER BY "timestamp" LIMIT 3;
+EXPLAIN (COSTS OFF) SELECT * FROM ledger.accounts WHERE ledger = ANY ('{920,921}'::smallint[]);
+EXPLAIN (COSTS OFF) SELECT * FROM ledger.account_balances WHERE account_id = ledger.id(1) OR account_id = ledger.id(2) ORDER BY "timestamp" LIMIT 3;
+EXPLAIN (COSTS OFF) SELECT * FROM ledger.account_balances WHERE account_id IS NOT DISTINCT FROM ledger.id(1);
+-- Up to 64 of them together; what is more stays with the executor.
+EXPLAIN (COSTS OFF) SELECT * FROM ledger.transfers WHERE code IN (1,2,3,4,5,6,7,8) AND user_data_64 IN (1,2,3,4,5,6,7,8) AND user_data_32 IN (1,2);
+
+-- Bounds of other types, as the session's time zone has them.
+EXPLAIN (COSTS OFF) SELECT * FROM ledger.transfers WHERE created_at >= date '2026-11-30' AND created_at < timestamp '2026-12-01 12:00';
+EXPLAIN (COSTS OFF) SELECT * FROM ledger.transfers WHERE created_at >= current_date AND now() - interval '1 day' <= created_at;
+EXPLAIN (COSTS OFF) SELECT * FROM ledger.transfers WHERE created_at::date = current_date;
+
+-- Another order of bigint is not the ledger's.
+CREATE SCHEMA pushdown;
+CREATE FUNCTION pushdown.compare_reversed(bigint, bigint) RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT btint8cmp($2, $1)';
+CREATE OPERATOR pushdown.< (FUNCTION = int8gt, LEFTARG = bigint, RIGHTARG = bigint);
+CREATE OPERATOR pushdown.> (FUNCTION = int8lt, LEFTARG = bigint, RIGHTARG = bigint);
+CREATE OPERATOR CLASS pushdown.reversed FOR TYPE bigint USING btree AS
+    OPERATOR 1 pushdown.<, OPERATOR 3 =, OPERATOR 5 pushdown.>, FUNCTION 1 pushdown.compare_reversed(bigint, bigint);
+EXPLAIN (COSTS OFF) SELECT id FROM ledger.transfers WHERE ledger = 920 ORDER BY "timestamp" USING OPERATOR(pushdown.<) LIMIT 3;
+SELECT ledger.id_numeric(id) FROM ledger.transfers WHERE ledger = 920 ORDER BY "timestamp" USING OPERATOR(pushdown.<) LIMIT 3;
+SET client_min_messages = warning;
+DROP SCHEMA pushdown CASCADE;
+RESET client_min_messages;
+
 -- What stays with the executor: other operators and types, 0 in user data, two columns of one table, volatile values.
 EXPLAIN (COSTS OFF) SELECT * FROM ledger.transfers WHERE ledger = 920.5 AND code > 1;
-EXPLAIN (COSTS OFF) SELECT * FROM ledger.transfers WHERE ledger <> 920 AND code = ANY ('{1,2}');
+EXPLAIN (COSTS OFF) SELECT * FROM ledger.transfers WHERE ledger <> 920 AND code <> ALL ('{1,2}');
 EXPLAIN (COSTS OFF) SELECT * FROM ledger.transfers WHERE user_data_64 = 0 AND user_data_32 = 0;
 EXPLAIN (COSTS OFF) SELECT * FROM ledger.transfers WHERE user_data_64 = ledger AND amount = 5 AND pending_id IS NULL;
 EXPLAIN (COSTS OFF) SELECT * FROM ledger.transfers WHERE id = ledger.uuidv7();
@@ -77,7 +106,16 @@ SELECT pg_temp.cost('SELECT max("timestamp"), min("timestamp") FROM ledger.trans
 SELECT pg_temp.cost('SELECT * FROM ledger.transfers WHERE id = ledger.id(92000007)');
 SELECT pg_temp.cost('SELECT * FROM ledger.transfers WHERE id = ANY (ARRAY(SELECT ledger.id(92000000 + i % 9500) FROM generate_series(1, 20000) i))');
 SELECT pg_temp.cost('SELECT * FROM ledger.transfers WHERE id = ANY (ARRAY[ledger.id(0), ledger.id(2::numeric ^ 128 - 1)])');
+SELECT pg_temp.cost('SELECT * FROM ledger.transfers WHERE ledger = 920 AND code IN (1, 2)');
+SELECT pg_temp.cost('SELECT * FROM ledger.transfers WHERE ledger = 920 AND code IN (1, 2) ORDER BY "timestamp" DESC LIMIT 10');
+SELECT pg_temp.cost('SELECT * FROM ledger.transfers WHERE ledger = 920 AND code IN (1, 2, 1, NULL, 0, -1, 65536)');
+SELECT pg_temp.cost('SELECT * FROM ledger.transfers WHERE ledger = 920 AND code = ANY (ARRAY(SELECT generate_series(1, 2)))');
+SELECT pg_temp.cost('SELECT * FROM ledger.transfers WHERE ledger = 920 AND code IN (1, 2) AND code IN (2, 3) AND user_data_64 IN (-1, 1)');
+SELECT pg_temp.cost('SELECT * FROM ledger.transfers WHERE ledger = 920 AND created_at >= date ''tomorrow'' + 1');
 -- Contradictions, and what can't be stored, cost nothing.
+SELECT pg_temp.cost('SELECT * FROM ledger.transfers WHERE code IN (1, 2) AND code IN (3, 4)');
+SELECT pg_temp.cost('SELECT * FROM ledger.transfers WHERE code IN (0, 65536)');
+SELECT pg_temp.cost('SELECT * FROM ledger.transfers WHERE created_at >= date ''infinity''');
 SELECT pg_temp.cost('SELECT * FROM ledger.transfers WHERE ledger = 920::bigint AND ledger = 921::bigint');
 SELECT pg_temp.cost('SELECT * FROM ledger.transfers WHERE ledger = -1');
 SELECT pg_temp.cost('SELECT * FROM ledger.transfers WHERE ledger = 4294967296');
@@ -209,9 +247,38 @@ SELECT count(*) FROM ledger.accounts WHERE ledger = 920 AND code = 1;
 DEALLOCATE ALL;
 RESET plan_cache_mode;
 
+-- A scan returns what was there when it began: whatever its order and however many values it asks for.
+CREATE FUNCTION pg_temp.more(first integer) RETURNS bigint LANGUAGE sql VOLATILE AS $$
+    SELECT count(*) FROM ledger.create_transfers(ARRAY(
+        SELECT ROW(ledger.id(92100000 + i), ledger.id(920001), ledger.id(920004), 1, NULL, NULL, 0, 0, 0, 920, 1 + i % 5, '{}', NULL)::ledger.transfer_input
+        FROM generate_series(first, first + 999) i)) created WHERE status = 'created' $$;
+CREATE FUNCTION pg_temp.began(query text, first integer, OUT fetched bigint, OUT complete boolean) LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    reading refcursor;
+    one record;
+    wanted bigint;
+BEGIN
+    EXECUTE format('SELECT count(*) FROM (%s) rows', query) INTO wanted;
+    OPEN reading FOR EXECUTE query;
+    FETCH reading INTO one;
+    IF pg_temp.more(first) <> 1000 THEN RAISE 'not created'; END IF;
+    MOVE FORWARD ALL FROM reading;
+    GET DIAGNOSTICS fetched = ROW_COUNT;
+    CLOSE reading;
+    complete := fetched + 1 = wanted;
+END $$;
+SELECT complete FROM pg_temp.began('SELECT * FROM ledger.transfers WHERE ledger = 920', 1000);
+SELECT complete FROM pg_temp.began('SELECT * FROM ledger.transfers WHERE ledger = 920 ORDER BY "timestamp"', 2000);
+SELECT complete FROM pg_temp.began('SELECT * FROM ledger.transfers WHERE ledger = 920 ORDER BY "timestamp" DESC', 3000);
+SELECT complete FROM pg_temp.began('SELECT * FROM ledger.transfers WHERE ledger = 920 AND code IN (1, 2, 3)', 4000);
+SELECT complete FROM pg_temp.began('SELECT * FROM ledger.transfers WHERE ledger = 920 AND code IN (1, 2, 3) ORDER BY "timestamp"', 5000);
+SELECT complete FROM pg_temp.began('SELECT * FROM ledger.account_balances WHERE account_id IN (ledger.id(920001), ledger.id(920004))', 6000);
+SELECT complete FROM pg_temp.began('SELECT * FROM ledger.change_events', 7000);
+SELECT count(*) FROM ledger.transfers WHERE ledger = 920 AND amount = 1 AND user_data_64 = 0 AND debit_account_id = ledger.id(920001);
+
 -- A query that creates transfers out of the transfers it reads comes to an end: behind those that were there when it
 -- began.
-SELECT count(*) AS ended, bool_and((made).status = 'created') AS created FROM (
+SELECT count(*) AS ended, bool_and(made = 'created') AS created FROM (
     SELECT ledger.create_transfer(ledger.id(ledger.id_numeric(t.id) + 1000000), t.debit_account_id, t.credit_account_id,
         1, 920, 1, user_data_64 => 1, user_data_32 => 99) AS made
     FROM ledger.transfers t WHERE ledger = 920 AND user_data_64 = 1 AND code = 1 OFFSET 0) reading;

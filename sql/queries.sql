@@ -79,6 +79,37 @@ SELECT count(*) FROM ledger.get_change_events("limit" => 3);
 SELECT ledger.id_numeric(id)
 FROM ledger.query_accounts(NULL, NULL, NULL, 50, NULL, NULL, NULL, NULL, NULL);
 
+-- More than a page, and more than several: no limit is no limit.
+SELECT status, count(*) FROM ledger.create_accounts(ARRAY(
+    SELECT ROW(ledger.id(520000 + i), NULL, 0, 0, 52, 1, '{history}', NULL)::ledger.account_input
+    FROM generate_series(1, 9000) i)) GROUP BY status;
+SELECT status, count(*) FROM ledger.create_transfers(ARRAY(
+    SELECT ROW(ledger.id(52000000 + i), ledger.id(520001), ledger.id(520002), i, NULL, NULL, 0, 0, NULL, 52, 1, '{}', NULL)::ledger.transfer_input
+    FROM generate_series(1, 18000) i)) GROUP BY status;
+SELECT count(*), sum(amount) = (SELECT debits_posted FROM ledger.lookup_accounts(ARRAY[ledger.id(520001)])) AS same
+FROM ledger.get_account_transfers(ledger.id(520001));
+CREATE FUNCTION pg_temp.ascends(numbers bigint[]) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    SELECT numbers = array_agg(DISTINCT n ORDER BY n) FROM unnest(numbers) n $$;
+CREATE FUNCTION pg_temp.descends(numbers bigint[]) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    SELECT numbers = array_agg(DISTINCT n ORDER BY n DESC) FROM unnest(numbers) n $$;
+SELECT count(*), pg_temp.ascends(array_agg("timestamp")) FROM ledger.get_account_transfers(ledger.id(520001), "limit" => NULL);
+SELECT count(*), pg_temp.descends(array_agg("timestamp")) FROM ledger.get_account_transfers(ledger.id(520002), reversed => true);
+SELECT count(*), pg_temp.ascends(array_agg("timestamp")) FROM ledger.get_account_balances(ledger.id(520001));
+SELECT count(*), pg_temp.descends(array_agg("timestamp")) FROM ledger.query_transfers(ledger => 52, reversed => true);
+SELECT count(*), pg_temp.ascends(array_agg("timestamp")) FROM ledger.query_accounts(ledger => 52);
+SELECT count(*), pg_temp.descends(array_agg("timestamp")) FROM ledger.query_accounts(ledger => 52, reversed => true);
+SELECT count(*), pg_temp.ascends(array_agg("timestamp")) FROM ledger.get_change_events(
+    timestamp_min => (SELECT "timestamp" FROM ledger.lookup_transfers(ARRAY[ledger.id(52000001)])),
+    timestamp_max => (SELECT "timestamp" FROM ledger.lookup_transfers(ARRAY[ledger.id(52018000)])));
+SELECT count(*) FROM ledger.lookup_accounts(ARRAY(SELECT ledger.id(520000 + i) FROM generate_series(1, 9001) i));
+SELECT n, count(*), max(t.amount), min(t.amount) FROM unnest(ARRAY[1, 32, 33, 8190, 8191, 16380, 16381, 17999, 18000, 18001]) n,
+    LATERAL ledger.get_account_transfers(ledger.id(520001), "limit" => n, reversed => true) t GROUP BY n ORDER BY n;
+SELECT n, count(*) FROM unnest(ARRAY[1, 4000, 8000, 12000]) n, LATERAL ledger.get_change_events("limit" => n) e GROUP BY n ORDER BY n;
+-- The rows go to disk when they are more than work_mem.
+SET work_mem = '64kB';
+SELECT count(*), sum(amount) FROM ledger.query_transfers(ledger => 52);
+RESET work_mem;
+
 -- Senseless: errors, not empty answers.
 SELECT * FROM ledger.query_accounts("limit" => 0);
 SELECT * FROM ledger.query_transfers("limit" => -1);

@@ -19,9 +19,9 @@ SELECT index, status FROM ledger.create_accounts(ARRAY[
     (ledger.id(2007), NULL, NULL, NULL, 20, 1, '{}', NULL)
 ]::ledger.account_input[]);
 
-SELECT index, status FROM ledger.create_transfer(
+SELECT ledger.create_transfer(
     ledger.id(2001), ledger.id(2001), ledger.id(2002), 100, ledger => 20, code => 1);
-SELECT index, status FROM ledger.create_transfer(
+SELECT ledger.create_transfer(
     ledger.id(2001), ledger.id(2001), ledger.id(2002), 100, ledger => 20, code => 1);
 SELECT * FROM pg_temp.balances(2001, 2002);
 
@@ -32,18 +32,18 @@ FROM ledger.lookup_transfers(ARRAY[ledger.id(2001)]);
 \x
 
 -- Limits: debits up to what was credited, not one more; and the id that failed stays failed.
-SELECT status FROM ledger.create_transfer(ledger.id(2002), ledger.id(2002), ledger.id(2001), 60, 20, 1);
+SELECT ledger.create_transfer(ledger.id(2002), ledger.id(2002), ledger.id(2001), 60, 20, 1);
 SELECT ledger.create_transfer(ledger.id(2003), ledger.id(2002), ledger.id(2001), 41, 20, 1);
 SELECT ledger.create_transfer(ledger.id(2003), ledger.id(2002), ledger.id(2001), 40, 20, 1);
-SELECT status FROM ledger.create_transfer(ledger.id(2004), ledger.id(2002), ledger.id(2001), 40, 20, 1);
+SELECT ledger.create_transfer(ledger.id(2004), ledger.id(2002), ledger.id(2001), 40, 20, 1);
 SELECT ledger.create_transfer(ledger.id(2005), ledger.id(2001), ledger.id(2003), 1, 20, 1);
-SELECT status FROM ledger.create_transfer(ledger.id(2006), ledger.id(2003), ledger.id(2001), 7, 20, 1);
-SELECT status FROM ledger.create_transfer(ledger.id(2007), ledger.id(2001), ledger.id(2003), 7, 20, 1);
+SELECT ledger.create_transfer(ledger.id(2006), ledger.id(2003), ledger.id(2001), 7, 20, 1);
+SELECT ledger.create_transfer(ledger.id(2007), ledger.id(2001), ledger.id(2003), 7, 20, 1);
 SELECT * FROM pg_temp.balances(2001, 2002, 2003);
 
 -- Amounts: zero is legal, the largest is exact, and sums that do not fit are refused.
-SELECT status FROM ledger.create_transfer(ledger.id(2008), ledger.id(2001), ledger.id(2004), 0, 20, 1);
-SELECT status FROM ledger.create_transfer(
+SELECT ledger.create_transfer(ledger.id(2008), ledger.id(2001), ledger.id(2004), 0, 20, 1);
+SELECT ledger.create_transfer(
     ledger.id(2009), ledger.id(2006), ledger.id(2007), ledger.amount_max(), 20, 1);
 SELECT * FROM pg_temp.balances(2006, 2007);
 SELECT ledger.create_transfer(ledger.id(2010), ledger.id(2006), ledger.id(2004), 1, 20, 1);
@@ -51,17 +51,17 @@ SELECT ledger.create_transfer(ledger.id(2010), ledger.id(2004), ledger.id(2007),
 SELECT ledger.create_transfer(ledger.id(2010), ledger.id(2006), ledger.id(2004), 1, 20, 1, '{pending}');
 
 -- Balancing: as much as there is, up to the amount.
-SELECT status FROM ledger.create_transfer(ledger.id(2011), ledger.id(2001), ledger.id(2004), 30, 20, 1);
-SELECT status FROM ledger.create_transfer(
+SELECT ledger.create_transfer(ledger.id(2011), ledger.id(2001), ledger.id(2004), 30, 20, 1);
+SELECT ledger.create_transfer(
     ledger.id(2012), ledger.id(2004), ledger.id(2001), 20, 20, 1, '{balancing_debit}');
-SELECT status FROM ledger.create_transfer(
+SELECT ledger.create_transfer(
     ledger.id(2013), ledger.id(2004), ledger.id(2001), ledger.amount_max(), 20, 1, '{balancing_debit}');
-SELECT status FROM ledger.create_transfer(
+SELECT ledger.create_transfer(
     ledger.id(2014), ledger.id(2004), ledger.id(2001), ledger.amount_max(), 20, 1, '{balancing_debit}');
 SELECT ledger.id_numeric(id), amount, flags
 FROM ledger.lookup_transfers(ARRAY[ledger.id(2012), ledger.id(2013), ledger.id(2014)]);
 -- Repeated with the original limit it exists; with less than was moved it differs.
-SELECT status FROM ledger.create_transfer(
+SELECT ledger.create_transfer(
     ledger.id(2013), ledger.id(2004), ledger.id(2001), ledger.amount_max(), 20, 1, '{balancing_debit}');
 SELECT ledger.create_transfer(
     ledger.id(2013), ledger.id(2004), ledger.id(2001), 9, 20, 1, '{balancing_debit}');
@@ -81,7 +81,7 @@ SELECT ledger.create_transfer(ledger.id(2020), ledger.id(2001), ledger.id(2004),
 SELECT ledger.create_transfer(ledger.id(2020), ledger.id(2001), ledger.id(2004), 1, 20, 1, '{closing_debit}');
 SELECT ledger.create_transfer(ledger.id(2020), ledger.id(2001), ledger.id(2004), 1, 20, 1, '{post_pending_transfer}');
 -- None of these burnt the id; an account that does not exist does.
-SELECT status FROM ledger.create_transfer(ledger.id(2020), ledger.id(2001), ledger.id(2004), 1, 20, 1);
+SELECT ledger.create_transfer(ledger.id(2020), ledger.id(2001), ledger.id(2004), 1, 20, 1);
 SELECT ledger.create_transfer(ledger.id(2021), ledger.id(2999), ledger.id(2004), 1, 20, 1);
 SELECT ledger.create_transfer(ledger.id(2022), ledger.id(2001), ledger.id(2999), 1, 20, 1);
 SELECT ledger.create_transfer(ledger.id(2021), ledger.id(2001), ledger.id(2004), 1, 20, 1);

@@ -16,10 +16,10 @@ SELECT index, status FROM ledger.create_accounts(ARRAY[
 ]::ledger.account_input[]);
 
 -- Reserve and post all.
-SELECT status FROM ledger.create_transfer(
+SELECT ledger.create_transfer(
     ledger.id(3001), ledger.id(3001), ledger.id(3002), 100, 30, 1, '{pending}', user_data_64 => 77);
 SELECT * FROM pg_temp.balances(3001, 3002);
-SELECT status FROM ledger.post_pending_transfer(ledger.id(3002), ledger.id(3001));
+SELECT ledger.post_pending_transfer(ledger.id(3002), ledger.id(3001));
 SELECT * FROM pg_temp.balances(3001, 3002);
 -- The transfer that posts takes what is not said from the pending one.
 \x
@@ -27,23 +27,23 @@ SELECT ledger.id_numeric(id) AS id, ledger.id_numeric(debit_account_id) AS debit
     amount, ledger.id_numeric(pending_id) AS pending, user_data_64, timeout, ledger, code, flags
 FROM ledger.lookup_transfers(ARRAY[ledger.id(3002)]);
 \x
-SELECT status FROM ledger.post_pending_transfer(ledger.id(3002), ledger.id(3001));
-SELECT status FROM ledger.post_pending_transfer(ledger.id(3002), ledger.id(3001), 100);
+SELECT ledger.post_pending_transfer(ledger.id(3002), ledger.id(3001));
+SELECT ledger.post_pending_transfer(ledger.id(3002), ledger.id(3001), 100);
 SELECT ledger.post_pending_transfer(ledger.id(3002), ledger.id(3001), 99);
 SELECT ledger.post_pending_transfer(ledger.id(3003), ledger.id(3001));
 SELECT ledger.void_pending_transfer(ledger.id(3003), ledger.id(3001));
 
 -- Post a part: the rest is released.
-SELECT status FROM ledger.create_transfer(ledger.id(3010), ledger.id(3001), ledger.id(3003), 50, 30, 1, '{pending}');
+SELECT ledger.create_transfer(ledger.id(3010), ledger.id(3001), ledger.id(3003), 50, 30, 1, '{pending}');
 SELECT ledger.post_pending_transfer(ledger.id(3011), ledger.id(3010), 51);
-SELECT status FROM ledger.post_pending_transfer(ledger.id(3011), ledger.id(3010), 20);
+SELECT ledger.post_pending_transfer(ledger.id(3011), ledger.id(3010), 20);
 SELECT * FROM pg_temp.balances(3001, 3003);
 
 -- Void.
-SELECT status FROM ledger.create_transfer(ledger.id(3020), ledger.id(3002), ledger.id(3003), 100, 30, 1, '{pending}');
+SELECT ledger.create_transfer(ledger.id(3020), ledger.id(3002), ledger.id(3003), 100, 30, 1, '{pending}');
 SELECT ledger.create_transfer(ledger.id(3021), ledger.id(3002), ledger.id(3003), 1, 30, 1);
-SELECT status FROM ledger.void_pending_transfer(ledger.id(3022), ledger.id(3020));
-SELECT status FROM ledger.void_pending_transfer(ledger.id(3022), ledger.id(3020));
+SELECT ledger.void_pending_transfer(ledger.id(3022), ledger.id(3020));
+SELECT ledger.void_pending_transfer(ledger.id(3022), ledger.id(3020));
 SELECT ledger.post_pending_transfer(ledger.id(3023), ledger.id(3020));
 SELECT * FROM pg_temp.balances(3002, 3003);
 
@@ -58,7 +58,7 @@ SELECT ledger.post_pending_transfer(ledger.id(3031), NULL);
 SELECT ledger.void_pending_transfer(NULL, ledger.id(3001));
 
 -- Expiry: refused to the nanosecond, released soon after.
-SELECT status FROM ledger.create_transfer(
+SELECT ledger.create_transfer(
     ledger.id(3040), ledger.id(3001), ledger.id(3003), 5, 30, 1, '{pending}', timeout => '1 second');
 SELECT pg_sleep(1.1);
 SELECT ledger.post_pending_transfer(ledger.id(3041), ledger.id(3040));
@@ -79,13 +79,13 @@ WHERE transfer_id = ledger.id(3040);
 SELECT timeout FROM ledger.lookup_transfers(ARRAY[ledger.id(3040)]);
 
 -- Closing: a pending transfer closes, voiding it opens again.
-SELECT status FROM ledger.create_transfer(
+SELECT ledger.create_transfer(
     ledger.id(3050), ledger.id(3003), ledger.id(3001), 0, 30, 1, '{pending,closing_debit}');
 SELECT * FROM pg_temp.balances(3003);
 SELECT ledger.create_transfer(ledger.id(3051), ledger.id(3003), ledger.id(3001), 1, 30, 1);
 SELECT ledger.create_transfer(ledger.id(3052), ledger.id(3001), ledger.id(3003), 1, 30, 1);
 SELECT ledger.post_pending_transfer(ledger.id(3053), ledger.id(3050));
 SELECT ledger.create_account(ledger.id(3003), 30, 1);
-SELECT status FROM ledger.void_pending_transfer(ledger.id(3054), ledger.id(3050));
+SELECT ledger.void_pending_transfer(ledger.id(3054), ledger.id(3050));
 SELECT * FROM pg_temp.balances(3003);
-SELECT status FROM ledger.create_transfer(ledger.id(3055), ledger.id(3001), ledger.id(3003), 1, 30, 1);
+SELECT ledger.create_transfer(ledger.id(3055), ledger.id(3001), ledger.id(3003), 1, 30, 1);

@@ -6,10 +6,10 @@ SELECT array_agg(status ORDER BY index) FROM ledger.create_accounts(ARRAY[
     ROW(ledger.id(960001), NULL, NULL, NULL, 96, 1, NULL, NULL)::ledger.account_input,
     ROW(ledger.id(960002), NULL, NULL, NULL, 96, 1, NULL, NULL)::ledger.account_input
 ]);
-SELECT status FROM ledger.create_transfer(ledger.id(960011), ledger.id(960001), ledger.id(960002), 100, 96, 1,
+SELECT ledger.create_transfer(ledger.id(960011), ledger.id(960001), ledger.id(960002), 100, 96, 1,
     flags => '{pending}');
-SELECT status FROM ledger.post_pending_transfer(ledger.id(960012), pending_id => ledger.id(960011), amount => 60);
-SELECT status FROM ledger.create_transfer(ledger.id(960013), ledger.id(960002), ledger.id(960001), 7, 96, 1);
+SELECT ledger.post_pending_transfer(ledger.id(960012), pending_id => ledger.id(960011), amount => 60);
+SELECT ledger.create_transfer(ledger.id(960013), ledger.id(960002), ledger.id(960001), 7, 96, 1);
 SELECT count(*) FROM ledger.verify();
 
 -- What it gives.

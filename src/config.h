@@ -4,16 +4,25 @@
  *
  * The core is compiled twice: with production limits into the extension, and with
  * LEDGER_CONFIG_TEST_MIN into unit tests and the simulator, so that logs wrap, blocks fill and
- * checkpoints happen all the time. CONFIG_FINGERPRINT is stored in the superblock: one build never
- * opens the other's files.
+ * checkpoints happen all the time.
+ *
+ * A limit is one of two kinds, and its section says which:
+ *  - Format: it decides bytes on disk, or what was promised when they were written. Each is part of
+ *    CONFIG_FINGERPRINT, which is stored in the superblock. So a build with another value refuses
+ *    the files, instead of reading tables that are larger than its arithmetic expects.
+ *  - May change freely: it decides how much is done at a time, or held in memory. Files of one
+ *    value are opened with any other.
  */
 #ifndef LEDGER_CONFIG_H
 #define LEDGER_CONFIG_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/assert.h"
 #include "base/units.h"
+
+/* ---- Format, whatever the limits are --------------------------------------------------------- */
 
 /* Version of everything on disk. A change of any on-disk structure increments it. */
 #define DISK_FORMAT_VERSION 4
@@ -22,14 +31,12 @@
 #define SECTOR_SIZE 4096
 
 #ifdef LEDGER_CONFIG_TEST_MIN
+
+/* ---- Tiny limits: format --------------------------------------------------------------------- */
+
 #define BLOCK_SIZE 8192
 #define EVENTS_PER_BATCH_MAX 30
 #define BATCHES_PER_PREPARE_MAX 8
-#define PIPELINE_PREPARES_MAX 4
-#define EXECUTE_EVENTS_MAX 8
-#define GRID_GROW_BLOCKS 16
-#define GRID_WRITES_MAX 4
-#define GRID_READS_MAX 6
 #define LSM_FANOUT 3
 #define LSM_FANOUT_IDS 3
 #define LSM_FANOUT_RECORDS 3
@@ -41,13 +48,21 @@
 #define MERGE_TURNS 2
 #define TABLE_BLOCKS_MAX 3
 #define TABLE_FILTERED_MAX 300
+#define TABLES_PER_NODE 4
+#define INDEX_HASH_BITS 6
+
+/* ---- Tiny limits: may change freely ---------------------------------------------------------- */
+
+#define PIPELINE_PREPARES_MAX 4
+#define EXECUTE_EVENTS_MAX 8
+#define GRID_GROW_BLOCKS 16
+#define GRID_WRITES_MAX 4
+#define GRID_READS_MAX 6
 #define MERGE_BLOCKS_AHEAD 8
 #define CURSOR_BLOCKS_AHEAD 1
 #define GRID_READ_BLOCKS_MAX 3
-#define TABLES_PER_NODE 4
 #define PART_NODES_MIN 16
 #define WARM_BLOCKS_MAX 40
-#define INDEX_HASH_BITS 6
 #define STORAGE_BUFFERS_MAX 4
 #define CHANGE_EVENTS_MAX 10
 #define ENGINE_READS_MAX 3
@@ -58,29 +73,24 @@
 #define VERIFY_ACCOUNTS_MAX 16
 #define VERIFY_FINDINGS_MAX 8
 #define PREPARES_SIZE_MIN (UINT64_C(16) * SECTOR_SIZE)
+
 #else
+
+/* ---- Format ---------------------------------------------------------------------------------- */
+
 /* Bytes of a grid block, header included. */
 #define BLOCK_SIZE 16384
 /* Accounts or transfers that one batch may create. */
 #define EVENTS_PER_BATCH_MAX 8190
 /* Requests that share one prepare (group commit). */
 #define BATCHES_PER_PREPARE_MAX 1000
-/* Prepares that are journaled or being journaled and not yet committed. */
-#define PIPELINE_PREPARES_MAX 8
-/* Events that are executed at a time: about a millisecond. */
-#define EXECUTE_EVENTS_MAX 1024
-/* The grid file grows by so many blocks at a time. */
-#define GRID_GROW_BLOCKS 4096
-/* Block writes in flight: what bulk work fills while one prepare is executed. */
-#define GRID_WRITES_MAX 16
-/* Block reads in flight. */
-#define GRID_READS_MAX 256
 /* Runs of a level that are merged into one run of the next. */
 #define LSM_FANOUT 16
 /* The same of ids: a new one is looked for in every run. Time-ordered ones cost nothing. */
 #define LSM_FANOUT_IDS 8
 /* The same of records that change: what is obsolete takes space until it is merged away. */
 #define LSM_FANOUT_RECORDS 8
+/* Levels of a tree. */
 #define LSM_LEVELS 7
 /* Runs of a level, those that are being merged included. */
 #define LEVEL_RUNS_MAX 40
@@ -92,23 +102,37 @@
 #define BEAT_ENTRIES 4096
 /* Each merge works once in so many beats, as it has to find its places in all inputs again. */
 #define MERGE_TURNS 4
-/* Blocks with entries of a table; entries, if it has a filter. */
+/* Blocks with entries that a table has at most. */
 #define TABLE_BLOCKS_MAX 188
+/* Entries of a table that has a filter, at most. */
 #define TABLE_FILTERED_MAX 131072
+/* Tables are listed in memory by so many: what room is promised by. */
+#define TABLES_PER_NODE 16
+/* Values of 16 bytes are indexed by so many bits of their hash. */
+#define INDEX_HASH_BITS 64
+
+/* ---- May change freely ----------------------------------------------------------------------- */
+
+/* Prepares that are journaled or being journaled and not yet committed. */
+#define PIPELINE_PREPARES_MAX 8
+/* Events that are executed at a time: about a millisecond. */
+#define EXECUTE_EVENTS_MAX 1024
+/* The grid file grows by so many blocks at a time. */
+#define GRID_GROW_BLOCKS 4096
+/* Block writes in flight: what bulk work fills while one prepare is executed. */
+#define GRID_WRITES_MAX 16
+/* Block reads in flight. */
+#define GRID_READS_MAX 256
 /* Blocks that a merge asks for ahead: three times what it takes in a turn. */
 #define MERGE_BLOCKS_AHEAD 128
 /* Blocks that a cursor which goes through a whole table asks for ahead. */
 #define CURSOR_BLOCKS_AHEAD 24
 /* Blocks that one read gets at most. */
 #define GRID_READ_BLOCKS_MAX 8
-/* Tables are listed in memory by so many. */
-#define TABLES_PER_NODE 16
-/* So many times that for each part, in the smallest forest: two dozen runs, and many tables. */
+/* The smallest forest has so many such lists for each part: two dozen runs, and many tables. */
 #define PART_NODES_MIN 32
 /* Blocks that are read after opening to have records in memory: half a gigabyte. */
 #define WARM_BLOCKS_MAX 32768
-/* Values of 16 bytes are indexed by so many bits of their hash. */
-#define INDEX_HASH_BITS 64
 /* Buffers that one write gathers: 256 KiB of blocks, from where on a disk gains little. */
 #define STORAGE_BUFFERS_MAX 16
 /* Rows that get_change_events returns at most: as many 384-byte rows as fit a megabyte. */
@@ -129,22 +153,16 @@
 #define VERIFY_FINDINGS_MAX 1000
 /* The smallest prepares log: it must hold a full pipeline of the largest prepares, twice over. */
 #define PREPARES_SIZE_MIN (UINT64_C(32) * MIB)
+
 #endif
+
+/* ---- Both: format ---------------------------------------------------------------------------- */
 
 /* Accounts and transfers are both 128 bytes (accounting: one record layout each). */
 #define EVENT_SIZE 128
-/* Rows that any other read returns at most. */
-#define RESULTS_MAX EVENTS_PER_BATCH_MAX
 
-/*
- * A prepare: header, then events of all its batches, then the batch table (see vsr/multi_batch.h).
- */
+/* The header of a prepare. */
 #define PREPARE_HEADER_SIZE 256
-#define PREPARE_BATCH_TABLE_SIZE_MAX ((4 * BATCHES_PER_PREPARE_MAX + 4 + 127) / 128 * 128)
-#define PREPARE_SIZE_MAX                                                                           \
-    ((PREPARE_HEADER_SIZE + EVENTS_PER_BATCH_MAX * EVENT_SIZE + PREPARE_BATCH_TABLE_SIZE_MAX +     \
-      SECTOR_SIZE - 1) /                                                                           \
-     SECTOR_SIZE * SECTOR_SIZE)
 
 /* Expired holds that one pulse releases at most. */
 #define PULSE_EXPIRIES_MAX EVENTS_PER_BATCH_MAX
@@ -155,16 +173,33 @@
  */
 #define CHECKPOINT_EVENTS_MAX (UINT64_C(128) * EVENTS_PER_BATCH_MAX)
 
+/* Four copies, written one after another: at most one is torn by a crash, one more may rot. */
+#define SUPERBLOCK_COPIES 4
+#define SUPERBLOCK_COPY_STRIDE (UINT64_C(16) * KIB)
+
+/* ---- What follows from them ------------------------------------------------------------------ */
+
+/*
+ * A prepare: header, then events of all its batches, then the batch table (see vsr/multi_batch.h).
+ */
+#define PREPARE_BATCH_TABLE_SIZE_MAX ((4 * BATCHES_PER_PREPARE_MAX + 4 + 127) / 128 * 128)
+#define PREPARE_SIZE_MAX                                                                           \
+    ((PREPARE_HEADER_SIZE + EVENTS_PER_BATCH_MAX * EVENT_SIZE + PREPARE_BATCH_TABLE_SIZE_MAX +     \
+      SECTOR_SIZE - 1) /                                                                           \
+     SECTOR_SIZE * SECTOR_SIZE)
+
+/* Rows that any read returns at most, but for change events. */
+#define RESULTS_MAX EVENTS_PER_BATCH_MAX
+
 /* Records that one op inserts into a tree, at most: one an event, or one an expiry. */
 #define LOG_OP_RECORDS_MAX EVENTS_PER_BATCH_MAX
+
+/* The largest record that a tree may have. */
 #define FOREST_RECORD_SIZE_MAX 256
 
 /* Runs of a tree, at all levels. */
 #define TREE_RUNS_MAX (LEVEL_RUNS_MAX + LSM_LEVELS * (LEVEL_RUNS_MAX / 2))
 
-/* Four copies, written one after another: at most one is torn by a crash, one more may rot. */
-#define SUPERBLOCK_COPIES 4
-#define SUPERBLOCK_COPY_STRIDE (UINT64_C(16) * KIB)
 #define SUPERBLOCK_FILE_SIZE (SUPERBLOCK_COPIES * SUPERBLOCK_COPY_STRIDE)
 
 #define BLOCK_SECTORS (BLOCK_SIZE / SECTOR_SIZE)
@@ -185,9 +220,34 @@ headers_log_count(uint64_t prepares_size_bytes)
 /* Timestamps are nanoseconds, 1 … 2^63 − 1. */
 #define TIMESTAMP_MAX ((UINT64_C(1) << 63) - 1)
 
+/* ---- The fingerprint ------------------------------------------------------------------------- */
+
+/* All limits that are format. tools/tidy.py compares the list with the sections above. */
+#define CONFIG_FORMAT                                                                              \
+    DISK_FORMAT_VERSION, SECTOR_SIZE, BLOCK_SIZE, EVENTS_PER_BATCH_MAX, BATCHES_PER_PREPARE_MAX,   \
+        LSM_FANOUT, LSM_FANOUT_IDS, LSM_FANOUT_RECORDS, LSM_LEVELS, LEVEL_RUNS_MAX, TAIL_ENTRIES,  \
+        OBJECTS_DIRTY_MAX, BEAT_ENTRIES, MERGE_TURNS, TABLE_BLOCKS_MAX, TABLE_FILTERED_MAX,        \
+        TABLES_PER_NODE, INDEX_HASH_BITS, EVENT_SIZE, PREPARE_HEADER_SIZE, PULSE_EXPIRIES_MAX,     \
+        CHECKPOINT_EVENTS_MAX, SUPERBLOCK_COPIES, SUPERBLOCK_COPY_STRIDE
+
+/* FNV-1a, byte by byte. */
+static inline uint64_t
+config_fingerprint(const uint64_t *values, uint32_t count)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    assert(values != NULL);
+    assert(count > 0);
+    for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t bits = 0; bits < 64; bits += 8) {
+            hash = (hash ^ (values[i] >> bits & 0xff)) * UINT64_C(0x100000001b3);
+        }
+    }
+    return hash;
+}
+
 #define CONFIG_FINGERPRINT                                                                         \
-    ((uint64_t) DISK_FORMAT_VERSION << 56 | (uint64_t) EVENTS_PER_BATCH_MAX << 32 |                \
-     (uint64_t) BATCHES_PER_PREPARE_MAX << 20 | (uint64_t) BLOCK_SECTORS)
+    config_fingerprint(                                                                            \
+        (const uint64_t[]){CONFIG_FORMAT}, sizeof((uint64_t[]){CONFIG_FORMAT}) / sizeof(uint64_t))
 
 static_assert(BLOCK_SIZE % SECTOR_SIZE == 0, "blocks are whole sectors");
 static_assert(BLOCK_SECTORS >= 2, "a part of a block is less than the block");

@@ -284,15 +284,21 @@ open_forest(struct engine *engine, struct engine_open_report *report)
 }
 
 static struct engine_damage
+damage_of(const struct forest_damage *damage)
+{
+    return (struct engine_damage){
+        .block_address = damage->block_address,
+        .tree_name = damage->tree_name,
+        .io_error = damage->io_error,
+    };
+}
+
+static struct engine_damage
 forest_damage_now(const struct engine *engine)
 {
     struct forest_damage damage;
     forest_damage(engine->forest, &damage);
-    return (struct engine_damage){
-        .block_address = damage.block_address,
-        .tree_name = damage.tree_name,
-        .io_error = damage.io_error,
-    };
+    return damage_of(&damage);
 }
 
 static enum engine_open_result
@@ -739,6 +745,15 @@ engine_failed_on_damage(const struct engine *engine, struct engine_damage *damag
     return true;
 }
 
+bool
+engine_pulse_damage(const struct engine *engine, struct engine_damage *damage)
+{
+    struct forest_damage found;
+    if (engine_failed(engine) || !replica_pulse_damage(&engine->replica, &found)) return false;
+    *damage = damage_of(&found);
+    return true;
+}
+
 /* ---- Monitoring ------------------------------------------------------------------------------ */
 
 void
@@ -758,6 +773,9 @@ engine_state_get(const struct engine *engine, struct engine_state *state)
     struct forest_scrub_stats scrub;
     forest_stats_get(engine->forest, &forest);
     forest_scrub_stats_get(engine->forest, &scrub);
+    struct engine_damage pulse = {0};
+    const bool pulse_damaged = engine_pulse_damage(engine, &pulse);
+    const bool told = pulse_damaged && forest_scrub_knows(engine->forest, pulse.block_address);
     *state = (struct engine_state){
         .op = engine->replica.op,
         .commit = engine->replica.commit,
@@ -782,7 +800,7 @@ engine_state_get(const struct engine *engine, struct engine_state *state)
         .scrub_tour_ended = engine->scrubbing.tour_ended,
         .scrub_tour_blocks = scrub.tour_blocks,
         .scrub_blocks_total = scrub.blocks_total,
-        .damaged_blocks = scrub.damaged,
+        .damaged_blocks = scrub.damaged + (pulse_damaged && !told ? 1 : 0),
         .view = engine->replica.view,
         .replica = engine->superblock.working->replica,
         .replica_count = engine->superblock.working->replica_count,
@@ -798,6 +816,7 @@ engine_stats_get(const struct engine *engine, struct engine_stats *stats)
     *stats = engine->stats;
     stats->prepares = engine->replica.stats.prepares;
     stats->pulses = engine->replica.stats.pulses;
+    stats->pulses_skipped = engine->replica.stats.pulses_skipped;
     stats->events_per_prepare = engine->replica.stats.events_per_prepare;
     stats->requests_per_prepare = engine->replica.stats.requests_per_prepare;
     stats->checkpoints = engine->replica.stats.checkpoints;

@@ -191,6 +191,12 @@ bool engine_failed(const struct engine *engine);
 /* True if the engine has failed because of a block; then says which. */
 bool engine_failed_on_damage(const struct engine *engine, struct engine_damage *damage);
 
+/*
+ * True while holds that have expired are not released, because a block that this needs is damaged;
+ * then says which. Everything else goes on, and it is tried again every ten seconds.
+ */
+bool engine_pulse_damage(const struct engine *engine, struct engine_damage *damage);
+
 /* ---- Monitoring ------------------------------------------------------------------------------ */
 
 #define ENGINE_STATUS_CODES_MAX 80 /* Codes of create results; the last entry counts `created`. */
@@ -217,7 +223,8 @@ struct engine_state {
     uint64_t scrub_tour_ended;   /* The newest of them; ns of the clock; 0: none. */
     uint64_t scrub_tour_blocks;  /* Verified in the tour under way, of */
     uint64_t scrub_blocks_total; /* blocks. */
-    uint64_t damaged_blocks;     /* Found damaged, and live still when a tour came by last. */
+    /* Found damaged by tours, and live still when one came by last; or that pulses can't read. */
+    uint64_t damaged_blocks;
     uint32_t view;
     uint8_t replica;
     uint8_t replica_count;
@@ -230,6 +237,7 @@ struct engine_stats {
     uint64_t reads;
     uint64_t prepares;
     uint64_t pulses;
+    uint64_t pulses_skipped; /* For a damaged block. */
     uint64_t account_events[ENGINE_STATUS_CODES_MAX];  /* By status. */
     uint64_t transfer_events[ENGINE_STATUS_CODES_MAX]; /* By status. */
     struct histogram events_per_prepare;
@@ -246,8 +254,8 @@ struct engine_stats {
 };
 
 /*
- * The timestamps of the newest records that are committed; 0: there are none. Whatever is committed
- * later has a greater one than all others of its kind.
+ * The timestamps of the newest records that are committed; 0: there are none. What is committed
+ * later has a greater timestamp than everything of its kind that was there before.
  */
 struct engine_newest {
     uint64_t account;

@@ -80,12 +80,22 @@ lint: tidy
 regress:
 	tools/postgres_tests.sh regress
 
+# Helpers of the TAP tests.
+$(BUILD)/deny_io_uring: test/tap/deny_io_uring.c
+	@mkdir -p $(@D)
+	$(CC) -O2 -Wall -Wextra -Werror -o $@ $<
+
+$(BUILD)/clock_ahead.so: test/tap/clock_ahead.c
+	@mkdir -p $(@D)
+	$(CC) -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $<
+
 # make tap [TESTS=test/tap/001_name.pl]
-tap:
+tap: $(BUILD)/deny_io_uring $(BUILD)/clock_ahead.so
 	tools/postgres_tests.sh tap $(TESTS)
 
+# make test [MAJORS="17 18"]
 test:
-	tools/test.sh
+	tools/test.sh $(MAJORS)
 
 quickstart:
 	tools/quickstart.sh

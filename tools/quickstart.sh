@@ -67,27 +67,27 @@ tour() {
 
 sql -c 'CREATE EXTENSION ledger'
 tour 'Open accounts: a bank that hands out money, and two customers who cannot overdraw.' \
-"SELECT status FROM ledger.create_account(ledger.id(1), ledger => 978, code => 1);
-SELECT status FROM ledger.create_account(ledger.id(10), ledger => 978, code => 10,
+"SELECT ledger.create_account(ledger.id(1), ledger => 978, code => 1);
+SELECT ledger.create_account(ledger.id(10), ledger => 978, code => 10,
        flags => '{debits_must_not_exceed_credits, history}');
-SELECT status FROM ledger.create_account(ledger.id(11), ledger => 978, code => 10,
+SELECT ledger.create_account(ledger.id(11), ledger => 978, code => 10,
        flags => '{debits_must_not_exceed_credits, history}');"
 tour 'Money comes in: 100.00, in cents.' \
-"SELECT status FROM ledger.create_transfer(ledger.id(1000), debit_account_id => ledger.id(1),
+"SELECT ledger.create_transfer(ledger.id(1000), debit_account_id => ledger.id(1),
        credit_account_id => ledger.id(10), amount => 10000, ledger => 978, code => 1);"
 tour 'A payment of 30.00. Sent again with the same id, it happens once.' \
-"SELECT status FROM ledger.create_transfer(ledger.id(1001), ledger.id(10), ledger.id(11), 3000, 978, 2);
-SELECT status FROM ledger.create_transfer(ledger.id(1001), ledger.id(10), ledger.id(11), 3000, 978, 2);"
+"SELECT ledger.create_transfer(ledger.id(1001), ledger.id(10), ledger.id(11), 3000, 978, 2);
+SELECT ledger.create_transfer(ledger.id(1001), ledger.id(10), ledger.id(11), 3000, 978, 2);"
 tour 'An overdraft is refused.' \
-"SELECT status FROM ledger.create_transfer(ledger.id(1002), ledger.id(10), ledger.id(11), 999999, 978, 2);"
+"SELECT ledger.create_transfer(ledger.id(1002), ledger.id(10), ledger.id(11), 999999, 978, 2);"
 tour 'Hold 20.00, then capture 15.00 of it: the rest is released.' \
-"SELECT status FROM ledger.create_transfer(ledger.id(1003), ledger.id(10), ledger.id(11), 2000, 978, 3,
+"SELECT ledger.create_transfer(ledger.id(1003), ledger.id(10), ledger.id(11), 2000, 978, 3,
        flags => '{pending}', timeout => '1 hour');
-SELECT status FROM ledger.post_pending_transfer(ledger.id(1004), pending_id => ledger.id(1003), amount => 1500);"
+SELECT ledger.post_pending_transfer(ledger.id(1004), pending_id => ledger.id(1003), amount => 1500);"
 tour 'Hold 5.00, then release it.' \
-"SELECT status FROM ledger.create_transfer(ledger.id(1005), ledger.id(10), ledger.id(11), 500, 978, 3,
+"SELECT ledger.create_transfer(ledger.id(1005), ledger.id(10), ledger.id(11), 500, 978, 3,
        flags => '{pending}');
-SELECT status FROM ledger.void_pending_transfer(ledger.id(1006), pending_id => ledger.id(1005));"
+SELECT ledger.void_pending_transfer(ledger.id(1006), pending_id => ledger.id(1005));"
 balances="SELECT ledger.id_numeric(id) AS account, credits_posted - debits_posted AS balance, debits_pending AS held
   FROM ledger.accounts WHERE ledger = 978 ORDER BY timestamp;"
 tour 'Balances are rows.' "$balances"

@@ -1,10 +1,16 @@
 #!/usr/bin/env bash
-# The simulator over the regression seeds and a range of fresh ones; then one seed twice, which must give the same trace.
+# The simulator over the kept seeds (tools/seeds.txt), over a fixed range, and over new ones that are drawn from the clock
+# and printed: what fails is repeated by build/sim SEED. Then some seeds twice, which must give the same trace.
+#   SIM_SEEDS=n SIM_SEED_START=n         the fixed range: 1000 from 1 on
+#   SIM_NEW_SEEDS=n SIM_NEW_START=n      the new ones: 200 from the clock on
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 make -s -j2 build/sim || exit 1
 count=${SIM_SEEDS:-1000}
 start=${SIM_SEED_START:-1}
+new_count=${SIM_NEW_SEEDS:-200}
+# Nanoseconds, so that neighbouring runs have no seed in common; far above the fixed range.
+new_start=${SIM_NEW_START:-$(date +%s%N)}
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0}
 passed=0
 failed=0
@@ -19,20 +25,27 @@ run() {
 while read -r seed _; do
     case $seed in ''|\#*) ;; *) run "$seed" 1 kept ;; esac
 done < tools/seeds.txt
-half=$((count / 2))
-build/sim "$start" "$half" > build/sim-a.out 2>&1 &
-first=$!
-build/sim $((start + half)) $((count - half)) > build/sim-b.out 2>&1 &
-second=$!
-for job in "$first a $half" "$second b $((count - half))"; do
-    read -r pid name n <<< "$job"
-    if wait "$pid"; then
-        passed=$((passed + n))
-    else
-        tail -n 40 "build/sim-$name.out"
-        failed=$((failed + 1))
-    fi
-done
+# A range in two halves, one for each of two processors.
+run_range() {
+    local name=$1 from=$2 many=$3 half pid part n job jobs=()
+    half=$((many / 2))
+    build/sim "$from" "$half" > "build/sim-$name-a.out" 2>&1 &
+    jobs+=("$! a $half")
+    build/sim $((from + half)) $((many - half)) > "build/sim-$name-b.out" 2>&1 &
+    jobs+=("$! b $((many - half))")
+    for job in "${jobs[@]}"; do
+        read -r pid part n <<< "$job"
+        if wait "$pid"; then
+            passed=$((passed + n))
+        else
+            tail -n 40 "build/sim-$name-$part.out"
+            failed=$((failed + 1))
+        fi
+    done
+}
+run_range fixed "$start" "$count"
+echo "new seeds: $new_count from $new_start on (repeat: SIM_NEW_START=$new_start tools/sim_seeds.sh, or build/sim SEED)"
+run_range new "$new_start" "$new_count"
 build/sim "$start" 3 > build/sim-c.out 2>&1
 build/sim "$start" 3 > build/sim-d.out 2>&1
 if cmp -s build/sim-c.out build/sim-d.out; then
@@ -48,6 +61,6 @@ else
     tail -n 20 build/sim-canary.out
     failed=$((failed + 1))
 fi
-tail -n 3 build/sim-a.out
+tail -n 3 build/sim-fixed-a.out
 echo "sim: $passed passed, $failed failed"
 [ "$failed" = 0 ]

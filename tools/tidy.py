@@ -219,6 +219,8 @@ def layering():
         if s.part == "pg":
             if "postgres.h" in quoted[1:]:
                 yield s.name, "postgres.h is not included first"
+            if s.path.suffix == ".c" and "postgres.h" in quoted and quoted[1:2] != ["pg/compat.h"]:
+                yield s.name, "pg/compat.h is not included second, right after postgres.h"
         elif s.path.suffix == ".c":
             modules = [q[:-2].removesuffix("_internal") for q in quoted if q.startswith(s.part)]
             internal = any(q.startswith(s.part) and q.endswith("_internal.h") for q in quoted)
@@ -328,6 +330,28 @@ def invariants():
             yield s.at(n), f"({name}) is not mentioned where it is kept"
         if s.in_src and name not in (in_taps if s.part == "pg" else in_tests):
             yield s.at(n), f"({name}) is not tested by its number"
+
+
+@check
+def limits():
+    """Each limit of config.h is in a section that says whether it is format; the fingerprint has those that are."""
+    path = ROOT / "src/config.h"
+    text = path.read_text()
+    section, format_limits, free = "", set(), set()
+    for line in text.split("\n"):
+        if match := re.match(r"/\* ---- (.*?) -+ \*/", line):
+            section = match.group(1).lower()
+        match = re.match(r"#define (\w+)[ (]", line)
+        if match and "format" in section:
+            format_limits.add(match.group(1))
+        elif match and "freely" in section:
+            free.add(match.group(1))
+    listed = re.search(r"#define CONFIG_FORMAT\b(.*?)\n\n", text, flags=re.S)
+    listed = set(re.findall(r"\w+", listed.group(1))) if listed else set()
+    for name in sorted(format_limits ^ listed):
+        yield "src/config.h", f"{name} is format, and not in CONFIG_FORMAT, or the other way round"
+    for name in sorted(format_limits & free):
+        yield "src/config.h", f"{name} is format in one build, and may change freely in the other"
 
 
 @check

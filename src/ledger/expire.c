@@ -18,6 +18,11 @@
  *
  * `expired` while it is gathered: holds in the order of the index, of which some may still turn out
  * to be resolved; those have the bit EXPIRED_UNKNOWN.
+ *
+ * A pulse that is in the log must be executed: one that meets a damaged block would stop the engine
+ * at each start, although no client has asked for anything. So a pulse is rehearsed before it is
+ * made: everything that it would look at is read, and if that fails, it is not made. Its holds stay
+ * open, which is reported, and all else goes on.
  */
 #include <stddef.h>
 
@@ -103,7 +108,7 @@ ledger_pulse_due(struct state_machine *machine, uint64_t timestamp)
 static enum forest_found
 gather_take(struct ledger *ledger, uint64_t timestamp_final, uint32_t *looks_left)
 {
-    assert(ledger->gathering);
+    assert(ledger->gathering || ledger->rehearsed == timestamp_final);
     assert(ledger->expired_count <= PULSE_EXPIRIES_MAX);
     while (!ledger->gather_ended && ledger->expired_count < PULSE_EXPIRIES_MAX) {
         struct forest_range next = ledger->gather;
@@ -198,40 +203,116 @@ gather_start(struct ledger *ledger, uint64_t timestamp_final)
 {
     assert(!ledger->gathering);
     look_start(ledger, timestamp_final);
-    ledger->gathering = true;
     ledger->gather_ended = false;
     ledger->gather = ledger->looked.at;
     ledger->gathered = false;
     ledger->expired_count = 0;
+    ledger->expired_next = 0;
+    ledger->expired_waiting = 0;
     ledger->expired_rounds = 0;
     ledger->expired_asked = false;
+}
+
+/* Goes on until all holds are known that are due, or as many as a pulse releases. */
+static enum forest_found
+gather_holds(struct ledger *ledger, uint64_t timestamp_final)
+{
+    uint32_t looks_left = PULSE_LOOKS_PER_POLL;
+    while (!ledger->gathered) {
+        const enum forest_found taken = gather_take(ledger, timestamp_final, &looks_left);
+        if (taken == FOREST_LOST) return FOREST_LOST;
+        const enum forest_found sifted = gather_sift(ledger);
+        if (sifted != FOREST_FOUND) return sifted;
+        ledger->gathered =
+            ledger->gather_ended || ledger->expired_count == PULSE_EXPIRIES_MAX;
+        if (!ledger->gathered && taken == FOREST_WAIT) {
+            ledger->machine.yielded = looks_left == 0;
+            return FOREST_WAIT;
+        }
+    }
+    return FOREST_FOUND;
 }
 
 enum forest_found
 ledger_prefetch_pulse(struct state_machine *machine, uint64_t timestamp_final)
 {
     struct ledger *ledger = container_of(machine, struct ledger, machine);
-    uint32_t looks_left = PULSE_LOOKS_PER_POLL;
     assert(timestamp_final <= TIMESTAMP_MAX);
     machine->yielded = false;
     if (!ledger->gathering) gather_start(ledger, timestamp_final);
-    if (ledger->gathered) return gather_reach(ledger);
-    for (;;) {
-        const enum forest_found taken = gather_take(ledger, timestamp_final, &looks_left);
-        if (taken == FOREST_LOST) return FOREST_LOST;
-        const enum forest_found sifted = gather_sift(ledger);
-        if (sifted == FOREST_LOST) return FOREST_LOST;
-        if (sifted == FOREST_WAIT) return FOREST_WAIT;
-        const bool full = ledger->gather_ended || ledger->expired_count == PULSE_EXPIRIES_MAX;
-        if (full) {
-            ledger->gathered = true;
-            return gather_reach(ledger);
-        }
-        if (taken == FOREST_WAIT) {
-            machine->yielded = looks_left == 0;
+    ledger->gathering = true;
+    ledger->rehearsed = 0;
+    const enum forest_found found = gather_holds(ledger, timestamp_final);
+    return found == FOREST_FOUND ? gather_reach(ledger) : found;
+}
+
+/* ---- Rehearsing ------------------------------------------------------------------------------ */
+
+/* An account that the transfer names: that it is not there is damage. */
+static enum forest_found
+rehearse_account(struct forest *forest, const struct transfer *pending, const u128 *id)
+{
+    struct account account;
+    const enum forest_found found = forest_read_by_id(forest, TREE_ACCOUNT, id, &account);
+    if (found == FOREST_FOUND || found == FOREST_WAIT || found == FOREST_LOST) return found;
+    return forest_refuse(forest, TREE_TRANSFER, pending->timestamp);
+}
+
+/* Reads what gather_ask asks for. */
+static enum forest_found
+rehearse_hold(struct forest *forest, uint64_t hold)
+{
+    struct transfer pending;
+    assert(hold > 0 && hold <= TIMESTAMP_MAX);
+    const enum forest_found found = read_referred(forest, TREE_TRANSFER, hold, &pending);
+    if (found != FOREST_FOUND) return found;
+    if (!(pending.flags & TRANSFER_PENDING)) return forest_refuse(forest, TREE_TRANSFER, hold);
+    const enum forest_found debit = rehearse_account(forest, &pending, &pending.debit_account_id);
+    const enum forest_found credit = rehearse_account(forest, &pending, &pending.credit_account_id);
+    if (debit == FOREST_LOST || credit == FOREST_LOST) return FOREST_LOST;
+    return debit == FOREST_WAIT ? debit : credit;
+}
+
+/*
+ * A pass over the holds that are left: those that wait for blocks come to the front of `expired`,
+ * for the next pass; the others are done with.
+ */
+static enum forest_found
+rehearse_pass(struct ledger *ledger)
+{
+    struct forest *forest = ledger->machine.forest;
+    assert(ledger->expired_waiting <= ledger->expired_next);
+    for (uint32_t looks = 0; ledger->expired_next < ledger->expired_count; looks++) {
+        if (looks == PULSE_LOOKS_PER_POLL) {
+            ledger->machine.yielded = true;
             return FOREST_WAIT;
         }
+        if (forest_reads_full(forest)) return FOREST_WAIT;
+        const uint64_t hold = ledger->expired[ledger->expired_next];
+        const enum forest_found found = rehearse_hold(forest, hold);
+        if (found == FOREST_LOST) return FOREST_LOST;
+        ledger->expired_next += 1;
+        if (found == FOREST_FOUND) continue;
+        ledger->expired[ledger->expired_waiting] = hold;
+        ledger->expired_waiting += 1;
     }
+    ledger->expired_count = ledger->expired_waiting;
+    ledger->expired_next = 0;
+    ledger->expired_waiting = 0;
+    return ledger->expired_count == 0 ? FOREST_FOUND : FOREST_WAIT;
+}
+
+enum forest_found
+ledger_rehearse_pulse(struct state_machine *machine, uint64_t timestamp)
+{
+    struct ledger *ledger = container_of(machine, struct ledger, machine);
+    assert(timestamp > 0 && timestamp <= TIMESTAMP_MAX);
+    assert(!ledger->gathering);
+    machine->yielded = false;
+    if (ledger->rehearsed != timestamp) gather_start(ledger, timestamp);
+    ledger->rehearsed = timestamp;
+    const enum forest_found found = gather_holds(ledger, timestamp);
+    return found == FOREST_FOUND ? rehearse_pass(ledger) : found;
 }
 
 /* ---- Releasing ------------------------------------------------------------------------------- */

@@ -269,6 +269,7 @@ static const struct state_machine_ops ledger_ops = {
     .ask = ledger_ask,
     .execute = execute,
     .pulse_due = ledger_pulse_due,
+    .rehearse_pulse = ledger_rehearse_pulse,
     .prefetch_pulse = ledger_prefetch_pulse,
     .pulse = ledger_pulse,
 };

@@ -75,8 +75,9 @@ struct ledger {
     struct ledger_walk looked;
     uint64_t looked_newest;
 
-    /* The pulse at hand: the holds that it will release. See expire.c. */
+    /* The pulse at hand, or rehearsed: the holds that it will release. See expire.c. */
     bool gathering;
+    uint64_t rehearsed; /* Up to when; 0: no rehearsal has begun. */
     bool gathered;              /* They are known: what they need is brought within reach. */
     bool gather_ended;          /* Nothing beyond `gather` is due. */
     struct forest_range gather; /* The last one that was looked at. */
@@ -84,6 +85,9 @@ struct ledger {
     uint32_t expired_count;
     uint32_t expired_rounds; /* Of asking for what releasing them needs: those that are over. */
     bool expired_asked;      /* In the next one. */
+    /* Of a rehearsal: the next hold to look at, and those before it that wait for blocks. */
+    uint32_t expired_next;
+    uint32_t expired_waiting;
 };
 
 void ledger_init(struct ledger *ledger, struct arena *arena, struct forest *forest);

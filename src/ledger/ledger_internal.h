@@ -187,6 +187,7 @@ bool transfer_status_is_transient(uint32_t status);
 bool ledger_ask(
     struct state_machine *machine, const struct state_machine_batch *batch, uint32_t round);
 enum forest_found ledger_pulse_due(struct state_machine *machine, uint64_t timestamp);
+enum forest_found ledger_rehearse_pulse(struct state_machine *machine, uint64_t timestamp);
 enum forest_found ledger_prefetch_pulse(struct state_machine *machine, uint64_t timestamp_final);
 void ledger_pulse(struct state_machine *machine, uint64_t timestamp_final);
 

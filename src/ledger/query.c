@@ -173,6 +173,8 @@ query_by_expiry(const struct ledger_read *read)
 static void
 start_by_expiry(struct ledger_read *read)
 {
+    assert(query_by_expiry(read));
+    assert(!(read->filter.hold.flags & HOLD_FILTER_REVERSED));
     const struct hold_filter *filter = &read->filter.hold;
     const struct forest_range pulsed = ledger_pulsed(read->forest);
     const bool now =
@@ -195,6 +197,7 @@ plan_holds(struct ledger_read *read)
     const struct hold_filter *filter = &read->filter.hold;
     const bool reversed = filter->flags & HOLD_FILTER_REVERSED;
     const enum scan_direction direction = reversed ? SCAN_DESCENDING : SCAN_ASCENDING;
+    assert(read->question.operation == LEDGER_QUERY_HOLDS);
     assert(hold_filter_check(filter) == NULL);
 
     if (!plan_start(read, filter->timestamp_min, filter->timestamp_max, direction)) return false;
@@ -225,6 +228,7 @@ plan_change_events(struct ledger_read *read)
     const struct change_events_filter *filter = &read->filter.change_events;
     const bool reversed = filter->flags & CHANGE_EVENTS_FILTER_REVERSED;
     const enum scan_direction direction = reversed ? SCAN_DESCENDING : SCAN_ASCENDING;
+    assert(read->question.operation == LEDGER_GET_CHANGE_EVENTS);
     assert(change_events_filter_check(filter) == NULL);
     if (!plan_start(read, filter->timestamp_min, filter->timestamp_max, direction)) return false;
     plan_end(&read->plan, TREE_ACCOUNT_EVENT);
@@ -334,6 +338,8 @@ query_wants_state(
 static bool
 hold_filter_wants(const struct hold_filter *filter, const struct transfer *transfer)
 {
+    assert(filter->limit != 0);
+    assert(transfer->timestamp > 0);
     return wants(filter->debit_account_id, transfer->debit_account_id) &&
            wants(filter->credit_account_id, transfer->credit_account_id) &&
            wants(filter->user_data_128, transfer->user_data_128) &&

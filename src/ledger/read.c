@@ -166,6 +166,8 @@ static const char *
 ids_check(uint8_t operation, uint32_t input_size)
 {
     const uint32_t ids_max = rows_max(operation) / read_rows_per_id(operation);
+    assert(operation_looks_up(operation));
+    assert(ids_max > 0);
     if (input_size % sizeof(u128) != 0) return "the input is not whole ids";
     if (input_size / sizeof(u128) > ids_max) return "there are too many ids for one lookup";
     return NULL;
@@ -368,6 +370,8 @@ static enum scan_result
 collect_next(struct ledger_read *read, uint64_t *timestamp)
 {
     struct forest_range next = read->expiry;
+    assert(!operation_looks_up(read->question.operation));
+    assert(!read->source_ended);
     if (!query_by_expiry(read)) return scan_next(read->plan.root, timestamp);
     const uint64_t expires_max = read->filter.hold.expires_max;
     switch (forest_range_next(read->forest, INDEX_PENDING_EXPIRES_AT, &next)) {

@@ -98,6 +98,7 @@ static enum forest_found
 read_transfer_by_id(struct ledger_read *read, uint32_t index, struct transfer *transfer)
 {
     const u128 id = row_id(read, index);
+    assert(operation_looks_up(read->question.operation));
     const enum forest_found found =
         forest_read_by_id(read->forest, TREE_TRANSFER, &id, transfer);
     if (found == FOREST_WAIT || found == FOREST_LOST) return found;
@@ -109,6 +110,7 @@ read_transfer_by_id(struct ledger_read *read, uint32_t index, struct transfer *t
 static enum forest_found
 read_state(const struct ledger_read *read, uint64_t hold, struct transfer_pending *state)
 {
+    assert(hold > 0 && hold <= read->instant.event_newest);
     const enum forest_found found = read_referred(read->forest, TREE_TRANSFER_PENDING, hold, state);
     if (found != FOREST_FOUND) return found;
     if (state->resolved_at > read->instant.event_newest) {
@@ -170,6 +172,7 @@ row_hold(struct ledger_read *read, uint32_t index)
     const uint64_t timestamp = row_words(read, index)[0];
     struct transfer_pending state;
     assert(timestamp <= read->timestamp_max);
+    assert(read->question.operation == LEDGER_QUERY_HOLDS);
     const enum forest_found found = read_state(read, timestamp, &state);
     if (found != FOREST_FOUND) return found;
     const bool wanted = query_wants_state(read, &state, (enum pending_status) state.status);
@@ -183,6 +186,7 @@ row_resolution(struct ledger_read *read, uint32_t index)
     struct transfer hold;
     struct transfer_pending state;
     struct transfer transfer;
+    assert(read->question.operation == LEDGER_LOOKUP_RESOLUTIONS);
     enum forest_found found = read_transfer_by_id(read, index, &hold);
     if (found == FOREST_ABSENT) return row_end(read, index, NULL);
     if (found != FOREST_FOUND) return found;

@@ -110,6 +110,17 @@ forest_scrub_tell(struct forest *forest, struct tour_damage *damage)
     return true;
 }
 
+bool
+forest_scrub_knows(const struct forest *forest, uint64_t address)
+{
+    const struct scrub *scrub = &forest->scrub;
+    assert(scrub->damaged_count <= SCRUB_DAMAGED_MAX);
+    for (uint32_t i = 0; i < scrub->damaged_count; i++) {
+        if (scrub->damaged[i].damage.address == address) return true;
+    }
+    return false;
+}
+
 void
 forest_scrub_stats_get(const struct forest *forest, struct forest_scrub_stats *stats)
 {

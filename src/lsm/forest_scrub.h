@@ -50,6 +50,9 @@ bool forest_scrub_work(struct forest *forest);
 /* A damaged block that was not told of yet; false: there is none. */
 bool forest_scrub_tell(struct forest *forest, struct tour_damage *damage);
 
+/* Is this block among those that are known to be damaged? */
+bool forest_scrub_knows(const struct forest *forest, uint64_t address);
+
 struct forest_scrub_stats {
     uint64_t blocks;       /* Read since start. */
     uint64_t tours;        /* Completed since start. */

@@ -57,10 +57,13 @@ populate_reap(struct populate *populate)
 static void
 populate_ask(struct populate *populate, uint64_t size_bytes)
 {
+    assert(size_bytes <= ASYNCHRONOUS_BYTES);
     struct io_uring_sqe *entry = io_uring_get_sqe(&populate->ring);
     assert(entry != NULL);
-    io_uring_prep_madvise(
-        entry, populate->memory + populate->done_bytes, (long) size_bytes, MADV_POPULATE_WRITE);
+    /* Some versions of liburing take 32 bits, others a long: both can be given these. */
+    const uint32_t length = (uint32_t) size_bytes;
+    char *const start = populate->memory + populate->done_bytes;
+    io_uring_prep_madvise(entry, start, length, MADV_POPULATE_WRITE);
     populate->asked_bytes = size_bytes;
     if (io_uring_submit(&populate->ring) == 1) return;
     populate->asynchronous = false; /* What it was asked, it may still do: that is harmless. */

@@ -12,12 +12,14 @@
  * backends that send large batches never wait for each other in a circle.
  */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "access/htup_details.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/array.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/typcache.h"
 #if PG_VERSION_NUM >= 160000
@@ -26,6 +28,7 @@
 
 #include "base/units.h"
 #include "pg/client.h"
+#include "pg/commit_mode.h"
 #include "pg/convert.h"
 
 PG_FUNCTION_INFO_V1(ledger_create_accounts);
@@ -55,7 +58,7 @@ piece_count(const char *records, uint64_t count)
     assert(count > 0);
     if (count <= EVENTS_PER_BATCH_MAX) return (uint32_t) count;
     uint32_t piece = EVENTS_PER_BATCH_MAX;
-    while (piece > 0 && event_is_linked(records, piece - 1)) piece--;
+    while (piece > 0 && event_is_linked(records, piece - 1)) piece -= 1;
     return piece;
 }
 
@@ -64,7 +67,7 @@ check_chains(const char *records, uint64_t count)
 {
     uint64_t done = 0;
     while (done < count) {
-        uint32_t piece = piece_count(records + done * EVENT_SIZE, count - done);
+        const uint32_t piece = piece_count(records + done * EVENT_SIZE, count - done);
         if (piece == 0) {
             ereport(
                 ERROR,
@@ -114,7 +117,7 @@ send_pieces(
     error_context_stack = &context;
     while (sending.done < count) {
         const char *piece = records + sending.done * EVENT_SIZE;
-        uint32_t events = piece_count(piece, count - sending.done);
+        const uint32_t events = piece_count(piece, count - sending.done);
         struct client_call call;
         client_begin(&call, operation, events, events);
         call.input_size = events * EVENT_SIZE;
@@ -128,6 +131,7 @@ send_pieces(
     }
     assert(sending.done == count);
     error_context_stack = context.previous;
+    commit_mode_count_write();
 }
 
 /* ---- Arrays ---------------------------------------------------------------------------------- */
@@ -148,16 +152,80 @@ raise_null_element(void)
         errmsg("the array must not contain nulls"));
 }
 
+/*
+ * Takes rows of an input type apart. ALTER TYPE leaves attributes that were dropped in place, so an
+ * attribute's number is not that of the column.
+ */
+struct row_reader {
+    TupleDesc descriptor;
+    int columns;
+    int attributes[TRANSFER_INPUT_COLUMNS]; /* The attribute of each column. */
+    Datum *values;                          /* Of all attributes. */
+    bool *nulls;
+};
+
+static_assert((int) TRANSFER_INPUT_COLUMNS >= (int) ACCOUNT_INPUT_COLUMNS, "the rows fit");
+
+static void
+row_reader_open(struct row_reader *reader, Oid type, enum ledger_operation operation)
+{
+    const bool is_account = operation == LEDGER_CREATE_ACCOUNTS;
+    const char *types = is_account ? CONVERT_ACCOUNT_INPUT_TYPES : CONVERT_TRANSFER_INPUT_TYPES;
+    reader->descriptor = lookup_rowtype_tupdesc(type, -1);
+    reader->columns = (int) strlen(types);
+    assert(reader->columns <= TRANSFER_INPUT_COLUMNS);
+
+    const int attributes = reader->descriptor->natts;
+    int column = 0;
+    bool same = true;
+    for (int i = 0; i < attributes && same; i += 1) {
+        const FormData_pg_attribute *attribute = TupleDescAttr(reader->descriptor, i);
+        if (attribute->attisdropped) continue;
+        same = column < reader->columns;
+        same = same && attribute->atttypid == convert_letter_type(types[column]);
+        if (same) reader->attributes[column] = i;
+        column += 1;
+    }
+    if (!same || column != reader->columns) {
+        ereport(
+            ERROR,
+            errcode(ERRCODE_DATATYPE_MISMATCH),
+            errmsg("type %s was altered", format_type_be(type)),
+            errhint("Give it the attributes back that CREATE EXTENSION ledger makes."));
+    }
+    reader->values = palloc_array(Datum, attributes);
+    reader->nulls = palloc_array(bool, attributes);
+}
+
+static void
+row_reader_read(struct row_reader *reader, const char *element, Datum *values, bool *nulls)
+{
+    HeapTupleHeader header = DatumGetHeapTupleHeader(PointerGetDatum(element));
+    HeapTupleData tuple = {
+        .t_len = HeapTupleHeaderGetDatumLength(header),
+        .t_data = header,
+    };
+    heap_deform_tuple(&tuple, reader->descriptor, reader->values, reader->nulls);
+    for (int column = 0; column < reader->columns; column += 1) {
+        values[column] = reader->values[reader->attributes[column]];
+        nulls[column] = reader->nulls[reader->attributes[column]];
+    }
+}
+
+static void
+row_reader_close(struct row_reader *reader)
+{
+    pfree(reader->values);
+    pfree(reader->nulls);
+    ReleaseTupleDesc(reader->descriptor);
+}
+
 /* Writes a record for each element. The array has no nulls. */
 static void
 pack_array(ArrayType *array, int count, enum ledger_operation operation, char *records)
 {
-    bool is_account = operation == LEDGER_CREATE_ACCOUNTS;
-    int columns = is_account ? ACCOUNT_INPUT_COLUMNS : TRANSFER_INPUT_COLUMNS;
-    TupleDesc descriptor = lookup_rowtype_tupdesc(ARR_ELEMTYPE(array), -1);
-    if (descriptor->natts != columns) {
-        elog(ERROR, "the element type has %d columns, not %d", descriptor->natts, columns);
-    }
+    struct row_reader reader;
+    row_reader_open(&reader, ARR_ELEMTYPE(array), operation);
 
     int index = 0;
     ErrorContextCallback context = {
@@ -167,19 +235,14 @@ pack_array(ArrayType *array, int count, enum ledger_operation operation, char *r
     };
     error_context_stack = &context;
     const char *element = ARR_DATA_PTR(array);
-    for (; index < count; index++) {
+    for (; index < count; index += 1) {
         CHECK_FOR_INTERRUPTS();
         element = (const char *) att_align_pointer(element, TYPALIGN_DOUBLE, -1, element);
-        HeapTupleHeader header = DatumGetHeapTupleHeader(PointerGetDatum(element));
-        HeapTupleData tuple = {
-            .t_len = HeapTupleHeaderGetDatumLength(header),
-            .t_data = header,
-        };
         Datum values[TRANSFER_INPUT_COLUMNS];
         bool nulls[TRANSFER_INPUT_COLUMNS];
-        heap_deform_tuple(&tuple, descriptor, values, nulls);
+        row_reader_read(&reader, element, values, nulls);
         void *record = records + (size_t) index * EVENT_SIZE;
-        if (is_account) {
+        if (operation == LEDGER_CREATE_ACCOUNTS) {
             convert_row_to_account(values, nulls, record);
         } else {
             convert_row_to_transfer(values, nulls, record);
@@ -187,10 +250,8 @@ pack_array(ArrayType *array, int count, enum ledger_operation operation, char *r
         element = att_addlength_pointer(element, -1, element);
     }
     error_context_stack = context.previous;
-    ReleaseTupleDesc(descriptor);
+    row_reader_close(&reader);
 }
-
-static_assert((int) TRANSFER_INPUT_COLUMNS >= (int) ACCOUNT_INPUT_COLUMNS, "the rows fit");
 
 static void
 put_results(
@@ -203,7 +264,7 @@ put_results(
         operation == LEDGER_CREATE_ACCOUNTS ? CONVERT_ACCOUNT_STATUS : CONVERT_TRANSFER_STATUS);
     bool nulls[3] = {false, false, false};
     assert(set->setDesc->natts == 3);
-    for (uint64_t i = 0; i < count; i++) {
+    for (uint64_t i = 0; i < count; i += 1) {
         Datum values[3] = {
             Int32GetDatum((int32_t) (i + 1)),
             convert_status(labels, results[i].status),
@@ -229,6 +290,7 @@ create_one_message(
     pack_array(array, count, operation, call.input);
     client_run(&call);
     assert(call.reply_size == (uint32_t) count * RESULT_SIZE_BYTES);
+    commit_mode_count_write();
     put_results(set, operation, call.reply, (uint64_t) count);
     client_end(&call);
 }
@@ -255,7 +317,7 @@ static Datum
 create_from_array(FunctionCallInfo fcinfo, enum ledger_operation operation)
 {
     ArrayType *array = PG_GETARG_ARRAYTYPE_P(0);
-    int count = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+    const int count = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
     if (ARR_NDIM(array) > 1) {
         ereport(
             ERROR,
@@ -294,7 +356,7 @@ static Datum
 create_from_packed(FunctionCallInfo fcinfo, enum ledger_operation operation)
 {
     bytea *input = PG_GETARG_BYTEA_PP(0);
-    Size size = VARSIZE_ANY_EXHDR(input);
+    const Size size = VARSIZE_ANY_EXHDR(input);
     if (size % EVENT_SIZE != 0) {
         ereport(
             ERROR,
@@ -303,8 +365,8 @@ create_from_packed(FunctionCallInfo fcinfo, enum ledger_operation operation)
             errdetail("The length is %zu bytes.", size));
     }
 
-    uint64_t count = size / EVENT_SIZE;
-    Size reply_size = VARHDRSZ + count * RESULT_SIZE_BYTES;
+    const uint64_t count = size / EVENT_SIZE;
+    const Size reply_size = VARHDRSZ + count * RESULT_SIZE_BYTES;
     bytea *reply = palloc(reply_size);
     SET_VARSIZE(reply, reply_size);
     send_pieces(operation, VARDATA_ANY(input), count, VARDATA(reply));

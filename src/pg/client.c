@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "pg/client.h"
 
@@ -15,7 +16,6 @@
 #include "utils/wait_event.h"
 
 #include "pg/commit_mode.h"
-#include "pg/compat.h"
 #include "pg/settings.h"
 #include "pg/shared.h"
 
@@ -194,19 +194,23 @@ wait_until_running(void)
 
 /* ---- May it write? --------------------------------------------------------------------------- */
 
-pg_attribute_noreturn() static void raise_not_alone(const char *function_name)
+#define HINT_IMMEDIATE                                                                             \
+    "To let it take effect when it returns, even if the transaction rolls back: "                  \
+    "SET LOCAL ledger.commit_mode = 'immediate', or ALTER ROLE ... SET it. "                       \
+    "A plain SET could reach other clients of a connection pool."
+
+pg_attribute_noreturn()
+static void
+raise_not_alone(const char *function_name, const char *reason)
 {
     ereport(
         ERROR,
         errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
         errmsg("%s cannot take part in a transaction yet", function_name),
         errdetail(
-            "Inside a transaction block, a function, or a statement that writes to tables, "
-            "ledger.commit_mode = "
-            "auto asks for a write that takes effect if and only if the transaction commits."),
-        errhint("SET ledger.commit_mode = 'immediate' to let it take effect when the call returns, "
-                "even if the "
-                "transaction rolls back."));
+            "%s ledger.commit_mode = auto accepts only a call that is a transaction by itself.",
+            reason),
+        errhint("Use autocommit: call it in a SELECT of its own. " HINT_IMMEDIATE));
 }
 
 void
@@ -214,23 +218,21 @@ client_check_write_allowed(const char *function_name)
 {
     if (shared == NULL) raise_not_preloaded();
     PreventCommandDuringRecovery(function_name);
-    PreventCommandIfReadOnly(function_name);
+    if (!commit_mode_closed()) PreventCommandIfReadOnly(function_name);
     PreventCommandIfParallelMode(function_name);
     switch ((enum settings_commit_mode) settings_commit_mode) {
     case SETTINGS_COMMIT_IMMEDIATE: return;
-    case SETTINGS_COMMIT_AUTO:
-        if (!commit_mode_call_is_alone()) raise_not_alone(function_name);
+    case SETTINGS_COMMIT_AUTO: {
+        const char *reason = commit_mode_refuse();
+        if (reason != NULL) raise_not_alone(function_name, reason);
         return;
+    }
     case SETTINGS_COMMIT_TRANSACTIONAL:
         ereport(
             ERROR,
             errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
             errmsg("ledger.commit_mode = transactional is not supported yet"),
-            errhint(
-                "SET ledger.commit_mode = 'immediate' to let %s take effect when the call returns, "
-                "even if the "
-                "transaction rolls back.",
-                function_name));
+            errhint(HINT_IMMEDIATE));
     }
     unreachable();
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * Everything that differs between the PostgreSQL versions that are supported (15 … 18), and
- * nothing else. The rest of the glue is written for one server. Included after postgres.h.
+ * nothing else. The rest of the glue is written for one server. Included right after postgres.h.
  */
 #ifndef LEDGER_PG_COMPAT_H
 #define LEDGER_PG_COMPAT_H
@@ -10,8 +10,10 @@
 #include "commands/explain.h"
 #include "executor/executor.h"
 #include "optimizer/pathnode.h"
+#include "portability/instr_time.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
+#include "tcop/dest.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/wait_event.h"
@@ -24,6 +26,16 @@
 #if PG_VERSION_NUM < 150000
 #error "ledger needs PostgreSQL 15 or newer"
 #endif
+
+/*
+ * 16: portability/instr_time.h has names of base/units.h too, as signed numbers of the same values.
+ * It is included first, here, and its names give way; otherwise whichever of the two headers comes
+ * second defines them again. That is why each file includes this one right after postgres.h.
+ */
+#undef NS_PER_US
+#undef NS_PER_MS
+#undef NS_PER_S
+#include "base/units.h"
 
 /* 17: proc numbers got a name of their own. */
 #if PG_VERSION_NUM >= 170000
@@ -63,6 +75,17 @@ compat_create_wait_event_set(int event_count)
     QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once
 #define COMPAT_EXECUTOR_RUN_ARGUMENTS query, direction, count, execute_once
 #endif
+
+/* 17: EXPLAIN has a receiver of its own, which measures what rows take on the wire. */
+static inline bool
+compat_is_explain_receiver(const DestReceiver *receiver)
+{
+#if PG_VERSION_NUM >= 170000
+    return receiver->mydest == DestExplainSerialize;
+#else
+    return false;
+#endif
+}
 
 /* 18: a library says its name and version. */
 #ifdef PG_MODULE_MAGIC_EXT

@@ -1,169 +1,73 @@
 /* SPDX-License-Identifier: PostgreSQL */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "pg/convert.h"
 
-#include "access/htup_details.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_enum.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
-#include "utils/syscache.h"
+#include "utils/timestamp.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
 
 #include "base/units.h"
 
-/* ---- Enums ----------------------------------------------------------------------------------- */
+/* ---- Values of variable length --------------------------------------------------------------- */
 
-#define NAME_OF_FLAG(name, bit) [__builtin_ctz(bit)] = #name,
-#define NAME_OF_CODE(name, code) [code] = #name,
-
-static const char *const account_flag_names[] = {ACCOUNT_FLAG_LIST(NAME_OF_FLAG)};
-static const char *const transfer_flag_names[] = {TRANSFER_FLAG_LIST(NAME_OF_FLAG)};
-static const char *const account_status_names[] = {
-    [CONVERT_CREATED] = "created",
-    CREATE_ACCOUNT_STATUS_LIST(NAME_OF_CODE)};
-static const char *const transfer_status_names[] = {
-    [CONVERT_CREATED] = "created",
-    CREATE_TRANSFER_STATUS_LIST(NAME_OF_CODE)};
-static const char *const change_event_type_names[] = {
-    [CHANGE_SINGLE_PHASE] = "single_phase",
-    [CHANGE_TWO_PHASE_PENDING] = "two_phase_pending",
-    [CHANGE_TWO_PHASE_POSTED] = "two_phase_posted",
-    [CHANGE_TWO_PHASE_VOIDED] = "two_phase_voided",
-    [CHANGE_TWO_PHASE_EXPIRED] = "two_phase_expired",
+/*
+ * A value of variable length in one block, with a header of one or four bytes; with one byte it
+ * need not be aligned.
+ */
+struct plain_value {
+    struct varlena *value;
+    bool copied;
 };
 
-static const char *const hold_state_names[] = {
-    [PENDING_PENDING] = "open",
-    [PENDING_POSTED] = "posted",
-    [PENDING_VOIDED] = "voided",
-    [PENDING_EXPIRED] = "expired",
-};
-
-static_assert(ARRAY_COUNT(account_status_names) <= CONVERT_ENUM_VALUES_MAX, "labels fit");
-static_assert(ARRAY_COUNT(transfer_status_names) <= CONVERT_ENUM_VALUES_MAX, "labels fit");
-
-#define ENUM_OF(type_name, names) {type_name, names, ARRAY_COUNT(names)}
-
-static const struct {
-    const char *type_name;
-    const char *const *names;
-    uint32_t count;
-} enums[CONVERT_ENUM_COUNT] = {
-    [CONVERT_ACCOUNT_FLAG] = ENUM_OF("account_flag", account_flag_names),
-    [CONVERT_TRANSFER_FLAG] = ENUM_OF("transfer_flag", transfer_flag_names),
-    [CONVERT_ACCOUNT_STATUS] = ENUM_OF("create_account_status", account_status_names),
-    [CONVERT_TRANSFER_STATUS] = ENUM_OF("create_transfer_status", transfer_status_names),
-    [CONVERT_CHANGE_EVENT_TYPE] = ENUM_OF("change_event_type", change_event_type_names),
-    [CONVERT_HOLD_STATE] = ENUM_OF("hold_state", hold_state_names),
-};
-
-static Oid
-enum_label_oid(Oid type, const char *type_name, const char *label)
+/*
+ * The server passes such a value in any of its forms: expanded (a variable of PL/pgSQL), external
+ * or compressed (from a table), short (inside a row). Macros that ask for a short header say yes to
+ * an expanded or external one, whose size they then give as zero; so this comes first.
+ */
+static struct plain_value
+value_open(Datum datum)
 {
-    HeapTuple tuple =
-        SearchSysCache2(ENUMTYPOIDNAME, ObjectIdGetDatum(type), CStringGetDatum(label));
-    if (!HeapTupleIsValid(tuple)) {
-        ereport(
-            ERROR,
-            errcode(ERRCODE_UNDEFINED_OBJECT),
-            errmsg("type ledger.%s has no label \"%s\"", type_name, label),
-            errhint("Run ALTER EXTENSION ledger UPDATE."));
-    }
-    Oid oid = ((Form_pg_enum) GETSTRUCT(tuple))->oid;
-    ReleaseSysCache(tuple);
-    return oid;
+    struct varlena *given = (struct varlena *) DatumGetPointer(datum);
+    struct varlena *value = PG_DETOAST_DATUM_PACKED(datum);
+    assert(!VARATT_IS_EXTERNAL(value) && !VARATT_IS_COMPRESSED(value));
+    return (struct plain_value){.value = value, .copied = value != given};
 }
 
-static struct convert_labels labels_cache[CONVERT_ENUM_COUNT];
-static bool labels_verified[CONVERT_ENUM_COUNT];
-
+/* A batch has thousands of values: their copies must not add up. */
 static void
-labels_on_type_change(Datum argument, int cache_id, uint32 hash_value)
+value_close(const struct plain_value *plain)
 {
-    memset(labels_verified, false, sizeof(labels_verified));
+    if (plain->copied) pfree(plain->value);
 }
 
-static Oid
-enum_type_oid(const char *type_name)
+/* ---- Flags ----------------------------------------------------------------------------------- */
+
+static uint16_t
+flag_of_label(const struct convert_labels *labels, Oid label)
 {
-    Oid type = GetSysCacheOid2(
-        TYPENAMENSP,
-        Anum_pg_type_oid,
-        CStringGetDatum(type_name),
-        ObjectIdGetDatum(get_namespace_oid("ledger", false)));
-    if (!OidIsValid(type)) {
-        ereport(
-            ERROR,
-            errcode(ERRCODE_UNDEFINED_OBJECT),
-            errmsg("type ledger.%s does not exist", type_name),
-            errhint("Run CREATE EXTENSION ledger in this database."));
+    for (uint32_t bit = 0; bit < labels->count; bit += 1) {
+        if (labels->oids[bit] == label) return (uint16_t) (1u << bit);
     }
-    return type;
+    ereport(
+        ERROR,
+        errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+        errmsg("a flag is not known to the loaded library"),
+        errhint("Restart the server after upgrading the ledger extension."));
+    pg_unreachable();
 }
 
-const struct convert_labels *
-convert_labels(enum convert_enum which)
+static uint16_t
+flags_of_array(const ArrayType *array, enum convert_enum which)
 {
-    assert(which < CONVERT_ENUM_COUNT);
-    struct convert_labels *labels = &labels_cache[which];
-    if (labels_verified[which]) return labels;
-
-    static bool callback_registered = false;
-    if (!callback_registered) {
-        CacheRegisterSyscacheCallback(TYPEOID, labels_on_type_change, (Datum) 0);
-        callback_registered = true;
-    }
-
-    /* The extension may have been dropped and created again: then all oids are new. */
-    const char *type_name = enums[which].type_name;
-    Oid type = enum_type_oid(type_name);
-    if (labels->type != type) {
-        labels->type = InvalidOid;
-        for (uint32_t value = 0; value < enums[which].count; value++) {
-            const char *label = enums[which].names[value];
-            labels->oids[value] = label ? enum_label_oid(type, type_name, label) : InvalidOid;
-        }
-        labels->type = type;
-    }
-    labels_verified[which] = true;
-    return labels;
-}
-
-Datum
-convert_status(const struct convert_labels *labels, uint32_t status)
-{
-    uint32_t value = status == STATUS_CREATED ? CONVERT_CREATED : status;
-    assert(status != CONVERT_CREATED);
-    assert(value < CONVERT_ENUM_VALUES_MAX);
-    assert(OidIsValid(labels->oids[value]));
-    return ObjectIdGetDatum(labels->oids[value]);
-}
-
-uint16_t
-convert_array_to_flags(Datum datum, enum convert_enum which)
-{
-    assert(which == CONVERT_ACCOUNT_FLAG || which == CONVERT_TRANSFER_FLAG);
-    /*
-     * Inside a row an array is short and unaligned: it is copied aside here, not into new memory.
-     */
-    char aligned[VARHDRSZ + VARATT_SHORT_MAX] __attribute__((aligned(8)));
-    struct varlena *varlena = (struct varlena *) DatumGetPointer(datum);
-    if (VARATT_IS_SHORT(varlena)) {
-        size_t size = VARSIZE_SHORT(varlena) - VARHDRSZ_SHORT;
-        memcpy(aligned + VARHDRSZ, VARDATA_SHORT(varlena), size);
-        SET_VARSIZE(aligned, VARHDRSZ + size);
-        datum = PointerGetDatum(aligned);
-    }
-    ArrayType *array = DatumGetArrayTypeP(datum);
-    int count = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+    const int count = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
     if (count == 0) return 0;
-    if (ARR_HASNULL(array) && array_contains_nulls(array)) {
+    if (ARR_HASNULL(array) && array_contains_nulls((ArrayType *) array)) {
         ereport(
             ERROR,
             errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -171,21 +75,38 @@ convert_array_to_flags(Datum datum, enum convert_enum which)
     }
 
     const struct convert_labels *labels = convert_labels(which);
-    const Oid *elements = (const Oid *) (const void *) ARR_DATA_PTR(array);
-    assert(ARR_ELEMTYPE(array) == labels->type);
-    uint16_t flags = 0;
-    for (int i = 0; i < count; i++) {
-        uint32_t bit = 0;
-        while (bit < enums[which].count && labels->oids[bit] != elements[i]) bit++;
-        if (bit == enums[which].count) {
-            ereport(
-                ERROR,
-                errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                errmsg("a flag is not known to the loaded library"),
-                errhint("Restart the server after upgrading the ledger extension."));
-        }
-        flags |= (uint16_t) (1u << bit);
+    if (ARR_ELEMTYPE(array) != labels->type) {
+        ereport(
+            ERROR,
+            errcode(ERRCODE_DATATYPE_MISMATCH),
+            errmsg("flags must be an array of %s", format_type_be(labels->type)),
+            errdetail("It is an array of %s.", format_type_be(ARR_ELEMTYPE(array))));
     }
+    const Oid *elements = (const Oid *) (const void *) ARR_DATA_PTR(array);
+    uint16_t flags = 0;
+    for (int i = 0; i < count; i += 1) {
+        flags |= flag_of_label(labels, elements[i]);
+    }
+    return flags;
+}
+
+uint16_t
+convert_array_to_flags(Datum datum, enum convert_enum which)
+{
+    assert(which == CONVERT_ACCOUNT_FLAG || which == CONVERT_TRANSFER_FLAG);
+    struct plain_value plain = value_open(datum);
+    /* Inside a row an array is short and unaligned: it is copied aside, not into new memory. */
+    char aligned[VARHDRSZ + VARATT_SHORT_MAX] __attribute__((aligned(8)));
+    const void *array = plain.value;
+    if (VARATT_IS_SHORT(plain.value)) {
+        const size_t size = VARSIZE_SHORT(plain.value) - VARHDRSZ_SHORT;
+        assert(size <= VARATT_SHORT_MAX);
+        memcpy(aligned + VARHDRSZ, VARDATA_SHORT(plain.value), size);
+        SET_VARSIZE(aligned, VARHDRSZ + size);
+        array = aligned;
+    }
+    const uint16_t flags = flags_of_array(array, which);
+    value_close(&plain);
     return flags;
 }
 
@@ -265,10 +186,9 @@ load_u16(const char *words, int index)
 u128
 convert_numeric_to_u128(Datum datum, const char *name)
 {
-    /* Values inside a row may have a one-byte header, and then are not aligned. */
-    const struct varlena *numeric = PG_DETOAST_DATUM_PACKED(datum);
-    const char *data = VARDATA_ANY(numeric);
-    const char *end = data + VARSIZE_ANY_EXHDR(numeric);
+    const struct plain_value plain = value_open(datum);
+    const char *data = VARDATA_ANY(plain.value);
+    const char *end = data + VARSIZE_ANY_EXHDR(plain.value);
     assert(end - data >= 2);
 
     uint16_t header = load_u16(data, 0);
@@ -285,7 +205,10 @@ convert_numeric_to_u128(Datum datum, const char *name)
     const char *digits = data + (is_short ? 2 : 4);
     int count = (int) (end - digits) / 2;
     assert(count >= 0);
-    if (count == 0) return 0;
+    if (count == 0) {
+        value_close(&plain);
+        return 0;
+    }
 
     if (negative) {
         raise_numeric(datum, name, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, "not be negative");
@@ -308,6 +231,7 @@ convert_numeric_to_u128(Datum datum, const char *name)
         }
         value = value * NUMERIC_BASE + digit;
     }
+    value_close(&plain);
     return value;
 }
 
@@ -431,17 +355,29 @@ convert_timestamp_to_timestamptz(uint64_t timestamp_ns)
     return (int64_t) (timestamp_ns / NS_PER_US) - epochs_apart_us;
 }
 
-enum pending_status
-convert_hold_state(Datum datum)
-{
-    const struct convert_labels *labels = convert_labels(CONVERT_HOLD_STATE);
-    for (uint32_t state = PENDING_PENDING; state <= PENDING_EXPIRED; state++) {
-        if (labels->oids[state] == DatumGetObjectId(datum)) return (enum pending_status) state;
-    }
-    return PENDING_NONE;
-}
-
 /* ---- Rows to records ------------------------------------------------------------------------- */
+
+static_assert(
+    sizeof(CONVERT_ACCOUNT_INPUT_TYPES) - 1 == ACCOUNT_INPUT_COLUMNS, "a letter a column");
+static_assert(
+    sizeof(CONVERT_TRANSFER_INPUT_TYPES) - 1 == TRANSFER_INPUT_COLUMNS, "a letter a column");
+
+Oid
+convert_letter_type(char letter)
+{
+    switch (letter) {
+    case 'u': return UUIDOID;
+    case 'n': return NUMERICOID;
+    case 'b': return INT8OID;
+    case 'i': return INT4OID;
+    case 'z': return TIMESTAMPTZOID;
+    case 'a': return convert_labels(CONVERT_ACCOUNT_FLAG)->array_type;
+    case 't': return convert_labels(CONVERT_TRANSFER_FLAG)->array_type;
+    case 'e': return convert_labels(CONVERT_CHANGE_EVENT_TYPE)->type;
+    case 'h': return convert_labels(CONVERT_HOLD_STATE)->type;
+    default: unreachable();
+    }
+}
 
 static u128
 column_uuid(const Datum *values, const bool *nulls, int column)
@@ -601,7 +537,7 @@ row_flags(struct convert_row *row, uint16_t flags, enum convert_enum which)
     Oid *elements = (Oid *) (void *) ARR_DATA_PTR(array);
     for (uint32_t rest = flags; rest != 0; rest &= rest - 1) {
         uint32_t bit = (uint32_t) __builtin_ctz(rest);
-        assert(bit < enums[which].count);
+        assert(bit < labels->count);
         *elements++ = labels->oids[bit];
     }
     return PointerGetDatum(array);
@@ -688,9 +624,10 @@ convert_transfer_to_row(const struct transfer_row *record, struct convert_row *r
     values[column++] = row_flags(row, transfer->flags, CONVERT_TRANSFER_FLAG);
     values[column++] = Int64GetDatum((int64_t) transfer->timestamp);
     values[column++] = TimestampTzGetDatum(convert_timestamp_to_timestamptz(transfer->timestamp));
-    assert(record->state < ARRAY_COUNT(hold_state_names));
     row->nulls[column] = record->state == PENDING_NONE;
-    values[column++] = ObjectIdGetDatum(convert_labels(CONVERT_HOLD_STATE)->oids[record->state]);
+    values[column++] = record->state == PENDING_NONE
+                           ? (Datum) 0
+                           : convert_label(convert_labels(CONVERT_HOLD_STATE), record->state);
     column = row_put_time(row, column, record->expires_at);
     column = row_put_reference(row, column, record->resolved_by);
     column = row_put_time(row, column, record->resolved_at);
@@ -746,9 +683,8 @@ convert_change_event_to_row(const struct change_event *event, struct convert_row
     values[column++] = Int32GetDatum(event->transfer_code);
     values[column++] = row_flags(row, event->transfer_flags, CONVERT_TRANSFER_FLAG);
     values[column++] = Int64GetDatum(event->ledger);
-    assert(event->type < ARRAY_COUNT(change_event_type_names));
     values[column++] =
-        ObjectIdGetDatum(convert_labels(CONVERT_CHANGE_EVENT_TYPE)->oids[event->type]);
+        convert_label(convert_labels(CONVERT_CHANGE_EVENT_TYPE), event->type);
     column = row_put_event_account(row, column, &event->debit_account);
     column = row_put_event_account(row, column, &event->credit_account);
     values[column++] = Int64GetDatum((int64_t) event->timestamp);

@@ -41,11 +41,16 @@ enum convert_enum {
 /* The oids of one SQL enum's labels, by value; InvalidOid where no label has the value. */
 struct convert_labels {
     Oid type;
+    Oid array_type;
+    uint32_t count;
     Oid oids[CONVERT_ENUM_VALUES_MAX];
 };
 
 /* Stays valid for the statement; free after the first call. */
 const struct convert_labels *convert_labels(enum convert_enum which);
+
+/* The label of a value that has one. */
+Datum convert_label(const struct convert_labels *labels, uint32_t value);
 
 /* The label of a create's status, from the labels of its kind. */
 Datum convert_status(const struct convert_labels *labels, uint32_t status);
@@ -107,6 +112,17 @@ enum transfer_input_column {
     TRANSFER_INPUT_COLUMNS,
 };
 
+/*
+ * The SQL type that a letter stands for, where the columns of a row type are written as letters: u
+ * uuid, n numeric, b bigint, i integer, z timestamptz, a array of account flags, t array of
+ * transfer flags, e type of a change event, h state of a hold.
+ */
+Oid convert_letter_type(char letter);
+
+/* The types of the columns of ledger.account_input and ledger.transfer_input. */
+#define CONVERT_ACCOUNT_INPUT_TYPES  "uubbbiab"
+#define CONVERT_TRANSFER_INPUT_TYPES "uuunuubbbbitb"
+
 void convert_row_to_account(const Datum *values, const bool *nulls, struct account *account);
 
 /*
@@ -130,9 +146,9 @@ void convert_row_to_transfer_flagged(
 #define CONVERT_COLUMNS_MAX CONVERT_CHANGE_EVENT_COLUMNS
 
 /*
- * One row of ledger.account, ledger.transfer, ledger.account_balance or ledger.change_event. What
- * its Datums point to lives in `space`, so a row costs no allocation: the next conversion into the
- * same convert_row overwrites it. Large, but fine on the stack.
+ * One row of ledger.accounts, transfers, account_balances or change_events. What its Datums point
+ * to lives in `space`, so a row costs no allocation: the next conversion into the same convert_row
+ * overwrites it. Large, but fine on the stack.
  */
 struct convert_row {
     Datum values[CONVERT_COLUMNS_MAX];

@@ -13,6 +13,7 @@
  * every command that would write through a table is refused here, with the way that works.
  */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "access/reloptions.h"
 #include "catalog/pg_foreign_table.h"

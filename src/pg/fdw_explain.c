@@ -2,13 +2,13 @@
 /* EXPLAIN: which operation of the engine serves a scan, with which filter, and, once run, what it
  * cost. */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
 
-#include "pg/compat.h"
 #include "pg/fdw_plan.h"
 #include "pg/fdw_scan.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include <math.h>
 
@@ -21,7 +22,6 @@
 #include "utils/selfuncs.h"
 #include "utils/typcache.h"
 
-#include "pg/compat.h"
 #include "pg/monitor_shared.h"
 
 /*

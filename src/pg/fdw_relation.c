@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: PostgreSQL */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "pg/fdw_relation.h"
 
-#include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "foreign/foreign.h"
 #include "utils/lsyscache.h"
 
 #define FDW_FIELDS_MAX 14
 
-/*
- * A letter for each column's type: u uuid, n numeric, b bigint, i integer, z timestamptz, a array
- * of account flags, t array of transfer flags, e type of a change event, h state of a hold.
- */
+/* A letter for each column's type: convert_letter_type. */
 #define FDW_ACCOUNT_TYPES         "unnnnubbbiabz"
 #define FDW_TRANSFER_TYPES        "uuunuubbbbitbzhzuz"
 #define FDW_ACCOUNT_BALANCE_TYPES "unnnnbz"
@@ -126,30 +123,13 @@ fdw_relation_of_table(Oid table)
     pg_unreachable();
 }
 
-static Oid
-fdw_type(char letter)
-{
-    switch (letter) {
-    case 'u': return UUIDOID;
-    case 'n': return NUMERICOID;
-    case 'b': return INT8OID;
-    case 'i': return INT4OID;
-    case 'z': return TIMESTAMPTZOID;
-    case 'a': return get_array_type(convert_labels(CONVERT_ACCOUNT_FLAG)->type);
-    case 't': return get_array_type(convert_labels(CONVERT_TRANSFER_FLAG)->type);
-    case 'e': return convert_labels(CONVERT_CHANGE_EVENT_TYPE)->type;
-    case 'h': return convert_labels(CONVERT_HOLD_STATE)->type;
-    default: unreachable();
-    }
-}
-
 void
 fdw_relation_check_columns(enum fdw_relation relation, Oid table, TupleDesc columns)
 {
     const char *types = fdw_relations[relation].types;
     bool same = columns->natts == (int) strlen(types);
     for (int i = 0; same && i < columns->natts; i++) {
-        same = TupleDescAttr(columns, i)->atttypid == fdw_type(types[i]);
+        same = TupleDescAttr(columns, i)->atttypid == convert_letter_type(types[i]);
     }
     if (same) return;
     ereport(

@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * The functions that create one account or transfer, for people: a business failure is an ERROR,
- * and `created` and `exists` both succeed, so repeating a call is safe. And the functions that make
- * ids.
+ * and `created` and `exists` both succeed, so repeating a call is safe. They return the status
+ * alone: of a function that returned a row, `(f()).*` would make one call for each column. And the
+ * functions that make ids.
  */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include <time.h>
 
-#include "access/htup_details.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "base/units.h"
 #include "pg/client.h"
+#include "pg/commit_mode.h"
 #include "pg/convert.h"
 #include "pg/errors.h"
 
@@ -46,36 +47,11 @@ create_one(enum ledger_operation operation, const void *event)
     return result;
 }
 
-/* A row of ledger.create_account_result or ledger.create_transfer_result. */
-static Datum
-result_row(FunctionCallInfo fcinfo, struct create_result result, enum convert_enum status_enum)
-{
-    TupleDesc descriptor = fcinfo->flinfo->fn_extra;
-    if (!descriptor) {
-        MemoryContext caller = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
-        if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE) {
-            elog(ERROR, "the return type must be a row type");
-        }
-        descriptor = BlessTupleDesc(descriptor);
-        fcinfo->flinfo->fn_extra = descriptor;
-        MemoryContextSwitchTo(caller);
-    }
-    assert(descriptor->natts == 3);
-
-    Datum values[3] = {
-        Int32GetDatum(1),
-        convert_status(convert_labels(status_enum), result.status),
-        Int64GetDatum((int64_t) result.timestamp),
-    };
-    bool nulls[3] = {false, false, false};
-    return HeapTupleGetDatum(heap_form_tuple(descriptor, values, nulls));
-}
-
 /* Arguments as if they were a row: `columns` says which column each argument is. */
 static void
 arguments_to_row(FunctionCallInfo fcinfo, const uint8_t *columns, Datum *values, bool *nulls)
 {
-    for (int i = 0; i < PG_NARGS(); i++) {
+    for (int i = 0; i < PG_NARGS(); i += 1) {
         values[columns[i]] = fcinfo->args[i].value;
         nulls[columns[i]] = fcinfo->args[i].isnull;
     }
@@ -103,21 +79,23 @@ ledger_create_account(PG_FUNCTION_ARGS)
     arguments_to_row(fcinfo, columns, values, nulls);
     convert_row_to_account(values, nulls, &account);
 
-    struct create_result result = create_one(LEDGER_CREATE_ACCOUNTS, &account);
+    const struct create_result result = create_one(LEDGER_CREATE_ACCOUNTS, &account);
     if (result.status != STATUS_CREATED && result.status != ACCOUNT_STATUS_exists) {
         errors_raise_account(result.status, &account);
     }
-    return result_row(fcinfo, result, CONVERT_ACCOUNT_STATUS);
+    commit_mode_count_write();
+    return convert_status(convert_labels(CONVERT_ACCOUNT_STATUS), result.status);
 }
 
 static Datum
-create_transfer(FunctionCallInfo fcinfo, const struct transfer *transfer)
+create_transfer(const struct transfer *transfer)
 {
-    struct create_result result = create_one(LEDGER_CREATE_TRANSFERS, transfer);
+    const struct create_result result = create_one(LEDGER_CREATE_TRANSFERS, transfer);
     if (result.status != STATUS_CREATED && result.status != TRANSFER_STATUS_exists) {
         errors_raise_transfer(result.status, transfer);
     }
-    return result_row(fcinfo, result, CONVERT_TRANSFER_STATUS);
+    commit_mode_count_write();
+    return convert_status(convert_labels(CONVERT_TRANSFER_STATUS), result.status);
 }
 
 #define CREATE_TRANSFER_ARGUMENT_TIMEOUT 7
@@ -154,7 +132,7 @@ ledger_create_transfer(PG_FUNCTION_ARGS)
             "timeout"));
     }
     convert_row_to_transfer(values, nulls, &transfer);
-    return create_transfer(fcinfo, &transfer);
+    return create_transfer(&transfer);
 }
 
 /*
@@ -173,7 +151,7 @@ resolve_pending_transfer(
     arguments_to_row(fcinfo, columns, values, nulls);
     if (nulls[TRANSFER_INPUT_PENDING_ID]) convert_raise_null("pending_id");
     convert_row_to_transfer_flagged(values, nulls, (uint16_t) flag, &transfer);
-    return create_transfer(fcinfo, &transfer);
+    return create_transfer(&transfer);
 }
 
 Datum
@@ -269,13 +247,13 @@ ledger_uuidv7(PG_FUNCTION_ARGS)
 
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    uint64_t milliseconds = (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / NS_PER_MS;
-    uint64_t fraction =
+    const uint64_t milliseconds = (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / NS_PER_MS;
+    const uint64_t fraction =
         ((uint64_t) now.tv_nsec % NS_PER_MS << UUIDV7_FRACTION_BITS) / NS_PER_MS;
     tick_last = max_u64(tick_last + 1, milliseconds << UUIDV7_FRACTION_BITS | fraction);
 
-    uint64_t random = random_next();
-    uint64_t fraction_mask = (UINT64_C(1) << UUIDV7_FRACTION_BITS) - 1;
-    uint64_t high = (tick_last & ~fraction_mask) << 4 | (tick_last & fraction_mask);
+    const uint64_t random = random_next();
+    const uint64_t fraction_mask = (UINT64_C(1) << UUIDV7_FRACTION_BITS) - 1;
+    const uint64_t high = (tick_last & ~fraction_mask) << 4 | (tick_last & fraction_mask);
     return uuid_datum(u128_make(high | UUIDV7_VERSION, UUIDV7_VARIANT | random >> 2));
 }

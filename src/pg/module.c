@@ -5,13 +5,13 @@
  * pg_upgrade needs only the functions, too.
  */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "fmgr.h"
 #include "miscadmin.h"
 
 #include "base/assert.h"
 #include "pg/commit_mode.h"
-#include "pg/compat.h"
 #include "pg/settings.h"
 #include "pg/shared.h"
 #include "pg/worker.h"

@@ -5,6 +5,7 @@
  * they work when the engine does not.
  */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "access/htup_details.h"
 #include "fmgr.h"
@@ -169,9 +170,11 @@ ledger_status(PG_FUNCTION_ARGS)
     struct monitor_row row = {0};
     bool known = monitor_read(&monitor);
     row_put(&row, CStringGetTextDatum(monitor_role(monitor_worker_state())), false);
-    row_put_text(&row, monitor.refusal.message);
-    row_put_text(&row, monitor.refusal.detail);
-    row_put_text(&row, monitor.refusal.hint);
+    const bool refuses = monitor.refusal.message[0] != '\0';
+    const struct refusal *texts = refuses ? &monitor.refusal : &monitor.warning;
+    row_put_text(&row, texts->message);
+    row_put_text(&row, texts->detail);
+    row_put_text(&row, texts->hint);
     if (monitor.published_at != 0) {
         row_put_state(&row, &monitor.state);
     } else {

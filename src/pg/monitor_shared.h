@@ -36,8 +36,8 @@ enum worker_state {
 const char *worker_state_name(enum worker_state state);
 
 /*
- * Why there is no engine: three texts as in every error message. Empty where there is nothing to
- * say.
+ * Why there is no engine, or what it can't do: three texts as in every error message. Empty where
+ * there is nothing to say.
  */
 struct refusal {
     char message[256];
@@ -56,6 +56,7 @@ struct monitor {
     char io_method[16]; /* In effect: "io_uring" or "sync"; empty before it is known. */
     bool io_direct;     /* In effect. */
     struct refusal refusal;
+    struct refusal warning; /* What an engine that works can't do at present. */
     struct engine_identity identity; /* Valid if opened_at is set. */
     uint64 ops_replayed;             /* By the last opening. */
     struct engine_state state;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "pg/paging.h"
 

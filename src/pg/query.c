@@ -8,13 +8,16 @@
  * (paging.h), and their set goes to disk when it outgrows work_mem.
  */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/array.h"
+#include "utils/lsyscache.h"
 
 #include "base/units.h"
 #include "pg/convert.h"
+#include "pg/fdw_relation.h"
 #include "pg/paging.h"
 
 PG_FUNCTION_INFO_V1(ledger_lookup_accounts);
@@ -27,23 +30,20 @@ PG_FUNCTION_INFO_V1(ledger_get_change_events);
 
 /* ---- Rows ------------------------------------------------------------------------------------ */
 
-static void
-convert_record(
-    enum ledger_operation operation, u128 account_id, const void *record, struct convert_row *row)
+static enum fdw_relation
+relation_of_operation(enum ledger_operation operation)
 {
     switch (operation) {
     case LEDGER_LOOKUP_ACCOUNTS:
-    case LEDGER_QUERY_ACCOUNTS: convert_account_to_row(record, row); return;
+    case LEDGER_QUERY_ACCOUNTS: return FDW_ACCOUNTS;
     case LEDGER_LOOKUP_TRANSFERS:
     case LEDGER_LOOKUP_RESOLUTIONS:
     case LEDGER_GET_ACCOUNT_TRANSFERS:
     case LEDGER_QUERY_HOLDS:
-    case LEDGER_QUERY_TRANSFERS: convert_transfer_to_row(record, row); return;
-    case LEDGER_GET_ACCOUNT_BALANCES:
-        convert_account_balance_to_row(account_id, record, row);
-        return;
+    case LEDGER_QUERY_TRANSFERS: return FDW_TRANSFERS;
+    case LEDGER_GET_ACCOUNT_BALANCES: return FDW_ACCOUNT_BALANCES;
     case LEDGER_LOOKUP_CHANGE_EVENTS:
-    case LEDGER_GET_CHANGE_EVENTS: convert_change_event_to_row(record, row); return;
+    case LEDGER_GET_CHANGE_EVENTS: return FDW_CHANGE_EVENTS;
     case LEDGER_CREATE_ACCOUNTS:
     case LEDGER_CREATE_TRANSFERS:
     case LEDGER_VERIFY: break;
@@ -51,18 +51,24 @@ convert_record(
     unreachable();
 }
 
-/* Reads the strand to its end into the function's set. `account_id` is of balances. */
+/*
+ * Reads the strand to its end into the function's set, whose rows are those of a foreign table,
+ * which its owner may have altered. `account_id` is of balances.
+ */
 static Datum
 put_rows(
     FunctionCallInfo fcinfo, struct paging *paging, struct paging_strand *strand, u128 account_id)
 {
+    const enum fdw_relation relation = relation_of_operation(paging->operation);
+    const Oid table = get_typ_typrelid(get_fn_expr_rettype(fcinfo->flinfo));
     struct convert_row row;
     InitMaterializedSRF(fcinfo, 0);
     ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+    fdw_relation_check_columns(relation, table, set->setDesc);
     while (paging_next(paging, strand)) {
         for (uint32_t i = 0; i < strand->count; i++) {
             const void *record = paging_record(paging, strand, i);
-            convert_record(paging->operation, account_id, record, &row);
+            fdw_relation_record_to_row(relation, account_id, record, &row);
             tuplestore_putvalues(set->setResult, set->setDesc, row.values, row.nulls);
         }
     }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "pg/settings.h"
 
@@ -181,15 +182,13 @@ define_process_settings(void)
         "ledger.commit_mode",
         "Selects when a ledger write takes effect.",
         "\"immediate\": when the call returns, even if the transaction rolls back. "
-        "\"transactional\": if and only "
-        "if the transaction commits. \"auto\": immediate for a call that is a whole transaction by "
-        "itself, else "
-        "transactional.",
+        "\"transactional\": if and only if the transaction commits. "
+        "\"auto\": immediate for a call that is a whole transaction by itself, else transactional.",
         &settings_commit_mode,
         SETTINGS_COMMIT_AUTO,
         commit_modes,
         PGC_USERSET,
-        0,
+        GUC_REPORT, /* A pooler can give each of its clients the value that it has set. */
         NULL,
         NULL,
         NULL);

@@ -4,6 +4,7 @@
  * become words. It may take hours, and can be cancelled.
  */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "fmgr.h"
 #include "funcapi.h"

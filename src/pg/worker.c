@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
 #include "postgres.h"
+#include "pg/compat.h"
 
 #include "pg/worker.h"
 
@@ -17,7 +18,6 @@
 #include "utils/timestamp.h"
 
 #include "base/units.h"
-#include "pg/compat.h"
 #include "pg/host.h"
 #include "pg/settings.h"
 #include "pg/shared.h"
@@ -31,6 +31,9 @@
 
 /* A pause that is no pause between two calls of a busy client. */
 #define IDLE_NS (2 * NS_PER_MS)
+
+/* What stays wrong is said again in the log. */
+#define WARN_AGAIN_NS (UINT64_C(3600) * NS_PER_S)
 
 #define WAIT_EVENTS 3
 
@@ -55,6 +58,9 @@ struct worker {
     uint64 ticked_ns;
     uint64 published_ns;
     bool published; /* Nothing happened since. */
+    struct refusal warning; /* What is said of pulses at present; empty: nothing. */
+    uint64 warned_block;    /* The damaged block that the warning is about. */
+    uint64 warned_ns;       /* When the log was told of it last. */
 };
 
 static bool here;
@@ -94,6 +100,7 @@ publish_start(void)
     monitor->io_method[0] = '\0';
     monitor->io_direct = false;
     memset(&monitor->refusal, 0, sizeof(monitor->refusal));
+    memset(&monitor->warning, 0, sizeof(monitor->warning));
     strlcpy(monitor->data_directory, settings_data_directory, sizeof(monitor->data_directory));
     monitor_change_end(&shared->board);
     return retries;
@@ -124,6 +131,7 @@ publish_numbers(struct worker *worker, uint64 now_ns)
     struct monitor *monitor = monitor_change_begin(&shared->board);
     monitor->state = published_state;
     monitor->stats = published_stats;
+    monitor->warning = worker->warning;
     monitor->published_at = now;
     monitor_change_end(&shared->board);
     worker->published_ns = now_ns;
@@ -259,6 +267,40 @@ log_damage(struct worker *worker)
     }
 }
 
+/* Holds that have expired can't be released: said once for each block that is met, and hourly. */
+static void
+log_pulse_damage(struct worker *worker, uint64 now)
+{
+    struct engine_damage damage;
+    struct refusal *warning = &worker->warning;
+    const bool damaged = engine_pulse_damage(worker->host.engine, &damage);
+    const bool warned = warning->message[0] != '\0';
+    if (!damaged) {
+        if (warned) worker->published = false;
+        memset(warning, 0, sizeof(*warning));
+        worker->warned_block = 0;
+        return;
+    }
+    const bool said = warned && worker->warned_block == damage.block_address;
+    if (said && now - worker->warned_ns < WARN_AGAIN_NS) return;
+    worker->warned_block = damage.block_address;
+    worker->warned_ns = now;
+    worker->published = false;
+    strlcpy(warning->message, "holds that have expired are not released", sizeof(warning->message));
+    describe_damage(&damage, warning->detail, sizeof(warning->detail));
+    strlcpy(
+        warning->hint,
+        "Other transfers and reads go on. Check the disk. Restore the ledger's directory from a "
+        "backup, or see \"Damaged blocks\" in doc/operations.md.",
+        sizeof(warning->hint));
+    ereport(
+        WARNING,
+        errcode(ERRCODE_DATA_CORRUPTED),
+        errmsg("%s", warning->message),
+        errdetail("%s", warning->detail),
+        errhint("%s", warning->hint));
+}
+
 static void
 on_answer(struct engine_request *request)
 {
@@ -367,6 +409,7 @@ do_what_is_due(struct worker *worker, uint64 now)
     if (now - worker->ticked_ns >= ENGINE_TICK_MS * NS_PER_MS) {
         host_tick(&worker->host);
         log_damage(worker);
+        log_pulse_damage(worker, now);
         cancel_verification(worker);
         worker->ticked_ns = now;
     }

@@ -239,7 +239,9 @@ void
 replica_tick(struct replica *replica)
 {
     if (replica->status != REPLICA_NORMAL) return;
-    if (replica->pulse == PULSE_NONE) replica->pulse = PULSE_LOOK;
+    const struct pulse_block *block = &replica->pulse_block;
+    const bool waits = block->damaged && clock_monotonic_ns(replica->clock) < block->retry_ns;
+    if (replica->pulse == PULSE_NONE && !waits) replica->pulse = PULSE_LOOK;
     (void) replica_pulse(replica);
 }
 

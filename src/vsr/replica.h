@@ -15,6 +15,8 @@
  *  (R5) when a checkpoint is due is a function of the log alone: the prepares since the last one
  *       fill half the ring, or have CHECKPOINT_EVENTS_MAX events.
  *  (R6) a view is durable in the superblock before the replica makes a prepare in it.
+ *  (R7) a pulse is made only when all that it will look at was read, as of the op before it: a
+ *       damaged block that only pulses look at holds up pulses and nothing else.
  */
 #ifndef LEDGER_VSR_REPLICA_H
 #define LEDGER_VSR_REPLICA_H
@@ -70,6 +72,24 @@ enum pulse_stage {
     PULSE_WANTED, /* One is due: no new prepares until the pipeline is empty for it. */
 };
 
+/*
+ * A pulse is made a moment after it was rehearsed, so that more may be due then. So it is rehearsed
+ * for a later time, up to which the rehearsal is good: there is nothing in it then that was not
+ * read.
+ */
+struct pulse_rehearsal {
+    uint64_t timestamp; /* Good for pulses up to this time; 0: there is none. */
+    uint64_t commit;    /* And after this op only. */
+    uint64_t ahead_ns;  /* How far ahead it was begun: more than it takes. */
+};
+
+/* A block that pulses need can't be read: none is made before `retry_ns` of the monotonic clock. */
+struct pulse_block {
+    bool damaged;
+    uint64_t retry_ns;
+    struct forest_damage damage;
+};
+
 /* A prepare from its making to its commit. */
 struct pipeline_entry {
     void *message; /* Sector-aligned, PREPARE_SIZE_MAX bytes: header, body, zero padding. */
@@ -79,6 +99,7 @@ struct pipeline_entry {
 struct replica_stats {
     uint64_t prepares;
     uint64_t pulses;
+    uint64_t pulses_skipped; /* Due, and not made: a block that they need can't be read. */
     uint64_t checkpoints;
     struct histogram events_per_prepare;
     struct histogram requests_per_prepare;
@@ -122,6 +143,8 @@ struct replica {
     struct multi_batch_writer writer;
     uint8_t *results; /* Of a batch that nobody waits for. */
     enum pulse_stage pulse;
+    struct pulse_rehearsal rehearsal;
+    struct pulse_block pulse_block;
     struct replica_stats stats;
 };
 
@@ -164,6 +187,12 @@ bool replica_poll(struct replica *replica);
 
 /* Makes a pulse if one is due: now, or in one of the next polls, also under continuous load. */
 void replica_tick(struct replica *replica);
+
+/*
+ * True while no pulses are made because a block that they need can't be read: says which one. It is
+ * tried again from time to time.
+ */
+bool replica_pulse_damage(const struct replica *replica, struct forest_damage *damage);
 
 /* True while an op has been executed in part: the state is none that may be read. */
 bool replica_executing(const struct replica *replica);

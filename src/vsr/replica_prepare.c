@@ -52,7 +52,8 @@ prepare_append(
     struct replica *replica,
     enum prepare_operation operation,
     uint32_t body_size,
-    uint32_t event_count)
+    uint32_t event_count,
+    uint64_t timestamp)
 {
     assert(event_count > 0);
     assert(body_size % EVENT_SIZE == 0);
@@ -68,7 +69,7 @@ prepare_append(
         .checkpoint_id = superblock_checkpoint_id(replica->superblock),
         .op = replica->op + 1,
         .commit = replica->commit,
-        .timestamp = next_timestamp(replica, event_count),
+        .timestamp = timestamp,
         .size = PREPARE_HEADER_SIZE + body_size,
         .view = replica->view,
         .event_count = event_count,
@@ -152,11 +153,33 @@ replica_prepare_requests(struct replica *replica)
     replica->stats.prepares += 1;
     histogram_add(&replica->stats.events_per_prepare, writer->event_count);
     histogram_add(&replica->stats.requests_per_prepare, writer->batch_count);
-    prepare_append(replica, PREPARE_BATCHES, multi_batch_end(writer), writer->event_count);
+    const uint64_t timestamp = next_timestamp(replica, writer->event_count);
+    prepare_append(
+        replica, PREPARE_BATCHES, multi_batch_end(writer), writer->event_count, timestamp);
     return true;
 }
 
 /* ---- Pulses ---------------------------------------------------------------------------------- */
+
+/* Between two tries to read a block that pulses need and that can't be read. */
+#define PULSE_RETRY_NS (UINT64_C(10) * NS_PER_S)
+
+/* What a rehearsal is ahead of time by at first. No new hold can expire sooner. */
+#define REHEARSAL_AHEAD_NS NS_PER_S
+
+/* A block that it needs can't be read: nothing is in the log yet, so nobody must execute it. */
+static void
+pulse_skip(struct replica *replica)
+{
+    struct pulse_block *block = &replica->pulse_block;
+    assert(replica->status == REPLICA_NORMAL);
+    replica->pulse = PULSE_NONE;
+    replica->rehearsal = (struct pulse_rehearsal){0};
+    replica->stats.pulses_skipped += 1;
+    block->damaged = true;
+    block->retry_ns = clock_monotonic_ns(replica->clock) + PULSE_RETRY_NS;
+    forest_damage(replica->forest, &block->damage);
+}
 
 /* Is there something that a pulse made now would do? */
 static enum forest_found
@@ -166,10 +189,8 @@ pulse_due(struct replica *replica)
     assert(!replica_executing(replica));
     const uint64_t timestamp = next_timestamp(replica, PULSE_EXPIRIES_MAX);
     const enum forest_found due = replica->machine->ops->pulse_due(replica->machine, timestamp);
-    if (due == FOREST_LOST) {
-        replica->lost = true;
-        replica_stop(replica);
-    }
+    if (due == FOREST_LOST) pulse_skip(replica);
+    if (due == FOREST_ABSENT) replica->pulse_block.damaged = false;
     return due;
 }
 
@@ -188,6 +209,31 @@ pulse_look(struct replica *replica)
     unreachable();
 }
 
+/*
+ * Has all been read that a pulse with this timestamp needs (R7)? A rehearsal that took so long that
+ * its time has come begins again, further ahead; what it has read is mostly in memory then.
+ */
+static enum forest_found
+pulse_rehearse(struct replica *replica, uint64_t timestamp)
+{
+    struct pulse_rehearsal *rehearsal = &replica->rehearsal;
+    struct state_machine *machine = replica->machine;
+    assert(replica->op == replica->commit);
+    if (rehearsal->timestamp == 0 || rehearsal->commit != replica->commit) {
+        *rehearsal = (struct pulse_rehearsal){.ahead_ns = REHEARSAL_AHEAD_NS};
+    } else if (rehearsal->timestamp < timestamp) {
+        rehearsal->timestamp = 0;
+        rehearsal->ahead_ns *= 2;
+    }
+    if (rehearsal->timestamp == 0) {
+        rehearsal->commit = replica->commit;
+        rehearsal->timestamp = timestamp + rehearsal->ahead_ns;
+    }
+    const enum forest_found found = machine->ops->rehearse_pulse(machine, rehearsal->timestamp);
+    if (found == FOREST_LOST) pulse_skip(replica);
+    return found;
+}
+
 static bool
 pulse_prepare(struct replica *replica)
 {
@@ -195,17 +241,21 @@ pulse_prepare(struct replica *replica)
     assert(replica->status == REPLICA_NORMAL);
     /* What is in the pipeline may change what is due. */
     if (replica->op != replica->commit || !can_prepare(replica)) return false;
-    const enum forest_found due = pulse_due(replica);
-    if (due == FOREST_WAIT) return replica->machine->yielded;
+    const uint64_t timestamp = next_timestamp(replica, PULSE_EXPIRIES_MAX);
+    enum forest_found found = pulse_due(replica);
+    if (found == FOREST_FOUND) found = pulse_rehearse(replica, timestamp);
+    if (found == FOREST_WAIT) return replica->machine->yielded;
     replica->pulse = PULSE_NONE;
-    if (due != FOREST_FOUND) return false;
+    if (found != FOREST_FOUND) return false;
+    replica->pulse_block.damaged = false;
     /* Without room it stays due; the next tick tries again. */
     const enum forest_room room = forest_reserve(replica->forest, PULSE_EXPIRIES_MAX);
     if (room == FOREST_IO_ERROR) replica_stop(replica);
     if (room != FOREST_ROOM) return false;
 
     replica->stats.pulses += 1;
-    prepare_append(replica, PREPARE_PULSE, 0, PULSE_EXPIRIES_MAX);
+    replica->rehearsal = (struct pulse_rehearsal){0};
+    prepare_append(replica, PREPARE_PULSE, 0, PULSE_EXPIRIES_MAX, timestamp);
     return true;
 }
 
@@ -217,4 +267,12 @@ replica_pulse(struct replica *replica)
     if (replica->pulse == PULSE_LOOK) progress |= pulse_look(replica);
     if (replica->pulse == PULSE_WANTED) progress |= pulse_prepare(replica);
     return progress;
+}
+
+bool
+replica_pulse_damage(const struct replica *replica, struct forest_damage *damage)
+{
+    if (!replica->pulse_block.damaged) return false;
+    *damage = replica->pulse_block.damage;
+    return true;
 }

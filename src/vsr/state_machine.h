@@ -57,6 +57,14 @@ struct state_machine_ops {
     enum forest_found (*pulse_due)(struct state_machine *machine, uint64_t timestamp);
 
     /*
+     * Reads all that a pulse at this time or at an earlier one would look at, and changes nothing.
+     * FOREST_FOUND: all of it can be read; _WAIT; _LOST: some of it can't, and a pulse would stop
+     * whoever executes it. Between ops. With another timestamp it begins anew: which it must when
+     * an op was committed meanwhile.
+     */
+    enum forest_found (*rehearse_pulse)(struct state_machine *machine, uint64_t timestamp);
+
+    /*
      * Finds what is due at timestamp_final, and brings it within reach. To be called until
      * FOREST_FOUND, then pulse.
      */

@@ -187,6 +187,13 @@ run_mishaps(struct sim *sim)
         run_reopen(sim, sim->options.fuse_max > 0 && prng_chance(&sim->prng, 1, 2));
         return;
     }
+    struct engine_damage damage;
+    if (engine_pulse_damage(sim->engine, &damage)) {
+        sim_check(
+            sim,
+            sim_faults(sim) > sim->faults_at_open || atlas_damaged(sim),
+            "no pulse is made, without a reason");
+    }
     if (prng_chance(&sim->prng, sim->options.stops, 1000)) run_reopen(sim, false);
 }
 
@@ -206,13 +213,15 @@ run_faulty(struct sim *sim)
 
 /*
  * A step in the calm. An error, or damage, from before may come to light only now: the owner
- * restores what was damaged, or the same op would meet it again and again.
+ * restores what was damaged, or the same op would meet it again and again; and so would pulses,
+ * which are not made meanwhile.
  */
 static void
 calm_step(struct sim *sim)
 {
+    struct engine_damage damage;
     sim_step(sim);
-    if (!engine_failed(sim->engine)) return;
+    if (!engine_failed(sim->engine) && !engine_pulse_damage(sim->engine, &damage)) return;
     sim_check(
         sim,
         sim_faults(sim) > sim->faults_at_open || atlas_damaged(sim),
