@@ -110,7 +110,7 @@ COPY (SELECT ledger.id_numeric(id), code FROM ledger.accounts WHERE ledger = 910
 SELECT * FROM ledger.account_balances;
 SELECT * FROM ledger.account_balances WHERE "timestamp" > 5;
 SELECT * FROM ledger.account_balances WHERE account_id > ledger.id(910001);
--- An account without history has none; neither has one that does not exist.
+-- An account without history has them too; one that does not exist has none.
 SELECT count(*) FROM ledger.account_balances WHERE account_id = ledger.id(910002);
 SELECT count(*) FROM ledger.account_balances WHERE account_id = ledger.id(910099);
 

@@ -23,12 +23,10 @@ struct engine_read {
     struct ledger_read read;
     struct engine_request *request; /* NULL: none. */
     uint64_t *timestamps;
+    struct ledger_row *rows;
     bool waits;        /* Until the replica's `progress` is not asked_at any more. */
     uint64_t asked_at; /* Progress when it began to ask for what it waits for. */
 };
-
-/* A read that had to begin again so often has ops wait for it. */
-#define READ_RESTARTS_MAX 3
 
 /* When the scrubber may read how much. */
 struct engine_scrubbing {
@@ -70,8 +68,10 @@ take_reads(struct engine *engine, struct arena *arena)
         arena_take(arena, ENGINE_READS_MAX, sizeof(struct engine_read), ARENA_ALIGNMENT);
     for (uint32_t i = 0; i < ENGINE_READS_MAX; i++) {
         uint64_t *timestamps = arena_take(arena, RESULTS_MAX, sizeof(uint64_t), sizeof(uint64_t));
+        struct ledger_row *rows =
+            arena_take(arena, RESULTS_MAX, sizeof(struct ledger_row), sizeof(uint64_t));
         if (engine->running == NULL) continue;
-        engine->running[i] = (struct engine_read){.timestamps = timestamps};
+        engine->running[i] = (struct engine_read){.timestamps = timestamps, .rows = rows};
     }
 }
 
@@ -507,6 +507,15 @@ start_create(struct engine *engine, struct engine_request *request)
 
 /* ---- Reads ----------------------------------------------------------------------------------- */
 
+static const char *
+read_check(const struct engine *engine, const struct engine_request *request)
+{
+    const char *complaint =
+        ledger_read_check(request->operation, request->input, request->input_size);
+    if (complaint != NULL) return complaint;
+    return ledger_instant_check(engine->forest, &request->instant, engine->replica.commit);
+}
+
 static void
 read_begin(struct engine *engine, struct engine_request *request)
 {
@@ -519,7 +528,9 @@ read_begin(struct engine *engine, struct engine_request *request)
         .input_size = request->input_size,
         .reply = request->reply,
         .reply_size_max = request->reply_size_max,
+        .instant = request->instant,
         .timestamps = running->timestamps,
+        .rows = running->rows,
     };
     assert(slot < ENGINE_READS_MAX);
     running->request = request;
@@ -536,7 +547,10 @@ read_end(struct engine *engine, struct engine_read *running, enum engine_status 
     assert(engine->running_count > 0);
     running->request = NULL;
     engine->running_count -= 1;
-    if (status == ENGINE_OK) request->reply_size = running->read.reply_size;
+    if (status == ENGINE_OK) {
+        request->reply_size = running->read.reply_size;
+        request->instant = running->read.instant;
+    }
     if (status == ENGINE_DAMAGED) request->damage = forest_damage_now(engine);
     assert(request->reply_size <= request->reply_size_max);
     answer(request, status);
@@ -549,7 +563,7 @@ read_step(struct engine *engine, struct engine_read *running, uint32_t *rows_lef
     const uint64_t progress = engine->replica.progress;
     if (running->waits && running->asked_at == progress) return false;
     if (!running->read.yielded) running->asked_at = progress;
-    switch (ledger_read_step(&running->read, engine->replica.commit, rows_left)) {
+    switch (ledger_read_step(&running->read, rows_left)) {
     case FOREST_FOUND: read_end(engine, running, ENGINE_OK); return true;
     case FOREST_LOST: read_end(engine, running, ENGINE_DAMAGED); return true;
     case FOREST_WAIT:
@@ -598,10 +612,7 @@ run_reads(struct engine *engine, uint32_t *rows_left)
     return progress;
 }
 
-/*
- * Reads see whole ops only. They get on by so many rows, then ops go on; but not while a read would
- * have to begin again too often.
- */
+/* Reads see whole ops only. They get on by so many rows, then ops go on. */
 static bool
 answer_reads(struct engine *engine)
 {
@@ -610,12 +621,6 @@ answer_reads(struct engine *engine)
     if (engine_failed(engine)) return fail_reads(engine);
     if (replica_executing(&engine->replica)) return false;
     while (rows_left > 0 && run_reads(engine, &rows_left)) progress = true;
-    bool held = false;
-    for (uint32_t i = 0; i < ENGINE_READS_MAX; i++) {
-        const struct engine_read *running = &engine->running[i];
-        if (running->request != NULL) held |= running->read.restarts >= READ_RESTARTS_MAX;
-    }
-    replica_hold(&engine->replica, held);
     return progress;
 }
 
@@ -752,9 +757,7 @@ take_requests(struct engine *engine)
             start_verify(engine, request);
             continue;
         }
-        request->detail =
-            creates ? create_check(request)
-                    : ledger_read_check(request->operation, request->input, request->input_size);
+        request->detail = creates ? create_check(request) : read_check(engine, request);
         if (request->detail != NULL) {
             answer(request, ENGINE_INVALID);
         } else if (creates) {

@@ -14,8 +14,8 @@
  *
  * One thread calls everything. A request's callback runs inside engine_poll, or engine_tick if that
  * finds that the engine must stop; never inside engine_submit. A create is answered when its
- * prepare is durable and executed; a read is answered from what is committed: accounts as they are
- * at one moment between submit and answer, transfers and events as they were at one.
+ * prepare is durable and executed; a read is answered from what is committed, all of it as of one
+ * moment between submit and answer, or as of an older one that it names: that of an earlier page.
  */
 #ifndef LEDGER_ENGINE_H
 #define LEDGER_ENGINE_H
@@ -84,6 +84,9 @@ struct engine_request {
     void *reply; /* Must not overlap input. Creates: RESULT_SIZE bytes an event. */
     uint32_t reply_size_max;
     engine_callback *callback;
+
+    /* Reads: of which state. If it is not known, of the present one, which is filled in. */
+    struct ledger_instant instant;
 
     /* Filled before the callback. */
     enum engine_status status;

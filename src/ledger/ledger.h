@@ -39,6 +39,11 @@ enum ledger_index {
     INDEX_TRANSFER_LEDGER,
     INDEX_TRANSFER_CODE,
     INDEX_PENDING_EXPIRES_AT,
+    INDEX_HOLD_DEBIT_ACCOUNT,
+    INDEX_HOLD_CREDIT_ACCOUNT,
+    INDEX_HOLD_LEDGER,
+    INDEX_EXPIRY_DEBIT_ACCOUNT,
+    INDEX_EXPIRY_CREDIT_ACCOUNT,
 };
 
 extern const struct forest_schema ledger_schema;
@@ -95,6 +100,13 @@ const char *ledger_read_check(uint8_t operation, const void *input, uint32_t inp
 
 /* ---- Reads ----------------------------------------------------------------------------------- */
 
+/* One row of a reply of accounts: by which account as_of.c finds it again. */
+struct ledger_row {
+    uint64_t account_timestamp;
+    uint16_t first; /* Of the rows in the bucket that has this row's number. */
+    uint16_t next;  /* In this row's own bucket. */
+};
+
 /* A read, whose input has been checked. Buffers stay the caller's, lent until the read is done. */
 struct ledger_question {
     uint8_t operation;
@@ -102,12 +114,16 @@ struct ledger_question {
     uint32_t input_size;
     void *reply;
     uint32_t reply_size_max;
-    uint64_t *timestamps; /* RESULTS_MAX of them, for the read's own use. */
+    struct ledger_instant instant; /* Checked too: ledger_instant_check. */
+    /* For the read's own use, RESULTS_MAX of each. */
+    uint64_t *timestamps;
+    struct ledger_row *rows;
 };
 
 union ledger_filter {
     struct account_filter account;
     struct query_filter query;
+    struct hold_filter hold;
     struct change_events_filter change_events;
 };
 
@@ -124,31 +140,41 @@ struct ledger_plan {
     struct scan *root; /* What to read. */
 };
 
+/* How far the rows of accounts are those of the read's instant: as_of.c. */
+struct ledger_as_of {
+    uint32_t rows_looked_at; /* Of these, those that may have changed since are listed. */
+    uint32_t listed;         /* Those whose first event after the instant was not met yet. */
+    uint64_t event_max;      /* The walk over events ends here. */
+    uint64_t timestamp;      /* Of the event where it is. */
+    bool event_there;        /* That event is to be undone. */
+    bool transfer_there;
+    struct account_event event;
+    struct transfer transfer; /* The event's. */
+    struct transfer pending;  /* The hold that the transfer resolved. */
+};
+
 /*
- * A read that goes on between ops, whatever is committed meanwhile. Rows of transfers and events,
- * which never change, are those of the state at its start; rows of accounts are all those of the
- * state at its end. See read.c.
+ * A read that goes on between ops, whatever is committed meanwhile. All rows are of one instant:
+ * the one that was given, or the state when the read began. See read.c.
  */
 struct ledger_read {
     struct ledger_question question;
     struct forest *forest;
     union ledger_filter filter;
-    uint64_t op;           /* Committed when it began, for the last time. */
-    uint64_t timestamp_max; /* Of what was there then. */
-    uint64_t account_max;  /* Timestamp of the newest account then. */
-    uint32_t restarts;     /* How often it had to begin again. */
+    struct ledger_instant instant;
+    uint64_t timestamp_max; /* Of what was there at the instant. */
     bool yielded; /* The last FOREST_WAIT only ended a piece of work: going on needs no progress. */
 
     struct ledger_plan plan;
+    struct forest_range expiry; /* Holds by expiry: the last one that was collected. */
     bool source_ended;          /* No more timestamps, or ids. */
-    uint32_t id_next;           /* Lookups: the next one to be asked for. */
+    uint32_t id_next;           /* Lookups: the next row to be asked for by its id. */
     bool account_known;         /* LEDGER_GET_ACCOUNT_BALANCES: */
     uint64_t account_timestamp; /* whose. */
 
     uint32_t row_size;
     uint32_t rows_max;
-    uint32_t rows_done;   /* Rows of the reply that stay as they are. */
-    uint32_t rows_absent; /* Ids that nothing was found for. */
+    uint32_t rows_done; /* Rows of the reply that stay where they are. */
     /* Rows on their way, behind those done; `question.timestamps` says what each still needs. */
     uint32_t pass_id; /* Lookups: the id of the first of them. */
     uint32_t pass_count;
@@ -157,8 +183,18 @@ struct ledger_read {
     uint32_t pass_waiting; /* Before pass_next: those that wait for blocks. */
     uint64_t pass_mark;    /* No use to go on before the forest's reads have reached it. */
 
+    bool gathered; /* All rows are there. What is left is that accounts become of the instant. */
+    struct ledger_as_of as_of;
+
     uint32_t reply_size; /* When it is done. */
 };
+
+/*
+ * NULL if the instant lies in the past of what is committed, which `op` is the newest of; else what
+ * is wrong. One that is not known is none, and right.
+ */
+const char *ledger_instant_check(
+    const struct forest *forest, const struct ledger_instant *instant, uint64_t op);
 
 /* `op` is what is committed. Between ops. */
 void ledger_read_start(
@@ -172,7 +208,7 @@ void ledger_read_start(
  * FOREST_LOST: it can't be answered. Looks at *rows_left rows at most, which it counts down.
  * Between ops.
  */
-enum forest_found ledger_read_step(struct ledger_read *read, uint64_t op, uint32_t *rows_left);
+enum forest_found ledger_read_step(struct ledger_read *read, uint32_t *rows_left);
 
 /* Bytes of one row of the operation's reply. */
 uint32_t ledger_row_size(uint8_t operation);

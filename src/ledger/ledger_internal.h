@@ -15,7 +15,8 @@
  *  (L4) an account within its limit (…_must_not_exceed_…) stays within it.
  *  (L5) account flags never change but for `closed`: set by a closing transfer, unset when that is
  *       voided or expires.
- *  (L6) a pending transfer is resolved once: posted, voided or expired. INDEX_PENDING_EXPIRES_AT
+ *  (L6) a pending transfer is resolved once: posted, voided or expired; its state names the event
+ *       that did it. INDEX_PENDING_EXPIRES_AT
  *       has exactly those with a timeout, resolved or not; a pulse releases exactly those of them
  *       that are due and unresolved.
  *  (L7) a timestamp names one thing: an account, a transfer with its event, or an expiry's event.
@@ -189,9 +190,12 @@ void movement_release(
 void
 movement_apply(struct ledger *ledger, const struct movement *movement, struct account_event *event);
 
-/* The state of a pending transfer becomes `status`. */
-void
-pending_resolve(struct ledger *ledger, const struct transfer *pending, enum pending_status status);
+/* The state of a pending transfer becomes `status`, by the event of that time: the newest one. */
+void pending_resolve(
+    struct ledger *ledger,
+    const struct transfer *pending,
+    enum pending_status status,
+    uint64_t resolved_at);
 
 /* ---- Others ---------------------------------------------------------------------------------- */
 
@@ -214,7 +218,7 @@ ledger_pulsed(const struct forest *forest)
     return (struct forest_range){.value = memo.words[0], .timestamp = memo.words[1]};
 }
 
-/* ---- Reads: read.c, read_row.c, query.c ------------------------------------------------------ */
+/* ---- Reads: read.c, read_row.c, query.c, as_of.c --------------------------------------------- */
 
 /* What the words of a row in `timestamps` say, beside a timestamp that is to be read. */
 #define READ_THERE   UINT64_C(0)
@@ -222,11 +226,32 @@ ledger_pulsed(const struct forest *forest)
 #define READ_BY_ID   (UINT64_MAX - 1)     /* The id of this row. */
 #define READ_DROPPED UINT64_MAX           /* The row does not belong into the reply. */
 
+/* Operations whose input is ids, and those whose rows are change events. */
+static inline bool
+operation_looks_up(uint8_t operation)
+{
+    return operation == LEDGER_LOOKUP_ACCOUNTS || operation == LEDGER_LOOKUP_TRANSFERS ||
+           operation == LEDGER_LOOKUP_RESOLUTIONS || operation == LEDGER_LOOKUP_CHANGE_EVENTS;
+}
+
+static inline bool
+operation_gives_events(uint8_t operation)
+{
+    return operation == LEDGER_GET_CHANGE_EVENTS || operation == LEDGER_LOOKUP_CHANGE_EVENTS;
+}
+
 /* A change event is made of four records: the event, then the three that it names. */
 static inline uint32_t
 read_words_per_row(uint8_t operation)
 {
-    return operation == LEDGER_GET_CHANGE_EVENTS ? 3 : 1;
+    return operation_gives_events(operation) ? 3 : 1;
+}
+
+/* A transfer has its own event, and may have an expiry's. */
+static inline uint32_t
+read_rows_per_id(uint8_t operation)
+{
+    return operation == LEDGER_LOOKUP_CHANGE_EVENTS ? 2 : 1;
 }
 static_assert(3 * CHANGE_EVENTS_MAX <= RESULTS_MAX, "the words of all rows fit");
 static_assert(READ_FIRST > TIMESTAMP_MAX, "no timestamp has the bit");
@@ -234,7 +259,14 @@ static_assert(READ_FIRST > TIMESTAMP_MAX, "no timestamp has the bit");
 /* Does what can be done for a row on its way; FOREST_FOUND if nothing is left to do. */
 enum forest_found read_row(struct ledger_read *read, uint32_t index);
 
-/* The scans of a query, over what was there when the read began. False: there is nothing. */
+/*
+ * The rows of accounts, which are as they were when each was copied, become those of the read's
+ * instant. FOREST_FOUND: all are; FOREST_WAIT: see `yielded`.
+ */
+void as_of_start(struct ledger_read *read);
+enum forest_found as_of_step(struct ledger_read *read, uint32_t *rows_left);
+
+/* The scans of a query, over what was there at the read's instant. False: there is nothing. */
 bool query_plan(struct ledger_read *read);
 
 /* Most rows that a query wants. */
@@ -244,12 +276,20 @@ uint32_t query_limit(const struct ledger_read *read);
 bool query_wants_account(const struct ledger_read *read, const struct account *account);
 bool query_wants_transfer(const struct ledger_read *read, const struct transfer *transfer);
 
+/* LEDGER_QUERY_HOLDS: does the filter want a hold of this state, as far as that tells? */
+bool query_wants_state(
+    const struct ledger_read *read, const struct transfer_pending *state, enum pending_status now);
+
+/* Are holds collected in the order in which they expire? */
+bool query_by_expiry(const struct ledger_read *read);
+
 /* LEDGER_GET_ACCOUNT_BALANCES: does the filter want more of transfers than their account? */
 bool query_compares_transfer(const struct ledger_read *read);
 
 /* NULL if the filter is valid; else what is wrong with it. */
 const char *account_filter_check(const struct account_filter *filter);
 const char *query_filter_check(const struct query_filter *filter);
+const char *hold_filter_check(const struct hold_filter *filter);
 const char *change_events_filter_check(const struct change_events_filter *filter);
 
 #endif

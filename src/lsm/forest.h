@@ -75,6 +75,13 @@ struct index_schema {
     uint32_t field_offset;
     uint32_t field_size; /* 2, 4, 8 or 16 bytes. */
     bool zero_indexed;   /* False: records with value 0 are not in the index. */
+    /*
+     * A partial index has only the records whose two bytes at when_offset, masked by when_mask, are
+     * when_value; these never change. Others cost it nothing. A mask of 0: all records.
+     */
+    uint32_t when_offset;
+    uint16_t when_mask;
+    uint16_t when_value;
 };
 
 struct forest_schema {
@@ -346,16 +353,24 @@ bool forest_reads_reached(const struct forest *forest, uint64_t mark);
 enum forest_found forest_refuse(struct forest *forest, uint32_t tree, uint64_t timestamp);
 
 /*
- * Replaces the record (its timestamp says which one) by the newest version if that is in memory;
- * else nothing.
+ * Copies the first record after *timestamp, and moves *timestamp there: a walk along a tree whose
+ * records never change. FOREST_ABSENT: there are no more.
  */
-void forest_refresh(const struct forest *forest, uint32_t number, void *record);
+enum forest_found forest_read_next(
+    struct forest *forest,
+    uint32_t tree,
+    uint64_t *timestamp,
+    void *record);
 
 /*
- * The newest op whose change to a record of this tree may have left memory. A reader that began
- * after it and refreshes all its rows has them all as of now.
+ * May an op after `op` have changed the record? False: none has. True: one has, or nothing in
+ * memory tells.
  */
-uint64_t forest_forgotten_op(const struct forest *forest, uint32_t tree);
+bool forest_may_have_changed(
+    const struct forest *forest,
+    uint32_t number,
+    uint64_t timestamp,
+    uint64_t op);
 
 /* ---- Ranges of ordered indexes ------------------------------------------------------------- */
 

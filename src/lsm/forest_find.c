@@ -113,27 +113,29 @@ forest_read_by_id(struct forest *forest, uint32_t number, const u128 *id, void *
     return forest_found_of(find_of_id(forest, number, id, timestamp, record));
 }
 
-void
-forest_refresh(const struct forest *forest, uint32_t number, void *record)
+enum forest_found
+forest_read_next(struct forest *forest, uint32_t tree, uint64_t *timestamp, void *record)
 {
-    assert(number < forest->schema->tree_count);
-    const struct forest_tree *tree = &forest->trees[number];
-    uint64_t timestamp;
-    assert(!forest_tree_is_log(tree));
-    memcpy(
-        &timestamp, (const char *) record + tree->schema->timestamp_offset, sizeof(timestamp));
-    if (timestamp == 0) return; /* The caller's memory may be written by others. */
-    const uint32_t slot = objects_find(&tree->objects, timestamp);
-    if (slot == OBJECT_NONE) return;
-    memcpy(record, objects_record(&tree->objects, slot), tree->schema->record_size);
+    assert(forest->opened);
+    assert(tree < forest->schema->tree_count);
+    assert(forest_tree_is_log(&forest->trees[tree]));
+    assert(record != NULL);
+    if (*timestamp >= forest->trees[tree].newest) return FOREST_ABSENT;
+    return forest_found_of(log_next(&forest->trees[tree].log, timestamp, record));
 }
 
-uint64_t
-forest_forgotten_op(const struct forest *forest, uint32_t tree)
+bool
+forest_may_have_changed(
+    const struct forest *forest, uint32_t number, uint64_t timestamp, uint64_t op)
 {
-    assert(tree < forest->schema->tree_count);
-    assert(!forest_tree_is_log(&forest->trees[tree]));
-    return objects_forgotten_op(&forest->trees[tree].objects);
+    assert(number < forest->schema->tree_count);
+    const struct objects *objects = &forest->trees[number].objects;
+    assert(!forest_tree_is_log(&forest->trees[number]));
+    assert(timestamp > 0);
+    const uint32_t slot = objects_find(objects, timestamp);
+    /* A record that has come back into memory tells nothing of what was before (C4). */
+    const uint64_t changed = slot == OBJECT_NONE ? 0 : objects_op(objects, slot);
+    return (changed == 0 ? objects_forgotten_op(objects) : changed) > op;
 }
 
 bool

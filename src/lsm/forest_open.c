@@ -339,6 +339,7 @@ open_root(struct opening *opening, const struct block_reference *reference)
         if (!open_merges(forest_part(forest, i))) return FOREST_OPEN_CORRUPT;
     }
     for (uint32_t i = 0; i < forest->schema->tree_count; i++) {
+        objects_forgot(&forest->trees[i].objects, forest->op);
         forest->trees[i].newest = root.newest[i];
         forest->trees[i].record_count = root.record_count[i];
         if (!open_tree_valid(forest, &forest->trees[i])) return FOREST_OPEN_CORRUPT;

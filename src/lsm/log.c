@@ -322,3 +322,17 @@ log_seek(const struct log *log, bool descending, uint64_t *timestamp)
     assert(log->tree->run_count[0] <= 1);
     return descending ? seek_descending(log, timestamp) : seek_ascending(log, timestamp);
 }
+
+enum tree_found
+log_next(const struct log *log, uint64_t *timestamp, void *record)
+{
+    uint64_t next = *timestamp + 1;
+    assert(record != NULL);
+    assert(*timestamp < UINT64_MAX);
+    enum tree_found found = log_seek(log, false, &next);
+    if (found != TREE_FOUND) return found;
+    found = log_lookup(log, next, record);
+    if (found == TREE_ABSENT) return tree_refuse(log->tree, next);
+    if (found == TREE_FOUND) *timestamp = next;
+    return found;
+}

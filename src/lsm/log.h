@@ -53,6 +53,9 @@ const void *log_find_open(const struct log *log, uint64_t timestamp);
 /* The record of the timestamp, copied. */
 enum tree_found log_lookup(const struct log *log, uint64_t timestamp, void *record);
 
+/* The first record after *timestamp, copied; sets *timestamp to its own. */
+enum tree_found log_next(const struct log *log, uint64_t *timestamp, void *record);
+
 /*
  * The first timestamp at or after *timestamp (the last at or before it, if descending); sets it.
  * TREE_ABSENT: there is none.

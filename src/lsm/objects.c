@@ -483,3 +483,11 @@ objects_clear(struct objects *objects)
     objects->free_first = OBJECT_NONE;
     objects->hand = 0;
 }
+
+void
+objects_forgot(struct objects *objects, uint64_t op)
+{
+    assert(objects->count == 0);
+    assert(objects->forgotten_op <= op);
+    objects->forgotten_op = op;
+}

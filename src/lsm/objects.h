@@ -24,7 +24,8 @@
  *       can be evicted or are free.
  *  (C3) the dirty slots are those in the list of dirty slots, each once, in the order in which they
  *       became dirty. What is dirty is never evicted.
- *  (C4) the op of last change of a record that was evicted is at most forgotten_op.
+ *  (C4) the op of last change of a record that was evicted, or that lay on disk when the cache was
+ *       opened, is at most forgotten_op.
  */
 #ifndef LEDGER_LSM_OBJECTS_H
 #define LEDGER_LSM_OBJECTS_H
@@ -145,6 +146,9 @@ uint32_t objects_take_dirty(struct objects *objects, uint32_t *slots);
 /* Forgets everything, forgotten_op and the epoch too: as initialised. */
 void objects_clear(struct objects *objects);
 
+/* There were changes up to this op, and none of them is in the cache (C4). */
+void objects_forgot(struct objects *objects, uint64_t op);
+
 static inline void *
 objects_record(const struct objects *objects, uint32_t slot)
 {
@@ -179,7 +183,7 @@ objects_dirty_count(const struct objects *objects)
     return objects->dirty_count;
 }
 
-/* The newest op of last change among all that were evicted; 0: none (C4). */
+/* The newest op of last change among all that are not in the cache; 0: none (C4). */
 static inline uint64_t
 objects_forgotten_op(const struct objects *objects)
 {

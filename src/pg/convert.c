@@ -374,6 +374,7 @@ convert_letter_type(char letter)
     case 'a': return convert_labels(CONVERT_ACCOUNT_FLAG)->array_type;
     case 't': return convert_labels(CONVERT_TRANSFER_FLAG)->array_type;
     case 'e': return convert_labels(CONVERT_CHANGE_EVENT_TYPE)->type;
+    case 'h': return convert_labels(CONVERT_HOLD_STATE)->type;
     default: unreachable();
     }
 }
@@ -593,9 +594,19 @@ convert_account_to_row(const struct account *account, struct convert_row *row)
     assert(column == CONVERT_ACCOUNT_COLUMNS);
 }
 
-void
-convert_transfer_to_row(const struct transfer *transfer, struct convert_row *row)
+/* 0: none. */
+static int
+row_put_time(struct convert_row *row, int column, uint64_t timestamp_ns)
 {
+    row->nulls[column] = timestamp_ns == 0;
+    row->values[column] = TimestampTzGetDatum(convert_timestamp_to_timestamptz(timestamp_ns));
+    return column + 1;
+}
+
+void
+convert_transfer_to_row(const struct transfer_row *record, struct convert_row *row)
+{
+    const struct transfer *transfer = &record->transfer;
     int column = 0;
     Datum *values = row->values;
     row_begin(row, CONVERT_TRANSFER_COLUMNS);
@@ -613,6 +624,13 @@ convert_transfer_to_row(const struct transfer *transfer, struct convert_row *row
     values[column++] = row_flags(row, transfer->flags, CONVERT_TRANSFER_FLAG);
     values[column++] = Int64GetDatum((int64_t) transfer->timestamp);
     values[column++] = TimestampTzGetDatum(convert_timestamp_to_timestamptz(transfer->timestamp));
+    row->nulls[column] = record->state == PENDING_NONE;
+    values[column++] = record->state == PENDING_NONE
+                           ? (Datum) 0
+                           : convert_label(convert_labels(CONVERT_HOLD_STATE), record->state);
+    column = row_put_time(row, column, record->expires_at);
+    column = row_put_reference(row, column, record->resolved_by);
+    column = row_put_time(row, column, record->resolved_at);
     assert(column == CONVERT_TRANSFER_COLUMNS);
 }
 

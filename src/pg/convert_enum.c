@@ -45,6 +45,13 @@ static const char *const change_event_type_names[] = {
     [CHANGE_TWO_PHASE_EXPIRED] = "two_phase_expired",
 };
 
+static const char *const hold_state_names[] = {
+    [PENDING_PENDING] = "open",
+    [PENDING_POSTED] = "posted",
+    [PENDING_VOIDED] = "voided",
+    [PENDING_EXPIRED] = "expired",
+};
+
 static_assert(ARRAY_COUNT(account_status_names) <= CONVERT_ENUM_VALUES_MAX, "labels fit");
 static_assert(ARRAY_COUNT(transfer_status_names) <= CONVERT_ENUM_VALUES_MAX, "labels fit");
 
@@ -60,6 +67,7 @@ static const struct {
     [CONVERT_ACCOUNT_STATUS] = ENUM_OF("create_account_status", account_status_names),
     [CONVERT_TRANSFER_STATUS] = ENUM_OF("create_transfer_status", transfer_status_names),
     [CONVERT_CHANGE_EVENT_TYPE] = ENUM_OF("change_event_type", change_event_type_names),
+    [CONVERT_HOLD_STATE] = ENUM_OF("hold_state", hold_state_names),
 };
 
 static Oid
@@ -190,4 +198,14 @@ convert_status(const struct convert_labels *labels, uint32_t status)
 {
     assert(status != CONVERT_CREATED);
     return convert_label(labels, status == STATUS_CREATED ? CONVERT_CREATED : status);
+}
+
+enum pending_status
+convert_hold_state(Datum datum)
+{
+    const struct convert_labels *labels = convert_labels(CONVERT_HOLD_STATE);
+    for (uint32_t state = PENDING_PENDING; state < labels->count; state += 1) {
+        if (labels->oids[state] == DatumGetObjectId(datum)) return (enum pending_status) state;
+    }
+    return PENDING_NONE;
 }

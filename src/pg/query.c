@@ -37,9 +37,12 @@ relation_of_operation(enum ledger_operation operation)
     case LEDGER_LOOKUP_ACCOUNTS:
     case LEDGER_QUERY_ACCOUNTS: return FDW_ACCOUNTS;
     case LEDGER_LOOKUP_TRANSFERS:
+    case LEDGER_LOOKUP_RESOLUTIONS:
     case LEDGER_GET_ACCOUNT_TRANSFERS:
+    case LEDGER_QUERY_HOLDS:
     case LEDGER_QUERY_TRANSFERS: return FDW_TRANSFERS;
     case LEDGER_GET_ACCOUNT_BALANCES: return FDW_ACCOUNT_BALANCES;
+    case LEDGER_LOOKUP_CHANGE_EVENTS:
     case LEDGER_GET_CHANGE_EVENTS: return FDW_CHANGE_EVENTS;
     case LEDGER_CREATE_ACCOUNTS:
     case LEDGER_CREATE_TRANSFERS:
@@ -290,7 +293,7 @@ Datum
 ledger_get_change_events(PG_FUNCTION_ARGS)
 {
     struct paging paging;
-    paging_init(&paging, LEDGER_GET_CHANGE_EVENTS, false);
+    paging_init(&paging, LEDGER_GET_CHANGE_EVENTS, filter_bool(fcinfo, 3, false));
     take_range(fcinfo, 0, &paging);
     return run(fcinfo, &paging, &(union paging_filter){.change_events = {0}}, 0);
 }

@@ -85,7 +85,7 @@ define_storage_settings(void)
         "ledger.memory",
         "Sets the memory that the ledger engine takes when it starts.",
         "It is all that the engine takes, however large the ledger is: what is not in it is read "
-        "from disk. At least 102 MB and a fifteenth of ledger.wal_size.",
+        "from disk. At least 111 MB and a fifteenth of ledger.wal_size.",
         &settings_memory_mb,
         MEMORY_MB_DEFAULT,
         MEMORY_MB_MIN,

@@ -256,13 +256,6 @@ replica_tick(struct replica *replica)
     (void) replica_pulse(replica);
 }
 
-void
-replica_hold(struct replica *replica, bool held)
-{
-    assert(!replica_executing(replica) || !held);
-    replica->held = held;
-}
-
 bool
 replica_busy(const struct replica *replica)
 {

@@ -130,7 +130,6 @@ struct replica {
     struct replica_execution execution;
     enum commit_stage commit_stage;
     struct prepare_header commit_header; /* Of op commit, from COMMIT_COMPACT on. */
-    bool held; /* No op is executed: see replica_hold. */
     bool lost; /* Stopped because a block that an op needs can't be read. */
 
     /*
@@ -198,9 +197,6 @@ bool replica_pulse_damage(const struct replica *replica, struct forest_damage *d
 
 /* True while an op has been executed in part: the state is none that may be read. */
 bool replica_executing(const struct replica *replica);
-
-/* While it is held, no op is executed, so that the state stays as it is. Between ops. */
-void replica_hold(struct replica *replica, bool held);
 
 /* True while there is something in the pipeline, a checkpoint runs, or a pulse is looked for. */
 bool replica_busy(const struct replica *replica);

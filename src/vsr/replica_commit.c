@@ -283,7 +283,6 @@ commit_prefetch(struct replica *replica)
         assert(found == FOREST_FOUND);
         replica->execution.there = true;
     }
-    if (replica->held) return false;
     commit_enter(replica, COMMIT_EXECUTE);
     return true;
 }
@@ -296,7 +295,6 @@ commit_execute(struct replica *replica)
     const struct prepare_header *header = prepare_header_of(entry->message);
     struct queue *executed = &replica->execution.executed;
     assert(replica->commit_stage == COMMIT_EXECUTE);
-    assert(!replica->held);
     if (header->operation == PREPARE_PULSE) {
         replica->machine->ops->pulse(replica->machine, header->timestamp);
     } else if (!execute_batches(replica, &entry->requests, EXECUTE_EVENTS_MAX)) {
@@ -337,7 +335,7 @@ replica_commit(struct replica *replica)
     bool progress = false;
     if (replica->status != REPLICA_NORMAL && replica->status != REPLICA_RECOVERING) return false;
     if (replica->commit_stage == COMMIT_IDLE) {
-        if (replica->commit == replica->journaled || replica->held) return false;
+        if (replica->commit == replica->journaled) return false;
         const bool started = replica_commit_start(replica);
         assert(started); /* This replica made it. */
         progress = true;

@@ -53,6 +53,8 @@ struct model {
     struct model_ids transfer_ids;
     struct transfer *transfers;
     uint8_t *statuses;          /* enum pending_status of transfers[i]. */
+    uint64_t *resolved_at;      /* When transfers[i] was resolved, if its status says so, */
+    u128 *resolved_by;          /* and by which post or void; 0: it expired. */
     struct model_ids burnt_ids; /* Ids of transfers that may never succeed. */
 
     /* One for each transfer and each expiry, ascending by timestamp. */
@@ -110,6 +112,19 @@ uint32_t model_read(
 
 /* Asserts that the books add up: everything is summed up anew from the transfers. */
 void model_check_invariants(const struct model *model);
+
+/* ---- What it was earlier --------------------------------------------------------------------- */
+
+/* A model as it was at a moment, for model_read. It refers to the model, which goes on. */
+struct model_past {
+    struct model model;
+    struct account *accounts; /* A copy: all else only gets longer. */
+    uint32_t accounts_max;
+};
+
+void model_past_init(struct model_past *past, uint32_t accounts_max);
+void model_past_free(struct model_past *past);
+void model_past_take(struct model_past *past, const struct model *model);
 
 /* ---- For tests that look inside -------------------------------------------------------------- */
 

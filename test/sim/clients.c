@@ -28,14 +28,84 @@ hash_reply(struct sim *sim, const struct engine_request *request)
     sim->replies_hash = checksum(&line, sizeof(line));
 }
 
-/* The model's answer, as it is now. */
+/* ---- Scans ----------------------------------------------------------------------------------- */
+
+void
+clients_init(struct sim *sim, uint32_t accounts_max)
+{
+    for (uint32_t i = 0; i < SIM_CLIENTS_MAX; i++) {
+        model_past_init(&sim->clients[i].scan.past, accounts_max);
+    }
+}
+
+void
+clients_free(struct sim *sim)
+{
+    for (uint32_t i = 0; i < SIM_CLIENTS_MAX; i++) model_past_free(&sim->clients[i].scan.past);
+}
+
+/* What a scan of accounts has still to see after this page; false if that is nothing. */
+static bool
+scan_advance(struct query_filter *page, uint64_t last)
+{
+    if (page->flags & QUERY_FILTER_REVERSED) {
+        page->timestamp_max = last - 1;
+        return last > max_u64(page->timestamp_min, 1);
+    }
+    page->timestamp_min = last + 1;
+    return page->timestamp_max == 0 || last < page->timestamp_max;
+}
+
+/* A page was answered: where the next one begins. A first page's instant is kept if it is now. */
+static void
+scan_answered(struct sim *sim, struct sim_client *client)
+{
+    const struct engine_request *request = &client->request;
+    struct sim_scan *scan = &client->scan;
+    const struct account *rows = request->reply;
+    const uint32_t count = request->reply_size / (uint32_t) sizeof(rows[0]);
+    if (request->operation != LEDGER_QUERY_ACCOUNTS) return;
+    if (scan->asked) {
+        sim->counts.pages += 1;
+    } else {
+        if (scan->open || request->instant.op != sim->oracle.commit) return;
+        model_past_take(&scan->past, &sim->oracle.model);
+        scan->instant = request->instant;
+    }
+    memcpy(&scan->page, request->input, sizeof(scan->page));
+    scan->open = count > 0 && scan_advance(&scan->page, rows[count - 1].timestamp);
+}
+
+static void
+make_page(struct sim *sim, struct sim_client *client)
+{
+    struct sim_scan *scan = &client->scan;
+    scan->page.limit = (uint32_t) prng_range(&sim->prng, 1, 12);
+    memcpy(client->input, &scan->page, sizeof(scan->page));
+    scan->asked = true;
+    client->create = false;
+    client->malformed = false;
+    client->request = (struct engine_request){
+        .operation = LEDGER_QUERY_ACCOUNTS,
+        .input_size = sizeof(scan->page),
+        .reply_size_max = SIM_REPLY_SIZE_MAX,
+        .instant = scan->instant,
+    };
+    sim->counts.reads += 1;
+}
+
+/* ---- Answers --------------------------------------------------------------------------------- */
+
+/* The model's answer, as it is now; to a page of a scan, as it was. */
 static struct sim_answer
-model_answer(struct sim *sim, const struct engine_request *request)
+model_answer(struct sim *sim, const struct sim_client *client)
 {
     static uint8_t expected[SIM_REPLY_SIZE_MAX];
-    struct sim_answer answer = {0};
+    const struct engine_request *request = &client->request;
+    const bool past = client->scan.asked;
+    struct sim_answer answer = {.op = past ? client->scan.instant.op : sim->oracle.commit};
     answer.size = model_read(
-        &sim->oracle.model,
+        past ? &client->scan.past.model : &sim->oracle.model,
         request->operation,
         request->input,
         request->input_size,
@@ -45,30 +115,26 @@ model_answer(struct sim *sim, const struct engine_request *request)
     return answer;
 }
 
-/*
- * (O4): reads run before the commits of the same poll, so the model is where the engine is. Answers
- * with accounts are of the state at that moment; others of one since the read was submitted.
- */
+/* (O4): a read is of one state since it was submitted, and says which; or of its scan's state. */
 static void
 check_read(struct sim *sim, struct sim_client *client)
 {
     const struct engine_request *request = &client->request;
-    const bool accounts = request->operation == LEDGER_LOOKUP_ACCOUNTS ||
-                          request->operation == LEDGER_QUERY_ACCOUNTS;
     struct sim_answer answer = {.size = request->reply_size};
     if (answer.size > 0) answer.content = checksum(request->reply, answer.size);
     if (client->moments_count > 1) sim->counts.reads_across += 1;
-    uint32_t moment = accounts ? client->moments_count - 1 : 0;
-    while (moment < client->moments_count) {
+    for (uint32_t moment = 0; moment < client->moments_count; moment++) {
         const struct sim_answer *expected = &client->moments[moment];
+        if (expected->op != request->instant.op) continue;
         if (expected->size == answer.size && expected->content == answer.content) return;
-        moment += 1;
     }
     sim_fail(
         sim,
-        "read %u: %u bytes are not what the model had at any of %u moments; now it has %u",
+        "read %u: %u bytes are not what the model had at op %" PRIu64 ", of %u moments; now it has "
+        "%u",
         request->operation,
         answer.size,
+        request->instant.op,
         client->moments_count,
         client->moments[client->moments_count - 1].size);
 }
@@ -78,7 +144,7 @@ static void
 client_moment(struct sim *sim, struct sim_client *client)
 {
     sim_check(sim, client->moments_count < SIM_MOMENTS_MAX, "a read is not answered");
-    client->moments[client->moments_count] = model_answer(sim, &client->request);
+    client->moments[client->moments_count] = model_answer(sim, client);
     client->moments_count += 1;
 }
 
@@ -147,6 +213,7 @@ client_on_answer(struct engine_request *request)
     if (request->status != ENGINE_OK) return;
     if (!client->create) {
         check_read(sim, client);
+        scan_answered(sim, client);
         return;
     }
     struct sim_oracle *oracle = &sim->oracle;
@@ -210,6 +277,7 @@ make_read(struct sim *sim, struct sim_client *client)
     const uint32_t size =
         workload_next_read(&sim->workload, &sim->oracle.model, &operation, client->input);
     client->create = false;
+    client->scan.asked = false;
     client->malformed = !model_read_valid(operation, client->input, size);
     client->request = (struct engine_request){
         .operation = operation,
@@ -234,7 +302,8 @@ clients_submit(struct sim *sim)
             client->request.status = ENGINE_OK;
             sim->counts.retries += 1;
         } else if (prng_chance(&sim->prng, sim->options.reads, 100)) {
-            make_read(sim, client);
+            const bool page = client->scan.open && prng_chance(&sim->prng, 3, 4);
+            page ? make_page(sim, client) : make_read(sim, client);
         } else {
             make_create(sim, client);
         }

@@ -57,7 +57,8 @@ print_line(void)
     const u128 disk = sim.disk.trace_hash;
     printf(
         "seed %" PRIu64 ": trace %016" PRIx64 "%016" PRIx64 " %-10s ops %" PRIu64
-        " requests %" PRIu64 " reads %" PRIu64 " refused %" PRIu64 " lives %" PRIu64
+        " requests %" PRIu64 " reads %" PRIu64 " pages %" PRIu64
+        " refused %" PRIu64 " lives %" PRIu64
         " crashes %" PRIu64 " faults %" PRIu64 " reported %" PRIu64 " checkpoints %" PRIu64
         " tours %" PRIu64 " scrubbed %" PRIu64
         " verified %" PRIu64 " parts %" PRIu64 "\n",
@@ -68,6 +69,7 @@ print_line(void)
         sim.oracle.commit,
         sim.counts.requests,
         sim.counts.reads,
+        sim.counts.pages,
         sim.counts.refused,
         sim.counts.lives,
         sim.disk.counters.crashes,

@@ -16,6 +16,7 @@ oracle_init(struct sim *sim)
     const uint32_t events_max =
         (sim->options.requests + SIM_CLIENTS_MAX) * sim->workload.options.events_max;
     model_init(&oracle->model, events_max, events_max);
+    clients_init(sim, events_max);
     for (uint32_t i = 0; i < SIM_LOG_ENTRIES; i++) {
         oracle->log[i].op = 0;
     }
@@ -27,6 +28,7 @@ void
 oracle_free(struct sim *sim)
 {
     model_free(&sim->oracle.model);
+    clients_free(sim);
 }
 
 const struct prepare_header *

@@ -21,8 +21,9 @@
  *  (O3) after each open: nothing that was committed is missing; what came on top is what was
  *       written last; all accounts, transfers, balances and change events equal the model's; the
  *       log on disk is byte by byte what was written.
- *  (O4) a read is what the model reads: at one moment since it was submitted; with accounts, at the
- *       moment of the answer.
+ *  (O4) a read is what the model reads at the op that the answer names, which is one since the read
+ *       was submitted. A further page of a scan is what the model had at the op of the first,
+ *       whatever was committed, cut or replayed since.
  *  (O5) a refusal has a reason: memory and space that are short, a fault for ENGINE_FAILED. What
  *       was admitted finds room again when it is replayed.
  *  (O6) an open that reports damage has a reason: a fault that is still there, or that came during
@@ -111,6 +112,16 @@ enum sim_client_state {
 struct sim_answer {
     u128 content; /* Its checksum. */
     uint32_t size;
+    uint64_t op; /* Of the state that it is of. */
+};
+
+/* A scan of accounts that goes on from page to page, over crashes too. */
+struct sim_scan {
+    bool open;
+    bool asked; /* The request at hand is its next page. */
+    struct query_filter page;
+    struct ledger_instant instant;
+    struct model_past past; /* The model at that instant. */
 };
 
 struct sim_client {
@@ -121,6 +132,7 @@ struct sim_client {
     bool malformed; /* Must be answered ENGINE_INVALID. */
     struct sim_answer moments[SIM_MOMENTS_MAX]; /* A read: when submitted, and after each op. */
     uint32_t moments_count;
+    struct sim_scan scan;
     uint8_t input[EVENTS_PER_BATCH_MAX * EVENT_SIZE + EVENT_SIZE] __attribute__((aligned(16)));
     uint8_t reply[SIM_REPLY_SIZE_MAX] __attribute__((aligned(16)));
 };
@@ -169,6 +181,7 @@ struct sim_counts {
     uint64_t requests;
     uint64_t reads;
     uint64_t reads_across; /* While which ops were committed. */
+    uint64_t pages;        /* Of scans of accounts, after their first. */
     uint64_t damaged;      /* Reads that were answered so. */
     uint64_t scrubbed;     /* Damaged blocks that the scrubber has found. */
     uint64_t tours;        /* Of the scrubber. */
@@ -254,6 +267,9 @@ void node_stop(struct sim *sim);
 /* ---- clients.c ------------------------------------------------------------------------------- */
 
 void clients_submit(struct sim *sim);
+
+void clients_init(struct sim *sim, uint32_t accounts_max);
+void clients_free(struct sim *sim);
 
 /* The engine is gone: what it was lent is of unknown outcome. */
 void clients_forget(struct sim *sim);

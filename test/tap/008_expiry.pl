@@ -24,15 +24,48 @@ sub pending {
     return value($node, 'SELECT debits_pending FROM ledger.accounts WHERE id = ledger.id(1)');
 }
 
+# What account 1 says now, and the newest event that there was: [timestamp, "balances"].
+my @seen;
+sub see {
+    my $row = value($node, 'SELECT (SELECT max("timestamp") FROM ledger.change_events), '
+        . 'debits_pending, debits_posted, credits_pending, credits_posted FROM ledger.accounts WHERE id = ledger.id(1)');
+    my ($timestamp, @balances) = split /\|/, $row;
+    push @seen, [$timestamp, join('|', @balances)];
+    return;
+}
+
+# The balances at a time: the newest row that is not newer.
+sub balances_at {
+    my ($timestamp) = @_;
+    return value($node, 'SELECT debits_pending, debits_posted, credits_pending, credits_posted FROM ledger.account_balances '
+        . "WHERE account_id = ledger.id(1) AND \"timestamp\" <= $timestamp ORDER BY \"timestamp\" DESC LIMIT 1");
+}
+
+sub hold_state {
+    my ($id) = @_;
+    return value($node, 'SELECT state, resolved_at >= expires_at, ledger.id_numeric(resolved_by) '
+        . "FROM ledger.transfers WHERE id = ledger.id($id)");
+}
+
 sub post_error {
     my ($id, $pending_id) = @_;
     return error_of($node, "SELECT ledger.post_pending_transfer(ledger.id($id), ledger.id($pending_id));");
 }
 
 is(hold(1, '1 hour'), 'created', 'a hold of an hour');
+see();
 is(hold(2, '1 second'), 'created', 'a hold of a second');
+see();
+is(hold_state(2), 'open||', 'it is open');
+is(value($node, "SELECT count(*) FROM ledger.transfers WHERE state = 'open' AND expires_at < now() + interval '2 seconds'"),
+    1, 'and listed among those that expire soon');
 wait_for('expiry', sub { pending() == 10 });
 pass('the hold of a second is released without any call');
+see();
+is(hold_state(2), 'expired|t|', 'it is expired, and no transfer has resolved it');
+is(value($node, "SELECT count(*), max(type::text) FROM ledger.change_events WHERE transfer_id = ledger.id(2) AND type <> 'two_phase_pending'"),
+    '1|two_phase_expired', 'its expiry is found by its id');
+is(value($node, "SELECT count(*) FROM ledger.transfers WHERE state = 'open'"), 1, 'the hold of an hour is open');
 cmp_ok(status_of($node, '(SELECT pulses FROM ledger.stats)'), '>', 0, 'by a pulse');
 is(value($node, "SELECT count(*) FROM ledger.change_events WHERE type = 'two_phase_expired'"),
     1, 'it is a change event');
@@ -57,6 +90,14 @@ is(value($node, 'SELECT ledger.post_pending_transfer(ledger.id(102), ledger.id(1
     'created', 'the hold of an hour can be posted');
 is(value($node, 'SELECT debits_pending, debits_posted FROM ledger.accounts WHERE id = ledger.id(1)'),
     '0|10', 'and moves its amount');
+see();
+is(hold_state(1), 'posted|f|102', 'it says which transfer has posted it');
+is(hold_state(3), 'expired|t|', 'the other one has expired');
+is(value($node, "SELECT count(*) FROM ledger.transfers WHERE state = 'open'"), 0, 'no hold is open');
+is(balances_at($_->[0]), $_->[1], "balances at $_->[0]") for @seen;
+is(value($node, 'SELECT count(*) FROM ledger.account_balances WHERE account_id = ledger.id(1)'), 6,
+    'a row for each of three holds, two expiries and a post');
+is(value($node, 'SELECT count(*) FROM ledger.verify()'), 0, 'all that is verified');
 
 $node->stop;
 done_testing();

@@ -346,7 +346,7 @@ fixture_read_finish(struct ledger_fixture *fixture, struct ledger_read *read)
 {
     for (;;) {
         uint32_t rows_left = READ_ROWS_PER_POLL;
-        const enum forest_found found = ledger_read_step(read, fixture->op, &rows_left);
+        const enum forest_found found = ledger_read_step(read, &rows_left);
         if (found != FOREST_WAIT) return found;
         if (!read->yielded) fixture_progress(fixture);
     }
@@ -356,12 +356,15 @@ uint32_t
 fixture_ask(struct ledger_fixture *fixture, const struct ledger_question *asked)
 {
     static uint64_t timestamps[RESULTS_MAX];
+    static struct ledger_row rows[RESULTS_MAX];
     static struct ledger_read read;
     struct ledger_question question = *asked;
     question.timestamps = timestamps;
+    question.rows = rows;
     ledger_read_start(&read, fixture->forest, &question, fixture->op);
     const enum forest_found found = fixture_read_finish(fixture, &read);
     assert(found == FOREST_FOUND);
+    fixture->instant = read.instant;
     return read.reply_size;
 }
 

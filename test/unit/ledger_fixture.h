@@ -39,6 +39,7 @@ struct ledger_fixture {
     struct model model;
 
     uint32_t reply_size_max; /* Of reads: FIXTURE_REPLY_SIZE_MAX unless changed. */
+    struct ledger_instant instant; /* Of the newest fixture_ask. */
 
     uint64_t timestamp;  /* The newest slot given out, or the present time. */
     uint32_t mismatches; /* Calls that ledger and model answered differently; each was printed. */

@@ -288,7 +288,8 @@ run_random(struct model *model, uint32_t timestamps, int steps)
             objects_clear(&model->objects);
             memset(model->slots, 0, sizeof(model->slots));
             model->count = model->dirty_count = model->hand = 0;
-            model->forgotten_op = 0;
+            model->forgotten_op = prng_below(prng, 2) * model->op;
+            objects_forgot(&model->objects, model->forgotten_op);
         }
         check(model);
     }

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Accounts as they were at the read's instant. Rows were copied as they were when their turn came,
+ * which may be later, even hours later if a page continues a scan that its client left open.
+ *
+ * An event keeps the balances and flags of both its accounts as they were after it. So what an
+ * account had at the instant is what the first event after the instant found there: what that event
+ * says, less what its transfer did. If there is no such event, the row is right as it is; also if
+ * the account changed after it was copied, for then there is one.
+ *
+ *     list    the rows whose accounts may have changed since the instant. Where nothing was
+ *             committed meanwhile that is none; where all accounts are in memory it is exactly
+ *             those that did.
+ *     walk    along the events since the instant, in their order, until each listed account has
+ *             been met, or the events that there were when the last row was listed are over.
+ *     undo    the first event that an account is met in.
+ *
+ * For example, an account has debits_posted 500 at the instant. While other rows are read, it pays
+ * 30, and then 20 more. Its row says 500, 530 or 550, depending on when it was copied. The walk
+ * meets the first payment, whose event says 530, and its transfer says 30: the row becomes 500.
+ *
+ * Everything is bounded: the rows of one page, one event at a time, and the events that there were.
+ * Nothing is tried again, and no op waits.
+ */
+#include <stddef.h>
+#include <string.h>
+
+#include "ledger/ledger_internal.h"
+
+#define ROW_NONE UINT16_MAX
+static_assert(RESULTS_MAX < ROW_NONE, "a row's number fits");
+
+/* ---- Rows by account ------------------------------------------------------------------------- */
+
+/* The multiplier is 2^64 divided by the golden ratio: timestamps that follow each other spread. */
+static uint32_t
+bucket_of(const struct ledger_read *read, uint64_t account_timestamp)
+{
+    const uint64_t hash = account_timestamp * UINT64_C(0x9e3779b97f4a7c15);
+    assert(read->rows_done > 0);
+    return (uint32_t) ((hash >> 32) * read->rows_done >> 32);
+}
+
+static void
+rows_list(struct ledger_read *read, uint32_t row)
+{
+    struct ledger_row *rows = read->question.rows;
+    const uint32_t bucket = bucket_of(read, rows[row].account_timestamp);
+    assert(row < read->rows_done);
+    assert(bucket < read->rows_done);
+    rows[row].next = rows[bucket].first;
+    rows[bucket].first = (uint16_t) row;
+    read->as_of.listed += 1;
+}
+
+/* The first listed row of the account at or after `row` in its bucket; ROW_NONE: there is none. */
+static uint32_t
+rows_find(const struct ledger_read *read, uint32_t row, uint64_t account_timestamp)
+{
+    const struct ledger_row *rows = read->question.rows;
+    while (row != ROW_NONE && rows[row].account_timestamp != account_timestamp) {
+        assert(row < read->rows_done);
+        row = rows[row].next;
+    }
+    return row;
+}
+
+static uint32_t
+rows_first(const struct ledger_read *read, uint64_t account_timestamp)
+{
+    const uint32_t bucket = bucket_of(read, account_timestamp);
+    if (account_timestamp == 0) return ROW_NONE;
+    return rows_find(read, read->question.rows[bucket].first, account_timestamp);
+}
+
+void
+as_of_start(struct ledger_read *read)
+{
+    struct ledger_as_of *as_of = &read->as_of;
+    const uint64_t newest = forest_newest(read->forest, TREE_ACCOUNT_EVENT);
+    assert(read->pass_count == 0);
+    assert(read->instant.event_newest <= newest);
+    as_of->rows_looked_at = 0;
+    as_of->listed = 0;
+    as_of->timestamp = read->instant.event_newest;
+    as_of->event_max = newest;
+    as_of->event_there = false;
+    if (read->instant.event_newest == newest) {
+        as_of->rows_looked_at = read->rows_done;
+        return;
+    }
+    for (uint32_t i = 0; i < read->rows_done; i++) read->question.rows[i].first = ROW_NONE;
+}
+
+static enum forest_found
+list_rows(struct ledger_read *read, uint32_t *rows_left)
+{
+    struct ledger_as_of *as_of = &read->as_of;
+    assert(as_of->rows_looked_at <= read->rows_done);
+    while (as_of->rows_looked_at < read->rows_done) {
+        const uint32_t row = as_of->rows_looked_at;
+        const uint64_t account_timestamp = read->question.rows[row].account_timestamp;
+        read->yielded = *rows_left == 0;
+        if (read->yielded) return FOREST_WAIT;
+        *rows_left -= 1;
+        if (forest_may_have_changed(
+                read->forest, TREE_ACCOUNT, account_timestamp, read->instant.op)) {
+            rows_list(read, row);
+        }
+        as_of->rows_looked_at += 1;
+        as_of->event_max = forest_newest(read->forest, TREE_ACCOUNT_EVENT);
+    }
+    return FOREST_FOUND;
+}
+
+/* ---- Undoing an event ------------------------------------------------------------------------ */
+
+/*
+ * Reads what the event did: its transfer, and the hold if that transfer resolved one. They stay in
+ * `as_of`, so that a block that has to be awaited costs no other one that was there.
+ */
+static enum forest_found
+read_transfers(struct ledger_read *read)
+{
+    struct ledger_as_of *as_of = &read->as_of;
+    assert(as_of->event_there);
+    if (!as_of->transfer_there) {
+        const enum forest_found found = read_referred(
+            read->forest, TREE_TRANSFER, as_of->event.transfer_timestamp, &as_of->transfer);
+        if (found != FOREST_FOUND) return found;
+        as_of->transfer_there = true;
+    }
+    const uint8_t type = as_of->event.type;
+    if (type != CHANGE_TWO_PHASE_POSTED && type != CHANGE_TWO_PHASE_VOIDED) return FOREST_FOUND;
+    const enum forest_found found = forest_read_by_id(
+        read->forest, TREE_TRANSFER, &as_of->transfer.pending_id, &as_of->pending);
+    if (found == FOREST_FOUND || found == FOREST_WAIT || found == FOREST_LOST) return found;
+    return forest_refuse(read->forest, TREE_TRANSFER, as_of->transfer.timestamp);
+}
+
+/* One side of an event, from after it to before it. See the table in movement.c. */
+struct undo {
+    uint16_t flags;
+    u128 pending;
+    u128 posted;
+};
+
+/* False if the transfer can't have led to what the event says. */
+static bool
+undo_amounts(struct undo *side, u128 held, u128 released, u128 posted)
+{
+    if (side->pending < held || side->posted < posted) return false;
+    side->pending -= held;
+    side->posted -= posted;
+    if (u128_sum_overflows(side->pending, released)) return false;
+    side->pending += released;
+    return true;
+}
+
+static bool
+undo_event(const struct ledger_as_of *as_of, uint16_t closing, struct undo *side)
+{
+    const struct transfer *transfer = &as_of->transfer;
+    const struct transfer *pending = &as_of->pending;
+    assert(as_of->event_there && as_of->transfer_there);
+    switch (as_of->event.type) {
+    case CHANGE_SINGLE_PHASE: return undo_amounts(side, 0, 0, transfer->amount);
+    case CHANGE_TWO_PHASE_PENDING:
+        if (transfer->flags & closing) side->flags &= (uint16_t) ~ACCOUNT_CLOSED;
+        return undo_amounts(side, transfer->amount, 0, 0);
+    case CHANGE_TWO_PHASE_POSTED:
+        return undo_amounts(side, 0, pending->amount, transfer->amount);
+    case CHANGE_TWO_PHASE_VOIDED:
+        if (pending->flags & closing) side->flags |= ACCOUNT_CLOSED;
+        return undo_amounts(side, 0, pending->amount, 0);
+    case CHANGE_TWO_PHASE_EXPIRED:
+        if (transfer->flags & closing) side->flags |= ACCOUNT_CLOSED;
+        return undo_amounts(side, 0, transfer->amount, 0);
+    default: return false;
+    }
+}
+
+/* What the account of one side was before the event, beside what never changes. */
+static bool
+account_before(const struct ledger_as_of *as_of, bool debit, struct account *account)
+{
+    const struct balances *after = debit ? &as_of->event.debit : &as_of->event.credit;
+    const uint16_t closing = debit ? TRANSFER_CLOSING_DEBIT : TRANSFER_CLOSING_CREDIT;
+    struct undo side = {
+        .flags = debit ? as_of->event.debit_flags : as_of->event.credit_flags,
+        .pending = debit ? after->debits_pending : after->credits_pending,
+        .posted = debit ? after->debits_posted : after->credits_posted,
+    };
+    if (!undo_event(as_of, closing, &side)) return false;
+    account->flags = side.flags;
+    account->debits_pending = debit ? side.pending : after->debits_pending;
+    account->debits_posted = debit ? side.posted : after->debits_posted;
+    account->credits_pending = debit ? after->credits_pending : side.pending;
+    account->credits_posted = debit ? after->credits_posted : side.posted;
+    return true;
+}
+
+/* Sets all rows of the side's account, which may have been asked for twice; they are done then. */
+static bool
+undo_rows(struct ledger_read *read, bool debit)
+{
+    struct ledger_as_of *as_of = &read->as_of;
+    const uint64_t account_timestamp = debit ? as_of->event.debit_account_timestamp
+                                             : as_of->event.credit_account_timestamp;
+    struct ledger_row *rows = read->question.rows;
+    uint32_t row = rows_first(read, account_timestamp);
+    while (row != ROW_NONE) {
+        struct account account;
+        char *bytes = (char *) read->question.reply + (size_t) row * sizeof(account);
+        memcpy(&account, bytes, sizeof(account));
+        if (!account_before(as_of, debit, &account)) return false;
+        memcpy(bytes, &account, sizeof(account));
+        rows[row].account_timestamp = 0;
+        assert(as_of->listed > 0);
+        as_of->listed -= 1;
+        row = rows_find(read, rows[row].next, account_timestamp);
+    }
+    return true;
+}
+
+/* ---- The walk -------------------------------------------------------------------------------- */
+
+/* To the next event that is the first of a listed account. FOREST_ABSENT: there are no more. */
+static enum forest_found
+walk(struct ledger_read *read, uint32_t *rows_left)
+{
+    struct ledger_as_of *as_of = &read->as_of;
+    const struct account_event *event = &as_of->event;
+    assert(as_of->timestamp <= as_of->event_max);
+    while (!as_of->event_there) {
+        if (as_of->timestamp == as_of->event_max) return FOREST_ABSENT;
+        read->yielded = *rows_left == 0;
+        if (read->yielded) return FOREST_WAIT;
+        *rows_left -= 1;
+        const enum forest_found found = forest_read_next(
+            read->forest, TREE_ACCOUNT_EVENT, &as_of->timestamp, &as_of->event);
+        assert(found != FOREST_ABSENT && found != FOREST_BURNT);
+        if (found != FOREST_FOUND) return found;
+        as_of->event_there = rows_first(read, event->debit_account_timestamp) != ROW_NONE ||
+                             rows_first(read, event->credit_account_timestamp) != ROW_NONE;
+        as_of->transfer_there = false;
+    }
+    return FOREST_FOUND;
+}
+
+enum forest_found
+as_of_step(struct ledger_read *read, uint32_t *rows_left)
+{
+    struct ledger_as_of *as_of = &read->as_of;
+    enum forest_found found = list_rows(read, rows_left);
+    if (found != FOREST_FOUND) return found;
+    while (as_of->listed > 0) {
+        found = walk(read, rows_left);
+        if (found == FOREST_ABSENT) break;
+        if (found == FOREST_FOUND) found = read_transfers(read);
+        if (found != FOREST_FOUND) return found;
+        if (!undo_rows(read, true) || !undo_rows(read, false)) {
+            return forest_refuse(read->forest, TREE_ACCOUNT_EVENT, as_of->event.timestamp);
+        }
+        as_of->event_there = false;
+    }
+    return FOREST_FOUND;
+}
