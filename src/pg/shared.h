@@ -28,13 +28,6 @@ struct shared {
      */
     pg_atomic_uint32 worker_asleep;
     pg_atomic_uint32 requests_under_way; /* Taken and not answered; a hint to those who wait. */
-    /*
-     * Timestamps of the newest records, as of the newest answer or later; 0: unknown, or none. The
-     * worker renews them before it answers: what a client knows of is never newer.
-     */
-    pg_atomic_uint64 newest_account;
-    pg_atomic_uint64 newest_transfer;
-    pg_atomic_uint64 newest_change_event;
     ConditionVariable worker_state_changed;
     struct monitor_board board;
 };
