@@ -155,6 +155,14 @@ CREATE TYPE ledger.change_event_type AS ENUM (
 );
 COMMENT ON TYPE ledger.change_event_type IS 'what changed balances';
 
+CREATE TYPE ledger.hold_state AS ENUM (
+    'open',
+    'posted',
+    'voided',
+    'expired'
+);
+COMMENT ON TYPE ledger.hold_state IS 'what became of a pending transfer (hold)';
+
 -- What clients send. NULL is zero or none, except in id, ledger, code, amount and the accounts of a transfer.
 
 CREATE TYPE ledger.account_input AS (
@@ -242,9 +250,19 @@ CREATE TYPE ledger.transfer AS (
     code integer,
     flags ledger.transfer_flag[],
     "timestamp" bigint,
-    created_at timestamptz
+    created_at timestamptz,
+    state ledger.hold_state,
+    expires_at timestamptz,
+    resolved_by uuid,
+    resolved_at timestamptz
 );
-COMMENT ON TYPE ledger.transfer IS 'a transfer; it never changes';
+COMMENT ON TYPE ledger.transfer IS 'a transfer, which never changes, and what became of it if it is a hold';
+COMMENT ON COLUMN ledger.transfer.created_at IS
+    'the timestamp cut to microseconds, which many transfers share: to go on where one stopped, use "timestamp"';
+COMMENT ON COLUMN ledger.transfer.state IS 'of a hold (flag pending); NULL: it is none';
+COMMENT ON COLUMN ledger.transfer.expires_at IS 'when the hold expires or would have; NULL: never';
+COMMENT ON COLUMN ledger.transfer.resolved_by IS 'the transfer that posted or voided the hold; NULL: it is open or expired';
+COMMENT ON COLUMN ledger.transfer.resolved_at IS 'when the hold was posted, voided, or released by its expiry; NULL: it is open';
 
 CREATE TYPE ledger.account_balance AS (
     account_id uuid,
@@ -255,7 +273,8 @@ CREATE TYPE ledger.account_balance AS (
     "timestamp" bigint,
     created_at timestamptz
 );
-COMMENT ON TYPE ledger.account_balance IS 'the balances of an account after the transfer with this timestamp';
+COMMENT ON TYPE ledger.account_balance IS
+    'the balances of an account after the transfer, or the expiry, with this timestamp';
 
 CREATE TYPE ledger.change_event AS (
     transfer_id uuid,
@@ -484,7 +503,8 @@ CREATE FUNCTION ledger.get_account_balances(
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000
 AS 'MODULE_PATHNAME', 'ledger_get_account_balances';
 COMMENT ON FUNCTION ledger.get_account_balances IS
-    'the balances of an account with the flag history after each of its transfers, filtered as by get_account_transfers';
+    'the balances of an account with the flag history after each of its transfers, not of expiries, filtered as by '
+    'get_account_transfers; ledger.account_balances has all of any account';
 
 CREATE FUNCTION ledger.query_accounts(
     user_data_128 uuid DEFAULT NULL,
@@ -521,12 +541,13 @@ COMMENT ON FUNCTION ledger.query_transfers IS
 CREATE FUNCTION ledger.get_change_events(
     timestamp_min bigint DEFAULT NULL,
     timestamp_max bigint DEFAULT NULL,
-    "limit" bigint DEFAULT NULL
+    "limit" bigint DEFAULT NULL,
+    reversed boolean DEFAULT false
 ) RETURNS SETOF ledger.change_event
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000
 AS 'MODULE_PATHNAME', 'ledger_get_change_events';
 COMMENT ON FUNCTION ledger.get_change_events IS
-    'what changed balances, oldest first: transfers and expiries';
+    'what changed balances, transfers and expiries: oldest first, or newest first if reversed';
 
 -------------------------------------------------------------------------------------------------------------
 -- Foreign tables
@@ -573,6 +594,8 @@ CREATE FOREIGN TABLE ledger.accounts (
 ) SERVER ledger OPTIONS (relation 'accounts');
 COMMENT ON FOREIGN TABLE ledger.accounts IS
     'the accounts and their balances now';
+COMMENT ON COLUMN ledger.accounts.created_at IS
+    'the timestamp cut to microseconds, which many accounts share: to go on where one stopped, use "timestamp"';
 
 CREATE FOREIGN TABLE ledger.transfers (
     id uuid NOT NULL,
@@ -588,10 +611,21 @@ CREATE FOREIGN TABLE ledger.transfers (
     code integer NOT NULL,
     flags ledger.transfer_flag[] NOT NULL,
     "timestamp" bigint NOT NULL,
-    created_at timestamptz NOT NULL
+    created_at timestamptz NOT NULL,
+    state ledger.hold_state,
+    expires_at timestamptz,
+    resolved_by uuid,
+    resolved_at timestamptz
 ) SERVER ledger OPTIONS (relation 'transfers');
 COMMENT ON FOREIGN TABLE ledger.transfers IS
-    'the transfers';
+    'the transfers; those that are holds say what became of them';
+COMMENT ON COLUMN ledger.transfers.created_at IS
+    'the timestamp cut to microseconds, which many transfers share: to go on where one stopped, use "timestamp"';
+COMMENT ON COLUMN ledger.transfers.state IS 'of a hold (flag pending); NULL: it is none';
+COMMENT ON COLUMN ledger.transfers.expires_at IS 'when the hold expires or would have; NULL: never';
+COMMENT ON COLUMN ledger.transfers.resolved_by IS 'the transfer that posted or voided the hold; NULL: it is open or expired';
+COMMENT ON COLUMN ledger.transfers.resolved_at IS
+    'when the hold was posted, voided, or released by its expiry; NULL: it is open';
 
 CREATE FOREIGN TABLE ledger.account_balances (
     account_id uuid NOT NULL,
@@ -603,7 +637,9 @@ CREATE FOREIGN TABLE ledger.account_balances (
     created_at timestamptz NOT NULL
 ) SERVER ledger OPTIONS (relation 'account_balances');
 COMMENT ON FOREIGN TABLE ledger.account_balances IS
-    'the balances of an account with the flag history after each of its transfers; needs account_id = ...';
+    'the balances of an account after each of its transfers, and after each expiry of a hold; needs account_id = ...';
+COMMENT ON COLUMN ledger.account_balances.created_at IS
+    'the timestamp cut to microseconds, which many rows share: to go on where one stopped, use "timestamp"';
 
 CREATE FOREIGN TABLE ledger.change_events (
     transfer_id uuid NOT NULL,
@@ -645,6 +681,8 @@ CREATE FOREIGN TABLE ledger.change_events (
 ) SERVER ledger OPTIONS (relation 'change_events');
 COMMENT ON FOREIGN TABLE ledger.change_events IS
     'what changed balances, with both accounts as they were after it: transfers and expiries';
+COMMENT ON COLUMN ledger.change_events.created_at IS
+    'the timestamp cut to microseconds, which many events share: to go on where one stopped, use "timestamp"';
 
 -------------------------------------------------------------------------------------------------------------
 -- Monitoring

@@ -16,7 +16,7 @@
 #include "base/units.h"
 
 /* Version of everything on disk. A change of any on-disk structure increments it. */
-#define DISK_FORMAT_VERSION 3
+#define DISK_FORMAT_VERSION 4
 
 /* The unit of every disk access: offset, length and buffer address are multiples of it. */
 #define SECTOR_SIZE 4096

@@ -255,7 +255,7 @@ expire_one(struct ledger *ledger, uint64_t pending_timestamp, uint64_t slot)
     movement_start(&movement, debit, credit);
     movement_release(&movement, pending, PENDING_EXPIRED, 0);
     movement_apply(ledger, &movement, &event);
-    pending_resolve(ledger, pending, PENDING_EXPIRED);
+    pending_resolve(ledger, pending, PENDING_EXPIRED, slot);
 }
 
 void

@@ -39,6 +39,11 @@ enum ledger_index {
     INDEX_TRANSFER_LEDGER,
     INDEX_TRANSFER_CODE,
     INDEX_PENDING_EXPIRES_AT,
+    INDEX_HOLD_DEBIT_ACCOUNT,
+    INDEX_HOLD_CREDIT_ACCOUNT,
+    INDEX_HOLD_LEDGER,
+    INDEX_EXPIRY_DEBIT_ACCOUNT,
+    INDEX_EXPIRY_CREDIT_ACCOUNT,
 };
 
 extern const struct forest_schema ledger_schema;
@@ -114,6 +119,7 @@ struct ledger_question {
 union ledger_filter {
     struct account_filter account;
     struct query_filter query;
+    struct hold_filter hold;
     struct change_events_filter change_events;
 };
 
@@ -156,8 +162,9 @@ struct ledger_read {
     bool yielded; /* The last FOREST_WAIT only ended a piece of work: going on needs no progress. */
 
     struct ledger_plan plan;
+    struct forest_range expiry; /* Holds by expiry: the last one that was collected. */
     bool source_ended;          /* No more timestamps, or ids. */
-    uint32_t id_next;           /* Lookups: the next one to be asked for. */
+    uint32_t id_next;           /* Lookups: the next row to be asked for by its id. */
     bool account_known;         /* LEDGER_GET_ACCOUNT_BALANCES: */
     uint64_t account_timestamp; /* whose. */
 

@@ -170,9 +170,12 @@ void movement_release(
 void
 movement_apply(struct ledger *ledger, const struct movement *movement, struct account_event *event);
 
-/* The state of a pending transfer becomes `status`. */
-void
-pending_resolve(struct ledger *ledger, const struct transfer *pending, enum pending_status status);
+/* The state of a pending transfer becomes `status`, by the event of that time: the newest one. */
+void pending_resolve(
+    struct ledger *ledger,
+    const struct transfer *pending,
+    enum pending_status status,
+    uint64_t resolved_at);
 
 /* ---- Others ---------------------------------------------------------------------------------- */
 
@@ -202,11 +205,32 @@ ledger_pulsed(const struct forest *forest)
 #define READ_BY_ID   (UINT64_MAX - 1)     /* The id of this row. */
 #define READ_DROPPED UINT64_MAX           /* The row does not belong into the reply. */
 
+/* Operations whose input is ids, and those whose rows are change events. */
+static inline bool
+operation_looks_up(uint8_t operation)
+{
+    return operation == LEDGER_LOOKUP_ACCOUNTS || operation == LEDGER_LOOKUP_TRANSFERS ||
+           operation == LEDGER_LOOKUP_RESOLUTIONS || operation == LEDGER_LOOKUP_CHANGE_EVENTS;
+}
+
+static inline bool
+operation_gives_events(uint8_t operation)
+{
+    return operation == LEDGER_GET_CHANGE_EVENTS || operation == LEDGER_LOOKUP_CHANGE_EVENTS;
+}
+
 /* A change event is made of four records: the event, then the three that it names. */
 static inline uint32_t
 read_words_per_row(uint8_t operation)
 {
-    return operation == LEDGER_GET_CHANGE_EVENTS ? 3 : 1;
+    return operation_gives_events(operation) ? 3 : 1;
+}
+
+/* A transfer has its own event, and may have an expiry's. */
+static inline uint32_t
+read_rows_per_id(uint8_t operation)
+{
+    return operation == LEDGER_LOOKUP_CHANGE_EVENTS ? 2 : 1;
 }
 static_assert(3 * CHANGE_EVENTS_MAX <= RESULTS_MAX, "the words of all rows fit");
 static_assert(READ_FIRST > TIMESTAMP_MAX, "no timestamp has the bit");
@@ -231,12 +255,20 @@ uint32_t query_limit(const struct ledger_read *read);
 bool query_wants_account(const struct ledger_read *read, const struct account *account);
 bool query_wants_transfer(const struct ledger_read *read, const struct transfer *transfer);
 
+/* LEDGER_QUERY_HOLDS: does the filter want a hold of this state, as far as that tells? */
+bool query_wants_state(
+    const struct ledger_read *read, const struct transfer_pending *state, enum pending_status now);
+
+/* Are holds collected in the order in which they expire? */
+bool query_by_expiry(const struct ledger_read *read);
+
 /* LEDGER_GET_ACCOUNT_BALANCES: does the filter want more of transfers than their account? */
 bool query_compares_transfer(const struct ledger_read *read);
 
 /* NULL if the filter is valid; else what is wrong with it. */
 const char *account_filter_check(const struct account_filter *filter);
 const char *query_filter_check(const struct query_filter *filter);
+const char *hold_filter_check(const struct hold_filter *filter);
 const char *change_events_filter_check(const struct change_events_filter *filter);
 
 #endif

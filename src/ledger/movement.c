@@ -174,7 +174,11 @@ movement_apply(struct ledger *ledger, const struct movement *movement, struct ac
 }
 
 void
-pending_resolve(struct ledger *ledger, const struct transfer *pending, enum pending_status status)
+pending_resolve(
+    struct ledger *ledger,
+    const struct transfer *pending,
+    enum pending_status status,
+    uint64_t resolved_at)
 {
     struct forest *forest = ledger->machine.forest;
     const struct transfer_pending *before =
@@ -183,10 +187,14 @@ pending_resolve(struct ledger *ledger, const struct transfer *pending, enum pend
     assert(before->status == PENDING_PENDING); /* (L6) */
     assert(before->expires_at == transfer_expires_at(pending));
     assert(status == PENDING_POSTED || status == PENDING_VOIDED || status == PENDING_EXPIRED);
+    assert(before->resolved_at == 0);
+    assert(resolved_at > pending->timestamp);
+    assert(resolved_at == forest_newest(forest, TREE_ACCOUNT_EVENT));
 
     const struct transfer_pending after = {
         .timestamp = pending->timestamp,
         .expires_at = before->expires_at,
+        .resolved_at = resolved_at,
         .status = (uint8_t) status,
     };
     forest_update(forest, TREE_TRANSFER_PENDING, before, &after);

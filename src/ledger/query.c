@@ -2,8 +2,10 @@
 /*
  * Queries: a filter becomes a plan of scans, whose timestamps become rows.
  *
- *     get_account_transfers, _balances   (debit side ∪ credit side) ∩ each field that is set
+ *     get_account_transfers, _balances   (debit side ∪ credit side) ∩ each field that is set;
+ *                                        with expiries: ∪ those of either side
  *     query_accounts, query_transfers    each field that is set, intersected; none: the whole tree
+ *     query_holds                        the same over holds; or by expiry, without a plan
  *     get_change_events                  the whole tree of events
  *
  * The window of timestamps and the direction are those of every scan in the plan. Indexes of
@@ -96,18 +98,21 @@ plan_account_transfers(struct ledger_read *read)
     const struct account_filter *filter = &read->filter.account;
     const bool reversed = filter->flags & ACCOUNT_FILTER_REVERSED;
     const enum scan_direction direction = reversed ? SCAN_DESCENDING : SCAN_ASCENDING;
-    struct scan *sides[2];
+    const bool expiries = filter->flags & ACCOUNT_FILTER_EXPIRIES;
+    const u128 account = read->account_timestamp;
+    struct scan *sides[4];
     uint32_t side_count = 0;
     assert(account_filter_check(filter) == NULL);
+    assert(read->account_known);
 
     if (!plan_start(read, filter->timestamp_min, filter->timestamp_max, direction)) return false;
     if (filter->flags & ACCOUNT_FILTER_DEBITS) {
-        sides[side_count] = plan_leaf(plan, INDEX_TRANSFER_DEBIT_ACCOUNT, filter->account_id);
-        side_count += 1;
+        sides[side_count++] = plan_leaf(plan, INDEX_TRANSFER_DEBIT_ACCOUNT, filter->account_id);
+        if (expiries) sides[side_count++] = plan_leaf(plan, INDEX_EXPIRY_DEBIT_ACCOUNT, account);
     }
     if (filter->flags & ACCOUNT_FILTER_CREDITS) {
-        sides[side_count] = plan_leaf(plan, INDEX_TRANSFER_CREDIT_ACCOUNT, filter->account_id);
-        side_count += 1;
+        sides[side_count++] = plan_leaf(plan, INDEX_TRANSFER_CREDIT_ACCOUNT, filter->account_id);
+        if (expiries) sides[side_count++] = plan_leaf(plan, INDEX_EXPIRY_CREDIT_ACCOUNT, account);
     }
     assert(side_count > 0);
     if (side_count == 1) {
@@ -154,24 +159,93 @@ plan_query(struct ledger_read *read)
 }
 
 bool
-query_plan(struct ledger_read *read)
+query_by_expiry(const struct ledger_read *read)
+{
+    return read->question.operation == LEDGER_QUERY_HOLDS &&
+           read->filter.hold.flags & HOLD_FILTER_BY_EXPIRY;
+}
+
+/*
+ * Up to where the newest pulse came all holds are resolved (L9): whoever wants open ones begins
+ * behind it. Not at an instant of the past, when some of them were open: later pages begin where
+ * the first one ended, which is behind the pulse of its time.
+ */
+static void
+start_by_expiry(struct ledger_read *read)
+{
+    const struct hold_filter *filter = &read->filter.hold;
+    const struct forest_range pulsed = ledger_pulsed(read->forest);
+    const bool now =
+        read->instant.event_newest == forest_newest(read->forest, TREE_ACCOUNT_EVENT);
+    struct forest_range *at = &read->expiry;
+    *at = (struct forest_range){.value = filter->expires_min, .timestamp = filter->after_timestamp};
+    const bool before = at->value < pulsed.value ||
+                        (at->value == pulsed.value && at->timestamp < pulsed.timestamp);
+    if (filter->states == 1 << PENDING_PENDING && now && before) *at = pulsed;
+}
+
+/*
+ * An account's holds are of one ledger: that is compared. Without an account or a ledger all holds
+ * are looked at.
+ */
+static bool
+plan_holds(struct ledger_read *read)
+{
+    struct ledger_plan *plan = &read->plan;
+    const struct hold_filter *filter = &read->filter.hold;
+    const bool reversed = filter->flags & HOLD_FILTER_REVERSED;
+    const enum scan_direction direction = reversed ? SCAN_DESCENDING : SCAN_ASCENDING;
+    assert(hold_filter_check(filter) == NULL);
+
+    if (!plan_start(read, filter->timestamp_min, filter->timestamp_max, direction)) return false;
+    if (query_by_expiry(read)) {
+        start_by_expiry(read);
+        return true;
+    }
+    plan_filter(plan, INDEX_HOLD_DEBIT_ACCOUNT, filter->debit_account_id);
+    plan_filter(plan, INDEX_HOLD_CREDIT_ACCOUNT, filter->credit_account_id);
+    if (plan->input_count == 0) plan_filter(plan, INDEX_HOLD_LEDGER, filter->ledger);
+    if (plan->input_count == 0) {
+        struct scan *holds = &plan->leaves[plan->leaf_count];
+        plan->leaf_count += 1;
+        scan_tree(holds, plan->forest, TREE_TRANSFER_PENDING, &plan->window);
+        plan_require(plan, holds);
+    }
+    plan_filter(plan, INDEX_TRANSFER_USER_DATA_128, filter->user_data_128);
+    plan_filter(plan, INDEX_TRANSFER_USER_DATA_64, filter->user_data_64);
+    plan_filter(plan, INDEX_TRANSFER_USER_DATA_32, filter->user_data_32);
+    plan_filter(plan, INDEX_TRANSFER_CODE, filter->code);
+    plan_end(plan, TREE_TRANSFER);
+    return true;
+}
+
+static bool
+plan_change_events(struct ledger_read *read)
 {
     const struct change_events_filter *filter = &read->filter.change_events;
+    const bool reversed = filter->flags & CHANGE_EVENTS_FILTER_REVERSED;
+    const enum scan_direction direction = reversed ? SCAN_DESCENDING : SCAN_ASCENDING;
+    assert(change_events_filter_check(filter) == NULL);
+    if (!plan_start(read, filter->timestamp_min, filter->timestamp_max, direction)) return false;
+    plan_end(&read->plan, TREE_ACCOUNT_EVENT);
+    return true;
+}
+
+bool
+query_plan(struct ledger_read *read)
+{
     assert(read->timestamp_max <= TIMESTAMP_MAX);
     switch ((enum ledger_operation) read->question.operation) {
     case LEDGER_GET_ACCOUNT_TRANSFERS:
     case LEDGER_GET_ACCOUNT_BALANCES: return plan_account_transfers(read);
     case LEDGER_QUERY_ACCOUNTS:
     case LEDGER_QUERY_TRANSFERS: return plan_query(read);
-    case LEDGER_GET_CHANGE_EVENTS:
-        assert(change_events_filter_check(filter) == NULL);
-        if (!plan_start(read, filter->timestamp_min, filter->timestamp_max, SCAN_ASCENDING)) {
-            return false;
-        }
-        plan_end(&read->plan, TREE_ACCOUNT_EVENT);
-        return true;
+    case LEDGER_QUERY_HOLDS: return plan_holds(read);
+    case LEDGER_GET_CHANGE_EVENTS: return plan_change_events(read);
     case LEDGER_LOOKUP_ACCOUNTS:
     case LEDGER_LOOKUP_TRANSFERS:
+    case LEDGER_LOOKUP_RESOLUTIONS:
+    case LEDGER_LOOKUP_CHANGE_EVENTS:
     case LEDGER_CREATE_ACCOUNTS:
     case LEDGER_CREATE_TRANSFERS:
     case LEDGER_VERIFY: break;
@@ -187,9 +261,12 @@ query_limit(const struct ledger_read *read)
     case LEDGER_GET_ACCOUNT_BALANCES: return read->filter.account.limit;
     case LEDGER_QUERY_ACCOUNTS:
     case LEDGER_QUERY_TRANSFERS: return read->filter.query.limit;
+    case LEDGER_QUERY_HOLDS: return read->filter.hold.limit;
     case LEDGER_GET_CHANGE_EVENTS: return read->filter.change_events.limit;
     case LEDGER_LOOKUP_ACCOUNTS:
-    case LEDGER_LOOKUP_TRANSFERS: return RESULTS_MAX;
+    case LEDGER_LOOKUP_TRANSFERS:
+    case LEDGER_LOOKUP_RESOLUTIONS:
+    case LEDGER_LOOKUP_CHANGE_EVENTS: return RESULTS_MAX;
     case LEDGER_CREATE_ACCOUNTS:
     case LEDGER_CREATE_TRANSFERS:
     case LEDGER_VERIFY: break;
@@ -242,11 +319,38 @@ account_filter_wants(const struct account_filter *filter, const struct transfer 
 }
 
 bool
+query_wants_state(
+    const struct ledger_read *read, const struct transfer_pending *state, enum pending_status now)
+{
+    const struct hold_filter *filter = &read->filter.hold;
+    assert(read->question.operation == LEDGER_QUERY_HOLDS);
+    assert(now >= PENDING_PENDING && now <= PENDING_EXPIRED);
+    if (filter->states != 0 && !(filter->states & 1 << now)) return false;
+    if (filter->expires_min != 0 && state->expires_at < filter->expires_min) return false;
+    if (filter->expires_max == 0) return true;
+    return state->expires_at != 0 && state->expires_at <= filter->expires_max;
+}
+
+static bool
+hold_filter_wants(const struct hold_filter *filter, const struct transfer *transfer)
+{
+    return wants(filter->debit_account_id, transfer->debit_account_id) &&
+           wants(filter->credit_account_id, transfer->credit_account_id) &&
+           wants(filter->user_data_128, transfer->user_data_128) &&
+           wants(filter->user_data_64, transfer->user_data_64) &&
+           wants(filter->user_data_32, transfer->user_data_32) &&
+           wants(filter->ledger, transfer->ledger) && wants(filter->code, transfer->code);
+}
+
+bool
 query_wants_transfer(const struct ledger_read *read, const struct transfer *transfer)
 {
     const struct query_filter *filter = &read->filter.query;
     assert(transfer->timestamp <= read->timestamp_max);
     assert(read->question.operation != LEDGER_QUERY_ACCOUNTS);
+    if (read->question.operation == LEDGER_QUERY_HOLDS) {
+        return hold_filter_wants(&read->filter.hold, transfer);
+    }
     if (read->question.operation != LEDGER_QUERY_TRANSFERS) {
         return account_filter_wants(&read->filter.account, transfer);
     }

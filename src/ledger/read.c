@@ -32,11 +32,14 @@ ledger_row_size(uint8_t operation)
     switch ((enum ledger_operation) operation) {
     case LEDGER_GET_CHANGE_EVENTS: return sizeof(struct change_event);
     case LEDGER_LOOKUP_ACCOUNTS: return sizeof(struct account);
-    case LEDGER_LOOKUP_TRANSFERS: return sizeof(struct transfer);
-    case LEDGER_GET_ACCOUNT_TRANSFERS: return sizeof(struct transfer);
+    case LEDGER_LOOKUP_TRANSFERS: return sizeof(struct transfer_row);
+    case LEDGER_GET_ACCOUNT_TRANSFERS: return sizeof(struct transfer_row);
     case LEDGER_GET_ACCOUNT_BALANCES: return sizeof(struct account_balance);
     case LEDGER_QUERY_ACCOUNTS: return sizeof(struct account);
-    case LEDGER_QUERY_TRANSFERS: return sizeof(struct transfer);
+    case LEDGER_QUERY_TRANSFERS: return sizeof(struct transfer_row);
+    case LEDGER_QUERY_HOLDS: return sizeof(struct transfer_row);
+    case LEDGER_LOOKUP_RESOLUTIONS: return sizeof(struct transfer_row);
+    case LEDGER_LOOKUP_CHANGE_EVENTS: return sizeof(struct change_event);
     case LEDGER_CREATE_ACCOUNTS: return sizeof(struct create_result);
     case LEDGER_CREATE_TRANSFERS: return sizeof(struct create_result);
     case LEDGER_VERIFY: return sizeof(struct verify_finding);
@@ -51,6 +54,9 @@ ledger_input_size(uint8_t operation)
     case LEDGER_GET_CHANGE_EVENTS: return sizeof(struct change_events_filter);
     case LEDGER_LOOKUP_ACCOUNTS: return sizeof(u128);
     case LEDGER_LOOKUP_TRANSFERS: return sizeof(u128);
+    case LEDGER_LOOKUP_RESOLUTIONS: return sizeof(u128);
+    case LEDGER_LOOKUP_CHANGE_EVENTS: return sizeof(u128);
+    case LEDGER_QUERY_HOLDS: return sizeof(struct hold_filter);
     case LEDGER_GET_ACCOUNT_TRANSFERS: return sizeof(struct account_filter);
     case LEDGER_GET_ACCOUNT_BALANCES: return sizeof(struct account_filter);
     case LEDGER_QUERY_ACCOUNTS: return sizeof(struct query_filter);
@@ -65,7 +71,7 @@ ledger_input_size(uint8_t operation)
 static uint32_t
 rows_max(uint8_t operation)
 {
-    return operation == LEDGER_GET_CHANGE_EVENTS ? CHANGE_EVENTS_MAX : RESULTS_MAX;
+    return operation_gives_events(operation) ? CHANGE_EVENTS_MAX : RESULTS_MAX;
 }
 
 /* ---- Is it valid? ---------------------------------------------------------------------------- */
@@ -100,7 +106,14 @@ account_filter_check(const struct account_filter *filter)
     if (filter->account_id == 0) return "account_id must not be zero";
     if (filter->account_id == U128_MAX) return "account_id must not be the largest integer";
     if (!(filter->flags & sides)) return "debits or credits, or both, must be asked for";
-    if (filter->flags & ~(sides | ACCOUNT_FILTER_REVERSED)) return "unknown flags must be zero";
+    if (filter->flags & ~(sides | ACCOUNT_FILTER_REVERSED | ACCOUNT_FILTER_EXPIRIES)) {
+        return "unknown flags must be zero";
+    }
+    if (filter->flags & ACCOUNT_FILTER_EXPIRIES &&
+        (filter->user_data_128 != 0 || filter->user_data_64 != 0 || filter->user_data_32 != 0 ||
+         filter->code != 0)) {
+        return "balances with expiries can't be filtered by fields of transfers";
+    }
     if (!all_zero(filter->reserved, sizeof(filter->reserved))) return "reserved must be zero";
     return window_check(filter->timestamp_min, filter->timestamp_max, filter->limit);
 }
@@ -114,18 +127,47 @@ query_filter_check(const struct query_filter *filter)
 }
 
 const char *
+hold_filter_check(const struct hold_filter *filter)
+{
+    const uint16_t flags = HOLD_FILTER_REVERSED | HOLD_FILTER_BY_EXPIRY;
+    const uint8_t states = 1 << PENDING_PENDING | 1 << PENDING_POSTED | 1 << PENDING_VOIDED |
+                           1 << PENDING_EXPIRED;
+    if (filter->flags & ~flags) return "unknown flags must be zero";
+    if (filter->flags == flags) return "holds by expiry can't be reversed";
+    if (filter->states & ~states) return "unknown states must be zero";
+    if (filter->debit_account_id == U128_MAX || filter->credit_account_id == U128_MAX) {
+        return "account ids must not be the largest integer";
+    }
+    if (filter->expires_min > TIMESTAMP_MAX) return "expires_min is out of range";
+    if (filter->expires_max > TIMESTAMP_MAX) return "expires_max is out of range";
+    if (filter->expires_max != 0 && filter->expires_min > filter->expires_max) {
+        return "expires_min must not be greater than expires_max";
+    }
+    if (filter->after_timestamp > TIMESTAMP_MAX) return "after_timestamp is out of range";
+    if (filter->after_timestamp != 0 && !(filter->flags & HOLD_FILTER_BY_EXPIRY)) {
+        return "after_timestamp goes with holds by expiry";
+    }
+    if (!all_zero(filter->reserved, sizeof(filter->reserved))) return "reserved must be zero";
+    return window_check(filter->timestamp_min, filter->timestamp_max, filter->limit);
+}
+
+const char *
 change_events_filter_check(const struct change_events_filter *filter)
 {
+    if (filter->flags & ~(uint32_t) CHANGE_EVENTS_FILTER_REVERSED) {
+        return "unknown flags must be zero";
+    }
     if (!all_zero(filter->reserved, sizeof(filter->reserved))) return "reserved must be zero";
     return window_check(filter->timestamp_min, filter->timestamp_max, filter->limit);
 }
 
 /* Any 16 bytes are an id that can be looked up; those that can't exist are not found. */
 static const char *
-ids_check(uint32_t input_size)
+ids_check(uint8_t operation, uint32_t input_size)
 {
+    const uint32_t ids_max = rows_max(operation) / read_rows_per_id(operation);
     if (input_size % sizeof(u128) != 0) return "the input is not whole ids";
-    if (input_size / sizeof(u128) > RESULTS_MAX) return "there are too many ids for one lookup";
+    if (input_size / sizeof(u128) > ids_max) return "there are too many ids for one lookup";
     return NULL;
 }
 
@@ -136,17 +178,27 @@ ledger_read_check(uint8_t operation, const void *input, uint32_t input_size)
     union ledger_filter filter; /* A copy, which is aligned. */
     switch ((enum ledger_operation) operation) {
     case LEDGER_LOOKUP_ACCOUNTS:
-    case LEDGER_LOOKUP_TRANSFERS: return ids_check(input_size);
+    case LEDGER_LOOKUP_TRANSFERS:
+    case LEDGER_LOOKUP_RESOLUTIONS:
+    case LEDGER_LOOKUP_CHANGE_EVENTS: return ids_check(operation, input_size);
     case LEDGER_GET_ACCOUNT_TRANSFERS:
     case LEDGER_GET_ACCOUNT_BALANCES:
         if (input_size != sizeof(filter.account)) break;
         memcpy(&filter.account, input, sizeof(filter.account));
+        if (operation == LEDGER_GET_ACCOUNT_TRANSFERS &&
+            filter.account.flags & ACCOUNT_FILTER_EXPIRIES) {
+            return "expiries are no transfers";
+        }
         return account_filter_check(&filter.account);
     case LEDGER_QUERY_ACCOUNTS:
     case LEDGER_QUERY_TRANSFERS:
         if (input_size != sizeof(filter.query)) break;
         memcpy(&filter.query, input, sizeof(filter.query));
         return query_filter_check(&filter.query);
+    case LEDGER_QUERY_HOLDS:
+        if (input_size != sizeof(filter.hold)) break;
+        memcpy(&filter.hold, input, sizeof(filter.hold));
+        return hold_filter_check(&filter.hold);
     case LEDGER_GET_CHANGE_EVENTS:
         if (input_size != sizeof(filter.change_events)) break;
         memcpy(&filter.change_events, input, sizeof(filter.change_events));
@@ -162,12 +214,6 @@ ledger_read_check(uint8_t operation, const void *input, uint32_t input_size)
 /* ---- Starting -------------------------------------------------------------------------------- */
 
 static bool
-operation_looks_up(uint8_t operation)
-{
-    return operation == LEDGER_LOOKUP_ACCOUNTS || operation == LEDGER_LOOKUP_TRANSFERS;
-}
-
-static bool
 operation_gives_accounts(uint8_t operation)
 {
     return operation == LEDGER_LOOKUP_ACCOUNTS || operation == LEDGER_QUERY_ACCOUNTS;
@@ -181,9 +227,12 @@ tree_of(uint8_t operation)
     case LEDGER_LOOKUP_ACCOUNTS:
     case LEDGER_QUERY_ACCOUNTS: return TREE_ACCOUNT;
     case LEDGER_LOOKUP_TRANSFERS:
+    case LEDGER_LOOKUP_RESOLUTIONS:
     case LEDGER_GET_ACCOUNT_TRANSFERS:
-    case LEDGER_GET_ACCOUNT_BALANCES:
+    case LEDGER_QUERY_HOLDS:
     case LEDGER_QUERY_TRANSFERS: return TREE_TRANSFER;
+    case LEDGER_GET_ACCOUNT_BALANCES: /* Of expiries too. */
+    case LEDGER_LOOKUP_CHANGE_EVENTS:
     case LEDGER_GET_CHANGE_EVENTS: return TREE_ACCOUNT_EVENT;
     case LEDGER_CREATE_ACCOUNTS:
     case LEDGER_CREATE_TRANSFERS:
@@ -260,12 +309,18 @@ ledger_read_start(
     read->pass_waiting = 0;
     read->pass_mark = 0;
     read->gathered = false;
-    read->source_ended = !operation_looks_up(operation) && !query_plan(read);
+    read->source_ended = false;
+    if (!operation_looks_up(operation) && read->account_known) {
+        read->source_ended = !query_plan(read);
+    }
 }
 
 /* ---- Going on -------------------------------------------------------------------------------- */
 
-/* LEDGER_GET_ACCOUNT_BALANCES: without the account, or without its history, there are no rows. */
+/*
+ * LEDGER_GET_ACCOUNT_BALANCES: which account's? Without it there are no rows; nor without its
+ * history, in the public model.
+ */
 static enum forest_found
 read_account(struct ledger_read *read)
 {
@@ -279,29 +334,53 @@ read_account(struct ledger_read *read)
     assert(found != FOREST_BURNT);
     read->account_known = true;
     const bool there = found == FOREST_FOUND && account.timestamp <= read->instant.account_newest;
-    if (!there || !(account.flags & ACCOUNT_HISTORY)) {
+    const bool any = read->filter.account.flags & ACCOUNT_FILTER_EXPIRIES;
+    if (!there || !(any || account.flags & ACCOUNT_HISTORY)) {
         read->source_ended = true;
-    } else {
-        read->account_timestamp = account.timestamp;
+        return FOREST_FOUND;
     }
+    read->account_timestamp = account.timestamp;
+    read->source_ended = !query_plan(read);
     return FOREST_FOUND;
 }
 
 static void
 collect_ids(struct ledger_read *read)
 {
-    const uint32_t id_count = read->question.input_size / (uint32_t) sizeof(u128);
-    assert(id_count <= RESULTS_MAX);
-    assert(read->id_next <= id_count);
+    const uint32_t per_id = read_rows_per_id(read->question.operation);
+    const uint32_t words_per_row = read_words_per_row(read->question.operation);
+    const uint32_t row_count = read->question.input_size / (uint32_t) sizeof(u128) * per_id;
+    assert(row_count <= RESULTS_MAX);
+    assert(read->id_next <= row_count);
     assert(operation_looks_up(read->question.operation));
     if (read->pass_count == 0) read->pass_id = read->id_next;
-    while (read->id_next < id_count && read->rows_done + read->pass_count < read->rows_max) {
-        read->question.timestamps[read->pass_count] = READ_BY_ID;
+    while (read->id_next < row_count && read->rows_done + read->pass_count < read->rows_max) {
+        read->question.timestamps[(size_t) read->pass_count * words_per_row] = READ_BY_ID;
         read->pass_count += 1;
         read->id_next += 1;
     }
-    read->source_ended = read->id_next == id_count;
+    read->source_ended = read->id_next == row_count;
     assert(read->id_next == read->pass_id + read->pass_count);
+}
+
+/* The next timestamp of the plan. */
+static enum scan_result
+collect_next(struct ledger_read *read, uint64_t *timestamp)
+{
+    struct forest_range next = read->expiry;
+    if (!query_by_expiry(read)) return scan_next(read->plan.root, timestamp);
+    const uint64_t expires_max = read->filter.hold.expires_max;
+    switch (forest_range_next(read->forest, INDEX_PENDING_EXPIRES_AT, &next)) {
+    case FOREST_FOUND: break;
+    case FOREST_ABSENT: return SCAN_END;
+    case FOREST_WAIT: return SCAN_WAIT;
+    case FOREST_LOST: return SCAN_LOST;
+    case FOREST_BURNT: unreachable();
+    }
+    if (expires_max != 0 && next.value > expires_max) return SCAN_END;
+    read->expiry = next;
+    *timestamp = next.timestamp;
+    return SCAN_FOUND;
 }
 
 /* FOREST_FOUND: there are no more, or there is no room for more. */
@@ -313,20 +392,23 @@ collect_timestamps(struct ledger_read *read, uint32_t *rows_left)
         read->question.operation == LEDGER_GET_CHANGE_EVENTS ||
         (read->question.operation == LEDGER_GET_ACCOUNT_BALANCES && query_compares_transfer(read));
     assert(!operation_looks_up(read->question.operation));
-    assert(read->source_ended || read->plan.root != NULL);
+    assert(read->source_ended || read->plan.root != NULL || query_by_expiry(read));
     while (!read->source_ended && read->rows_done + read->pass_count < read->rows_max) {
         uint64_t timestamp;
         read->yielded = *rows_left == 0;
         if (read->yielded) return FOREST_WAIT;
         *rows_left -= 1;
-        switch (scan_next(read->plan.root, &timestamp)) {
+        switch (collect_next(read, &timestamp)) {
         case SCAN_FOUND: break;
         case SCAN_END: read->source_ended = true; continue;
         case SCAN_WAIT: return FOREST_WAIT;
         case SCAN_LOST: return FOREST_LOST;
         }
-        assert(timestamp >= read->plan.window.timestamp_min);
-        assert(timestamp <= read->plan.window.timestamp_max);
+        if (timestamp < read->plan.window.timestamp_min ||
+            timestamp > read->plan.window.timestamp_max) {
+            assert(query_by_expiry(read)); /* Scans keep to the window. */
+            continue;
+        }
         uint64_t *words = read->question.timestamps + (size_t) read->pass_count * words_per_row;
         assert(read->pass_count < RESULTS_MAX / words_per_row);
         words[0] = first ? timestamp | READ_FIRST : timestamp;

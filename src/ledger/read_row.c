@@ -4,9 +4,15 @@
  *
  *     lookups               the record by id
  *     accounts, transfers   the record, compared with the filter
+ *     holds                 the state, compared with the filter; then the transfer
+ *     resolutions           the hold by id; its state; the transfer that resolved it
  *     balances              the event of the transfer's timestamp; before it the transfer, if the
  *                           filter wants more of it than an account
  *     change events         the event; then, all at once, its transfer and both accounts
+ *
+ * Transfers that are holds have their state read for what became of them, and the transfer that
+ * posted or voided them for its id. A hold that was resolved after the read's instant is open: so
+ * all rows are of that instant.
  *
  * What a row still needs is in its words (READ_… of ledger_internal.h). Nothing is decided by what
  * is in the reply: it may lie where others can write.
@@ -46,13 +52,13 @@ static u128
 row_id(const struct ledger_read *read, uint32_t index)
 {
     u128 id;
-    const size_t number = read->pass_id + index;
+    const size_t number = (read->pass_id + index) / read_rows_per_id(read->question.operation);
     assert((number + 1) * sizeof(id) <= read->question.input_size);
     memcpy(&id, (const char *) read->question.input + number * sizeof(id), sizeof(id));
     return id;
 }
 
-/* ---- Accounts and transfers ------------------------------------------------------------------ */
+/* ---- Accounts -------------------------------------------------------------------------------- */
 
 /* The account as it is now, and where as_of.c finds the row again. */
 static enum forest_found
@@ -85,23 +91,113 @@ row_account(struct ledger_read *read, uint32_t index)
     return row_end_account(read, index, query_wants_account(read, &account) ? &account : NULL);
 }
 
+/* ---- Transfers ------------------------------------------------------------------------------- */
+
+/* By the id of the row. FOREST_ABSENT: there was none at the instant. */
+static enum forest_found
+read_transfer_by_id(struct ledger_read *read, uint32_t index, struct transfer *transfer)
+{
+    const u128 id = row_id(read, index);
+    const enum forest_found found =
+        forest_read_by_id(read->forest, TREE_TRANSFER, &id, transfer);
+    if (found == FOREST_WAIT || found == FOREST_LOST) return found;
+    const bool there = found == FOREST_FOUND && transfer->timestamp <= read->instant.event_newest;
+    return there ? FOREST_FOUND : FOREST_ABSENT;
+}
+
+/* The state of a hold, as it was at the instant. */
+static enum forest_found
+read_state(const struct ledger_read *read, uint64_t hold, struct transfer_pending *state)
+{
+    const enum forest_found found = read_referred(read->forest, TREE_TRANSFER_PENDING, hold, state);
+    if (found != FOREST_FOUND) return found;
+    if (state->resolved_at > read->instant.event_newest) {
+        state->status = PENDING_PENDING;
+        state->resolved_at = 0;
+    }
+    const bool open = state->status == PENDING_PENDING;
+    const bool known = state->status >= PENDING_PENDING && state->status <= PENDING_EXPIRED;
+    if (!known || open != (state->resolved_at == 0)) {
+        return forest_refuse(read->forest, TREE_TRANSFER_PENDING, hold);
+    }
+    return FOREST_FOUND;
+}
+
+/* The transfer is known, and wanted: what became of it, if it is a hold. */
+static enum forest_found
+row_end_transfer(struct ledger_read *read, uint32_t index, const struct transfer *transfer)
+{
+    struct transfer_row row = {.transfer = *transfer};
+    struct transfer_pending state;
+    assert(transfer->timestamp <= read->instant.event_newest);
+    if (!(transfer->flags & TRANSFER_PENDING)) return row_end(read, index, &row);
+    const enum forest_found found = read_state(read, transfer->timestamp, &state);
+    if (found != FOREST_FOUND) return found;
+    row.state = state.status;
+    row.expires_at = state.expires_at;
+    row.resolved_at = state.resolved_at;
+    if (state.status == PENDING_POSTED || state.status == PENDING_VOIDED) {
+        struct transfer resolution;
+        const enum forest_found resolved =
+            read_referred(read->forest, TREE_TRANSFER, state.resolved_at, &resolution);
+        if (resolved != FOREST_FOUND) return resolved;
+        row.resolved_by = resolution.id;
+    }
+    return row_end(read, index, &row);
+}
+
 static enum forest_found
 row_transfer(struct ledger_read *read, uint32_t index)
 {
     const uint64_t timestamp = row_words(read, index)[0];
     struct transfer transfer;
+    enum forest_found found;
     if (timestamp == READ_BY_ID) {
-        const u128 id = row_id(read, index);
-        const enum forest_found found =
-            forest_read_by_id(read->forest, TREE_TRANSFER, &id, &transfer);
-        if (found == FOREST_WAIT || found == FOREST_LOST) return found;
-        const bool there = found == FOREST_FOUND && transfer.timestamp <= read->timestamp_max;
-        return row_end(read, index, there ? &transfer : NULL);
+        found = read_transfer_by_id(read, index, &transfer);
+        if (found == FOREST_ABSENT) return row_end(read, index, NULL);
+        return found == FOREST_FOUND ? row_end_transfer(read, index, &transfer) : found;
     }
-    const enum forest_found found =
-        read_referred(read->forest, TREE_TRANSFER, timestamp, &transfer);
+    found = read_referred(read->forest, TREE_TRANSFER, timestamp, &transfer);
     if (found != FOREST_FOUND) return found;
-    return row_end(read, index, query_wants_transfer(read, &transfer) ? &transfer : NULL);
+    if (!query_wants_transfer(read, &transfer)) return row_end(read, index, NULL);
+    return row_end_transfer(read, index, &transfer);
+}
+
+/* The state first: most holds are resolved, and who lists open ones passes over the others. */
+static enum forest_found
+row_hold(struct ledger_read *read, uint32_t index)
+{
+    const uint64_t timestamp = row_words(read, index)[0];
+    struct transfer_pending state;
+    assert(timestamp <= read->timestamp_max);
+    const enum forest_found found = read_state(read, timestamp, &state);
+    if (found != FOREST_FOUND) return found;
+    const bool wanted = query_wants_state(read, &state, (enum pending_status) state.status);
+    return wanted ? row_transfer(read, index) : row_end(read, index, NULL);
+}
+
+/* The transfer that posted or voided the hold of the row's id, if there is one. */
+static enum forest_found
+row_resolution(struct ledger_read *read, uint32_t index)
+{
+    struct transfer hold;
+    struct transfer_pending state;
+    struct transfer transfer;
+    enum forest_found found = read_transfer_by_id(read, index, &hold);
+    if (found == FOREST_ABSENT) return row_end(read, index, NULL);
+    if (found != FOREST_FOUND) return found;
+    if (!(hold.flags & TRANSFER_PENDING)) return row_end(read, index, NULL);
+    found = read_state(read, hold.timestamp, &state);
+    if (found != FOREST_FOUND) return found;
+    if (state.status != PENDING_POSTED && state.status != PENDING_VOIDED) {
+        return row_end(read, index, NULL);
+    }
+    found = read_referred(read->forest, TREE_TRANSFER, state.resolved_at, &transfer);
+    if (found != FOREST_FOUND) return found;
+    if (transfer.pending_id != hold.id) {
+        return forest_refuse(read->forest, TREE_TRANSFER, state.resolved_at);
+    }
+    return row_end_transfer(read, index, &transfer);
 }
 
 /* ---- Balances -------------------------------------------------------------------------------- */
@@ -126,8 +222,10 @@ static enum forest_found
 row_balance(struct ledger_read *read, uint32_t index)
 {
     const uint32_t sides = read->filter.account.flags;
+    const bool expiries = sides & ACCOUNT_FILTER_EXPIRIES;
     uint64_t *word = row_words(read, index);
     assert(*word != READ_BY_ID);
+    assert(!(*word & READ_FIRST) || !expiries);
     if (*word & READ_FIRST) {
         struct transfer transfer;
         const enum forest_found found =
@@ -221,12 +319,45 @@ event_account(struct ledger_read *read, uint64_t *word, struct change_event_acco
     return FOREST_FOUND;
 }
 
+/*
+ * The event of the row's id: of its two rows the first is the transfer's own, the second that of
+ * its expiry. FOREST_ABSENT: there is none.
+ */
+static enum forest_found
+event_by_id(struct ledger_read *read, uint32_t index, uint64_t *word)
+{
+    const uint32_t per_id = read_rows_per_id(read->question.operation);
+    const bool expiry = (read->pass_id + index) % per_id != 0;
+    struct transfer transfer;
+    struct transfer_pending state;
+    assert(per_id == 2);
+    enum forest_found found = read_transfer_by_id(read, index, &transfer);
+    if (found != FOREST_FOUND) return found;
+    if (!expiry) {
+        *word = transfer.timestamp | READ_FIRST;
+        return FOREST_FOUND;
+    }
+    if (!(transfer.flags & TRANSFER_PENDING)) return FOREST_ABSENT;
+    found = read_state(read, transfer.timestamp, &state);
+    if (found != FOREST_FOUND) return found;
+    if (state.status != PENDING_EXPIRED) return FOREST_ABSENT;
+    *word = state.resolved_at | READ_FIRST;
+    return FOREST_FOUND;
+}
+
 static enum forest_found
 row_change_event(struct ledger_read *read, uint32_t index)
 {
     uint64_t *words = row_words(read, index);
     struct change_event row;
-    assert(words[0] != READ_BY_ID);
+    if (words[0] == READ_BY_ID) {
+        const enum forest_found found = event_by_id(read, index, &words[0]);
+        if (found == FOREST_WAIT || found == FOREST_LOST) return found;
+        if (found == FOREST_ABSENT) {
+            words[0] = READ_DROPPED;
+            return FOREST_FOUND;
+        }
+    }
     if (words[0] & READ_FIRST) {
         const enum forest_found found = event_start(read, words, &row);
         if (found != FOREST_FOUND) return found;
@@ -259,7 +390,10 @@ read_row(struct ledger_read *read, uint32_t index)
     case LEDGER_LOOKUP_TRANSFERS:
     case LEDGER_GET_ACCOUNT_TRANSFERS:
     case LEDGER_QUERY_TRANSFERS: return row_transfer(read, index);
+    case LEDGER_QUERY_HOLDS: return row_hold(read, index);
+    case LEDGER_LOOKUP_RESOLUTIONS: return row_resolution(read, index);
     case LEDGER_GET_ACCOUNT_BALANCES: return row_balance(read, index);
+    case LEDGER_LOOKUP_CHANGE_EVENTS:
     case LEDGER_GET_CHANGE_EVENTS: return row_change_event(read, index);
     case LEDGER_CREATE_ACCOUNTS:
     case LEDGER_CREATE_TRANSFERS:

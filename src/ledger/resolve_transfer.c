@@ -144,7 +144,7 @@ apply(
     movement_release(&movement, pending, status, posts ? transfer->amount : 0);
     movement_apply(ledger, &movement, &event);
 
-    pending_resolve(ledger, pending, status);
+    pending_resolve(ledger, pending, status, transfer->timestamp);
     forest_insert(ledger->machine.forest, TREE_TRANSFER, transfer);
 }
 

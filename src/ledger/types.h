@@ -110,9 +110,10 @@ enum pending_status {
 /* The state of a pending transfer, named by its timestamp. The transfer itself never changes. */
 struct transfer_pending {
     uint64_t timestamp;
-    uint64_t expires_at; /* Indexed. 0: never. Stays when it is resolved. */
-    uint8_t status;      /* enum pending_status */
-    uint8_t reserved[15];
+    uint64_t expires_at;  /* Indexed. 0: never. Stays when it is resolved. */
+    uint64_t resolved_at; /* Of its post, its void, or its expiry's event. 0: unresolved. */
+    uint8_t status;       /* enum pending_status */
+    uint8_t reserved[7];
 };
 static_assert(sizeof(struct transfer_pending) == 32, "record layout");
 
@@ -155,6 +156,11 @@ enum account_filter_flags {
     ACCOUNT_FILTER_DEBITS = 1 << 0,
     ACCOUNT_FILTER_CREDITS = 1 << 1,
     ACCOUNT_FILTER_REVERSED = 1 << 2,
+    /*
+     * Not of the public model. Of balances only: expiries have rows too, and accounts have them
+     * with or without ACCOUNT_HISTORY. Filters of transfers (user_data, code) don't go with it.
+     */
+    ACCOUNT_FILTER_EXPIRIES = 1 << 3,
 };
 
 struct account_filter {
@@ -189,13 +195,64 @@ struct query_filter {
 };
 static_assert(sizeof(struct query_filter) == 64, "record layout");
 
+enum hold_filter_flags {
+    HOLD_FILTER_REVERSED = 1 << 0,
+    /* In the order of (expires_at, timestamp); those that never expire are left out. */
+    HOLD_FILTER_BY_EXPIRY = 1 << 1,
+};
+
+/*
+ * Holds (pending transfers) by what became of them. A field that is 0 filters nothing.
+ *
+ * Pages by expiry go on from the last row: expires_min and after_timestamp are its expires_at and
+ * timestamp.
+ */
+struct hold_filter {
+    u128 debit_account_id;
+    u128 credit_account_id;
+    u128 user_data_128;
+    uint64_t user_data_64;
+    uint64_t timestamp_min;
+    uint64_t timestamp_max;
+    uint64_t expires_min;
+    uint64_t expires_max;
+    uint64_t after_timestamp; /* By expiry: of those that expire at expires_min, newer ones only. */
+    uint32_t user_data_32;
+    uint32_t ledger;
+    uint32_t limit;
+    uint16_t flags;
+    uint16_t code;
+    uint8_t states; /* 1 << enum pending_status, or-ed. None: all states. */
+    uint8_t reserved[15];
+};
+static_assert(sizeof(struct hold_filter) == 128, "record layout");
+
+enum change_events_filter_flags {
+    CHANGE_EVENTS_FILTER_REVERSED = 1 << 0,
+};
+
 struct change_events_filter {
     uint64_t timestamp_min;
     uint64_t timestamp_max;
     uint32_t limit;
-    uint8_t reserved[44];
+    uint32_t flags; /* Reserved in the public model. */
+    uint8_t reserved[40];
 };
 static_assert(sizeof(struct change_events_filter) == 64, "record layout");
+
+/*
+ * A transfer as reads give it: with what became of it, if it is a hold. All of this is 0 in
+ * transfers that are none.
+ */
+struct transfer_row {
+    struct transfer transfer;
+    u128 resolved_by;     /* The id of its post or void. 0: it is open or expired. */
+    uint64_t resolved_at; /* 0: it is open. */
+    uint64_t expires_at;  /* 0: never. Stays when it is resolved. */
+    uint8_t state;        /* enum pending_status */
+    uint8_t reserved[15];
+};
+static_assert(sizeof(struct transfer_row) == 176, "record layout");
 
 struct account_balance {
     struct balances balances;
@@ -387,7 +444,13 @@ enum ledger_operation {
     LEDGER_QUERY_TRANSFERS = 145,
     LEDGER_CREATE_ACCOUNTS = 146,
     LEDGER_CREATE_TRANSFERS = 147,
-    LEDGER_VERIFY = 200, /* Not of that protocol: rows of struct verify_finding. */
+    /* Not of that protocol: */
+    LEDGER_VERIFY = 200,      /* Rows of struct verify_finding. */
+    LEDGER_QUERY_HOLDS = 201, /* A struct hold_filter; rows of struct transfer_row. */
+    /* Ids of holds; rows of struct transfer_row: the transfers that posted or voided them. */
+    LEDGER_LOOKUP_RESOLUTIONS = 202,
+    /* Ids of transfers; rows of struct change_event: each one's event, and its expiry's if any. */
+    LEDGER_LOOKUP_CHANGE_EVENTS = 203,
 };
 
 /*

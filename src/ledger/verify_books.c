@@ -409,8 +409,23 @@ event_check_status(struct verify *verify, struct verify_account *side)
     if (found == FOREST_WAIT || found == FOREST_LOST) return found;
     /* Not transfer_expires_at: the transfer may be any. */
     const uint64_t expires_at = hold->timeout == 0 ? 0 : hold->timestamp + hold->timeout * NS_PER_S;
-    const bool right = found == FOREST_FOUND && state.expires_at == expires_at &&
-                       (!resolved || state.status == statuses[type]);
+    /* What resolved it says so itself; what it says to have resolved it is looked for. */
+    bool right = found == FOREST_FOUND && state.expires_at == expires_at;
+    if (right && resolved) {
+        right = state.status == statuses[type] && state.resolved_at == books->event.timestamp;
+    } else if (right && state.status == PENDING_PENDING) {
+        right = state.resolved_at == 0;
+    } else if (right) {
+        struct account_event event;
+        right = state.status <= PENDING_EXPIRED && state.resolved_at > hold->timestamp &&
+                state.resolved_at <= TIMESTAMP_MAX;
+        const enum forest_found there =
+            right ? forest_read(books->forest, TREE_ACCOUNT_EVENT, state.resolved_at, &event)
+                  : FOREST_ABSENT;
+        if (there == FOREST_WAIT || there == FOREST_LOST) return there;
+        right = there == FOREST_FOUND && event.type < ARRAY_COUNT(statuses) &&
+                statuses[event.type] == state.status;
+    }
     if (!right) {
         const bool told = side->told;
         event_note(verify, VERIFY_TRANSFER, VERIFY_STATUS, side);

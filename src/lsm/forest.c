@@ -34,9 +34,18 @@ index_field(const struct index_schema *schema, const void *record)
     }
 }
 
+static inline bool
+index_has(const struct index_schema *schema, const void *record)
+{
+    uint16_t when;
+    memcpy(&when, (const char *) record + schema->when_offset, sizeof(when));
+    return (when & schema->when_mask) == schema->when_value;
+}
+
 bool
 forest_index_value(const struct index_schema *schema, const void *record, uint64_t *value)
 {
+    if (!index_has(schema, record)) return false;
     const u128 field = index_field(schema, record);
     if (field == 0 && !schema->zero_indexed) return false;
     *value = forest_index_hash(schema, field);

@@ -75,6 +75,13 @@ struct index_schema {
     uint32_t field_offset;
     uint32_t field_size; /* 2, 4, 8 or 16 bytes. */
     bool zero_indexed;   /* False: records with value 0 are not in the index. */
+    /*
+     * A partial index has only the records whose two bytes at when_offset, masked by when_mask, are
+     * when_value; these never change. Others cost it nothing. A mask of 0: all records.
+     */
+    uint32_t when_offset;
+    uint16_t when_mask;
+    uint16_t when_value;
 };
 
 struct forest_schema {

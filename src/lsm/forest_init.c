@@ -97,7 +97,7 @@ frames_min(const struct forest_schema *schema)
         const bool ids = tree->id_offset != FOREST_NONE && burns_for(schema, i) == FOREST_NONE;
         logs += is_log ? 1 : 0;
         filtered += (is_log ? 0 : 1) + (ids ? 1u : 0u);
-        tables += (is_log ? 0 : ids ? 2 : 1) + (ids ? 1u : 0u); /* Records and list; ids. */
+        tables += (is_log ? 0 : 2) + (ids ? 1u : 0u); /* Records and list; ids. */
     }
     assert(filtered <= tables);
     assert(logs <= schema->tree_count);
@@ -205,9 +205,9 @@ init_tree(struct forest *forest, struct arena *arena, const struct sizes *sizes,
     if (schema->id_offset != FOREST_NONE && tree->burns_for == FOREST_NONE) {
         tree->ids = part_new_tail(forest, arena, schema->name, ENTRY_ID, &tree->id_tail);
         fix_bytes(tree, schema->id_offset, sizeof(u128));
-        if (!forest_tree_is_log(tree)) {
-            tree->list = part_new_tail(forest, arena, schema->name, ENTRY_INDEX, &tree->list_tail);
-        }
+    }
+    if (!forest_tree_is_log(tree)) {
+        tree->list = part_new_tail(forest, arena, schema->name, ENTRY_INDEX, &tree->list_tail);
     }
     init_objects(tree, arena, sizes);
     if (forest->parts == NULL) return;
@@ -237,6 +237,7 @@ init_index(struct forest *forest, struct arena *arena, uint32_t number)
     tree->indexes[tree->index_count] = number;
     tree->index_count += 1;
     fix_bytes(tree, schema->field_offset, schema->field_size);
+    if (schema->when_mask != 0) fix_bytes(tree, schema->when_offset, sizeof(schema->when_value));
 }
 
 /* ---- Everything ---------------------------------------------------------------------------- */

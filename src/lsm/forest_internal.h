@@ -42,7 +42,7 @@ struct forest_tree {
     const struct tree_schema *schema;
     uint32_t records; /* Part. */
     uint32_t ids;     /* Part, or PART_NONE. */
-    uint32_t list;    /* Part, or PART_NONE: all timestamps, of trees with updates and ids. */
+    uint32_t list;    /* Part, or PART_NONE: all timestamps, of trees with updates. */
     uint32_t burns_for; /* The tree whose ids this one's records burn, or FOREST_NONE. */
     struct log log;         /* Of a tree without updates. */
     struct objects objects; /* All that is in reach: of a log, what the op at hand asked for. */

@@ -82,7 +82,7 @@ init_node(struct scan *scan, enum scan_kind kind, struct scan *const *inputs, ui
     init_leaf(scan, first->forest, kind, first->tree, &first->window);
     scan->input_count = input_count;
     for (uint32_t i = 0; i < input_count; i++) {
-        assert(inputs[i]->tree == first->tree);
+        assert(inputs[i]->forest == first->forest);
         assert(inputs[i]->window.timestamp_min == first->window.timestamp_min);
         assert(inputs[i]->window.timestamp_max == first->window.timestamp_max);
         assert(inputs[i]->window.direction == first->window.direction);

@@ -8,7 +8,8 @@
  * timestamp once, in order. A scan stays valid when the forest changes: it sees the records of its
  * window, whose timestamp_max is at most forest_newest when the scan is made.
  *
- * All scans of a plan are over one tree and one window.
+ * All scans of a plan have one window, and are over one tree, or over trees that name the same
+ * things by the same timestamps (a transfer, its event, its state).
  *
  * Numbered invariants:
  *  (X1) a seek leaves a scan at the first timestamp of its set at or beyond the target, in its
@@ -81,8 +82,8 @@ void scan_index(
     const struct scan_window *window);
 
 /*
- * Timestamps in any, or in all, of the inputs: 1 … SCAN_INPUTS_MAX of them, all of one tree and
- * with the same window, none of them used before. Inputs of a union are leaves; inputs of an
+ * Timestamps in any, or in all, of the inputs: 1 … SCAN_INPUTS_MAX of them, all with the same
+ * window, none of them used before. Inputs of a union are leaves; inputs of an
  * intersection are leaves and unions.
  */
 void scan_union(struct scan *scan, struct scan *const *inputs, uint32_t input_count);

@@ -38,6 +38,13 @@ static const char *const change_event_type_names[] = {
     [CHANGE_TWO_PHASE_EXPIRED] = "two_phase_expired",
 };
 
+static const char *const hold_state_names[] = {
+    [PENDING_PENDING] = "open",
+    [PENDING_POSTED] = "posted",
+    [PENDING_VOIDED] = "voided",
+    [PENDING_EXPIRED] = "expired",
+};
+
 static_assert(ARRAY_COUNT(account_status_names) <= CONVERT_ENUM_VALUES_MAX, "labels fit");
 static_assert(ARRAY_COUNT(transfer_status_names) <= CONVERT_ENUM_VALUES_MAX, "labels fit");
 
@@ -53,6 +60,7 @@ static const struct {
     [CONVERT_ACCOUNT_STATUS] = ENUM_OF("create_account_status", account_status_names),
     [CONVERT_TRANSFER_STATUS] = ENUM_OF("create_transfer_status", transfer_status_names),
     [CONVERT_CHANGE_EVENT_TYPE] = ENUM_OF("change_event_type", change_event_type_names),
+    [CONVERT_HOLD_STATE] = ENUM_OF("hold_state", hold_state_names),
 };
 
 static Oid
@@ -423,6 +431,16 @@ convert_timestamp_to_timestamptz(uint64_t timestamp_ns)
     return (int64_t) (timestamp_ns / NS_PER_US) - epochs_apart_us;
 }
 
+enum pending_status
+convert_hold_state(Datum datum)
+{
+    const struct convert_labels *labels = convert_labels(CONVERT_HOLD_STATE);
+    for (uint32_t state = PENDING_PENDING; state <= PENDING_EXPIRED; state++) {
+        if (labels->oids[state] == DatumGetObjectId(datum)) return (enum pending_status) state;
+    }
+    return PENDING_NONE;
+}
+
 /* ---- Rows to records ------------------------------------------------------------------------- */
 
 static u128
@@ -640,9 +658,19 @@ convert_account_to_row(const struct account *account, struct convert_row *row)
     assert(column == CONVERT_ACCOUNT_COLUMNS);
 }
 
-void
-convert_transfer_to_row(const struct transfer *transfer, struct convert_row *row)
+/* 0: none. */
+static int
+row_put_time(struct convert_row *row, int column, uint64_t timestamp_ns)
 {
+    row->nulls[column] = timestamp_ns == 0;
+    row->values[column] = TimestampTzGetDatum(convert_timestamp_to_timestamptz(timestamp_ns));
+    return column + 1;
+}
+
+void
+convert_transfer_to_row(const struct transfer_row *record, struct convert_row *row)
+{
+    const struct transfer *transfer = &record->transfer;
     int column = 0;
     Datum *values = row->values;
     row_begin(row, CONVERT_TRANSFER_COLUMNS);
@@ -660,6 +688,12 @@ convert_transfer_to_row(const struct transfer *transfer, struct convert_row *row
     values[column++] = row_flags(row, transfer->flags, CONVERT_TRANSFER_FLAG);
     values[column++] = Int64GetDatum((int64_t) transfer->timestamp);
     values[column++] = TimestampTzGetDatum(convert_timestamp_to_timestamptz(transfer->timestamp));
+    assert(record->state < ARRAY_COUNT(hold_state_names));
+    row->nulls[column] = record->state == PENDING_NONE;
+    values[column++] = ObjectIdGetDatum(convert_labels(CONVERT_HOLD_STATE)->oids[record->state]);
+    column = row_put_time(row, column, record->expires_at);
+    column = row_put_reference(row, column, record->resolved_by);
+    column = row_put_time(row, column, record->resolved_at);
     assert(column == CONVERT_TRANSFER_COLUMNS);
 }
 

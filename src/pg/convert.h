@@ -10,7 +10,8 @@
  *     interval            u32 seconds
  *
  * Inputs: NULL is zero where the engine lets zero mean "none"; where it does not, NULL is an ERROR.
- * Outputs: NULL stands for "none" of user_data_128 and pending_id (the zero uuid names nothing).
+ * Outputs: NULL stands for "none" of user_data_128, pending_id and resolved_by (the zero uuid names
+ * nothing), and of what a transfer that is no hold has not.
  * Integers are shown as they are, zero included.
  *
  * Conversions to records raise errors that name the column. None of this calls the engine.
@@ -31,8 +32,9 @@ enum convert_enum {
     CONVERT_ACCOUNT_STATUS,  /* Values: codes; STATUS_CREATED is CONVERT_CREATED. */
     CONVERT_TRANSFER_STATUS, /* Values: codes; STATUS_CREATED is CONVERT_CREATED. */
     CONVERT_CHANGE_EVENT_TYPE,
+    CONVERT_HOLD_STATE, /* Values: enum pending_status. */
 };
-#define CONVERT_ENUM_COUNT 5
+#define CONVERT_ENUM_COUNT 6
 #define CONVERT_ENUM_VALUES_MAX 70
 #define CONVERT_CREATED 0
 
@@ -67,6 +69,9 @@ uint32_t convert_interval_to_seconds(const Interval *interval, const char *name)
 uint16_t convert_array_to_flags(Datum datum, enum convert_enum which);
 
 TimestampTz convert_timestamp_to_timestamptz(uint64_t timestamp_ns);
+
+/* The hold_state as enum pending_status; PENDING_NONE if it is none of its labels. */
+enum pending_status convert_hold_state(Datum datum);
 
 _Noreturn void convert_raise_null(const char *name);
 
@@ -119,7 +124,7 @@ void convert_row_to_transfer_flagged(
 /* ---- Records to rows ------------------------------------------------------------------------- */
 
 #define CONVERT_ACCOUNT_COLUMNS 13
-#define CONVERT_TRANSFER_COLUMNS 14
+#define CONVERT_TRANSFER_COLUMNS 18
 #define CONVERT_ACCOUNT_BALANCE_COLUMNS 7
 #define CONVERT_CHANGE_EVENT_COLUMNS 36
 #define CONVERT_COLUMNS_MAX CONVERT_CHANGE_EVENT_COLUMNS
@@ -138,7 +143,7 @@ struct convert_row {
 };
 
 void convert_account_to_row(const struct account *account, struct convert_row *row);
-void convert_transfer_to_row(const struct transfer *transfer, struct convert_row *row);
+void convert_transfer_to_row(const struct transfer_row *record, struct convert_row *row);
 void convert_account_balance_to_row(
     u128 account_id,
     const struct account_balance *balance,

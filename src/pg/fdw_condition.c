@@ -13,13 +13,14 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 
-/* Operators by the function that implements them: their operands are integers, uuids or times,
- * nothing else. */
+/* Operators by the function that implements them: their operands are integers, uuids, times or
+ * states of holds, nothing else. */
 static const struct {
     Oid function;
     enum fdw_compare compare;
 } fdw_operators[] = {
     {F_UUID_EQ, FDW_EQUAL},
+    {F_ENUM_EQ, FDW_EQUAL},
     {F_INT4EQ, FDW_EQUAL},
     {F_INT24EQ, FDW_EQUAL},
     {F_INT42EQ, FDW_EQUAL},
@@ -122,14 +123,44 @@ fdw_value_is_known(PlannerInfo *root, RelOptInfo *rel, Node *value)
 static bool
 fdw_field_is_time(enum fdw_field field)
 {
-    return field == FDW_FIELD_TIMESTAMP || field == FDW_FIELD_CREATED_AT;
+    return field == FDW_FIELD_TIMESTAMP || field == FDW_FIELD_CREATED_AT ||
+           field == FDW_FIELD_EXPIRES_AT;
+}
+
+/* Fields that say where to look: the larger, the fewer records; 0: others. */
+static int
+fdw_field_key_rank(enum fdw_field field)
+{
+    switch (field) {
+    case FDW_FIELD_ID:
+    case FDW_FIELD_TRANSFER_ID: return 8;
+    case FDW_FIELD_PENDING_ID: return 6;
+    case FDW_FIELD_DEBIT_ACCOUNT:
+    case FDW_FIELD_CREDIT_ACCOUNT: return 4;
+    case FDW_FIELD_ACCOUNT: return 2;
+    default: return 0;
+    }
 }
 
 static bool
 fdw_field_is_key(enum fdw_field field)
 {
-    return field == FDW_FIELD_ID || field == FDW_FIELD_ACCOUNT ||
-           field == FDW_FIELD_DEBIT_ACCOUNT || field == FDW_FIELD_CREDIT_ACCOUNT;
+    return fdw_field_key_rank(field) > 0;
+}
+
+/* Only holds have these: a condition on one of them wants holds. */
+static bool
+fdw_field_is_of_holds(enum fdw_field field)
+{
+    return field == FDW_FIELD_STATE || field == FDW_FIELD_EXPIRES_AT;
+}
+
+/* A null in the column is a value that no record has, or none at all. */
+static bool
+fdw_field_is_nullable(enum fdw_field field)
+{
+    return field == FDW_FIELD_USER_DATA_128 || field == FDW_FIELD_PENDING_ID ||
+           fdw_field_is_of_holds(field);
 }
 
 /* 0 here means "no filter" to the engine, but 0 to the user. */
@@ -360,7 +391,7 @@ fdw_condition_from_not(
     struct fdw_condition *condition =
         fdw_condition_from_operator(root, rel, relation, (OpExpr *) negated);
     if (condition == NULL || condition->compare != FDW_EQUAL) return NULL;
-    if (condition->field == FDW_FIELD_USER_DATA_128) return NULL;
+    if (fdw_field_is_nullable(condition->field)) return NULL;
     condition->clause = (Expr *) clause;
     return condition;
 }
@@ -421,7 +452,8 @@ fdw_condition_make(
 
 /*
  * The condition that says where to look: one id before a list of them, an id before an account, one
- * account before either. An operation takes one of these; the executor checks the rest.
+ * account before either. An operation takes one of these, but for holds, which may be asked for by
+ * both of their accounts; the executor checks the rest.
  */
 static struct fdw_condition *
 fdw_choose_key(List *conditions)
@@ -432,9 +464,7 @@ fdw_choose_key(List *conditions)
     foreach (cell, conditions) {
         struct fdw_condition *condition = lfirst(cell);
         if (!fdw_field_is_key(condition->field)) continue;
-        int rank = condition->field == FDW_FIELD_ID        ? 6
-                   : condition->field == FDW_FIELD_ACCOUNT ? 2
-                                                           : 4;
+        int rank = fdw_field_key_rank(condition->field);
         if (condition->compare == FDW_EQUAL) rank++;
         if (rank > key_rank) {
             key = condition;
@@ -444,16 +474,49 @@ fdw_choose_key(List *conditions)
     return key;
 }
 
+static bool
+fdw_wants_holds(List *conditions)
+{
+    ListCell *cell;
+    foreach (cell, conditions) {
+        const struct fdw_condition *condition = lfirst(cell);
+        if (fdw_field_is_of_holds(condition->field)) return true;
+    }
+    return false;
+}
+
+/* Those that expire in a given time, of whatever account. */
+static bool
+fdw_wants_holds_by_expiry(List *conditions, const struct fdw_condition *key)
+{
+    ListCell *cell;
+    if (key != NULL) return false;
+    foreach (cell, conditions) {
+        const struct fdw_condition *condition = lfirst(cell);
+        if (condition->field == FDW_FIELD_EXPIRES_AT) return true;
+    }
+    return false;
+}
+
 static enum ledger_operation
-fdw_choose_operation(enum fdw_relation relation, const struct fdw_condition *key)
+fdw_choose_transfers_operation(List *conditions, const struct fdw_condition *key)
+{
+    if (key != NULL && key->field == FDW_FIELD_ID) return LEDGER_LOOKUP_TRANSFERS;
+    if (key != NULL && key->field == FDW_FIELD_PENDING_ID) return LEDGER_LOOKUP_RESOLUTIONS;
+    if (fdw_wants_holds(conditions)) return LEDGER_QUERY_HOLDS;
+    return key == NULL ? LEDGER_QUERY_TRANSFERS : LEDGER_GET_ACCOUNT_TRANSFERS;
+}
+
+static enum ledger_operation
+fdw_choose_operation(
+    enum fdw_relation relation, List *conditions, const struct fdw_condition *key)
 {
     switch (relation) {
     case FDW_ACCOUNTS: return key == NULL ? LEDGER_QUERY_ACCOUNTS : LEDGER_LOOKUP_ACCOUNTS;
-    case FDW_TRANSFERS:
-        if (key == NULL) return LEDGER_QUERY_TRANSFERS;
-        return key->field == FDW_FIELD_ID ? LEDGER_LOOKUP_TRANSFERS : LEDGER_GET_ACCOUNT_TRANSFERS;
+    case FDW_TRANSFERS: return fdw_choose_transfers_operation(conditions, key);
     case FDW_ACCOUNT_BALANCES: return LEDGER_GET_ACCOUNT_BALANCES;
-    case FDW_CHANGE_EVENTS: return LEDGER_GET_CHANGE_EVENTS;
+    case FDW_CHANGE_EVENTS:
+        return key == NULL ? LEDGER_GET_CHANGE_EVENTS : LEDGER_LOOKUP_CHANGE_EVENTS;
     }
     unreachable();
 }
@@ -464,9 +527,12 @@ fdw_operation_takes(enum ledger_operation operation, enum fdw_field field)
 {
     switch (operation) {
     case LEDGER_LOOKUP_ACCOUNTS:
-    case LEDGER_LOOKUP_TRANSFERS: return false;
+    case LEDGER_LOOKUP_TRANSFERS:
+    case LEDGER_LOOKUP_RESOLUTIONS:
+    case LEDGER_LOOKUP_CHANGE_EVENTS: return false;
     case LEDGER_GET_ACCOUNT_TRANSFERS: return field != FDW_FIELD_LEDGER;
     case LEDGER_QUERY_ACCOUNTS:
+    case LEDGER_QUERY_HOLDS:
     case LEDGER_QUERY_TRANSFERS: return true;
     case LEDGER_GET_ACCOUNT_BALANCES:
     case LEDGER_GET_CHANGE_EVENTS:
@@ -502,7 +568,15 @@ fdw_choose_applies(
     int *strands)
 {
     if (condition->value == NULL) return false;
-    if (fdw_field_is_key(condition->field)) return condition == key;
+    if (fdw_field_is_key(condition->field)) {
+        const bool both = choice->operation == LEDGER_QUERY_HOLDS &&
+                          key->field != FDW_FIELD_ACCOUNT &&
+                          condition->field != FDW_FIELD_ACCOUNT &&
+                          condition->compare == FDW_EQUAL;
+        return condition == key || both;
+    }
+    /* Several states are one value of the filter, not several requests. */
+    if (condition->field == FDW_FIELD_STATE) return choice->operation == LEDGER_QUERY_HOLDS;
     return fdw_operation_takes(choice->operation, condition->field) &&
            fdw_choose_list(condition, strands);
 }
@@ -537,13 +611,18 @@ fdw_choose(
 {
     List *conditions = fdw_choose_conditions(root, rel, relation, clauses);
     struct fdw_condition *key = fdw_choose_key(conditions);
-    const int keys = key == NULL ? 1 : fdw_condition_values(key);
+    int keys = key == NULL ? 1 : fdw_condition_values(key);
     memset(choice, 0, sizeof(*choice));
-    choice->operation = fdw_choose_operation(relation, key);
+    choice->operation = fdw_choose_operation(relation, conditions, key);
+    /* Holds of an account are asked for by either side. */
+    const bool sides = choice->operation == LEDGER_QUERY_HOLDS && key != NULL &&
+                       key->field == FDW_FIELD_ACCOUNT;
+    if (sides && keys > 0) keys *= 2;
+    const bool by_expiry = choice->operation == LEDGER_QUERY_HOLDS &&
+                           fdw_wants_holds_by_expiry(conditions, key);
+    const bool lookup = key != NULL && fdw_field_key_rank(key->field) >= 6;
     choice->possible = relation != FDW_ACCOUNT_BALANCES || key != NULL;
-    choice->ordered = choice->operation != LEDGER_LOOKUP_ACCOUNTS &&
-                      choice->operation != LEDGER_LOOKUP_TRANSFERS && keys >= 0 &&
-                      keys <= FDW_STRANDS_MAX;
+    choice->ordered = !lookup && !by_expiry && keys >= 0 && keys <= FDW_STRANDS_MAX;
 
     /* Optional conditions come last: they take what the others leave of FDW_STRANDS_MAX. */
     List *optional = NIL;

@@ -23,6 +23,9 @@ fdw_operation_name(enum ledger_operation operation)
     case LEDGER_GET_ACCOUNT_BALANCES: return "get_account_balances";
     case LEDGER_QUERY_ACCOUNTS: return "query_accounts";
     case LEDGER_QUERY_TRANSFERS: return "query_transfers";
+    case LEDGER_QUERY_HOLDS: return "query_holds";
+    case LEDGER_LOOKUP_RESOLUTIONS: return "lookup_resolutions";
+    case LEDGER_LOOKUP_CHANGE_EVENTS: return "lookup_change_events";
     case LEDGER_CREATE_ACCOUNTS:
     case LEDGER_CREATE_TRANSFERS:
     case LEDGER_VERIFY: break;

@@ -41,6 +41,7 @@
 #define FDW_USER_DATA_64_FRACTION  0.0001
 #define FDW_USER_DATA_128_FRACTION 0.00001
 #define FDW_RANGE_FRACTION         0.33
+#define FDW_STATE_FRACTION         0.05
 #define FDW_ARRAY_ELEMENTS         10.0
 #define FDW_ROWS_UNKNOWN           1000.0
 
@@ -131,8 +132,12 @@ fdw_condition_fraction(const struct fdw_condition *condition)
     case FDW_FIELD_CODE: return FDW_CODE_FRACTION;
     case FDW_FIELD_TIMESTAMP:
     case FDW_FIELD_CREATED_AT: return condition->compare == FDW_EQUAL ? 0.0 : FDW_RANGE_FRACTION;
+    case FDW_FIELD_STATE: return FDW_STATE_FRACTION;
+    case FDW_FIELD_EXPIRES_AT: return FDW_RANGE_FRACTION;
     case FDW_FIELD_NONE:
     case FDW_FIELD_ID:
+    case FDW_FIELD_PENDING_ID:
+    case FDW_FIELD_TRANSFER_ID:
     case FDW_FIELD_ACCOUNT:
     case FDW_FIELD_DEBIT_ACCOUNT:
     case FDW_FIELD_CREDIT_ACCOUNT: break;
@@ -157,7 +162,9 @@ fdw_estimate_choice(
         const struct fdw_condition *condition = lfirst(cell);
         const double keys = fdw_condition_keys(condition);
         switch (condition->field) {
-        case FDW_FIELD_ID: fetched = keys; break;
+        case FDW_FIELD_ID:
+        case FDW_FIELD_PENDING_ID:
+        case FDW_FIELD_TRANSFER_ID: fetched = keys; break;
         case FDW_FIELD_ACCOUNT:
             fetched = keys * fdw_transfers_per_account(2.0);
             requests_min *= keys;
@@ -250,11 +257,6 @@ fdw_pathkeys(PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation, boo
         *reversed = descending;
         pathkeys = lappend(pathkeys, key);
         if (field == FDW_FIELD_TIMESTAMP) break;
-    }
-    /* The engine gives change events oldest first only. */
-    if (relation == FDW_CHANGE_EVENTS && *reversed) {
-        *reversed = false;
-        return NIL;
     }
     return pathkeys;
 }
@@ -425,7 +427,7 @@ fdw_raise_account_needed(void)
         ERROR,
         errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
         errmsg("a query of account balances must say which account"),
-        errdetail("Balances are kept by account, and only of accounts with the flag \"history\"."),
+        errdetail("Balances are kept by account."),
         errhint("Add a condition account_id = ... or account_id IN (...), or join account_id with "
                 "an id."));
 }

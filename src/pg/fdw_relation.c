@@ -8,14 +8,14 @@
 #include "foreign/foreign.h"
 #include "utils/lsyscache.h"
 
-#define FDW_FIELDS_MAX 11
+#define FDW_FIELDS_MAX 14
 
 /*
  * A letter for each column's type: u uuid, n numeric, b bigint, i integer, z timestamptz, a array
- * of account flags, t array of transfer flags, e type of a change event.
+ * of account flags, t array of transfer flags, e type of a change event, h state of a hold.
  */
 #define FDW_ACCOUNT_TYPES         "unnnnubbbiabz"
-#define FDW_TRANSFER_TYPES        "uuunuubbbbitbz"
+#define FDW_TRANSFER_TYPES        "uuunuubbbbitbzhzuz"
 #define FDW_ACCOUNT_BALANCE_TYPES "unnnnbz"
 #define FDW_CHANGE_EVENT_TYPES                                                                     \
     "unuubbbitbe"                                                                                  \
@@ -62,13 +62,16 @@ static const struct fdw_relation_columns fdw_relations[FDW_RELATION_COUNT] = {
                 {{1, FDW_FIELD_ID},
                  {2, FDW_FIELD_DEBIT_ACCOUNT},
                  {3, FDW_FIELD_CREDIT_ACCOUNT},
+                 {5, FDW_FIELD_PENDING_ID},
                  {6, FDW_FIELD_USER_DATA_128},
                  {7, FDW_FIELD_USER_DATA_64},
                  {8, FDW_FIELD_USER_DATA_32},
                  {10, FDW_FIELD_LEDGER},
                  {11, FDW_FIELD_CODE},
                  {13, FDW_FIELD_TIMESTAMP},
-                 {14, FDW_FIELD_CREATED_AT}},
+                 {14, FDW_FIELD_CREATED_AT},
+                 {15, FDW_FIELD_STATE},
+                 {16, FDW_FIELD_EXPIRES_AT}},
         },
     [FDW_ACCOUNT_BALANCES] =
         {
@@ -80,7 +83,10 @@ static const struct fdw_relation_columns fdw_relations[FDW_RELATION_COUNT] = {
         {
             .name = "change_events",
             .types = FDW_CHANGE_EVENT_TYPES,
-            .fields = {{32, FDW_FIELD_TIMESTAMP}, {36, FDW_FIELD_CREATED_AT}},
+            .fields =
+                {{1, FDW_FIELD_TRANSFER_ID},
+                 {32, FDW_FIELD_TIMESTAMP},
+                 {36, FDW_FIELD_CREATED_AT}},
         },
 };
 
@@ -132,6 +138,7 @@ fdw_type(char letter)
     case 'a': return get_array_type(convert_labels(CONVERT_ACCOUNT_FLAG)->type);
     case 't': return get_array_type(convert_labels(CONVERT_TRANSFER_FLAG)->type);
     case 'e': return convert_labels(CONVERT_CHANGE_EVENT_TYPE)->type;
+    case 'h': return convert_labels(CONVERT_HOLD_STATE)->type;
     default: unreachable();
     }
 }
@@ -183,6 +190,10 @@ fdw_field_name(enum fdw_field field)
     case FDW_FIELD_CODE: return "code";
     case FDW_FIELD_TIMESTAMP: return "timestamp";
     case FDW_FIELD_CREATED_AT: return "created_at";
+    case FDW_FIELD_PENDING_ID: return "pending_id";
+    case FDW_FIELD_TRANSFER_ID: return "transfer_id";
+    case FDW_FIELD_STATE: return "state";
+    case FDW_FIELD_EXPIRES_AT: return "expires_at";
     }
     unreachable();
 }

@@ -36,8 +36,12 @@ enum fdw_field {
     FDW_FIELD_CODE,
     FDW_FIELD_TIMESTAMP,
     FDW_FIELD_CREATED_AT, /* The timestamp, in microseconds. */
+    FDW_FIELD_PENDING_ID,
+    FDW_FIELD_TRANSFER_ID,
+    FDW_FIELD_STATE,      /* Of a hold. */
+    FDW_FIELD_EXPIRES_AT, /* Of a hold, in microseconds. */
 };
-#define FDW_FIELD_COUNT (FDW_FIELD_CREATED_AT + 1)
+#define FDW_FIELD_COUNT (FDW_FIELD_EXPIRES_AT + 1)
 
 /* The value of a table's option `relation`; false if it is none. */
 bool fdw_relation_by_name(const char *name, enum fdw_relation *relation);

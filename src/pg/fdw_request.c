@@ -27,39 +27,48 @@ fdw_request_init(struct fdw_request *request, const struct fdw_plan *plan, Memor
     request->paging.memory = memory;
     request->memory = memory;
     request->merged = plan->ordered;
+    request->expires_min = 1;
+    request->expires_max = TIMESTAMP_MAX;
 }
 
 /* ---- Windows --------------------------------------------------------------------------------- */
 
-/* No record has a timestamp below 1. Bounds are wide enough for any bound + 1. */
+/*
+ * Of the timestamp, or of the time of expiry. No record has one below 1. Bounds are wide enough for
+ * any bound + 1.
+ */
 static void
-fdw_request_add_range(struct fdw_request *request, __int128 min, __int128 max)
+fdw_request_add_range(
+    struct fdw_request *request, enum fdw_field field, __int128 min, __int128 max)
 {
-    if (min > (__int128) request->paging.timestamp_min) {
-        request->paging.timestamp_min = min > TIMESTAMP_MAX ? TIMESTAMP_MAX : (uint64_t) min;
+    const bool expiry = field == FDW_FIELD_EXPIRES_AT;
+    uint64_t *window_min = expiry ? &request->expires_min : &request->paging.timestamp_min;
+    uint64_t *window_max = expiry ? &request->expires_max : &request->paging.timestamp_max;
+    if (min > (__int128) *window_min) {
+        *window_min = min > TIMESTAMP_MAX ? TIMESTAMP_MAX : (uint64_t) min;
     }
-    if (max < (__int128) request->paging.timestamp_max) {
-        request->paging.timestamp_max = max < 0 ? 0 : (uint64_t) max;
-    }
-    if (min > TIMESTAMP_MAX || request->paging.timestamp_min > request->paging.timestamp_max) {
-        fdw_request_contradict(request);
-    }
+    if (max < (__int128) *window_max) *window_max = max < 0 ? 0 : (uint64_t) max;
+    if (min > TIMESTAMP_MAX || *window_min > *window_max) fdw_request_contradict(request);
 }
 
 /* `first` … `last` are the timestamps that count as equal to the value. */
 static void
 fdw_request_add_compare(
-    struct fdw_request *request, enum fdw_compare compare, __int128 first, __int128 last)
+    struct fdw_request *request,
+    enum fdw_field field,
+    enum fdw_compare compare,
+    __int128 first,
+    __int128 last)
 {
     const __int128 least = 1;
     const __int128 most = TIMESTAMP_MAX;
     assert(first <= last);
     switch (compare) {
-    case FDW_EQUAL: fdw_request_add_range(request, first, last); return;
-    case FDW_LESS: fdw_request_add_range(request, least, first - 1); return;
-    case FDW_LESS_OR_EQUAL: fdw_request_add_range(request, least, last); return;
-    case FDW_GREATER: fdw_request_add_range(request, last + 1, most); return;
-    case FDW_GREATER_OR_EQUAL: fdw_request_add_range(request, first, most); return;
+    case FDW_EQUAL: fdw_request_add_range(request, field, first, last); return;
+    case FDW_LESS: fdw_request_add_range(request, field, least, first - 1); return;
+    case FDW_LESS_OR_EQUAL: fdw_request_add_range(request, field, least, last); return;
+    case FDW_GREATER: fdw_request_add_range(request, field, last + 1, most); return;
+    case FDW_GREATER_OR_EQUAL: fdw_request_add_range(request, field, first, most); return;
     case FDW_ANY: break;
     }
     unreachable();
@@ -80,15 +89,20 @@ fdw_time(Oid type, Datum value)
     }
 }
 
-/* created_at is the timestamp cut to microseconds: a thousand timestamps have the same. Infinities
- * are far enough. */
+/* created_at is the timestamp cut to microseconds: a thousand timestamps have the same; likewise
+ * expires_at. Infinities are far enough. */
 static void
-fdw_request_add_created_at(struct fdw_request *request, enum fdw_compare compare, TimestampTz time)
+fdw_request_add_time(
+    struct fdw_request *request,
+    enum fdw_field field,
+    enum fdw_compare compare,
+    TimestampTz time)
 {
     const __int128 epochs_apart_us =
         (__int128) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
     __int128 first = ((__int128) time + epochs_apart_us) * NS_PER_US;
-    fdw_request_add_compare(request, compare, first, first + (NS_PER_US - 1));
+    if (field == FDW_FIELD_EXPIRES_AT) request->expiry_given = true;
+    fdw_request_add_compare(request, field, compare, first, first + (NS_PER_US - 1));
 }
 
 /* ---- Values ---------------------------------------------------------------------------------- */
@@ -113,6 +127,8 @@ fdw_value(enum fdw_field field, Oid type, Datum datum, u128 *value)
 {
     switch (field) {
     case FDW_FIELD_ID:
+    case FDW_FIELD_PENDING_ID: /* None is shown as NULL, too. */
+    case FDW_FIELD_TRANSFER_ID:
     case FDW_FIELD_ACCOUNT:
     case FDW_FIELD_DEBIT_ACCOUNT:
     case FDW_FIELD_CREDIT_ACCOUNT:
@@ -131,8 +147,10 @@ fdw_value(enum fdw_field field, Oid type, Datum datum, u128 *value)
         *value = (u128) integer;
         return integer >= least && integer <= most;
     }
+    case FDW_FIELD_STATE: *value = convert_hold_state(datum); return *value != PENDING_NONE;
     case FDW_FIELD_NONE:
     case FDW_FIELD_TIMESTAMP:
+    case FDW_FIELD_EXPIRES_AT:
     case FDW_FIELD_CREATED_AT: break;
     }
     unreachable();
@@ -219,6 +237,14 @@ static const enum fdw_field fdw_filter_fields[] = {
     FDW_FIELD_CREDIT_ACCOUNT,
 };
 
+/* A filter of holds has both accounts: one that may be either needs a strand for each side. */
+static bool
+fdw_request_has_sides(const struct fdw_request *request)
+{
+    return request->paging.operation == LEDGER_QUERY_HOLDS &&
+           request->fields[FDW_FIELD_ACCOUNT].given;
+}
+
 /* How many combinations of values there are. */
 static uint64_t
 fdw_request_strands(const struct fdw_request *request)
@@ -228,6 +254,7 @@ fdw_request_strands(const struct fdw_request *request)
         const struct fdw_values *set = &request->fields[fdw_filter_fields[i]];
         if (set->given) strands *= set->count;
     }
+    if (fdw_request_has_sides(request)) strands *= 2;
     return strands;
 }
 
@@ -243,16 +270,46 @@ fdw_request_pick(const struct fdw_request *request, enum fdw_field field, uint64
     return value;
 }
 
+static struct hold_filter
+fdw_request_hold_filter(const struct fdw_request *request, const u128 *picked)
+{
+    const struct fdw_values *states = &request->fields[FDW_FIELD_STATE];
+    struct hold_filter filter = {
+        .debit_account_id = picked[FDW_FIELD_DEBIT_ACCOUNT],
+        .credit_account_id = picked[FDW_FIELD_CREDIT_ACCOUNT],
+        .user_data_128 = picked[FDW_FIELD_USER_DATA_128],
+        .user_data_64 = (uint64_t) picked[FDW_FIELD_USER_DATA_64],
+        .user_data_32 = (uint32_t) picked[FDW_FIELD_USER_DATA_32],
+        .ledger = (uint32_t) picked[FDW_FIELD_LEDGER],
+        .code = (uint16_t) picked[FDW_FIELD_CODE],
+    };
+    for (uint32_t i = 0; i < states->count; i++) {
+        filter.states |= (uint8_t) (1 << states->values[i]);
+    }
+    if (request->expiry_given) {
+        filter.expires_min = request->expires_min;
+        filter.expires_max = request->expires_max;
+    }
+    return filter;
+}
+
 static union paging_filter
 fdw_request_filter(const struct fdw_request *request, uint64_t index)
 {
     u128 picked[FDW_FIELD_COUNT] = {0};
+    const bool credit = fdw_request_has_sides(request) && index % 2 == 1;
+    if (fdw_request_has_sides(request)) index /= 2;
     for (size_t i = 0; i < lengthof(fdw_filter_fields); i++) {
         const enum fdw_field field = fdw_filter_fields[i];
         picked[field] = fdw_request_pick(request, field, &index);
     }
     union paging_filter filter = {0};
     switch (request->paging.operation) {
+    case LEDGER_QUERY_HOLDS:
+        picked[credit ? FDW_FIELD_CREDIT_ACCOUNT : FDW_FIELD_DEBIT_ACCOUNT] |=
+            picked[FDW_FIELD_ACCOUNT];
+        filter.hold = fdw_request_hold_filter(request, picked);
+        return filter;
     case LEDGER_GET_ACCOUNT_TRANSFERS:
     case LEDGER_GET_ACCOUNT_BALANCES:
         filter.account = (struct account_filter){
@@ -262,7 +319,10 @@ fdw_request_filter(const struct fdw_request *request, uint64_t index)
             .user_data_64 = (uint64_t) picked[FDW_FIELD_USER_DATA_64],
             .user_data_32 = (uint32_t) picked[FDW_FIELD_USER_DATA_32],
             .code = (uint16_t) picked[FDW_FIELD_CODE],
-            .flags = request->account_flags,
+            .flags = request->account_flags |
+                     (request->paging.operation == LEDGER_GET_ACCOUNT_BALANCES
+                          ? ACCOUNT_FILTER_EXPIRIES
+                          : 0),
         };
         return filter;
     case LEDGER_QUERY_ACCOUNTS:
@@ -278,6 +338,8 @@ fdw_request_filter(const struct fdw_request *request, uint64_t index)
     case LEDGER_GET_CHANGE_EVENTS: return filter;
     case LEDGER_LOOKUP_ACCOUNTS:
     case LEDGER_LOOKUP_TRANSFERS:
+    case LEDGER_LOOKUP_RESOLUTIONS:
+    case LEDGER_LOOKUP_CHANGE_EVENTS:
     case LEDGER_CREATE_ACCOUNTS:
     case LEDGER_CREATE_TRANSFERS:
     case LEDGER_VERIFY: break;
@@ -320,11 +382,11 @@ fdw_request_add(
 {
     if (field == FDW_FIELD_TIMESTAMP) {
         const int64_t timestamp = fdw_integer(type, value);
-        fdw_request_add_compare(request, compare, timestamp, timestamp);
+        fdw_request_add_compare(request, field, compare, timestamp, timestamp);
         return;
     }
-    if (field == FDW_FIELD_CREATED_AT) {
-        fdw_request_add_created_at(request, compare, fdw_time(type, value));
+    if (field == FDW_FIELD_CREATED_AT || field == FDW_FIELD_EXPIRES_AT) {
+        fdw_request_add_time(request, field, compare, fdw_time(type, value));
         return;
     }
     if (field == FDW_FIELD_ACCOUNT || field == FDW_FIELD_DEBIT_ACCOUNT) {
@@ -345,11 +407,17 @@ fdw_request_add(
 
 /* ---- Records --------------------------------------------------------------------------------- */
 
-static bool
-fdw_request_is_lookup(const struct fdw_request *request)
+/* The field whose values a lookup looks for; FDW_FIELD_NONE: the operation is no lookup. */
+static enum fdw_field
+fdw_request_lookup_field(const struct fdw_request *request)
 {
-    return request->paging.operation == LEDGER_LOOKUP_ACCOUNTS ||
-           request->paging.operation == LEDGER_LOOKUP_TRANSFERS;
+    switch (request->paging.operation) {
+    case LEDGER_LOOKUP_ACCOUNTS:
+    case LEDGER_LOOKUP_TRANSFERS: return FDW_FIELD_ID;
+    case LEDGER_LOOKUP_RESOLUTIONS: return FDW_FIELD_PENDING_ID;
+    case LEDGER_LOOKUP_CHANGE_EVENTS: return FDW_FIELD_TRANSFER_ID;
+    default: return FDW_FIELD_NONE;
+    }
 }
 
 /* The next strand that was not started takes the place of an open one. */
@@ -359,8 +427,9 @@ fdw_request_start_strand(struct fdw_request *request, uint32_t place)
     struct paging_strand *strand = &request->strands[place];
     assert(request->strands_started < request->strands_total);
     request->strands_next[place] = 0;
-    if (fdw_request_is_lookup(request)) {
-        const struct fdw_values *ids = &request->fields[FDW_FIELD_ID];
+    const enum fdw_field lookup_field = fdw_request_lookup_field(request);
+    if (lookup_field != FDW_FIELD_NONE) {
+        const struct fdw_values *ids = &request->fields[lookup_field];
         paging_strand_start_lookup(strand, ids->values, ids->count);
     } else {
         const union paging_filter filter = fdw_request_filter(request, request->strands_started);
@@ -385,6 +454,9 @@ fdw_request_begin(struct fdw_request *request, uint64_t row_limit)
         MemoryContextAllocZero(request->memory, request->strands_open * sizeof(uint32_t));
     request->paging.strands = request->strands_open;
     request->paging.row_limit = row_limit;
+    /* As fdw_choose has it: what asks for holds of no account, but by expiry, is so ordered. */
+    request->paging.by_expiry = request->paging.operation == LEDGER_QUERY_HOLDS &&
+                                request->expiry_given && request->account_flags == 0;
     paging_begin(&request->paging);
     for (uint32_t place = 0; place < request->strands_open; place++) {
         fdw_request_start_strand(request, place);

@@ -12,7 +12,8 @@
  *
  *     code IN (1, 2) AND user_data_32 IN (7, 8)      four strands, (1, 7) (2, 7) (1, 8) (2, 8)
  *
- * Different values select different records, so no record comes twice. If the plan relies on order,
+ * Holds of an account, by whichever side, make one for either side. Different values select
+ * different records, so no record comes twice. If the plan relies on order,
  * all strands are read at the same time and merged by timestamp; else one after another. What a
  * read of several pages and strands sees is said in paging.h.
  */
@@ -36,6 +37,9 @@ struct fdw_request {
     bool empty;           /* The conditions contradict each other: nothing to ask. */
     struct fdw_values fields[FDW_FIELD_COUNT];
     uint32_t account_flags; /* enum account_filter_flags: which sides of a transfer. */
+    bool expiry_given;      /* Only holds that expire, at expires_min … expires_max. */
+    uint64_t expires_min;
+    uint64_t expires_max;
 
     uint64_t strands_total;
     uint64_t strands_started;

@@ -19,7 +19,16 @@ static bool
 is_lookup(const struct paging *paging)
 {
     return paging->operation == LEDGER_LOOKUP_ACCOUNTS ||
-           paging->operation == LEDGER_LOOKUP_TRANSFERS;
+           paging->operation == LEDGER_LOOKUP_TRANSFERS ||
+           paging->operation == LEDGER_LOOKUP_RESOLUTIONS ||
+           paging->operation == LEDGER_LOOKUP_CHANGE_EVENTS;
+}
+
+/* Lookups: a transfer may have two events. */
+static uint32_t
+rows_per_id(const struct paging *paging)
+{
+    return paging->operation == LEDGER_LOOKUP_CHANGE_EVENTS ? 2 : 1;
 }
 
 /* ---- Records --------------------------------------------------------------------------------- */
@@ -38,9 +47,12 @@ paging_timestamp(const struct paging *paging, const void *record)
     case LEDGER_LOOKUP_ACCOUNTS:
     case LEDGER_QUERY_ACCOUNTS: return ((const struct account *) record)->timestamp;
     case LEDGER_LOOKUP_TRANSFERS:
+    case LEDGER_LOOKUP_RESOLUTIONS:
     case LEDGER_GET_ACCOUNT_TRANSFERS:
-    case LEDGER_QUERY_TRANSFERS: return ((const struct transfer *) record)->timestamp;
+    case LEDGER_QUERY_HOLDS:
+    case LEDGER_QUERY_TRANSFERS: return ((const struct transfer_row *) record)->transfer.timestamp;
     case LEDGER_GET_ACCOUNT_BALANCES: return ((const struct account_balance *) record)->timestamp;
+    case LEDGER_LOOKUP_CHANGE_EVENTS:
     case LEDGER_GET_CHANGE_EVENTS: return ((const struct change_event *) record)->timestamp;
     case LEDGER_CREATE_ACCOUNTS:
     case LEDGER_CREATE_TRANSFERS:
@@ -91,12 +103,28 @@ fill_query_filter(
 }
 
 static uint32_t
-fill_change_events_filter(const struct paging_strand *strand, uint32_t rows, void *input)
+fill_hold_filter(
+    const struct paging *paging, const struct paging_strand *strand, uint32_t rows, void *input)
+{
+    struct hold_filter filter = strand->filter.hold;
+    filter.timestamp_min = bound_min(strand);
+    filter.timestamp_max = bound_max(strand);
+    filter.limit = rows;
+    if (paging->reversed) filter.flags |= HOLD_FILTER_REVERSED;
+    if (paging->by_expiry) filter.flags |= HOLD_FILTER_BY_EXPIRY;
+    memcpy(input, &filter, sizeof(filter));
+    return sizeof(filter);
+}
+
+static uint32_t
+fill_change_events_filter(
+    const struct paging *paging, const struct paging_strand *strand, uint32_t rows, void *input)
 {
     struct change_events_filter filter = strand->filter.change_events;
     filter.timestamp_min = bound_min(strand);
     filter.timestamp_max = bound_max(strand);
     filter.limit = rows;
+    if (paging->reversed) filter.flags |= CHANGE_EVENTS_FILTER_REVERSED;
     memcpy(input, &filter, sizeof(filter));
     return sizeof(filter);
 }
@@ -108,15 +136,16 @@ fill(const struct paging *paging, const struct paging_strand *strand, uint32_t r
     switch (paging->operation) {
     case LEDGER_LOOKUP_ACCOUNTS:
     case LEDGER_LOOKUP_TRANSFERS:
+    case LEDGER_LOOKUP_RESOLUTIONS:
+    case LEDGER_LOOKUP_CHANGE_EVENTS:
         memcpy(input, strand->ids + strand->ids_next, rows * sizeof(u128));
         return rows * (uint32_t) sizeof(u128);
     case LEDGER_GET_ACCOUNT_TRANSFERS:
     case LEDGER_GET_ACCOUNT_BALANCES: return fill_account_filter(paging, strand, rows, input);
     case LEDGER_QUERY_ACCOUNTS:
     case LEDGER_QUERY_TRANSFERS: return fill_query_filter(paging, strand, rows, input);
-    case LEDGER_GET_CHANGE_EVENTS:
-        assert(!paging->reversed);
-        return fill_change_events_filter(strand, rows, input);
+    case LEDGER_QUERY_HOLDS: return fill_hold_filter(paging, strand, rows, input);
+    case LEDGER_GET_CHANGE_EVENTS: return fill_change_events_filter(paging, strand, rows, input);
     case LEDGER_CREATE_ACCOUNTS:
     case LEDGER_CREATE_TRANSFERS:
     case LEDGER_VERIFY: break;
@@ -138,18 +167,19 @@ reserve(const struct paging *paging, struct paging_strand *strand, uint32_t rows
     strand->records_max = rows;
 }
 
-/* One call: at most `rows` records, copied to the strand's page. */
+/* One call: of at most `count` records, or, in a lookup, ids; copied to the strand's page. */
 static void
-read_page(struct paging *paging, struct paging_strand *strand, uint32_t rows)
+read_page(struct paging *paging, struct paging_strand *strand, uint32_t count)
 {
     const uint32_t record_size = ledger_row_size(paging->operation);
-    assert(rows > 0);
+    const uint32_t rows = count * rows_per_id(paging);
+    assert(count > 0);
     reserve(paging, strand, rows);
 
     struct client_call call;
-    client_begin(&call, paging->operation, is_lookup(paging) ? rows : 1, rows);
+    client_begin(&call, paging->operation, is_lookup(paging) ? count : 1, rows);
     call.instant = paging->instant;
-    call.input_size = fill(paging, strand, rows, call.input);
+    call.input_size = fill(paging, strand, count, call.input);
     assert(call.input_size <= call.input_size_max);
     client_run(&call);
     assert(call.reply_size % record_size == 0);
@@ -163,11 +193,21 @@ read_page(struct paging *paging, struct paging_strand *strand, uint32_t rows)
     paging->records += strand->count;
 }
 
+/* The most records, or, in a lookup, ids of a page. */
+static uint32_t
+page_rows_max(const struct paging *paging)
+{
+    switch (paging->operation) {
+    case LEDGER_GET_CHANGE_EVENTS: return CHANGE_EVENTS_MAX;
+    case LEDGER_LOOKUP_CHANGE_EVENTS: return CHANGE_EVENTS_MAX / rows_per_id(paging);
+    default: return RESULTS_MAX;
+    }
+}
+
 static uint32_t
 page_rows(const struct paging *paging, const struct paging_strand *strand)
 {
-    const uint32_t most =
-        paging->operation == LEDGER_GET_CHANGE_EVENTS ? CHANGE_EVENTS_MAX : RESULTS_MAX;
+    const uint32_t most = page_rows_max(paging);
     const uint32_t first = SLOT_SMALL_REPLY_BYTES / ledger_row_size(paging->operation);
     uint32_t rows = Min(most, Max(first, PAGES_ROWS_MAX / paging->strands));
     if (is_lookup(paging)) return Min(strand->ids_count - strand->ids_next, most);
@@ -188,8 +228,13 @@ advance(const struct paging *paging, struct paging_strand *strand, uint32_t rows
     strand->ended = strand->count < rows || strand->rows_left == 0;
     if (strand->ended) return;
 
-    const uint64_t last =
-        paging_timestamp(paging, paging_record(paging, strand, strand->count - 1));
+    const void *record = paging_record(paging, strand, strand->count - 1);
+    const uint64_t last = paging_timestamp(paging, record);
+    if (paging->by_expiry) {
+        strand->filter.hold.expires_min = ((const struct transfer_row *) record)->expires_at;
+        strand->filter.hold.after_timestamp = last;
+        return;
+    }
     assert(last >= strand->timestamp_min);
     assert(last <= strand->timestamp_max);
     if (paging->reversed) {

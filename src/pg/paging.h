@@ -17,7 +17,7 @@
  * are of the same window.
  *
  * Pages grow: the first fits a backend's own small slot, for most reads are short or stop early;
- * the others need a large one. A page continues behind the last timestamp of the one before. Its
+ * the others need a large one. A page continues behind the last record of the one before. Its
  * records are copied out of the slot, which is held during a call only: between two pages, a scan
  * may wait for its client for hours.
  *
@@ -39,6 +39,7 @@
 struct paging {
     enum ledger_operation operation;
     bool reversed;
+    bool by_expiry; /* LEDGER_QUERY_HOLDS: in the order of expiry, not of timestamps. */
     uint64_t timestamp_min; /* Inclusive: 1 … TIMESTAMP_MAX. An empty window has min > max. */
     uint64_t timestamp_max;
     uint64_t row_limit;   /* Rows of each strand, at most. */
@@ -53,6 +54,7 @@ struct paging {
 union paging_filter {
     struct account_filter account;
     struct query_filter query;
+    struct hold_filter hold;
     struct change_events_filter change_events;
 };
 

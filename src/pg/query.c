@@ -35,11 +35,14 @@ convert_record(
     case LEDGER_LOOKUP_ACCOUNTS:
     case LEDGER_QUERY_ACCOUNTS: convert_account_to_row(record, row); return;
     case LEDGER_LOOKUP_TRANSFERS:
+    case LEDGER_LOOKUP_RESOLUTIONS:
     case LEDGER_GET_ACCOUNT_TRANSFERS:
+    case LEDGER_QUERY_HOLDS:
     case LEDGER_QUERY_TRANSFERS: convert_transfer_to_row(record, row); return;
     case LEDGER_GET_ACCOUNT_BALANCES:
         convert_account_balance_to_row(account_id, record, row);
         return;
+    case LEDGER_LOOKUP_CHANGE_EVENTS:
     case LEDGER_GET_CHANGE_EVENTS: convert_change_event_to_row(record, row); return;
     case LEDGER_CREATE_ACCOUNTS:
     case LEDGER_CREATE_TRANSFERS:
@@ -284,7 +287,7 @@ Datum
 ledger_get_change_events(PG_FUNCTION_ARGS)
 {
     struct paging paging;
-    paging_init(&paging, LEDGER_GET_CHANGE_EVENTS, false);
+    paging_init(&paging, LEDGER_GET_CHANGE_EVENTS, filter_bool(fcinfo, 3, false));
     take_range(fcinfo, 0, &paging);
     return run(fcinfo, &paging, &(union paging_filter){.change_events = {0}}, 0);
 }

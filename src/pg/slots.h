@@ -72,11 +72,11 @@ enum slot_outcome {
     SLOT_NOT_RUNNING, /* The engine was not running: nothing happened. */
 };
 
-/* 16 events in, 32 records of 128 bytes out: nearly every call that is not a bulk load. */
+/* 16 events in, 23 transfers or 32 accounts out: nearly every call that is not a bulk load. */
 #define SLOT_SMALL_INPUT_BYTES (16 * EVENT_SIZE)
 #define SLOT_SMALL_REPLY_BYTES 4096
 #define SLOT_BULK_INPUT_BYTES  ((EVENTS_PER_BATCH_MAX * EVENT_SIZE + 4095) / 4096 * 4096)
-#define SLOT_BULK_REPLY_BYTES  ((RESULTS_MAX * 128 + 4095) / 4096 * 4096)
+#define SLOT_BULK_REPLY_BYTES  ((RESULTS_MAX * sizeof(struct transfer_row) + 4095) / 4096 * 4096)
 
 static_assert(SLOT_SMALL_REPLY_BYTES >= 16 * RESULT_SIZE, "results of 16 events fit");
 static_assert(

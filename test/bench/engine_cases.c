@@ -14,7 +14,8 @@
 #include "bench/engine_load.h"
 #include "bench/engine_report.h"
 
-#define ROW_SIZE 128
+/* The largest row that is asked for here. */
+#define ROW_SIZE_MAX sizeof(struct transfer_row)
 /* To and fro, the journal may be filled so often until it is full when asked. */
 #define FILL_LAPS_MAX 2
 
@@ -162,7 +163,7 @@ ask(struct bench_case *run, uint8_t operation, uint32_t input_size, void *reply)
         .input = run->input,
         .input_size = input_size,
         .reply = reply,
-        .reply_size_max = RESULTS_MAX * ROW_SIZE,
+        .reply_size_max = RESULTS_MAX * ROW_SIZE_MAX,
         .callback = on_answer,
     };
     const uint64_t start_ns = bench_now_ns();
@@ -357,17 +358,17 @@ measure_transfers(struct bench_case *run)
 static uint32_t
 rows_of(const struct bench_case *run)
 {
-    return run->request.reply_size / ROW_SIZE;
+    return run->request.reply_size / ledger_row_size(run->request.operation);
 }
 
 /* In the order of time, each a transfer of the account. */
 static bool
 statement_right(const struct bench_case *run, u128 account_id)
 {
-    const struct transfer *rows = (const struct transfer *) run->reply;
+    const struct transfer_row *rows = (const struct transfer_row *) run->reply;
     uint64_t timestamp = 0;
     for (uint32_t i = 0; i < rows_of(run); i++) {
-        const struct transfer *row = &rows[i];
+        const struct transfer *row = &rows[i].transfer;
         if (row->timestamp <= timestamp) return false;
         if ((row->debit_account_id == account_id) == (row->credit_account_id == account_id)) {
             return false;
@@ -381,16 +382,17 @@ statement_right(const struct bench_case *run, u128 account_id)
 static bool
 balances_right(const struct bench_case *run, u128 account_id, uint32_t transfer_rows)
 {
-    const struct transfer *rows = (const struct transfer *) run->reply;
+    const struct transfer_row *rows = (const struct transfer_row *) run->reply;
     const struct account_balance *balances = (const struct account_balance *) run->reply_other;
     u128 debits = 0;
     u128 credits = 0;
     if (rows_of(run) != (run->options->history ? transfer_rows : 0)) return false;
     for (uint32_t i = 0; i < rows_of(run); i++) {
-        const bool is_debit = rows[i].debit_account_id == account_id;
-        debits += is_debit ? rows[i].amount : 0;
-        credits += is_debit ? 0 : rows[i].amount;
-        if (balances[i].timestamp != rows[i].timestamp ||
+        const struct transfer *row = &rows[i].transfer;
+        const bool is_debit = row->debit_account_id == account_id;
+        debits += is_debit ? row->amount : 0;
+        credits += is_debit ? 0 : row->amount;
+        if (balances[i].timestamp != row->timestamp ||
             balances[i].balances.debits_posted != debits ||
             balances[i].balances.credits_posted != credits) {
             return false;
@@ -455,7 +457,7 @@ look_up_sample(struct bench_case *run)
 {
     const uint32_t count = run->load.sample_count;
     u128 *ids = (u128 *) run->input;
-    const struct transfer *rows = (const struct transfer *) run->reply;
+    const struct transfer_row *rows = (const struct transfer_row *) run->reply;
     for (uint32_t i = 0; i < count; i++)
         ids[i] = run->load.sample[i].id;
     const uint64_t took_ns =
@@ -463,8 +465,8 @@ look_up_sample(struct bench_case *run)
     bool right = rows_of(run) == count;
     for (uint32_t i = 0; right && i < count; i++) {
         struct transfer sent = run->load.sample[i];
-        sent.timestamp = rows[i].timestamp;
-        right = sent.timestamp != 0 && memcmp(&sent, &rows[i], sizeof(sent)) == 0;
+        sent.timestamp = rows[i].transfer.timestamp;
+        right = sent.timestamp != 0 && memcmp(&sent, &rows[i].transfer, sizeof(sent)) == 0;
     }
     check(run, right, "transfers that are looked up are as they were sent");
     return took_ns;
@@ -606,9 +608,9 @@ make_clients(struct bench_case *run)
     run->ready_count = count;
     run->latencies_max = div_ceil(run->options->transfers, batch);
     run->latencies_ns = take(run->latencies_max, sizeof(uint64_t));
-    run->input = take(RESULTS_MAX, ROW_SIZE);
-    run->reply = take(RESULTS_MAX, ROW_SIZE);
-    run->reply_other = take(RESULTS_MAX, ROW_SIZE);
+    run->input = take(RESULTS_MAX, ROW_SIZE_MAX);
+    run->reply = take(RESULTS_MAX, ROW_SIZE_MAX);
+    run->reply_other = take(RESULTS_MAX, ROW_SIZE_MAX);
 }
 
 void

@@ -90,6 +90,8 @@ model_init(struct model *model, uint32_t accounts_max, uint32_t transfers_max)
     model->closed_from_birth = allocate(accounts_max, sizeof(bool));
     model->transfers = allocate(transfers_max, sizeof(struct transfer));
     model->statuses = allocate(transfers_max, 1);
+    model->resolved_at = allocate(transfers_max, sizeof(uint64_t));
+    model->resolved_by = allocate(transfers_max, sizeof(u128));
     model->events = allocate(model->event_count_max, sizeof(struct change_event));
     model->scope.accounts = allocate(accounts_max, sizeof(struct account));
     model->scope.statuses = allocate(transfers_max, 1);
@@ -105,6 +107,8 @@ model_free(struct model *model)
     free(model->closed_from_birth);
     free(model->transfers);
     free(model->statuses);
+    free(model->resolved_at);
+    free(model->resolved_by);
     free(model->events);
     free(model->scope.accounts);
     free(model->scope.statuses);
@@ -385,12 +389,15 @@ model_pulse(struct model *model, uint64_t timestamp_final)
         const uint32_t first = expiry_first(model, timestamp_final);
         if (first == MODEL_NONE) break;
         model->statuses[first] = PENDING_EXPIRED;
+        model->resolved_by[first] = 0;
         due[count++] = first;
     }
     for (uint32_t i = 0; i < count; i++) {
         const struct transfer *pending = &model->transfers[due[i]];
+        const uint64_t timestamp = timestamp_final - count + i + 1;
+        model->resolved_at[due[i]] = timestamp;
         model_pending_release(model, pending);
-        model_event_add(model, pending, CHANGE_TWO_PHASE_EXPIRED, timestamp_final - count + i + 1);
+        model_event_add(model, pending, CHANGE_TWO_PHASE_EXPIRED, timestamp);
         pulsed_set(model, pending);
     }
     for (uint32_t i = 0; count < PULSE_EXPIRIES_MAX && i < model->transfer_ids.count; i++) {

@@ -53,6 +53,8 @@ struct model {
     struct model_ids transfer_ids;
     struct transfer *transfers;
     uint8_t *statuses;          /* enum pending_status of transfers[i]. */
+    uint64_t *resolved_at;      /* When transfers[i] was resolved, if its status says so, */
+    u128 *resolved_by;          /* and by which post or void; 0: it expired. */
     struct model_ids burnt_ids; /* Ids of transfers that may never succeed. */
 
     /* One for each transfer and each expiry, ascending by timestamp. */

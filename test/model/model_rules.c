@@ -406,6 +406,8 @@ create_resolution(struct model *model, const struct transfer *event, uint64_t sl
         .timestamp = event->flags & TRANSFER_IMPORTED ? event->timestamp : slot,
     };
     model->statuses[index] = post ? PENDING_POSTED : PENDING_VOIDED;
+    model->resolved_at[index] = transfer.timestamp;
+    model->resolved_by[index] = transfer.id;
     if (post) {
         account_find(model, transfer.debit_account_id)->debits_posted += transfer.amount;
         account_find(model, transfer.credit_account_id)->credits_posted += transfer.amount;

@@ -526,9 +526,12 @@ workload_next_batch(
 /* ---- Reads ----------------------------------------------------------------------------------- */
 
 static uint32_t
-make_lookup(struct workload *workload, const struct model *model, bool accounts, u128 *ids)
+make_lookup(struct workload *workload, const struct model *model, uint8_t operation, u128 *ids)
 {
-    const uint32_t count = (uint32_t) below(workload, RESULTS_MAX + 1);
+    const bool accounts = operation == LEDGER_LOOKUP_ACCOUNTS;
+    const bool events = operation == LEDGER_LOOKUP_CHANGE_EVENTS;
+    const uint32_t count_max = events ? CHANGE_EVENTS_MAX / 2 : RESULTS_MAX;
+    const uint32_t count = (uint32_t) below(workload, count_max + 1);
     for (uint32_t i = 0; i < count; i++) {
         const struct transfer *stored = transfer_stored(workload, model);
         const u128 asked = id_number(workload, 1 + below(workload, workload->transfers_asked + 2));
@@ -615,6 +618,18 @@ make_account_filter(
     }
 }
 
+/* Balances of any account, with expiries; sometimes with a filter that does not go with them. */
+static void
+make_expiries_filter(struct workload *workload, struct account_filter *filter)
+{
+    filter->flags |= ACCOUNT_FILTER_EXPIRIES;
+    if (percent(workload, workload->options.wrong_reads)) return;
+    filter->user_data_128 = 0;
+    filter->user_data_64 = 0;
+    filter->user_data_32 = 0;
+    filter->code = 0;
+}
+
 static void
 make_query_filter(struct workload *workload, const struct model *model, struct query_filter *filter)
 {
@@ -639,11 +654,62 @@ make_query_filter(struct workload *workload, const struct model *model, struct q
     }
 }
 
+/* Near the expiry of something that is there. */
+static uint64_t
+expiry_edge(struct workload *workload, const struct model *model)
+{
+    const uint32_t count = model->transfer_ids.count;
+    if (count == 0 || below(workload, 8) == 0) return window_edge(workload, model);
+    uint32_t i = (uint32_t) below(workload, count);
+    while (i > 0 && model->transfers[i].timeout == 0) i -= 1;
+    return model->transfers[i].timestamp + model->transfers[i].timeout * NS_PER_S - 1 +
+           below(workload, 3);
+}
+
+static void
+make_hold_filter(struct workload *workload, const struct model *model, struct hold_filter *filter)
+{
+    *filter = (struct hold_filter){
+        .debit_account_id = below(workload, 3) == 0 ? account_id_stored(workload, model) : 0,
+        .credit_account_id = below(workload, 4) == 0 ? account_id_stored(workload, model) : 0,
+        .user_data_128 = below(workload, 3) == 0 ? maybe_filter(workload, USER_DATA_MAX) : 0,
+        .user_data_64 = below(workload, 3) == 0 ? maybe_filter(workload, USER_DATA_MAX) : 0,
+        .user_data_32 = below(workload, 3) == 0 ? maybe_filter(workload, USER_DATA_MAX) : 0,
+        .ledger = maybe_filter(workload, 2),
+        .code = below(workload, 3) == 0 ? (uint16_t) maybe_filter(workload, CODE_MAX) : 0,
+        .limit = limit(workload),
+        .flags = (uint16_t) below(workload, 3),
+        .states = (uint8_t) (below(workload, 2) == 0 ? 2 : 2 * below(workload, 16)),
+    };
+    if (below(workload, 2) == 0) {
+        make_window(workload, model, &filter->timestamp_min, &filter->timestamp_max);
+    }
+    if (below(workload, 3) == 0) filter->expires_min = expiry_edge(workload, model);
+    if (below(workload, 3) == 0) filter->expires_max = expiry_edge(workload, model);
+    if (filter->flags & HOLD_FILTER_BY_EXPIRY && below(workload, 2) == 0) {
+        filter->after_timestamp = window_edge(workload, model);
+    }
+    if (!percent(workload, workload->options.wrong_reads)) return;
+    switch (below(workload, 7)) {
+    case 0: ODD_FIELD(workload, filter, timestamp_min); break;
+    case 1: ODD_FIELD(workload, filter, expires_max); break;
+    case 2: ODD_FIELD(workload, filter, after_timestamp); break;
+    case 3: ODD_FIELD(workload, filter, limit); break;
+    case 4: filter->flags ^= (uint16_t) (1 << below(workload, 16)); break;
+    case 5: filter->states ^= (uint8_t) (1 << below(workload, 8)); break;
+    case 6: filter->reserved[below(workload, sizeof(filter->reserved))] ^= 1; break;
+    default: unreachable();
+    }
+}
+
 static void
 make_change_events_filter(
     struct workload *workload, const struct model *model, struct change_events_filter *filter)
 {
-    *filter = (struct change_events_filter){.limit = limit(workload)};
+    *filter = (struct change_events_filter){
+        .limit = limit(workload),
+        .flags = below(workload, 3) == 0 ? CHANGE_EVENTS_FILTER_REVERSED : 0,
+    };
     make_window(workload, model, &filter->timestamp_min, &filter->timestamp_max);
     if (!percent(workload, workload->options.wrong_reads)) return;
     switch (below(workload, 4)) {
@@ -667,15 +733,26 @@ workload_next_read(
         LEDGER_QUERY_ACCOUNTS,
         LEDGER_QUERY_TRANSFERS,
         LEDGER_GET_CHANGE_EVENTS,
+        LEDGER_QUERY_HOLDS,
+        LEDGER_LOOKUP_RESOLUTIONS,
+        LEDGER_LOOKUP_CHANGE_EVENTS,
     };
     *operation = operations[below(workload, ARRAY_COUNT(operations))];
     switch (*operation) {
     case LEDGER_LOOKUP_ACCOUNTS:
     case LEDGER_LOOKUP_TRANSFERS:
-        return make_lookup(workload, model, *operation == LEDGER_LOOKUP_ACCOUNTS, input);
+    case LEDGER_LOOKUP_RESOLUTIONS:
+    case LEDGER_LOOKUP_CHANGE_EVENTS:
+        return make_lookup(workload, model, *operation, input);
+    case LEDGER_QUERY_HOLDS:
+        make_hold_filter(workload, model, input);
+        return sizeof(struct hold_filter);
     case LEDGER_GET_ACCOUNT_TRANSFERS:
     case LEDGER_GET_ACCOUNT_BALANCES:
         make_account_filter(workload, model, input);
+        if (*operation == LEDGER_GET_ACCOUNT_BALANCES && below(workload, 2) == 0) {
+            make_expiries_filter(workload, input);
+        }
         return sizeof(struct account_filter);
     case LEDGER_QUERY_ACCOUNTS:
     case LEDGER_QUERY_TRANSFERS:

@@ -9,24 +9,48 @@
 
 static uint8_t reply[SIM_REPLY_SIZE_MAX] __attribute__((aligned(16)));
 
+/* The same read, of the model. */
 static void
-compare_lookups(
-    struct sim *sim, uint8_t operation, const struct model_ids *ids, const void *records)
+compare_read(struct sim *sim, uint8_t operation, const void *input, uint32_t input_size)
 {
+    static uint8_t expected[SIM_REPLY_SIZE_MAX];
+    const uint32_t size = clients_read_now(sim, operation, input, input_size, reply);
+    if (size == SIM_NO_ANSWER) return;
+    const uint32_t size_expected = model_read(
+        &sim->oracle.model, operation, input, input_size, expected, SIM_REPLY_SIZE_MAX);
+    sim_check(
+        sim,
+        size == size_expected && memcmp(reply, expected, size) == 0,
+        "read %u differs",
+        operation);
+}
+
+/* Each that is there; of ids that were burnt, none. */
+static void
+compare_lookups(struct sim *sim, uint8_t operation, const struct model_ids *ids, bool found)
+{
+    const uint32_t row_size = ledger_row_size(operation);
     for (uint32_t i = 0; i < ids->count; i += RESULTS_MAX) {
         const uint32_t count = (uint32_t) min_u64(ids->count - i, RESULTS_MAX);
-        const uint32_t size = clients_read_now(
-            sim, operation, &ids->ids[i], count * (uint32_t) sizeof(u128), reply);
+        const uint32_t ids_size = count * (uint32_t) sizeof(u128);
+        const uint32_t size = clients_read_now(sim, operation, &ids->ids[i], ids_size, reply);
         if (size == SIM_NO_ANSWER) return;
-        const uint32_t size_expected = records != NULL ? count * EVENT_SIZE : 0;
+        const uint32_t size_expected = found ? count * row_size : 0;
         sim_check(sim, size == size_expected, "lookup %u: %u bytes", operation, size);
-        if (records == NULL) continue;
-        sim_check(
-            sim,
-            memcmp(reply, (const uint8_t *) records + (uint64_t) i * EVENT_SIZE, size) == 0,
-            "lookup %u: records %u … differ",
-            operation,
-            i);
+        compare_read(sim, operation, &ids->ids[i], ids_size);
+    }
+}
+
+/* What became of holds, and what the events of transfers are. */
+static void
+compare_resolutions(struct sim *sim, const struct model_ids *ids)
+{
+    const uint32_t per_read = CHANGE_EVENTS_MAX / 2;
+    for (uint32_t i = 0; i < ids->count; i += per_read) {
+        const uint32_t count = (uint32_t) min_u64(ids->count - i, per_read);
+        const uint32_t ids_size = count * (uint32_t) sizeof(u128);
+        compare_read(sim, LEDGER_LOOKUP_RESOLUTIONS, &ids->ids[i], ids_size);
+        compare_read(sim, LEDGER_LOOKUP_CHANGE_EVENTS, &ids->ids[i], ids_size);
     }
 }
 
@@ -58,25 +82,27 @@ compare_events(struct sim *sim)
 static void
 compare_account(struct sim *sim)
 {
-    static uint8_t expected[SIM_REPLY_SIZE_MAX];
-    static const uint8_t operations[] = {LEDGER_GET_ACCOUNT_TRANSFERS, LEDGER_GET_ACCOUNT_BALANCES};
     const struct model *model = &sim->oracle.model;
     if (model->account_ids.count == 0) return;
-    const struct account_filter filter = {
-        .account_id = model->accounts[prng_below(&sim->prng, model->account_ids.count)].id,
+    const u128 id = model->accounts[prng_below(&sim->prng, model->account_ids.count)].id;
+    struct account_filter filter = {
+        .account_id = id,
         .limit = UINT32_MAX,
         .flags = ACCOUNT_FILTER_DEBITS | ACCOUNT_FILTER_CREDITS | ACCOUNT_FILTER_REVERSED,
     };
-    for (uint32_t i = 0; i < ARRAY_COUNT(operations); i++) {
-        const uint32_t size = clients_read_now(sim, operations[i], &filter, sizeof(filter), reply);
-        if (size == SIM_NO_ANSWER) return;
-        const uint32_t size_expected = model_read(
-            model, operations[i], &filter, sizeof(filter), expected, SIM_REPLY_SIZE_MAX);
-        sim_check(
-            sim,
-            size == size_expected && memcmp(reply, expected, size) == 0,
-            "read %u of an account differs",
-            operations[i]);
+    compare_read(sim, LEDGER_GET_ACCOUNT_TRANSFERS, &filter, sizeof(filter));
+    compare_read(sim, LEDGER_GET_ACCOUNT_BALANCES, &filter, sizeof(filter));
+    filter.flags |= ACCOUNT_FILTER_EXPIRIES;
+    compare_read(sim, LEDGER_GET_ACCOUNT_BALANCES, &filter, sizeof(filter));
+    const struct hold_filter holds[] = {
+        {.debit_account_id = id, .limit = UINT32_MAX},
+        {.credit_account_id = id, .limit = UINT32_MAX, .flags = HOLD_FILTER_REVERSED},
+        {.states = 1 << PENDING_PENDING, .limit = UINT32_MAX},
+        {.ledger = 1, .states = 1 << PENDING_EXPIRED, .limit = UINT32_MAX},
+        {.states = 1 << PENDING_PENDING, .limit = UINT32_MAX, .flags = HOLD_FILTER_BY_EXPIRY},
+    };
+    for (uint32_t i = 0; i < ARRAY_COUNT(holds); i++) {
+        compare_read(sim, LEDGER_QUERY_HOLDS, &holds[i], sizeof(holds[i]));
     }
 }
 
@@ -93,9 +119,10 @@ compare_all(struct sim *sim)
     sim_check(sim, state.timestamp == sim->oracle.timestamp, "timestamp");
     sim_check(sim, state.memory_used_bytes <= state.memory_bytes, "memory");
     model_check_invariants(model);
-    compare_lookups(sim, LEDGER_LOOKUP_ACCOUNTS, &model->account_ids, model->accounts);
-    compare_lookups(sim, LEDGER_LOOKUP_TRANSFERS, &model->transfer_ids, model->transfers);
-    compare_lookups(sim, LEDGER_LOOKUP_TRANSFERS, &model->burnt_ids, NULL);
+    compare_lookups(sim, LEDGER_LOOKUP_ACCOUNTS, &model->account_ids, true);
+    compare_lookups(sim, LEDGER_LOOKUP_TRANSFERS, &model->transfer_ids, true);
+    compare_lookups(sim, LEDGER_LOOKUP_TRANSFERS, &model->burnt_ids, false);
+    compare_resolutions(sim, &model->transfer_ids);
     compare_events(sim);
     compare_account(sim);
 }

@@ -82,9 +82,9 @@ is(scan($SCANS, 'ledger.accounts', $ACCOUNTS), '0|true', "$SCANS scans of the ta
 is(scan(50, 'ledger.query_accounts()', $ACCOUNTS), '0|true', 'by function');
 is(scan(50, 'ledger.query_accounts(ledger => 1, reversed => true)', $ACCOUNTS), '0|true', 'backwards, by an index');
 is(scan(50, 'ledger.accounts WHERE ledger = 1 AND code IN (1, 3)', $ACCOUNTS), '0|true', 'in two strands');
-is(scan(20, 'ledger.accounts WHERE id = ANY (ARRAY(SELECT ledger.id(i) FROM generate_series(1, 20000) i))', $ACCOUNTS),
+is(scan(20, 'ledger.accounts WHERE id = ANY (ARRAY(SELECT ledger.id(n) FROM generate_series(1, 20000) n))', $ACCOUNTS),
     '0|true', 'by a list of ids longer than a page');
-is(scan(20, 'ledger.lookup_accounts(ARRAY(SELECT ledger.id(20001 - i) FROM generate_series(1, 20000) i))', $ACCOUNTS),
+is(scan(20, 'ledger.lookup_accounts(ARRAY(SELECT ledger.id(20001 - n) FROM generate_series(1, 20000) n))', $ACCOUNTS),
     '0|true', 'by lookup_accounts');
 
 is(value($node, <<'SQL'), '', 'a trial balance finds nothing');

@@ -44,7 +44,7 @@ struct node_request {
     uint64_t op_durable; /* The witness's, when it was answered. */
     uint32_t status;     /* Of a create's last event, when it was answered. */
     uint8_t input[EVENTS_PER_BATCH_MAX * EVENT_SIZE] __attribute__((aligned(16)));
-    uint8_t reply[EVENTS_PER_BATCH_MAX * EVENT_SIZE] __attribute__((aligned(16)));
+    uint8_t reply[RESULTS_MAX * sizeof(struct transfer_row)] __attribute__((aligned(16)));
 };
 
 struct node_clock {

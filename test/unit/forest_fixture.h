@@ -75,6 +75,7 @@ enum fixture_index {
     FIXTURE_OWNER_GROUP,
     FIXTURE_OWNER_RANK,
     FIXTURE_STATE_DUE,
+    FIXTURE_ITEM_PARTIAL,
 };
 
 #define FIXTURE_TREE(tree_name, record, id_at, burnt, inserts, updates)                            \
@@ -107,6 +108,16 @@ static const struct index_schema fixture_indexes[] = {
     FIXTURE_INDEX(FIXTURE_OWNER, fixture_owner, group, INDEX_EQUAL, false),
     FIXTURE_INDEX(FIXTURE_OWNER, fixture_owner, rank, INDEX_ORDERED, false),
     FIXTURE_INDEX(FIXTURE_STATE, fixture_state, due, INDEX_ORDERED, false),
+    {
+        .name = "partial",
+        .tree = FIXTURE_ITEM,
+        .kind = INDEX_EQUAL,
+        .field_offset = offsetof(struct fixture_item, wide),
+        .field_size = sizeof(((struct fixture_item *) 0)->wide),
+        .when_offset = offsetof(struct fixture_item, middle),
+        .when_mask = 1,
+        .when_value = 1,
+    },
 };
 
 static const struct forest_schema fixture_schema = {
@@ -632,6 +643,16 @@ fixture_field(const void *record, const struct index_schema *schema)
     return value;
 }
 
+/* Has the index an entry of the record? */
+static inline bool
+fixture_indexed(const void *record, const struct index_schema *schema)
+{
+    uint16_t when;
+    memcpy(&when, (const char *) record + schema->when_offset, sizeof(when));
+    if ((when & schema->when_mask) != schema->when_value) return false;
+    return schema->zero_indexed || fixture_field(record, schema) != 0;
+}
+
 /* Do records with the values come in the same list? */
 static inline bool
 fixture_same_key(const struct index_schema *schema, u128 a, u128 b)
@@ -652,7 +673,7 @@ fixture_same_list(struct forest_fixture *fixture, uint32_t index, u128 value)
     for (uint32_t row = 0; row < fixture->model->counts[schema->tree]; row++) {
         const void *record = fixture_record(fixture->model, schema->tree, row);
         const u128 field = fixture_field(record, schema);
-        if (field == 0 && !schema->zero_indexed) continue; /* Its hash may be another's. */
+        if (!fixture_indexed(record, schema)) continue; /* The hash of 0 may be another's. */
         if (!fixture_same_key(schema, field, value)) continue;
         if (!fixture_scan_next(fixture, &scan, &timestamp)) return false;
         if (timestamp != fixture_timestamp(record, schema->tree)) return false;

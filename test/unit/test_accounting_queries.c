@@ -101,7 +101,7 @@ UNIT_TEST(account_filter_that_makes_no_sense_is_invalid)
         "account_id=max debits credits",
         "account_id=1",
         "account_id=1 reversed",
-        "account_id=1 debits flags=9",
+        "account_id=1 debits flags=17",
         "account_id=1 debits flags=0x80000001",
         "account_id=1 debits limit=0",
         "account_id=1 debits timestamp_min=max",

@@ -80,12 +80,12 @@ model_entries(void)
 {
     struct fixture_model *model = fixture.model;
     uint64_t count = model->counts[FIXTURE_ITEM] + 2 * (uint64_t) model->counts[FIXTURE_OWNER] +
-                     model->counts[FIXTURE_BURNT];
+                     model->counts[FIXTURE_STATE] + model->counts[FIXTURE_BURNT];
     for (uint32_t i = 0; i < ARRAY_COUNT(fixture_indexes); i++) {
         const struct index_schema *schema = &fixture_indexes[i];
         for (uint32_t row = 0; row < model->counts[schema->tree]; row++) {
             const void *record = fixture_record(model, schema->tree, row);
-            count += schema->zero_indexed || fixture_field(record, schema) != 0;
+            count += fixture_indexed(record, schema);
         }
     }
     return count;

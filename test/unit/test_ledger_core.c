@@ -43,8 +43,9 @@ UNIT_TEST(byte_table_is_as_documented)
     AT(transfer, timestamp, 120);
     AT(transfer_pending, timestamp, 0);
     AT(transfer_pending, expires_at, 8);
-    AT(transfer_pending, status, 16);
-    AT(transfer_pending, reserved, 17);
+    AT(transfer_pending, resolved_at, 16);
+    AT(transfer_pending, status, 24);
+    AT(transfer_pending, reserved, 25);
     AT(account_event, timestamp, 0);
     AT(account_event, transfer_timestamp, 8);
     AT(account_event, debit_account_timestamp, 16);
@@ -243,7 +244,7 @@ UNIT_TEST(seven_statuses_are_transient)
 UNIT_TEST(schema_names_every_tree_and_index)
 {
     expect_equal(ledger_schema.tree_count, TREE_BURNT_ID + 1);
-    expect_equal(ledger_schema.index_count, INDEX_PENDING_EXPIRES_AT + 1);
+    expect_equal(ledger_schema.index_count, INDEX_EXPIRY_CREDIT_ACCOUNT + 1);
     for (uint32_t i = 0; i < ledger_schema.tree_count; i++) {
         const struct tree_schema *tree = &ledger_schema.trees[i];
         expect(tree->name != NULL);
@@ -725,17 +726,18 @@ UNIT_TEST(reserved_bytes_of_filters_are_checked)
 
 UNIT_TEST(reads_must_have_the_right_size)
 {
-    static const uint8_t reads[] = {137, 140, 141, 142, 143, 144, 145};
+    static const uint8_t reads[] = {137, 140, 141, 142, 143, 144, 145, 201, 202, 203};
     static const char zeros[RESULTS_MAX * 16 + 16];
     for (uint32_t i = 0; i < ARRAY_COUNT(reads); i++) {
-        const bool lookup =
-            reads[i] == LEDGER_LOOKUP_ACCOUNTS || reads[i] == LEDGER_LOOKUP_TRANSFERS;
+        const bool lookup = operation_looks_up(reads[i]);
+        const uint32_t ids_max =
+            reads[i] == LEDGER_LOOKUP_CHANGE_EVENTS ? CHANGE_EVENTS_MAX / 2 : RESULTS_MAX;
         const uint32_t size = ledger_input_size(reads[i]);
         expect(ledger_read_check(reads[i], zeros, size - 1) != NULL);
         expect(ledger_read_check(reads[i], zeros, size + 1) != NULL);
         expect_equal(ledger_read_check(reads[i], zeros, 0) == NULL, lookup);
-        expect_equal(ledger_read_check(reads[i], zeros, RESULTS_MAX * 16) == NULL, lookup);
-        expect(ledger_read_check(reads[i], zeros, RESULTS_MAX * 16 + 16) != NULL);
+        expect_equal(ledger_read_check(reads[i], zeros, ids_max * 16) == NULL, lookup);
+        expect(ledger_read_check(reads[i], zeros, ids_max * 16 + 16) != NULL);
         expect(ledger_row_size(reads[i]) >= 128);
     }
     expect(ledger_read_check(LEDGER_CREATE_ACCOUNTS, zeros, 128) != NULL);

@@ -59,8 +59,8 @@ UNIT_TEST(answers_fit_the_reply_whatever_its_alignment)
     };
     char input[1 + sizeof(filter)];
     memcpy(input + 1, &filter, sizeof(filter));
-    char reply[1 + 8 * sizeof(struct transfer)];
-    for (uint32_t room = 0; room <= 8 * sizeof(struct transfer); room += 32) {
+    char reply[1 + 8 * sizeof(struct transfer_row)];
+    for (uint32_t room = 0; room <= 8 * sizeof(struct transfer_row); room += 32) {
         const struct ledger_question question = {
             .operation = LEDGER_GET_ACCOUNT_TRANSFERS,
             .input = input + 1,
@@ -69,12 +69,12 @@ UNIT_TEST(answers_fit_the_reply_whatever_its_alignment)
             .reply_size_max = room,
         };
         const uint32_t size = fixture_ask(&fixture, &question);
-        const uint32_t rows = (uint32_t) min_u64(room / sizeof(struct transfer), 4);
-        expect_equal(size, rows * sizeof(struct transfer));
+        const uint32_t rows = (uint32_t) min_u64(room / sizeof(struct transfer_row), 4);
+        expect_equal(size, rows * sizeof(struct transfer_row));
         for (uint32_t i = 0; i < rows; i++) {
-            struct transfer transfer;
-            memcpy(&transfer, reply + 1 + i * sizeof(transfer), sizeof(transfer));
-            expect_equal(transfer.id, 14 - i);
+            struct transfer_row row;
+            memcpy(&row, reply + 1 + i * sizeof(row), sizeof(row));
+            expect_equal(row.transfer.id, 14 - i);
         }
     }
     finish();
@@ -95,7 +95,7 @@ twin_of(uint64_t value)
  */
 UNIT_TEST(queries_leave_out_what_an_index_gives_too_much)
 {
-    static struct transfer rows[FIXTURE_REPLY_SIZE_MAX / sizeof(struct transfer)];
+    static struct transfer_row rows[FIXTURE_REPLY_SIZE_MAX / sizeof(struct transfer_row) + 1];
     const uint64_t accounts[] = {2, twin_of(2)};
     const uint64_t marks[] = {8, twin_of(8)};
     start(accounts[1]);
@@ -113,7 +113,7 @@ UNIT_TEST(queries_leave_out_what_an_index_gives_too_much)
         const uint32_t count = size / (uint32_t) sizeof(rows[0]);
         expect_equal(count, i & 4 ? 3 : i & 2 ? 5 : 10);
         for (uint32_t row = 0; row < count; row++) {
-            expect(rows[row].credit_account_id == filter.account_id);
+            expect(rows[row].transfer.credit_account_id == filter.account_id);
         }
         (void) fixture_read(
             &fixture, LEDGER_GET_ACCOUNT_BALANCES, &filter, sizeof(filter), rows);

@@ -100,20 +100,19 @@ UNIT_TEST(transfers_are_those_of_one_moment)
             const struct node_request *read =
                 query(LEDGER_QUERY_TRANSFERS, QUERY_FILTER_REVERSED);
             across += run_until_answered(read, false);
-            const struct transfer *rows = (const void *) read->reply;
+            const struct transfer_row *rows = (const void *) read->reply;
             const uint32_t count = read->request.reply_size / (uint32_t) sizeof(rows[0]);
-            const uint64_t op = node_op_of(&node, rows[0].timestamp);
+            const uint64_t op = node_op_of(&node, rows[0].transfer.timestamp);
             expect_equal(count, RESULTS_MAX);
             expect(op >= op_submitted && op <= read->commit);
-            expect_equal(rows[0].timestamp, node.log[op].timestamp);
+            expect_equal(rows[0].transfer.timestamp, node.log[op].timestamp);
             for (uint32_t row = 1; row < count; row++) {
-                const uint64_t op_after = node_op_of(&node, rows[row - 1].timestamp);
+                const uint64_t after = rows[row - 1].transfer.timestamp;
+                const uint64_t op_after = node_op_of(&node, after);
                 const struct prepare_header *header = &node.log[op_after];
-                const bool first = rows[row - 1].timestamp - 1 ==
-                                   header->timestamp - header->event_count;
-                const uint64_t before =
-                    first ? node.log[op_after - 1].timestamp : rows[row - 1].timestamp - 1;
-                expect_equal(rows[row].timestamp, before);
+                const bool first = after - 1 == header->timestamp - header->event_count;
+                const uint64_t before = first ? node.log[op_after - 1].timestamp : after - 1;
+                expect_equal(rows[row].transfer.timestamp, before);
             }
         }
         node_free(&node);
@@ -142,11 +141,11 @@ UNIT_TEST(lookups_of_transfers_have_no_gap)
             const struct node_request *read =
                 node_submit(&node, LEDGER_LOOKUP_TRANSFERS, ids, sizeof(ids));
             across += run_until_answered(read, false);
-            const struct transfer *rows = (const void *) read->reply;
+            const struct transfer_row *rows = (const void *) read->reply;
             const uint32_t count = read->request.reply_size / (uint32_t) sizeof(rows[0]);
             u128 newest = 0;
             for (uint32_t row = 0; row < count; row++) {
-                if (rows[row].id > newest) newest = rows[row].id;
+                if (rows[row].transfer.id > newest) newest = rows[row].transfer.id;
             }
             if (count > 0) expect_equal(newest - ids[0] + 1, count);
             found += count;
@@ -286,7 +285,7 @@ begin_damaged(uint64_t seed)
     } while (state.transfers < 200 || state.checkpoint_op != state.commit);
     read = node_submit(&node, LEDGER_LOOKUP_TRANSFERS, &id, sizeof(id));
     node_settle(&node);
-    assert(read->request.reply_size == sizeof(old_transfer));
+    assert(read->request.reply_size == sizeof(struct transfer_row));
     memcpy(&old_transfer, read->reply, sizeof(old_transfer));
 
     node_crash(&node);
@@ -324,9 +323,9 @@ UNIT_TEST(a_read_that_meets_damage_fails_alone)
     expect(strcmp(lost->request.damage.tree_name, "transfer") == 0);
     expect_equal(before->request.status, ENGINE_OK);
     expect_equal(sound->request.status, ENGINE_OK);
-    expect_equal(sound->request.reply_size, sizeof(struct transfer));
+    expect_equal(sound->request.reply_size, sizeof(struct transfer_row));
     expect_equal(newest->request.status, ENGINE_OK);
-    expect_equal(newest->request.reply_size, RESULTS_MAX * sizeof(struct transfer));
+    expect_equal(newest->request.reply_size, RESULTS_MAX * sizeof(struct transfer_row));
     expect_equal(create->request.status, ENGINE_OK);
     expect_equal(create->status, STATUS_CREATED);
     expect(!engine_failed(node.engine));

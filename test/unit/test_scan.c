@@ -49,7 +49,7 @@ leaf_matches(const struct leaf *leaf, const void *record)
     if (leaf->whole_tree) return true;
     const struct index_schema *schema = &fixture_indexes[leaf->index];
     const u128 field = fixture_field(record, schema);
-    if (field == 0 && !schema->zero_indexed) return false;
+    if (!fixture_indexed(record, schema)) return false;
     return fixture_same_key(schema, field, leaf->value);
 }
 
@@ -162,6 +162,7 @@ random_leaf(uint32_t tree)
         FIXTURE_ITEM_NARROW,
         FIXTURE_ITEM_TINY,
         FIXTURE_ITEM_TINY_ZERO,
+        FIXTURE_ITEM_PARTIAL,
     };
     const uint32_t count = fixture.model->counts[tree];
     struct leaf leaf = {
