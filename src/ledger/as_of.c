@@ -63,6 +63,7 @@ static uint32_t
 rows_find(const struct ledger_read *read, uint32_t row, uint64_t account_timestamp)
 {
     const struct ledger_row *rows = read->question.rows;
+    assert(row == ROW_NONE || row < read->rows_done);
     while (row != ROW_NONE &&
            !(rows[row].listed && rows[row].account_timestamp == account_timestamp)) {
         assert(row < read->rows_done);
@@ -85,6 +86,7 @@ static uint32_t
 rows_first(const struct ledger_read *read, uint64_t account_timestamp)
 {
     const uint32_t bucket = bucket_of(read, account_timestamp);
+    assert(bucket < read->rows_done);
     return rows_find(read, read->question.rows[bucket].first, account_timestamp);
 }
 
@@ -214,6 +216,8 @@ account_before(const struct ledger_as_of *as_of, bool debit, struct account *acc
         .pending = debit ? after->debits_pending : after->credits_pending,
         .posted = debit ? after->debits_posted : after->credits_posted,
     };
+    assert(as_of->event_there);
+    assert(as_of->transfer_there);
     if (!undo_event(as_of, closing, &side)) return false;
     account->flags = side.flags;
     account->debits_pending = debit ? side.pending : after->debits_pending;
@@ -231,6 +235,8 @@ undo_rows(struct ledger_read *read, bool debit)
     const uint64_t account_timestamp = debit ? as_of->event.debit_account_timestamp
                                              : as_of->event.credit_account_timestamp;
     const struct ledger_row *rows = read->question.rows;
+    assert(as_of->event.timestamp > read->instant.event_newest);
+    assert(read->gathered);
     uint32_t row = rows_first(read, account_timestamp);
     while (row != ROW_NONE) {
         struct account account;
@@ -285,6 +291,8 @@ seek_start(struct ledger_read *read)
     struct ledger_as_of *as_of = &read->as_of;
     struct ledger_plan *plan = &read->plan;
     struct account account;
+    assert(as_of->listed > 0 && !as_of->row_started);
+    assert(as_of->event_max > read->instant.event_newest);
     while (!read->question.rows[as_of->row].listed) as_of->row += 1;
     assert(as_of->row < read->rows_done);
     const uint64_t timestamp = read->question.rows[as_of->row].account_timestamp;
@@ -322,6 +330,8 @@ seek_found(const struct ledger_read *read, bool debit)
 {
     const struct account_event *event = &read->as_of.event;
     const uint64_t timestamp = read->question.rows[read->as_of.row].account_timestamp;
+    assert(read->as_of.row < read->rows_done);
+    assert(read->as_of.row_started);
     return timestamp == (debit ? event->debit_account_timestamp : event->credit_account_timestamp);
 }
 
@@ -330,6 +340,7 @@ static enum forest_found
 seek(struct ledger_read *read, uint32_t *rows_left)
 {
     struct ledger_as_of *as_of = &read->as_of;
+    assert(as_of->rows_looked_at == read->rows_done);
     while (!as_of->event_there) {
         enum forest_found found = FOREST_FOUND;
         if (as_of->listed == 0) return FOREST_ABSENT;
@@ -368,6 +379,7 @@ static bool
 undo(struct ledger_read *read, bool sought)
 {
     bool sides[2] = {true, true};
+    assert(read->as_of.event_there && read->as_of.transfer_there);
     if (sought) {
         sides[0] = seek_found(read, true);
         sides[1] = seek_found(read, false);
@@ -381,6 +393,8 @@ enum forest_found
 as_of_step(struct ledger_read *read, uint32_t *rows_left)
 {
     struct ledger_as_of *as_of = &read->as_of;
+    assert(read->gathered);
+    assert(read->rows_done <= read->rows_max);
     enum forest_found found = list_rows(read, rows_left);
     if (found != FOREST_FOUND) return found;
     while (as_of->listed > 0) {
