@@ -67,6 +67,7 @@
 #define CHANGE_EVENTS_MAX 10
 #define ENGINE_READS_MAX 3
 #define READ_ROWS_PER_POLL 12
+#define AS_OF_WALK_PER_ROW 2
 #define PULSE_LOOKS_PER_POLL 10
 #define PULSE_PASSED_MAX 40
 #define VERIFY_ROWS_PER_POLL 100
@@ -141,6 +142,8 @@
 #define ENGINE_READS_MAX 16
 /* Rows that reads look at before ops go on: below a millisecond, if nothing waits for the disk. */
 #define READ_ROWS_PER_POLL 1024
+/* Events that are walked along for each changed row, before each is sought in indexes instead. */
+#define AS_OF_WALK_PER_ROW 64
 /* Holds whose state is looked at, in search of those that are due, before other work goes on. */
 #define PULSE_LOOKS_PER_POLL 1024
 /* Resolved holds to look at again after a restart, before a pulse records that they are. */

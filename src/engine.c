@@ -820,16 +820,6 @@ engine_pulse_damage(const struct engine *engine, struct engine_damage *damage)
 /* ---- Monitoring ------------------------------------------------------------------------------ */
 
 void
-engine_newest_get(const struct engine *engine, struct engine_newest *newest)
-{
-    *newest = (struct engine_newest){
-        .account = forest_newest(engine->forest, TREE_ACCOUNT),
-        .transfer = forest_newest(engine->forest, TREE_TRANSFER),
-        .change_event = forest_newest(engine->forest, TREE_ACCOUNT_EVENT),
-    };
-}
-
-void
 engine_state_get(const struct engine *engine, struct engine_state *state)
 {
     struct forest_stats forest;

@@ -285,17 +285,6 @@ struct engine_stats {
     struct journal_stats journal;
 };
 
-/*
- * The timestamps of the newest records that are committed; 0: there are none. What is committed
- * later has a greater timestamp than everything of its kind that was there before.
- */
-struct engine_newest {
-    uint64_t account;
-    uint64_t transfer;
-    uint64_t change_event;
-};
-
-void engine_newest_get(const struct engine *engine, struct engine_newest *newest);
 void engine_state_get(const struct engine *engine, struct engine_state *state);
 void engine_stats_get(const struct engine *engine, struct engine_stats *stats);
 

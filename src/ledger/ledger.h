@@ -105,6 +105,7 @@ struct ledger_row {
     uint64_t account_timestamp;
     uint16_t first; /* Of the rows in the bucket that has this row's number. */
     uint16_t next;  /* In this row's own bucket. */
+    bool listed;
 };
 
 /* A read, whose input has been checked. Buffers stay the caller's, lent until the read is done. */
@@ -146,6 +147,10 @@ struct ledger_as_of {
     uint32_t listed;         /* Those whose first event after the instant was not met yet. */
     uint64_t event_max;      /* The walk over events ends here. */
     uint64_t timestamp;      /* Of the event where it is. */
+    uint64_t walk_left;      /* Events; then the others are sought, row by row. */
+    uint32_t row;            /* The row whose event is sought; those before have none to seek. */
+    bool row_started;        /* Its scan is in the read's plan. */
+    bool named;              /* The scan has come to `timestamp`. */
     bool event_there;        /* That event is to be undone. */
     bool transfer_there;
     struct account_event event;

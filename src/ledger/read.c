@@ -261,6 +261,8 @@ static uint64_t
 timestamp_max(const struct ledger_read *read)
 {
     const uint32_t tree = tree_of(read->question.operation);
+    assert(read->instant.known != 0);
+    assert(read->instant.event_newest <= TIMESTAMP_MAX);
     const uint64_t newest = tree == TREE_ACCOUNT ? read->instant.account_newest
                                                  : read->instant.event_newest;
     return min_u64(newest, forest_newest(read->forest, tree));

@@ -231,6 +231,7 @@ client_submit(struct client_call *call)
     assert(call->input_size <= call->input_size_max);
     slot->operation = call->operation;
     slot->input_size = call->input_size;
+    slot->instant = call->instant;
     slots_submit(shared_slots(), call->slot);
     shared_wake_worker();
 }
@@ -393,6 +394,7 @@ client_wait(struct client_call *call)
     }
     const struct slot *slot = slots_slot(slots, call->slot);
     call->reply_size = slot->reply_size;
+    call->instant = slot->instant;
     assert(call->reply_size <= slots_reply_size_max(slots, call->slot));
     if (slot->outcome != SLOT_OK) {
         const enum slot_outcome outcome = (enum slot_outcome) slot->outcome;

@@ -27,6 +27,8 @@ struct client_call {
     void *input;         /* In shared memory; input_size_max bytes, 16-byte aligned. */
     uint32_t input_size; /* Set by the caller before client_run. */
     uint32_t input_size_max;
+    /* Reads: of which state; not known: of the present one. Afterwards, of which it was. */
+    struct ledger_instant instant;
     const void *reply; /* In shared memory, valid until client_end. */
     uint32_t reply_size;
     uint32_t slot;

@@ -179,6 +179,7 @@ read_page(struct paging *paging, struct paging_strand *strand, uint32_t count)
 
     struct client_call call;
     client_begin(&call, paging->operation, is_lookup(paging) ? count : 1, rows);
+    call.instant = paging->instant;
     call.input_size = fill(paging, strand, count, call.input);
     assert(call.input_size <= call.input_size_max);
     client_run(&call);
@@ -186,6 +187,7 @@ read_page(struct paging *paging, struct paging_strand *strand, uint32_t count)
     assert(call.reply_size / record_size <= rows);
     strand->count = call.reply_size / record_size;
     memcpy(strand->records, call.reply, call.reply_size);
+    paging->instant = call.instant;
     client_end(&call);
 
     paging->requests++;
@@ -278,56 +280,10 @@ paging_init(struct paging *paging, enum ledger_operation operation, bool reverse
     };
 }
 
-/* Of what was acknowledged of the kind that the operation reads; 0: there is none, or unknown. */
-static uint64_t
-newest_timestamp(const struct paging *paging)
-{
-    if (shared == NULL) return 0;
-    switch (paging->operation) {
-    case LEDGER_QUERY_ACCOUNTS: return pg_atomic_read_u64(&shared->newest_account);
-    case LEDGER_GET_ACCOUNT_TRANSFERS:
-    case LEDGER_QUERY_HOLDS:
-    case LEDGER_QUERY_TRANSFERS: return pg_atomic_read_u64(&shared->newest_transfer);
-    case LEDGER_GET_ACCOUNT_BALANCES:
-    case LEDGER_GET_CHANGE_EVENTS: return pg_atomic_read_u64(&shared->newest_change_event);
-    case LEDGER_LOOKUP_ACCOUNTS:
-    case LEDGER_LOOKUP_TRANSFERS:
-    case LEDGER_LOOKUP_RESOLUTIONS:
-    case LEDGER_LOOKUP_CHANGE_EVENTS:
-    case LEDGER_CREATE_ACCOUNTS:
-    case LEDGER_CREATE_TRANSFERS:
-    case LEDGER_VERIFY: break;
-    }
-    unreachable();
-}
-
-/* Until the engine was open once, nothing is known. It is when it has answered something. */
-static void
-wait_for_engine(void)
-{
-    const u128 any_id = 1;
-    struct client_call call;
-    client_begin(&call, LEDGER_LOOKUP_ACCOUNTS, 1, 1);
-    memcpy(call.input, &any_id, sizeof(any_id));
-    call.input_size = sizeof(any_id);
-    client_run(&call);
-    client_end(&call);
-}
-
-/*
- * A window behind the newest record keeps its first instant, so that the engine is asked all the
- * same: an engine that does not run must be an ERROR, never an empty answer.
- */
 void
 paging_begin(struct paging *paging)
 {
-    if (is_lookup(paging) || paging->timestamp_min > paging->timestamp_max) return;
-    uint64_t newest = newest_timestamp(paging);
-    if (newest == 0) {
-        wait_for_engine();
-        newest = newest_timestamp(paging);
-    }
-    paging->timestamp_max = Min(paging->timestamp_max, Max(newest, paging->timestamp_min));
+    paging->instant = (struct ledger_instant){0};
 }
 
 void

@@ -21,12 +21,11 @@
  * records are copied out of the slot, which is held during a call only: between two pages, a scan
  * may wait for its client for hours.
  *
- * What a read of several pages, or strands, sees:
- *  1. Transfers, balances and change events never change: it returns exactly those that match and
- *     had been acknowledged when it began. So it ends, also if it creates what it reads, or if
- *     others never stop creating; and whoever goes on from its last timestamp misses nothing.
- *  2. Accounts: it returns those that had been created when it began; each row is as of when its
- *     page was read.
+ * A read is of one instant, however many pages and strands it has, and whatever is written
+ * meanwhile: the state after some op, which the first page that is asked for fixes, and all others
+ * pass on. So sums over accounts balance; it ends, also if it creates what it reads, or if others
+ * never stop creating; and whoever goes on from its last timestamp misses nothing. What had been
+ * acknowledged before it began is in that state.
  */
 #ifndef LEDGER_PG_PAGING_H
 #define LEDGER_PG_PAGING_H
@@ -46,6 +45,7 @@ struct paging {
     uint64_t row_limit;   /* Rows of each strand, at most. */
     uint32_t strands;     /* How many are read at the same time; their pages share the memory. */
     MemoryContext memory; /* Where pages live. */
+    struct ledger_instant instant; /* Not known before the first page. */
     uint64_t requests;    /* Made so far. */
     uint64_t records;     /* Read so far. */
 };
@@ -76,7 +76,7 @@ struct paging_strand {
 /* The widest window, no limit, one strand, pages in the current memory context. */
 void paging_init(struct paging *paging, enum ledger_operation operation, bool reversed);
 
-/* Ends the window at what is there now. Waits, if it must, until the engine runs; may raise. */
+/* What was read before is forgotten: the next page fixes a new instant. */
 void paging_begin(struct paging *paging);
 
 /* The strand is zeroed, or was used for another filter before: then its memory is used again. */

@@ -69,9 +69,6 @@ startup(void)
         pg_atomic_init_u32(&shared->requests_under_way, 0);
         pg_atomic_init_u64(&shared->start_awaited_since, 0);
         command_init(&shared->command_box);
-        pg_atomic_init_u64(&shared->newest_account, 0);
-        pg_atomic_init_u64(&shared->newest_transfer, 0);
-        pg_atomic_init_u64(&shared->newest_change_event, 0);
         ConditionVariableInit(&shared->worker_state_changed);
         monitor_init(&shared->board);
         slots_init(shared_slots(), small_slots_count(), (uint32) settings_bulk_slots);

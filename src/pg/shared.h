@@ -32,13 +32,6 @@ struct shared {
     /* When a session first missed a worker that has not begun; see availability.c. 0: none has. */
     pg_atomic_uint64 start_awaited_since;
     struct command_box command_box;
-    /*
-     * Timestamps of the newest records, as of the newest answer or later; 0: unknown, or none. The
-     * worker renews them before it answers: what a client knows of is never newer.
-     */
-    pg_atomic_uint64 newest_account;
-    pg_atomic_uint64 newest_transfer;
-    pg_atomic_uint64 newest_change_event;
     ConditionVariable worker_state_changed;
     struct monitor_board board;
 };

@@ -24,6 +24,7 @@
  *  (K1) A slot is on the ready list from SUBMITTED until the worker takes it, hence at most once.
  *  (K2) Request fields and input are written only in FILLING, by the owner; read only in RUNNING or
  *       ABANDONED, by the worker.
+ *       So is the instant that a read asks for; the answer's is written over it (K3).
  *  (K3) Answer fields and reply are written only in RUNNING or ABANDONED, by the worker; read only
  *       in DONE, by the owner.
  *  (K4) The worker never ends between taking the ready list and marking what it took RUNNING. So
@@ -95,6 +96,7 @@ struct slot {
     /* The request (K2). */
     uint32 operation;
     uint32 input_size;
+    struct ledger_instant instant; /* Of a read; in the answer, the one that it is of. */
 
     /* The answer (K3). */
     uint32 outcome; /* enum slot_outcome */

@@ -144,17 +144,6 @@ publish_numbers(struct worker *worker, uint64 now_ns)
     worker->published = true;
 }
 
-/* Where reads that are about to begin will end (paging.h). */
-static void
-publish_newest(const struct worker *worker)
-{
-    struct engine_newest newest;
-    engine_newest_get(worker->host.engine, &newest);
-    pg_atomic_write_u64(&shared->newest_account, newest.account);
-    pg_atomic_write_u64(&shared->newest_transfer, newest.transfer);
-    pg_atomic_write_u64(&shared->newest_change_event, newest.change_event);
-}
-
 /* ---- Ending ---------------------------------------------------------------------------------- */
 
 /* However the process ends, short of a crash: nobody is left waiting. */
@@ -357,6 +346,7 @@ on_answer(struct engine_request *request)
     struct slot *slot = slots_slot(own->worker->slots, own->slot);
     assert(request->reply_size <= request->reply_size_max);
     slot->reply_size = request->status == ENGINE_OK ? request->reply_size : 0;
+    slot->instant = request->instant;
     if (request->status == ENGINE_INVALID) {
         strlcpy(slot->detail, request->detail, sizeof(slot->detail));
     }
@@ -365,7 +355,6 @@ on_answer(struct engine_request *request)
         ereport(LOG, errmsg("ledger read met damage: %s", slot->detail));
     }
     if (own->worker->verifying == own->slot) own->worker->verifying = SLOT_NONE;
-    publish_newest(own->worker);
     finish(own->worker, own->slot, outcome_of(request->status));
 }
 
@@ -386,6 +375,12 @@ submit(struct worker *worker, uint32 index)
     struct worker_request *own = &worker->requests[index];
     const uint32 operation = slot->operation;
     const uint32 input_size = slot->input_size;
+    const struct ledger_instant instant = {
+        .known = slot->instant.known,
+        .op = slot->instant.op,
+        .account_newest = slot->instant.account_newest,
+        .event_newest = slot->instant.event_newest,
+    };
     assert(operation <= UINT8_MAX);
     if (operation == LEDGER_VERIFY) cancel_verification(worker);
     assert(input_size <= slots_input_size_max(worker->slots, index));
@@ -397,6 +392,7 @@ submit(struct worker *worker, uint32 index)
         .input_size = input_size,
         .reply = slots_reply(worker->slots, index),
         .reply_size_max = slots_reply_size_max(worker->slots, index),
+        .instant = instant,
         .callback = on_answer,
     };
     engine_submit(worker->host.engine, &own->request);
@@ -426,8 +422,6 @@ step(struct worker *worker)
     worker->under_way += taken_count;
     if (taken_count > 0) pg_atomic_write_u32(&shared->requests_under_way, worker->under_way);
     const bool progress = engine_poll(worker->host.engine);
-    /* Holds expire without an answer. */
-    if (progress) publish_newest(worker);
     wake_owners(worker);
     return progress || taken_count > 0;
 }
@@ -627,7 +621,6 @@ ledger_worker_main(Datum argument)
     make_wait_set(worker);
     publish_open(&worker->host);
     publish_numbers(worker, now_ns(worker));
-    publish_newest(worker);
     shared_set_worker_state(WORKER_RUNNING);
 
     run(worker);

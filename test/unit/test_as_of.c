@@ -171,8 +171,9 @@ scan_advance(struct scan_run *scan, uint32_t count)
         scan->filter.change_events.timestamp_min = events[count - 1].timestamp + 1;
         return true;
     }
-    /* Accounts and transfers have it at the same place. */
-    last = ((const struct account *) (const void *) scan->reply)[count - 1].timestamp;
+    /* Accounts and transfers have it at the same place; a row of a transfer is longer. */
+    const uint8_t *row = scan->reply + (size_t) (count - 1) * ledger_row_size(scan->operation);
+    memcpy(&last, row + offsetof(struct account, timestamp), sizeof(last));
     if (!(scan_query(scan)->flags & QUERY_FILTER_REVERSED)) {
         scan_query(scan)->timestamp_min = last + 1;
         return true;
