@@ -15,11 +15,12 @@ PGFILEDESC = "ledger - double-entry ledger database"
 BASE_SRCS = $(sort $(wildcard src/base/*.c))
 STORE_SRCS = $(sort $(wildcard src/store/*.c))
 LSM_SRCS = $(sort $(wildcard src/lsm/*.c))
+FOREST_SRCS = $(sort $(wildcard src/forest/*.c))
 LEDGER_SRCS = $(sort $(wildcard src/ledger/*.c))
 VSR_SRCS = $(sort $(wildcard src/vsr/*.c))
-CORE_SRCS = $(BASE_SRCS) $(STORE_SRCS) $(LSM_SRCS) $(LEDGER_SRCS) $(VSR_SRCS) src/engine.c
+CORE_SRCS = $(BASE_SRCS) $(STORE_SRCS) $(LSM_SRCS) $(FOREST_SRCS) $(LEDGER_SRCS) $(VSR_SRCS) src/engine.c
 OS_SRCS = $(sort $(wildcard src/os/*.c))
-PG_SRCS = $(sort $(wildcard src/pg/*.c))
+PG_SRCS = $(sort $(wildcard src/pg/*.c src/pg/worker/*.c src/pg/client/*.c src/pg/sql/*.c src/pg/fdw/*.c))
 
 CORE_OBJS = $(CORE_SRCS:.c=.o)
 OS_OBJS = $(OS_SRCS:.c=.o)

@@ -9,10 +9,10 @@
 
 #include "base/arena.h"
 #include "base/units.h"
+#include "forest/forest.h"
+#include "forest/scrub.h"
 #include "ledger/ledger.h"
 #include "ledger/verify.h"
-#include "lsm/forest.h"
-#include "lsm/forest_scrub.h"
 #include "store/grid.h"
 #include "store/journal.h"
 #include "store/superblock.h"

@@ -42,7 +42,7 @@ PARTS_SRCS = test/unit/test_lsm_parts.c test/sim/storage_sim.c $(wildcard src/ba
 	src/store/free_set.c $(addprefix src/lsm/,block_cache.c table.c tree.c filter.c)
 PARTS_CFLAGS = $(filter-out -DLEDGER_CONFIG_TEST_MIN -MMD -MP,$(TEST_CFLAGS))
 
-$(BUILD)/unit/test_lsm_parts_production: $(PARTS_SRCS) $(wildcard src/*.h src/*/*.h test/*/*.h)
+$(BUILD)/unit/test_lsm_parts_production: $(PARTS_SRCS) $(wildcard src/*.h src/*/*.h src/*/*/*.h test/*/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(PARTS_CFLAGS) $(TEST_WARNINGS) $(PARTS_SRCS) -o $@ $(TEST_LIBS)
 

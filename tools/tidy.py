@@ -12,8 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "lint"
-CORE = ("base", "config", "io", "store", "lsm", "ledger", "vsr", "engine")
-ASSERTIVE = ("store", "lsm", "ledger", "vsr")
+CORE = ("base", "config", "io", "store", "lsm", "forest", "ledger", "vsr", "engine")
+ASSERTIVE = ("store", "lsm", "forest", "ledger", "vsr")
 CHECKS = []
 
 COLUMNS_MAX = 100
@@ -83,7 +83,8 @@ class Source:
         parts = path.relative_to(ROOT).parts
         self.in_src = parts[0] == "src"
         self.key = "/".join(parts[1:])
-        self.part = (parts[1] if len(parts) > 2 else path.stem) if self.in_src else parts[0]
+        self.area = (parts[1] if len(parts) > 2 else path.stem) if self.in_src else parts[0]
+        self.part = "/".join(parts[1:-1]) if self.in_src and len(parts) > 3 else self.area
         self.includes = [
             (n, m.group(1), m.group(1).strip('<>"'))
             for n, line in enumerate(self.lines, 1)
@@ -183,7 +184,7 @@ def paths():
 def banned():
     """Calls that have a better way here."""
     for s in SRC:
-        areas = ["everywhere"] + (["core"] if s.part in CORE else [s.part])
+        areas = ["everywhere"] + (["core"] if s.area in CORE else [s.area])
         for names, instead in ((k, v) for a in areas for k, v in BANNED.get(a, {}).items()):
             call = re.compile(r"(?<![\w.>])(" + "|".join(names.split()) + r")\s*\(")
             for n, line in enumerate(s.code_lines, 1):
@@ -201,29 +202,29 @@ def layering():
     own = {s.key for s in SRC}
     parts = {s.part for s in SRC}
     for s in SRC:
-        edges = set(allowed.get(s.part, [])) | set(allowed.get(s.key, []))
+        edges = set(allowed.get(s.area, [])) | set(allowed.get(s.part, [])) | set(allowed.get(s.key, []))
         edges |= set(allowed["core"]) if s.part in CORE else set()
         if s.part not in allowed:
             yield s.name, f"part {s.part} is not in tools/layers.txt"
         for n, written, name in s.includes:
             system = written[0] == "<"
-            target = name.split("/")[0].removesuffix(".h")
+            target = (name.rpartition("/")[0] or name).removesuffix(".h")
             if system and ("<system>" in edges or written in edges):
                 continue
             if not system and name in own and (target == s.part or target in edges or name in edges):
                 continue
-            if not system and name not in own and target not in parts and "<postgres>" in edges:
+            if not system and name not in own and target.split("/")[0] not in parts and "<postgres>" in edges:
                 continue
             yield s.at(n), f"{s.part} may not include {written}"
         quoted = [name for _, written, name in s.includes if written[0] == '"']
-        if s.part == "pg":
+        if s.area == "pg":
             if "postgres.h" in quoted[1:]:
                 yield s.name, "postgres.h is not included first"
             if s.path.suffix == ".c" and "postgres.h" in quoted and quoted[1:2] != ["pg/compat.h"]:
                 yield s.name, "pg/compat.h is not included second, right after postgres.h"
         elif s.path.suffix == ".c":
             modules = [q[:-2].removesuffix("_internal") for q in quoted if q.startswith(s.part)]
-            internal = any(q.startswith(s.part) and q.endswith("_internal.h") for q in quoted)
+            internal = any(q.startswith(s.part) and re.search(r"[/_]internal\.h$", q) for q in quoted)
             if not internal and not any(s.key.startswith(m) for m in modules):
                 yield s.name, "no header of its own, nor of the module that it is a part of"
     server = Path(shell("pg_config", "--includedir-server").strip())
@@ -255,7 +256,7 @@ def unused():
         for n, written, name in s.includes:
             if name in USES and not re.search(USES[name], s.code):
                 yield s.at(n), f"nothing of {written} is used"
-            shows = s.path.suffix == ".h" and name.startswith(s.part + "/")
+            shows = s.path.suffix == ".h" and name.startswith(s.area + "/")
             if written[0] == '"' and name in declared and name != "pg/compat.h" and not shows:
                 reached = [name]
                 for header in reached:
@@ -328,7 +329,7 @@ def invariants():
     for name, (s, n) in defined.items():
         if s.in_src and name not in in_code:
             yield s.at(n), f"({name}) is not mentioned where it is kept"
-        if s.in_src and name not in (in_taps if s.part == "pg" else in_tests):
+        if s.in_src and name not in (in_taps if s.area == "pg" else in_tests):
             yield s.at(n), f"({name}) is not tested by its number"
 
 
@@ -387,7 +388,7 @@ def headers():
 
     def alone(s):
         flags = ["-std=gnu11", "-Wall", "-Werror", "-Isrc", "-Itest", "-fsyntax-only", "-x", "c"]
-        if s.part == "pg":
+        if s.area == "pg":
             flags += [f"-I{server}", "-D_GNU_SOURCE", "-include", "postgres.h"]
         if not s.in_src:
             flags += ["-DLEDGER_CONFIG_TEST_MIN", "-Wno-unused-function"]

@@ -11,9 +11,9 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "forest/forest.h"
+#include "forest/scan.h"
 #include "ledger/types.h"
-#include "lsm/forest.h"
-#include "lsm/scan.h"
 #include "vsr/state_machine.h"
 
 /* Trees and indexes, in the order of ledger_schema. */

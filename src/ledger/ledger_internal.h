@@ -36,9 +36,9 @@
 #include "base/assert.h"
 #include "base/u128.h"
 #include "base/units.h"
+#include "forest/forest.h"
 #include "ledger/ledger.h"
 #include "ledger/types.h"
-#include "lsm/forest.h"
 
 /* No check has failed so far. Never in a result: codes start at 1. */
 #define STATUS_UNDECIDED 0u

@@ -3,10 +3,10 @@
  * Verification from end to end, while everything goes on: is all that is on disk what was written,
  * and do the books add up?
  *
- *     BLOCKS    a tour: every live block (lsm/forest_tour.h)
+ *     BLOCKS    a tour: every live block (forest/tour.h)
  *     LISTS     tables in order; blocks taken are blocks that something refers to
  *     JOURNAL   every prepare since the checkpoint, its parent, its entry in the headers log
- *     INDEXES   ids and indexes, compared with the records (lsm/forest_audit.h)
+ *     INDEXES   ids and indexes, compared with the records (forest/audit.h)
  *     BOOKS     balances, recomputed from transfers (verify_books.c)
  *
  * It gets on by a bounded number of rows between two ops, as reads do, in a fixed amount of memory.
@@ -24,11 +24,11 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "forest/audit.h"
+#include "forest/forest.h"
+#include "forest/scan.h"
+#include "forest/tour.h"
 #include "ledger/types.h"
-#include "lsm/forest.h"
-#include "lsm/forest_audit.h"
-#include "lsm/forest_tour.h"
-#include "lsm/scan.h"
 #include "store/journal.h"
 #include "store/journal_check.h"
 

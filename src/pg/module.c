@@ -11,11 +11,11 @@
 #include "miscadmin.h"
 
 #include "base/assert.h"
-#include "pg/commit_mode.h"
-#include "pg/lifecycle.h"
+#include "pg/client/commit_mode.h"
 #include "pg/settings.h"
 #include "pg/shared.h"
-#include "pg/worker.h"
+#include "pg/sql/lifecycle.h"
+#include "pg/worker/worker.h"
 
 COMPAT_MODULE_MAGIC("ledger", "1.0");
 

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "lsm/forest.h"
+#include "forest/forest.h"
 
 struct state_machine;
 

@@ -16,7 +16,7 @@
 #include "os/clock_os.h"
 #include "os/memory_available.h"
 
-/* As src/pg/host.c, src/pg/worker.c and the default of ledger.spin have them. */
+/* As src/pg/worker/host.c, src/pg/worker/worker.c and the default of ledger.spin have them. */
 #define POPULATE_AHEAD_BYTES      (UINT64_C(256) * MIB)
 #define POPULATE_AVAILABLE_PART   4
 #define IDLE_NS                   (2 * NS_PER_MS)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * What surrounds the engine: files, memory, clock, and the loop. All of it as src/pg/host.c and
- * src/pg/worker.c do it, so that what is measured is what a server runs.
+ * What surrounds the engine: files, memory, clock, and the loop. All of it as src/pg/worker/host.c
+ * and src/pg/worker/worker.c do it, so that what is measured is what a server runs.
  */
 #ifndef LEDGER_TEST_BENCH_ENGINE_HOST_H
 #define LEDGER_TEST_BENCH_ENGINE_HOST_H

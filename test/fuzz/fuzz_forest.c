@@ -7,7 +7,7 @@
 #include "../unit/forest_fixture.h"
 #include "../unit/reseal.h"
 #include "fuzz.h"
-#include "lsm/forest_audit.h"
+#include "forest/audit.h"
 #include "unit/reserve.h"
 
 static struct forest_fixture fixture;

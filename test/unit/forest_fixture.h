@@ -13,9 +13,9 @@
 
 #include "base/prng.h"
 #include "base/units.h"
-#include "lsm/forest.h"
-#include "lsm/forest_internal.h"
-#include "lsm/scan.h"
+#include "forest/forest.h"
+#include "forest/internal.h"
+#include "forest/scan.h"
 
 #include "../sim/storage_sim.h"
 

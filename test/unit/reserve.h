@@ -3,8 +3,8 @@
 #ifndef LEDGER_TEST_UNIT_RESERVE_H
 #define LEDGER_TEST_UNIT_RESERVE_H
 
-#include "lsm/forest.h"
-#include "lsm/forest_internal.h"
+#include "forest/forest.h"
+#include "forest/internal.h"
 
 static inline enum forest_room
 reserve_now(struct forest *forest, uint64_t event_count)

@@ -3,7 +3,7 @@
 #include "unit.h"
 
 #include "forest_fixture.h"
-#include "lsm/forest_audit.h"
+#include "forest/audit.h"
 #include "unit/reserve.h"
 
 #define FINDINGS_MAX 20

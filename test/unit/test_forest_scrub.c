@@ -5,7 +5,7 @@
 #include "forest_fixture.h"
 
 #include "reseal.h"
-#include "lsm/forest_scrub.h"
+#include "forest/scrub.h"
 #include "unit/reserve.h"
 
 #define EXTRA_MEMORY (UINT64_C(4) * MIB)

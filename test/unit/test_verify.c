@@ -4,10 +4,10 @@
 
 #include "unit/ledger_fixture.h"
 
+#include "forest/check.h"
+#include "forest/internal.h"
 #include "ledger/ledger_internal.h"
 #include "ledger/verify.h"
-#include "lsm/forest_check.h"
-#include "lsm/forest_internal.h"
 
 /* ==== The books: records are changed behind the ledger's back ================================= */
 

@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Before an op is executed: what it will ask for is brought among the objects, where it is pinned
+ * for the op's epoch.
+ *
+ *   forest_ask_id ─→ ids ── looked up ──→ records ── looked up ──→ objects
+ *   forest_ask ─────────────────────────────┘
+ *
+ * What is not among the objects is looked up in the order of keys, all ids first: so a block that
+ * many keys need is read once, or a part of it before, and blocks in the order in which they lie
+ * on disk; whoever comes from one block to the next reads it whole at once (lsm/table.c). As many
+ * reads are under way as there can be. Keys whose blocks are being read are kept aside, and looked
+ * at again when about half of those have come: looking at each of them twice costs little.
+ *
+ * Which keys turned out to be absent is remembered, so that execution is caught when it wants one
+ * that was not looked up (F6): to take that for absent would be a silent guess.
+ */
+#include <string.h>
+
+#include "base/units.h"
+#include "forest/internal.h"
+
+/*
+ * Of an asked key, in place of a timestamp: bits 0 … 7 are the number of the tree; bit 8 is set if
+ * an id or a record says that there is such a record, so that its absence is damage; above is the
+ * address of the block that is awaited, or 0.
+ *
+ * A record's key is its timestamp, and in the low half what id it was found by: id_check, or 0.
+ */
+#define ASK_TREE        UINT64_C(0xff)
+#define ASK_NAMED       UINT64_C(0x100)
+#define ASK_BLOCK_SHIFT 9
+static_assert(FOREST_TREES_MAX <= ASK_TREE, "numbers of trees fit");
+
+/* ---- What is absent ------------------------------------------------------------------------ */
+
+void
+forest_prefetched_add(struct forest_prefetched *prefetched, uint64_t hash)
+{
+    const uint32_t bit = (uint32_t) hash % PREFETCHED_BITS;
+    assert(prefetched->count <= PREFETCHED_COUNT + 1);
+    prefetched->bits[bit / 64] |= UINT64_C(1) << (bit % 64);
+    if (prefetched->count < PREFETCHED_COUNT) prefetched->listed[prefetched->count] = bit;
+    if (prefetched->count <= PREFETCHED_COUNT) prefetched->count += 1;
+}
+
+bool
+forest_prefetched_has(const struct forest_prefetched *prefetched, uint64_t hash)
+{
+    const uint32_t bit = (uint32_t) hash % PREFETCHED_BITS;
+    return (prefetched->bits[bit / 64] >> (bit % 64)) & 1;
+}
+
+void
+forest_prefetched_clear(struct forest_prefetched *prefetched)
+{
+    assert(prefetched->count <= PREFETCHED_COUNT + 1);
+    if (prefetched->count > PREFETCHED_COUNT) {
+        memset(prefetched->bits, 0, sizeof(prefetched->bits));
+    }
+    for (uint32_t i = 0; i < prefetched->count && i < PREFETCHED_COUNT; i++) {
+        prefetched->bits[prefetched->listed[i] / 64] = 0;
+    }
+    prefetched->count = 0;
+}
+
+/* ---- The op -------------------------------------------------------------------------------- */
+
+bool
+forest_begin(struct forest *forest, uint32_t event_count)
+{
+    uint32_t frames = 0;
+    assert(forest->opened);
+    assert(!forest->active);
+    assert(forest->commit.step == COMMIT_DONE);
+    assert(forest->checkpoint.stage == CHECKPOINT_IDLE);
+    assert(event_count <= EVENTS_PER_BATCH_MAX);
+    assert(!forest->scope.open);
+    assert(forest->prefetched->count == 0);
+    assert(forest->asked_ids.count == 0 && forest->asked_records.count == 0);
+    for (uint32_t i = 0; i < forest->schema->tree_count; i++) {
+        const struct forest_tree *tree = &forest->trees[i];
+        if (forest_tree_is_log(tree)) frames += log_frames_needed(&tree->log, event_count);
+    }
+    /* Reads take frames too, as long as there are any. */
+    if (forest->cache.available < frames + GRID_READS_MAX) {
+        cache_issue_writes(&forest->cache);
+        return false;
+    }
+    forest->active = true;
+    forest->epoch += 1;
+    forest->asks_resume_at = 0;
+    return true;
+}
+
+/* ---- Asking -------------------------------------------------------------------------------- */
+
+void
+forest_asks_init(struct forest_asks *asks, struct arena *arena)
+{
+    *asks = (struct forest_asks){0};
+    asks->keys = arena_take(arena, FOREST_ASKS_MAX, sizeof(struct entry24), 64);
+}
+
+static void
+asks_add(struct forest_asks *asks, u128 key, uint64_t mark)
+{
+    assert(asks->count < FOREST_ASKS_MAX);
+    assert(asks->next == 0 && asks->waiting == 0); /* What is being looked up is in order. */
+    asks->keys[asks->count] = (struct entry24){
+        .id_low = u128_low(key),
+        .id_high = u128_high(key),
+        .timestamp = mark,
+    };
+    asks->count += 1;
+}
+
+static void
+asks_clear(struct forest_asks *asks)
+{
+    assert(asks->waiting == 0 && asks->next == asks->count);
+    asks->count = 0;
+    asks->next = 0;
+}
+
+/* Of the id that a record should have: not 0. */
+static uint64_t
+id_check(uint32_t number, const u128 *id)
+{
+    return prefetched_hash_id(number, id) | 1;
+}
+
+/* Pins it if it is there. */
+static bool
+pin(struct forest *forest, struct forest_tree *tree, uint32_t slot)
+{
+    assert(forest->active);
+    if (slot == OBJECT_NONE) return false;
+    objects_pin(&tree->objects, slot, forest->epoch);
+    return true;
+}
+
+static const void *
+ask_id(struct forest *forest, uint32_t number, const u128 *id, uint64_t named)
+{
+    struct forest_tree *tree = forest_tree_at(forest, number);
+    assert(forest->active);
+    assert(tree->ids != PART_NONE);
+    if (tree->objects.count > 0) {
+        const uint32_t slot = objects_find_id(&tree->objects, id);
+        if (pin(forest, tree, slot)) return objects_record(&tree->objects, slot);
+    }
+    asks_add(&forest->asked_ids, *id, number | named);
+    return NULL;
+}
+
+static void
+ask(struct forest *forest, uint32_t number, uint64_t timestamp, uint64_t named)
+{
+    struct forest_tree *tree = forest_tree_at(forest, number);
+    assert(forest->active);
+    assert(timestamp != 0);
+    if (tree->objects.count > 0 && pin(forest, tree, objects_find(&tree->objects, timestamp))) {
+        return;
+    }
+    asks_add(&forest->asked_records, u128_make(timestamp, 0), number | named);
+}
+
+const void *
+forest_ask_id(struct forest *forest, uint32_t number, const u128 *id)
+{
+    return ask_id(forest, number, id, 0);
+}
+
+void
+forest_ask(struct forest *forest, uint32_t number, uint64_t timestamp)
+{
+    ask(forest, number, timestamp, 0);
+}
+
+void
+forest_ask_named_id(struct forest *forest, uint32_t number, const u128 *id)
+{
+    (void) ask_id(forest, number, id, ASK_NAMED);
+}
+
+void
+forest_ask_named(struct forest *forest, uint32_t number, uint64_t timestamp)
+{
+    ask(forest, number, timestamp, ASK_NAMED);
+}
+
+/* ---- Looking up ---------------------------------------------------------------------------- */
+
+/* The record comes among the objects, for this op. */
+static void
+bring(struct forest *forest, struct forest_tree *tree, const void *record)
+{
+    assert(objects_room(&tree->objects, forest->epoch, 1));
+    assert(forest->active);
+    (void) objects_insert(&tree->objects, record, forest->epoch);
+}
+
+/* Execution learns that the id is burnt from a record of the tree of burnt ids. */
+static void
+bring_burnt(struct forest *forest, const struct forest_tree *tree, u128 id, uint64_t timestamp)
+{
+    struct forest_tree *burnt = forest_tree_at(forest, tree->schema->burnt_tree);
+    char record[FOREST_RECORD_SIZE_MAX] __attribute__((aligned(16))) = {0};
+    assert(burnt->burns_for != FOREST_NONE);
+    assert(burnt->schema->id_offset != FOREST_NONE);
+    if (objects_find_id(&burnt->objects, &id) != OBJECT_NONE) return;
+    memcpy(record + burnt->schema->id_offset, &id, sizeof(id));
+    memcpy(record + burnt->schema->timestamp_offset, &timestamp, sizeof(timestamp));
+    bring(forest, burnt, record);
+}
+
+/* What the id leads to. */
+static enum tree_found
+look_up_id(struct forest *forest, const struct entry24 *key)
+{
+    const uint32_t number = (uint32_t) (key->timestamp & ASK_TREE);
+    const struct forest_tree *tree = forest_tree_at(forest, number);
+    const struct tree *ids = &forest->parts[tree->ids].tree;
+    const bool named = (key->timestamp & ASK_NAMED) != 0;
+    const u128 id = u128_make(key->id_high, key->id_low);
+    uint64_t timestamp;
+    const enum tree_found found = forest_find_id(forest, number, &id, &timestamp);
+    if (found == TREE_ABSENT) {
+        if (named) return tree_refuse(ids, id);
+        forest_prefetched_add(forest->prefetched, prefetched_hash_id(number, &id)); /* (F6) */
+    }
+    if (found != TREE_FOUND) return found;
+    if ((timestamp & BURNT_BIT) == 0) {
+        if (timestamp == 0) return tree_refuse(ids, id);
+        const u128 record = u128_make(timestamp, id_check(number, &id));
+        asks_add(&forest->asked_records, record, number | ASK_NAMED);
+        return TREE_FOUND;
+    }
+    if (named || tree->schema->burnt_tree == FOREST_NONE) return tree_refuse(ids, id);
+    bring_burnt(forest, tree, id, timestamp & ~BURNT_BIT);
+    return TREE_FOUND;
+}
+
+/* Is the record the one that the id is of? */
+static bool
+id_matches(const struct forest_tree *tree, uint32_t number, const void *record, uint64_t check)
+{
+    u128 id;
+    if (check == 0) return true; /* It was asked for by its timestamp. */
+    assert(tree->schema->id_offset != FOREST_NONE);
+    memcpy(&id, (const char *) record + tree->schema->id_offset, sizeof(id));
+    return id_check(number, &id) == check;
+}
+
+/* The record is among the objects already if its id and its timestamp were asked for. */
+static enum tree_found
+look_up_record(struct forest *forest, const struct entry24 *key)
+{
+    const uint32_t number = (uint32_t) (key->timestamp & ASK_TREE);
+    const uint64_t timestamp = key->id_high;
+    struct forest_tree *tree = forest_tree_at(forest, number);
+    const struct tree *records = &forest->parts[tree->records].tree;
+    char record[FOREST_RECORD_SIZE_MAX] __attribute__((aligned(16)));
+    assert(timestamp != 0);
+    const uint32_t slot = objects_find(&tree->objects, timestamp);
+    if (pin(forest, tree, slot)) {
+        const void *there = objects_record(&tree->objects, slot);
+        if (!id_matches(tree, number, there, key->id_low)) return tree_refuse(records, timestamp);
+        return TREE_FOUND;
+    }
+    const enum tree_found found = forest_find(forest, number, timestamp, record);
+    if (found == TREE_FOUND) {
+        if (!id_matches(tree, number, record, key->id_low)) return tree_refuse(records, timestamp);
+        bring(forest, tree, record);
+    }
+    if (found != TREE_ABSENT) return found;
+    if (key->timestamp & ASK_NAMED) return tree_refuse(records, timestamp);
+    forest_prefetched_add(forest->prefetched, prefetched_hash(number, timestamp)); /* (F6) */
+    return TREE_ABSENT;
+}
+
+/*
+ * Puts the keys in order, each once. Every second op goes through them from the other end: what the
+ * op before has read last is still in memory, where the same order would have evicted all of it.
+ */
+static void
+asks_sort(struct forest_asks *asks, bool descending, struct entry24 *scratch)
+{
+    uint32_t kept = 0;
+    assert(asks->next == 0 && asks->waiting == 0);
+    sort_entries24(asks->keys, asks->count, scratch);
+    for (uint32_t i = 0; i < asks->count; i++) {
+        const struct entry24 *key = &asks->keys[i];
+        const struct entry24 *last = &asks->keys[kept - (kept > 0)];
+        if (kept > 0 && memcmp(key, last, sizeof(*key)) == 0) continue;
+        asks->keys[kept] = *key;
+        kept += 1;
+    }
+    asks->count = kept;
+    for (uint32_t i = 0; descending && i < kept / 2; i++) {
+        const struct entry24 key = asks->keys[i];
+        asks->keys[i] = asks->keys[kept - 1 - i];
+        asks->keys[kept - 1 - i] = key;
+    }
+}
+
+/* Would looking up now be in vain? What is awaited is still being read, or can't be read yet. */
+static bool
+ask_waits(const struct block_cache *cache, const struct entry24 *key)
+{
+    const uint64_t awaited = key->timestamp >> ASK_BLOCK_SHIFT;
+    return awaited == 0 ? !cache_may_read(cache) : cache_reads(cache, awaited);
+}
+
+/* Looks up those that wait, then others as long as there can be more reads. TREE_FOUND: all. */
+static enum tree_found
+asks_look_up(
+    struct forest *forest,
+    struct forest_asks *asks,
+    enum tree_found (*look_up)(struct forest *forest, const struct entry24 *key))
+{
+    struct block_cache *cache = &forest->cache;
+    uint32_t kept = 0;
+    if (asks->next == 0) asks_sort(asks, forest->epoch % 2 == 1, forest->scratch);
+    assert(asks->waiting <= asks->next && asks->next <= asks->count);
+    for (uint32_t i = 0; i < asks->waiting || asks->next < asks->count; i++) {
+        if (i >= asks->waiting && !cache_may_read(cache)) break;
+        struct entry24 key = asks->keys[i < asks->waiting ? i : asks->next];
+        if (i >= asks->waiting) asks->next += 1;
+        if (!ask_waits(cache, &key)) {
+            const enum tree_found found = look_up(forest, &key);
+            if (found == TREE_LOST) return TREE_LOST;
+            if (found != TREE_WAIT) continue;
+            key.timestamp &= ASK_TREE | ASK_NAMED;
+            assert(cache->awaited <= UINT64_MAX >> ASK_BLOCK_SHIFT);
+            key.timestamp |= cache->awaited << ASK_BLOCK_SHIFT;
+        }
+        asks->keys[kept] = key;
+        kept += 1;
+    }
+    asks->waiting = kept;
+    return kept == 0 && asks->next == asks->count ? TREE_FOUND : TREE_WAIT;
+}
+
+enum forest_found
+forest_prefetch(struct forest *forest)
+{
+    assert(forest->active);
+    if (!forest_reads_reached(forest, forest->asks_resume_at)) return FOREST_WAIT;
+    enum tree_found found = asks_look_up(forest, &forest->asked_ids, look_up_id);
+    if (found == TREE_FOUND) found = asks_look_up(forest, &forest->asked_records, look_up_record);
+    if (found == TREE_WAIT) {
+        const uint32_t waiting = forest->asked_ids.waiting + forest->asked_records.waiting;
+        forest->asks_resume_at = forest_reads_mark(forest, waiting);
+    }
+    if (found == TREE_FOUND) {
+        asks_clear(&forest->asked_ids);
+        asks_clear(&forest->asked_records);
+        assert(!forest_asking(forest));
+    }
+    return forest_found_of(found);
+}
+
+void
+forest_hint_id(const struct forest *forest, uint32_t number, const u128 *id)
+{
+    const struct forest_tree *tree = &forest->trees[number];
+    assert(number < forest->schema->tree_count);
+    assert(tree->ids != PART_NONE);
+    if (tree->objects.count > 0) objects_hint_id(&tree->objects, id);
+    if (forest_tree_is_log(tree)) tail_hint_id(&tree->id_tail, *id);
+}
+
+void
+forest_hint_record(const struct forest *forest, uint32_t number, const u128 *id)
+{
+    const struct forest_tree *tree = &forest->trees[number];
+    assert(number < forest->schema->tree_count);
+    assert(tree->ids != PART_NONE);
+    if (tree->objects.count > 0) objects_hint_record(&tree->objects, id);
+}
+
+void
+forest_hint_update(const struct forest *forest, uint32_t number, const void *record)
+{
+    const struct forest_tree *tree = &forest->trees[number];
+    assert(number < forest->schema->tree_count);
+    assert(!forest_tree_is_log(tree));
+    objects_hint_update(&tree->objects, record);
+}

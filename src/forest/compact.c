@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The work after an op.
+ *
+ * Each op: full blocks of logs are sealed. When BEAT_ENTRIES entries have come, a *beat*: tails and
+ * changed records that are many enough become a run of level 0; levels with enough runs start to be
+ * merged; each merge is given a quota, a quarter more than the entries that came to its tree. So a
+ * merge is done before its level has as many runs again, and the work follows the entries. Merges
+ * take turns: each works off its quotas of MERGE_TURNS beats at once, a part of them at each beat.
+ *
+ * When, how far and in which order is a function of the log alone (F5); only how long it takes
+ * isn't.
+ */
+#include "base/units.h"
+#include "forest/internal.h"
+
+/* ---- Flushing ------------------------------------------------------------------------------ */
+
+/* Records are anywhere in memory: lines that many records ahead are fetched. */
+#define FLUSH_RECORDS_AHEAD 8
+
+static uint32_t
+flush_count(const struct part *part)
+{
+    assert(part->log == NULL);
+    assert((part->tail == NULL) != (part->objects == NULL));
+    if (part->tail != NULL) return part->tail->count;
+    assert(part->objects != NULL);
+    return objects_dirty_count(part->objects);
+}
+
+/* A table of the run gets as many of the entries as it holds. */
+static void
+flush_table(struct part *part, struct table_builder *builder, uint32_t run)
+{
+    assert(run < TREE_RUNS_MAX);
+    assert(part->tree.runs[run].used);
+    const struct table_info table = table_builder_finish(builder);
+    tree_run_append(&part->tree, run, &table);
+}
+
+static void
+flush_tail(struct forest *forest, struct part *part, uint32_t run, struct table_builder *builder)
+{
+    assert(part->tail != NULL);
+    struct tail *tail = part->tail;
+    uint32_t done = 0;
+    assert(tail->count > 0 && tail->count <= tail->count_max);
+    tail_sort(tail, forest->scratch);
+    while (done < tail->count) {
+        if (!table_builder_active(builder)) table_builder_begin(builder, tail->count - done);
+        const char *entries = tail->entries.bytes + (uint64_t) done * tail->format.size;
+        done += table_builder_add_some(builder, entries, tail->count - done);
+        if (table_builder_full(builder)) flush_table(part, builder, run);
+    }
+    assert(done == tail->count);
+    tail_clear(tail);
+}
+
+static void
+flush_objects(struct forest *forest, struct part *part, uint32_t run, struct table_builder *builder)
+{
+    assert(part->objects != NULL);
+    const uint32_t count = objects_take_dirty(part->objects, forest->slots);
+    const uint32_t size = part->tree.format.size;
+    assert(count > 0);
+    for (uint32_t i = 0; i < count; i++) {
+        if (!table_builder_active(builder)) table_builder_begin(builder, count - i);
+        if (i + FLUSH_RECORDS_AHEAD < count) {
+            const uint32_t ahead = forest->slots[i + FLUSH_RECORDS_AHEAD];
+            const char *record = objects_record(part->objects, ahead);
+            for (uint32_t at = 0; at < size; at += 64) __builtin_prefetch(record + at);
+        }
+        table_builder_add(builder, objects_record(part->objects, forest->slots[i]));
+        if (table_builder_full(builder)) flush_table(part, builder, run);
+    }
+}
+
+bool
+forest_flush_part(struct forest *forest, struct part *part, uint64_t op)
+{
+    struct block_cache *cache = &forest->cache;
+    struct table_builder builder;
+    assert(!forest->active);
+    assert(op == forest->op);
+    if (part->log != NULL) {
+        if (cache->available < log_frames_needed(part->log, 0)) {
+            cache_issue_writes(cache);
+            return false;
+        }
+        log_checkpoint(part->log, op);
+        return true;
+    }
+    const uint32_t count = flush_count(part);
+    if (count == 0) return true;
+    if (cache->available < table_frames_needed(&part->tree.format, count)) {
+        cache_issue_writes(cache);
+        return false;
+    }
+    table_builder_init(&builder, cache, &part->tree.format);
+    builder.op = op;
+    builder.soon = true;
+    const uint32_t run = tree_run_new(&part->tree, 0, false);
+    if (part->tail != NULL) {
+        flush_tail(forest, part, run, &builder);
+    } else {
+        flush_objects(forest, part, run, &builder);
+    }
+    if (table_builder_active(&builder)) flush_table(part, &builder, run);
+    return true;
+}
+
+static bool
+flush_due(const struct part *part)
+{
+    assert(part->tail == NULL || part->objects == NULL);
+    if (part->tail != NULL) return part->tail->count >= TAIL_ENTRIES;
+    return part->objects != NULL && part->objects->dirty_count >= OBJECTS_DIRTY_MAX;
+}
+
+/* The next part that is due. */
+static enum forest_work
+commit_flush(struct forest *forest)
+{
+    struct forest_commit *commit = &forest->commit;
+    assert(commit->step == COMMIT_FLUSH);
+    assert(commit->part <= forest->part_count);
+    for (; commit->part < forest->part_count; commit->part++) {
+        struct part *part = forest_part(forest, commit->part);
+        if (!flush_due(part)) continue;
+        if (!forest_flush_part(forest, part, forest->op)) return FOREST_WORK_WAITS;
+        commit->part += 1;
+        return FOREST_WORK_LEFT;
+    }
+    return FOREST_WORK_DONE;
+}
+
+/* ---- Merging ------------------------------------------------------------------------------- */
+
+/* Runs of the level that are complete and in no merge, and their entries. */
+static uint32_t
+runs_waiting(const struct tree *tree, uint32_t level, uint64_t *entries)
+{
+    uint32_t count = 0;
+    assert(level < LSM_LEVELS);
+    assert(tree->run_count[level] <= LEVEL_RUNS_MAX);
+    *entries = 0;
+    for (uint32_t i = 0; i < tree->run_count[level]; i++) {
+        const struct tree_run *run = &tree->runs[tree->order[level][i]];
+        assert(run->used);
+        if (run->building || run->merging) continue;
+        count += 1;
+        *entries += run->entry_count;
+    }
+    return count;
+}
+
+/* More than any merge has; sums with it don't wrap. */
+#define QUOTA_ALL (UINT64_MAX / 4)
+
+uint64_t
+forest_level_entries(const struct tree *tree, uint32_t level)
+{
+    assert(level < LSM_LEVELS);
+    uint64_t entries = OBJECTS_DIRTY_MAX;
+    assert(tree->fanout >= 2);
+    for (uint32_t i = 0; i < level; i++) {
+        entries *= tree->fanout;
+    }
+    return entries;
+}
+
+/*
+ * Is it time to merge the level? Records that change are merged earlier where runs hold most of all
+ * records: each more would be another copy of everything. And what can't become larger than a run
+ * of this level stays here.
+ */
+static bool
+merge_due(const struct tree *tree, uint32_t level, bool *same_level)
+{
+    assert(level < LSM_LEVELS);
+    uint64_t entries;
+    const uint32_t waiting = runs_waiting(tree, level, &entries);
+    *same_level = level == LSM_LEVELS - 1;
+    if (!tree_mutable(tree)) return waiting >= tree->fanout;
+    *same_level |= min_u64(entries, *tree->distinct) <= forest_level_entries(tree, level);
+    return waiting >= tree->fanout || (waiting >= 2 && entries >= *tree->distinct);
+}
+
+/* Starts what is due, and gives every merge its quota. */
+static void
+merges_prepare(struct part *part)
+{
+    struct tree *tree = &part->tree;
+    if (part->log != NULL) return;
+    assert(part->tail != NULL || part->objects != NULL);
+    /* A copy of all records is merged with few new ones. */
+    const uint64_t more = tree_mutable(tree) ? part->added : part->added / 4;
+    for (uint32_t level = 0; level < LSM_LEVELS; level++) {
+        struct merge *merge = &part->merges[level];
+        bool same_level;
+        assert(merge->level == level);
+        if (!merge->active) {
+            if (!merge_due(tree, level, &same_level)) continue;
+            merge_start(merge, same_level);
+        }
+        merge->quota += part->added + more + 1;
+        /* Small runs, of checkpoints with little in between, may come faster than foreseen. */
+        if (tree->run_count[level] + 2 >= LEVEL_RUNS_MAX) merge->quota = QUOTA_ALL;
+    }
+    part->added = 0;
+    if (part->tail != NULL) part->tail_done = part->tail->count;
+}
+
+/* A level that has nearly as many runs as it may have can't wait. */
+static bool
+merge_turn(const struct forest_commit *commit, const struct merge *merge)
+{
+    assert(commit->turn <= MERGE_TURNS);
+    assert(merge->active);
+    if (commit->turn == MERGE_TURNS || merge->quota >= QUOTA_ALL) return true;
+    return (commit->part + commit->level) % MERGE_TURNS == commit->turn;
+}
+
+/* The next merge's quota. */
+static enum forest_work
+commit_merge(struct forest *forest)
+{
+    struct forest_commit *commit = &forest->commit;
+    assert(commit->step == COMMIT_MERGE);
+    assert(commit->part <= forest->part_count);
+    assert(commit->level <= LSM_LEVELS);
+    for (; commit->part < forest->part_count; commit->part++) {
+        struct part *part = forest_part(forest, commit->part);
+        while (commit->level < LSM_LEVELS) {
+            struct merge *merge = &part->merges[commit->level];
+            if (!merge->active || !merge_turn(commit, merge)) {
+                commit->level += 1;
+                continue;
+            }
+            switch (merge_work(merge, forest->op)) {
+            case MERGE_DONE: break;
+            case MERGE_WAIT: return FOREST_WORK_WAITS;
+            case MERGE_LOST: forest->lost = true; return FOREST_WORK_WAITS;
+            }
+            commit->level += 1;
+            return FOREST_WORK_LEFT;
+        }
+        commit->level = 0;
+    }
+    return FOREST_WORK_DONE;
+}
+
+/* ---- The op -------------------------------------------------------------------------------- */
+
+static void
+beat_start(struct forest *forest, uint32_t turn)
+{
+    assert(!forest->active);
+    assert(forest->commit.step == COMMIT_DONE);
+    assert(!forest->scope.open);
+    forest->commit.part = 0;
+    forest->commit.level = 0;
+    forest->commit.turn = turn;
+    forest->commit.step = COMMIT_FLUSH;
+}
+
+/* The op is executed: nothing of it is taken back any more. */
+static void
+commit_op(struct forest *forest, uint64_t op)
+{
+    bool due = false;
+    assert(forest->active);
+    assert(!forest->scope.open);
+    assert(op == forest->op + 1 || forest->op == 0);
+    assert(forest->commit.step == COMMIT_DONE);
+    assert(!forest_asking(forest));
+    forest->active = false;
+    forest->op = op;
+    forest_prefetched_clear(forest->prefetched);
+    for (uint32_t i = 0; i < forest->schema->tree_count; i++) {
+        struct forest_tree *tree = &forest->trees[i];
+        if (!forest_tree_is_log(tree)) continue;
+        log_seal(&tree->log, op);
+        if (tree->objects.count > 0) objects_clear(&tree->objects);
+    }
+    forest->commit.added = 0;
+    for (uint32_t i = 0; i < forest->part_count; i++) {
+        struct part *part = forest_part(forest, i);
+        if (part->log != NULL) continue;
+        assert(part->tail == NULL || part->tail_done <= part->tail->count);
+        if (part->tail != NULL) part->added = part->tail->count - part->tail_done;
+        forest->commit.added += part->added;
+        due |= flush_due(part);
+    }
+    if (!due && forest->commit.added < BEAT_ENTRIES) return;
+    beat_start(forest, forest->commit.beat);
+    forest->commit.beat = (forest->commit.beat + 1) % MERGE_TURNS;
+}
+
+void
+forest_beat_start_all(struct forest *forest)
+{
+    assert(forest->checkpoint.stage != CHECKPOINT_IDLE);
+    beat_start(forest, MERGE_TURNS);
+    /* As after a restart. */
+    forest->commit.beat = 0;
+}
+
+enum forest_work
+forest_beat_work(struct forest *forest)
+{
+    struct forest_commit *commit = &forest->commit;
+    assert(!forest->active);
+    assert(commit->part <= forest->part_count);
+    if (commit->step == COMMIT_FLUSH) {
+        const enum forest_work work = commit_flush(forest);
+        if (work != FOREST_WORK_DONE) return work;
+        for (uint32_t i = 0; i < forest->part_count; i++) {
+            merges_prepare(forest_part(forest, i));
+        }
+        commit->part = 0;
+        commit->step = COMMIT_MERGE;
+    }
+    if (commit->step == COMMIT_MERGE) {
+        const enum forest_work work = commit_merge(forest);
+        if (work != FOREST_WORK_DONE) return work;
+        commit->step = COMMIT_DONE;
+    }
+    assert(commit->step == COMMIT_DONE);
+    return FOREST_WORK_DONE;
+}
+
+enum forest_work
+forest_commit(struct forest *forest, uint64_t op)
+{
+    assert(forest->opened);
+    if (forest->active) commit_op(forest, op);
+    assert(forest->op == op);
+    const enum forest_work work = forest_beat_work(forest);
+    cache_issue_writes(&forest->cache);
+    return work;
+}
+
+bool
+forest_failed(const struct forest *forest)
+{
+    return forest->cache.failed || forest->lost;
+}
+
+bool
+forest_lost(const struct forest *forest)
+{
+    return forest->lost;
+}
+
+void
+forest_damage(const struct forest *forest, struct forest_damage *damage)
+{
+    const struct cache_damage *met = &forest->cache.damage;
+    *damage = (struct forest_damage){.block_address = met->address, .io_error = met->io_error};
+    if (met->tree < forest->part_count) {
+        damage->tree_name = forest->parts[met->tree].tree.name;
+    }
+}

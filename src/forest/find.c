@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* Records and ids, wherever they are; and reads, which copy. */
+#include <string.h>
+
+#include "forest/internal.h"
+
+/* ---- Finding, wherever it is --------------------------------------------------------------- */
+
+enum forest_found
+forest_found_of(enum tree_found found)
+{
+    switch (found) {
+    case TREE_ABSENT: return FOREST_ABSENT;
+    case TREE_FOUND: return FOREST_FOUND;
+    case TREE_WAIT: return FOREST_WAIT;
+    case TREE_LOST: return FOREST_LOST;
+    }
+    unreachable();
+}
+
+enum tree_found
+forest_find(const struct forest *forest, uint32_t number, uint64_t timestamp, void *record)
+{
+    const struct forest_tree *tree = &forest->trees[number];
+    assert(number < forest->schema->tree_count);
+    assert(record != NULL);
+    if (timestamp == 0 || timestamp > tree->newest) return TREE_ABSENT;
+    const uint32_t slot = objects_find(&tree->objects, timestamp);
+    if (slot != OBJECT_NONE) {
+        memcpy(record, objects_record(&tree->objects, slot), tree->schema->record_size);
+        return TREE_FOUND;
+    }
+    if (forest_tree_is_log(tree)) return log_lookup(&tree->log, timestamp, record);
+    return tree_lookup(&forest->parts[tree->records].tree, timestamp, record);
+}
+
+enum tree_found
+forest_find_id(const struct forest *forest, uint32_t number, const u128 *id, uint64_t *timestamp)
+{
+    assert(number < forest->schema->tree_count);
+    const struct forest_tree *tree = &forest->trees[number];
+    struct entry24 entry;
+    assert(tree->ids != PART_NONE);
+    if (tail_find_id(&tree->id_tail, *id, timestamp)) return TREE_FOUND;
+    const enum tree_found found = tree_lookup(&forest->parts[tree->ids].tree, *id, &entry);
+    if (found == TREE_FOUND) *timestamp = entry.timestamp;
+    return found;
+}
+
+/*
+ * The record that the id leads to. That it leads to none, or to one with another id, was never
+ * written: to take the id for absent would be a silent guess.
+ */
+static enum tree_found
+find_of_id(
+    const struct forest *forest,
+    uint32_t number,
+    const u128 *id,
+    uint64_t timestamp,
+    void *record)
+{
+    const struct forest_tree *tree = &forest->trees[number];
+    u128 found_id = 0;
+    assert(tree->ids != PART_NONE);
+    const enum tree_found found = forest_find(forest, number, timestamp, record);
+    if (found == TREE_WAIT || found == TREE_LOST) return found;
+    if (found == TREE_FOUND) {
+        memcpy(&found_id, (const char *) record + tree->schema->id_offset, sizeof(found_id));
+    }
+    if (found == TREE_FOUND && found_id == *id) return TREE_FOUND;
+    const bool in_memory = tail_find_id(&tree->id_tail, *id, &timestamp);
+    if (in_memory) return tree_refuse(&forest->parts[tree->records].tree, timestamp);
+    return tree_refuse(&forest->parts[tree->ids].tree, *id);
+}
+
+/* ---- Reads --------------------------------------------------------------------------------- */
+
+enum forest_found
+forest_read(struct forest *forest, uint32_t tree, uint64_t timestamp, void *record)
+{
+    assert(forest->opened);
+    assert(tree < forest->schema->tree_count);
+    assert(record != NULL);
+    return forest_found_of(forest_find(forest, tree, timestamp, record));
+}
+
+enum forest_found
+forest_refuse(struct forest *forest, uint32_t tree, uint64_t timestamp)
+{
+    assert(forest->opened);
+    assert(tree < forest->schema->tree_count);
+    const uint32_t part = forest->trees[tree].records;
+    return forest_found_of(tree_refuse(&forest_part(forest, part)->tree, timestamp));
+}
+
+enum forest_found
+forest_read_by_id(struct forest *forest, uint32_t number, const u128 *id, void *record)
+{
+    const struct forest_tree *tree = forest_tree_at(forest, number);
+    uint64_t timestamp;
+    assert(forest->opened);
+    assert(tree->ids != PART_NONE);
+    if (tree->objects.count > 0) {
+        const uint32_t slot = objects_find_id(&tree->objects, id);
+        if (slot != OBJECT_NONE) {
+            memcpy(record, objects_record(&tree->objects, slot), tree->schema->record_size);
+            return FOREST_FOUND;
+        }
+    }
+    const enum tree_found found = forest_find_id(forest, number, id, &timestamp);
+    if (found != TREE_FOUND) return forest_found_of(found);
+    if (timestamp & BURNT_BIT && tree->schema->burnt_tree != FOREST_NONE) return FOREST_BURNT;
+    return forest_found_of(find_of_id(forest, number, id, timestamp, record));
+}
+
+enum forest_found
+forest_read_next(struct forest *forest, uint32_t tree, uint64_t *timestamp, void *record)
+{
+    assert(forest->opened);
+    assert(tree < forest->schema->tree_count);
+    assert(forest_tree_is_log(&forest->trees[tree]));
+    assert(record != NULL);
+    if (*timestamp >= forest->trees[tree].newest) return FOREST_ABSENT;
+    return forest_found_of(log_next(&forest->trees[tree].log, timestamp, record));
+}
+
+bool
+forest_may_have_changed(
+    const struct forest *forest, uint32_t number, uint64_t timestamp, uint64_t op)
+{
+    assert(number < forest->schema->tree_count);
+    const struct objects *objects = &forest->trees[number].objects;
+    assert(!forest_tree_is_log(&forest->trees[number]));
+    assert(timestamp > 0);
+    const uint32_t slot = objects_find(objects, timestamp);
+    /* A record that has come back into memory tells nothing of what was before (C4). */
+    const uint64_t changed = slot == OBJECT_NONE ? 0 : objects_op(objects, slot);
+    return (changed == 0 ? objects_forgotten_op(objects) : changed) > op;
+}
+
+bool
+forest_reads_full(const struct forest *forest)
+{
+    assert(forest->opened);
+    return !cache_may_read(&forest->cache);
+}
+
+uint64_t
+forest_reads_mark(const struct forest *forest, uint32_t waiting)
+{
+    const struct block_cache *cache = &forest->cache;
+    assert(cache->reading <= GRID_READS_MAX);
+    /* Others read too: of their reads none is waited for. */
+    return cache->reads_done + div_ceil(min_u64(waiting, cache->reading), 2);
+}
+
+bool
+forest_reads_reached(const struct forest *forest, uint64_t mark)
+{
+    assert(forest->opened);
+    return forest->cache.reads_done >= mark;
+}

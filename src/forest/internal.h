@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* What the files of the forest share. See forest.h for what it is, README.md for the map. */
+#ifndef LEDGER_FOREST_INTERNAL_H
+#define LEDGER_FOREST_INTERNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "forest/forest.h"
+#include "forest/scrub.h"
+#include "lsm/block_cache.h"
+#include "lsm/filter.h"
+#include "lsm/log.h"
+#include "lsm/merge.h"
+#include "lsm/objects.h"
+#include "lsm/tail.h"
+#include "lsm/tree.h"
+#include "store/grid.h"
+
+/* ---- Parts --------------------------------------------------------------------------------- */
+
+/*
+ * A part is what has tables of its own: the records of a tree, its ids, its list, or an index. The
+ * number of a part is what block headers call `tree`.
+ */
+#define PART_NONE UINT32_MAX
+
+struct part {
+    struct tree tree;
+    struct merge merges[LSM_LEVELS];
+    /* Where its new entries come from: one of the three. */
+    struct tail *tail;
+    struct objects *objects;
+    struct log *log;
+    uint64_t added;     /* Entries since the last beat. */
+    uint32_t tail_done; /* Entries of the tail that came before it. */
+};
+
+/* ---- Trees and indexes --------------------------------------------------------------------- */
+
+struct forest_tree {
+    const struct tree_schema *schema;
+    uint32_t records; /* Part. */
+    uint32_t ids;     /* Part, or PART_NONE. */
+    uint32_t list;    /* Part, or PART_NONE: all timestamps, of trees with updates. */
+    uint32_t burns_for; /* The tree whose ids this one's records burn, or FOREST_NONE. */
+    struct log log;         /* Of a tree without updates. */
+    struct objects objects; /* All that is in reach: of a log, what the op at hand asked for. */
+    struct tail id_tail;
+    struct tail list_tail;
+    uint64_t newest;
+    uint64_t record_count;
+    uint32_t index_count;
+    uint32_t indexes[FOREST_INDEXES_MAX];
+    uint64_t fixed_words[FOREST_RECORD_SIZE_MAX / sizeof(uint64_t)]; /* What no update changes. */
+};
+
+struct forest_index {
+    const struct index_schema *schema;
+    uint32_t part;
+    struct tail tail;
+};
+
+static inline bool
+forest_tree_is_log(const struct forest_tree *tree)
+{
+    return tree->schema->updates_per_event_max == 0;
+}
+
+/* ---- Scopes: scope.c ---------------------------------------------------------------- */
+
+enum forest_undo_kind { UNDO_INSERT, UNDO_UPDATE };
+
+/* Ends an entry of the log, which is read backwards. Before an UNDO_UPDATE lies the old record. */
+struct forest_undo {
+    uint64_t op;   /* Of the record's change before. */
+    uint32_t slot; /* Of its object, in a tree with updates. */
+    uint8_t kind;
+    uint8_t tree;
+    bool was_dirty;
+    uint8_t reserved;
+};
+static_assert(sizeof(struct forest_undo) == 16, "records in the log stay aligned");
+
+struct forest_scope {
+    bool open;
+    char *log;
+    uint64_t log_size;
+    uint64_t log_size_max; /* Everything that a batch may insert and update. */
+    /* As they were when it was opened. */
+    uint64_t newest[FOREST_TREES_MAX];
+    uint64_t record_count[FOREST_TREES_MAX];
+    uint32_t tail_count[FOREST_PARTS_MAX];
+};
+
+uint64_t forest_scope_log_size_max(const struct forest_schema *schema);
+void forest_scope_on_insert(struct forest *forest, uint32_t tree, uint32_t slot);
+void forest_scope_on_update(
+    struct forest *forest, uint32_t tree, uint32_t slot, uint64_t op, bool was_dirty);
+
+/* ---- What an op asks for: ask.c ------------------------------------------- */
+
+#define PREFETCHED_BITS  (1 << 18)
+#define PREFETCHED_COUNT 512
+
+/*
+ * Which keys an op asked for, and are absent: a bit for each, by hash. Small ops take theirs away
+ * one by one.
+ */
+struct forest_prefetched {
+    uint64_t bits[PREFETCHED_BITS / 64];
+    uint32_t listed[PREFETCHED_COUNT];
+    uint32_t count;
+};
+
+void forest_prefetched_add(struct forest_prefetched *prefetched, uint64_t hash);
+void forest_prefetched_clear(struct forest_prefetched *prefetched);
+bool forest_prefetched_has(const struct forest_prefetched *prefetched, uint64_t hash);
+
+static inline uint64_t
+prefetched_hash_id(uint32_t tree, const u128 *id)
+{
+    return filter_hash(*id) + tree;
+}
+
+static inline uint64_t
+prefetched_hash(uint32_t tree, uint64_t timestamp)
+{
+    return filter_hash(u128_make(tree + 1, timestamp));
+}
+
+/* Keys that an op asks for at a time, by id or by timestamp, at most. */
+#define FOREST_ASKS_MAX (FOREST_ASKS_PER_EVENT * EVENTS_PER_BATCH_MAX)
+
+/*
+ * Keys to be looked up: first those that wait for blocks, then, from `next` on, those that were not
+ * looked at yet. In order, as soon as there is a `next`.
+ */
+struct forest_asks {
+    struct entry24 *keys; /* `timestamp` says of which tree, and what is awaited. */
+    uint32_t count;
+    uint32_t next;
+    uint32_t waiting;
+};
+
+void forest_asks_init(struct forest_asks *asks, struct arena *arena);
+
+/* ---- The work after an op: compact.c ------------------------------------------------- */
+
+enum commit_step {
+    COMMIT_DONE,
+    COMMIT_FLUSH, /* Tails and changed records that are many enough go to level 0. */
+    COMMIT_MERGE,
+};
+
+struct forest_commit {
+    enum commit_step step;
+    uint32_t part; /* At hand. */
+    uint32_t level;
+    uint64_t added; /* Entries of all parts since the last beat. */
+    uint32_t beat;  /* Turns since the last checkpoint, modulo MERGE_TURNS. */
+    uint32_t turn;  /* Whose turn it is at the beat at hand; MERGE_TURNS: everybody's. */
+};
+
+/*
+ * Writes all that the part has in memory, as a run of level 0. False: frames are awaited. A log
+ * only at a checkpoint.
+ */
+bool forest_flush_part(struct forest *forest, struct part *part, uint64_t op);
+
+/* Entries that a run of the level has, if what it was made of was full. */
+uint64_t forest_level_entries(const struct tree *tree, uint32_t level);
+
+/* A checkpoint's beat, in which all merges work off their quotas; and the next piece of a beat. */
+void forest_beat_start_all(struct forest *forest);
+enum forest_work forest_beat_work(struct forest *forest);
+
+/* ---- Checkpoints: checkpoint.c, open.c --------------------------------------- */
+
+/*
+ *   IDLE ─ forest_checkpoint → BEAT → FLUSH → MERGES → MANIFEST → FREE_SET → WRITES ─ callback
+ *   → IDLE
+ *
+ *   BEAT       what is due after the op
+ *   FLUSH      everything that parts have in memory
+ *   MERGES     tables at hand are finished
+ *   MANIFEST   a chain of blocks that lists all runs and tables
+ *   FREE_SET   a chain of blocks with the free set; then the root, one block
+ *   WRITES     until all is durable
+ */
+enum forest_checkpoint_stage {
+    CHECKPOINT_IDLE,
+    CHECKPOINT_BEAT,
+    CHECKPOINT_FLUSH,
+    CHECKPOINT_MERGES,
+    CHECKPOINT_MANIFEST,
+    CHECKPOINT_FREE_SET,
+    CHECKPOINT_WRITES,
+};
+
+/* The manifest is a stream of items of one size: each run's head, then its tables. */
+struct manifest_run {
+    u128 hidden;
+    uint64_t table_count;
+    uint8_t part;
+    uint8_t level;
+    uint8_t flags; /* MANIFEST_RUN_* */
+    uint8_t reserved[53];
+};
+static_assert(sizeof(struct manifest_run) == sizeof(struct table_info), "items of one size");
+#define MANIFEST_RUN_HIDDEN   1
+#define MANIFEST_RUN_BUILDING 2
+#define MANIFEST_RUN_MERGING  4
+
+#define MANIFEST_ITEM_SIZE       ((uint32_t) sizeof(struct table_info))
+#define MANIFEST_ITEMS_PER_BLOCK ((uint32_t) (BLOCK_CONTENT_SIZE / MANIFEST_ITEM_SIZE))
+
+/* The content of the root: the block that the superblock refers to. */
+struct root_content {
+    struct block_reference manifest; /* The last block of each chain. */
+    struct block_reference free_set;
+    uint64_t item_count;
+    uint64_t word_count; /* Of the free set. */
+    uint64_t newest[FOREST_TREES_MAX];
+    uint64_t record_count[FOREST_TREES_MAX];
+    struct forest_memo memo;
+    uint64_t reserved[2];
+};
+static_assert(sizeof(struct root_content) == 240, "no padding");
+
+struct forest_checkpoint {
+    enum forest_checkpoint_stage stage;
+    uint64_t op;
+    forest_checkpoint_callback *callback;
+    void *context;
+    uint32_t part; /* Of FLUSH, MERGES and MANIFEST. */
+    uint32_t level;
+    /* MANIFEST: the run in the level, and how many of its items are out. */
+    uint32_t run;
+    uint64_t run_items;
+    struct table_place place;
+    uint64_t items_left;
+    uint64_t words_done; /* FREE_SET */
+    struct root_content content;
+    struct block_reference chain; /* Its newest block. */
+    struct block_reference root;
+    /*
+     * The blocks of manifest, free set and root of the newest checkpoint, in this order: the next
+     * replaces them. Checksum 0: not sealed yet.
+     */
+    struct block_reference *own;
+    uint32_t own_count;
+    uint32_t own_sealed;
+    uint32_t own_max;
+};
+
+enum block_type forest_own_type(const struct forest_checkpoint *checkpoint, uint32_t own);
+
+/* What reports call a block that is of no tree. */
+const char *forest_own_name(enum block_type type);
+
+/* The memory_bytes of which a forest on this grid gets at least so many nodes. */
+uint64_t forest_memory_bytes_for(const struct forest *forest, uint64_t node_count);
+
+/* ---- Warming up: warm.c ------------------------------------------------------------- */
+
+struct forest_warm {
+    bool settled;   /* `place` is a table of the run. */
+    uint32_t tree;  /* At hand. */
+    uint32_t level;
+    uint32_t run;   /* Of the level, counted from the newest. */
+    uint32_t block; /* Of the table. */
+    struct table_place place;
+    uint64_t blocks; /* Looked at so far. */
+};
+
+/* ---- The forest ---------------------------------------------------------------------------- */
+
+struct forest {
+    const struct forest_schema *schema;
+    struct grid *grid;
+    struct block_cache cache;
+    struct table_pool tables;
+    struct part *parts;
+    uint32_t part_count;
+    struct forest_tree trees[FOREST_TREES_MAX];
+    struct forest_index indexes[FOREST_INDEXES_MAX];
+    struct forest_scope scope;
+    struct forest_commit commit;
+    struct forest_checkpoint checkpoint;
+    struct forest_warm warm;
+    struct scrub scrub;
+    struct tour tour; /* Of whoever asks for one: forest_tour. */
+    struct forest_prefetched *prefetched;
+    struct forest_memo memo;
+    struct forest_asks asked_ids;
+    struct forest_asks asked_records; /* By timestamp. */
+    uint64_t asks_resume_at; /* They are not looked at before cache.reads_done is so many. */
+    void *scratch;    /* For sorting. */
+    struct entry24 *screened; /* Ids of a batch, in order; `timestamp` is their number. */
+    uint32_t *slots;  /* Of changed records being flushed. */
+    uint64_t memory_bytes;
+    uint64_t op;      /* The newest committed. */
+    uint64_t epoch;   /* Of the op at hand. */
+    bool active;      /* An op has begun. */
+    bool lost;        /* A block that an op or a merge needs is damaged: the forest has failed. */
+    bool opened;
+    uint64_t room_events; /* So many events are known to find room. */
+};
+
+static inline struct part *
+forest_part(const struct forest *forest, uint32_t part)
+{
+    assert(part < forest->part_count);
+    return &forest->parts[part];
+}
+
+static inline struct forest_tree *
+forest_tree_at(struct forest *forest, uint32_t tree)
+{
+    assert(tree < forest->schema->tree_count);
+    return &forest->trees[tree];
+}
+
+/* What the record's field is indexed under; false if it isn't. */
+bool forest_index_value(const struct index_schema *schema, const void *record, uint64_t *value);
+
+/* The value as it is indexed. */
+uint64_t forest_index_hash(const struct index_schema *schema, u128 value);
+
+/* A record by timestamp, wherever it is, copied. */
+enum tree_found
+forest_find(const struct forest *forest, uint32_t number, uint64_t timestamp, void *record);
+
+enum forest_found forest_found_of(enum tree_found found);
+
+/* Has something been asked for that was not found yet? */
+static inline bool
+forest_asking(const struct forest *forest)
+{
+    return forest->asked_ids.count > 0 || forest->asked_records.count > 0;
+}
+
+/* What the id leads to: a timestamp, perhaps with BURNT_BIT. */
+enum tree_found
+forest_find_id(const struct forest *forest, uint32_t number, const u128 *id, uint64_t *timestamp);
+
+/* About how many more tables can be listed before events are refused. */
+uint64_t forest_room_tables(const struct forest *forest);
+
+/* Another operation happened: what was known of room is less by at most one event. */
+static inline void
+forest_room_spend(struct forest *forest)
+{
+    if (forest->room_events > 0) forest->room_events -= 1;
+}
+
+#endif

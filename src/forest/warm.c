@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * After opening: the records that changed last come among the objects, table by table, so that
+ * replay and the first new ops needn't look for them one by one.
+ *
+ * A help, and no more: results never depend on it. Where a block can't be read, it ends: what is
+ * in older runs may be older versions of what the block holds.
+ */
+#include "base/units.h"
+#include "forest/internal.h"
+
+/* Blocks that are asked for ahead. */
+#define WARM_BLOCKS_AHEAD 64
+
+static const struct tree *
+warm_tree(const struct forest *forest)
+{
+    assert(forest->warm.tree < forest->schema->tree_count);
+    return &forest->parts[forest->trees[forest->warm.tree].records].tree;
+}
+
+/* The run at hand: from new to old, so that the first version of a record is the newest. */
+static uint32_t
+warm_run(const struct forest *forest)
+{
+    const struct forest_warm *warm = &forest->warm;
+    const struct tree *tree = warm_tree(forest);
+    assert(warm->level < LSM_LEVELS);
+    assert(warm->run < tree->run_count[warm->level]);
+    return tree->order[warm->level][tree->run_count[warm->level] - 1 - warm->run];
+}
+
+/* What is hidden is elsewhere; what is left of it here may be an older version. */
+static u128
+warm_key_first(const struct forest *forest)
+{
+    const struct tree_run *run = &warm_tree(forest)->runs[warm_run(forest)];
+    assert(run->used);
+    return run->has_hidden ? run->hidden + 1 : 1;
+}
+
+/* The next tree; what is a log has no records that change. */
+static void
+warm_next_tree(struct forest *forest)
+{
+    struct forest_warm *warm = &forest->warm;
+    assert(warm->tree < forest->schema->tree_count);
+    *warm = (struct forest_warm){.tree = warm->tree + 1, .blocks = warm->blocks};
+}
+
+/* At the run's first table, or past the level's end at the next level's. */
+static void
+warm_settle(struct forest *forest)
+{
+    struct forest_warm *warm = &forest->warm;
+    assert(!warm->settled);
+    while (warm->tree < forest->schema->tree_count) {
+        const struct tree *tree = warm_tree(forest);
+        if (forest_tree_is_log(&forest->trees[warm->tree]) || warm->level == LSM_LEVELS) {
+            warm_next_tree(forest);
+        } else if (warm->run == tree->run_count[warm->level]) {
+            warm->level += 1;
+            warm->run = 0;
+        } else {
+            warm->place = tree_run_find(tree, warm_run(forest), warm_key_first(forest));
+            warm->block = 0;
+            warm->settled = true;
+            if (warm->place.node != NODE_NONE) return;
+            warm->run += 1;
+            warm->settled = false;
+        }
+    }
+}
+
+static void
+warm_next_table(struct forest *forest)
+{
+    struct forest_warm *warm = &forest->warm;
+    assert(warm->settled);
+    warm->block = 0;
+    warm->place = tree_run_next(warm_tree(forest), warm_run(forest), warm->place);
+    if (warm->place.node != NODE_NONE) return;
+    warm->run += 1;
+    warm->settled = false;
+}
+
+/* Takes in what isn't there. False: there is no more room. */
+static bool
+warm_take(struct forest *forest, uint32_t frame, uint32_t entry_count)
+{
+    struct objects *objects = &forest->trees[forest->warm.tree].objects;
+    const struct entry_format *format = &warm_tree(forest)->format;
+    const char *entries = cache_content(&forest->cache, frame);
+    const u128 key_first = warm_key_first(forest);
+    assert(format->shape == ENTRY_RECORD);
+    assert(entry_count <= entries_per_block(format));
+    for (uint32_t i = 0; i < entry_count; i++) {
+        const char *entry = entries + (uint64_t) i * format->size;
+        const uint64_t timestamp = u128_low(entry_key(format, entry));
+        if (timestamp < key_first) continue;
+        if (objects_find(objects, timestamp) != OBJECT_NONE) continue;
+        if (objects->count == objects->options.slot_count) return false;
+        (void) objects_insert(objects, entry, forest->epoch);
+    }
+    return true;
+}
+
+/* The block at hand, and a step. */
+static enum forest_work
+warm_block(struct forest *forest)
+{
+    struct forest_warm *warm = &forest->warm;
+    struct block_cache *cache = &forest->cache;
+    const struct tree *tree = warm_tree(forest);
+    const struct table_info *table = tree_table(tree, warm->place);
+    uint32_t frame;
+    enum cache_result result = table_index_get(cache, &tree->format, table, &frame);
+    if (result == CACHE_WAIT) return FOREST_WORK_WAITS;
+    if (result == CACHE_LOST) {
+        warm_next_tree(forest); /* What follows may be older versions of what was in it. */
+        return FOREST_WORK_LEFT;
+    }
+    const struct table_block *blocks = table_blocks(cache, frame);
+    const struct table_values values = table_values_at(table, blocks, warm->block);
+    cache_pin(cache, frame); /* What is asked for may evict something: not what names it. */
+    for (uint32_t i = 1; i <= WARM_BLOCKS_AHEAD && warm->block + i < table->block_count; i++) {
+        const struct block_reference next = table_block_reference(&blocks[warm->block + i]);
+        (void) cache_hint(cache, &next, BLOCK_VALUES, tree->format.tree);
+    }
+    cache_unpin(cache, frame);
+    result = table_values_get(cache, &tree->format, &values, &frame);
+    if (result == CACHE_WAIT) return FOREST_WORK_WAITS;
+    warm->blocks += 1;
+    warm->block += 1;
+    if (result == CACHE_LOST || !warm_take(forest, frame, values.block.entry_count)) {
+        warm_next_tree(forest);
+    } else if (warm->block == table->block_count) {
+        warm_next_table(forest);
+    }
+    return FOREST_WORK_LEFT;
+}
+
+enum forest_work
+forest_warm(struct forest *forest)
+{
+    struct forest_warm *warm = &forest->warm;
+    enum forest_work work = FOREST_WORK_LEFT;
+    assert(forest->opened);
+    assert(!forest->active);
+    while (work == FOREST_WORK_LEFT) {
+        if (!warm->settled) warm_settle(forest);
+        const bool done =
+            warm->tree == forest->schema->tree_count || warm->blocks == WARM_BLOCKS_MAX;
+        if (done || forest_failed(forest)) return FOREST_WORK_DONE;
+        work = warm_block(forest);
+    }
+    return work;
+}

@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: PostgreSQL */
+#include "postgres.h"
+#include "pg/compat.h"
+
+#include "pg/client/client.h"
+
+#include <sched.h>
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "storage/ipc.h"
+#include "storage/pmsignal.h"
+#include "utils/guc.h"
+#include "utils/wait_event.h"
+
+#include "pg/client/availability.h"
+#include "pg/client/commit_mode.h"
+#include "pg/settings.h"
+#include "pg/shared.h"
+
+/* Slots that this backend owns, each with the subtransaction whose abort gives it back. */
+struct held_slot {
+    uint32 slot;
+    SubTransactionId subtransaction;
+};
+
+static struct held_slot held[CLIENT_CALLS_MAX];
+static int held_count;
+static bool callbacks_registered;
+
+/* ---- Slots that are held --------------------------------------------------------------------- */
+
+static void
+held_remove(int i)
+{
+    assert(i >= 0 && i < held_count);
+    held_count--;
+    held[i] = held[held_count];
+}
+
+static void
+held_forget(uint32 slot)
+{
+    for (int i = 0; i < held_count; i++) {
+        if (held[i].slot == slot) {
+            held_remove(i);
+            return;
+        }
+    }
+    unreachable();
+}
+
+static void
+held_release_all(void)
+{
+    while (held_count > 0) {
+        const uint32 slot = held[held_count - 1].slot;
+        held_remove(held_count - 1);
+        slots_release(shared_slots(), slot);
+    }
+}
+
+static void
+on_transaction(XactEvent event, void *argument)
+{
+    switch (event) {
+    case XACT_EVENT_COMMIT:
+    case XACT_EVENT_ABORT:
+    case XACT_EVENT_PREPARE:
+    case XACT_EVENT_PARALLEL_COMMIT:
+    case XACT_EVENT_PARALLEL_ABORT: held_release_all(); break;
+    case XACT_EVENT_PRE_COMMIT:
+    case XACT_EVENT_PARALLEL_PRE_COMMIT:
+    case XACT_EVENT_PRE_PREPARE: break;
+    }
+}
+
+static void
+on_subtransaction(
+    SubXactEvent event, SubTransactionId subtransaction, SubTransactionId parent, void *argument)
+{
+    for (int i = held_count - 1; i >= 0; i--) {
+        if (held[i].subtransaction != subtransaction) continue;
+        if (event == SUBXACT_EVENT_COMMIT_SUB) held[i].subtransaction = parent;
+        if (event == SUBXACT_EVENT_ABORT_SUB) {
+            const uint32 slot = held[i].slot;
+            held_remove(i);
+            slots_release(shared_slots(), slot);
+        }
+    }
+}
+
+static void
+on_exit_process(int code, Datum argument)
+{
+    held_release_all();
+}
+
+static void
+register_callbacks(void)
+{
+    if (callbacks_registered) return;
+    RegisterXactCallback(on_transaction, NULL);
+    RegisterSubXactCallback(on_subtransaction, NULL);
+    before_shmem_exit(on_exit_process, (Datum) 0);
+    callbacks_registered = true;
+}
+
+/* ---- May it write? --------------------------------------------------------------------------- */
+
+#define HINT_IMMEDIATE                                                                             \
+    "To let it take effect when it returns, even if the transaction rolls back: "                  \
+    "SET LOCAL ledger.commit_mode = 'immediate', or ALTER ROLE ... SET it. "                       \
+    "A plain SET could reach other clients of a connection pool."
+
+pg_attribute_noreturn()
+static void
+raise_not_alone(const char *function_name, const char *reason)
+{
+    ereport(
+        ERROR,
+        errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+        errmsg("%s cannot take part in a transaction yet", function_name),
+        errdetail(
+            "%s ledger.commit_mode = auto accepts only a call that is a transaction by itself.",
+            reason),
+        errhint("Use autocommit: call it in a SELECT of its own. " HINT_IMMEDIATE));
+}
+
+void
+client_check_write_allowed(const char *function_name)
+{
+    availability_check_preloaded();
+    PreventCommandDuringRecovery(function_name);
+    if (!commit_mode_closed()) PreventCommandIfReadOnly(function_name);
+    PreventCommandIfParallelMode(function_name);
+    switch ((enum settings_commit_mode) settings_commit_mode) {
+    case SETTINGS_COMMIT_IMMEDIATE: return;
+    case SETTINGS_COMMIT_AUTO: {
+        const char *reason = commit_mode_refuse();
+        if (reason != NULL) raise_not_alone(function_name, reason);
+        return;
+    }
+    case SETTINGS_COMMIT_TRANSACTIONAL:
+        ereport(
+            ERROR,
+            errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+            errmsg("ledger.commit_mode = transactional is not supported yet"),
+            errhint(HINT_IMMEDIATE));
+    }
+    unreachable();
+}
+
+/* ---- Calls ----------------------------------------------------------------------------------- */
+
+static uint32
+reserve_now(bool fits_small)
+{
+    struct slots *slots = shared_slots();
+    const uint32 procno = compat_my_proc_number();
+    uint32 slot = SLOT_NONE;
+    if (fits_small) slot = slots_reserve_small(slots, procno);
+    /*
+     * The small slot is taken by another call of this session, or by one that was cancelled and
+     * still runs.
+     */
+    if (slot == SLOT_NONE) slot = slots_reserve_bulk(slots);
+    return slot;
+}
+
+static uint32
+reserve(bool fits_small)
+{
+    static uint32 wait_event;
+    uint32 slot = reserve_now(fits_small);
+    if (slot != SLOT_NONE) return slot;
+    if (held_count > 0) {
+        ereport(
+            ERROR,
+            errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+            errmsg("all large ledger requests are taken"),
+            errdetail(
+                "This session has another ledger request under way, so it must not wait for one."),
+            errhint("Retry, or increase ledger.bulk_slots."));
+    }
+    if (wait_event == 0) wait_event = compat_wait_event("LedgerBulkSlot");
+    while (slot == SLOT_NONE) {
+        ConditionVariableSleep(&shared_slots()->freed, wait_event);
+        slot = reserve_now(fits_small);
+    }
+    ConditionVariableCancelSleep();
+    return slot;
+}
+
+void
+client_begin(
+    struct client_call *call,
+    enum ledger_operation operation,
+    uint32_t element_count,
+    uint32_t reply_rows)
+{
+    const uint64 input_size = (uint64) element_count * ledger_input_size((uint8_t) operation);
+    const uint64 reply_size = (uint64) reply_rows * ledger_row_size((uint8_t) operation);
+    assert(input_size <= SLOT_BULK_INPUT_BYTES);
+    assert(reply_size <= SLOT_BULK_REPLY_BYTES);
+    availability_wait_running();
+    register_callbacks();
+    if (held_count == CLIENT_CALLS_MAX)
+        elog(ERROR, "too many ledger calls under way in one session");
+
+    const bool fits_small =
+        input_size <= SLOT_SMALL_INPUT_BYTES && reply_size <= SLOT_SMALL_REPLY_BYTES;
+    const uint32 slot = reserve(fits_small);
+    held[held_count] = (struct held_slot){slot, GetCurrentSubTransactionId()};
+    held_count++;
+    *call = (struct client_call){
+        .operation = (uint8_t) operation,
+        .input = slots_input(shared_slots(), slot),
+        .input_size_max = slots_input_size_max(shared_slots(), slot),
+        .reply = slots_reply(shared_slots(), slot),
+        .slot = slot,
+    };
+}
+
+void
+client_submit(struct client_call *call)
+{
+    struct slot *slot = slots_slot(shared_slots(), call->slot);
+    assert(call->input_size <= call->input_size_max);
+    slot->operation = call->operation;
+    slot->input_size = call->input_size;
+    slot->instant = call->instant;
+    slots_submit(shared_slots(), call->slot);
+    shared_wake_worker();
+}
+
+static int
+detail_outcome(uint8_t operation)
+{
+    if (!ledger_operation_creates(operation)) return 0;
+    (void) errdetail("The outcome of the ledger request is unknown.");
+    return errhint("Retry with the same ids: a request that took effect answers \"exists\".");
+}
+
+/*
+ * Adds to the error that an interrupt raises (cancel, timeout, terminate), which keeps its own code
+ * and message.
+ */
+static void
+on_interrupt_error(void *argument)
+{
+    const struct client_call *call = argument;
+    const int category = ERRCODE_TO_CATEGORY(geterrcode());
+    if (category == ERRCODE_TO_CATEGORY(ERRCODE_SUCCESSFUL_COMPLETION)) return;
+    if (category == ERRCODE_TO_CATEGORY(ERRCODE_WARNING)) return;
+    (void) detail_outcome(call->operation);
+}
+
+static void
+check_interrupts(struct client_call *call)
+{
+    ErrorContextCallback callback = {
+        .previous = error_context_stack,
+        .callback = on_interrupt_error,
+        .arg = call,
+    };
+    error_context_stack = &callback;
+    CHECK_FOR_INTERRUPTS();
+    error_context_stack = callback.previous;
+}
+
+/*
+ * Codes for requests that could write, where that makes a difference, and for those that only read.
+ */
+struct outcome_error {
+    int sqlstate_write;
+    int sqlstate_read;
+    const char *message;
+    const char *detail; /* NULL: for writes, that the outcome is unknown. */
+    const char *hint;
+};
+
+static const struct outcome_error outcome_errors[] = {
+    [SLOT_MEMORY_FULL] =
+        {ERRCODE_OUT_OF_MEMORY,
+         ERRCODE_OUT_OF_MEMORY,
+         "ledger.memory is too small for more data",
+         "The request took no effect. Memory has to list all tables on disk, and has no room for "
+         "more of them.",
+         "Increase ledger.memory and restart the server."},
+    [SLOT_DISK_FULL] =
+        {ERRCODE_DISK_FULL,
+         ERRCODE_DISK_FULL,
+         "no space left for the ledger's files",
+         "The request took no effect.",
+         "Make room in the file system of ledger.data_directory, then retry."},
+    [SLOT_BUSY] =
+        {ERRCODE_OBJECT_IN_USE,
+         ERRCODE_OBJECT_IN_USE,
+         "another verification of the ledger is under way",
+         "There is one at a time.",
+         "Wait for it, or cancel the session that runs it: pg_stat_activity shows its query."},
+    [SLOT_FAILED] =
+        {ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN,
+         ERRCODE_IO_ERROR,
+         "the ledger engine failed to read or write its files and stopped",
+         NULL,
+         NULL},
+    [SLOT_LOST] =
+        {ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN,
+         ERRCODE_CANNOT_CONNECT_NOW,
+         "the ledger engine stopped while it worked on the request",
+         NULL,
+         NULL},
+};
+
+pg_attribute_noreturn() static void raise_outcome(
+    uint8_t operation, enum slot_outcome outcome, const char *detail)
+{
+    assert(outcome != SLOT_OK);
+    if (outcome == SLOT_NOT_RUNNING) availability_raise();
+    if (outcome == SLOT_INVALID) {
+        ereport(
+            ERROR,
+            errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+            errmsg("the ledger engine refused the request: %s", detail));
+    }
+    if (outcome == SLOT_DAMAGED) {
+        ereport(
+            ERROR,
+            errcode(ERRCODE_DATA_CORRUPTED),
+            errmsg("%s", detail),
+            errdetail("What this query asks for is in it, or can only be found through it. Other "
+                      "queries and writes go on."),
+            errhint("Check the disk and the kernel's log. If it stays, restore the ledger's data "
+                    "directory together with PGDATA from a backup."));
+    }
+    assert(outcome < lengthof(outcome_errors));
+    const struct outcome_error *error = &outcome_errors[outcome];
+    ereport(
+        ERROR,
+        errcode(ledger_operation_creates(operation) ? error->sqlstate_write : error->sqlstate_read),
+        errmsg("%s", error->message),
+        error->detail == NULL ? detail_outcome(operation) : errdetail("%s", error->detail),
+        error->hint == NULL ? 0 : errhint("%s", error->hint));
+}
+
+/*
+ * A session that nobody else waits with looks for its answer before it sleeps: to be woken would
+ * take it and the worker a good part of the time of a durable write.
+ */
+static void
+spin_alone(const struct client_call *call)
+{
+    struct slots *slots = shared_slots();
+    const uint64 spin_us = (uint64) settings_spin_us * SPIN_WRITE_FACTOR;
+    instr_time start;
+    INSTR_TIME_SET_CURRENT(start);
+    while (!slots_done(slots, call->slot)) {
+        if (InterruptPending || !slots_alone(slots, call->slot)) return;
+        if (pg_atomic_read_u32(&shared->requests_under_way) > 1) return;
+        instr_time elapsed;
+        INSTR_TIME_SET_CURRENT(elapsed);
+        INSTR_TIME_SUBTRACT(elapsed, start);
+        if (INSTR_TIME_GET_MICROSEC(elapsed) >= spin_us) return;
+        /* The worker, and the kernel's part of the write, may need this processor. */
+        (void) sched_yield();
+    }
+}
+
+void
+client_wait(struct client_call *call)
+{
+    static uint32 wait_event;
+    struct slots *slots = shared_slots();
+    if (wait_event == 0) wait_event = compat_wait_event("LedgerRequest");
+    spin_alone(call);
+    while (!slots_done(slots, call->slot)) {
+        const enum worker_state state = monitor_worker_state();
+        if (state == WORKER_STOPPED || state == WORKER_REFUSED || state == WORKER_NONE) {
+            /* If the worker has it already, the worker answers. */
+            if (slots_withdraw(slots, call->slot)) {
+                held_forget(call->slot);
+                availability_raise();
+            }
+        }
+        pgstat_report_wait_start(wait_event);
+        const bool in_time = slots_sleep(slots, call->slot);
+        pgstat_report_wait_end();
+        if (!in_time && !PostmasterIsAlive()) proc_exit(1);
+        check_interrupts(call);
+    }
+    const struct slot *slot = slots_slot(slots, call->slot);
+    call->reply_size = slot->reply_size;
+    call->instant = slot->instant;
+    assert(call->reply_size <= slots_reply_size_max(slots, call->slot));
+    if (slot->outcome != SLOT_OK) {
+        const enum slot_outcome outcome = (enum slot_outcome) slot->outcome;
+        const char *detail = pnstrdup(slot->detail, SLOT_DETAIL_MAX - 1);
+        client_end(call);
+        raise_outcome(call->operation, outcome, detail);
+    }
+}
+
+void
+client_run(struct client_call *call)
+{
+    client_submit(call);
+    client_wait(call);
+}
+
+void
+client_end(struct client_call *call)
+{
+    held_forget(call->slot);
+    slots_release(shared_slots(), call->slot);
+    call->input = NULL;
+    call->reply = NULL;
+}

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: PostgreSQL */
+#include "postgres.h"
+#include "pg/compat.h"
+
+#include "pg/client/commit_mode.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "executor/executor.h"
+#include "executor/spi.h"
+#include "nodes/parsenodes.h"
+#include "nodes/plannodes.h"
+#include "tcop/dest.h"
+#include "tcop/pquery.h"
+#include "tcop/tcopprot.h"
+#include "utils/elog.h"
+#include "utils/portal.h"
+
+#include "pg/client/effects.h"
+
+/* The outermost query that is being executed. */
+struct running {
+    const QueryDesc *query;
+    bool had_xid;         /* The transaction had written before it. */
+    bool in_parts;        /* The client asked for some of its rows, and may go on later. */
+    uint64 ledger_writes; /* Calls that have taken effect. */
+};
+
+static struct running running;
+
+/*
+ * How many ExecutorRun are on the stack: 2 means that a query was run by a function of another
+ * query.
+ */
+static int executor_depth;
+
+/* What the calls of this transaction have found. */
+static struct {
+    const PlannedStmt *proven; /* This statement changes nothing else. */
+    bool sequences;            /* But it takes numbers from sequences. */
+    bool closed;               /* The transaction was made read-only. */
+} transaction;
+
+static ExecutorRun_hook_type previous_executor_run;
+
+static bool
+has_xid(void)
+{
+    return TransactionIdIsValid(GetTopTransactionIdIfAny());
+}
+
+/* ---- What is running ------------------------------------------------------------------------- */
+
+/* Adds to an error of the statement: nobody should think that nothing has happened. */
+static void
+on_statement_error(void *argument)
+{
+    const int category = ERRCODE_TO_CATEGORY(geterrcode());
+    if (running.ledger_writes == 0) return;
+    if (category == ERRCODE_TO_CATEGORY(ERRCODE_SUCCESSFUL_COMPLETION)) return;
+    if (category == ERRCODE_TO_CATEGORY(ERRCODE_WARNING)) return;
+    errcontext(
+        "ledger calls of this statement that took effect and stay: " UINT64_FORMAT,
+        running.ledger_writes);
+}
+
+static void
+run_outermost(COMPAT_EXECUTOR_RUN_PARAMETERS)
+{
+    ErrorContextCallback callback = {
+        .previous = error_context_stack,
+        .callback = on_statement_error,
+    };
+    running = (struct running){.query = query, .had_xid = has_xid(), .in_parts = count != 0};
+    error_context_stack = &callback;
+    if (previous_executor_run != NULL) {
+        previous_executor_run(COMPAT_EXECUTOR_RUN_ARGUMENTS);
+    } else {
+        standard_ExecutorRun(COMPAT_EXECUTOR_RUN_ARGUMENTS);
+    }
+    error_context_stack = callback.previous;
+}
+
+static void
+executor_run(COMPAT_EXECUTOR_RUN_PARAMETERS)
+{
+    executor_depth += 1;
+    PG_TRY();
+    {
+        if (executor_depth == 1) {
+            run_outermost(COMPAT_EXECUTOR_RUN_ARGUMENTS);
+        } else if (previous_executor_run != NULL) {
+            previous_executor_run(COMPAT_EXECUTOR_RUN_ARGUMENTS);
+        } else {
+            standard_ExecutorRun(COMPAT_EXECUTOR_RUN_ARGUMENTS);
+        }
+    }
+    PG_FINALLY();
+    {
+        executor_depth -= 1;
+        if (executor_depth == 0) running = (struct running){.query = NULL};
+    }
+    PG_END_TRY();
+}
+
+/*
+ * Procedural languages evaluate simple expressions without the executor, so depth alone doesn't
+ * show them; but all of them connect to SPI first. There is no call that only asks. This one
+ * changes nothing, as no relation has an empty name, and fails for one reason or the other.
+ */
+static bool
+inside_spi(void)
+{
+    return SPI_unregister_relation("") != SPI_ERROR_UNCONNECTED;
+}
+
+/* ---- The transaction ------------------------------------------------------------------------- */
+
+static void
+on_transaction(XactEvent event, void *argument)
+{
+    switch (event) {
+    case XACT_EVENT_PRE_COMMIT:
+        if (!transaction.closed || !has_xid()) return;
+        ereport(
+            ERROR,
+            errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+            errmsg("a statement that writes to the ledger must write to nothing else"),
+            errdetail("What it wrote to the ledger took effect and stays; the rest is undone."),
+            errhint("Functions that write must be declared volatile."));
+        return;
+    case XACT_EVENT_COMMIT:
+    case XACT_EVENT_ABORT:
+    case XACT_EVENT_PREPARE: memset(&transaction, 0, sizeof(transaction)); return;
+    case XACT_EVENT_PARALLEL_COMMIT:
+    case XACT_EVENT_PARALLEL_ABORT:
+    case XACT_EVENT_PARALLEL_PRE_COMMIT:
+    case XACT_EVENT_PRE_PREPARE: return;
+    }
+}
+
+void
+commit_mode_install(void)
+{
+    previous_executor_run = ExecutorRun_hook;
+    ExecutorRun_hook = executor_run;
+    RegisterXactCallback(on_transaction, NULL);
+}
+
+/* ---- May the call be made? ------------------------------------------------------------------- */
+
+/*
+ * Not to a table, a function, or a cursor that outlives the transaction. Those of EXECUTE are
+ * stored first.
+ */
+static bool
+rows_go_to_client(const DestReceiver *receiver, const PortalData *portal)
+{
+    switch (receiver->mydest) {
+    case DestNone:
+    case DestDebug:
+    case DestRemote:
+    case DestRemoteExecute:
+    case DestRemoteSimple:
+    case DestCopyOut: return true;
+    case DestTuplestore: return (portal->cursorOptions & CURSOR_OPT_HOLD) == 0;
+    default: return compat_is_explain_receiver(receiver);
+    }
+}
+
+/*
+ * The statement around the query that is running: itself, or EXPLAIN or COPY of it. A rule makes
+ * several of one.
+ */
+static bool
+portal_only_reads(Portal portal)
+{
+    if (list_length(portal->stmts) != 1) return false;
+    const PlannedStmt *statement = linitial_node(PlannedStmt, portal->stmts);
+    if (statement->commandType != CMD_UTILITY) return true;
+    if (IsA(statement->utilityStmt, CopyStmt)) {
+        return !((const CopyStmt *) statement->utilityStmt)->is_from;
+    }
+    if (IsA(statement->utilityStmt, ExplainStmt)) {
+        const Node *explained = ((const ExplainStmt *) statement->utilityStmt)->query;
+        return IsA(explained, Query) && ((const Query *) explained)->commandType == CMD_SELECT;
+    }
+    return false;
+}
+
+/* Without a query and its portal, only a function call message of the protocol has no text. */
+static bool
+is_function_call_message(void)
+{
+    return ActivePortal == NULL && executor_depth == 0 && debug_query_string == NULL;
+}
+
+static const char *
+refuse_statement(void)
+{
+    if (is_function_call_message()) return NULL;
+    if (running.query == NULL || ActivePortal == NULL || !portal_only_reads(ActivePortal)) {
+        return "The statement is not a SELECT.";
+    }
+    if (!rows_go_to_client(running.query->dest, ActivePortal)) {
+        return "The statement's rows go to a table or a cursor.";
+    }
+    const PlannedStmt *statement = running.query->plannedstmt;
+    if (transaction.proven != statement) {
+        const struct effects effects = effects_of_plan(statement);
+        if (effects.reason != NULL) return effects.reason;
+        transaction.proven = statement;
+        transaction.sequences = effects.sequences;
+    }
+    if (running.had_xid || (has_xid() && !transaction.sequences)) {
+        return "The transaction has written something before.";
+    }
+    if (running.in_parts && transaction.sequences) {
+        return "The statement takes numbers from sequences and its rows are fetched in parts.";
+    }
+    return NULL;
+}
+
+const char *
+commit_mode_refuse(void)
+{
+    if (IsInTransactionBlock(true)) return "The call is in a transaction block.";
+    if (executor_depth > 1 || inside_spi()) {
+        return "The call is in a function, a procedure, a trigger or DO.";
+    }
+    const char *reason = refuse_statement();
+    if (reason != NULL) return reason;
+    MyXactFlags |= XACT_FLAGS_NEEDIMMEDIATECOMMIT;
+    if (!transaction.sequences && !transaction.closed) {
+        XactReadOnly = true;
+        transaction.closed = true;
+    }
+    return NULL;
+}
+
+bool
+commit_mode_closed(void)
+{
+    return transaction.closed;
+}
+
+void
+commit_mode_count_write(void)
+{
+    if (running.query != NULL) running.ledger_writes += 1;
+}

@@ -1,0 +1,525 @@
+/* SPDX-License-Identifier: PostgreSQL */
+#include "postgres.h"
+#include "pg/compat.h"
+
+#include "pg/fdw/request.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/date.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "base/units.h"
+
+/* What contradicts every record. */
+static void
+fdw_request_contradict(struct fdw_request *request)
+{
+    request->empty = true;
+}
+
+void
+fdw_request_init(struct fdw_request *request, const struct fdw_plan *plan, MemoryContext memory)
+{
+    memset(request, 0, sizeof(*request));
+    paging_init(&request->paging, plan->operation, plan->reversed);
+    request->paging.memory = memory;
+    request->memory = memory;
+    request->merged = plan->ordered;
+    request->expires_min = 1;
+    request->expires_max = TIMESTAMP_MAX;
+}
+
+/* ---- Windows --------------------------------------------------------------------------------- */
+
+/*
+ * Of the timestamp, or of the time of expiry. No record has one below 1. Bounds are wide enough for
+ * any bound + 1.
+ */
+static void
+fdw_request_add_range(
+    struct fdw_request *request, enum fdw_field field, __int128 min, __int128 max)
+{
+    const bool expiry = field == FDW_FIELD_EXPIRES_AT;
+    uint64_t *window_min = expiry ? &request->expires_min : &request->paging.timestamp_min;
+    uint64_t *window_max = expiry ? &request->expires_max : &request->paging.timestamp_max;
+    if (min > (__int128) *window_min) {
+        *window_min = min > TIMESTAMP_MAX ? TIMESTAMP_MAX : (uint64_t) min;
+    }
+    if (max < (__int128) *window_max) *window_max = max < 0 ? 0 : (uint64_t) max;
+    if (min > TIMESTAMP_MAX || *window_min > *window_max) fdw_request_contradict(request);
+}
+
+/* `first` … `last` are the timestamps that count as equal to the value. */
+static void
+fdw_request_add_compare(
+    struct fdw_request *request,
+    enum fdw_field field,
+    enum fdw_compare compare,
+    __int128 first,
+    __int128 last)
+{
+    const __int128 least = 1;
+    const __int128 most = TIMESTAMP_MAX;
+    assert(first <= last);
+    switch (compare) {
+    case FDW_EQUAL: fdw_request_add_range(request, field, first, last); return;
+    case FDW_LESS: fdw_request_add_range(request, field, least, first - 1); return;
+    case FDW_LESS_OR_EQUAL: fdw_request_add_range(request, field, least, last); return;
+    case FDW_GREATER: fdw_request_add_range(request, field, last + 1, most); return;
+    case FDW_GREATER_OR_EQUAL: fdw_request_add_range(request, field, first, most); return;
+    case FDW_ANY: break;
+    }
+    unreachable();
+}
+
+/* What a date or a timestamp without time zone means in the session's time zone, as the server
+ * compares them. What is out of range becomes an infinity. */
+static TimestampTz
+fdw_time(Oid type, Datum value)
+{
+    int overflow;
+    switch (type) {
+    case DATEOID: return date2timestamptz_opt_overflow(DatumGetDateADT(value), &overflow);
+    case TIMESTAMPOID:
+        return timestamp2timestamptz_opt_overflow(DatumGetTimestamp(value), &overflow);
+    case TIMESTAMPTZOID: return DatumGetTimestampTz(value);
+    default: unreachable();
+    }
+}
+
+/* created_at is the timestamp cut to microseconds: a thousand timestamps have the same; likewise
+ * expires_at. Infinities are far enough. */
+static void
+fdw_request_add_time(
+    struct fdw_request *request,
+    enum fdw_field field,
+    enum fdw_compare compare,
+    TimestampTz time)
+{
+    const __int128 epochs_apart_us =
+        (__int128) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+    __int128 first = ((__int128) time + epochs_apart_us) * NS_PER_US;
+    if (field == FDW_FIELD_EXPIRES_AT) request->expiry_given = true;
+    fdw_request_add_compare(request, field, compare, first, first + (NS_PER_US - 1));
+}
+
+/* ---- Values ---------------------------------------------------------------------------------- */
+
+static int64_t
+fdw_integer(Oid type, Datum value)
+{
+    switch (type) {
+    case INT2OID: return DatumGetInt16(value);
+    case INT4OID: return DatumGetInt32(value);
+    case INT8OID: return DatumGetInt64(value);
+    default: unreachable();
+    }
+}
+
+/*
+ * The value as the engine's number. False if no record can have it: such a value selects nothing.
+ * 0 is given for fields where it means "no filter" to the engine.
+ */
+static bool
+fdw_value(enum fdw_field field, Oid type, Datum datum, u128 *value)
+{
+    switch (field) {
+    case FDW_FIELD_ID:
+    case FDW_FIELD_PENDING_ID: /* None is shown as NULL, too. */
+    case FDW_FIELD_TRANSFER_ID:
+    case FDW_FIELD_ACCOUNT:
+    case FDW_FIELD_DEBIT_ACCOUNT:
+    case FDW_FIELD_CREDIT_ACCOUNT:
+        *value = convert_uuid_to_u128(datum);
+        return *value != 0 && *value != U128_MAX;
+    case FDW_FIELD_USER_DATA_128: /* 0 is shown as NULL, which equals nothing. */
+        *value = convert_uuid_to_u128(datum);
+        return *value != 0;
+    case FDW_FIELD_USER_DATA_64: *value = (uint64_t) fdw_integer(type, datum); return true;
+    case FDW_FIELD_USER_DATA_32:
+    case FDW_FIELD_LEDGER:
+    case FDW_FIELD_CODE: {
+        const int64_t integer = fdw_integer(type, datum);
+        const int64_t least = field == FDW_FIELD_USER_DATA_32 ? 0 : 1;
+        const int64_t most = field == FDW_FIELD_CODE ? UINT16_MAX : UINT32_MAX;
+        *value = (u128) integer;
+        return integer >= least && integer <= most;
+    }
+    case FDW_FIELD_STATE: *value = convert_hold_state(datum); return *value != PENDING_NONE;
+    case FDW_FIELD_NONE:
+    case FDW_FIELD_TIMESTAMP:
+    case FDW_FIELD_EXPIRES_AT:
+    case FDW_FIELD_CREATED_AT: break;
+    }
+    unreachable();
+}
+
+static int
+fdw_compare_values(const void *a, const void *b)
+{
+    const u128 value_a = *(const u128 *) a;
+    const u128 value_b = *(const u128 *) b;
+    if (value_a == value_b) return 0;
+    return value_a < value_b ? -1 : 1;
+}
+
+/* The elements that a record can have, ascending, each once. Nulls equal nothing. */
+static struct fdw_values
+fdw_values_of_array(enum fdw_field field, Oid type, Datum datum)
+{
+    struct fdw_values set = {.given = true};
+    int16 length;
+    bool by_value;
+    char alignment;
+    Datum *elements;
+    bool *nulls;
+    int count;
+    get_typlenbyvalalign(type, &length, &by_value, &alignment);
+    deconstruct_array(
+        DatumGetArrayTypeP(datum),
+        type,
+        length,
+        by_value,
+        alignment,
+        &elements,
+        &nulls,
+        &count);
+    set.values = palloc(Max((Size) count, 1) * sizeof(u128));
+    for (int i = 0; i < count; i++) {
+        if (!nulls[i] && fdw_value(field, type, elements[i], &set.values[set.count])) set.count++;
+    }
+
+    qsort(set.values, set.count, sizeof(u128), fdw_compare_values);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < set.count; i++) {
+        if (kept > 0 && set.values[kept - 1] == set.values[i]) continue;
+        set.values[kept++] = set.values[i];
+    }
+    set.count = kept;
+    return set;
+}
+
+static struct fdw_values
+fdw_values_of_scalar(enum fdw_field field, Oid type, Datum datum)
+{
+    struct fdw_values set = {.given = true, .values = palloc(sizeof(u128))};
+    if (fdw_value(field, type, datum, &set.values[0])) set.count = 1;
+    return set;
+}
+
+/* Keeps in `set` what is in `other` too. */
+static void
+fdw_values_intersect(struct fdw_values *set, const struct fdw_values *other)
+{
+    uint32_t kept = 0;
+    uint32_t next = 0;
+    for (uint32_t i = 0; i < set->count; i++) {
+        while (next < other->count && other->values[next] < set->values[i]) next++;
+        if (next == other->count) break;
+        if (other->values[next] == set->values[i]) set->values[kept++] = set->values[i];
+    }
+    set->count = kept;
+}
+
+/* ---- Strands --------------------------------------------------------------------------------- */
+
+/* The fields of which a filter takes one value. */
+static const enum fdw_field fdw_filter_fields[] = {
+    FDW_FIELD_CODE,
+    FDW_FIELD_LEDGER,
+    FDW_FIELD_USER_DATA_32,
+    FDW_FIELD_USER_DATA_64,
+    FDW_FIELD_USER_DATA_128,
+    FDW_FIELD_ACCOUNT,
+    FDW_FIELD_DEBIT_ACCOUNT,
+    FDW_FIELD_CREDIT_ACCOUNT,
+};
+
+/* A filter of holds has both accounts: one that may be either needs a strand for each side. */
+static bool
+fdw_request_has_sides(const struct fdw_request *request)
+{
+    return request->paging.operation == LEDGER_QUERY_HOLDS &&
+           request->fields[FDW_FIELD_ACCOUNT].given;
+}
+
+/* How many combinations of values there are. */
+static uint64_t
+fdw_request_strands(const struct fdw_request *request)
+{
+    uint64_t strands = 1;
+    for (size_t i = 0; i < lengthof(fdw_filter_fields); i++) {
+        const struct fdw_values *set = &request->fields[fdw_filter_fields[i]];
+        if (set->given) strands *= set->count;
+    }
+    if (fdw_request_has_sides(request)) strands *= 2;
+    return strands;
+}
+
+/* The value of the field in strand `*index`, whose digits are the fields' values; 0: any. */
+static u128
+fdw_request_pick(const struct fdw_request *request, enum fdw_field field, uint64_t *index)
+{
+    const struct fdw_values *set = &request->fields[field];
+    if (!set->given) return 0;
+    assert(set->count > 0);
+    const u128 value = set->values[*index % set->count];
+    *index /= set->count;
+    return value;
+}
+
+static struct hold_filter
+fdw_request_hold_filter(const struct fdw_request *request, const u128 *picked)
+{
+    const struct fdw_values *states = &request->fields[FDW_FIELD_STATE];
+    struct hold_filter filter = {
+        .debit_account_id = picked[FDW_FIELD_DEBIT_ACCOUNT],
+        .credit_account_id = picked[FDW_FIELD_CREDIT_ACCOUNT],
+        .user_data_128 = picked[FDW_FIELD_USER_DATA_128],
+        .user_data_64 = (uint64_t) picked[FDW_FIELD_USER_DATA_64],
+        .user_data_32 = (uint32_t) picked[FDW_FIELD_USER_DATA_32],
+        .ledger = (uint32_t) picked[FDW_FIELD_LEDGER],
+        .code = (uint16_t) picked[FDW_FIELD_CODE],
+    };
+    for (uint32_t i = 0; i < states->count; i++) {
+        filter.states |= (uint8_t) (1 << states->values[i]);
+    }
+    if (request->expiry_given) {
+        filter.expires_min = request->expires_min;
+        filter.expires_max = request->expires_max;
+    }
+    return filter;
+}
+
+static union paging_filter
+fdw_request_filter(const struct fdw_request *request, uint64_t index)
+{
+    u128 picked[FDW_FIELD_COUNT] = {0};
+    const bool credit = fdw_request_has_sides(request) && index % 2 == 1;
+    if (fdw_request_has_sides(request)) index /= 2;
+    for (size_t i = 0; i < lengthof(fdw_filter_fields); i++) {
+        const enum fdw_field field = fdw_filter_fields[i];
+        picked[field] = fdw_request_pick(request, field, &index);
+    }
+    union paging_filter filter = {0};
+    switch (request->paging.operation) {
+    case LEDGER_QUERY_HOLDS:
+        picked[credit ? FDW_FIELD_CREDIT_ACCOUNT : FDW_FIELD_DEBIT_ACCOUNT] |=
+            picked[FDW_FIELD_ACCOUNT];
+        filter.hold = fdw_request_hold_filter(request, picked);
+        return filter;
+    case LEDGER_GET_ACCOUNT_TRANSFERS:
+    case LEDGER_GET_ACCOUNT_BALANCES:
+        filter.account = (struct account_filter){
+            .account_id = picked[FDW_FIELD_ACCOUNT] | picked[FDW_FIELD_DEBIT_ACCOUNT] |
+                          picked[FDW_FIELD_CREDIT_ACCOUNT],
+            .user_data_128 = picked[FDW_FIELD_USER_DATA_128],
+            .user_data_64 = (uint64_t) picked[FDW_FIELD_USER_DATA_64],
+            .user_data_32 = (uint32_t) picked[FDW_FIELD_USER_DATA_32],
+            .code = (uint16_t) picked[FDW_FIELD_CODE],
+            .flags = request->account_flags |
+                     (request->paging.operation == LEDGER_GET_ACCOUNT_BALANCES
+                          ? ACCOUNT_FILTER_EXPIRIES
+                          : 0),
+        };
+        return filter;
+    case LEDGER_QUERY_ACCOUNTS:
+    case LEDGER_QUERY_TRANSFERS:
+        filter.query = (struct query_filter){
+            .user_data_128 = picked[FDW_FIELD_USER_DATA_128],
+            .user_data_64 = (uint64_t) picked[FDW_FIELD_USER_DATA_64],
+            .user_data_32 = (uint32_t) picked[FDW_FIELD_USER_DATA_32],
+            .ledger = (uint32_t) picked[FDW_FIELD_LEDGER],
+            .code = (uint16_t) picked[FDW_FIELD_CODE],
+        };
+        return filter;
+    case LEDGER_GET_CHANGE_EVENTS: return filter;
+    case LEDGER_LOOKUP_ACCOUNTS:
+    case LEDGER_LOOKUP_TRANSFERS:
+    case LEDGER_LOOKUP_RESOLUTIONS:
+    case LEDGER_LOOKUP_CHANGE_EVENTS:
+    case LEDGER_CREATE_ACCOUNTS:
+    case LEDGER_CREATE_TRANSFERS:
+    case LEDGER_VERIFY: break;
+    }
+    unreachable();
+}
+
+/* ---- Conditions ------------------------------------------------------------------------------ */
+
+/* The field has one of these values, whatever else was said of it. */
+static void
+fdw_request_restrict(
+    struct fdw_request *request, enum fdw_field field, bool optional, struct fdw_values set)
+{
+    struct fdw_values *field_set = &request->fields[field];
+    const bool least_is_zero = set.count > 0 && set.values[0] == 0;
+    /* 0 is no filter to the engine; the executor checks it (fdw_condition.h). */
+    assert(!least_is_zero || optional);
+    if (least_is_zero) return;
+
+    const struct fdw_values before = *field_set;
+    if (before.given) {
+        fdw_values_intersect(&set, &before);
+    }
+    *field_set = set;
+    if (set.count == 0) fdw_request_contradict(request);
+    if (optional && set.count > 1 && fdw_request_strands(request) > FDW_STRANDS_MAX) {
+        *field_set = before;
+    }
+}
+
+void
+fdw_request_add(
+    struct fdw_request *request,
+    enum fdw_field field,
+    enum fdw_compare compare,
+    bool optional,
+    Oid type,
+    Datum value)
+{
+    if (field == FDW_FIELD_TIMESTAMP) {
+        const int64_t timestamp = fdw_integer(type, value);
+        fdw_request_add_compare(request, field, compare, timestamp, timestamp);
+        return;
+    }
+    if (field == FDW_FIELD_CREATED_AT || field == FDW_FIELD_EXPIRES_AT) {
+        fdw_request_add_time(request, field, compare, fdw_time(type, value));
+        return;
+    }
+    if (field == FDW_FIELD_ACCOUNT || field == FDW_FIELD_DEBIT_ACCOUNT) {
+        request->account_flags |= ACCOUNT_FILTER_DEBITS;
+    }
+    if (field == FDW_FIELD_ACCOUNT || field == FDW_FIELD_CREDIT_ACCOUNT) {
+        request->account_flags |= ACCOUNT_FILTER_CREDITS;
+    }
+    MemoryContext caller = MemoryContextSwitchTo(request->memory);
+    fdw_request_restrict(
+        request,
+        field,
+        optional,
+        compare == FDW_ANY ? fdw_values_of_array(field, type, value)
+                           : fdw_values_of_scalar(field, type, value));
+    MemoryContextSwitchTo(caller);
+}
+
+/* ---- Records --------------------------------------------------------------------------------- */
+
+/* The field whose values a lookup looks for; FDW_FIELD_NONE: the operation is no lookup. */
+static enum fdw_field
+fdw_request_lookup_field(const struct fdw_request *request)
+{
+    switch (request->paging.operation) {
+    case LEDGER_LOOKUP_ACCOUNTS:
+    case LEDGER_LOOKUP_TRANSFERS: return FDW_FIELD_ID;
+    case LEDGER_LOOKUP_RESOLUTIONS: return FDW_FIELD_PENDING_ID;
+    case LEDGER_LOOKUP_CHANGE_EVENTS: return FDW_FIELD_TRANSFER_ID;
+    default: return FDW_FIELD_NONE;
+    }
+}
+
+/* The next strand that was not started takes the place of an open one. */
+static void
+fdw_request_start_strand(struct fdw_request *request, uint32_t place)
+{
+    struct paging_strand *strand = &request->strands[place];
+    assert(request->strands_started < request->strands_total);
+    request->strands_next[place] = 0;
+    const enum fdw_field lookup_field = fdw_request_lookup_field(request);
+    if (lookup_field != FDW_FIELD_NONE) {
+        const struct fdw_values *ids = &request->fields[lookup_field];
+        paging_strand_start_lookup(strand, ids->values, ids->count);
+    } else {
+        const union paging_filter filter = fdw_request_filter(request, request->strands_started);
+        paging_strand_start(&request->paging, strand, &filter);
+    }
+    request->strands_started++;
+}
+
+void
+fdw_request_begin(struct fdw_request *request, uint64_t row_limit)
+{
+    if (request->empty) return;
+    request->strands_total = fdw_request_strands(request);
+    request->merged = request->merged && request->strands_total > 1;
+    assert(request->strands_total > 0);
+    assert(!request->merged || request->strands_total <= FDW_STRANDS_MAX);
+    request->strands_open = request->merged ? (uint32_t) request->strands_total : 1;
+    request->strands = MemoryContextAllocZero(
+        request->memory,
+        request->strands_open * sizeof(struct paging_strand));
+    request->strands_next =
+        MemoryContextAllocZero(request->memory, request->strands_open * sizeof(uint32_t));
+    request->paging.strands = request->strands_open;
+    request->paging.row_limit = row_limit;
+    /* As fdw_choose has it: what asks for holds of no account, but by expiry, is so ordered. */
+    request->paging.by_expiry = request->paging.operation == LEDGER_QUERY_HOLDS &&
+                                request->expiry_given && request->account_flags == 0;
+    paging_begin(&request->paging);
+    for (uint32_t place = 0; place < request->strands_open; place++) {
+        fdw_request_start_strand(request, place);
+    }
+}
+
+/* The strand's first record that was not returned; NULL at its end. */
+static const void *
+fdw_request_head(struct fdw_request *request, uint32_t place)
+{
+    struct paging_strand *strand = &request->strands[place];
+    if (request->strands_next[place] == strand->count) {
+        request->strands_next[place] = 0;
+        if (!paging_next(&request->paging, strand)) return NULL;
+    }
+    return paging_record(&request->paging, strand, request->strands_next[place]);
+}
+
+/* Whose head is next by timestamp; the lower place of two that are equal. */
+static const void *
+fdw_request_merge(struct fdw_request *request, uint32_t *place)
+{
+    const void *first = NULL;
+    uint64_t first_timestamp = 0;
+    for (uint32_t i = 0; i < request->strands_open; i++) {
+        const void *head = fdw_request_head(request, i);
+        if (head == NULL) continue;
+        const uint64_t timestamp = paging_timestamp(&request->paging, head);
+        const bool before = request->paging.reversed ? timestamp > first_timestamp
+                                                     : timestamp < first_timestamp;
+        if (first != NULL && !before) continue;
+        first = head;
+        first_timestamp = timestamp;
+        *place = i;
+    }
+    return first;
+}
+
+const void *
+fdw_request_next(struct fdw_request *request)
+{
+    if (request->empty) return NULL;
+    uint32_t place = 0;
+    const void *record;
+    if (request->merged) {
+        record = fdw_request_merge(request, &place);
+    } else {
+        record = fdw_request_head(request, place);
+        while (record == NULL && request->strands_started < request->strands_total) {
+            fdw_request_start_strand(request, place);
+            record = fdw_request_head(request, place);
+        }
+    }
+    if (record == NULL) return NULL;
+    request->strand = &request->strands[place];
+    request->strands_next[place]++;
+    return record;
+}
+
+u128
+fdw_request_account(const struct fdw_request *request)
+{
+    assert(request->strand != NULL);
+    return request->strand->filter.account.account_id;
+}

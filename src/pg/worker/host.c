@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: PostgreSQL */
+#include "postgres.h"
+#include "pg/compat.h"
+
+#include "pg/worker/host.h"
+
+#include <sys/mman.h>
+
+#include "common/file_perm.h"
+#include "miscadmin.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+
+#include "base/units.h"
+#include "os/clock_os.h"
+#include "os/memory_available.h"
+#include "pg/settings.h"
+#include "pg/worker/files.h"
+#include "pg/worker/refusal.h"
+
+/*
+ * The kernel may still finish writes of a worker that was killed, and they keep the files locked.
+ * If it takes longer, calls are refused meanwhile; then the files are looked at again and again.
+ */
+#define LOCK_WAIT_MS 10000
+/*
+ * The engine uses all of ledger.memory sooner or later. But that may be more than the machine has:
+ * no more pages at a time than a part of what is available.
+ */
+#define POPULATE_AHEAD_BYTES    (UINT64_C(256) * MIB)
+#define POPULATE_AVAILABLE_PART   4
+/*
+ * Where the system clock has been set back by no more than this, a start doesn't warn: ledger time
+ * waits for it, a second at most.
+ */
+#define TIME_AHEAD_MAX_NS ((uint64) NS_PER_S)
+
+/* ---- The engine ------------------------------------------------------------------------------ */
+
+/* Sizes that no ledger can have are refused before anything is measured by them. */
+static bool
+check_prepares_size(uint64 size_bytes, const char *path, struct refusal *refusal)
+{
+    const struct engine_open_report report = {0};
+    const uint64 unit = (uint64) SECTOR_SIZE * HEADERS_PER_SECTOR;
+    if (size_bytes >= PREPARES_SIZE_MIN && size_bytes % unit == 0) return true;
+    refusal_of_open(refusal, ENGINE_OPEN_SIZE_MISMATCH, &report, path);
+    return false;
+}
+
+static bool
+create_engine(struct host *host, const struct engine_options *options, struct refusal *refusal)
+{
+    const uint64 memory_bytes_min = engine_memory_bytes_min(options);
+    if (options->memory_bytes < memory_bytes_min) {
+        const struct engine_open_report report = {.memory_bytes_needed = memory_bytes_min};
+        refusal_of_open(refusal, ENGINE_OPEN_MEMORY_TOO_SMALL, &report, "");
+        return false;
+    }
+    host->memory = files_take_memory(options->memory_bytes);
+    host->memory_bytes = options->memory_bytes;
+    if (host->memory == NULL) {
+        refusal_message(
+            refusal,
+            "could not get %d MB of memory for ledger.memory: %s",
+            settings_memory_mb,
+            strerror(errno));
+        refusal_hint(refusal, "Decrease ledger.memory, or give the system more memory.");
+        return false;
+    }
+    (void) madvise(host->memory, options->memory_bytes, MADV_HUGEPAGE);
+    const bool use_uring = host->storage.method == STORAGE_OS_URING;
+    populate_open(&host->populate, host->memory, options->memory_bytes, use_uring);
+    host->engine = engine_create(host->memory, options, host->storage.storage, &host->clock);
+    return true;
+}
+
+bool
+host_populate(struct host *host, bool idle)
+{
+    return populate_poll(&host->populate, idle);
+}
+
+static void
+populate_ahead(struct host *host)
+{
+    const uint64 done = host->populate.done_bytes;
+    if (done == host->populate.size_bytes) return;
+    const uint64 part = memory_available_bytes("") / POPULATE_AVAILABLE_PART;
+    populate_limit(&host->populate, done + Min(part, POPULATE_AHEAD_BYTES));
+}
+
+/* ---- The note -------------------------------------------------------------------------------- */
+
+/*
+ * What identity.h calls the note: how far the ledger has come. A thread writes it, so that no
+ * transfer waits for PGDATA's disk. Everything works without it, but that an older copy of the
+ * directory is not told from the newest; so where it can't be written, the log says so once.
+ */
+static void
+note_error(struct host *host, int error)
+{
+    if (error == host->note_error) return;
+    host->note_error = error;
+    if (error == 0) return;
+    ereport(
+        WARNING,
+        errmsg("could not write \"%s/" IDENTITY_FILE "\": %s", DataDir, strerror(error)),
+        errdetail("The ledger works on. But while the file is old, an old copy of the ledger's "
+                  "directory would not be recognised as such."),
+        errhint("Make room for it. The engine tries again by itself."));
+}
+
+/* True if there is something new to note. */
+static bool
+note_renew(struct host *host)
+{
+    struct identity *identity = &host->ownership.identity;
+    struct engine_state state;
+    engine_state_get(host->engine, &state);
+    const bool same = identity->op == state.commit && identity->view == state.view;
+    identity->op = state.commit;
+    identity->view = state.view;
+    identity->timestamp = state.timestamp;
+    return !same;
+}
+
+static void
+note_put(struct host *host)
+{
+    char text[IDENTITY_TEXT_MAX];
+    const int size = identity_text(&host->ownership.identity, text);
+    file_replacer_put(&host->note, text, (size_t) size);
+}
+
+/* The first one of a life is waited for: from then on, copies of before are known to be older. */
+static void
+note_begin(struct host *host)
+{
+    (void) note_renew(host);
+    note_error(host, identity_write(&host->ownership.identity) ? 0 : errno);
+    file_replacer_start(&host->note, IDENTITY_FILE, (mode_t) pg_file_create_mode);
+    host->noted_ns = clock_monotonic_ns(&host->clock);
+}
+
+static void
+note_tick(struct host *host)
+{
+    const uint64 now = clock_monotonic_ns(&host->clock);
+    if (now - host->noted_ns < NOTE_INTERVAL_MS * NS_PER_MS) return;
+    host->noted_ns = now;
+    const int error = file_replacer_error(&host->note);
+    note_error(host, error);
+    if (note_renew(host) || error != 0) note_put(host);
+}
+
+void
+host_stop(struct host *host)
+{
+    if (note_renew(host) || host->note_error != 0) note_put(host);
+    note_error(host, file_replacer_stop(&host->note));
+}
+
+/* ---- Working --------------------------------------------------------------------------------- */
+
+void
+host_tick(struct host *host)
+{
+    engine_scrub(host->engine, (uint64) settings_scrub_interval_s * NS_PER_S);
+    engine_tick(host->engine);
+    populate_ahead(host);
+    note_tick(host);
+}
+
+/* ---- Opening --------------------------------------------------------------------------------- */
+
+static void
+log_opened(const struct host *host, const struct directory *directory)
+{
+    const struct engine_open_report *report = &host->report;
+    ereport(
+        LOG,
+        errmsg(
+            "ledger engine opened \"%s\" at op " UINT64_FORMAT,
+            directory->path,
+            (uint64) report->op),
+        errdetail(
+            UINT64_FORMAT " ops replayed, " UINT64_FORMAT
+                          " headers repaired, %u superblock copies repaired, %s; "
+                          "I/O method %s, direct I/O %s.",
+            (uint64) report->ops_replayed,
+            (uint64) report->journal.headers_fixed,
+            report->superblock_copies_repaired,
+            report->journal.tail_cut ? "an unfinished entry dropped" : "no unfinished entry",
+            storage_os_method_name(host->storage.method),
+            settings_io_direct ? "on" : "off"));
+}
+
+/*
+ * Ledger time never goes back. A clock that once stood too far ahead shows only here: everything
+ * works on, with timestamps that are not the time.
+ */
+static void
+warn_of_time_ahead(struct host *host)
+{
+    struct engine_state state;
+    engine_state_get(host->engine, &state);
+    const uint64 now = clock_realtime_ns(&host->clock);
+    if (state.timestamp <= now + TIME_AHEAD_MAX_NS) return;
+    const uint64 ahead = state.timestamp - now;
+    ereport(
+        WARNING,
+        errmsg(
+            "ledger time is " UINT64_FORMAT ".%03d seconds ahead of the system clock",
+            ahead / NS_PER_S,
+            (int) (ahead % NS_PER_S / NS_PER_MS)),
+        errdetail(
+            "The newest entry of the log has timestamp " UINT64_FORMAT "; the clock says "
+            UINT64_FORMAT ". New timestamps go on from there, some nanoseconds at a time, until "
+            "the clock has caught up; holds expire late by as much.",
+            (uint64) state.timestamp,
+            now),
+        errhint("If the clock is wrong now, set it right. If it once was ahead, see \"Clock\" in "
+                "doc/operations.md."));
+}
+
+/*
+ * PGDATA was restored from a copy, and the ledger was not: it was opened since. That loses nothing
+ * of the ledger, and an id that was used stays used; but tables have forgotten what they knew of
+ * its transfers. Noted is one opening less where a crash came between an opening and its note.
+ */
+static void
+warn_of_older_pgdata(const struct host *host, uint64 noted_op, uint64 noted_view)
+{
+    if (noted_view + 1 >= host->ownership.view) return;
+    ereport(
+        WARNING,
+        errmsg("this PGDATA is older than the ledger in \"%s\"", host->ownership.directory.path),
+        errdetail(
+            "It has noted op " UINT64_FORMAT "; the ledger is at op " UINT64_FORMAT
+            ", and was opened since. What tables have of the transfers between may be missing; "
+            "the transfers are all there.",
+            noted_op,
+            (uint64) host->report.op),
+        errhint("See \"Upgrading and restoring\" in doc/operations.md."));
+}
+
+/*
+ * While the engine opens, which replays the log, nothing but the storage is asked again and again:
+ * so that is where a shutdown is noticed. The handler of the signal only sets a flag, and the
+ * process ends here, between two steps of the engine: a kill at any instruction is normal to the
+ * files.
+ */
+static void
+end_if_asked(void)
+{
+    if (ShutdownRequestPending) proc_exit(1);
+}
+
+static enum engine_open_result
+open_engine(struct host *host)
+{
+    struct storage *storage = host->storage.storage;
+    storage->before_poll = end_if_asked;
+    const enum engine_open_result result =
+        engine_open(host->engine, &host->ownership.identity.owner, &host->report);
+    storage->before_poll = NULL;
+    return result;
+}
+
+static void
+refuse_opening(struct host *host, enum engine_open_result result, struct refusal *refusal)
+{
+    const struct ownership *ownership = &host->ownership;
+    const char *path = ownership->directory.path;
+    char failure[STORAGE_OS_TEXT_SIZE];
+    if (result == ENGINE_OPEN_BEHIND) {
+        refusal_of_older_directory(
+            refusal, path, &ownership->identity, host->report.op, ownership->view);
+        return;
+    }
+    refusal_of_open(refusal, result, &host->report, path);
+    if (result != ENGINE_OPEN_IO_ERROR) return;
+    if (!storage_os_failure_text(&host->storage, failure, sizeof(failure))) return;
+    refusal_detail(refusal, "In \"%s\": %s.", path, failure);
+}
+
+/* The files are open. */
+static bool
+open_files(struct host *host, uint32 requests_max, struct refusal *refusal)
+{
+    const struct ownership *ownership = &host->ownership;
+    const struct identity noted = ownership->identity;
+    const struct engine_options options = {
+        .memory_bytes = (uint64) settings_memory_mb * MIB,
+        .prepares_size_bytes = host->storage.storage->file_size_bytes[STORAGE_PREPARES],
+        .grid_size_bytes = host->storage.storage->file_size_bytes[STORAGE_GRID],
+        .requests_max = requests_max,
+        .op_min = noted.op,
+        .view_min = noted.view,
+    };
+    const char *path = ownership->directory.path;
+    if (!check_prepares_size(options.prepares_size_bytes, path, refusal)) return false;
+    if (!create_engine(host, &options, refusal)) return false;
+    const enum engine_open_result result = open_engine(host);
+    if (result != ENGINE_OPENED) {
+        refuse_opening(host, result, refusal);
+        return false;
+    }
+    log_opened(host, &ownership->directory);
+    warn_of_time_ahead(host);
+    warn_of_older_pgdata(host, noted.op, noted.view);
+    note_begin(host);
+    return true;
+}
+
+bool
+host_open(struct host *host, uint32 requests_max, struct refusal *refusal)
+{
+    const int lock_wait_ms = host->lock_waited ? 0 : LOCK_WAIT_MS;
+    clock_os_init(&host->clock);
+    if (!ownership_settle(&host->ownership, &host->storage, lock_wait_ms, refusal)) return false;
+    if (open_files(host, requests_max, refusal)) return true;
+    /* Whoever repairs the files must not find them locked; and memory is for who works. */
+    storage_os_close(&host->storage);
+    if (host->memory != NULL) {
+        populate_close(&host->populate);
+        (void) munmap(host->memory, host->memory_bytes);
+        host->memory = NULL;
+    }
+    host->engine = NULL;
+    return false;
+}

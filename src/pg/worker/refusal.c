@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: PostgreSQL */
+#include "postgres.h"
+#include "pg/compat.h"
+
+#include "pg/worker/refusal.h"
+
+#include <stdarg.h>
+
+#include "base/units.h"
+#include "miscadmin.h"
+#include "pg/worker/identity.h"
+#include "pg/settings.h"
+
+#define HINT_RESTORE                                                                               \
+    "Restore the ledger's data directory together with " IDENTITY_FILE                             \
+    " from a backup. Nothing was changed; keep a copy of the directory as it is before you do."
+
+void
+refusal_message(struct refusal *refusal, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    (void) vsnprintf(refusal->message, sizeof(refusal->message), format, arguments);
+    va_end(arguments);
+}
+
+void
+refusal_detail(struct refusal *refusal, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    (void) vsnprintf(refusal->detail, sizeof(refusal->detail), format, arguments);
+    va_end(arguments);
+}
+
+void
+refusal_hint(struct refusal *refusal, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    (void) vsnprintf(refusal->hint, sizeof(refusal->hint), format, arguments);
+    va_end(arguments);
+}
+
+void
+refusal_of_none(struct refusal *refusal, const char *directory)
+{
+    refusal->none = true;
+    refusal_message(refusal, "this server has no ledger");
+    refusal_detail(
+        refusal,
+        "There is neither a directory \"%s\" nor a file " IDENTITY_FILE
+        " in PGDATA. An empty ledger is made only when somebody asks for it.",
+        directory);
+    refusal_hint(
+        refusal,
+        "After an upgrade or a restore, bring the ledger's directory there (or set "
+        "ledger.data_directory and restart), and call ledger.adopt(). "
+        "For a new, empty ledger: SELECT ledger.create_ledger().");
+}
+
+void
+refusal_of_missing_directory(struct refusal *refusal, const char *directory)
+{
+    refusal_message(refusal, "ledger data directory \"%s\" is missing", directory);
+    refusal_detail(
+        refusal,
+        "The file \"%s/" IDENTITY_FILE
+        "\" says that this PostgreSQL cluster owns a ledger. An empty ledger is never put in its "
+        "place.",
+        DataDir);
+    refusal_hint(
+        refusal,
+        "Restore or mount the directory, or correct ledger.data_directory. "
+        "If this PGDATA is a copy that shall have an empty ledger of its own, remove " IDENTITY_FILE
+        " from it, reload the configuration, and call ledger.create_ledger().");
+}
+
+void
+refusal_of_foreign_directory(struct refusal *refusal, const char *directory)
+{
+    refusal_message(
+        refusal, "ledger data directory \"%s\" belongs to another PostgreSQL cluster", directory);
+    refusal_hint(
+        refusal,
+        "Each server needs a ledger.data_directory of its own. See \"Upgrading and restoring\" in "
+        "doc/operations.md.");
+}
+
+void
+refusal_of_directory_without_ledger(struct refusal *refusal, const char *directory)
+{
+    refusal_message(refusal, "ledger data directory \"%s\" holds no ledger", directory);
+    refusal_detail(
+        refusal,
+        "It exists, but holds none of the ledger's files, and there is no file " IDENTITY_FILE
+        " in PGDATA.");
+    refusal_hint(
+        refusal,
+        "If a file system should be mounted there, mount it. For a new ledger, the directory must "
+        "not exist yet: remove it if it is empty, or set ledger.data_directory to a directory "
+        "inside it.");
+}
+
+void
+refusal_hint_adopt(struct refusal *refusal, const char *ledger)
+{
+    refusal_hint(
+        refusal,
+        "If this is the ledger that this server shall have (after pg_upgrade, or a restore), and "
+        "no other server needs it: SELECT ledger.adopt('%s'). "
+        "Otherwise restore the directory and " IDENTITY_FILE
+        " of one backup, or correct ledger.data_directory.",
+        ledger);
+}
+
+void
+refusal_of_older_directory(
+    struct refusal *refusal,
+    const char *directory,
+    const struct identity *noted,
+    uint64 op,
+    uint64 view)
+{
+    char ledger[IDENTITY_UUID_TEXT_SIZE];
+    char lost[128] = "What was done after that opening would be lost.";
+    identity_uuid_text(noted->owner.cluster, ledger);
+    if (noted->op > op) {
+        snprintf(
+            lost,
+            sizeof(lost),
+            "Ops " UINT64_FORMAT " to " UINT64_FORMAT " at least would be lost.",
+            op + 1,
+            noted->op);
+    }
+    refusal->adoptable = true;
+    refusal->ledger = noted->owner.cluster;
+    refusal_message(
+        refusal, "ledger data directory \"%s\" is older than this PGDATA", directory);
+    refusal_detail(
+        refusal,
+        "It ends at op " UINT64_FORMAT ", and was opened " UINT64_FORMAT
+        " times. The file " IDENTITY_FILE " in PGDATA has noted op " UINT64_FORMAT
+        ", and " UINT64_FORMAT " times. %s",
+        op,
+        view,
+        noted->op,
+        noted->view,
+        lost);
+    refusal_hint(
+        refusal,
+        "Restore the newest copy of the directory. To go on without the ops that are missing: "
+        "SELECT ledger.adopt('%s'). Payments that were acknowledged are then unknown, and are made "
+        "again if they are retried.",
+        ledger);
+}
+
+static void
+refuse_journal(struct refusal *refusal, const struct journal_report *journal, const char *directory)
+{
+    char where[128] = "at an offset that is not known";
+    if (journal->damage_offset_bytes != UINT64_MAX) {
+        snprintf(
+            where,
+            sizeof(where),
+            "at offset " UINT64_FORMAT ", size " UINT64_FORMAT,
+            (uint64) journal->damage_offset_bytes,
+            (uint64) journal->damage_size_bytes);
+    }
+    refusal_message(
+        refusal,
+        "ledger write-ahead log is damaged at op " UINT64_FORMAT,
+        (uint64) journal->damage_op);
+    refusal_detail(
+        refusal,
+        "File \"%s/%s\", %s: a transaction that was acknowledged can no longer be read (rule "
+        "\"%s\").",
+        directory,
+        storage_file_name(STORAGE_PREPARES),
+        where,
+        journal->damage == NULL ? "unknown" : journal->damage->name);
+    refusal_hint(refusal, "%s", HINT_RESTORE);
+}
+
+static void
+refuse_superblock(struct refusal *refusal, const char *name, const char *directory)
+{
+    refusal_message(refusal, "ledger superblock cannot be used: %s", name);
+    refusal_detail(refusal, "File \"%s/%s\".", directory, storage_file_name(STORAGE_SUPERBLOCK));
+    refusal_hint(
+        refusal,
+        "If the directory was made by another version of ledger, install that version. "
+        "Otherwise: " HINT_RESTORE);
+}
+
+static void
+refuse_memory(struct refusal *refusal, uint64 needed_bytes)
+{
+    refusal_message(refusal, "ledger.memory is too small for this ledger");
+    refusal_detail(
+        refusal,
+        "It is %d MB; at least " UINT64_FORMAT " MB are needed.",
+        settings_memory_mb,
+        (uint64) div_ceil(needed_bytes, MIB));
+    refusal_hint(refusal, "Increase ledger.memory and restart the server. Nothing is lost.");
+}
+
+/* What is wrong with one file, and what to do. */
+static void
+refuse_file(
+    struct refusal *refusal,
+    enum engine_open_result result,
+    const struct engine_open_report *report,
+    const char *directory)
+{
+    switch (result) {
+    case ENGINE_OPEN_ABSENT:
+        refusal_message(refusal, "ledger data directory \"%s\" was never formatted", directory);
+        refusal_detail(
+            refusal, "Its superblock is blank, although it was complete when it was made.");
+        break;
+    case ENGINE_OPEN_SIZE_MISMATCH:
+        refusal_message(refusal, "ledger write-ahead log is not as large as it was made");
+        refusal_detail(
+            refusal,
+            "File \"%s\" or \"%s\" in \"%s\" was cut, extended or replaced.",
+            storage_file_name(STORAGE_PREPARES),
+            storage_file_name(STORAGE_HEADERS),
+            directory);
+        break;
+    case ENGINE_OPEN_JOURNAL_SHORT:
+        refusal_message(refusal, "ledger write-ahead log ends before what was committed");
+        refusal_detail(
+            refusal,
+            "The log in \"%s\" ends at op " UINT64_FORMAT ", but the superblock knows a later one.",
+            directory,
+            (uint64) report->op);
+        break;
+    case ENGINE_OPEN_GRID_CORRUPT:
+        refusal_message(
+            refusal, "ledger block " UINT64_FORMAT " is damaged", (uint64) report->block_address);
+        refusal_detail(
+            refusal,
+            "File \"%s/%s\", tree \"%s\".",
+            directory,
+            storage_file_name(STORAGE_GRID),
+            report->tree_name == NULL ? "unknown" : report->tree_name);
+        break;
+    default: /* The caller handles the others. */
+        assert(result == ENGINE_OPEN_INVALID_PREPARE);
+        refusal_message(
+            refusal, "ledger op " UINT64_FORMAT " cannot be replayed", (uint64) report->op);
+        refusal_detail(refusal, "It is intact, but not one that this version of ledger makes.");
+        refusal_hint(refusal, "Install the version of ledger that wrote it.");
+        return;
+    }
+    refusal_hint(refusal, "%s", HINT_RESTORE);
+}
+
+void
+refusal_of_open(
+    struct refusal *refusal,
+    enum engine_open_result result,
+    const struct engine_open_report *report,
+    const char *directory)
+{
+    switch (result) {
+    case ENGINE_OPENED: unreachable();
+    case ENGINE_OPEN_ABSENT:
+    case ENGINE_OPEN_SIZE_MISMATCH:
+    case ENGINE_OPEN_JOURNAL_SHORT:
+    case ENGINE_OPEN_GRID_CORRUPT:
+    case ENGINE_OPEN_INVALID_PREPARE: refuse_file(refusal, result, report, directory); return;
+    case ENGINE_OPEN_SUPERBLOCK:
+        refuse_superblock(refusal, report->superblock_name, directory);
+        return;
+    case ENGINE_OPEN_OTHER_IDENTITY:
+        /* It was compared before, under the same locks. */
+        refusal_of_foreign_directory(refusal, directory);
+        return;
+    case ENGINE_OPEN_BEHIND: unreachable(); /* Needs to know more: refusal_of_older_directory. */
+    case ENGINE_OPEN_JOURNAL_DAMAGED: refuse_journal(refusal, &report->journal, directory); return;
+    case ENGINE_OPEN_MEMORY_TOO_SMALL: refuse_memory(refusal, report->memory_bytes_needed); return;
+    case ENGINE_OPEN_DISK_FULL:
+        refusal_message(refusal, "no space left for the ledger's files");
+        refusal_detail(refusal, "Replaying the log needs a checkpoint in \"%s\".", directory);
+        refusal_hint(refusal, "Make room, then reload the configuration. Nothing is lost.");
+        return;
+    case ENGINE_OPEN_IO_ERROR:
+        refusal_message(refusal, "reading or writing the ledger's files failed");
+        refusal_detail(refusal, "A file in \"%s\" cannot be read or written.", directory);
+        refusal_hint(
+            refusal, "Check the disk and the kernel's log, then reload the configuration.");
+        return;
+    }
+    unreachable();
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Why the engine does not open: message, detail and hint, for the log, for the monitoring views,
+ * and for callers.
+ */
+#ifndef LEDGER_PG_WORKER_REFUSAL_H
+#define LEDGER_PG_WORKER_REFUSAL_H
+
+#include "postgres.h"
+
+#include "engine.h"
+#include "pg/monitor_shared.h"
+
+/* Each replaces one text; texts that are too long are cut. */
+void refusal_message(struct refusal *refusal, const char *format, ...) pg_attribute_printf(2, 3);
+void refusal_detail(struct refusal *refusal, const char *format, ...) pg_attribute_printf(2, 3);
+void refusal_hint(struct refusal *refusal, const char *format, ...) pg_attribute_printf(2, 3);
+
+/* The texts of each result but ENGINE_OPENED. */
+void refusal_of_open(
+    struct refusal *refusal,
+    enum engine_open_result result,
+    const struct engine_open_report *report,
+    const char *directory);
+
+/* There is no ledger: the ways on. */
+void refusal_of_none(struct refusal *refusal, const char *directory);
+
+/* The texts of IDENTITY_REFUSE_… and of a superblock that holds another identity. */
+void refusal_of_missing_directory(struct refusal *refusal, const char *directory);
+void refusal_of_foreign_directory(struct refusal *refusal, const char *directory);
+void refusal_of_directory_without_ledger(struct refusal *refusal, const char *directory);
+
+/* The hint of a directory that can be adopted; and of one that is an older copy of this ledger. */
+void refusal_hint_adopt(struct refusal *refusal, const char *ledger);
+struct identity;
+void refusal_of_older_directory(
+    struct refusal *refusal,
+    const char *directory,
+    const struct identity *noted,
+    uint64 op,
+    uint64 view);
+
+#endif

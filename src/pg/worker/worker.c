@@ -1,0 +1,646 @@
+/* SPDX-License-Identifier: PostgreSQL */
+#include "postgres.h"
+#include "pg/compat.h"
+
+#include "pg/worker/worker.h"
+
+#include <sched.h>
+
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "base/units.h"
+#include "pg/settings.h"
+#include "pg/shared.h"
+#include "pg/worker/host.h"
+
+#define RESTART_SECONDS 1
+#define STOP_WAIT_MS    2000
+/* Between two tries to start, where the cause of a refusal may go by itself. */
+#define RETRY_PAUSE_MS 10000
+/* Longest sleep: holds expire although nothing else happens. */
+#define IDLE_SLEEP_MS 100
+
+/* A pause that is no pause between two calls of a busy client. */
+#define IDLE_NS (2 * NS_PER_MS)
+
+/* What stays wrong is said again in the log. */
+#define WARN_AGAIN_NS (UINT64_C(3600) * NS_PER_S)
+
+#define WAIT_EVENTS 3
+
+struct worker_request {
+    struct engine_request request;
+    struct worker *worker;
+    uint32 slot;
+};
+
+struct worker {
+    struct host host;
+    struct slots *slots;
+    struct worker_request *requests; /* One for each slot: a slot carries one request at a time. */
+    uint32 *taken;                   /* Scratch: slots that were just taken. */
+    uint32 *wakes;                   /* Slots whose owners to wake after this pass. */
+    uint32 wakes_count;
+    uint32 under_way; /* Requests taken and not answered. */
+    uint32 verifying; /* Slot of the newest LEDGER_VERIFY; SLOT_NONE: it was answered. */
+    WaitEventSet *wait_set;
+    uint32 wait_event;
+    uint64 active_ns; /* When there was something to do last. */
+    uint64 ticked_ns;
+    uint64 published_ns;
+    bool published; /* Nothing happened since. */
+    struct refusal warning; /* What is said of pulses at present; empty: nothing. */
+    uint64 warned_block;    /* The damaged block that the warning is about. */
+    uint64 warned_ns;       /* When the log was told of it last. */
+};
+
+static bool here;
+static bool registered; /* Set in the postmaster, and inherited from there. */
+
+/* Taken of the engine first: nothing that could fail runs while the board is being changed. */
+static struct engine_state published_state;
+static struct engine_stats published_stats;
+
+bool
+worker_is_here(void)
+{
+    return here;
+}
+
+bool
+worker_is_registered(void)
+{
+    return registered;
+}
+
+/* ---- What others see ------------------------------------------------------------------------- */
+
+static void
+publish_refusal(const struct refusal *refusal)
+{
+    struct monitor *monitor = monitor_change_begin(&shared->board);
+    monitor->refusal = *refusal;
+    monitor_change_end(&shared->board);
+}
+
+/* True if the worker before has refused, and this one is the next try. */
+static bool
+publish_start(void)
+{
+    struct monitor *monitor = monitor_change_begin(&shared->board);
+    const bool retries = monitor->refusal.retries;
+    monitor->worker_pid = MyProcPid;
+    monitor->worker_starts += 1;
+    monitor->opened_at = 0;
+    monitor->published_at = 0;
+    monitor->io_method[0] = '\0';
+    monitor->io_direct = false;
+    memset(&monitor->refusal, 0, sizeof(monitor->refusal));
+    memset(&monitor->warning, 0, sizeof(monitor->warning));
+    strlcpy(monitor->data_directory, settings_data_directory, sizeof(monitor->data_directory));
+    monitor_change_end(&shared->board);
+    return retries;
+}
+
+static void
+publish_open(const struct host *host)
+{
+    const TimestampTz now = GetCurrentTimestamp();
+    struct monitor *monitor = monitor_change_begin(&shared->board);
+    monitor->opened_at = now;
+    monitor->identity = host->ownership.identity.owner;
+    memset(&monitor->refusal, 0, sizeof(monitor->refusal));
+    monitor->ops_replayed = host->report.ops_replayed;
+    monitor->io_direct = settings_io_direct;
+    strlcpy(
+        monitor->io_method,
+        storage_os_method_name(host->storage.method),
+        sizeof(monitor->io_method));
+    monitor_change_end(&shared->board);
+}
+
+static void
+publish_numbers(struct worker *worker, uint64 now_ns)
+{
+    engine_state_get(worker->host.engine, &published_state);
+    engine_stats_get(worker->host.engine, &published_stats);
+    const TimestampTz now = GetCurrentTimestamp();
+    struct monitor *monitor = monitor_change_begin(&shared->board);
+    monitor->state = published_state;
+    monitor->stats = published_stats;
+    monitor->warning = worker->warning;
+    monitor->published_at = now;
+    monitor_change_end(&shared->board);
+    worker->published_ns = now_ns;
+    worker->published = true;
+}
+
+/* ---- Ending ---------------------------------------------------------------------------------- */
+
+/* However the process ends, short of a crash: nobody is left waiting. */
+static void
+on_exit_worker(int code, Datum argument)
+{
+    shared_set_worker_state(WORKER_STOPPED);
+    pg_atomic_write_u32(&shared->worker_procno, SLOT_NONE);
+    struct monitor *monitor = monitor_change_begin(&shared->board);
+    monitor->worker_pid = 0;
+    monitor->opened_at = 0;
+    monitor->published_at = 0;
+    monitor_change_end(&shared->board);
+    slots_lose(shared_slots());
+    slots_refuse(shared_slots());
+    command_lose();
+}
+
+void
+worker_fail(const char *message, const char *detail, const char *hint)
+{
+    struct refusal refusal = {0};
+    assert(here);
+    strlcpy(refusal.message, message, sizeof(refusal.message));
+    strlcpy(refusal.detail, detail, sizeof(refusal.detail));
+    strlcpy(refusal.hint, hint, sizeof(refusal.hint));
+    ereport(
+        LOG,
+        errmsg("ledger engine stops: %s", message),
+        detail[0] == '\0' ? 0 : errdetail("%s", detail),
+        hint[0] == '\0' ? 0 : errhint("%s", hint));
+    publish_refusal(&refusal);
+    proc_exit(1);
+}
+
+/*
+ * Carries out a command, if there is one. True if it succeeded: then there is another state of
+ * things, and the engine may open. Calls wait meanwhile, as for an engine that opens.
+ */
+static bool
+obey(const struct refusal *refusal)
+{
+    struct command command;
+    if (!command_take(&command)) return false;
+    const enum worker_state state = monitor_worker_state();
+    shared_set_worker_state(WORKER_OPENING);
+    memset(&command.why, 0, sizeof(command.why));
+    switch (command.kind) {
+    case COMMAND_CREATE:
+        command.done = ownership_create(&command.ledger, &command.why);
+        break;
+    case COMMAND_ADOPT:
+        command.done = ownership_adopt(command.ledger, refusal, &command.why);
+        break;
+    }
+    if (!command.done) shared_set_worker_state(state);
+    command_finish(&command);
+    return command.done;
+}
+
+/*
+ * Stays, and refuses what comes, until a command has changed things: then it returns. Or until a
+ * reload or the end; or, where the cause may go by itself, for a while. Then the postmaster starts
+ * a new worker, which tries again.
+ */
+static void
+refuse(const struct refusal *refusal)
+{
+    ereport(
+        LOG,
+        errmsg("ledger engine does not start: %s", refusal->message),
+        refusal->detail[0] == '\0' ? 0 : errdetail("%s", refusal->detail),
+        refusal->hint[0] == '\0' ? 0 : errhint("%s", refusal->hint));
+    publish_refusal(refusal);
+    shared_set_worker_state(refusal->none ? WORKER_NONE : WORKER_REFUSED);
+    pg_atomic_write_u32(&shared->worker_asleep, 1);
+    const uint32 wait_event = compat_wait_event("LedgerEngineRefused");
+    const TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_PAUSE_MS);
+    const int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (refusal->retries ? WL_TIMEOUT : 0);
+    while (!ShutdownRequestPending && !ConfigReloadPending) {
+        const TimestampTz now = GetCurrentTimestamp();
+        if (refusal->retries && now >= end) break;
+        slots_refuse(shared_slots());
+        if (obey(refusal)) {
+            pg_atomic_write_u32(&shared->worker_asleep, 0);
+            return;
+        }
+        const long pause_ms = TimestampDifferenceMilliseconds(now, end);
+        (void) WaitLatch(MyLatch, events, refusal->retries ? pause_ms : -1, wait_event);
+        ResetLatch(MyLatch);
+    }
+    if (ConfigReloadPending && !ShutdownRequestPending) {
+        ereport(LOG, errmsg("ledger engine tries again to start"));
+    }
+    proc_exit(1);
+}
+
+/* Until there is an engine. */
+static void
+open_host(struct worker *worker)
+{
+    struct refusal refusal = {0};
+    while (!host_open(&worker->host, slots_count(worker->slots), &refusal)) {
+        refuse(&refusal);
+        memset(&refusal, 0, sizeof(refusal));
+    }
+}
+
+/* ---- Requests -------------------------------------------------------------------------------- */
+
+static enum slot_outcome
+outcome_of(enum engine_status status)
+{
+    static_assert(SLOT_OK == 0 && ENGINE_OK == 0, "zero is success in both");
+    assert(status <= ENGINE_BUSY);
+    return (enum slot_outcome) status;
+}
+
+static void
+finish(struct worker *worker, uint32 index, enum slot_outcome outcome)
+{
+    slots_finish(worker->slots, index, outcome);
+    assert(worker->under_way > 0);
+    worker->under_way -= 1;
+    assert(worker->wakes_count < slots_count(worker->slots));
+    worker->wakes[worker->wakes_count] = index;
+    worker->wakes_count += 1;
+}
+
+static void
+describe_damage(const struct engine_damage *damage, char *text, size_t size)
+{
+    snprintf(
+        text,
+        size,
+        "ledger block " UINT64_FORMAT " of tree \"%s\" %s",
+        (uint64) damage->block_address,
+        damage->tree_name == NULL ? "unknown" : damage->tree_name,
+        damage->io_error ? "cannot be read" : "is damaged");
+}
+
+/* What the scrubber has found. */
+static void
+log_damage(struct worker *worker)
+{
+    struct engine_damage damage;
+    while (engine_scrub_damage(worker->host.engine, &damage)) {
+        char text[SLOT_DETAIL_MAX];
+        describe_damage(&damage, text, sizeof(text));
+        ereport(
+            WARNING,
+            errcode(ERRCODE_DATA_CORRUPTED),
+            errmsg("%s", text),
+            errdetail("The scrubber has found it. Nothing else is affected yet: calls that need "
+                      "the block fail, and others go on."),
+            errhint("Check the disk. Restore the ledger's directory from a backup, or see "
+                    "\"Damaged blocks\" in doc/operations.md."));
+        worker->published = false;
+    }
+}
+
+/* Holds that have expired can't be released: said once for each block that is met, and hourly. */
+static void
+log_pulse_damage(struct worker *worker, uint64 now)
+{
+    struct engine_damage damage;
+    struct refusal *warning = &worker->warning;
+    const bool damaged = engine_pulse_damage(worker->host.engine, &damage);
+    const bool warned = warning->message[0] != '\0';
+    if (!damaged) {
+        if (warned) worker->published = false;
+        memset(warning, 0, sizeof(*warning));
+        worker->warned_block = 0;
+        return;
+    }
+    const bool said = warned && worker->warned_block == damage.block_address;
+    if (said && now - worker->warned_ns < WARN_AGAIN_NS) return;
+    worker->warned_block = damage.block_address;
+    worker->warned_ns = now;
+    worker->published = false;
+    strlcpy(warning->message, "holds that have expired are not released", sizeof(warning->message));
+    describe_damage(&damage, warning->detail, sizeof(warning->detail));
+    strlcpy(
+        warning->hint,
+        "Other transfers and reads go on. Check the disk. Restore the ledger's directory from a "
+        "backup, or see \"Damaged blocks\" in doc/operations.md.",
+        sizeof(warning->hint));
+    ereport(
+        WARNING,
+        errcode(ERRCODE_DATA_CORRUPTED),
+        errmsg("%s", warning->message),
+        errdetail("%s", warning->detail),
+        errhint("%s", warning->hint));
+}
+
+static void
+on_answer(struct engine_request *request)
+{
+    struct worker_request *own = container_of(request, struct worker_request, request);
+    struct slot *slot = slots_slot(own->worker->slots, own->slot);
+    assert(request->reply_size <= request->reply_size_max);
+    slot->reply_size = request->status == ENGINE_OK ? request->reply_size : 0;
+    slot->instant = request->instant;
+    if (request->status == ENGINE_INVALID) {
+        strlcpy(slot->detail, request->detail, sizeof(slot->detail));
+    }
+    if (request->status == ENGINE_DAMAGED) {
+        describe_damage(&request->damage, slot->detail, sizeof(slot->detail));
+        ereport(LOG, errmsg("ledger read met damage: %s", slot->detail));
+    }
+    if (own->worker->verifying == own->slot) own->worker->verifying = SLOT_NONE;
+    finish(own->worker, own->slot, outcome_of(request->status));
+}
+
+/* A verification may take hours: not if nobody waits for it any more. */
+static void
+cancel_verification(struct worker *worker)
+{
+    const uint32 slot = worker->verifying;
+    if (slot == SLOT_NONE || !slots_abandoned(worker->slots, slot)) return;
+    (void) engine_cancel(worker->host.engine, &worker->requests[slot].request);
+}
+
+/* Each field is read once: what was checked is what is used. */
+static void
+submit(struct worker *worker, uint32 index)
+{
+    const volatile struct slot *slot = slots_slot(worker->slots, index);
+    struct worker_request *own = &worker->requests[index];
+    const uint32 operation = slot->operation;
+    const uint32 input_size = slot->input_size;
+    const struct ledger_instant instant = {
+        .known = slot->instant.known,
+        .op = slot->instant.op,
+        .account_newest = slot->instant.account_newest,
+        .event_newest = slot->instant.event_newest,
+    };
+    assert(operation <= UINT8_MAX);
+    if (operation == LEDGER_VERIFY) cancel_verification(worker);
+    assert(input_size <= slots_input_size_max(worker->slots, index));
+    own->worker = worker;
+    own->slot = index;
+    own->request = (struct engine_request){
+        .operation = (uint8_t) operation,
+        .input = slots_input(worker->slots, index),
+        .input_size = input_size,
+        .reply = slots_reply(worker->slots, index),
+        .reply_size_max = slots_reply_size_max(worker->slots, index),
+        .instant = instant,
+        .callback = on_answer,
+    };
+    engine_submit(worker->host.engine, &own->request);
+    /* Of several, all but the first are refused at once. */
+    if (operation == LEDGER_VERIFY && worker->verifying == SLOT_NONE) worker->verifying = index;
+}
+
+static void
+wake_owners(struct worker *worker)
+{
+    for (uint32 i = 0; i < worker->wakes_count; i++) {
+        slots_wake(worker->slots, worker->wakes[i]);
+    }
+    if (worker->wakes_count > 0) {
+        pg_atomic_write_u32(&shared->requests_under_way, worker->under_way);
+    }
+    worker->wakes_count = 0;
+}
+
+/* One pass; true if something was done. */
+static bool
+step(struct worker *worker)
+{
+    const uint32 taken_count = slots_take(worker->slots, worker->taken);
+    for (uint32 i = 0; i < taken_count; i++)
+        submit(worker, worker->taken[i]);
+    worker->under_way += taken_count;
+    if (taken_count > 0) pg_atomic_write_u32(&shared->requests_under_way, worker->under_way);
+    const bool progress = engine_poll(worker->host.engine);
+    wake_owners(worker);
+    return progress || taken_count > 0;
+}
+
+/* ---- The loop -------------------------------------------------------------------------------- */
+
+static uint64
+now_ns(struct worker *worker)
+{
+    return clock_monotonic_ns(&worker->host.clock);
+}
+
+static void
+reload(void)
+{
+    ConfigReloadPending = false;
+    ProcessConfigFile(PGC_SIGHUP);
+}
+
+static bool
+worker_idle(const struct worker *worker, uint64 now)
+{
+    return now - worker->active_ns >= IDLE_NS;
+}
+
+static void
+do_what_is_due(struct worker *worker, uint64 now)
+{
+    if (now - worker->ticked_ns >= ENGINE_TICK_MS * NS_PER_MS) {
+        host_tick(&worker->host);
+        log_damage(worker);
+        log_pulse_damage(worker, now);
+        cancel_verification(worker);
+        worker->ticked_ns = now;
+    }
+    if (!worker->published && now - worker->published_ns >= MONITOR_INTERVAL_MS * NS_PER_MS) {
+        publish_numbers(worker, now);
+    }
+}
+
+static void
+wait_for_events(struct worker *worker, long timeout_ms)
+{
+    WaitEvent events[WAIT_EVENTS];
+    (void) WaitEventSetWait(worker->wait_set, timeout_ms, events, WAIT_EVENTS, worker->wait_event);
+    ResetLatch(MyLatch);
+}
+
+/* Until a request, a completion of storage, a signal, or the next tick. */
+static void
+worker_sleep(struct worker *worker, uint64 now)
+{
+    const bool busy = engine_busy(worker->host.engine);
+    if (!busy && !worker->published) publish_numbers(worker, now);
+    pg_atomic_write_u32(&shared->worker_asleep, 1);
+    pg_memory_barrier();
+    /* A backend that pushed before it could see the flag has not set the latch: look once more. */
+    if (!slots_ready(worker->slots)) {
+        const bool soon = busy || worker->host.populate.asked_bytes > 0;
+        wait_for_events(worker, soon ? ENGINE_TICK_MS : IDLE_SLEEP_MS);
+    }
+    pg_atomic_write_u32(&shared->worker_asleep, 0);
+}
+
+/*
+ * How long to look for more before sleeping. A write on its way takes longer than a client between
+ * two calls, and sleeping during it costs two wake-ups.
+ */
+static uint64
+spin_ns(const struct worker *worker)
+{
+    const uint64 spin = (uint64) settings_spin_us * NS_PER_US;
+    return engine_busy(worker->host.engine) ? spin * SPIN_WRITE_FACTOR : spin;
+}
+
+static void
+run(struct worker *worker)
+{
+    while (!ShutdownRequestPending && !engine_failed(worker->host.engine)) {
+        const bool progress = step(worker);
+        const uint64 now = now_ns(worker);
+        if (progress) {
+            worker->active_ns = now;
+            worker->published = false;
+        }
+        if (ConfigReloadPending) reload();
+        do_what_is_due(worker, now);
+        if (host_populate(&worker->host, worker_idle(worker, now)) || progress) continue;
+        if (now - worker->active_ns >= spin_ns(worker)) {
+            worker_sleep(worker, now);
+        } else {
+            /*
+             * On few processors, the next request may come from a backend that waits for this one.
+             */
+            (void) sched_yield();
+        }
+    }
+}
+
+/*
+ * Lets what is under way come to its end, but not for ever. New requests already see that the
+ * worker has stopped.
+ */
+static void
+stop(struct worker *worker)
+{
+    const uint64 deadline = now_ns(worker) + STOP_WAIT_MS * NS_PER_MS;
+    shared_set_worker_state(WORKER_STOPPED);
+    slots_refuse(worker->slots);
+    while (engine_busy(worker->host.engine) && !engine_failed(worker->host.engine)) {
+        if (now_ns(worker) > deadline) {
+            ereport(LOG, errmsg("ledger engine stops with requests under way"));
+            break;
+        }
+        const bool progress = engine_poll(worker->host.engine);
+        wake_owners(worker);
+        if (!progress) wait_for_events(worker, ENGINE_TICK_MS);
+    }
+    if (!engine_failed(worker->host.engine)) host_stop(&worker->host);
+}
+
+/* ---- The process ----------------------------------------------------------------------------- */
+
+static void
+make_wait_set(struct worker *worker)
+{
+    worker->wait_event = compat_wait_event("LedgerEngineMain");
+    worker->wait_set = compat_create_wait_event_set(WAIT_EVENTS);
+    (void) AddWaitEventToSet(worker->wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+    (void) AddWaitEventToSet(worker->wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+    (void) AddWaitEventToSet(
+        worker->wait_set,
+        WL_SOCKET_READABLE,
+        storage_os_wait_fd(&worker->host.storage),
+        NULL,
+        NULL);
+}
+
+static struct worker *
+make_worker(void)
+{
+    struct worker *worker = MemoryContextAllocZero(TopMemoryContext, sizeof(struct worker));
+    worker->slots = shared_slots();
+    worker->verifying = SLOT_NONE;
+    const Size count = slots_count(worker->slots);
+    worker->requests =
+        MemoryContextAllocZero(TopMemoryContext, count * sizeof(struct worker_request));
+    worker->taken = MemoryContextAllocZero(TopMemoryContext, count * sizeof(uint32));
+    worker->wakes = MemoryContextAllocZero(TopMemoryContext, count * sizeof(uint32));
+    return worker;
+}
+
+/* Sets host->lock_waited. */
+static void
+start(struct host *host)
+{
+    pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+    pqsignal(SIGHUP, SignalHandlerForConfigReload);
+    BackgroundWorkerUnblockSignals();
+    here = true;
+    before_shmem_exit(on_exit_worker, (Datum) 0);
+    pg_atomic_write_u32(&shared->worker_asleep, 0);
+    pg_atomic_write_u32(&shared->requests_under_way, 0);
+    pg_atomic_write_u32(&shared->worker_procno, compat_my_proc_number());
+    host->lock_waited = publish_start();
+    shared_set_worker_state(WORKER_OPENING);
+}
+
+/* Says why the engine has failed, and ends. */
+pg_attribute_noreturn() static void fail(struct worker *worker)
+{
+    char failure[STORAGE_OS_TEXT_SIZE];
+    struct engine_damage damage;
+    if (engine_failed_on_damage(worker->host.engine, &damage)) {
+        describe_damage(&damage, failure, sizeof(failure));
+        worker_fail(
+            failure,
+            "An entry of the log needs it: nothing more can be written.",
+            "Restore the ledger's data directory together with the identity file from a backup. "
+            "Keep a copy of the directory as it is before you do.");
+    }
+    if (!storage_os_failure_text(&worker->host.storage, failure, sizeof(failure))) {
+        strlcpy(failure, "what was written did not read back", sizeof(failure));
+    }
+    worker_fail(
+        failure,
+        "After a failed write, only a new start can find out what the disk holds.",
+        "Check the disk and the kernel's log. The engine starts again by itself.");
+}
+
+void
+ledger_worker_main(Datum argument)
+{
+    struct worker *worker = make_worker();
+    start(&worker->host);
+    open_host(worker);
+    make_wait_set(worker);
+    publish_open(&worker->host);
+    publish_numbers(worker, now_ns(worker));
+    shared_set_worker_state(WORKER_RUNNING);
+
+    run(worker);
+    if (engine_failed(worker->host.engine)) fail(worker);
+    stop(worker);
+    proc_exit(1);
+}
+
+void
+worker_register(void)
+{
+    BackgroundWorker worker = {
+        .bgw_flags = BGWORKER_SHMEM_ACCESS,
+        .bgw_start_time = BgWorkerStart_RecoveryFinished,
+        .bgw_restart_time = RESTART_SECONDS,
+    };
+    strlcpy(worker.bgw_name, "ledger engine", sizeof(worker.bgw_name));
+    strlcpy(worker.bgw_type, "ledger engine", sizeof(worker.bgw_type));
+    strlcpy(worker.bgw_library_name, "ledger", sizeof(worker.bgw_library_name));
+    strlcpy(worker.bgw_function_name, "ledger_worker_main", sizeof(worker.bgw_function_name));
+    RegisterBackgroundWorker(&worker);
+    registered = compat_background_worker_is_registered(worker.bgw_name);
+}
