@@ -156,6 +156,10 @@ struct forest; /* Defined in forest/internal.h. */
 
 typedef void forest_checkpoint_callback(void *context, enum grid_result result);
 
+/* Trees are named by their number in the schema: `tree`, or `number`. */
+
+/* ---- Making it, and how it is: init.c -------------------------------------------------------- */
+
 /* Takes the forest and everything it needs from the arena. NULL while measuring. */
 struct forest *forest_init(
     struct arena *arena,
@@ -165,6 +169,10 @@ struct forest *forest_init(
 /* The smallest memory_bytes that forest_init accepts for the schema. */
 uint64_t forest_memory_bytes_min(struct grid *grid, const struct forest_schema *schema);
 
+void forest_stats_get(const struct forest *forest, struct forest_stats *stats);
+
+/* ---- Opening a checkpoint: open.c ------------------------------------------------------------ */
+
 /*
  * Opens the checkpoint: reads its root, free set and lists of tables. Address 0: empty. Waits.
  */
@@ -173,15 +181,15 @@ enum forest_open_result forest_open(
     const struct block_reference *root,
     struct forest_open_report *report);
 
+/* ---- Warming up: warm.c ---------------------------------------------------------------------- */
+
 /*
  * After opening: brings records that changed lately into memory, as long as there is room, and half
  * a gigabyte at most. Nobody depends on it.
  */
 enum forest_work forest_warm(struct forest *forest);
 
-/* Trees are named by their number in the schema: `tree`, or `number`. */
-
-/* ---- Records ------------------------------------------------------------------------------- */
+/* ---- Room: room.c ---------------------------------------------------------------------------- */
 
 /*
  * Can `event_count` more events (see tree_schema) be kept, in memory and at the next checkpoint on
@@ -200,15 +208,7 @@ enum forest_room forest_reserve_replayed(struct forest *forest, uint64_t event_c
 /* After FOREST_MEMORY_FULL: with so much memory_bytes there would be room for a batch now. */
 uint64_t forest_memory_bytes_needed(const struct forest *forest);
 
-/* Timestamp of the newest record of the tree; 0 if it is empty. */
-uint64_t forest_newest(const struct forest *forest, uint32_t tree);
-
-/* Does what can be done now (steps of checkpoints …); true if something was done. */
-bool forest_poll(struct forest *forest);
-
-void forest_damage(const struct forest *forest, struct forest_damage *damage);
-
-/* ---- An op: begin, prefetch, execute, commit ----------------------------------------------- */
+/* ---- An op: what it will look at: ask.c ------------------------------------------------------ */
 
 /*
  * Begins an op of so many events. False: not now (blocks are still being written); ask again after
@@ -248,6 +248,8 @@ void forest_hint_record(const struct forest *forest, uint32_t number, const u128
 /* The same for what forest_update of a record that is within reach will look at. */
 void forest_hint_update(const struct forest *forest, uint32_t number, const void *record);
 
+/* ---- An op: which ids are new: screen.c ------------------------------------------------------ */
+
 /*
  * Which of the ids, the first at `ids` and each `stride` bytes after the one before, are absent for
  * certain? Sets absent[i]; those need no forest_ask_id. Much faster than one by one: tables'
@@ -260,6 +262,11 @@ void forest_screen_ids(
     uint32_t stride,
     uint32_t count,
     bool *absent);
+
+/* ---- An op: records, and the memo: op.c ------------------------------------------------------ */
+
+/* Timestamp of the newest record of the tree; 0 if it is empty. */
+uint64_t forest_newest(const struct forest *forest, uint32_t tree);
 
 /*
  * Record by id, of what was prefetched in this op or inserted in it. Sets *record if FOREST_FOUND;
@@ -288,22 +295,6 @@ void forest_update(struct forest *forest, uint32_t number, const void *old, cons
 /* Burns an absent id of the tree by inserting `record` into its burnt_tree. Not within a scope. */
 void forest_burn_id(struct forest *forest, uint32_t tree, const void *record);
 
-/*
- * Ends the op, and does a piece of the work that is due after it (writing, compaction): below a
- * millisecond or two, so that the disk gets its next write meanwhile. The state may be read between
- * pieces. No op may begin before all is done.
- */
-enum forest_work forest_commit(struct forest *forest, uint64_t op);
-
-/*
- * A write failed, or a block that has to be merged is lost: the caller must stop. forest_lost: it
- * is the latter, and forest_damage says which block.
- */
-bool forest_failed(const struct forest *forest);
-bool forest_lost(const struct forest *forest);
-
-/* ---- The memo ------------------------------------------------------------------------------ */
-
 /* What the state machine likes to find again, beside records. At first all is zero. */
 struct forest_memo {
     uint64_t words[2];
@@ -315,14 +306,32 @@ struct forest_memo forest_memo(const struct forest *forest);
 /* A part of the op at hand, as inserts and updates are; but not of a scope. */
 void forest_memo_set(struct forest *forest, struct forest_memo memo);
 
-/* ---- Scopes -------------------------------------------------------------------------------- */
+/* ---- An op: scopes: scope.c ------------------------------------------------------------------ */
 
 /* Everything inserted and updated from here on can be undone. One scope at a time. */
 void forest_scope_open(struct forest *forest);
 void forest_scope_persist(struct forest *forest);
 void forest_scope_discard(struct forest *forest); /* F2 */
 
-/* ---- Reads, outside of an op --------------------------------------------------------------- */
+/* ---- After an op: compact.c ------------------------------------------------------------------ */
+
+/*
+ * Ends the op, and does a piece of the work that is due after it (writing, compaction): below a
+ * millisecond or two, so that the disk gets its next write meanwhile. The state may be read between
+ * pieces. No op may begin before all is done.
+ */
+enum forest_work forest_commit(struct forest *forest, uint64_t op);
+
+void forest_damage(const struct forest *forest, struct forest_damage *damage);
+
+/*
+ * A write failed, or a block that has to be merged is lost: the caller must stop. forest_lost: it
+ * is the latter, and forest_damage says which block.
+ */
+bool forest_failed(const struct forest *forest);
+bool forest_lost(const struct forest *forest);
+
+/* ---- Reads, outside of an op: find.c --------------------------------------------------------- */
 
 /* Copies the newest record. */
 enum forest_found forest_read_by_id(
@@ -372,7 +381,7 @@ bool forest_may_have_changed(
     uint64_t timestamp,
     uint64_t op);
 
-/* ---- Ranges of ordered indexes ------------------------------------------------------------- */
+/* ---- Ranges of ordered indexes: scan.c ------------------------------------------------------- */
 
 /* Position: the pair last given; {0, 0}: before all. */
 struct forest_range {
@@ -389,7 +398,10 @@ enum forest_found forest_range_next(
     uint32_t index,
     struct forest_range *position);
 
-/* ---- Checkpoint ---------------------------------------------------------------------------- */
+/* ---- Checkpoints: checkpoint.c --------------------------------------------------------------- */
+
+/* Does what can be done now (steps of checkpoints …); true if something was done. */
+bool forest_poll(struct forest *forest);
 
 /*
  * Writes all that changed since the last checkpoint, and a manifest. No insert or update until the
@@ -410,7 +422,5 @@ struct block_reference forest_checkpoint_manifest(const struct forest *forest);
  * (grid_checkpoint_durable is called).
  */
 void forest_checkpoint_durable(struct forest *forest);
-
-void forest_stats_get(const struct forest *forest, struct forest_stats *stats);
 
 #endif

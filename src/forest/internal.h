@@ -67,7 +67,7 @@ forest_tree_is_log(const struct forest_tree *tree)
     return tree->schema->updates_per_event_max == 0;
 }
 
-/* ---- Scopes: scope.c ---------------------------------------------------------------- */
+/* ---- Scopes: scope.c ----------------------------------------------------------------------- */
 
 enum forest_undo_kind { UNDO_INSERT, UNDO_UPDATE };
 
@@ -98,7 +98,7 @@ void forest_scope_on_insert(struct forest *forest, uint32_t tree, uint32_t slot)
 void forest_scope_on_update(
     struct forest *forest, uint32_t tree, uint32_t slot, uint64_t op, bool was_dirty);
 
-/* ---- What an op asks for: ask.c ------------------------------------------- */
+/* ---- What an op asks for: ask.c ------------------------------------------------------------ */
 
 #define PREFETCHED_BITS  (1 << 18)
 #define PREFETCHED_COUNT 512
@@ -145,7 +145,7 @@ struct forest_asks {
 
 void forest_asks_init(struct forest_asks *asks, struct arena *arena);
 
-/* ---- The work after an op: compact.c ------------------------------------------------- */
+/* ---- The work after an op: compact.c ------------------------------------------------------- */
 
 enum commit_step {
     COMMIT_DONE,
@@ -175,7 +175,7 @@ uint64_t forest_level_entries(const struct tree *tree, uint32_t level);
 void forest_beat_start_all(struct forest *forest);
 enum forest_work forest_beat_work(struct forest *forest);
 
-/* ---- Checkpoints: checkpoint.c, open.c --------------------------------------- */
+/* ---- Checkpoints: checkpoint.c, open.c ----------------------------------------------------- */
 
 /*
  *   IDLE ─ forest_checkpoint → BEAT → FLUSH → MERGES → MANIFEST → FREE_SET → WRITES ─ callback
@@ -262,7 +262,7 @@ const char *forest_own_name(enum block_type type);
 /* The memory_bytes of which a forest on this grid gets at least so many nodes. */
 uint64_t forest_memory_bytes_for(const struct forest *forest, uint64_t node_count);
 
-/* ---- Warming up: warm.c ------------------------------------------------------------- */
+/* ---- Warming up: warm.c -------------------------------------------------------------------- */
 
 struct forest_warm {
     bool settled;   /* `place` is a table of the run. */

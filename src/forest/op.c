@@ -257,25 +257,3 @@ forest_update(struct forest *forest, uint32_t number, const void *old, const voi
     objects_touch(objects, slot, forest->op + 1);
     memcpy(objects_record(objects, slot), record, tree->schema->record_size);
 }
-
-void
-forest_stats_get(const struct forest *forest, struct forest_stats *stats)
-{
-    const struct block_cache *cache = &forest->cache;
-    const uint64_t frames_free = cache->available;
-    assert(frames_free <= cache->frame_count);
-    assert(frames_free * BLOCK_SIZE <= forest->memory_bytes);
-    *stats = (struct forest_stats){
-        .memory_bytes_max = forest->memory_bytes,
-        .memory_bytes_used = forest->memory_bytes - frames_free * BLOCK_SIZE,
-        .tables = forest->tables.table_count,
-        .tables_max = forest->tables.table_count + forest_room_tables(forest),
-        .cache_blocks = cache->frame_count,
-        .cache_hits = cache->stats.hits,
-        .cache_misses = cache->stats.misses,
-        .cache_evictions = cache->stats.evictions,
-    };
-    for (uint32_t tree = 0; tree < forest->schema->tree_count; tree++) {
-        stats->records[tree] = forest->trees[tree].record_count;
-    }
-}
