@@ -328,7 +328,7 @@ open_forest(struct engine *engine, struct engine_open_report *report)
     struct forest_open_report forest_report = {0};
     grid_open(&engine->grid, state->cluster);
     const enum forest_open_result result =
-        forest_open(engine->forest, &state->checkpoint.manifest, &forest_report);
+        forest_open(engine->forest, &state->checkpoint.root, &forest_report);
     report->block_address = forest_report.block_address;
     report->tree_name = forest_report.tree_name;
     switch (result) {
@@ -519,9 +519,9 @@ read_check(const struct engine *engine, const struct engine_request *request)
 static void
 read_begin(struct engine *engine, struct engine_request *request)
 {
-    uint32_t slot = 0;
-    while (engine->running[slot].request != NULL) slot += 1;
-    struct engine_read *running = &engine->running[slot];
+    uint32_t number = 0;
+    while (engine->running[number].request != NULL) number += 1;
+    struct engine_read *running = &engine->running[number];
     const struct ledger_question question = {
         .operation = request->operation,
         .input = request->input,
@@ -532,7 +532,7 @@ read_begin(struct engine *engine, struct engine_request *request)
         .timestamps = running->timestamps,
         .rows = running->rows,
     };
-    assert(slot < ENGINE_READS_MAX);
+    assert(number < ENGINE_READS_MAX);
     running->request = request;
     running->waits = false;
     engine->running_count += 1;
@@ -845,8 +845,8 @@ engine_state_get(const struct engine *engine, struct engine_state *state)
         .cache_size_bytes = forest.cache_blocks * BLOCK_SIZE,
         .tables = forest.tables,
         .tables_max = forest.tables_max,
-        .accounts = forest.records[TREE_ACCOUNT],
-        .transfers = forest.records[TREE_TRANSFER],
+        .accounts = forest.records[GROOVE_ACCOUNT],
+        .transfers = forest.records[GROOVE_TRANSFER],
         .scrub_tours = scrub.tours,
         .scrub_tour_blocks = scrub.tour_blocks,
         .scrub_blocks_total = scrub.blocks_total,
@@ -872,7 +872,7 @@ engine_stats_get(const struct engine *engine, struct engine_stats *stats)
     stats->checkpoints = engine->replica.stats.checkpoints;
     stats->blocks_written = engine->grid.stats.blocks_written;
     stats->blocks_read = engine->grid.stats.blocks_read;
-    stats->parts_read = engine->grid.stats.parts_read;
+    stats->extracts_read = engine->grid.stats.extracts_read;
     stats->cache_hits = forest.cache_hits;
     stats->cache_misses = forest.cache_misses;
     stats->cache_evictions = forest.cache_evictions;

@@ -278,7 +278,7 @@ struct engine_stats {
     uint64_t checkpoints;
     uint64_t blocks_written;
     uint64_t blocks_read; /* Whole, or in part. */
-    uint64_t parts_read;  /* Of these: in part. */
+    uint64_t extracts_read;  /* Of these: in part. */
     uint64_t cache_hits; /* Blocks that were asked for and there. */
     uint64_t cache_misses;
     uint64_t cache_evictions;

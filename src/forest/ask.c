@@ -21,16 +21,16 @@
 #include "forest/internal.h"
 
 /*
- * Of an asked key, in place of a timestamp: bits 0 … 7 are the number of the tree; bit 8 is set if
- * an id or a record says that there is such a record, so that its absence is damage; above is the
- * address of the block that is awaited, or 0.
+ * Of an asked key, in place of a timestamp: bits 0 … 7 are the number of the groove; bit 8 is set
+ * if an id or a record says that there is such a record, so that its absence is damage; above is
+ * the address of the block that is awaited, or 0.
  *
  * A record's key is its timestamp, and in the low half what id it was found by: id_check, or 0.
  */
-#define ASK_TREE        UINT64_C(0xff)
+#define ASK_GROOVE        UINT64_C(0xff)
 #define ASK_NAMED       UINT64_C(0x100)
 #define ASK_BLOCK_SHIFT 9
-static_assert(FOREST_TREES_MAX <= ASK_TREE, "numbers of trees fit");
+static_assert(FOREST_GROOVES_MAX <= ASK_GROOVE, "numbers of trees fit");
 
 /* ---- What is absent ------------------------------------------------------------------------ */
 
@@ -72,15 +72,15 @@ forest_begin(struct forest *forest, uint32_t event_count)
     uint32_t frames = 0;
     assert(forest->opened);
     assert(!forest->active);
-    assert(forest->commit.step == COMMIT_DONE);
+    assert(forest->compact.step == COMPACT_DONE);
     assert(forest->checkpoint.stage == CHECKPOINT_IDLE);
     assert(event_count <= EVENTS_PER_BATCH_MAX);
     assert(!forest->scope.open);
     assert(forest->prefetched->count == 0);
     assert(forest->asked_ids.count == 0 && forest->asked_records.count == 0);
-    for (uint32_t i = 0; i < forest->schema->tree_count; i++) {
-        const struct forest_tree *tree = &forest->trees[i];
-        if (forest_tree_is_log(tree)) frames += log_frames_needed(&tree->log, event_count);
+    for (uint32_t i = 0; i < forest->schema->groove_count; i++) {
+        const struct groove *groove = &forest->grooves[i];
+        if (groove_is_log(groove)) frames += log_frames_needed(&groove->log, event_count);
     }
     /* Reads take frames too, as long as there are any. */
     if (forest->cache.available < frames + GRID_READS_MAX) {
@@ -132,23 +132,23 @@ id_check(uint32_t number, const u128 *id)
 
 /* Pins it if it is there. */
 static bool
-pin(struct forest *forest, struct forest_tree *tree, uint32_t slot)
+pin(struct forest *forest, struct groove *groove, uint32_t object)
 {
     assert(forest->active);
-    if (slot == OBJECT_NONE) return false;
-    objects_pin(&tree->objects, slot, forest->epoch);
+    if (object == OBJECT_NONE) return false;
+    objects_pin(&groove->objects, object, forest->epoch);
     return true;
 }
 
 static const void *
 ask_id(struct forest *forest, uint32_t number, const u128 *id, uint64_t named)
 {
-    struct forest_tree *tree = forest_tree_at(forest, number);
+    struct groove *groove = forest_groove(forest, number);
     assert(forest->active);
-    assert(tree->ids != PART_NONE);
-    if (tree->objects.count > 0) {
-        const uint32_t slot = objects_find_id(&tree->objects, id);
-        if (pin(forest, tree, slot)) return objects_record(&tree->objects, slot);
+    assert(groove->ids != PART_NONE);
+    if (groove->objects.count > 0) {
+        const uint32_t object = objects_find_id(&groove->objects, id);
+        if (pin(forest, groove, object)) return objects_record(&groove->objects, object);
     }
     asks_add(&forest->asked_ids, *id, number | named);
     return NULL;
@@ -157,10 +157,11 @@ ask_id(struct forest *forest, uint32_t number, const u128 *id, uint64_t named)
 static void
 ask(struct forest *forest, uint32_t number, uint64_t timestamp, uint64_t named)
 {
-    struct forest_tree *tree = forest_tree_at(forest, number);
+    struct groove *groove = forest_groove(forest, number);
     assert(forest->active);
     assert(timestamp != 0);
-    if (tree->objects.count > 0 && pin(forest, tree, objects_find(&tree->objects, timestamp))) {
+    if (groove->objects.count > 0 &&
+        pin(forest, groove, objects_find(&groove->objects, timestamp))) {
         return;
     }
     asks_add(&forest->asked_records, u128_make(timestamp, 0), number | named);
@@ -194,18 +195,18 @@ forest_ask_named(struct forest *forest, uint32_t number, uint64_t timestamp)
 
 /* The record comes among the objects, for this op. */
 static void
-bring(struct forest *forest, struct forest_tree *tree, const void *record)
+bring(struct forest *forest, struct groove *groove, const void *record)
 {
-    assert(objects_room(&tree->objects, forest->epoch, 1));
+    assert(objects_room(&groove->objects, forest->epoch, 1));
     assert(forest->active);
-    (void) objects_insert(&tree->objects, record, forest->epoch);
+    (void) objects_insert(&groove->objects, record, forest->epoch);
 }
 
-/* Execution learns that the id is burnt from a record of the tree of burnt ids. */
+/* Execution learns that the id is burnt from a record of the groove of burnt ids. */
 static void
-bring_burnt(struct forest *forest, const struct forest_tree *tree, u128 id, uint64_t timestamp)
+bring_burnt(struct forest *forest, const struct groove *groove, u128 id, uint64_t timestamp)
 {
-    struct forest_tree *burnt = forest_tree_at(forest, tree->schema->burnt_tree);
+    struct groove *burnt = forest_groove(forest, groove->schema->burnt_groove);
     char record[FOREST_RECORD_SIZE_MAX] __attribute__((aligned(16))) = {0};
     assert(burnt->burns_for != FOREST_NONE);
     assert(burnt->schema->id_offset != FOREST_NONE);
@@ -219,9 +220,9 @@ bring_burnt(struct forest *forest, const struct forest_tree *tree, u128 id, uint
 static enum tree_found
 look_up_id(struct forest *forest, const struct entry24 *key)
 {
-    const uint32_t number = (uint32_t) (key->timestamp & ASK_TREE);
-    const struct forest_tree *tree = forest_tree_at(forest, number);
-    const struct tree *ids = &forest->parts[tree->ids].tree;
+    const uint32_t number = (uint32_t) (key->timestamp & ASK_GROOVE);
+    const struct groove *groove = forest_groove(forest, number);
+    const struct tree *ids = &forest->parts[groove->ids].tree;
     const bool named = (key->timestamp & ASK_NAMED) != 0;
     const u128 id = u128_make(key->id_high, key->id_low);
     uint64_t timestamp;
@@ -237,19 +238,19 @@ look_up_id(struct forest *forest, const struct entry24 *key)
         asks_add(&forest->asked_records, record, number | ASK_NAMED);
         return TREE_FOUND;
     }
-    if (named || tree->schema->burnt_tree == FOREST_NONE) return tree_refuse(ids, id);
-    bring_burnt(forest, tree, id, timestamp & ~BURNT_BIT);
+    if (named || groove->schema->burnt_groove == FOREST_NONE) return tree_refuse(ids, id);
+    bring_burnt(forest, groove, id, timestamp & ~BURNT_BIT);
     return TREE_FOUND;
 }
 
 /* Is the record the one that the id is of? */
 static bool
-id_matches(const struct forest_tree *tree, uint32_t number, const void *record, uint64_t check)
+id_matches(const struct groove *groove, uint32_t number, const void *record, uint64_t check)
 {
     u128 id;
     if (check == 0) return true; /* It was asked for by its timestamp. */
-    assert(tree->schema->id_offset != FOREST_NONE);
-    memcpy(&id, (const char *) record + tree->schema->id_offset, sizeof(id));
+    assert(groove->schema->id_offset != FOREST_NONE);
+    memcpy(&id, (const char *) record + groove->schema->id_offset, sizeof(id));
     return id_check(number, &id) == check;
 }
 
@@ -257,22 +258,24 @@ id_matches(const struct forest_tree *tree, uint32_t number, const void *record, 
 static enum tree_found
 look_up_record(struct forest *forest, const struct entry24 *key)
 {
-    const uint32_t number = (uint32_t) (key->timestamp & ASK_TREE);
+    const uint32_t number = (uint32_t) (key->timestamp & ASK_GROOVE);
     const uint64_t timestamp = key->id_high;
-    struct forest_tree *tree = forest_tree_at(forest, number);
-    const struct tree *records = &forest->parts[tree->records].tree;
+    struct groove *groove = forest_groove(forest, number);
+    const struct tree *records = &forest->parts[groove->records].tree;
     char record[FOREST_RECORD_SIZE_MAX] __attribute__((aligned(16)));
     assert(timestamp != 0);
-    const uint32_t slot = objects_find(&tree->objects, timestamp);
-    if (pin(forest, tree, slot)) {
-        const void *there = objects_record(&tree->objects, slot);
-        if (!id_matches(tree, number, there, key->id_low)) return tree_refuse(records, timestamp);
+    const uint32_t object = objects_find(&groove->objects, timestamp);
+    if (pin(forest, groove, object)) {
+        const void *there = objects_record(&groove->objects, object);
+        if (!id_matches(groove, number, there, key->id_low)) return tree_refuse(records, timestamp);
         return TREE_FOUND;
     }
     const enum tree_found found = forest_find(forest, number, timestamp, record);
     if (found == TREE_FOUND) {
-        if (!id_matches(tree, number, record, key->id_low)) return tree_refuse(records, timestamp);
-        bring(forest, tree, record);
+        if (!id_matches(groove, number, record, key->id_low)) {
+            return tree_refuse(records, timestamp);
+        }
+        bring(forest, groove, record);
     }
     if (found != TREE_ABSENT) return found;
     if (key->timestamp & ASK_NAMED) return tree_refuse(records, timestamp);
@@ -332,7 +335,7 @@ asks_look_up(
             const enum tree_found found = look_up(forest, &key);
             if (found == TREE_LOST) return TREE_LOST;
             if (found != TREE_WAIT) continue;
-            key.timestamp &= ASK_TREE | ASK_NAMED;
+            key.timestamp &= ASK_GROOVE | ASK_NAMED;
             assert(cache->awaited <= UINT64_MAX >> ASK_BLOCK_SHIFT);
             key.timestamp |= cache->awaited << ASK_BLOCK_SHIFT;
         }
@@ -365,27 +368,27 @@ forest_prefetch(struct forest *forest)
 void
 forest_hint_id(const struct forest *forest, uint32_t number, const u128 *id)
 {
-    const struct forest_tree *tree = &forest->trees[number];
-    assert(number < forest->schema->tree_count);
-    assert(tree->ids != PART_NONE);
-    if (tree->objects.count > 0) objects_hint_id(&tree->objects, id);
-    if (forest_tree_is_log(tree)) tail_hint_id(&tree->id_tail, *id);
+    const struct groove *groove = &forest->grooves[number];
+    assert(number < forest->schema->groove_count);
+    assert(groove->ids != PART_NONE);
+    if (groove->objects.count > 0) objects_hint_id(&groove->objects, id);
+    if (groove_is_log(groove)) tail_hint_id(&groove->id_tail, *id);
 }
 
 void
 forest_hint_record(const struct forest *forest, uint32_t number, const u128 *id)
 {
-    const struct forest_tree *tree = &forest->trees[number];
-    assert(number < forest->schema->tree_count);
-    assert(tree->ids != PART_NONE);
-    if (tree->objects.count > 0) objects_hint_record(&tree->objects, id);
+    const struct groove *groove = &forest->grooves[number];
+    assert(number < forest->schema->groove_count);
+    assert(groove->ids != PART_NONE);
+    if (groove->objects.count > 0) objects_hint_record(&groove->objects, id);
 }
 
 void
 forest_hint_update(const struct forest *forest, uint32_t number, const void *record)
 {
-    const struct forest_tree *tree = &forest->trees[number];
-    assert(number < forest->schema->tree_count);
-    assert(!forest_tree_is_log(tree));
-    objects_hint_update(&tree->objects, record);
+    const struct groove *groove = &forest->grooves[number];
+    assert(number < forest->schema->groove_count);
+    assert(!groove_is_log(groove));
+    objects_hint_update(&groove->objects, record);
 }

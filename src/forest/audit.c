@@ -26,48 +26,48 @@ before_tail(const struct tail *tail, uint64_t burnt, uint64_t newest)
 }
 
 /*
- * Of a tree with updates, records on disk: those up to the newest that is there, since all that are
- * in memory only were inserted after the last flush, which takes all. The others are counted.
+ * Of a groove with updates, records on disk: those up to the newest that is there, since all that
+ * are in memory only were inserted after the last flush, which takes all. The others are counted.
  */
 static void
 fix_records_on_disk(struct audit *audit, uint32_t number)
 {
     const struct forest *forest = audit->forest;
-    const struct forest_tree *tree = &forest->trees[number];
-    const struct tree *records = &forest->parts[tree->records].tree;
+    const struct groove *groove = &forest->grooves[number];
+    const struct tree *records = &forest->parts[groove->records].tree;
     uint64_t disk_max = 0;
-    assert(!forest_tree_is_log(tree));
+    assert(!groove_is_log(groove));
     for (uint32_t i = 0; i < TREE_RUNS_MAX; i++) {
         const struct tree_run *run = &records->runs[i];
         if (!run->used || run->table_count == 0) continue;
         disk_max = max_u64(disk_max, u128_low(run->key_max));
     }
-    assert(disk_max <= tree->newest);
-    for (uint32_t i = 0; i < tree->objects.dirty_count; i++) {
-        if (tree->objects.dirty[i].key > disk_max) audit->record_count[number] -= 1;
+    assert(disk_max <= groove->newest);
+    for (uint32_t i = 0; i < groove->objects.dirty_count; i++) {
+        if (groove->objects.dirty[i].key > disk_max) audit->record_count[number] -= 1;
     }
     audit->record_max[number] = disk_max;
 }
 
 static void
-fix_tree(struct audit *audit, uint32_t number)
+fix_groove(struct audit *audit, uint32_t number)
 {
     const struct forest *forest = audit->forest;
-    const struct forest_tree *tree = &forest->trees[number];
-    uint64_t about = tree->newest;
-    audit->record_max[number] = tree->newest;
-    audit->record_count[number] = tree->record_count;
-    if (!forest_tree_is_log(tree)) fix_records_on_disk(audit, number);
+    const struct groove *groove = &forest->grooves[number];
+    uint64_t about = groove->newest;
+    audit->record_max[number] = groove->newest;
+    audit->record_count[number] = groove->record_count;
+    if (!groove_is_log(groove)) fix_records_on_disk(audit, number);
     about = min_u64(about, audit->record_max[number]);
-    if (tree->ids != PART_NONE) about = before_tail(&tree->id_tail, 0, about);
-    if (tree->list != PART_NONE) about = before_tail(&tree->list_tail, 0, about);
-    if (tree->burns_for != FOREST_NONE) {
-        about = before_tail(&forest->trees[tree->burns_for].id_tail, BURNT_BIT, about);
+    if (groove->ids != PART_NONE) about = before_tail(&groove->id_tail, 0, about);
+    if (groove->list != PART_NONE) about = before_tail(&groove->list_tail, 0, about);
+    if (groove->burns_for != FOREST_NONE) {
+        about = before_tail(&forest->grooves[groove->burns_for].id_tail, BURNT_BIT, about);
     }
-    for (uint32_t i = 0; i < tree->index_count; i++) {
-        about = before_tail(&forest->indexes[tree->indexes[i]].tail, 0, about);
+    for (uint32_t i = 0; i < groove->index_count; i++) {
+        about = before_tail(&forest->indexes[groove->indexes[i]].tail, 0, about);
     }
-    assert(about <= tree->newest);
+    assert(about <= groove->newest);
     audit->about[number] = about;
 }
 
@@ -78,12 +78,12 @@ audit_start(struct audit *audit, struct forest *forest)
     assert(!forest->scope.open);
     audit->forest = forest;
     audit->stage = AUDIT_STAGE_RECORDS;
-    audit->tree = 0;
+    audit->groove = 0;
     audit->part = 0;
     audit->begun = false;
     memset(audit->expected, 0, sizeof(audit->expected));
-    for (uint32_t tree = 0; tree < forest->schema->tree_count; tree++) {
-        fix_tree(audit, tree);
+    for (uint32_t groove = 0; groove < forest->schema->groove_count; groove++) {
+        fix_groove(audit, groove);
     }
 }
 
@@ -102,21 +102,21 @@ static void
 sum_record(struct audit *audit, uint32_t number, const void *record)
 {
     const struct forest *forest = audit->forest;
-    const struct forest_tree *tree = &forest->trees[number];
+    const struct groove *groove = &forest->grooves[number];
     const uint64_t timestamp = audit->timestamp;
     u128 id = 0;
     assert(timestamp <= audit->about[number]);
-    if (tree->schema->id_offset != FOREST_NONE) {
-        memcpy(&id, (const char *) record + tree->schema->id_offset, sizeof(id));
+    if (groove->schema->id_offset != FOREST_NONE) {
+        memcpy(&id, (const char *) record + groove->schema->id_offset, sizeof(id));
     }
-    if (tree->ids != PART_NONE) sum_add(&audit->expected[tree->ids], id, timestamp);
-    if (tree->list != PART_NONE) sum_add(&audit->expected[tree->list], 0, timestamp);
-    if (tree->burns_for != FOREST_NONE) {
-        const uint32_t ids = forest->trees[tree->burns_for].ids;
+    if (groove->ids != PART_NONE) sum_add(&audit->expected[groove->ids], id, timestamp);
+    if (groove->list != PART_NONE) sum_add(&audit->expected[groove->list], 0, timestamp);
+    if (groove->burns_for != FOREST_NONE) {
+        const uint32_t ids = forest->grooves[groove->burns_for].ids;
         sum_add(&audit->expected[ids], id, timestamp | BURNT_BIT);
     }
-    for (uint32_t i = 0; i < tree->index_count; i++) {
-        const struct forest_index *index = &forest->indexes[tree->indexes[i]];
+    for (uint32_t i = 0; i < groove->index_count; i++) {
+        const struct forest_index *index = &forest->indexes[groove->indexes[i]];
         uint64_t value;
         if (!forest_index_value(index->schema, record, &value)) continue;
         sum_add(&audit->expected[index->part], value, timestamp);
@@ -141,30 +141,30 @@ static void
 records_begin(struct audit *audit)
 {
     struct forest *forest = audit->forest;
-    const struct forest_tree *tree = forest_tree_at(forest, audit->tree);
+    const struct groove *groove = forest_groove(forest, audit->groove);
     const struct scan_window window = {
         .timestamp_min = 1,
-        .timestamp_max = audit->record_max[audit->tree],
+        .timestamp_max = audit->record_max[audit->groove],
         .direction = SCAN_ASCENDING,
     };
     assert(!audit->begun);
     audit->begun = true;
     audit->records_found = 0;
     audit->timestamp = 0;
-    if (forest_tree_is_log(tree)) {
-        scan_tree(&audit->scan, forest, audit->tree, &window);
+    if (groove_is_log(groove)) {
+        scan_groove(&audit->scan, forest, audit->groove, &window);
     } else {
-        walk_init(&audit->walk, &forest_part(forest, tree->records)->tree);
+        walk_init(&audit->walk, &forest_part(forest, groove->records)->tree);
     }
 }
 
-/* To the next record of the tree, unless one is at hand. */
+/* To the next record of the groove, unless one is at hand. */
 static enum tree_found
 records_next(struct audit *audit)
 {
     const void *entry;
     if (audit->timestamp != 0) return TREE_FOUND;
-    if (forest_tree_is_log(forest_tree_at(audit->forest, audit->tree))) {
+    if (groove_is_log(forest_groove(audit->forest, audit->groove))) {
         switch (scan_next(&audit->scan, &audit->timestamp)) {
         case SCAN_FOUND: return TREE_FOUND;
         case SCAN_END: return TREE_ABSENT;
@@ -175,18 +175,18 @@ records_next(struct audit *audit)
     const enum tree_found found = walk_next(&audit->walk, &entry);
     if (found != TREE_FOUND) return found;
     assert(u128_high(audit->walk.key) == 0);
-    if (audit->walk.key > audit->record_max[audit->tree]) return TREE_ABSENT;
+    if (audit->walk.key > audit->record_max[audit->groove]) return TREE_ABSENT;
     audit->timestamp = u128_low(audit->walk.key);
     return TREE_FOUND;
 }
 
-/* The records of all trees, one after another. */
+/* The records of all grooves, one after another. */
 static enum audit_step
 step_records(struct audit *audit)
 {
     char record[FOREST_RECORD_SIZE_MAX] __attribute__((aligned(16)));
     struct forest *forest = audit->forest;
-    const uint32_t number = audit->tree;
+    const uint32_t number = audit->groove;
     if (!audit->begun) records_begin(audit);
     enum tree_found found = records_next(audit);
     if (found == TREE_FOUND) found = forest_find(forest, number, audit->timestamp, record);
@@ -203,12 +203,12 @@ step_records(struct audit *audit)
         return AUDIT_YIELD;
     }
     audit->begun = false;
-    audit->tree += 1;
-    if (audit->tree == forest->schema->tree_count) audit->stage = AUDIT_STAGE_ENTRIES;
+    audit->groove += 1;
+    if (audit->groove == forest->schema->groove_count) audit->stage = AUDIT_STAGE_ENTRIES;
     if (audit->records_found == audit->record_count[number]) return AUDIT_YIELD;
     note(
         audit,
-        forest->trees[number].records,
+        forest->grooves[number].records,
         AUDIT_RECORDS,
         audit->record_count[number],
         audit->records_found);
@@ -219,16 +219,16 @@ step_records(struct audit *audit)
 
 /* What the part is. */
 static enum audit_kind
-part_kind(const struct forest *forest, uint32_t part, uint32_t *tree)
+part_kind(const struct forest *forest, uint32_t part, uint32_t *groove)
 {
-    for (*tree = 0; *tree < forest->schema->tree_count; *tree += 1) {
-        if (forest->trees[*tree].ids == part) return AUDIT_IDS;
-        if (forest->trees[*tree].list == part) return AUDIT_LIST;
-        if (forest->trees[*tree].records == part) return AUDIT_RECORDS;
+    for (*groove = 0; *groove < forest->schema->groove_count; *groove += 1) {
+        if (forest->grooves[*groove].ids == part) return AUDIT_IDS;
+        if (forest->grooves[*groove].list == part) return AUDIT_LIST;
+        if (forest->grooves[*groove].records == part) return AUDIT_RECORDS;
     }
     for (uint32_t i = 0; i < forest->schema->index_count; i++) {
         if (forest->indexes[i].part != part) continue;
-        *tree = forest->indexes[i].schema->tree;
+        *groove = forest->indexes[i].schema->groove;
         return AUDIT_INDEX;
     }
     unreachable();
@@ -240,7 +240,7 @@ entries_begin(struct audit *audit)
     assert(!audit->begun);
     assert(audit->stage == AUDIT_STAGE_ENTRIES);
     audit->begun = true;
-    audit->kind = part_kind(audit->forest, audit->part, &audit->tree);
+    audit->kind = part_kind(audit->forest, audit->part, &audit->groove);
     audit->found = (struct audit_sum){0};
     walk_init(&audit->walk, &forest_part(audit->forest, audit->part)->tree);
 }
@@ -250,7 +250,7 @@ static void
 sum_entry(struct audit *audit, const void *entry)
 {
     const struct forest *forest = audit->forest;
-    uint32_t tree = audit->tree;
+    uint32_t groove = audit->groove;
     u128 key = audit->walk.key;
     uint64_t timestamp = u128_low(key);
     assert(audit->kind != AUDIT_RECORDS);
@@ -261,11 +261,11 @@ sum_entry(struct audit *audit, const void *entry)
     } else {
         key = u128_high(key);
     }
-    if (timestamp & BURNT_BIT) tree = forest->trees[tree].schema->burnt_tree;
+    if (timestamp & BURNT_BIT) groove = forest->grooves[groove].schema->burnt_groove;
     const uint64_t plain = timestamp & ~BURNT_BIT;
-    /* (A2) No record is newer than the newest; no id of a tree without burnt ones is. */
-    const bool possible = tree != FOREST_NONE && plain <= forest->trees[tree].newest;
-    if (possible && plain > audit->about[tree]) return;
+    /* (A2) No record is newer than the newest; no id of a groove without burnt ones is. */
+    const bool possible = groove != FOREST_NONE && plain <= forest->grooves[groove].newest;
+    if (possible && plain > audit->about[groove]) return;
     sum_add(&audit->found, key, timestamp);
 }
 

@@ -7,11 +7,11 @@
  * that nothing is read at random. What is compared is how many entries there should be and are, and
  * the sum of their hashes, which does not depend on their order.
  *
- * The forest changes meanwhile. Of each tree, the audit is about the records up to a timestamp that
- * is fixed at its start: all whose entries had left memory then. A record's entries never change,
- * so those records and entries are the same to the end, wherever merges move them. Entries of newer
- * records are passed over; what is in memory only is made again from the log at a restart, and the
- * next checkpoint writes it.
+ * The forest changes meanwhile. Of each groove, the audit is about the records up to a timestamp
+ * that is fixed at its start: all whose entries had left memory then. A record's entries never
+ * change, so those records and entries are the same to the end, wherever merges move them. Entries
+ * of newer records are passed over; what is in memory only is made again from the log at a restart,
+ * and the next checkpoint writes it.
  *
  * Numbered invariants (asserted, tested under their number):
  *  (A1) what is not damaged gives no finding, whatever is committed meanwhile.
@@ -57,7 +57,7 @@ enum audit_step {
 };
 
 enum audit_stage {
-    AUDIT_STAGE_RECORDS, /* Of `tree`. */
+    AUDIT_STAGE_RECORDS, /* Of `groove`. */
     AUDIT_STAGE_ENTRIES, /* Of `part`. */
     AUDIT_STAGE_DONE,
 };
@@ -65,13 +65,13 @@ enum audit_stage {
 struct audit {
     struct forest *forest;
     enum audit_stage stage;
-    uint32_t tree; /* At hand, or that of `part`. */
+    uint32_t groove; /* At hand, or that of `part`. */
     uint32_t part;
-    bool begun; /* The tree or part at hand is. */
-    /* Of each tree: */
-    uint64_t about[FOREST_TREES_MAX];     /* Records up to this timestamp. */
-    uint64_t record_max[FOREST_TREES_MAX]; /* Records are walked, and counted, up to this one. */
-    uint64_t record_count[FOREST_TREES_MAX];
+    bool begun; /* The groove or part at hand is. */
+    /* Of each groove: */
+    uint64_t about[FOREST_GROOVES_MAX];     /* Records up to this timestamp. */
+    uint64_t record_max[FOREST_GROOVES_MAX]; /* Records are walked, and counted, up to this one. */
+    uint64_t record_count[FOREST_GROOVES_MAX];
     uint64_t records_found;
     uint64_t timestamp; /* Of the record at hand; 0: none. */
     /* Of each part with entries: */

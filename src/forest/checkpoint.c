@@ -23,7 +23,7 @@ checkpoint_flush(struct forest *forest)
     struct forest_checkpoint *checkpoint = &forest->checkpoint;
     assert(checkpoint->stage == CHECKPOINT_FLUSH);
     assert(checkpoint->part <= forest->part_count);
-    assert(forest->commit.step == COMMIT_DONE);
+    assert(forest->compact.step == COMPACT_DONE);
     if (checkpoint->part == forest->part_count) return FOREST_WORK_DONE;
     struct part *part = forest_part(forest, checkpoint->part);
     if (!forest_flush_part(forest, part, checkpoint->op)) return FOREST_WORK_WAITS;
@@ -281,9 +281,9 @@ checkpoint_free_set(struct forest *forest)
     if (!own_take(forest, &frame)) return false;
     checkpoint->content.free_set = checkpoint->chain;
     checkpoint->chain = (struct block_reference){0};
-    for (uint32_t i = 0; i < forest->schema->tree_count; i++) {
-        checkpoint->content.newest[i] = forest->trees[i].newest;
-        checkpoint->content.record_count[i] = forest->trees[i].record_count;
+    for (uint32_t i = 0; i < forest->schema->groove_count; i++) {
+        checkpoint->content.newest[i] = forest->grooves[i].newest;
+        checkpoint->content.record_count[i] = forest->grooves[i].record_count;
     }
     checkpoint->content.memo = forest->memo;
     memcpy(own_content(forest, frame), &checkpoint->content, sizeof(checkpoint->content));
@@ -390,7 +390,7 @@ forest_checkpoint(
 }
 
 struct block_reference
-forest_checkpoint_manifest(const struct forest *forest)
+forest_checkpoint_root(const struct forest *forest)
 {
     assert(forest->checkpoint.stage == CHECKPOINT_IDLE);
     assert(forest->checkpoint.root.address != 0);

@@ -61,17 +61,17 @@ static void
 flush_objects(struct forest *forest, struct part *part, uint32_t run, struct table_builder *builder)
 {
     assert(part->objects != NULL);
-    const uint32_t count = objects_take_dirty(part->objects, forest->slots);
+    const uint32_t count = objects_take_dirty(part->objects, forest->flushing);
     const uint32_t size = part->tree.format.size;
     assert(count > 0);
     for (uint32_t i = 0; i < count; i++) {
         if (!table_builder_active(builder)) table_builder_begin(builder, count - i);
         if (i + FLUSH_RECORDS_AHEAD < count) {
-            const uint32_t ahead = forest->slots[i + FLUSH_RECORDS_AHEAD];
+            const uint32_t ahead = forest->flushing[i + FLUSH_RECORDS_AHEAD];
             const char *record = objects_record(part->objects, ahead);
             for (uint32_t at = 0; at < size; at += 64) __builtin_prefetch(record + at);
         }
-        table_builder_add(builder, objects_record(part->objects, forest->slots[i]));
+        table_builder_add(builder, objects_record(part->objects, forest->flushing[i]));
         if (table_builder_full(builder)) flush_table(part, builder, run);
     }
 }
@@ -120,16 +120,16 @@ flush_due(const struct part *part)
 
 /* The next part that is due. */
 static enum forest_work
-commit_flush(struct forest *forest)
+compact_flush(struct forest *forest)
 {
-    struct forest_commit *commit = &forest->commit;
-    assert(commit->step == COMMIT_FLUSH);
-    assert(commit->part <= forest->part_count);
-    for (; commit->part < forest->part_count; commit->part++) {
-        struct part *part = forest_part(forest, commit->part);
+    struct forest_compact *compact = &forest->compact;
+    assert(compact->step == COMPACT_FLUSH);
+    assert(compact->part <= forest->part_count);
+    for (; compact->part < forest->part_count; compact->part++) {
+        struct part *part = forest_part(forest, compact->part);
         if (!flush_due(part)) continue;
         if (!forest_flush_part(forest, part, forest->op)) return FOREST_WORK_WAITS;
-        commit->part += 1;
+        compact->part += 1;
         return FOREST_WORK_LEFT;
     }
     return FOREST_WORK_DONE;
@@ -214,28 +214,28 @@ merges_prepare(struct part *part)
 
 /* A level that has nearly as many runs as it may have can't wait. */
 static bool
-merge_turn(const struct forest_commit *commit, const struct merge *merge)
+merge_turn(const struct forest_compact *compact, const struct merge *merge)
 {
-    assert(commit->turn <= MERGE_TURNS);
+    assert(compact->turn <= MERGE_TURNS);
     assert(merge->active);
-    if (commit->turn == MERGE_TURNS || merge->quota >= QUOTA_ALL) return true;
-    return (commit->part + commit->level) % MERGE_TURNS == commit->turn;
+    if (compact->turn == MERGE_TURNS || merge->quota >= QUOTA_ALL) return true;
+    return (compact->part + compact->level) % MERGE_TURNS == compact->turn;
 }
 
 /* The next merge's quota. */
 static enum forest_work
-commit_merge(struct forest *forest)
+compact_merge(struct forest *forest)
 {
-    struct forest_commit *commit = &forest->commit;
-    assert(commit->step == COMMIT_MERGE);
-    assert(commit->part <= forest->part_count);
-    assert(commit->level <= LSM_LEVELS);
-    for (; commit->part < forest->part_count; commit->part++) {
-        struct part *part = forest_part(forest, commit->part);
-        while (commit->level < LSM_LEVELS) {
-            struct merge *merge = &part->merges[commit->level];
-            if (!merge->active || !merge_turn(commit, merge)) {
-                commit->level += 1;
+    struct forest_compact *compact = &forest->compact;
+    assert(compact->step == COMPACT_MERGE);
+    assert(compact->part <= forest->part_count);
+    assert(compact->level <= LSM_LEVELS);
+    for (; compact->part < forest->part_count; compact->part++) {
+        struct part *part = forest_part(forest, compact->part);
+        while (compact->level < LSM_LEVELS) {
+            struct merge *merge = &part->merges[compact->level];
+            if (!merge->active || !merge_turn(compact, merge)) {
+                compact->level += 1;
                 continue;
             }
             switch (merge_work(merge, forest->op)) {
@@ -243,10 +243,10 @@ commit_merge(struct forest *forest)
             case MERGE_WAIT: return FOREST_WORK_WAITS;
             case MERGE_LOST: forest->lost = true; return FOREST_WORK_WAITS;
             }
-            commit->level += 1;
+            compact->level += 1;
             return FOREST_WORK_LEFT;
         }
-        commit->level = 0;
+        compact->level = 0;
     }
     return FOREST_WORK_DONE;
 }
@@ -257,45 +257,45 @@ static void
 beat_start(struct forest *forest, uint32_t turn)
 {
     assert(!forest->active);
-    assert(forest->commit.step == COMMIT_DONE);
+    assert(forest->compact.step == COMPACT_DONE);
     assert(!forest->scope.open);
-    forest->commit.part = 0;
-    forest->commit.level = 0;
-    forest->commit.turn = turn;
-    forest->commit.step = COMMIT_FLUSH;
+    forest->compact.part = 0;
+    forest->compact.level = 0;
+    forest->compact.turn = turn;
+    forest->compact.step = COMPACT_FLUSH;
 }
 
 /* The op is executed: nothing of it is taken back any more. */
 static void
-commit_op(struct forest *forest, uint64_t op)
+compact_op(struct forest *forest, uint64_t op)
 {
     bool due = false;
     assert(forest->active);
     assert(!forest->scope.open);
     assert(op == forest->op + 1 || forest->op == 0);
-    assert(forest->commit.step == COMMIT_DONE);
+    assert(forest->compact.step == COMPACT_DONE);
     assert(!forest_asking(forest));
     forest->active = false;
     forest->op = op;
     forest_prefetched_clear(forest->prefetched);
-    for (uint32_t i = 0; i < forest->schema->tree_count; i++) {
-        struct forest_tree *tree = &forest->trees[i];
-        if (!forest_tree_is_log(tree)) continue;
-        log_seal(&tree->log, op);
-        if (tree->objects.count > 0) objects_clear(&tree->objects);
+    for (uint32_t i = 0; i < forest->schema->groove_count; i++) {
+        struct groove *groove = &forest->grooves[i];
+        if (!groove_is_log(groove)) continue;
+        log_seal(&groove->log, op);
+        if (groove->objects.count > 0) objects_clear(&groove->objects);
     }
-    forest->commit.added = 0;
+    forest->compact.added = 0;
     for (uint32_t i = 0; i < forest->part_count; i++) {
         struct part *part = forest_part(forest, i);
         if (part->log != NULL) continue;
         assert(part->tail == NULL || part->tail_done <= part->tail->count);
         if (part->tail != NULL) part->added = part->tail->count - part->tail_done;
-        forest->commit.added += part->added;
+        forest->compact.added += part->added;
         due |= flush_due(part);
     }
-    if (!due && forest->commit.added < BEAT_ENTRIES) return;
-    beat_start(forest, forest->commit.beat);
-    forest->commit.beat = (forest->commit.beat + 1) % MERGE_TURNS;
+    if (!due && forest->compact.added < BEAT_ENTRIES) return;
+    beat_start(forest, forest->compact.beat);
+    forest->compact.beat = (forest->compact.beat + 1) % MERGE_TURNS;
 }
 
 void
@@ -304,38 +304,38 @@ forest_beat_start_all(struct forest *forest)
     assert(forest->checkpoint.stage != CHECKPOINT_IDLE);
     beat_start(forest, MERGE_TURNS);
     /* As after a restart. */
-    forest->commit.beat = 0;
+    forest->compact.beat = 0;
 }
 
 enum forest_work
 forest_beat_work(struct forest *forest)
 {
-    struct forest_commit *commit = &forest->commit;
+    struct forest_compact *compact = &forest->compact;
     assert(!forest->active);
-    assert(commit->part <= forest->part_count);
-    if (commit->step == COMMIT_FLUSH) {
-        const enum forest_work work = commit_flush(forest);
+    assert(compact->part <= forest->part_count);
+    if (compact->step == COMPACT_FLUSH) {
+        const enum forest_work work = compact_flush(forest);
         if (work != FOREST_WORK_DONE) return work;
         for (uint32_t i = 0; i < forest->part_count; i++) {
             merges_prepare(forest_part(forest, i));
         }
-        commit->part = 0;
-        commit->step = COMMIT_MERGE;
+        compact->part = 0;
+        compact->step = COMPACT_MERGE;
     }
-    if (commit->step == COMMIT_MERGE) {
-        const enum forest_work work = commit_merge(forest);
+    if (compact->step == COMPACT_MERGE) {
+        const enum forest_work work = compact_merge(forest);
         if (work != FOREST_WORK_DONE) return work;
-        commit->step = COMMIT_DONE;
+        compact->step = COMPACT_DONE;
     }
-    assert(commit->step == COMMIT_DONE);
+    assert(compact->step == COMPACT_DONE);
     return FOREST_WORK_DONE;
 }
 
 enum forest_work
-forest_commit(struct forest *forest, uint64_t op)
+forest_compact(struct forest *forest, uint64_t op)
 {
     assert(forest->opened);
-    if (forest->active) commit_op(forest, op);
+    if (forest->active) compact_op(forest, op);
     assert(forest->op == op);
     const enum forest_work work = forest_beat_work(forest);
     cache_issue_writes(&forest->cache);

@@ -21,28 +21,28 @@ forest_found_of(enum tree_found found)
 enum tree_found
 forest_find(const struct forest *forest, uint32_t number, uint64_t timestamp, void *record)
 {
-    const struct forest_tree *tree = &forest->trees[number];
-    assert(number < forest->schema->tree_count);
+    const struct groove *groove = &forest->grooves[number];
+    assert(number < forest->schema->groove_count);
     assert(record != NULL);
-    if (timestamp == 0 || timestamp > tree->newest) return TREE_ABSENT;
-    const uint32_t slot = objects_find(&tree->objects, timestamp);
-    if (slot != OBJECT_NONE) {
-        memcpy(record, objects_record(&tree->objects, slot), tree->schema->record_size);
+    if (timestamp == 0 || timestamp > groove->newest) return TREE_ABSENT;
+    const uint32_t object = objects_find(&groove->objects, timestamp);
+    if (object != OBJECT_NONE) {
+        memcpy(record, objects_record(&groove->objects, object), groove->schema->record_size);
         return TREE_FOUND;
     }
-    if (forest_tree_is_log(tree)) return log_lookup(&tree->log, timestamp, record);
-    return tree_lookup(&forest->parts[tree->records].tree, timestamp, record);
+    if (groove_is_log(groove)) return log_lookup(&groove->log, timestamp, record);
+    return tree_lookup(&forest->parts[groove->records].tree, timestamp, record);
 }
 
 enum tree_found
 forest_find_id(const struct forest *forest, uint32_t number, const u128 *id, uint64_t *timestamp)
 {
-    assert(number < forest->schema->tree_count);
-    const struct forest_tree *tree = &forest->trees[number];
+    assert(number < forest->schema->groove_count);
+    const struct groove *groove = &forest->grooves[number];
     struct entry24 entry;
-    assert(tree->ids != PART_NONE);
-    if (tail_find_id(&tree->id_tail, *id, timestamp)) return TREE_FOUND;
-    const enum tree_found found = tree_lookup(&forest->parts[tree->ids].tree, *id, &entry);
+    assert(groove->ids != PART_NONE);
+    if (tail_find_id(&groove->id_tail, *id, timestamp)) return TREE_FOUND;
+    const enum tree_found found = tree_lookup(&forest->parts[groove->ids].tree, *id, &entry);
     if (found == TREE_FOUND) *timestamp = entry.timestamp;
     return found;
 }
@@ -59,82 +59,82 @@ find_of_id(
     uint64_t timestamp,
     void *record)
 {
-    const struct forest_tree *tree = &forest->trees[number];
+    const struct groove *groove = &forest->grooves[number];
     u128 found_id = 0;
-    assert(tree->ids != PART_NONE);
+    assert(groove->ids != PART_NONE);
     const enum tree_found found = forest_find(forest, number, timestamp, record);
     if (found == TREE_WAIT || found == TREE_LOST) return found;
     if (found == TREE_FOUND) {
-        memcpy(&found_id, (const char *) record + tree->schema->id_offset, sizeof(found_id));
+        memcpy(&found_id, (const char *) record + groove->schema->id_offset, sizeof(found_id));
     }
     if (found == TREE_FOUND && found_id == *id) return TREE_FOUND;
-    const bool in_memory = tail_find_id(&tree->id_tail, *id, &timestamp);
-    if (in_memory) return tree_refuse(&forest->parts[tree->records].tree, timestamp);
-    return tree_refuse(&forest->parts[tree->ids].tree, *id);
+    const bool in_memory = tail_find_id(&groove->id_tail, *id, &timestamp);
+    if (in_memory) return tree_refuse(&forest->parts[groove->records].tree, timestamp);
+    return tree_refuse(&forest->parts[groove->ids].tree, *id);
 }
 
 /* ---- Reads --------------------------------------------------------------------------------- */
 
 enum forest_found
-forest_read(struct forest *forest, uint32_t tree, uint64_t timestamp, void *record)
+forest_read(struct forest *forest, uint32_t groove, uint64_t timestamp, void *record)
 {
     assert(forest->opened);
-    assert(tree < forest->schema->tree_count);
+    assert(groove < forest->schema->groove_count);
     assert(record != NULL);
-    return forest_found_of(forest_find(forest, tree, timestamp, record));
+    return forest_found_of(forest_find(forest, groove, timestamp, record));
 }
 
 enum forest_found
-forest_refuse(struct forest *forest, uint32_t tree, uint64_t timestamp)
+forest_refuse(struct forest *forest, uint32_t groove, uint64_t timestamp)
 {
     assert(forest->opened);
-    assert(tree < forest->schema->tree_count);
-    const uint32_t part = forest->trees[tree].records;
+    assert(groove < forest->schema->groove_count);
+    const uint32_t part = forest->grooves[groove].records;
     return forest_found_of(tree_refuse(&forest_part(forest, part)->tree, timestamp));
 }
 
 enum forest_found
 forest_read_by_id(struct forest *forest, uint32_t number, const u128 *id, void *record)
 {
-    const struct forest_tree *tree = forest_tree_at(forest, number);
+    const struct groove *groove = forest_groove(forest, number);
     uint64_t timestamp;
     assert(forest->opened);
-    assert(tree->ids != PART_NONE);
-    if (tree->objects.count > 0) {
-        const uint32_t slot = objects_find_id(&tree->objects, id);
-        if (slot != OBJECT_NONE) {
-            memcpy(record, objects_record(&tree->objects, slot), tree->schema->record_size);
+    assert(groove->ids != PART_NONE);
+    if (groove->objects.count > 0) {
+        const uint32_t object = objects_find_id(&groove->objects, id);
+        if (object != OBJECT_NONE) {
+            memcpy(record, objects_record(&groove->objects, object), groove->schema->record_size);
             return FOREST_FOUND;
         }
     }
     const enum tree_found found = forest_find_id(forest, number, id, &timestamp);
     if (found != TREE_FOUND) return forest_found_of(found);
-    if (timestamp & BURNT_BIT && tree->schema->burnt_tree != FOREST_NONE) return FOREST_BURNT;
+    if (timestamp & BURNT_BIT && groove->schema->burnt_groove != FOREST_NONE) return FOREST_BURNT;
     return forest_found_of(find_of_id(forest, number, id, timestamp, record));
 }
 
 enum forest_found
-forest_read_next(struct forest *forest, uint32_t tree, uint64_t *timestamp, void *record)
+forest_read_next(struct forest *forest, uint32_t groove, uint64_t *timestamp, void *record)
 {
     assert(forest->opened);
-    assert(tree < forest->schema->tree_count);
-    assert(forest_tree_is_log(&forest->trees[tree]));
+    assert(groove < forest->schema->groove_count);
+    assert(groove_is_log(&forest->grooves[groove]));
     assert(record != NULL);
-    if (*timestamp >= forest->trees[tree].newest) return FOREST_ABSENT;
-    return forest_found_of(log_next(&forest->trees[tree].log, timestamp, record));
+    if (*timestamp >= forest->grooves[groove].newest) return FOREST_ABSENT;
+    return forest_found_of(log_next(&forest->grooves[groove].log, timestamp, record));
 }
 
 bool
 forest_may_have_changed(
     const struct forest *forest, uint32_t number, uint64_t timestamp, uint64_t op)
 {
-    assert(number < forest->schema->tree_count);
-    const struct objects *objects = &forest->trees[number].objects;
-    assert(!forest_tree_is_log(&forest->trees[number]));
+    assert(number < forest->schema->groove_count);
+    const struct objects *objects = &forest->grooves[number].objects;
+    assert(!groove_is_log(&forest->grooves[number]));
     assert(timestamp > 0);
-    const uint32_t slot = objects_find(objects, timestamp);
+    const uint32_t object = objects_find(objects, timestamp);
     /* A record that has come back into memory tells nothing of what was before (C4). */
-    const uint64_t changed = slot == OBJECT_NONE ? 0 : objects_op(objects, slot);
+    const uint64_t changed = object == OBJECT_NONE ? 0 : objects_op(objects, object);
     return (changed == 0 ? objects_forgotten_op(objects) : changed) > op;
 }
 

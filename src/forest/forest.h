@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The forest: everything that the state machine remembers, as trees of fixed-size records, found by
- * timestamp, by id, and through indexes.
+ * The forest: everything that the state machine remembers, as grooves of fixed-size records, found
+ * by timestamp, by id, and through indexes.
  *
- * A *tree* holds records ordered by their 8-byte timestamp, which is the record's name. Records are
- * inserted in ascending order of timestamp within a tree; some trees' records are updated later,
- * none is ever deleted. A tree may have an *id*: a unique 16-byte field. An id may also be *burnt*:
- * it names no record and never will. An *index* of a tree maps a field's value to the timestamps of
- * the records that have it. The schema (data, given at init) says where the fields are; the forest
- * keeps ids and indexes itself on insert and update.
+ * A *groove* holds records ordered by their 8-byte timestamp, which is the record's name. Records
+ * are inserted in ascending order of timestamp within a groove; some grooves' records are updated
+ * later, none is ever deleted. A groove may have an *id*: a unique 16-byte field. An id may also be
+ * *burnt*: it names no record and never will. An *index* of a groove maps a field's value to the
+ * timestamps of the records that have it. The schema (data, given at init) says where the fields
+ * are; the forest keeps ids and indexes itself on insert and update.
  *
  * Inside, everything is in log-structured merge trees over the grid's blocks, in memory of a fixed
  * size: README.md. So what an op will look at is asked for before, reads may have to wait, and
  * there is work to do after an op. Nothing else of it is known outside lsm/.
  *
  * Numbered invariants (asserted, tested under their number):
- *  (F1) timestamps of a tree ascend strictly in insertion order.
+ *  (F1) timestamps of a groove ascend strictly in insertion order.
  *  (F2) after a discarded scope, every get and every scan answers as before the scope, ids and
  *       indexes included.
  *  (F3) forest_reserve said FOREST_ROOM for what is inserted: inserts and checkpoints never run
@@ -36,23 +36,25 @@
 #include "store/grid.h"
 #include "store/superblock.h"
 
-#define FOREST_TREES_MAX 8
+#define FOREST_GROOVES_MAX 8
 #define FOREST_INDEXES_MAX 32
 #define FOREST_NONE UINT32_MAX
 
-/* What has tables of its own: records, ids and list of each tree, and each index. */
-#define FOREST_PARTS_MAX (3 * FOREST_TREES_MAX + FOREST_INDEXES_MAX)
+/* What has tables of its own: records, ids and list of each groove, and each index. */
+#define FOREST_PARTS_MAX (3 * FOREST_GROOVES_MAX + FOREST_INDEXES_MAX)
 
-/* One tree. record_size: a multiple of 16. */
-struct tree_schema {
+/* One groove. record_size: a multiple of 16. */
+struct groove_schema {
     const char *name;
     uint32_t record_size;
     uint32_t timestamp_offset;
     uint32_t id_offset; /* FOREST_NONE: no id. */
-    /* The tree that holds this tree's burnt ids, at its id_offset. FOREST_NONE: none can burn. */
-    uint32_t burnt_tree;
     /*
-     * Records of this tree that one event may insert, and update, at most: what forest_reserve
+     * The groove that holds this groove's burnt ids, at its id_offset. FOREST_NONE: none can burn.
+     */
+    uint32_t burnt_groove;
+    /*
+     * Records of this groove that one event may insert, and update, at most: what forest_reserve
      * counts with.
      */
     uint32_t inserts_per_event_max;
@@ -70,7 +72,7 @@ enum index_kind {
 
 struct index_schema {
     const char *name;
-    uint32_t tree;
+    uint32_t groove;
     enum index_kind kind;
     uint32_t field_offset;
     uint32_t field_size; /* 2, 4, 8 or 16 bytes. */
@@ -85,8 +87,8 @@ struct index_schema {
 };
 
 struct forest_schema {
-    const struct tree_schema *trees;
-    uint32_t tree_count;
+    const struct groove_schema *grooves;
+    uint32_t groove_count;
     const struct index_schema *indexes;
     uint32_t index_count;
 };
@@ -140,7 +142,7 @@ struct forest_open_report {
 };
 
 struct forest_stats {
-    uint64_t records[FOREST_TREES_MAX];
+    uint64_t records[FOREST_GROOVES_MAX];
     uint64_t memory_bytes_used; /* Of memory_bytes: all but what can be given up at once. */
     uint64_t memory_bytes_max;
     uint64_t tables;
@@ -156,7 +158,7 @@ struct forest; /* Defined in forest/internal.h. */
 
 typedef void forest_checkpoint_callback(void *context, enum grid_result result);
 
-/* Trees are named by their number in the schema: `tree`, or `number`. */
+/* Grooves are named by their number in the schema: `groove`, or `number`. */
 
 /* ---- Making it, and how it is: init.c -------------------------------------------------------- */
 
@@ -192,8 +194,8 @@ enum forest_work forest_warm(struct forest *forest);
 /* ---- Room: room.c ---------------------------------------------------------------------------- */
 
 /*
- * Can `event_count` more events (see tree_schema) be kept, in memory and at the next checkpoint on
- * disk? The grid file grows ahead of need, so that it seldom has to be waited for. Callers count
+ * Can `event_count` more events (see groove_schema) be kept, in memory and at the next checkpoint
+ * on disk? The grid file grows ahead of need, so that it seldom has to be waited for. Callers count
  * everything admitted and not yet executed. FOREST_MEMORY_FULL and FOREST_DISK_FULL: refuse.
  * FOREST_IO_ERROR: the caller must stop.
  */
@@ -232,9 +234,9 @@ void forest_ask_named(struct forest *forest, uint32_t number, uint64_t timestamp
 
 /*
  * Brings what was asked for into reach of the op, with many reads under way. FOREST_FOUND: it is
- * done, so that forest_get_by_id and forest_get answer without waiting until forest_commit, that it
- * is there or that it is absent; and more can be asked for. FOREST_WAIT: call again after progress.
- * FOREST_LOST: the op can't be executed.
+ * done, so that forest_get_by_id and forest_get answer without waiting until forest_compact, that
+ * it is there or that it is absent; and more can be asked for. FOREST_WAIT: call again after
+ * progress. FOREST_LOST: the op can't be executed.
  */
 enum forest_found forest_prefetch(struct forest *forest);
 
@@ -265,12 +267,12 @@ void forest_screen_ids(
 
 /* ---- An op: records, and the memo: op.c ------------------------------------------------------ */
 
-/* Timestamp of the newest record of the tree; 0 if it is empty. */
-uint64_t forest_newest(const struct forest *forest, uint32_t tree);
+/* Timestamp of the newest record of the groove; 0 if it is empty. */
+uint64_t forest_newest(const struct forest *forest, uint32_t groove);
 
 /*
  * Record by id, of what was prefetched in this op or inserted in it. Sets *record if FOREST_FOUND;
- * valid until the next insert into this tree, the next update of this record, or scope end. (An
+ * valid until the next insert into this groove, the next update of this record, or scope end. (An
  * update of one record leaves pointers to others valid: the two accounts of a transfer are found
  * once.)
  */
@@ -284,7 +286,7 @@ enum forest_found forest_get_by_id(
 const void *forest_get(const struct forest *forest, uint32_t number, uint64_t timestamp);
 
 /* Copies the record in. F1; the id is absent. */
-void forest_insert(struct forest *forest, uint32_t tree, const void *record);
+void forest_insert(struct forest *forest, uint32_t groove, const void *record);
 
 /*
  * Replaces a record that a get returned (`old`: that pointer, still valid) by `record`. Timestamp,
@@ -292,8 +294,10 @@ void forest_insert(struct forest *forest, uint32_t tree, const void *record);
  */
 void forest_update(struct forest *forest, uint32_t number, const void *old, const void *record);
 
-/* Burns an absent id of the tree by inserting `record` into its burnt_tree. Not within a scope. */
-void forest_burn_id(struct forest *forest, uint32_t tree, const void *record);
+/*
+ * Burns an absent id of the groove by inserting `record` into its burnt_groove. Not within a scope.
+ */
+void forest_burn_id(struct forest *forest, uint32_t groove, const void *record);
 
 /* What the state machine likes to find again, beside records. At first all is zero. */
 struct forest_memo {
@@ -320,7 +324,7 @@ void forest_scope_discard(struct forest *forest); /* F2 */
  * millisecond or two, so that the disk gets its next write meanwhile. The state may be read between
  * pieces. No op may begin before all is done.
  */
-enum forest_work forest_commit(struct forest *forest, uint64_t op);
+enum forest_work forest_compact(struct forest *forest, uint64_t op);
 
 void forest_damage(const struct forest *forest, struct forest_damage *damage);
 
@@ -341,7 +345,7 @@ enum forest_found forest_read_by_id(
     void *record);
 enum forest_found forest_read(
     struct forest *forest,
-    uint32_t tree,
+    uint32_t groove,
     uint64_t timestamp,
     void *record);
 
@@ -359,15 +363,15 @@ bool forest_reads_reached(const struct forest *forest, uint64_t mark);
  * What others say of the record cannot be, or it isn't there at all: FOREST_LOST. forest_damage()
  * names the table that has it, or that should.
  */
-enum forest_found forest_refuse(struct forest *forest, uint32_t tree, uint64_t timestamp);
+enum forest_found forest_refuse(struct forest *forest, uint32_t groove, uint64_t timestamp);
 
 /*
- * Copies the first record after *timestamp, and moves *timestamp there: a walk along a tree whose
+ * Copies the first record after *timestamp, and moves *timestamp there: a walk along a groove whose
  * records never change. FOREST_ABSENT: there are no more.
  */
 enum forest_found forest_read_next(
     struct forest *forest,
-    uint32_t tree,
+    uint32_t groove,
     uint64_t *timestamp,
     void *record);
 
@@ -406,7 +410,7 @@ bool forest_poll(struct forest *forest);
 /*
  * Writes all that changed since the last checkpoint, and a manifest. No insert or update until the
  * callback, which gives GRID_OK or GRID_IO_ERROR and never runs inside this call. Then
- * forest_checkpoint_manifest() is what the superblock must reference. `op` goes into the blocks'
+ * forest_checkpoint_root() is what the superblock must reference. `op` goes into the blocks'
  * headers.
  */
 void forest_checkpoint(
@@ -415,10 +419,10 @@ void forest_checkpoint(
     forest_checkpoint_callback *callback,
     void *context);
 
-struct block_reference forest_checkpoint_manifest(const struct forest *forest);
+struct block_reference forest_checkpoint_root(const struct forest *forest);
 
 /*
- * The superblock that references the manifest is durable: what it replaced is free
+ * The superblock that references the root is durable: what it replaced is free
  * (grid_checkpoint_durable is called).
  */
 void forest_checkpoint_durable(struct forest *forest);

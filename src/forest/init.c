@@ -21,7 +21,7 @@
 /* What finding a record costs, about: its state, and its places in two sparse indexes. */
 #define OBJECT_OVERHEAD 90
 
-/* Records of the tree that one event pins or inserts at most. */
+/* Records of the groove that one event pins or inserts at most. */
 #define OP_RECORDS_PER_EVENT(schema)                                                               \
     ((schema)->inserts_per_event_max + (schema)->updates_per_event_max)
 
@@ -30,7 +30,7 @@
 
 /* How much of what varies there is. */
 struct sizes {
-    uint32_t objects; /* Slots of each tree with updates, times record_size over 128. */
+    uint32_t objects; /* Of each groove with updates, times record_size over 128. */
     uint32_t nodes;
     uint32_t frames;
 };
@@ -55,28 +55,28 @@ scratch_count(void)
  * Changed records at a time: fewer than are flushed together, and those of the op that makes more.
  */
 static uint32_t
-dirty_max(const struct tree_schema *schema)
+dirty_max(const struct groove_schema *schema)
 {
     return OBJECTS_DIRTY_MAX + OP_RECORDS_PER_EVENT(schema) * EVENTS_PER_BATCH_MAX;
 }
 
 /*
- * Of a tree with updates: those that were dirty, and those that an op has to do with. Of a log:
+ * Of a groove with updates: those that were dirty, and those that an op has to do with. Of a log:
  * what an op has asked for, the transfer of an event's id and the one that it resolves.
  */
 static uint32_t
-objects_min(const struct tree_schema *schema)
+objects_min(const struct groove_schema *schema)
 {
     if (schema->updates_per_event_max == 0) return 2 * EVENTS_PER_BATCH_MAX;
     return dirty_max(schema);
 }
 
 static uint32_t
-burns_for(const struct forest_schema *schema, uint32_t burnt_tree)
+burns_for(const struct forest_schema *schema, uint32_t burnt_groove)
 {
-    assert(burnt_tree < schema->tree_count);
-    for (uint32_t tree = 0; tree < schema->tree_count; tree++) {
-        if (schema->trees[tree].burnt_tree == burnt_tree) return tree;
+    assert(burnt_groove < schema->groove_count);
+    for (uint32_t groove = 0; groove < schema->groove_count; groove++) {
+        if (schema->grooves[groove].burnt_groove == burnt_groove) return groove;
     }
     return FOREST_NONE;
 }
@@ -85,22 +85,22 @@ burns_for(const struct forest_schema *schema, uint32_t burnt_tree)
 static uint32_t
 frames_min(const struct forest_schema *schema)
 {
-    assert(schema->tree_count > 0 && schema->tree_count <= FOREST_TREES_MAX);
+    assert(schema->groove_count > 0 && schema->groove_count <= FOREST_GROOVES_MAX);
     assert(schema->index_count <= FOREST_INDEXES_MAX);
     /* Each merge builds a table; some have filters. Tails are flushed one after another. */
     uint32_t tables = schema->index_count;
     uint32_t filtered = 0;
     uint32_t logs = 0;
-    for (uint32_t i = 0; i < schema->tree_count; i++) {
-        const struct tree_schema *tree = &schema->trees[i];
-        const bool is_log = tree->updates_per_event_max == 0;
-        const bool ids = tree->id_offset != FOREST_NONE && burns_for(schema, i) == FOREST_NONE;
+    for (uint32_t i = 0; i < schema->groove_count; i++) {
+        const struct groove_schema *groove = &schema->grooves[i];
+        const bool is_log = groove->updates_per_event_max == 0;
+        const bool ids = groove->id_offset != FOREST_NONE && burns_for(schema, i) == FOREST_NONE;
         logs += is_log ? 1 : 0;
         filtered += (is_log ? 0 : 1) + (ids ? 1u : 0u);
         tables += (is_log ? 0 : 2) + (ids ? 1u : 0u); /* Records and list; ids. */
     }
     assert(filtered <= tables);
-    assert(logs <= schema->tree_count);
+    assert(logs <= schema->groove_count);
     const uint32_t builders = LSM_LEVELS * (2 * tables + FILTER_BLOCKS_MAX * filtered);
     const uint32_t inputs = LEVEL_RUNS_MAX * 2 + GRID_READS_MAX;
     return builders + logs * (LOG_FRAMES_MAX + 3) + inputs + 256;
@@ -152,42 +152,42 @@ part_new_tail(
     return number;
 }
 
-/* ---- Trees --------------------------------------------------------------------------------- */
+/* ---- Grooves --------------------------------------------------------------------------------- */
 
 static void
-fix_bytes(struct forest_tree *tree, uint32_t offset, uint32_t size)
+fix_bytes(struct groove *groove, uint32_t offset, uint32_t size)
 {
     assert(size > 0);
-    assert(offset + size <= tree->schema->record_size);
-    memset((char *) tree->fixed_words + offset, 0xff, size);
+    assert(offset + size <= groove->schema->record_size);
+    memset((char *) groove->fixed_words + offset, 0xff, size);
 }
 
 static void
 init_objects(
-    struct forest_tree *tree, struct arena *arena, const struct sizes *sizes)
+    struct groove *groove, struct arena *arena, const struct sizes *sizes)
 {
-    const struct tree_schema *schema = tree->schema;
-    const bool is_log = forest_tree_is_log(tree);
+    const struct groove_schema *schema = groove->schema;
+    const bool is_log = groove_is_log(groove);
     const uint64_t share = (uint64_t) sizes->objects * schema->record_size / 128;
-    const uint32_t more = is_log ? 0 : (uint32_t) min_u64(share, OBJECTS_SLOTS_MAX / 4);
+    const uint32_t more = is_log ? 0 : (uint32_t) min_u64(share, OBJECTS_MAX / 4);
     const struct objects_options options = {
         .record_size = schema->record_size,
         .timestamp_offset = schema->timestamp_offset,
         .id_offset = schema->id_offset, /* FOREST_NONE is the objects' "no id" too. */
-        .slot_count = objects_min(schema) + more,
+        .object_count = objects_min(schema) + more,
         .dirty_max = is_log ? 1 : dirty_max(schema),
     };
     assert(schema->record_size > 0);
     assert(sizes->objects <= UINT32_MAX / 16);
-    objects_init(&tree->objects, arena, &options);
+    objects_init(&groove->objects, arena, &options);
 }
 
 static void
-init_tree(struct forest *forest, struct arena *arena, const struct sizes *sizes, uint32_t number)
+init_groove(struct forest *forest, struct arena *arena, const struct sizes *sizes, uint32_t number)
 {
-    assert(number < forest->schema->tree_count);
-    const struct tree_schema *schema = &forest->schema->trees[number];
-    struct forest_tree *tree = &forest->trees[number];
+    assert(number < forest->schema->groove_count);
+    const struct groove_schema *schema = &forest->schema->grooves[number];
+    struct groove *groove = &forest->grooves[number];
     const struct entry_format format = {
         .shape = ENTRY_RECORD,
         .filtered = schema->updates_per_event_max > 0,
@@ -197,28 +197,28 @@ init_tree(struct forest *forest, struct arena *arena, const struct sizes *sizes,
     assert(schema->record_size <= FOREST_RECORD_SIZE_MAX);
     assert(schema->record_size % 16 == 0);
     assert(schema->timestamp_offset + sizeof(uint64_t) <= schema->record_size);
-    *tree = (struct forest_tree){.schema = schema, .ids = PART_NONE, .list = PART_NONE};
-    tree->burns_for = burns_for(forest->schema, number);
-    assert(tree->burns_for != number);
-    tree->records = part_new(forest, schema->name, &format);
-    fix_bytes(tree, schema->timestamp_offset, sizeof(uint64_t));
-    if (schema->id_offset != FOREST_NONE && tree->burns_for == FOREST_NONE) {
-        tree->ids = part_new_tail(forest, arena, schema->name, ENTRY_ID, &tree->id_tail);
-        fix_bytes(tree, schema->id_offset, sizeof(u128));
+    *groove = (struct groove){.schema = schema, .ids = PART_NONE, .list = PART_NONE};
+    groove->burns_for = burns_for(forest->schema, number);
+    assert(groove->burns_for != number);
+    groove->records = part_new(forest, schema->name, &format);
+    fix_bytes(groove, schema->timestamp_offset, sizeof(uint64_t));
+    if (schema->id_offset != FOREST_NONE && groove->burns_for == FOREST_NONE) {
+        groove->ids = part_new_tail(forest, arena, schema->name, ENTRY_ID, &groove->id_tail);
+        fix_bytes(groove, schema->id_offset, sizeof(u128));
     }
-    if (!forest_tree_is_log(tree)) {
-        tree->list = part_new_tail(forest, arena, schema->name, ENTRY_INDEX, &tree->list_tail);
+    if (!groove_is_log(groove)) {
+        groove->list = part_new_tail(forest, arena, schema->name, ENTRY_INDEX, &groove->list_tail);
     }
-    init_objects(tree, arena, sizes);
+    init_objects(groove, arena, sizes);
     if (forest->parts == NULL) return;
-    struct part *part = &forest->parts[tree->records];
-    if (forest_tree_is_log(tree)) {
-        log_init(&tree->log, &part->tree);
-        part->log = &tree->log;
+    struct part *part = &forest->parts[groove->records];
+    if (groove_is_log(groove)) {
+        log_init(&groove->log, &part->tree);
+        part->log = &groove->log;
     } else {
-        part->tree.distinct = &tree->record_count;
+        part->tree.distinct = &groove->record_count;
         part->tree.fanout = LSM_FANOUT_RECORDS;
-        part->objects = &tree->objects;
+        part->objects = &groove->objects;
     }
 }
 
@@ -227,17 +227,17 @@ init_index(struct forest *forest, struct arena *arena, uint32_t number)
 {
     assert(number < forest->schema->index_count);
     const struct index_schema *schema = &forest->schema->indexes[number];
-    struct forest_tree *tree = &forest->trees[schema->tree];
+    struct groove *groove = &forest->grooves[schema->groove];
     struct forest_index *index = &forest->indexes[number];
-    assert(schema->tree < forest->schema->tree_count);
+    assert(schema->groove < forest->schema->groove_count);
     assert(schema->field_size > 0 && schema->field_size <= sizeof(u128));
     index->schema = schema;
     index->part = part_new_tail(forest, arena, schema->name, ENTRY_INDEX, &index->tail);
-    assert(tree->index_count < FOREST_INDEXES_MAX);
-    tree->indexes[tree->index_count] = number;
-    tree->index_count += 1;
-    fix_bytes(tree, schema->field_offset, schema->field_size);
-    if (schema->when_mask != 0) fix_bytes(tree, schema->when_offset, sizeof(schema->when_value));
+    assert(groove->index_count < FOREST_INDEXES_MAX);
+    groove->indexes[groove->index_count] = number;
+    groove->index_count += 1;
+    fix_bytes(groove, schema->field_offset, schema->field_size);
+    if (schema->when_mask != 0) fix_bytes(groove, schema->when_offset, sizeof(schema->when_value));
 }
 
 /* ---- Everything ---------------------------------------------------------------------------- */
@@ -255,13 +255,13 @@ own_blocks_max(const struct sizes *sizes, uint64_t block_count_max)
     return (uint32_t) (manifest + free_set + 2);
 }
 
-/* Of any tree. */
+/* Of any groove. */
 static uint32_t
 dirty_most(const struct forest_schema *schema)
 {
     uint32_t most = 0;
-    for (uint32_t i = 0; i < schema->tree_count; i++) {
-        most = (uint32_t) max_u64(most, dirty_max(&schema->trees[i]));
+    for (uint32_t i = 0; i < schema->groove_count; i++) {
+        most = (uint32_t) max_u64(most, dirty_max(&schema->grooves[i]));
     }
     assert(most >= OBJECTS_DIRTY_MAX);
     return most;
@@ -277,15 +277,15 @@ init_take(
     const struct sizes *sizes)
 {
     assert(forest->part_count == 0);
-    assert(schema->tree_count > 0 && schema->tree_count <= FOREST_TREES_MAX);
+    assert(schema->groove_count > 0 && schema->groove_count <= FOREST_GROOVES_MAX);
     assert(schema->index_count <= FOREST_INDEXES_MAX);
     forest->schema = schema;
     forest->grid = grid;
     cache_init(&forest->cache, arena, grid, sizes->frames);
     table_pool_init(&forest->tables, arena, sizes->nodes);
     forest->parts = arena_take(arena, FOREST_PARTS_MAX, sizeof(struct part), 64);
-    for (uint32_t tree = 0; tree < schema->tree_count; tree++) {
-        init_tree(forest, arena, sizes, tree);
+    for (uint32_t groove = 0; groove < schema->groove_count; groove++) {
+        init_groove(forest, arena, sizes, groove);
     }
     for (uint32_t index = 0; index < schema->index_count; index++) {
         init_index(forest, arena, index);
@@ -297,14 +297,14 @@ init_take(
     forest_asks_init(&forest->asked_records, arena);
     forest->scratch = arena_take(arena, scratch_count(), sizeof(struct entry24), 64);
     forest->screened = arena_take(arena, EVENTS_PER_BATCH_MAX, sizeof(struct entry24), 64);
-    forest->slots = arena_take(arena, dirty_most(schema), sizeof(uint32_t), 64);
+    forest->flushing = arena_take(arena, dirty_most(schema), sizeof(uint32_t), 64);
     scrub_init(&forest->scrub, arena, forest);
     tour_init(&forest->tour, arena, forest);
     const uint64_t blocks_max = grid == NULL ? 0 : grid->free_set.acquired.bit_count;
     forest->checkpoint.own_max = own_blocks_max(sizes, blocks_max);
     forest->checkpoint.own =
         arena_take(arena, forest->checkpoint.own_max, sizeof(struct block_reference), 16);
-    assert(forest->part_count >= schema->tree_count);
+    assert(forest->part_count >= schema->groove_count);
     assert(forest->part_count <= FOREST_PARTS_MAX);
 }
 
@@ -344,9 +344,9 @@ sizes_for(struct grid *grid, const struct forest_schema *schema, uint64_t memory
     assert(memory_bytes >= least);
     const uint64_t more = memory_bytes - least;
     uint64_t object_bytes = 0;
-    for (uint32_t i = 0; i < schema->tree_count; i++) {
-        const uint32_t record_size = schema->trees[i].record_size;
-        if (schema->trees[i].updates_per_event_max == 0) continue;
+    for (uint32_t i = 0; i < schema->groove_count; i++) {
+        const uint32_t record_size = schema->grooves[i].record_size;
+        if (schema->grooves[i].updates_per_event_max == 0) continue;
         object_bytes += (record_size + OBJECT_OVERHEAD) * record_size / 128;
     }
     if (object_bytes > 0) {
@@ -415,7 +415,7 @@ forest_stats_get(const struct forest *forest, struct forest_stats *stats)
         .cache_misses = cache->stats.misses,
         .cache_evictions = cache->stats.evictions,
     };
-    for (uint32_t tree = 0; tree < forest->schema->tree_count; tree++) {
-        stats->records[tree] = forest->trees[tree].record_count;
+    for (uint32_t groove = 0; groove < forest->schema->groove_count; groove++) {
+        stats->records[groove] = forest->grooves[groove].record_count;
     }
 }

@@ -20,8 +20,8 @@
 /* ---- Parts --------------------------------------------------------------------------------- */
 
 /*
- * A part is what has tables of its own: the records of a tree, its ids, its list, or an index. The
- * number of a part is what block headers call `tree`.
+ * A part is what has tables of its own: the records of a groove, its ids, its list, or an index.
+ * The number of a part is what block headers call `tree`.
  */
 #define PART_NONE UINT32_MAX
 
@@ -36,15 +36,15 @@ struct part {
     uint32_t tail_done; /* Entries of the tail that came before it. */
 };
 
-/* ---- Trees and indexes --------------------------------------------------------------------- */
+/* ---- Grooves and indexes ------------------------------------------------------------------- */
 
-struct forest_tree {
-    const struct tree_schema *schema;
+struct groove {
+    const struct groove_schema *schema;
     uint32_t records; /* Part. */
     uint32_t ids;     /* Part, or PART_NONE. */
     uint32_t list;    /* Part, or PART_NONE: all timestamps, of trees with updates. */
-    uint32_t burns_for; /* The tree whose ids this one's records burn, or FOREST_NONE. */
-    struct log log;         /* Of a tree without updates. */
+    uint32_t burns_for; /* The groove whose ids this one's records burn, or FOREST_NONE. */
+    struct log log;         /* Of a groove without updates. */
     struct objects objects; /* All that is in reach: of a log, what the op at hand asked for. */
     struct tail id_tail;
     struct tail list_tail;
@@ -62,9 +62,9 @@ struct forest_index {
 };
 
 static inline bool
-forest_tree_is_log(const struct forest_tree *tree)
+groove_is_log(const struct groove *groove)
 {
-    return tree->schema->updates_per_event_max == 0;
+    return groove->schema->updates_per_event_max == 0;
 }
 
 /* ---- Scopes: scope.c ----------------------------------------------------------------------- */
@@ -73,10 +73,10 @@ enum forest_undo_kind { UNDO_INSERT, UNDO_UPDATE };
 
 /* Ends an entry of the log, which is read backwards. Before an UNDO_UPDATE lies the old record. */
 struct forest_undo {
-    uint64_t op;   /* Of the record's change before. */
-    uint32_t slot; /* Of its object, in a tree with updates. */
+    uint64_t op;     /* Of the record's change before. */
+    uint32_t object; /* Of its object, in a groove with updates. */
     uint8_t kind;
-    uint8_t tree;
+    uint8_t groove;
     bool was_dirty;
     uint8_t reserved;
 };
@@ -88,15 +88,15 @@ struct forest_scope {
     uint64_t log_size;
     uint64_t log_size_max; /* Everything that a batch may insert and update. */
     /* As they were when it was opened. */
-    uint64_t newest[FOREST_TREES_MAX];
-    uint64_t record_count[FOREST_TREES_MAX];
+    uint64_t newest[FOREST_GROOVES_MAX];
+    uint64_t record_count[FOREST_GROOVES_MAX];
     uint32_t tail_count[FOREST_PARTS_MAX];
 };
 
 uint64_t forest_scope_log_size_max(const struct forest_schema *schema);
-void forest_scope_on_insert(struct forest *forest, uint32_t tree, uint32_t slot);
+void forest_scope_on_insert(struct forest *forest, uint32_t groove, uint32_t object);
 void forest_scope_on_update(
-    struct forest *forest, uint32_t tree, uint32_t slot, uint64_t op, bool was_dirty);
+    struct forest *forest, uint32_t groove, uint32_t object, uint64_t op, bool was_dirty);
 
 /* ---- What an op asks for: ask.c ------------------------------------------------------------ */
 
@@ -118,15 +118,15 @@ void forest_prefetched_clear(struct forest_prefetched *prefetched);
 bool forest_prefetched_has(const struct forest_prefetched *prefetched, uint64_t hash);
 
 static inline uint64_t
-prefetched_hash_id(uint32_t tree, const u128 *id)
+prefetched_hash_id(uint32_t groove, const u128 *id)
 {
-    return filter_hash(*id) + tree;
+    return filter_hash(*id) + groove;
 }
 
 static inline uint64_t
-prefetched_hash(uint32_t tree, uint64_t timestamp)
+prefetched_hash(uint32_t groove, uint64_t timestamp)
 {
-    return filter_hash(u128_make(tree + 1, timestamp));
+    return filter_hash(u128_make(groove + 1, timestamp));
 }
 
 /* Keys that an op asks for at a time, by id or by timestamp, at most. */
@@ -137,7 +137,7 @@ prefetched_hash(uint32_t tree, uint64_t timestamp)
  * looked at yet. In order, as soon as there is a `next`.
  */
 struct forest_asks {
-    struct entry24 *keys; /* `timestamp` says of which tree, and what is awaited. */
+    struct entry24 *keys; /* `timestamp` says of which groove, and what is awaited. */
     uint32_t count;
     uint32_t next;
     uint32_t waiting;
@@ -147,14 +147,14 @@ void forest_asks_init(struct forest_asks *asks, struct arena *arena);
 
 /* ---- The work after an op: compact.c ------------------------------------------------------- */
 
-enum commit_step {
-    COMMIT_DONE,
-    COMMIT_FLUSH, /* Tails and changed records that are many enough go to level 0. */
-    COMMIT_MERGE,
+enum compact_step {
+    COMPACT_DONE,
+    COMPACT_FLUSH, /* Tails and changed records that are many enough go to level 0. */
+    COMPACT_MERGE,
 };
 
-struct forest_commit {
-    enum commit_step step;
+struct forest_compact {
+    enum compact_step step;
     uint32_t part; /* At hand. */
     uint32_t level;
     uint64_t added; /* Entries of all parts since the last beat. */
@@ -221,8 +221,8 @@ struct root_content {
     struct block_reference free_set;
     uint64_t item_count;
     uint64_t word_count; /* Of the free set. */
-    uint64_t newest[FOREST_TREES_MAX];
-    uint64_t record_count[FOREST_TREES_MAX];
+    uint64_t newest[FOREST_GROOVES_MAX];
+    uint64_t record_count[FOREST_GROOVES_MAX];
     struct forest_memo memo;
     uint64_t reserved[2];
 };
@@ -265,8 +265,8 @@ uint64_t forest_memory_bytes_for(const struct forest *forest, uint64_t node_coun
 /* ---- Warming up: warm.c -------------------------------------------------------------------- */
 
 struct forest_warm {
-    bool settled;   /* `place` is a table of the run. */
-    uint32_t tree;  /* At hand. */
+    bool settled;     /* `place` is a table of the run. */
+    uint32_t groove;  /* At hand. */
     uint32_t level;
     uint32_t run;   /* Of the level, counted from the newest. */
     uint32_t block; /* Of the table. */
@@ -283,10 +283,10 @@ struct forest {
     struct table_pool tables;
     struct part *parts;
     uint32_t part_count;
-    struct forest_tree trees[FOREST_TREES_MAX];
+    struct groove grooves[FOREST_GROOVES_MAX];
     struct forest_index indexes[FOREST_INDEXES_MAX];
     struct forest_scope scope;
-    struct forest_commit commit;
+    struct forest_compact compact;
     struct forest_checkpoint checkpoint;
     struct forest_warm warm;
     struct scrub scrub;
@@ -298,7 +298,7 @@ struct forest {
     uint64_t asks_resume_at; /* They are not looked at before cache.reads_done is so many. */
     void *scratch;    /* For sorting. */
     struct entry24 *screened; /* Ids of a batch, in order; `timestamp` is their number. */
-    uint32_t *slots;  /* Of changed records being flushed. */
+    uint32_t *flushing;  /* Of changed records being flushed. */
     uint64_t memory_bytes;
     uint64_t op;      /* The newest committed. */
     uint64_t epoch;   /* Of the op at hand. */
@@ -315,11 +315,11 @@ forest_part(const struct forest *forest, uint32_t part)
     return &forest->parts[part];
 }
 
-static inline struct forest_tree *
-forest_tree_at(struct forest *forest, uint32_t tree)
+static inline struct groove *
+forest_groove(struct forest *forest, uint32_t groove)
 {
-    assert(tree < forest->schema->tree_count);
-    return &forest->trees[tree];
+    assert(groove < forest->schema->groove_count);
+    return &forest->grooves[groove];
 }
 
 /* What the record's field is indexed under; false if it isn't. */

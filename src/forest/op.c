@@ -55,37 +55,37 @@ forest_index_value(const struct index_schema *schema, const void *record, uint64
 /* ---- Reading ------------------------------------------------------------------------------- */
 
 static inline uint64_t
-record_timestamp(const struct forest_tree *tree, const void *record)
+record_timestamp(const struct groove *groove, const void *record)
 {
     uint64_t timestamp;
     memcpy(
-        &timestamp, (const char *) record + tree->schema->timestamp_offset, sizeof(timestamp));
+        &timestamp, (const char *) record + groove->schema->timestamp_offset, sizeof(timestamp));
     return timestamp;
 }
 
 static inline u128
-record_id(const struct forest_tree *tree, const void *record)
+record_id(const struct groove *groove, const void *record)
 {
     u128 id;
-    assert(tree->schema->id_offset != FOREST_NONE);
-    memcpy(&id, (const char *) record + tree->schema->id_offset, sizeof(id));
+    assert(groove->schema->id_offset != FOREST_NONE);
+    memcpy(&id, (const char *) record + groove->schema->id_offset, sizeof(id));
     return id;
 }
 
 static const void *
-get(const struct forest *forest, const struct forest_tree *tree, uint64_t timestamp)
+get(const struct forest *forest, const struct groove *groove, uint64_t timestamp)
 {
     assert(forest->active);
-    const uint32_t slot = objects_find(&tree->objects, timestamp);
-    if (slot != OBJECT_NONE) return objects_record(&tree->objects, slot);
-    return forest_tree_is_log(tree) ? log_find_open(&tree->log, timestamp) : NULL;
+    const uint32_t object = objects_find(&groove->objects, timestamp);
+    if (object != OBJECT_NONE) return objects_record(&groove->objects, object);
+    return groove_is_log(groove) ? log_find_open(&groove->log, timestamp) : NULL;
 }
 
 const void *
 forest_get(const struct forest *forest, uint32_t number, uint64_t timestamp)
 {
-    assert(number < forest->schema->tree_count);
-    const void *record = get(forest, &forest->trees[number], timestamp);
+    assert(number < forest->schema->groove_count);
+    const void *record = get(forest, &forest->grooves[number], timestamp);
     if (record != NULL) return record;
     /* (F6) */
     assert(forest_prefetched_has(forest->prefetched, prefetched_hash(number, timestamp)));
@@ -96,27 +96,27 @@ enum forest_found
 forest_get_by_id(
     const struct forest *forest, uint32_t number, const u128 *id, const void **record)
 {
-    assert(number < forest->schema->tree_count);
-    const struct forest_tree *tree = &forest->trees[number];
+    assert(number < forest->schema->groove_count);
+    const struct groove *groove = &forest->grooves[number];
     uint64_t timestamp;
     assert(forest->active);
-    assert(tree->ids != PART_NONE);
-    if (tree->objects.count > 0) {
-        const uint32_t slot = objects_find_id(&tree->objects, id);
-        if (slot != OBJECT_NONE) {
-            *record = objects_record(&tree->objects, slot);
+    assert(groove->ids != PART_NONE);
+    if (groove->objects.count > 0) {
+        const uint32_t object = objects_find_id(&groove->objects, id);
+        if (object != OBJECT_NONE) {
+            *record = objects_record(&groove->objects, object);
             return FOREST_FOUND;
         }
     }
-    /* A record of an update tree that exists is among the objects. */
-    if (tail_find_id(&tree->id_tail, *id, &timestamp)) {
+    /* A record of an update groove that exists is among the objects. */
+    if (tail_find_id(&groove->id_tail, *id, &timestamp)) {
         if (timestamp & BURNT_BIT) return FOREST_BURNT;
-        *record = get(forest, tree, timestamp);
+        *record = get(forest, groove, timestamp);
         assert(*record != NULL);
         return FOREST_FOUND;
     }
-    if (tree->schema->burnt_tree != FOREST_NONE) {
-        const struct objects *burnt = &forest->trees[tree->schema->burnt_tree].objects;
+    if (groove->schema->burnt_groove != FOREST_NONE) {
+        const struct objects *burnt = &forest->grooves[groove->schema->burnt_groove].objects;
         if (burnt->count > 0 && objects_find_id(burnt, id) != OBJECT_NONE) return FOREST_BURNT;
     }
     /* (F6) */
@@ -125,11 +125,11 @@ forest_get_by_id(
 }
 
 uint64_t
-forest_newest(const struct forest *forest, uint32_t tree)
+forest_newest(const struct forest *forest, uint32_t groove)
 {
-    assert(tree < forest->schema->tree_count);
-    assert((forest->trees[tree].newest == 0) == (forest->trees[tree].record_count == 0));
-    return forest->trees[tree].newest;
+    assert(groove < forest->schema->groove_count);
+    assert((forest->grooves[groove].newest == 0) == (forest->grooves[groove].record_count == 0));
+    return forest->grooves[groove].newest;
 }
 
 struct forest_memo
@@ -149,22 +149,22 @@ forest_memo_set(struct forest *forest, struct forest_memo memo)
 
 /* ---- Writing ------------------------------------------------------------------------------- */
 
-/* Enters the record into the tree's list, ids and indexes. */
+/* Enters the record into the groove's list, ids and indexes. */
 static void
-enter(struct forest *forest, struct forest_tree *tree, const void *record, uint64_t timestamp)
+enter(struct forest *forest, struct groove *groove, const void *record, uint64_t timestamp)
 {
     assert(timestamp != 0);
-    assert(tree->index_count <= FOREST_INDEXES_MAX);
-    if (tree->ids != PART_NONE) {
-        tail_add_id(&tree->id_tail, record_id(tree, record), timestamp);
+    assert(groove->index_count <= FOREST_INDEXES_MAX);
+    if (groove->ids != PART_NONE) {
+        tail_add_id(&groove->id_tail, record_id(groove, record), timestamp);
     }
-    if (tree->list != PART_NONE) tail_add(&tree->list_tail, 0, timestamp);
-    if (tree->burns_for != FOREST_NONE) {
-        struct forest_tree *owner = &forest->trees[tree->burns_for];
-        tail_add_id(&owner->id_tail, record_id(tree, record), timestamp | BURNT_BIT);
+    if (groove->list != PART_NONE) tail_add(&groove->list_tail, 0, timestamp);
+    if (groove->burns_for != FOREST_NONE) {
+        struct groove *owner = &forest->grooves[groove->burns_for];
+        tail_add_id(&owner->id_tail, record_id(groove, record), timestamp | BURNT_BIT);
     }
-    for (uint32_t i = 0; i < tree->index_count; i++) {
-        struct forest_index *index = &forest->indexes[tree->indexes[i]];
+    for (uint32_t i = 0; i < groove->index_count; i++) {
+        struct forest_index *index = &forest->indexes[groove->indexes[i]];
         uint64_t value;
         if (forest_index_value(index->schema, record, &value)) {
             tail_add(&index->tail, value, timestamp);
@@ -175,44 +175,44 @@ enter(struct forest *forest, struct forest_tree *tree, const void *record, uint6
 static void
 insert(struct forest *forest, uint32_t number, const void *record)
 {
-    struct forest_tree *tree = forest_tree_at(forest, number);
-    const uint64_t timestamp = record_timestamp(tree, record);
-    uint32_t slot = OBJECT_NONE;
+    struct groove *groove = forest_groove(forest, number);
+    const uint64_t timestamp = record_timestamp(groove, record);
+    uint32_t object = OBJECT_NONE;
     assert(forest->active);
-    assert(timestamp > tree->newest); /* (F1) */
+    assert(timestamp > groove->newest); /* (F1) */
     assert(timestamp < BURNT_BIT);
     forest_room_spend(forest);
-    if (forest_tree_is_log(tree)) {
-        log_append(&tree->log, record);
+    if (groove_is_log(groove)) {
+        log_append(&groove->log, record);
     } else {
-        slot = objects_insert(&tree->objects, record, forest->epoch);
-        objects_touch(&tree->objects, slot, forest->op + 1);
-        forest_part(forest, tree->records)->added += 1;
+        object = objects_insert(&groove->objects, record, forest->epoch);
+        objects_touch(&groove->objects, object, forest->op + 1);
+        forest_part(forest, groove->records)->added += 1;
     }
-    assert(forest_tree_is_log(tree) == (slot == OBJECT_NONE));
-    tree->newest = timestamp;
-    tree->record_count += 1;
-    enter(forest, tree, record, timestamp);
-    if (forest->scope.open) forest_scope_on_insert(forest, number, slot);
+    assert(groove_is_log(groove) == (object == OBJECT_NONE));
+    groove->newest = timestamp;
+    groove->record_count += 1;
+    enter(forest, groove, record, timestamp);
+    if (forest->scope.open) forest_scope_on_insert(forest, number, object);
 }
 
 void
-forest_insert(struct forest *forest, uint32_t tree, const void *record)
+forest_insert(struct forest *forest, uint32_t groove, const void *record)
 {
     assert(record != NULL);
-    assert(forest_tree_at(forest, tree)->burns_for == FOREST_NONE);
-    insert(forest, tree, record);
+    assert(forest_groove(forest, groove)->burns_for == FOREST_NONE);
+    insert(forest, groove, record);
 }
 
 void
-forest_burn_id(struct forest *forest, uint32_t tree, const void *record)
+forest_burn_id(struct forest *forest, uint32_t groove, const void *record)
 {
-    const uint32_t burnt_tree = forest_tree_at(forest, tree)->schema->burnt_tree;
+    const uint32_t burnt_groove = forest_groove(forest, groove)->schema->burnt_groove;
     assert(!forest->scope.open);
-    assert(forest_tree_at(forest, burnt_tree)->burns_for == tree);
+    assert(forest_groove(forest, burnt_groove)->burns_for == groove);
     assert(record != NULL);
-    assert(burnt_tree != FOREST_NONE);
-    insert(forest, burnt_tree, record);
+    assert(burnt_groove != FOREST_NONE);
+    insert(forest, burnt_groove, record);
 }
 
 /* Two words at once: the compiler's vectors. Record sizes are multiples of them. */
@@ -220,10 +220,10 @@ typedef uint64_t forest_lanes __attribute__((vector_size(16)));
 
 /* Does the update leave alone what it must: timestamp, id, indexed fields? */
 static inline bool
-update_allowed(const struct forest_tree *tree, const void *old, const void *record)
+update_allowed(const struct groove *groove, const void *old, const void *record)
 {
-    const uint32_t record_size = tree->schema->record_size;
-    const char *fixed = (const char *) tree->fixed_words;
+    const uint32_t record_size = groove->schema->record_size;
+    const char *fixed = (const char *) groove->fixed_words;
     forest_lanes difference = {0};
     assert(record_size % sizeof(forest_lanes) == 0);
     for (uint32_t i = 0; i < record_size; i += sizeof(forest_lanes)) {
@@ -241,19 +241,19 @@ update_allowed(const struct forest_tree *tree, const void *old, const void *reco
 void
 forest_update(struct forest *forest, uint32_t number, const void *old, const void *record)
 {
-    struct forest_tree *tree = forest_tree_at(forest, number);
-    struct objects *objects = &tree->objects;
+    struct groove *groove = forest_groove(forest, number);
+    struct objects *objects = &groove->objects;
     assert(forest->active);
-    assert(!forest_tree_is_log(tree));
+    assert(!groove_is_log(groove));
     assert(old != record);
-    assert(update_allowed(tree, old, record));
-    const uint32_t slot = objects_slot_of(objects, old);
-    const bool was_dirty = objects_is_dirty(objects, slot);
+    assert(update_allowed(groove, old, record));
+    const uint32_t object = objects_number_of(objects, old);
+    const bool was_dirty = objects_is_dirty(objects, object);
     forest_room_spend(forest);
     if (forest->scope.open) {
-        forest_scope_on_update(forest, number, slot, objects_op(objects, slot), was_dirty);
+        forest_scope_on_update(forest, number, object, objects_op(objects, object), was_dirty);
     }
-    if (!was_dirty) forest_part(forest, tree->records)->added += 1;
-    objects_touch(objects, slot, forest->op + 1);
-    memcpy(objects_record(objects, slot), record, tree->schema->record_size);
+    if (!was_dirty) forest_part(forest, groove->records)->added += 1;
+    objects_touch(objects, object, forest->op + 1);
+    memcpy(objects_record(objects, object), record, groove->schema->record_size);
 }

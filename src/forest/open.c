@@ -269,18 +269,20 @@ open_merges(struct part *part)
  * checkpoint, so tables are all that gets and scans answered from (F4).
  */
 static bool
-open_tree_valid(const struct forest *forest, const struct forest_tree *tree)
+open_groove_valid(const struct forest *forest, const struct groove *groove)
 {
-    assert(tree->records < forest->part_count);
-    const struct tree *records = &forest->parts[tree->records].tree;
+    assert(groove->records < forest->part_count);
+    const struct tree *records = &forest->parts[groove->records].tree;
     u128 key_max = 0;
-    if ((tree->newest == 0) != (tree->record_count == 0) || tree->newest >= BURNT_BIT) return false;
+    if ((groove->newest == 0) != (groove->record_count == 0) || groove->newest >= BURNT_BIT) {
+        return false;
+    }
     for (uint32_t i = 0; i < TREE_RUNS_MAX; i++) {
         const struct tree_run *run = &records->runs[i];
         if (run->used && run->table_count > 0 && run->key_max > key_max) key_max = run->key_max;
     }
-    if (key_max != tree->newest) return false;
-    return !forest_tree_is_log(tree) || tree_entry_count(records) == tree->record_count;
+    if (key_max != groove->newest) return false;
+    return !groove_is_log(groove) || tree_entry_count(records) == groove->record_count;
 }
 
 /* ---- Opening ------------------------------------------------------------------------------- */
@@ -301,10 +303,10 @@ open_reset(struct forest *forest)
         if (part->tail != NULL) tail_clear(part->tail);
         if (part->log != NULL) log_open(part->log);
     }
-    for (uint32_t i = 0; i < forest->schema->tree_count; i++) {
-        objects_clear(&forest->trees[i].objects);
-        forest->trees[i].newest = 0;
-        forest->trees[i].record_count = 0;
+    for (uint32_t i = 0; i < forest->schema->groove_count; i++) {
+        objects_clear(&forest->grooves[i].objects);
+        forest->grooves[i].newest = 0;
+        forest->grooves[i].record_count = 0;
     }
     memset(forest->prefetched, 0, sizeof(*forest->prefetched));
     forest->checkpoint.own_count = 0;
@@ -338,11 +340,11 @@ open_root(struct opening *opening, const struct block_reference *reference)
     for (uint32_t i = 0; i < forest->part_count; i++) {
         if (!open_merges(forest_part(forest, i))) return FOREST_OPEN_CORRUPT;
     }
-    for (uint32_t i = 0; i < forest->schema->tree_count; i++) {
-        objects_forgot(&forest->trees[i].objects, forest->op);
-        forest->trees[i].newest = root.newest[i];
-        forest->trees[i].record_count = root.record_count[i];
-        if (!open_tree_valid(forest, &forest->trees[i])) return FOREST_OPEN_CORRUPT;
+    for (uint32_t i = 0; i < forest->schema->groove_count; i++) {
+        objects_forgot(&forest->grooves[i].objects, forest->op);
+        forest->grooves[i].newest = root.newest[i];
+        forest->grooves[i].record_count = root.record_count[i];
+        if (!open_groove_valid(forest, &forest->grooves[i])) return FOREST_OPEN_CORRUPT;
     }
     struct forest_checkpoint *checkpoint = &forest->checkpoint;
     checkpoint->root = *reference;

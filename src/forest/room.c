@@ -62,15 +62,15 @@ part_entries(const struct forest *forest, uint32_t number, uint64_t event_count)
 {
     uint64_t per_event = 0;
     assert(number < forest->part_count);
-    for (uint32_t i = 0; i < forest->schema->tree_count; i++) {
-        const struct forest_tree *tree = &forest->trees[i];
-        const struct tree_schema *schema = tree->schema;
+    for (uint32_t i = 0; i < forest->schema->groove_count; i++) {
+        const struct groove *groove = &forest->grooves[i];
+        const struct groove_schema *schema = groove->schema;
         const uint32_t inserts = schema->inserts_per_event_max;
-        if (tree->records == number) per_event += inserts + schema->updates_per_event_max;
-        if (tree->list == number || tree->ids == number) per_event += inserts;
+        if (groove->records == number) per_event += inserts + schema->updates_per_event_max;
+        if (groove->list == number || groove->ids == number) per_event += inserts;
         /* Instead of a record's, an id is burnt. */
-        for (uint32_t j = 0; j < tree->index_count; j++) {
-            if (forest->indexes[tree->indexes[j]].part == number) per_event += inserts;
+        for (uint32_t j = 0; j < groove->index_count; j++) {
+            if (forest->indexes[groove->indexes[j]].part == number) per_event += inserts;
         }
     }
     assert(per_event == 0 || event_count <= UINT64_MAX / per_event);

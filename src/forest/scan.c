@@ -21,15 +21,15 @@ init_leaf(
     struct scan *scan,
     struct forest *forest,
     enum scan_kind kind,
-    uint32_t tree,
+    uint32_t groove,
     const struct scan_window *window)
 {
     assert(forest->opened);
-    assert(tree < forest->schema->tree_count);
+    assert(groove < forest->schema->groove_count);
     scan->forest = forest;
     scan->kind = kind;
     scan->window = *window;
-    scan->tree = tree;
+    scan->groove = groove;
     scan->yielded = 0;
     scan->standing = false;
     scan->seeking = false;
@@ -40,18 +40,18 @@ init_leaf(
 }
 
 void
-scan_tree(
-    struct scan *scan, struct forest *forest, uint32_t tree, const struct scan_window *window)
+scan_groove(
+    struct scan *scan, struct forest *forest, uint32_t groove, const struct scan_window *window)
 {
-    const uint32_t list = forest->trees[tree].list;
-    assert(tree < forest->schema->tree_count);
+    const uint32_t list = forest->grooves[groove].list;
+    assert(groove < forest->schema->groove_count);
     assert(window->direction == SCAN_ASCENDING || window->direction == SCAN_DESCENDING);
-    if (forest_tree_is_log(&forest->trees[tree])) {
-        init_leaf(scan, forest, SCAN_TREE, tree, window);
+    if (groove_is_log(&forest->grooves[groove])) {
+        init_leaf(scan, forest, SCAN_TREE, groove, window);
         return;
     }
     assert(list != PART_NONE);
-    init_leaf(scan, forest, SCAN_INDEX, tree, window);
+    init_leaf(scan, forest, SCAN_INDEX, groove, window);
     scan->part = list;
     scan->value = 0;
 }
@@ -68,7 +68,7 @@ scan_index(
     const struct index_schema *schema = &forest->schema->indexes[index];
     assert(schema->kind == INDEX_EQUAL);
     assert(value != 0 || schema->zero_indexed);
-    init_leaf(scan, forest, SCAN_INDEX, schema->tree, window);
+    init_leaf(scan, forest, SCAN_INDEX, schema->groove, window);
     scan->part = forest->indexes[index].part;
     scan->value = forest_index_hash(schema, value);
 }
@@ -79,7 +79,7 @@ init_node(struct scan *scan, enum scan_kind kind, struct scan *const *inputs, ui
     const struct scan *first = inputs[0];
     assert(input_count >= 1);
     assert(input_count <= SCAN_INPUTS_MAX);
-    init_leaf(scan, first->forest, kind, first->tree, &first->window);
+    init_leaf(scan, first->forest, kind, first->groove, &first->window);
     scan->input_count = input_count;
     for (uint32_t i = 0; i < input_count; i++) {
         assert(inputs[i]->forest == first->forest);
@@ -236,7 +236,7 @@ seek_leaf(struct scan *scan, uint64_t target)
     scan->standing = false;
     if (scan->kind == SCAN_TREE) {
         uint64_t timestamp = target;
-        const struct log *log = &forest->trees[scan->tree].log;
+        const struct log *log = &forest->grooves[scan->groove].log;
         const enum tree_found found = log_seek(log, scan_descending(scan), &timestamp);
         if (found == TREE_FOUND) scan_offer(scan, timestamp);
         return scan_settle(scan, found);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Scans: timestamps in order, ascending or descending, from trees and indexes, merged and
+ * Scans: timestamps in order, ascending or descending, from grooves and indexes, merged and
  * intersected.
  *
- * A scan is a small fixed plan made by the caller: leaves (an index value, or a whole tree), then
+ * A scan is a small fixed plan made by the caller: leaves (an index value, or a whole groove), then
  * at most one union of leaves, then at most one intersection of everything. scan_next yields each
  * timestamp once, in order. A scan stays valid when the forest changes: it sees the records of its
  * window, whose timestamp_max is at most forest_newest when the scan is made.
  *
- * All scans of a plan have one window, and are over one tree, or over trees that name the same
+ * All scans of a plan have one window, and are over one groove, or over grooves that name the same
  * things by the same timestamps (a transfer, its event, its state).
  *
  * Numbered invariants:
@@ -44,7 +44,7 @@ struct scan {
     struct forest *forest;
     enum scan_kind kind;
     struct scan_window window;
-    uint32_t tree;
+    uint32_t groove;
     uint64_t timestamp; /* Where it stands, if `standing`. */
     uint64_t yielded;   /* The newest that scan_next gave; 0: none. */
     bool standing;
@@ -64,11 +64,11 @@ struct scan {
     bool seeking;
 };
 
-/* All records of a tree. */
-void scan_tree(
+/* All records of a groove. */
+void scan_groove(
     struct scan *scan,
     struct forest *forest,
-    uint32_t tree,
+    uint32_t groove,
     const struct scan_window *window);
 
 /*

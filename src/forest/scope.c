@@ -10,14 +10,14 @@
 uint64_t
 forest_scope_log_size_max(const struct forest_schema *schema)
 {
-    assert(schema->tree_count > 0);
+    assert(schema->groove_count > 0);
     uint64_t size = 0;
-    assert(schema->tree_count <= FOREST_TREES_MAX);
-    for (uint32_t tree = 0; tree < schema->tree_count; tree++) {
-        const struct tree_schema *tree_schema = &schema->trees[tree];
-        const uint64_t update_size = sizeof(struct forest_undo) + tree_schema->record_size;
-        size += tree_schema->inserts_per_event_max * sizeof(struct forest_undo);
-        size += tree_schema->updates_per_event_max * update_size;
+    assert(schema->groove_count <= FOREST_GROOVES_MAX);
+    for (uint32_t groove = 0; groove < schema->groove_count; groove++) {
+        const struct groove_schema *groove_schema = &schema->grooves[groove];
+        const uint64_t update_size = sizeof(struct forest_undo) + groove_schema->record_size;
+        size += groove_schema->inserts_per_event_max * sizeof(struct forest_undo);
+        size += groove_schema->updates_per_event_max * update_size;
     }
     return size * EVENTS_PER_BATCH_MAX;
 }
@@ -30,9 +30,9 @@ forest_scope_open(struct forest *forest)
     assert(!scope->open);
     assert(scope->log_size == 0);
     scope->open = true;
-    for (uint32_t i = 0; i < forest->schema->tree_count; i++) {
-        scope->newest[i] = forest->trees[i].newest;
-        scope->record_count[i] = forest->trees[i].record_count;
+    for (uint32_t i = 0; i < forest->schema->groove_count; i++) {
+        scope->newest[i] = forest->grooves[i].newest;
+        scope->record_count[i] = forest->grooves[i].record_count;
     }
     for (uint32_t i = 0; i < forest->part_count; i++) {
         const struct tail *tail = forest->parts[i].tail;
@@ -69,55 +69,56 @@ scope_pop(struct forest_scope *scope, uint64_t size)
 }
 
 void
-forest_scope_on_insert(struct forest *forest, uint32_t tree, uint32_t slot)
+forest_scope_on_insert(struct forest *forest, uint32_t groove, uint32_t object)
 {
-    const struct forest_undo undo = {.slot = slot, .kind = UNDO_INSERT, .tree = (uint8_t) tree};
-    assert(tree < forest->schema->tree_count);
+    const struct forest_undo undo = {
+        .object = object, .kind = UNDO_INSERT, .groove = (uint8_t) groove};
+    assert(groove < forest->schema->groove_count);
     scope_push(&forest->scope, &undo, sizeof(undo));
-    assert((slot == OBJECT_NONE) == forest_tree_is_log(&forest->trees[tree]));
+    assert((object == OBJECT_NONE) == groove_is_log(&forest->grooves[groove]));
 }
 
 void
 forest_scope_on_update(
-    struct forest *forest, uint32_t tree, uint32_t slot, uint64_t op, bool was_dirty)
+    struct forest *forest, uint32_t groove, uint32_t object, uint64_t op, bool was_dirty)
 {
     const struct forest_undo undo = {
         .op = op,
-        .slot = slot,
+        .object = object,
         .kind = UNDO_UPDATE,
-        .tree = (uint8_t) tree,
+        .groove = (uint8_t) groove,
         .was_dirty = was_dirty,
     };
-    const struct forest_tree *forest_tree = forest_tree_at(forest, tree);
-    const void *old = objects_record(&forest_tree->objects, slot);
+    const struct groove *changed = forest_groove(forest, groove);
+    const void *old = objects_record(&changed->objects, object);
     assert(op <= forest->op + 1);
-    assert(was_dirty == objects_is_dirty(&forest_tree->objects, slot));
-    scope_push(&forest->scope, old, forest_tree->schema->record_size);
+    assert(was_dirty == objects_is_dirty(&changed->objects, object));
+    scope_push(&forest->scope, old, changed->schema->record_size);
     scope_push(&forest->scope, &undo, sizeof(undo));
 }
 
 static void
 scope_undo(struct forest *forest, const struct forest_undo *undo)
 {
-    struct forest_tree *tree = forest_tree_at(forest, undo->tree);
-    struct objects *objects = &tree->objects;
-    if (forest_tree_is_log(tree)) {
+    struct groove *groove = forest_groove(forest, undo->groove);
+    struct objects *objects = &groove->objects;
+    if (groove_is_log(groove)) {
         assert(undo->kind == UNDO_INSERT);
-        log_pop(&tree->log);
+        log_pop(&groove->log);
         return;
     }
     if (undo->kind == UNDO_UPDATE) {
-        const uint32_t size = tree->schema->record_size;
-        memcpy(objects_record(objects, undo->slot), scope_pop(&forest->scope, size), size);
-        objects_untouch(objects, undo->slot, undo->op, undo->was_dirty);
-        if (!undo->was_dirty) forest->parts[tree->records].added -= 1;
+        const uint32_t size = groove->schema->record_size;
+        memcpy(objects_record(objects, undo->object), scope_pop(&forest->scope, size), size);
+        objects_untouch(objects, undo->object, undo->op, undo->was_dirty);
+        if (!undo->was_dirty) forest->parts[groove->records].added -= 1;
         return;
     }
     assert(undo->kind == UNDO_INSERT);
-    assert(forest->parts[tree->records].added > 0);
-    objects_untouch(objects, undo->slot, 0, false);
-    objects_remove(objects, undo->slot);
-    forest->parts[tree->records].added -= 1;
+    assert(forest->parts[groove->records].added > 0);
+    objects_untouch(objects, undo->object, 0, false);
+    objects_remove(objects, undo->object);
+    forest->parts[groove->records].added -= 1;
 }
 
 void
@@ -131,11 +132,11 @@ forest_scope_discard(struct forest *forest)
         memcpy(&undo, scope_pop(scope, sizeof(undo)), sizeof(undo));
         scope_undo(forest, &undo);
     }
-    for (uint32_t i = 0; i < forest->schema->tree_count; i++) {
-        assert(scope->newest[i] <= forest->trees[i].newest);
-        assert(scope->record_count[i] <= forest->trees[i].record_count);
-        forest->trees[i].newest = scope->newest[i];
-        forest->trees[i].record_count = scope->record_count[i];
+    for (uint32_t i = 0; i < forest->schema->groove_count; i++) {
+        assert(scope->newest[i] <= forest->grooves[i].newest);
+        assert(scope->record_count[i] <= forest->grooves[i].record_count);
+        forest->grooves[i].newest = scope->newest[i];
+        forest->grooves[i].record_count = scope->record_count[i];
     }
     for (uint32_t i = 0; i < forest->part_count; i++) {
         struct tail *tail = forest->parts[i].tail;

@@ -124,7 +124,7 @@ screen_run(struct screening *screening, uint32_t number)
 /* Takes the ids in, and finds those that are in memory. */
 static void
 screen_tail(
-    struct screening *screening, const struct forest_tree *tree, const char *ids, uint32_t stride)
+    struct screening *screening, const struct groove *groove, const char *ids, uint32_t stride)
 {
     assert(stride >= sizeof(u128));
     assert(screening->count <= EVENTS_PER_BATCH_MAX);
@@ -134,15 +134,15 @@ screen_tail(
         if (i + LINES_AHEAD < screening->count) {
             u128 ahead;
             memcpy(&ahead, ids + (uint64_t) (i + LINES_AHEAD) * stride, sizeof(ahead));
-            tail_hint_id(&tree->id_tail, ahead);
+            tail_hint_id(&groove->id_tail, ahead);
         }
         memcpy(words, ids + (uint64_t) i * stride, sizeof(words));
         const u128 id = u128_make(words[1], words[0]);
         screening->ids[i] =
             (struct entry24){.id_low = words[0], .id_high = words[1], .timestamp = i};
         screening->absent[i] =
-            !tail_find_id(&tree->id_tail, id, &timestamp) &&
-            (tree->objects.count == 0 || objects_find_id(&tree->objects, &id) == OBJECT_NONE);
+            !tail_find_id(&groove->id_tail, id, &timestamp) &&
+            (groove->objects.count == 0 || objects_find_id(&groove->objects, &id) == OBJECT_NONE);
     }
 }
 
@@ -164,9 +164,9 @@ forest_screen_ids(
     uint32_t count,
     bool *absent) /* NOLINT(readability-non-const-parameter): written through screening */
 {
-    const struct forest_tree *tree = forest_tree_at(forest, number);
+    const struct groove *groove = forest_groove(forest, number);
     struct screening screening = {
-        .tree = &forest_part(forest, tree->ids)->tree,
+        .tree = &forest_part(forest, groove->ids)->tree,
         .ids = forest->screened,
         .count = count,
         .absent = absent,
@@ -176,7 +176,7 @@ forest_screen_ids(
     bool sorted = false;
     assert(forest->active);
     assert(count <= EVENTS_PER_BATCH_MAX);
-    screen_tail(&screening, tree, ids, stride);
+    screen_tail(&screening, groove, ids, stride);
     for (uint32_t i = 0; i < count; i++) {
         const u128 id = screened_id(&screening, i);
         id_min = u128_min(id_min, id);

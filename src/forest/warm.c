@@ -15,8 +15,8 @@
 static const struct tree *
 warm_tree(const struct forest *forest)
 {
-    assert(forest->warm.tree < forest->schema->tree_count);
-    return &forest->parts[forest->trees[forest->warm.tree].records].tree;
+    assert(forest->warm.groove < forest->schema->groove_count);
+    return &forest->parts[forest->grooves[forest->warm.groove].records].tree;
 }
 
 /* The run at hand: from new to old, so that the first version of a record is the newest. */
@@ -39,13 +39,13 @@ warm_key_first(const struct forest *forest)
     return run->has_hidden ? run->hidden + 1 : 1;
 }
 
-/* The next tree; what is a log has no records that change. */
+/* The next groove; what is a log has no records that change. */
 static void
-warm_next_tree(struct forest *forest)
+warm_next_groove(struct forest *forest)
 {
     struct forest_warm *warm = &forest->warm;
-    assert(warm->tree < forest->schema->tree_count);
-    *warm = (struct forest_warm){.tree = warm->tree + 1, .blocks = warm->blocks};
+    assert(warm->groove < forest->schema->groove_count);
+    *warm = (struct forest_warm){.groove = warm->groove + 1, .blocks = warm->blocks};
 }
 
 /* At the run's first table, or past the level's end at the next level's. */
@@ -54,10 +54,10 @@ warm_settle(struct forest *forest)
 {
     struct forest_warm *warm = &forest->warm;
     assert(!warm->settled);
-    while (warm->tree < forest->schema->tree_count) {
+    while (warm->groove < forest->schema->groove_count) {
         const struct tree *tree = warm_tree(forest);
-        if (forest_tree_is_log(&forest->trees[warm->tree]) || warm->level == LSM_LEVELS) {
-            warm_next_tree(forest);
+        if (groove_is_log(&forest->grooves[warm->groove]) || warm->level == LSM_LEVELS) {
+            warm_next_groove(forest);
         } else if (warm->run == tree->run_count[warm->level]) {
             warm->level += 1;
             warm->run = 0;
@@ -88,7 +88,7 @@ warm_next_table(struct forest *forest)
 static bool
 warm_take(struct forest *forest, uint32_t frame, uint32_t entry_count)
 {
-    struct objects *objects = &forest->trees[forest->warm.tree].objects;
+    struct objects *objects = &forest->grooves[forest->warm.groove].objects;
     const struct entry_format *format = &warm_tree(forest)->format;
     const char *entries = cache_content(&forest->cache, frame);
     const u128 key_first = warm_key_first(forest);
@@ -99,7 +99,7 @@ warm_take(struct forest *forest, uint32_t frame, uint32_t entry_count)
         const uint64_t timestamp = u128_low(entry_key(format, entry));
         if (timestamp < key_first) continue;
         if (objects_find(objects, timestamp) != OBJECT_NONE) continue;
-        if (objects->count == objects->options.slot_count) return false;
+        if (objects->count == objects->options.object_count) return false;
         (void) objects_insert(objects, entry, forest->epoch);
     }
     return true;
@@ -117,7 +117,7 @@ warm_block(struct forest *forest)
     enum cache_result result = table_index_get(cache, &tree->format, table, &frame);
     if (result == CACHE_WAIT) return FOREST_WORK_WAITS;
     if (result == CACHE_LOST) {
-        warm_next_tree(forest); /* What follows may be older versions of what was in it. */
+        warm_next_groove(forest); /* What follows may be older versions of what was in it. */
         return FOREST_WORK_LEFT;
     }
     const struct table_block *blocks = table_blocks(cache, frame);
@@ -133,7 +133,7 @@ warm_block(struct forest *forest)
     warm->blocks += 1;
     warm->block += 1;
     if (result == CACHE_LOST || !warm_take(forest, frame, values.block.entry_count)) {
-        warm_next_tree(forest);
+        warm_next_groove(forest);
     } else if (warm->block == table->block_count) {
         warm_next_table(forest);
     }
@@ -150,7 +150,7 @@ forest_warm(struct forest *forest)
     while (work == FOREST_WORK_LEFT) {
         if (!warm->settled) warm_settle(forest);
         const bool done =
-            warm->tree == forest->schema->tree_count || warm->blocks == WARM_BLOCKS_MAX;
+            warm->groove == forest->schema->groove_count || warm->blocks == WARM_BLOCKS_MAX;
         if (done || forest_failed(forest)) return FOREST_WORK_DONE;
         work = warm_block(forest);
     }

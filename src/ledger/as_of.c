@@ -94,7 +94,7 @@ void
 as_of_start(struct ledger_read *read)
 {
     struct ledger_as_of *as_of = &read->as_of;
-    const uint64_t newest = forest_newest(read->forest, TREE_ACCOUNT_EVENT);
+    const uint64_t newest = forest_newest(read->forest, GROOVE_ACCOUNT_EVENT);
     assert(read->pass_count == 0);
     assert(read->instant.event_newest <= newest);
     as_of->rows_looked_at = 0;
@@ -128,12 +128,12 @@ list_rows(struct ledger_read *read, uint32_t *rows_left)
         if (read->yielded) return FOREST_WAIT;
         *rows_left -= 1;
         if (forest_may_have_changed(
-                read->forest, TREE_ACCOUNT, account_timestamp, read->instant.op)) {
+                read->forest, GROOVE_ACCOUNT, account_timestamp, read->instant.op)) {
             rows_list(read, row);
             as_of->walk_left += AS_OF_WALK_PER_ROW;
         }
         as_of->rows_looked_at += 1;
-        as_of->event_max = forest_newest(read->forest, TREE_ACCOUNT_EVENT);
+        as_of->event_max = forest_newest(read->forest, GROOVE_ACCOUNT_EVENT);
     }
     return FOREST_FOUND;
 }
@@ -151,16 +151,16 @@ read_transfers(struct ledger_read *read)
     assert(as_of->event_there);
     if (!as_of->transfer_there) {
         const enum forest_found found = read_referred(
-            read->forest, TREE_TRANSFER, as_of->event.transfer_timestamp, &as_of->transfer);
+            read->forest, GROOVE_TRANSFER, as_of->event.transfer_timestamp, &as_of->transfer);
         if (found != FOREST_FOUND) return found;
         as_of->transfer_there = true;
     }
     const uint8_t type = as_of->event.type;
     if (type != CHANGE_TWO_PHASE_POSTED && type != CHANGE_TWO_PHASE_VOIDED) return FOREST_FOUND;
     const enum forest_found found = forest_read_by_id(
-        read->forest, TREE_TRANSFER, &as_of->transfer.pending_id, &as_of->pending);
+        read->forest, GROOVE_TRANSFER, &as_of->transfer.pending_id, &as_of->pending);
     if (found == FOREST_FOUND || found == FOREST_WAIT || found == FOREST_LOST) return found;
-    return forest_refuse(read->forest, TREE_TRANSFER, as_of->transfer.timestamp);
+    return forest_refuse(read->forest, GROOVE_TRANSFER, as_of->transfer.timestamp);
 }
 
 /* One side of an event, from after it to before it. See the table in movement.c. */
@@ -268,7 +268,7 @@ walk(struct ledger_read *read, uint32_t *rows_left)
         if (read->yielded) return FOREST_WAIT;
         *rows_left -= 1;
         const enum forest_found found = forest_read_next(
-            read->forest, TREE_ACCOUNT_EVENT, &as_of->timestamp, &as_of->event);
+            read->forest, GROOVE_ACCOUNT_EVENT, &as_of->timestamp, &as_of->event);
         assert(found != FOREST_ABSENT && found != FOREST_BURNT);
         if (found != FOREST_FOUND) return found;
         as_of->walk_left -= 1;
@@ -296,7 +296,8 @@ seek_start(struct ledger_read *read)
     while (!read->question.rows[as_of->row].listed) as_of->row += 1;
     assert(as_of->row < read->rows_done);
     const uint64_t timestamp = read->question.rows[as_of->row].account_timestamp;
-    const enum forest_found found = read_referred(read->forest, TREE_ACCOUNT, timestamp, &account);
+    const enum forest_found found =
+        read_referred(read->forest, GROOVE_ACCOUNT, timestamp, &account);
     if (found != FOREST_FOUND) return found;
     const struct scan_window window = {
         .timestamp_min = read->instant.event_newest + 1,
@@ -360,7 +361,7 @@ seek(struct ledger_read *read, uint32_t *rows_left)
             case SCAN_LOST: return FOREST_LOST;
             }
         }
-        found = read_referred(read->forest, TREE_ACCOUNT_EVENT, as_of->timestamp, &as_of->event);
+        found = read_referred(read->forest, GROOVE_ACCOUNT_EVENT, as_of->timestamp, &as_of->event);
         if (found != FOREST_FOUND) return found;
         as_of->named = false;
         as_of->event_there = seek_found(read, true) || seek_found(read, false);
@@ -405,7 +406,7 @@ as_of_step(struct ledger_read *read, uint32_t *rows_left)
         if (found == FOREST_FOUND) found = read_transfers(read);
         if (found != FOREST_FOUND) return found;
         if (!undo(read, seeks)) {
-            return forest_refuse(read->forest, TREE_ACCOUNT_EVENT, as_of->event.timestamp);
+            return forest_refuse(read->forest, GROOVE_ACCOUNT_EVENT, as_of->event.timestamp);
         }
         as_of->event_there = false;
     }

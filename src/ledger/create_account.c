@@ -66,19 +66,19 @@ check_imported_timestamp(const struct forest *forest, const struct account *even
 {
     assert(event->flags & ACCOUNT_IMPORTED);
     assert(event->timestamp > 0 && event->timestamp <= TIMESTAMP_MAX);
-    if (event->timestamp <= forest_newest(forest, TREE_ACCOUNT) ||
-        forest_get(forest, TREE_ACCOUNT_EVENT, event->timestamp) != NULL) {
+    if (event->timestamp <= forest_newest(forest, GROOVE_ACCOUNT) ||
+        forest_get(forest, GROOVE_ACCOUNT_EVENT, event->timestamp) != NULL) {
         return STATUS(imported_event_timestamp_must_not_regress);
     }
     return STATUS_UNDECIDED;
 }
 
 struct create_result
-account_create(struct ledger *ledger, const struct account *event, uint64_t slot)
+account_create(struct ledger *ledger, const struct account *event, uint64_t event_timestamp)
 {
     struct forest *forest = ledger->machine.forest;
-    struct create_result result = {.timestamp = slot};
-    assert(slot > 0 && slot <= TIMESTAMP_MAX);
+    struct create_result result = {.timestamp = event_timestamp};
+    assert(event_timestamp > 0 && event_timestamp <= TIMESTAMP_MAX);
 
     result.status = check_id(event);
     if (result.status != STATUS_UNDECIDED) return result;
@@ -96,14 +96,14 @@ account_create(struct ledger *ledger, const struct account *event, uint64_t slot
 
     struct account account = *event;
     if (imported) {
-        assert(account.timestamp < slot);
+        assert(account.timestamp < event_timestamp);
     } else {
         assert(account.timestamp == 0);
-        account.timestamp = slot;
+        account.timestamp = event_timestamp;
     }
-    forest_insert(forest, TREE_ACCOUNT, &account);
+    forest_insert(forest, GROOVE_ACCOUNT, &account);
     result.status = STATUS_CREATED;
     result.timestamp = account.timestamp;
-    assert(result.timestamp <= slot);
+    assert(result.timestamp <= event_timestamp);
     return result;
 }

@@ -15,9 +15,9 @@ bool
 transfer_timestamp_regresses(const struct forest *forest, uint64_t timestamp)
 {
     assert(timestamp > 0 && timestamp <= TIMESTAMP_MAX);
-    const uint64_t newest = forest_newest(forest, TREE_ACCOUNT_EVENT);
-    assert(newest >= forest_newest(forest, TREE_TRANSFER));
-    return timestamp <= newest || forest_get(forest, TREE_ACCOUNT, timestamp) != NULL;
+    const uint64_t newest = forest_newest(forest, GROOVE_ACCOUNT_EVENT);
+    assert(newest >= forest_newest(forest, GROOVE_TRANSFER));
+    return timestamp <= newest || forest_get(forest, GROOVE_ACCOUNT, timestamp) != NULL;
 }
 
 /* ---- Single-phase and pending transfers ------------------------------------------------------ */
@@ -165,7 +165,7 @@ apply(
     movement_add(&movement, transfer);
     movement_apply(ledger, &movement, &event);
 
-    forest_insert(forest, TREE_TRANSFER, transfer);
+    forest_insert(forest, GROOVE_TRANSFER, transfer);
     if (pending) {
         const struct transfer_pending state = {
             .timestamp = transfer->timestamp,
@@ -173,19 +173,20 @@ apply(
             .status = PENDING_PENDING,
         };
         assert(state.expires_at == 0 || state.expires_at > ledger_pulsed(forest).value); /* (L9) */
-        forest_insert(forest, TREE_TRANSFER_PENDING, &state);
+        forest_insert(forest, GROOVE_TRANSFER_PENDING, &state);
     }
 }
 
 static uint32_t
-create_single_or_pending(struct ledger *ledger, const struct transfer *event, uint64_t slot)
+create_single_or_pending(
+    struct ledger *ledger, const struct transfer *event, uint64_t event_timestamp)
 {
     const struct forest *forest = ledger->machine.forest;
     assert(!(event->flags & (TRANSFER_POST_PENDING | TRANSFER_VOID_PENDING)));
 
     uint32_t status = check_fields(event);
     if (status != STATUS_UNDECIDED) return status;
-    const struct reached *reached = ledger_reached(ledger, slot);
+    const struct reached *reached = ledger_reached(ledger, event_timestamp);
     const struct account *debit =
         account_reached(forest, reached->debit, &event->debit_account_id);
     const struct account *credit =
@@ -195,7 +196,7 @@ create_single_or_pending(struct ledger *ledger, const struct transfer *event, ui
     assert(debit != NULL && credit != NULL);
 
     struct transfer transfer = *event;
-    transfer.timestamp = transfer_timestamp(event, slot);
+    transfer.timestamp = transfer_timestamp(event, event_timestamp);
     transfer.amount = clamp_amount(event, debit, credit);
     status = check_balances(&transfer, debit, credit);
     if (status != STATUS_UNDECIDED) return status;
@@ -217,26 +218,26 @@ check_id(const struct transfer *event)
 
 /* The id is good and new. */
 static uint32_t
-create_new(struct ledger *ledger, const struct transfer *event, uint64_t slot)
+create_new(struct ledger *ledger, const struct transfer *event, uint64_t event_timestamp)
 {
     assert(event->id != 0 && event->id != U128_MAX);
     if (event->flags & (TRANSFER_POST_PENDING | TRANSFER_VOID_PENDING)) {
-        return transfer_resolve(ledger, event, slot);
+        return transfer_resolve(ledger, event, event_timestamp);
     }
-    return create_single_or_pending(ledger, event, slot);
+    return create_single_or_pending(ledger, event, event_timestamp);
 }
 
 struct create_result
-transfer_create(struct ledger *ledger, const struct transfer *event, uint64_t slot)
+transfer_create(struct ledger *ledger, const struct transfer *event, uint64_t event_timestamp)
 {
     const struct forest *forest = ledger->machine.forest;
-    struct create_result result = {.timestamp = slot};
+    struct create_result result = {.timestamp = event_timestamp};
     const void *record = NULL;
-    assert(slot > 0 && slot <= TIMESTAMP_MAX);
+    assert(event_timestamp > 0 && event_timestamp <= TIMESTAMP_MAX);
 
     result.status = check_id(event);
     if (result.status != STATUS_UNDECIDED) return result;
-    switch (forest_get_by_id(forest, TREE_TRANSFER, &event->id, &record)) {
+    switch (forest_get_by_id(forest, GROOVE_TRANSFER, &event->id, &record)) {
     case FOREST_FOUND: {
         const struct transfer *stored = record;
         result.status = transfer_exists(forest, event, stored);
@@ -245,13 +246,15 @@ transfer_create(struct ledger *ledger, const struct transfer *event, uint64_t sl
     }
     case FOREST_BURNT: result.status = STATUS(id_already_failed); break;
     case FOREST_ABSENT:
-        result.status = create_new(ledger, event, slot);
-        if (result.status == STATUS_CREATED) result.timestamp = transfer_timestamp(event, slot);
+        result.status = create_new(ledger, event, event_timestamp);
+        if (result.status == STATUS_CREATED) {
+            result.timestamp = transfer_timestamp(event, event_timestamp);
+        }
         break;
     case FOREST_WAIT:
     case FOREST_LOST: unreachable(); /* It was prefetched. */
     }
     assert(result.status != STATUS_UNDECIDED);
-    assert(result.timestamp <= slot);
+    assert(result.timestamp <= event_timestamp);
     return result;
 }

@@ -40,9 +40,9 @@ hold_unresolved(struct forest *forest, uint64_t timestamp)
 {
     struct transfer_pending state;
     const enum forest_found found =
-        read_referred(forest, TREE_TRANSFER_PENDING, timestamp, &state);
+        read_referred(forest, GROOVE_TRANSFER_PENDING, timestamp, &state);
     if (found != FOREST_FOUND) return found;
-    if (state.expires_at == 0) return forest_refuse(forest, TREE_TRANSFER_PENDING, timestamp);
+    if (state.expires_at == 0) return forest_refuse(forest, GROOVE_TRANSFER_PENDING, timestamp);
     return state.status == PENDING_PENDING ? FOREST_FOUND : FOREST_ABSENT;
 }
 
@@ -61,7 +61,7 @@ look_start(struct ledger *ledger, uint64_t timestamp)
 {
     const struct forest *forest = ledger->machine.forest;
     const struct forest_range pulsed = ledger_pulsed(forest);
-    const uint64_t newest = forest_newest(forest, TREE_TRANSFER_PENDING);
+    const uint64_t newest = forest_newest(forest, GROOVE_TRANSFER_PENDING);
     if (range_before(&ledger->resolved.at, &pulsed)) {
         ledger->resolved = (struct ledger_walk){.at = pulsed};
     }
@@ -94,7 +94,7 @@ ledger_pulse_due(struct state_machine *machine, uint64_t timestamp)
         if (found != FOREST_ABSENT) return found;
         ledger->looked.at = next;
         ledger->looked.passed += 1;
-        if (next.value <= forest_newest(forest, TREE_ACCOUNT_EVENT)) {
+        if (next.value <= forest_newest(forest, GROOVE_ACCOUNT_EVENT)) {
             ledger->resolved = ledger->looked;
         }
     }
@@ -165,16 +165,18 @@ gather_ask(const struct ledger *ledger, uint32_t round)
         const uint64_t hold = ledger->expired[i];
         assert(hold <= TIMESTAMP_MAX);
         if (round == 0) {
-            forest_ask_named(forest, TREE_TRANSFER_PENDING, hold);
-            forest_ask_named(forest, TREE_TRANSFER, hold);
+            forest_ask_named(forest, GROOVE_TRANSFER_PENDING, hold);
+            forest_ask_named(forest, GROOVE_TRANSFER, hold);
             continue;
         }
-        const struct transfer *pending = forest_get(forest, TREE_TRANSFER, hold);
+        const struct transfer *pending = forest_get(forest, GROOVE_TRANSFER, hold);
         assert(pending != NULL);
         assert(pending->timestamp == hold);
-        if (!(pending->flags & TRANSFER_PENDING)) return forest_refuse(forest, TREE_TRANSFER, hold);
-        forest_ask_named_id(forest, TREE_ACCOUNT, &pending->debit_account_id);
-        forest_ask_named_id(forest, TREE_ACCOUNT, &pending->credit_account_id);
+        if (!(pending->flags & TRANSFER_PENDING)) {
+            return forest_refuse(forest, GROOVE_TRANSFER, hold);
+        }
+        forest_ask_named_id(forest, GROOVE_ACCOUNT, &pending->debit_account_id);
+        forest_ask_named_id(forest, GROOVE_ACCOUNT, &pending->credit_account_id);
     }
     return FOREST_FOUND;
 }
@@ -253,9 +255,9 @@ static enum forest_found
 rehearse_account(struct forest *forest, const struct transfer *pending, const u128 *id)
 {
     struct account account;
-    const enum forest_found found = forest_read_by_id(forest, TREE_ACCOUNT, id, &account);
+    const enum forest_found found = forest_read_by_id(forest, GROOVE_ACCOUNT, id, &account);
     if (found == FOREST_FOUND || found == FOREST_WAIT || found == FOREST_LOST) return found;
-    return forest_refuse(forest, TREE_TRANSFER, pending->timestamp);
+    return forest_refuse(forest, GROOVE_TRANSFER, pending->timestamp);
 }
 
 /* Reads what gather_ask asks for. */
@@ -264,9 +266,9 @@ rehearse_hold(struct forest *forest, uint64_t hold)
 {
     struct transfer pending;
     assert(hold > 0 && hold <= TIMESTAMP_MAX);
-    const enum forest_found found = read_referred(forest, TREE_TRANSFER, hold, &pending);
+    const enum forest_found found = read_referred(forest, GROOVE_TRANSFER, hold, &pending);
     if (found != FOREST_FOUND) return found;
-    if (!(pending.flags & TRANSFER_PENDING)) return forest_refuse(forest, TREE_TRANSFER, hold);
+    if (!(pending.flags & TRANSFER_PENDING)) return forest_refuse(forest, GROOVE_TRANSFER, hold);
     const enum forest_found debit = rehearse_account(forest, &pending, &pending.debit_account_id);
     const enum forest_found credit = rehearse_account(forest, &pending, &pending.credit_account_id);
     if (debit == FOREST_LOST || credit == FOREST_LOST) return FOREST_LOST;
@@ -318,10 +320,10 @@ ledger_rehearse_pulse(struct state_machine *machine, uint64_t timestamp)
 /* ---- Releasing ------------------------------------------------------------------------------- */
 
 static void
-expire_one(struct ledger *ledger, uint64_t pending_timestamp, uint64_t slot)
+expire_one(struct ledger *ledger, uint64_t pending_timestamp, uint64_t event_timestamp)
 {
     const struct forest *forest = ledger->machine.forest;
-    const struct transfer *pending = forest_get(forest, TREE_TRANSFER, pending_timestamp);
+    const struct transfer *pending = forest_get(forest, GROOVE_TRANSFER, pending_timestamp);
     assert(pending != NULL);
     assert(pending->timeout > 0);
     const struct account *debit = account_find(forest, &pending->debit_account_id);
@@ -329,14 +331,14 @@ expire_one(struct ledger *ledger, uint64_t pending_timestamp, uint64_t slot)
 
     struct movement movement;
     struct account_event event = {
-        .timestamp = slot,
+        .timestamp = event_timestamp,
         .transfer_timestamp = pending->timestamp,
         .type = CHANGE_TWO_PHASE_EXPIRED,
     };
     movement_start(&movement, debit, credit);
     movement_release(&movement, pending, PENDING_EXPIRED, 0);
     movement_apply(ledger, &movement, &event);
-    pending_resolve(ledger, pending, PENDING_EXPIRED, slot);
+    pending_resolve(ledger, pending, PENDING_EXPIRED, event_timestamp);
 }
 
 void

@@ -121,7 +121,7 @@ chain_break(struct run *run, uint32_t index)
     for (uint32_t i = run->chain_start; i < index; i++) {
         assert(run->results[i].status == STATUS_CREATED);
         run->results[i] = (struct create_result){
-            .timestamp = slot_at(run->batch, i),
+            .timestamp = event_timestamp_at(run->batch, i),
             .status = LINKED_EVENT_FAILED,
         };
     }
@@ -153,19 +153,22 @@ check_batch_rules(const struct run *run, uint32_t index)
     if (imported != run->imported) return imported ? rules->not_expected : rules->expected;
     if (!imported) return timestamp != 0 ? TIMESTAMP_MUST_BE_ZERO : STATUS_UNDECIDED;
     if (timestamp == 0 || timestamp > TIMESTAMP_MAX) return rules->out_of_range;
-    /* The own slot, not the batch's end: everything stored is older than what is executed next. */
-    if (timestamp >= slot_at(run->batch, index)) return rules->must_not_advance;
+    /*
+     * The event's own timestamp, not the batch's end: everything stored is older than what is
+     * executed next.
+     */
+    if (timestamp >= event_timestamp_at(run->batch, index)) return rules->must_not_advance;
     return STATUS_UNDECIDED;
 }
 
 static void
-burn_id(struct forest *forest, const struct transfer *event, uint64_t slot)
+burn_id(struct forest *forest, const struct transfer *event, uint64_t event_timestamp)
 {
-    const struct burnt_id burnt = {.id = event->id, .timestamp = slot};
+    const struct burnt_id burnt = {.id = event->id, .timestamp = event_timestamp};
     assert(event->id != 0);
     assert(event->id != U128_MAX);
-    assert(slot > 0 && slot <= TIMESTAMP_MAX);
-    forest_burn_id(forest, TREE_TRANSFER, &burnt);
+    assert(event_timestamp > 0 && event_timestamp <= TIMESTAMP_MAX);
+    forest_burn_id(forest, GROOVE_TRANSFER, &burnt);
 }
 
 static void
@@ -173,15 +176,16 @@ execute_event(struct run *run, uint32_t index)
 {
     const struct state_machine_batch *batch = run->batch;
     const void *event = event_at(batch, index);
-    const uint64_t slot = slot_at(batch, index);
+    const uint64_t event_timestamp = event_timestamp_at(batch, index);
     const bool creates_account = batch->operation == LEDGER_CREATE_ACCOUNTS;
     const bool linked = event_flags(event) & TRANSFER_LINKED;
 
     if (linked && run->chain == CHAIN_NONE) chain_open(run, index);
-    struct create_result result = {.timestamp = slot, .status = check_batch_rules(run, index)};
+    struct create_result result = {
+        .timestamp = event_timestamp, .status = check_batch_rules(run, index)};
     if (result.status == STATUS_UNDECIDED) {
-        result = creates_account ? account_create(run->ledger, event, slot)
-                                 : transfer_create(run->ledger, event, slot);
+        result = creates_account ? account_create(run->ledger, event, event_timestamp)
+                                 : transfer_create(run->ledger, event, event_timestamp);
     }
     assert(result.status != STATUS_UNDECIDED);
     run->results[index] = result;
@@ -189,7 +193,7 @@ execute_event(struct run *run, uint32_t index)
     if (result.status != STATUS_CREATED) {
         if (run->chain == CHAIN_OPEN) chain_break(run, index);
         if (!creates_account && transfer_status_is_transient(result.status)) {
-            burn_id(run->ledger->machine.forest, event, slot);
+            burn_id(run->ledger->machine.forest, event, event_timestamp);
         }
     }
     assert(run->chain == CHAIN_NONE || run->chain_start <= index);
@@ -215,9 +219,9 @@ hint_updates_ahead(const struct run *run, uint32_t index)
     if (run->batch->operation != LEDGER_CREATE_TRANSFERS) return;
     if (index + HINT_EVENTS_AHEAD >= run->batch->event_count) return;
     const struct reached *reached =
-        ledger_reached(run->ledger, slot_at(run->batch, index + HINT_EVENTS_AHEAD));
-    if (reached->debit != NULL) forest_hint_update(forest, TREE_ACCOUNT, reached->debit);
-    if (reached->credit != NULL) forest_hint_update(forest, TREE_ACCOUNT, reached->credit);
+        ledger_reached(run->ledger, event_timestamp_at(run->batch, index + HINT_EVENTS_AHEAD));
+    if (reached->debit != NULL) forest_hint_update(forest, GROOVE_ACCOUNT, reached->debit);
+    if (reached->credit != NULL) forest_hint_update(forest, GROOVE_ACCOUNT, reached->credit);
 }
 
 /* It can pause where no chain is open. */

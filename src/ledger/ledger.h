@@ -2,7 +2,7 @@
 /*
  * The accounting state machine: implements vsr/state_machine.h over the forest.
  *
- * Pure: no clock, no I/O, no randomness. Time is each event's slot timestamp.
+ * Pure: no clock, no I/O, no randomness. Time is each event's timestamp.
  */
 #ifndef LEDGER_LEDGER_LEDGER_H
 #define LEDGER_LEDGER_LEDGER_H
@@ -16,13 +16,13 @@
 #include "ledger/types.h"
 #include "vsr/state_machine.h"
 
-/* Trees and indexes, in the order of ledger_schema. */
-enum ledger_tree {
-    TREE_ACCOUNT,
-    TREE_TRANSFER,
-    TREE_TRANSFER_PENDING,
-    TREE_ACCOUNT_EVENT,
-    TREE_BURNT_ID,
+/* Grooves and indexes, in the order of ledger_schema. */
+enum ledger_groove {
+    GROOVE_ACCOUNT,
+    GROOVE_TRANSFER,
+    GROOVE_TRANSFER_PENDING,
+    GROOVE_ACCOUNT_EVENT,
+    GROOVE_BURNT_ID,
 };
 
 enum ledger_index {

@@ -47,7 +47,7 @@
 
 /* The timestamp of a batch's event. */
 static inline uint64_t
-slot_at(const struct state_machine_batch *batch, uint32_t index)
+event_timestamp_at(const struct state_machine_batch *batch, uint32_t index)
 {
     assert(index < batch->event_count);
     assert(batch->timestamp_final >= batch->event_count);
@@ -64,10 +64,10 @@ event_at(const struct state_machine_batch *batch, uint32_t index)
 
 /* By the event's timestamp: those of an op follow each other, and there are no more than places. */
 static inline struct reached *
-ledger_reached(const struct ledger *ledger, uint64_t slot)
+ledger_reached(const struct ledger *ledger, uint64_t event_timestamp)
 {
-    assert(slot > 0 && slot <= TIMESTAMP_MAX);
-    return &ledger->reached[slot % EVENTS_PER_BATCH_MAX];
+    assert(event_timestamp > 0 && event_timestamp <= TIMESTAMP_MAX);
+    return &ledger->reached[event_timestamp % EVENTS_PER_BATCH_MAX];
 }
 
 static inline struct balances
@@ -86,7 +86,7 @@ static inline const struct account *
 account_find(const struct forest *forest, const u128 *id)
 {
     const void *record = NULL;
-    const enum forest_found found = forest_get_by_id(forest, TREE_ACCOUNT, id, &record);
+    const enum forest_found found = forest_get_by_id(forest, GROOVE_ACCOUNT, id, &record);
     assert(found != FOREST_BURNT);
     return found == FOREST_FOUND ? record : NULL;
 }
@@ -105,16 +105,16 @@ static inline const struct transfer *
 transfer_find(const struct forest *forest, const u128 *id)
 {
     const void *record = NULL;
-    const enum forest_found found = forest_get_by_id(forest, TREE_TRANSFER, id, &record);
+    const enum forest_found found = forest_get_by_id(forest, GROOVE_TRANSFER, id, &record);
     return found == FOREST_FOUND ? record : NULL;
 }
 
 /* Reads a record that something on disk refers to: it is there, or the disk is damaged. */
 static inline enum forest_found
-read_referred(struct forest *forest, uint32_t tree, uint64_t timestamp, void *record)
+read_referred(struct forest *forest, uint32_t groove, uint64_t timestamp, void *record)
 {
-    const enum forest_found found = forest_read(forest, tree, timestamp, record);
-    return found == FOREST_ABSENT ? forest_refuse(forest, tree, timestamp) : found;
+    const enum forest_found found = forest_read(forest, groove, timestamp, record);
+    return found == FOREST_ABSENT ? forest_refuse(forest, groove, timestamp) : found;
 }
 
 /* When a pending transfer expires; 0: never. */
@@ -127,16 +127,17 @@ transfer_expires_at(const struct transfer *pending)
     return pending->timestamp + pending->timeout * NS_PER_S;
 }
 
-/* ---- Creating: one event. `slot` is its own timestamp in the batch. -------------------------- */
+/* ---- Creating: one event, with its own timestamp in the batch ------------------------------- */
 
 struct create_result
-account_create(struct ledger *ledger, const struct account *event, uint64_t slot);
+account_create(struct ledger *ledger, const struct account *event, uint64_t event_timestamp);
 
 struct create_result
-transfer_create(struct ledger *ledger, const struct transfer *event, uint64_t slot);
+transfer_create(struct ledger *ledger, const struct transfer *event, uint64_t event_timestamp);
 
 /* Transfers with flags post_pending_transfer or void_pending_transfer. The id is new. */
-uint32_t transfer_resolve(struct ledger *ledger, const struct transfer *event, uint64_t slot);
+uint32_t
+transfer_resolve(struct ledger *ledger, const struct transfer *event, uint64_t event_timestamp);
 
 /* How the event compares with the stored transfer of its id: exists, exists_with_different_…. */
 uint32_t transfer_exists(
@@ -147,9 +148,9 @@ struct transfer transfer_inherit(const struct transfer *event, const struct tran
 
 /* The timestamp that the transfer is stored with. */
 static inline uint64_t
-transfer_timestamp(const struct transfer *event, uint64_t slot)
+transfer_timestamp(const struct transfer *event, uint64_t event_timestamp)
 {
-    return event->flags & TRANSFER_IMPORTED ? event->timestamp : slot;
+    return event->flags & TRANSFER_IMPORTED ? event->timestamp : event_timestamp;
 }
 
 /*

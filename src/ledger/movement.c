@@ -136,7 +136,7 @@ account_write(struct forest *forest, const struct account *before, const struct 
                          before->credits_pending != after->credits_pending ||
                          before->credits_posted != after->credits_posted ||
                          before->flags != after->flags;
-    if (changed) forest_update(forest, TREE_ACCOUNT, before, after);
+    if (changed) forest_update(forest, GROOVE_ACCOUNT, before, after);
 }
 
 void
@@ -144,7 +144,7 @@ movement_apply(struct ledger *ledger, const struct movement *movement, struct ac
 {
     struct forest *forest = ledger->machine.forest;
     movement_check(movement);
-    assert(event->timestamp > forest_newest(forest, TREE_ACCOUNT_EVENT)); /* (L8) */
+    assert(event->timestamp > forest_newest(forest, GROOVE_ACCOUNT_EVENT)); /* (L8) */
     assert(event->timestamp >= event->transfer_timestamp);
     assert(
         (event->type == CHANGE_TWO_PHASE_EXPIRED) ==
@@ -159,7 +159,7 @@ movement_apply(struct ledger *ledger, const struct movement *movement, struct ac
     event->credit = account_balances(&movement->credit);
     event->debit_flags = movement->debit.flags;
     event->credit_flags = movement->credit.flags;
-    forest_insert(forest, TREE_ACCOUNT_EVENT, event);
+    forest_insert(forest, GROOVE_ACCOUNT_EVENT, event);
 }
 
 void
@@ -171,14 +171,14 @@ pending_resolve(
 {
     struct forest *forest = ledger->machine.forest;
     const struct transfer_pending *before =
-        forest_get(forest, TREE_TRANSFER_PENDING, pending->timestamp);
+        forest_get(forest, GROOVE_TRANSFER_PENDING, pending->timestamp);
     assert(before != NULL);
     assert(before->status == PENDING_PENDING); /* (L6) */
     assert(before->expires_at == transfer_expires_at(pending));
     assert(status == PENDING_POSTED || status == PENDING_VOIDED || status == PENDING_EXPIRED);
     assert(before->resolved_at == 0);
     assert(resolved_at > pending->timestamp);
-    assert(resolved_at == forest_newest(forest, TREE_ACCOUNT_EVENT));
+    assert(resolved_at == forest_newest(forest, GROOVE_ACCOUNT_EVENT));
 
     const struct transfer_pending after = {
         .timestamp = pending->timestamp,
@@ -186,5 +186,5 @@ pending_resolve(
         .resolved_at = resolved_at,
         .status = (uint8_t) status,
     };
-    forest_update(forest, TREE_TRANSFER_PENDING, before, &after);
+    forest_update(forest, GROOVE_TRANSFER_PENDING, before, &after);
 }

@@ -32,19 +32,19 @@ id_possible(u128 id)
 }
 
 static const void *
-ask_id(struct forest *forest, enum ledger_tree tree, const u128 *id)
+ask_id(struct forest *forest, enum ledger_groove groove, const u128 *id)
 {
-    assert(tree == TREE_ACCOUNT || tree == TREE_TRANSFER);
-    return id_possible(*id) ? forest_ask_id(forest, (uint32_t) tree, id) : NULL;
+    assert(groove == GROOVE_ACCOUNT || groove == GROOVE_TRANSFER);
+    return id_possible(*id) ? forest_ask_id(forest, (uint32_t) groove, id) : NULL;
 }
 
 /* Timestamps that are out of range are refused likewise. */
 static void
-ask_timestamp(struct forest *forest, enum ledger_tree tree, uint64_t timestamp)
+ask_timestamp(struct forest *forest, enum ledger_groove groove, uint64_t timestamp)
 {
-    assert(tree == TREE_ACCOUNT || tree == TREE_ACCOUNT_EVENT);
+    assert(groove == GROOVE_ACCOUNT || groove == GROOVE_ACCOUNT_EVENT);
     if (timestamp == 0 || timestamp > TIMESTAMP_MAX) return;
-    forest_ask(forest, (uint32_t) tree, timestamp);
+    forest_ask(forest, (uint32_t) groove, timestamp);
 }
 
 static bool
@@ -61,22 +61,22 @@ ask_transfer(
     struct reached *reached)
 {
     *reached = (struct reached){0};
-    if (!id_absent) (void) ask_id(forest, TREE_TRANSFER, &event->id);
+    if (!id_absent) (void) ask_id(forest, GROOVE_TRANSFER, &event->id);
     if (resolves(event)) {
-        (void) ask_id(forest, TREE_TRANSFER, &event->pending_id);
+        (void) ask_id(forest, GROOVE_TRANSFER, &event->pending_id);
     } else {
-        reached->debit = ask_id(forest, TREE_ACCOUNT, &event->debit_account_id);
-        reached->credit = ask_id(forest, TREE_ACCOUNT, &event->credit_account_id);
+        reached->debit = ask_id(forest, GROOVE_ACCOUNT, &event->debit_account_id);
+        reached->credit = ask_id(forest, GROOVE_ACCOUNT, &event->credit_account_id);
     }
-    if (event->flags & TRANSFER_IMPORTED) ask_timestamp(forest, TREE_ACCOUNT, event->timestamp);
+    if (event->flags & TRANSFER_IMPORTED) ask_timestamp(forest, GROOVE_ACCOUNT, event->timestamp);
 }
 
 static void
 ask_account(struct forest *forest, const struct account *event)
 {
-    (void) ask_id(forest, TREE_ACCOUNT, &event->id);
+    (void) ask_id(forest, GROOVE_ACCOUNT, &event->id);
     if (event->flags & ACCOUNT_IMPORTED) {
-        ask_timestamp(forest, TREE_ACCOUNT_EVENT, event->timestamp);
+        ask_timestamp(forest, GROOVE_ACCOUNT_EVENT, event->timestamp);
     }
 }
 
@@ -89,7 +89,7 @@ screen(struct ledger *ledger, const struct state_machine_batch *batch)
     if (batch->event_count < SCREEN_EVENTS_MIN) return NULL;
     forest_screen_ids(
         ledger->machine.forest,
-        TREE_TRANSFER,
+        GROOVE_TRANSFER,
         batch->events,
         EVENT_SIZE,
         batch->event_count,
@@ -105,13 +105,13 @@ hint_asks_ahead(
     assert(batch->operation == LEDGER_CREATE_TRANSFERS);
     if (index + HINT_IDS_AHEAD < batch->event_count) {
         const struct transfer *event = event_at(batch, index + HINT_IDS_AHEAD);
-        forest_hint_id(forest, TREE_ACCOUNT, &event->debit_account_id);
-        forest_hint_id(forest, TREE_ACCOUNT, &event->credit_account_id);
+        forest_hint_id(forest, GROOVE_ACCOUNT, &event->debit_account_id);
+        forest_hint_id(forest, GROOVE_ACCOUNT, &event->credit_account_id);
     }
     if (index + HINT_RECORDS_AHEAD < batch->event_count) {
         const struct transfer *event = event_at(batch, index + HINT_RECORDS_AHEAD);
-        forest_hint_record(forest, TREE_ACCOUNT, &event->debit_account_id);
-        forest_hint_record(forest, TREE_ACCOUNT, &event->credit_account_id);
+        forest_hint_record(forest, GROOVE_ACCOUNT, &event->debit_account_id);
+        forest_hint_record(forest, GROOVE_ACCOUNT, &event->credit_account_id);
     }
 }
 
@@ -126,7 +126,7 @@ ask_transfers(struct ledger *ledger, const struct state_machine_batch *batch)
     for (uint32_t i = 0; i < batch->event_count; i++) {
         const struct transfer *event = event_at(batch, i);
         hint_asks_ahead(forest, batch, i);
-        struct reached *reached = ledger_reached(ledger, slot_at(batch, i));
+        struct reached *reached = ledger_reached(ledger, event_timestamp_at(batch, i));
         ask_transfer(forest, event, absent != NULL && absent[i], reached);
         any_resolves |= resolves(event);
     }
@@ -143,14 +143,14 @@ ask_for_resolved(struct forest *forest, const struct state_machine_batch *batch)
         const void *record = NULL;
         if (!resolves(event) || !id_possible(event->pending_id)) continue;
         const enum forest_found found =
-            forest_get_by_id(forest, TREE_TRANSFER, &event->pending_id, &record);
+            forest_get_by_id(forest, GROOVE_TRANSFER, &event->pending_id, &record);
         if (found != FOREST_FOUND) continue;
         const struct transfer *pending = record;
         assert(pending->id == event->pending_id);
         if (!(pending->flags & TRANSFER_PENDING)) continue;
-        forest_ask_named(forest, TREE_TRANSFER_PENDING, pending->timestamp);
-        forest_ask_named_id(forest, TREE_ACCOUNT, &pending->debit_account_id);
-        forest_ask_named_id(forest, TREE_ACCOUNT, &pending->credit_account_id);
+        forest_ask_named(forest, GROOVE_TRANSFER_PENDING, pending->timestamp);
+        forest_ask_named_id(forest, GROOVE_ACCOUNT, &pending->debit_account_id);
+        forest_ask_named_id(forest, GROOVE_ACCOUNT, &pending->credit_account_id);
     }
 }
 

@@ -4,9 +4,9 @@
  *
  *     get_account_transfers, _balances   (debit side ∪ credit side) ∩ each field that is set;
  *                                        with expiries: ∪ those of either side
- *     query_accounts, query_transfers    each field that is set, intersected; none: the whole tree
+ *     query_accounts, query_transfers    each field that is set, intersected; none: all records
  *     query_holds                        the same over holds; or by expiry, without a plan
- *     get_change_events                  the whole tree of events
+ *     get_change_events                  all events
  *
  * The window of timestamps and the direction are those of every scan in the plan. Indexes of
  * 16-byte fields may give records with other values, so each record is compared with the filter.
@@ -71,14 +71,14 @@ plan_filter(struct ledger_plan *plan, enum ledger_index index, u128 value)
 }
 
 static void
-plan_end(struct ledger_plan *plan, enum ledger_tree tree)
+plan_end(struct ledger_plan *plan, enum ledger_groove groove)
 {
     assert(plan->root == NULL);
     assert(plan->input_count <= SCAN_INPUTS_MAX);
     assert(plan->leaf_count <= SCAN_INPUTS_MAX);
     if (plan->input_count == 0) {
         plan->root = &plan->all;
-        scan_tree(plan->root, plan->forest, (uint32_t) tree, &plan->window);
+        scan_groove(plan->root, plan->forest, (uint32_t) groove, &plan->window);
     } else if (plan->input_count == 1) {
         plan->root = plan->inputs[0];
     } else {
@@ -125,7 +125,7 @@ plan_account_transfers(struct ledger_read *read)
     plan_filter(plan, INDEX_TRANSFER_USER_DATA_64, filter->user_data_64);
     plan_filter(plan, INDEX_TRANSFER_USER_DATA_32, filter->user_data_32);
     plan_filter(plan, INDEX_TRANSFER_CODE, filter->code);
-    plan_end(plan, TREE_TRANSFER);
+    plan_end(plan, GROOVE_TRANSFER);
     return true;
 }
 
@@ -154,7 +154,7 @@ plan_query(struct ledger_read *read)
         plan_filter(plan, INDEX_TRANSFER_LEDGER, filter->ledger);
         plan_filter(plan, INDEX_TRANSFER_CODE, filter->code);
     }
-    plan_end(plan, accounts ? TREE_ACCOUNT : TREE_TRANSFER);
+    plan_end(plan, accounts ? GROOVE_ACCOUNT : GROOVE_TRANSFER);
     return true;
 }
 
@@ -178,7 +178,7 @@ start_by_expiry(struct ledger_read *read)
     const struct hold_filter *filter = &read->filter.hold;
     const struct forest_range pulsed = ledger_pulsed(read->forest);
     const bool now =
-        read->instant.event_newest == forest_newest(read->forest, TREE_ACCOUNT_EVENT);
+        read->instant.event_newest == forest_newest(read->forest, GROOVE_ACCOUNT_EVENT);
     struct forest_range *at = &read->expiry;
     *at = (struct forest_range){.value = filter->expires_min, .timestamp = filter->after_timestamp};
     const bool before = at->value < pulsed.value ||
@@ -211,14 +211,14 @@ plan_holds(struct ledger_read *read)
     if (plan->input_count == 0) {
         struct scan *holds = &plan->leaves[plan->leaf_count];
         plan->leaf_count += 1;
-        scan_tree(holds, plan->forest, TREE_TRANSFER_PENDING, &plan->window);
+        scan_groove(holds, plan->forest, GROOVE_TRANSFER_PENDING, &plan->window);
         plan_require(plan, holds);
     }
     plan_filter(plan, INDEX_TRANSFER_USER_DATA_128, filter->user_data_128);
     plan_filter(plan, INDEX_TRANSFER_USER_DATA_64, filter->user_data_64);
     plan_filter(plan, INDEX_TRANSFER_USER_DATA_32, filter->user_data_32);
     plan_filter(plan, INDEX_TRANSFER_CODE, filter->code);
-    plan_end(plan, TREE_TRANSFER);
+    plan_end(plan, GROOVE_TRANSFER);
     return true;
 }
 
@@ -231,7 +231,7 @@ plan_change_events(struct ledger_read *read)
     assert(read->question.operation == LEDGER_GET_CHANGE_EVENTS);
     assert(change_events_filter_check(filter) == NULL);
     if (!plan_start(read, filter->timestamp_min, filter->timestamp_max, direction)) return false;
-    plan_end(&read->plan, TREE_ACCOUNT_EVENT);
+    plan_end(&read->plan, GROOVE_ACCOUNT_EVENT);
     return true;
 }
 

@@ -212,21 +212,21 @@ operation_gives_accounts(uint8_t operation)
     return operation == LEDGER_LOOKUP_ACCOUNTS || operation == LEDGER_QUERY_ACCOUNTS;
 }
 
-/* The tree whose timestamps are collected. */
+/* The groove whose timestamps are collected. */
 static uint32_t
-tree_of(uint8_t operation)
+groove_of(uint8_t operation)
 {
     switch ((enum ledger_operation) operation) {
     case LEDGER_LOOKUP_ACCOUNTS:
-    case LEDGER_QUERY_ACCOUNTS: return TREE_ACCOUNT;
+    case LEDGER_QUERY_ACCOUNTS: return GROOVE_ACCOUNT;
     case LEDGER_LOOKUP_TRANSFERS:
     case LEDGER_LOOKUP_RESOLUTIONS:
     case LEDGER_GET_ACCOUNT_TRANSFERS:
     case LEDGER_QUERY_HOLDS:
-    case LEDGER_QUERY_TRANSFERS: return TREE_TRANSFER;
+    case LEDGER_QUERY_TRANSFERS: return GROOVE_TRANSFER;
     case LEDGER_GET_ACCOUNT_BALANCES: /* Of expiries too. */
     case LEDGER_LOOKUP_CHANGE_EVENTS:
-    case LEDGER_GET_CHANGE_EVENTS: return TREE_ACCOUNT_EVENT;
+    case LEDGER_GET_CHANGE_EVENTS: return GROOVE_ACCOUNT_EVENT;
     case LEDGER_CREATE_ACCOUNTS:
     case LEDGER_CREATE_TRANSFERS:
     case LEDGER_VERIFY: break;
@@ -239,8 +239,8 @@ ledger_instant_check(
     const struct forest *forest, const struct ledger_instant *instant, uint64_t op)
 {
     const bool past = instant->op <= op &&
-                      instant->account_newest <= forest_newest(forest, TREE_ACCOUNT) &&
-                      instant->event_newest <= forest_newest(forest, TREE_ACCOUNT_EVENT);
+                      instant->account_newest <= forest_newest(forest, GROOVE_ACCOUNT) &&
+                      instant->event_newest <= forest_newest(forest, GROOVE_ACCOUNT_EVENT);
     if (instant->known == 0 || past) return NULL;
     return "the scan was begun in a state that this ledger has not come to";
 }
@@ -251,8 +251,8 @@ instant_now(const struct forest *forest, uint64_t op)
     return (struct ledger_instant){
         .known = 1,
         .op = op,
-        .account_newest = forest_newest(forest, TREE_ACCOUNT),
-        .event_newest = forest_newest(forest, TREE_ACCOUNT_EVENT),
+        .account_newest = forest_newest(forest, GROOVE_ACCOUNT),
+        .event_newest = forest_newest(forest, GROOVE_ACCOUNT_EVENT),
     };
 }
 
@@ -260,12 +260,12 @@ instant_now(const struct forest *forest, uint64_t op)
 static uint64_t
 timestamp_max(const struct ledger_read *read)
 {
-    const uint32_t tree = tree_of(read->question.operation);
+    const uint32_t groove = groove_of(read->question.operation);
     assert(read->instant.known != 0);
     assert(read->instant.event_newest <= TIMESTAMP_MAX);
-    const uint64_t newest = tree == TREE_ACCOUNT ? read->instant.account_newest
+    const uint64_t newest = groove == GROOVE_ACCOUNT ? read->instant.account_newest
                                                  : read->instant.event_newest;
-    return min_u64(newest, forest_newest(read->forest, tree));
+    return min_u64(newest, forest_newest(read->forest, groove));
 }
 
 void
@@ -324,7 +324,7 @@ read_account(struct ledger_read *read)
     assert(read->question.operation == LEDGER_GET_ACCOUNT_BALANCES);
     assert(read->pass_count == 0 && read->rows_done == 0);
     assert(!read->account_known);
-    const enum forest_found found = forest_read_by_id(read->forest, TREE_ACCOUNT, &id, &account);
+    const enum forest_found found = forest_read_by_id(read->forest, GROOVE_ACCOUNT, &id, &account);
     if (found == FOREST_WAIT || found == FOREST_LOST) return found;
     assert(found != FOREST_BURNT);
     read->account_known = true;

@@ -80,13 +80,14 @@ row_account(struct ledger_read *read, uint32_t index)
     if (timestamp == READ_BY_ID) {
         const u128 id = row_id(read, index);
         const enum forest_found found =
-            forest_read_by_id(read->forest, TREE_ACCOUNT, &id, &account);
+            forest_read_by_id(read->forest, GROOVE_ACCOUNT, &id, &account);
         if (found == FOREST_WAIT || found == FOREST_LOST) return found;
         assert(found != FOREST_BURNT);
         const bool there = found == FOREST_FOUND && account.timestamp <= read->timestamp_max;
         return row_end_account(read, index, there ? &account : NULL);
     }
-    const enum forest_found found = read_referred(read->forest, TREE_ACCOUNT, timestamp, &account);
+    const enum forest_found found =
+        read_referred(read->forest, GROOVE_ACCOUNT, timestamp, &account);
     if (found != FOREST_FOUND) return found;
     return row_end_account(read, index, query_wants_account(read, &account) ? &account : NULL);
 }
@@ -100,7 +101,7 @@ read_transfer_by_id(struct ledger_read *read, uint32_t index, struct transfer *t
     const u128 id = row_id(read, index);
     assert(operation_looks_up(read->question.operation));
     const enum forest_found found =
-        forest_read_by_id(read->forest, TREE_TRANSFER, &id, transfer);
+        forest_read_by_id(read->forest, GROOVE_TRANSFER, &id, transfer);
     if (found == FOREST_WAIT || found == FOREST_LOST) return found;
     const bool there = found == FOREST_FOUND && transfer->timestamp <= read->instant.event_newest;
     return there ? FOREST_FOUND : FOREST_ABSENT;
@@ -111,7 +112,8 @@ static enum forest_found
 read_state(const struct ledger_read *read, uint64_t hold, struct transfer_pending *state)
 {
     assert(hold > 0 && hold <= read->instant.event_newest);
-    const enum forest_found found = read_referred(read->forest, TREE_TRANSFER_PENDING, hold, state);
+    const enum forest_found found =
+        read_referred(read->forest, GROOVE_TRANSFER_PENDING, hold, state);
     if (found != FOREST_FOUND) return found;
     if (state->resolved_at > read->instant.event_newest) {
         state->status = PENDING_PENDING;
@@ -120,7 +122,7 @@ read_state(const struct ledger_read *read, uint64_t hold, struct transfer_pendin
     const bool open = state->status == PENDING_PENDING;
     const bool known = state->status >= PENDING_PENDING && state->status <= PENDING_EXPIRED;
     if (!known || open != (state->resolved_at == 0)) {
-        return forest_refuse(read->forest, TREE_TRANSFER_PENDING, hold);
+        return forest_refuse(read->forest, GROOVE_TRANSFER_PENDING, hold);
     }
     return FOREST_FOUND;
 }
@@ -141,7 +143,7 @@ row_end_transfer(struct ledger_read *read, uint32_t index, const struct transfer
     if (state.status == PENDING_POSTED || state.status == PENDING_VOIDED) {
         struct transfer resolution;
         const enum forest_found resolved =
-            read_referred(read->forest, TREE_TRANSFER, state.resolved_at, &resolution);
+            read_referred(read->forest, GROOVE_TRANSFER, state.resolved_at, &resolution);
         if (resolved != FOREST_FOUND) return resolved;
         row.resolved_by = resolution.id;
     }
@@ -159,7 +161,7 @@ row_transfer(struct ledger_read *read, uint32_t index)
         if (found == FOREST_ABSENT) return row_end(read, index, NULL);
         return found == FOREST_FOUND ? row_end_transfer(read, index, &transfer) : found;
     }
-    found = read_referred(read->forest, TREE_TRANSFER, timestamp, &transfer);
+    found = read_referred(read->forest, GROOVE_TRANSFER, timestamp, &transfer);
     if (found != FOREST_FOUND) return found;
     if (!query_wants_transfer(read, &transfer)) return row_end(read, index, NULL);
     return row_end_transfer(read, index, &transfer);
@@ -196,10 +198,10 @@ row_resolution(struct ledger_read *read, uint32_t index)
     if (state.status != PENDING_POSTED && state.status != PENDING_VOIDED) {
         return row_end(read, index, NULL);
     }
-    found = read_referred(read->forest, TREE_TRANSFER, state.resolved_at, &transfer);
+    found = read_referred(read->forest, GROOVE_TRANSFER, state.resolved_at, &transfer);
     if (found != FOREST_FOUND) return found;
     if (transfer.pending_id != hold.id) {
-        return forest_refuse(read->forest, TREE_TRANSFER, state.resolved_at);
+        return forest_refuse(read->forest, GROOVE_TRANSFER, state.resolved_at);
     }
     return row_end_transfer(read, index, &transfer);
 }
@@ -216,10 +218,10 @@ row_other_account(struct ledger_read *read, uint32_t index)
     const uint64_t timestamp = *row_words(read, index);
     struct transfer transfer;
     const enum forest_found found =
-        read_referred(read->forest, TREE_TRANSFER, timestamp, &transfer);
+        read_referred(read->forest, GROOVE_TRANSFER, timestamp, &transfer);
     if (found != FOREST_FOUND) return found;
     if (!query_wants_transfer(read, &transfer)) return row_end(read, index, NULL);
-    return forest_refuse(read->forest, TREE_ACCOUNT_EVENT, timestamp);
+    return forest_refuse(read->forest, GROOVE_ACCOUNT_EVENT, timestamp);
 }
 
 static enum forest_found
@@ -233,13 +235,14 @@ row_balance(struct ledger_read *read, uint32_t index)
     if (*word & READ_FIRST) {
         struct transfer transfer;
         const enum forest_found found =
-            read_referred(read->forest, TREE_TRANSFER, *word & ~READ_FIRST, &transfer);
+            read_referred(read->forest, GROOVE_TRANSFER, *word & ~READ_FIRST, &transfer);
         if (found != FOREST_FOUND) return found;
         if (!query_wants_transfer(read, &transfer)) return row_end(read, index, NULL);
         *word &= ~READ_FIRST;
     }
     struct account_event event;
-    const enum forest_found found = read_referred(read->forest, TREE_ACCOUNT_EVENT, *word, &event);
+    const enum forest_found found =
+        read_referred(read->forest, GROOVE_ACCOUNT_EVENT, *word, &event);
     if (found != FOREST_FOUND) return found;
     assert(event.timestamp == *word);
     const bool debits = sides & ACCOUNT_FILTER_DEBITS &&
@@ -262,11 +265,11 @@ event_start(struct ledger_read *read, uint64_t *words, struct change_event *row)
 {
     struct account_event event;
     const enum forest_found found =
-        read_referred(read->forest, TREE_ACCOUNT_EVENT, words[0] & ~READ_FIRST, &event);
+        read_referred(read->forest, GROOVE_ACCOUNT_EVENT, words[0] & ~READ_FIRST, &event);
     if (found != FOREST_FOUND) return found;
     if (event.transfer_timestamp == 0 ||
         event.debit_account_timestamp == event.credit_account_timestamp) {
-        return forest_refuse(read->forest, TREE_ACCOUNT_EVENT, event.timestamp);
+        return forest_refuse(read->forest, GROOVE_ACCOUNT_EVENT, event.timestamp);
     }
     *row = (struct change_event){
         .type = event.type,
@@ -288,7 +291,7 @@ event_transfer(struct ledger_read *read, uint64_t *word, struct change_event *ro
 {
     struct transfer transfer;
     if (*word == READ_THERE) return FOREST_FOUND;
-    const enum forest_found found = read_referred(read->forest, TREE_TRANSFER, *word, &transfer);
+    const enum forest_found found = read_referred(read->forest, GROOVE_TRANSFER, *word, &transfer);
     if (found != FOREST_FOUND) return found;
     assert(transfer.timestamp == *word);
     row->transfer_id = transfer.id;
@@ -311,7 +314,7 @@ event_account(struct ledger_read *read, uint64_t *word, struct change_event_acco
 {
     struct account account;
     if (*word == READ_THERE) return FOREST_FOUND;
-    const enum forest_found found = read_referred(read->forest, TREE_ACCOUNT, *word, &account);
+    const enum forest_found found = read_referred(read->forest, GROOVE_ACCOUNT, *word, &account);
     if (found != FOREST_FOUND) return found;
     assert(account.timestamp == *word);
     row->id = account.id;

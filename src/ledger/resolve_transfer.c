@@ -79,11 +79,12 @@ check_match(const struct transfer *transfer, const struct transfer *pending)
  * it yet.
  */
 static uint32_t
-check_unresolved(const struct forest *forest, const struct transfer *pending, uint64_t slot)
+check_unresolved(
+    const struct forest *forest, const struct transfer *pending, uint64_t event_timestamp)
 {
-    assert(pending->timestamp < slot);
+    assert(pending->timestamp < event_timestamp);
     const struct transfer_pending *state =
-        forest_get(forest, TREE_TRANSFER_PENDING, pending->timestamp);
+        forest_get(forest, GROOVE_TRANSFER_PENDING, pending->timestamp);
     assert(state != NULL);
     switch ((enum pending_status) state->status) {
     case PENDING_POSTED: return STATUS(pending_transfer_already_posted);
@@ -93,7 +94,7 @@ check_unresolved(const struct forest *forest, const struct transfer *pending, ui
     case PENDING_NONE: unreachable();
     }
     const uint64_t expires_at = transfer_expires_at(pending);
-    if (expires_at != 0 && expires_at <= slot) return STATUS(pending_transfer_expired);
+    if (expires_at != 0 && expires_at <= event_timestamp) return STATUS(pending_transfer_expired);
     return STATUS_UNDECIDED;
 }
 
@@ -145,11 +146,11 @@ apply(
     movement_apply(ledger, &movement, &event);
 
     pending_resolve(ledger, pending, status, transfer->timestamp);
-    forest_insert(ledger->machine.forest, TREE_TRANSFER, transfer);
+    forest_insert(ledger->machine.forest, GROOVE_TRANSFER, transfer);
 }
 
 uint32_t
-transfer_resolve(struct ledger *ledger, const struct transfer *event, uint64_t slot)
+transfer_resolve(struct ledger *ledger, const struct transfer *event, uint64_t event_timestamp)
 {
     const struct forest *forest = ledger->machine.forest;
     uint32_t status = check_fields(event);
@@ -159,10 +160,10 @@ transfer_resolve(struct ledger *ledger, const struct transfer *event, uint64_t s
     if (!(pending->flags & TRANSFER_PENDING)) return STATUS(pending_transfer_not_pending);
 
     struct transfer transfer = transfer_inherit(event, pending);
-    transfer.timestamp = transfer_timestamp(event, slot);
+    transfer.timestamp = transfer_timestamp(event, event_timestamp);
     status = check_match(&transfer, pending);
     if (status != STATUS_UNDECIDED) return status;
-    status = check_unresolved(forest, pending, slot);
+    status = check_unresolved(forest, pending, event_timestamp);
     if (status != STATUS_UNDECIDED) return status;
     const struct account *debit = account_find(forest, &pending->debit_account_id);
     const struct account *credit = account_find(forest, &pending->credit_account_id);

@@ -4,63 +4,63 @@
 
 #include "ledger/ledger_internal.h"
 
-static const struct tree_schema trees[] = {
-    [TREE_ACCOUNT] =
+static const struct groove_schema grooves[] = {
+    [GROOVE_ACCOUNT] =
         {
             .name = "account",
             .record_size = sizeof(struct account),
             .timestamp_offset = offsetof(struct account, timestamp),
             .id_offset = offsetof(struct account, id),
-            .burnt_tree = FOREST_NONE, /* No account error depends on state. */
+            .burnt_groove = FOREST_NONE, /* No account error depends on state. */
             .inserts_per_event_max = 1,
             .updates_per_event_max = 2,
         },
-    [TREE_TRANSFER] =
+    [GROOVE_TRANSFER] =
         {
             .name = "transfer",
             .record_size = sizeof(struct transfer),
             .timestamp_offset = offsetof(struct transfer, timestamp),
             .id_offset = offsetof(struct transfer, id),
-            .burnt_tree = TREE_BURNT_ID,
+            .burnt_groove = GROOVE_BURNT_ID,
             .inserts_per_event_max = 1,
             .updates_per_event_max = 0,
         },
-    [TREE_TRANSFER_PENDING] =
+    [GROOVE_TRANSFER_PENDING] =
         {
             .name = "transfer_pending",
             .record_size = sizeof(struct transfer_pending),
             .timestamp_offset = offsetof(struct transfer_pending, timestamp),
             .id_offset = FOREST_NONE,
-            .burnt_tree = FOREST_NONE,
+            .burnt_groove = FOREST_NONE,
             .inserts_per_event_max = 1,
             .updates_per_event_max = 1,
         },
-    [TREE_ACCOUNT_EVENT] =
+    [GROOVE_ACCOUNT_EVENT] =
         {
             .name = "account_event",
             .record_size = sizeof(struct account_event),
             .timestamp_offset = offsetof(struct account_event, timestamp),
             .id_offset = FOREST_NONE,
-            .burnt_tree = FOREST_NONE,
+            .burnt_groove = FOREST_NONE,
             .inserts_per_event_max = 1,
             .updates_per_event_max = 0,
         },
-    [TREE_BURNT_ID] =
+    [GROOVE_BURNT_ID] =
         {
             .name = "burnt_id",
             .record_size = sizeof(struct burnt_id),
             .timestamp_offset = offsetof(struct burnt_id, timestamp),
             .id_offset = offsetof(struct burnt_id, id),
-            .burnt_tree = FOREST_NONE,
+            .burnt_groove = FOREST_NONE,
             .inserts_per_event_max = 1,
             .updates_per_event_max = 0,
         },
 };
 
 /* An index for equality over one field. 0 means that the client left the field unset. */
-#define INDEX(tree_number, record, field)                                                          \
+#define INDEX(groove_number, record, field)                                                        \
     {                                                                                              \
-        .name = #record "." #field, .tree = (tree_number), .kind = INDEX_EQUAL,                    \
+        .name = #record "." #field, .groove = (groove_number), .kind = INDEX_EQUAL,                \
         .field_offset = offsetof(struct record, field),                                            \
         .field_size = sizeof(((struct record *) 0)->field), .zero_indexed = false,                 \
     }
@@ -68,7 +68,7 @@ static const struct tree_schema trees[] = {
 /* The same over transfers that are holds, and over events that are expiries. */
 #define INDEX_OF_HOLDS(field)                                                                      \
     {                                                                                              \
-        .name = "hold." #field, .tree = TREE_TRANSFER, .kind = INDEX_EQUAL,                        \
+        .name = "hold." #field, .groove = GROOVE_TRANSFER, .kind = INDEX_EQUAL,                    \
         .field_offset = offsetof(struct transfer, field),                                          \
         .field_size = sizeof(((struct transfer *) 0)->field), .zero_indexed = false,               \
         .when_offset = offsetof(struct transfer, flags), .when_mask = TRANSFER_PENDING,            \
@@ -76,7 +76,7 @@ static const struct tree_schema trees[] = {
     }
 #define INDEX_OF_EXPIRIES(field)                                                                   \
     {                                                                                              \
-        .name = "expiry." #field, .tree = TREE_ACCOUNT_EVENT, .kind = INDEX_EQUAL,                 \
+        .name = "expiry." #field, .groove = GROOVE_ACCOUNT_EVENT, .kind = INDEX_EQUAL,             \
         .field_offset = offsetof(struct account_event, field),                                     \
         .field_size = sizeof(((struct account_event *) 0)->field), .zero_indexed = false,          \
         .when_offset = offsetof(struct account_event, type), .when_mask = UINT8_MAX,               \
@@ -84,22 +84,22 @@ static const struct tree_schema trees[] = {
     }
 
 static const struct index_schema indexes[] = {
-    [INDEX_ACCOUNT_USER_DATA_128] = INDEX(TREE_ACCOUNT, account, user_data_128),
-    [INDEX_ACCOUNT_USER_DATA_64] = INDEX(TREE_ACCOUNT, account, user_data_64),
-    [INDEX_ACCOUNT_USER_DATA_32] = INDEX(TREE_ACCOUNT, account, user_data_32),
-    [INDEX_ACCOUNT_LEDGER] = INDEX(TREE_ACCOUNT, account, ledger),
-    [INDEX_ACCOUNT_CODE] = INDEX(TREE_ACCOUNT, account, code),
-    [INDEX_TRANSFER_DEBIT_ACCOUNT] = INDEX(TREE_TRANSFER, transfer, debit_account_id),
-    [INDEX_TRANSFER_CREDIT_ACCOUNT] = INDEX(TREE_TRANSFER, transfer, credit_account_id),
-    [INDEX_TRANSFER_USER_DATA_128] = INDEX(TREE_TRANSFER, transfer, user_data_128),
-    [INDEX_TRANSFER_USER_DATA_64] = INDEX(TREE_TRANSFER, transfer, user_data_64),
-    [INDEX_TRANSFER_USER_DATA_32] = INDEX(TREE_TRANSFER, transfer, user_data_32),
-    [INDEX_TRANSFER_LEDGER] = INDEX(TREE_TRANSFER, transfer, ledger),
-    [INDEX_TRANSFER_CODE] = INDEX(TREE_TRANSFER, transfer, code),
+    [INDEX_ACCOUNT_USER_DATA_128] = INDEX(GROOVE_ACCOUNT, account, user_data_128),
+    [INDEX_ACCOUNT_USER_DATA_64] = INDEX(GROOVE_ACCOUNT, account, user_data_64),
+    [INDEX_ACCOUNT_USER_DATA_32] = INDEX(GROOVE_ACCOUNT, account, user_data_32),
+    [INDEX_ACCOUNT_LEDGER] = INDEX(GROOVE_ACCOUNT, account, ledger),
+    [INDEX_ACCOUNT_CODE] = INDEX(GROOVE_ACCOUNT, account, code),
+    [INDEX_TRANSFER_DEBIT_ACCOUNT] = INDEX(GROOVE_TRANSFER, transfer, debit_account_id),
+    [INDEX_TRANSFER_CREDIT_ACCOUNT] = INDEX(GROOVE_TRANSFER, transfer, credit_account_id),
+    [INDEX_TRANSFER_USER_DATA_128] = INDEX(GROOVE_TRANSFER, transfer, user_data_128),
+    [INDEX_TRANSFER_USER_DATA_64] = INDEX(GROOVE_TRANSFER, transfer, user_data_64),
+    [INDEX_TRANSFER_USER_DATA_32] = INDEX(GROOVE_TRANSFER, transfer, user_data_32),
+    [INDEX_TRANSFER_LEDGER] = INDEX(GROOVE_TRANSFER, transfer, ledger),
+    [INDEX_TRANSFER_CODE] = INDEX(GROOVE_TRANSFER, transfer, code),
     [INDEX_PENDING_EXPIRES_AT] =
         {
             .name = "transfer_pending.expires_at",
-            .tree = TREE_TRANSFER_PENDING,
+            .groove = GROOVE_TRANSFER_PENDING,
             .kind = INDEX_ORDERED,
             .field_offset = offsetof(struct transfer_pending, expires_at),
             .field_size = sizeof(uint64_t),
@@ -119,12 +119,12 @@ static const struct index_schema indexes[] = {
     [INDEX_EXPIRY_CREDIT_ACCOUNT] = INDEX_OF_EXPIRIES(credit_account_timestamp),
 };
 
-static_assert(ARRAY_COUNT(trees) <= FOREST_TREES_MAX, "the forest has room");
+static_assert(ARRAY_COUNT(grooves) <= FOREST_GROOVES_MAX, "the forest has room");
 static_assert(ARRAY_COUNT(indexes) <= FOREST_INDEXES_MAX, "the forest has room");
 
 const struct forest_schema ledger_schema = {
-    .trees = trees,
-    .tree_count = ARRAY_COUNT(trees),
+    .grooves = grooves,
+    .groove_count = ARRAY_COUNT(grooves),
     .indexes = indexes,
     .index_count = ARRAY_COUNT(indexes),
 };

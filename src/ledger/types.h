@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * Accounts, transfers, filters and their results, to the byte: these are the records that clients
- * pack, that prepares carry, and that trees keep. All integers are little-endian; nothing is padded
- * silently.
+ * pack, that prepares carry, and that grooves keep. All integers are little-endian; nothing is
+ * padded silently.
  *
  * The layouts, flags and codes are those of TigerBeetle's public data model (see README.md), so
  * that its clients' mental model and tools carry over.
@@ -418,7 +418,7 @@ enum create_transfer_status {
 
 /*
  * One for each event, in order. `timestamp`: of the created or existing record; else the event's
- * slot.
+ * timestamp.
  */
 struct create_result {
     uint64_t timestamp;
@@ -484,7 +484,7 @@ enum verify_kind {
     VERIFY_FREE_SET,   /* Blocks that something refers to (expected), and that are taken (found). */
     VERIFY_JOURNAL,    /* number: op of the prepare. */
     VERIFY_HEADER,     /* The prepare's entry in the headers log. number: its op. */
-    /* Of a tree: records; entries of its ids, of its list; and of an index. Expected, found. */
+    /* Of a groove: records; entries of its ids, of its list; and of an index. Expected, found. */
     VERIFY_RECORDS,
     VERIFY_IDS,
     VERIFY_LIST,

@@ -32,10 +32,10 @@ books_start(struct verify_books *books, struct forest *forest)
     assert(books->ledgers != NULL);
     books->forest = forest;
     books->stage = BOOKS_WINDOW;
-    books->account_newest = forest_newest(forest, TREE_ACCOUNT);
-    books->account_count = stats.records[TREE_ACCOUNT];
-    books->event_newest = forest_newest(forest, TREE_ACCOUNT_EVENT);
-    books->transfer_count = stats.records[TREE_TRANSFER];
+    books->account_newest = forest_newest(forest, GROOVE_ACCOUNT);
+    books->account_count = stats.records[GROOVE_ACCOUNT];
+    books->event_newest = forest_newest(forest, GROOVE_ACCOUNT_EVENT);
+    books->transfer_count = stats.records[GROOVE_TRANSFER];
     books->window_max = 0;
     books->accounts_seen = 0;
     books->transfers_told = 0;
@@ -64,7 +64,7 @@ window_start(struct verify_books *books)
     books->count = 0;
     books->compared = 0;
     books->timestamp = 0;
-    scan_tree(&books->scan, books->forest, TREE_ACCOUNT, &window);
+    scan_groove(&books->scan, books->forest, GROOVE_ACCOUNT, &window);
     books->stage = BOOKS_ACCOUNTS;
 }
 
@@ -75,7 +75,7 @@ window_filled(struct verify_books *books, bool last)
     assert(books->count <= VERIFY_ACCOUNTS_MAX);
     const struct scan_window window = {
         .timestamp_min = 1,
-        .timestamp_max = forest_newest(books->forest, TREE_ACCOUNT_EVENT),
+        .timestamp_max = forest_newest(books->forest, GROOVE_ACCOUNT_EVENT),
         .direction = SCAN_ASCENDING,
     };
     assert(last || books->count == VERIFY_ACCOUNTS_MAX);
@@ -90,7 +90,7 @@ window_filled(struct verify_books *books, bool last)
         books->stage = BOOKS_COMPARE;
         return;
     }
-    scan_tree(&books->scan, books->forest, TREE_ACCOUNT_EVENT, &window);
+    scan_groove(&books->scan, books->forest, GROOVE_ACCOUNT_EVENT, &window);
 }
 
 /* To the next timestamp of the scan, unless one is at hand. */
@@ -126,7 +126,7 @@ step_account(struct verify *verify)
     }
     if (next != FOREST_FOUND) return next;
     const enum forest_found found =
-        forest_read(books->forest, TREE_ACCOUNT, books->timestamp, &account);
+        forest_read(books->forest, GROOVE_ACCOUNT, books->timestamp, &account);
     if (found == FOREST_WAIT || found == FOREST_LOST) return found;
     if (found != FOREST_FOUND) {
         const struct verify_finding finding = {
@@ -144,7 +144,7 @@ step_account(struct verify *verify)
     books->accounts[books->count] = (struct verify_account){
         .id = account.id,
         .checksum = balances_checksum(&balances),
-        .event_max = forest_newest(books->forest, TREE_ACCOUNT_EVENT),
+        .event_max = forest_newest(books->forest, GROOVE_ACCOUNT_EVENT),
         .ledger = account.ledger,
         .flags = account.flags,
     };
@@ -192,14 +192,14 @@ event_read_transfers(struct verify_books *books)
     assert(books->transfer_there || !books->pending_there);
     if (!books->transfer_there) {
         const uint64_t timestamp = books->event.transfer_timestamp;
-        found = forest_read(books->forest, TREE_TRANSFER, timestamp, &books->transfer);
+        found = forest_read(books->forest, GROOVE_TRANSFER, timestamp, &books->transfer);
         if (found != FOREST_FOUND) return found;
         books->transfer_there = true;
     }
     const uint16_t resolves = TRANSFER_POST_PENDING | TRANSFER_VOID_PENDING;
     if (books->pending_there || !(books->transfer.flags & resolves)) return FOREST_FOUND;
     found = forest_read_by_id(
-        books->forest, TREE_TRANSFER, &books->transfer.pending_id, &books->pending);
+        books->forest, GROOVE_TRANSFER, &books->transfer.pending_id, &books->pending);
     if (found == FOREST_BURNT) return FOREST_ABSENT;
     if (found == FOREST_FOUND) books->pending_there = true;
     return found;
@@ -394,7 +394,7 @@ event_check_status(struct verify *verify, struct verify_account *side)
     const struct transfer *hold =
         resolved && !event_expires(books) ? &books->pending : &books->transfer;
     const enum forest_found found =
-        forest_read(books->forest, TREE_TRANSFER_PENDING, hold->timestamp, &state);
+        forest_read(books->forest, GROOVE_TRANSFER_PENDING, hold->timestamp, &state);
     if (found == FOREST_WAIT || found == FOREST_LOST) return found;
     /* Not transfer_expires_at: the transfer may be any. */
     const uint64_t expires_at = hold->timeout == 0 ? 0 : hold->timestamp + hold->timeout * NS_PER_S;
@@ -409,7 +409,7 @@ event_check_status(struct verify *verify, struct verify_account *side)
         right = state.status <= PENDING_EXPIRED && state.resolved_at > hold->timestamp &&
                 state.resolved_at <= TIMESTAMP_MAX;
         const enum forest_found there =
-            right ? forest_read(books->forest, TREE_ACCOUNT_EVENT, state.resolved_at, &event)
+            right ? forest_read(books->forest, GROOVE_ACCOUNT_EVENT, state.resolved_at, &event)
                   : FOREST_ABSENT;
         if (there == FOREST_WAIT || there == FOREST_LOST) return there;
         right = there == FOREST_FOUND && event.type < ARRAY_COUNT(statuses) &&
@@ -466,7 +466,7 @@ step_event(struct verify *verify)
     assert(books->timestamp <= books->event_max);
     if (!books->event_there) {
         const enum forest_found found =
-            forest_read(books->forest, TREE_ACCOUNT_EVENT, books->timestamp, &books->event);
+            forest_read(books->forest, GROOVE_ACCOUNT_EVENT, books->timestamp, &books->event);
         if (found == FOREST_WAIT || found == FOREST_LOST) return found;
         assert(found == FOREST_FOUND);
         books->event_there = true;
@@ -508,7 +508,7 @@ compare_account(struct verify *verify, uint32_t index)
         return FOREST_FOUND;
     }
     const enum forest_found found =
-        forest_read(books->forest, TREE_ACCOUNT, books->timestamps[index], &account);
+        forest_read(books->forest, GROOVE_ACCOUNT, books->timestamps[index], &account);
     if (found == FOREST_WAIT || found == FOREST_LOST) return found;
     const struct balances balances = account_balances(&account);
     if (found == FOREST_FOUND && balances_checksum(&balances) == own->checksum) {

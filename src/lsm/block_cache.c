@@ -227,7 +227,7 @@ cache_keep(struct block_cache *cache, uint32_t frame)
     assert(frame < cache->frame_count);
     struct frame *at = &cache->frames[frame];
     assert(at->state == FRAME_READY || at->state == FRAME_WRITING);
-    assert(at->part_count == 0); /* (B5) */
+    assert(at->extract_count == 0); /* (B5) */
     if (at->kept) return;
     at->kept = true;
     cache->kept += 1;
@@ -241,7 +241,7 @@ cache_pin(struct block_cache *cache, uint32_t frame)
     assert(frame < cache->frame_count);
     struct frame *at = &cache->frames[frame];
     assert(at->state == FRAME_READY || at->state == FRAME_WRITING);
-    assert(at->part_count == 0); /* (B5) */
+    assert(at->extract_count == 0); /* (B5) */
     assert(at->pins < UINT16_MAX);
     if (frame_available(at)) frame_withdraw(cache, at);
     at->pins += 1;
@@ -290,7 +290,7 @@ cache_on_read(struct grid_read *grid_read, enum grid_result result)
     at->state = result == GRID_OK ? FRAME_READY : FRAME_LOST;
     at->io_error = result == GRID_IO_ERROR;
     const struct block_header *header = cache_block(cache, read->frame);
-    at->record_count = at->part_count == 0 ? header->record_count : 0;
+    at->record_count = at->extract_count == 0 ? header->record_count : 0;
     frame_offer(cache, at);
 }
 
@@ -305,12 +305,12 @@ type_used(enum block_type type)
 static struct cache_read *
 read_take(struct block_cache *cache, uint32_t frame)
 {
-    uint32_t slot = 0;
+    uint32_t number = 0;
     assert(cache->frames[frame].state == FRAME_LOADING);
     assert(cache->reading < GRID_READS_MAX);
-    while (cache->reads[slot].busy) slot += 1;
-    assert(slot < GRID_READS_MAX);
-    struct cache_read *read = &cache->reads[slot];
+    while (cache->reads[number].busy) number += 1;
+    assert(number < GRID_READS_MAX);
+    struct cache_read *read = &cache->reads[number];
     read->frame = frame;
     read->busy = true;
     cache->reading += 1;
@@ -319,30 +319,30 @@ read_take(struct block_cache *cache, uint32_t frame)
     return read;
 }
 
-/* Starts to read the block, or the part that is said. */
+/* Starts to read the block, or the extract that is said. */
 static void
-read_start(struct block_cache *cache, uint32_t frame, const struct grid_part *part)
+read_start(struct block_cache *cache, uint32_t frame, const struct grid_extract *extract)
 {
     const struct frame *at = &cache->frames[frame];
     struct cache_read *read = read_take(cache, frame);
     struct grid *grid = cache->grid;
     void *block = cache_block(cache, frame);
     const bool started =
-        part == NULL
+        extract == NULL
             ? grid_read_block_start(
                   grid, &read->read, &at->reference, (enum block_type) at->type, block,
                   cache_on_read)
-            : grid_read_part_start(
-                  grid, &read->read, &at->reference, part, block, cache_on_read);
+            : grid_read_extract_start(
+                  grid, &read->read, &at->reference, extract, block, cache_on_read);
     assert(started);
 }
 
-/* A frame for the block, or a part of it, that is about to be read. cache_may_read. */
+/* A frame for the block, or an extract of it, that is about to be read. cache_may_read. */
 static uint32_t
 frame_load(
     struct block_cache *cache,
     const struct block_reference *reference,
-    const struct grid_part *part,
+    const struct grid_extract *extract,
     enum block_type type,
     uint8_t tree)
 {
@@ -358,22 +358,22 @@ frame_load(
         .used = type_used(type),
         .type = (uint8_t) type,
         .tree = tree,
-        .part_first = part == NULL ? 0 : (uint8_t) part->first,
-        .part_count = part == NULL ? 0 : (uint8_t) part->count,
+        .extract_first = extract == NULL ? 0 : (uint8_t) extract->first,
+        .extract_count = extract == NULL ? 0 : (uint8_t) extract->count,
     };
-    assert(part == NULL || !at->kept); /* (B5) */
+    assert(extract == NULL || !at->kept); /* (B5) */
     if (at->kept) cache->kept += 1;
     frame_enter(cache, frame);
     return frame;
 }
 
-/* Starts to read the block whole, of which the frame has a part, if that can be done now. */
+/* Starts to read the block whole, of which the frame has an extract, if that can be done now. */
 static void
 cache_complete(struct block_cache *cache, uint32_t frame)
 {
     struct frame *at = &cache->frames[frame];
     assert(at->state == FRAME_READY);
-    assert(at->part_count > 0);
+    assert(at->extract_count > 0);
     if (!cache_may_read(cache)) return;
     frame_withdraw(cache, at);
     *at = (struct frame){
@@ -387,14 +387,14 @@ cache_complete(struct block_cache *cache, uint32_t frame)
     read_start(cache, frame, NULL);
 }
 
-/* Does the frame have the whole block, or the part that is wanted? (B5) */
+/* Does the frame have the whole block, or the extract that is wanted? (B5) */
 static bool
-frame_serves(const struct frame *at, const struct grid_part *part)
+frame_serves(const struct frame *at, const struct grid_extract *extract)
 {
-    assert(at->part_first + at->part_count <= BLOCK_SECTORS);
-    if (at->part_count == 0) return true;
-    return part != NULL && part->first >= at->part_first &&
-           part->first + part->count <= (uint32_t) at->part_first + at->part_count;
+    assert(at->extract_first + at->extract_count <= BLOCK_SECTORS);
+    if (at->extract_count == 0) return true;
+    return extract != NULL && extract->first >= at->extract_first &&
+           extract->first + extract->count <= (uint32_t) at->extract_first + at->extract_count;
 }
 
 /* No such block can be read: nobody is to wait for it. */
@@ -441,12 +441,12 @@ cache_accuse(struct block_cache *cache, uint64_t address, uint8_t tree)
     cache->damage = (struct cache_damage){.address = address, .tree = tree};
 }
 
-/* What both ways of getting something have in common; NULL part: the whole block. */
+/* What both ways of getting something have in common; NULL extract: the whole block. */
 static enum cache_result
 cache_obtain(
     struct block_cache *cache,
     const struct block_reference *reference,
-    const struct grid_part *part,
+    const struct grid_extract *extract,
     enum block_type type,
     uint8_t tree,
     uint32_t *frame)
@@ -462,8 +462,8 @@ cache_obtain(
             cache->awaited = 0; /* Room for another read. */
             return CACHE_WAIT;
         }
-        found = frame_load(cache, reference, part, type, tree);
-        read_start(cache, found, part);
+        found = frame_load(cache, reference, extract, type, tree);
+        read_start(cache, found, extract);
     }
     struct frame *at = &cache->frames[found];
     /* (B1) Two that refer to it and don't agree: one of them is damaged. */
@@ -475,7 +475,7 @@ cache_obtain(
     case FRAME_LOST: return cache_lose(cache, found);
     case FRAME_READY:
     case FRAME_WRITING:
-        if (!frame_serves(at, part)) {
+        if (!frame_serves(at, extract)) {
             cache_complete(cache, found);
             cache->awaited = at->state == FRAME_LOADING ? reference->address : 0;
             return CACHE_WAIT;
@@ -499,21 +499,21 @@ cache_get(
     uint32_t *frame)
 {
     const enum cache_result result = cache_obtain(cache, reference, NULL, type, tree, frame);
-    assert(result != CACHE_READY || cache->frames[*frame].part_count == 0); /* (B5) */
+    assert(result != CACHE_READY || cache->frames[*frame].extract_count == 0); /* (B5) */
     return result;
 }
 
 enum cache_result
-cache_get_part(
+cache_get_extract(
     struct block_cache *cache,
     const struct block_reference *reference,
-    const struct grid_part *part,
+    const struct grid_extract *extract,
     uint8_t tree,
     uint32_t *frame)
 {
-    assert(part->count > 0 && part->count < BLOCK_SECTORS);
-    assert(part->first + part->count <= BLOCK_SECTORS);
-    return cache_obtain(cache, reference, part, BLOCK_VALUES, tree, frame);
+    assert(extract->count > 0 && extract->count < BLOCK_SECTORS);
+    assert(extract->first + extract->count <= BLOCK_SECTORS);
+    return cache_obtain(cache, reference, extract, BLOCK_VALUES, tree, frame);
 }
 
 /* What is wanted now goes first. */
@@ -533,15 +533,15 @@ cache_hint(
 {
     assert(reference->address != 0);
     const uint32_t found = frame_find(cache, reference->address);
-    const bool part = found != FRAME_NONE && cache->frames[found].state == FRAME_READY &&
-                      cache->frames[found].part_count > 0;
-    if (found != FRAME_NONE && !part) {
+    const bool extract = found != FRAME_NONE && cache->frames[found].state == FRAME_READY &&
+                      cache->frames[found].extract_count > 0;
+    if (found != FRAME_NONE && !extract) {
         struct frame *at = &cache->frames[found];
         at->used = (uint8_t) max_u64(at->used, FRAME_USED_OTHER);
         return true;
     }
     if (!may_hint(cache, reference)) return false;
-    if (part) {
+    if (extract) {
         cache_complete(cache, found);
     } else {
         read_start(cache, frame_load(cache, reference, NULL, type, tree), NULL);
@@ -600,7 +600,7 @@ cache_presence(const struct block_cache *cache, uint64_t address)
 {
     const uint32_t frame = frame_find(cache, address);
     if (frame == FRAME_NONE) return CACHE_ABSENT;
-    return cache->frames[frame].part_count > 0 ? CACHE_PART : CACHE_WHOLE;
+    return cache->frames[frame].extract_count > 0 ? CACHE_EXTRACT : CACHE_WHOLE;
 }
 
 bool
@@ -788,8 +788,8 @@ cache_issue_writes(struct block_cache *cache)
     assert(cache->reading_stale <= cache->reading);
     /* No address is read and written at the same time: the storage may mix them. */
     if (cache->reading_stale > 0) return;
-    for (uint32_t slot = 0; slot < GRID_WRITES_MAX && cache->queue_count > 0; slot++) {
+    for (uint32_t number = 0; number < GRID_WRITES_MAX && cache->queue_count > 0; number++) {
         if (cache->failed) return;
-        if (!cache->writes[slot].busy) write_gather(cache, &cache->writes[slot]);
+        if (!cache->writes[number].busy) write_gather(cache, &cache->writes[number]);
     }
 }

@@ -13,11 +13,11 @@
  * as they are no more than three quarters of all, others are evicted. So, however much is read once
  * only, a record that is looked up by its id costs one read.
  *
- * Of a block of which one entry is wanted, a *part* can be read: some of its sectors, verified by
- * sums that the caller knows. Whoever wants more of the block has it read whole, into the same
+ * Of a block of which one entry is wanted, an *extract* can be read: some of its sectors, verified
+ * by sums that the caller knows. Whoever wants more of the block has it read whole, into the same
  * frame: the second touch shows that the block is worth it.
  *
- *     READY, a part ── cache_get, cache_hint, or another part is wanted ──→ LOADING, whole
+ *     READY, an extract ── cache_get, cache_hint, or another extract is wanted ──→ LOADING, whole
  *
  * Blocks are written in the order in which they are sealed; neighbours on disk go out as one write.
  * A block that is being written can be read already. Nothing here decides what happens to the data:
@@ -30,7 +30,7 @@
  *  (B3) cache_available frames can be taken without waiting for anything.
  *  (B4) `kept` is how many frames have kept blocks; `available` is the sum of what is available of
  *       kept ones and of others.
- *  (B5) a part is neither pinned nor kept nor written, and never given to who wants the whole
+ *  (B5) an extract is neither pinned nor kept nor written, and never given to who wants the whole
  *       block, or sectors that it has not.
  */
 #ifndef LEDGER_LSM_BLOCK_CACHE_H
@@ -64,10 +64,10 @@ struct frame {
     uint8_t tree;
     bool kept : 1;     /* Others are evicted before. */
     bool io_error : 1; /* LOST: it could not be read. */
-    uint8_t part_first; /* Of a part: its sectors. */
-    uint8_t part_count; /* 0: the block is whole. */
-    uint32_t record_count; /* As its header says; a part has none. */
-    uint64_t promise; /* What its content was found to keep (lsm/table.h). 0: not looked at yet. */
+    uint8_t extract_first; /* Of an extract: its sectors. */
+    uint8_t extract_count; /* 0: the block is whole. */
+    uint32_t record_count; /* As its header says; an extract has none. */
+    uint64_t checked; /* The checks that its content has passed (lsm/table.h). 0: none yet. */
 };
 
 struct block_cache;
@@ -156,18 +156,18 @@ enum cache_result cache_get(
     uint32_t *frame);
 
 /*
- * The same for who needs only a part of a block with values: the frame has that part in its place,
+ * The same for who needs only an extract of a block with values: the frame has that in its place,
  * and perhaps more.
  */
-enum cache_result cache_get_part(
+enum cache_result cache_get_extract(
     struct block_cache *cache,
     const struct block_reference *reference,
-    const struct grid_part *part,
+    const struct grid_extract *extract,
     uint8_t tree,
     uint32_t *frame);
 
 /* What of the block is in memory, or on its way there? */
-enum cache_presence { CACHE_ABSENT, CACHE_PART, CACHE_WHOLE };
+enum cache_presence { CACHE_ABSENT, CACHE_EXTRACT, CACHE_WHOLE };
 enum cache_presence cache_presence(const struct block_cache *cache, uint64_t address);
 
 /*
@@ -261,7 +261,7 @@ cache_holds(const struct block_cache *cache, uint32_t frame, uint64_t address)
 {
     assert(frame < cache->frame_count);
     const struct frame *at = &cache->frames[frame];
-    return at->reference.address == address && at->part_count == 0 &&
+    return at->reference.address == address && at->extract_count == 0 &&
            (at->state == FRAME_READY || at->state == FRAME_WRITING);
 }
 

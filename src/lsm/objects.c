@@ -6,25 +6,25 @@
 
 #include "base/units.h"
 
-/* So many slots ahead of the hand, lines are fetched. */
+/* So many objects ahead of the hand, lines are fetched. */
 #define OBJECTS_EVICT_AHEAD 8
 
 static uint64_t
-objects_timestamp(const struct objects *objects, uint32_t slot)
+objects_timestamp(const struct objects *objects, uint32_t object)
 {
     uint64_t timestamp;
-    const char *record = objects->records + (uint64_t) slot * objects->options.record_size;
+    const char *record = objects->records + (uint64_t) object * objects->options.record_size;
     memcpy(&timestamp, record + objects->options.timestamp_offset, sizeof(timestamp));
     assert(timestamp != 0);
     return timestamp;
 }
 
 static u128
-objects_id(const struct objects *objects, uint32_t slot)
+objects_id(const struct objects *objects, uint32_t object)
 {
     u128 id;
     assert(objects->ids.entries != NULL);
-    const char *record = objects->records + (uint64_t) slot * objects->options.record_size;
+    const char *record = objects->records + (uint64_t) object * objects->options.record_size;
     memcpy(&id, record + objects->options.id_offset, sizeof(id));
     return id;
 }
@@ -45,10 +45,10 @@ objects_hash_timestamp(const struct objects_index *index, uint64_t timestamp)
 }
 
 static uint64_t
-objects_entry(uint32_t hash, uint32_t slot)
+objects_entry(uint32_t hash, uint32_t object)
 {
-    assert(slot < OBJECTS_SLOTS_MAX);
-    return (uint64_t) hash << 32 | (slot + 1);
+    assert(object < OBJECTS_MAX);
+    return (uint64_t) hash << 32 | (object + 1);
 }
 
 /* Where the entry is now. It must be there (C1). */
@@ -66,23 +66,24 @@ objects_index_position(const struct objects_index *index, uint64_t entry)
 /* Looks at the entries between home and the first empty one: none may be of an equal record. */
 static void
 objects_index_insert(
-    const struct objects *objects, struct objects_index *index, uint32_t hash, uint32_t slot)
+    const struct objects *objects, struct objects_index *index, uint32_t hash, uint32_t object)
 {
     uint32_t position = hash >> index->shift;
     for (;;) {
         const uint64_t other = index->entries[position];
         if (other == OBJECTS_ENTRY_EMPTY) break;
         if ((uint32_t) (other >> 32) == hash) {
-            const uint32_t slot_other = (uint32_t) other - 1;
-            assert(slot_other != slot);
+            const uint32_t object_other = (uint32_t) other - 1;
+            assert(object_other != object);
             assert(
                 index == &objects->ids
-                    ? objects_id(objects, slot_other) != objects_id(objects, slot)
-                    : objects_timestamp(objects, slot_other) != objects_timestamp(objects, slot));
+                    ? objects_id(objects, object_other) != objects_id(objects, object)
+                    : objects_timestamp(objects, object_other) !=
+                          objects_timestamp(objects, object));
         }
         position = (position + 1) & index->mask;
     }
-    index->entries[position] = objects_entry(hash, slot);
+    index->entries[position] = objects_entry(hash, object);
 }
 
 /* Entries after the gap move into it as long as that brings them no further than home (C1). */
@@ -115,9 +116,9 @@ objects_find_id(const struct objects *objects, const u128 *id)
         const uint64_t entry = index->entries[position];
         if (entry == OBJECTS_ENTRY_EMPTY) return OBJECT_NONE;
         if ((uint32_t) (entry >> 32) == hash) {
-            const uint32_t slot = (uint32_t) entry - 1;
-            assert(slot < objects->slots_begun);
-            if (objects_id(objects, slot) == *id) return slot;
+            const uint32_t object = (uint32_t) entry - 1;
+            assert(object < objects->objects_begun);
+            if (objects_id(objects, object) == *id) return object;
         }
         position = (position + 1) & index->mask;
     }
@@ -134,28 +135,28 @@ objects_find(const struct objects *objects, uint64_t timestamp)
         const uint64_t entry = index->entries[position];
         if (entry == OBJECTS_ENTRY_EMPTY) return OBJECT_NONE;
         if ((uint32_t) (entry >> 32) == hash) {
-            const uint32_t slot = (uint32_t) entry - 1;
-            assert(slot < objects->slots_begun);
-            if (objects_timestamp(objects, slot) == timestamp) return slot;
+            const uint32_t object = (uint32_t) entry - 1;
+            assert(object < objects->objects_begun);
+            if (objects_timestamp(objects, object) == timestamp) return object;
         }
         position = (position + 1) & index->mask;
     }
 }
 
 static void
-objects_hint_slot(const struct objects *objects, uint32_t slot)
+objects_hint_object(const struct objects *objects, uint32_t object)
 {
     const uint32_t size = objects->options.record_size;
-    const char *record = objects_record(objects, slot);
-    assert(slot < objects->slots_begun);
-    __builtin_prefetch(&objects->states[slot], 1);
+    const char *record = objects_record(objects, object);
+    assert(object < objects->objects_begun);
+    __builtin_prefetch(&objects->states[object], 1);
     for (uint32_t at = 0; at < size; at += 64) __builtin_prefetch(record + at, 1);
 }
 
 void
 objects_hint_update(const struct objects *objects, const void *record)
 {
-    objects_hint_slot(objects, objects_slot_of(objects, record));
+    objects_hint_object(objects, objects_number_of(objects, record));
 }
 
 void
@@ -169,7 +170,7 @@ objects_hint_record(const struct objects *objects, const u128 *id)
         const uint64_t entry = index->entries[position];
         if (entry == OBJECTS_ENTRY_EMPTY) return;
         if ((uint32_t) (entry >> 32) == hash) {
-            objects_hint_slot(objects, (uint32_t) entry - 1);
+            objects_hint_object(objects, (uint32_t) entry - 1);
             return;
         }
         position = (position + 1) & index->mask;
@@ -177,21 +178,21 @@ objects_hint_record(const struct objects *objects, const u128 *id)
 }
 
 uint32_t
-objects_slot_of(const struct objects *objects, const void *record)
+objects_number_of(const struct objects *objects, const void *record)
 {
     assert((const char *) record >= objects->records);
     const uint64_t offset = (uint64_t) ((const char *) record - objects->records);
-    const uint64_t slot = offset / objects->options.record_size;
-    assert(slot < objects->slots_begun);
-    assert(slot * objects->options.record_size == offset);
-    return (uint32_t) slot;
+    const uint64_t object = offset / objects->options.record_size;
+    assert(object < objects->objects_begun);
+    assert(object * objects->options.record_size == offset);
+    return (uint32_t) object;
 }
 
 static void
-objects_index_init(struct objects_index *index, struct arena *arena, uint32_t slot_count)
+objects_index_init(struct objects_index *index, struct arena *arena, uint32_t object_count)
 {
     uint32_t bits = 3; /* A cache line, at least. */
-    while ((UINT64_C(1) << bits) < (uint64_t) slot_count * OBJECTS_INDEX_SPREAD) bits += 1;
+    while ((UINT64_C(1) << bits) < (uint64_t) object_count * OBJECTS_INDEX_SPREAD) bits += 1;
     assert(bits <= 31);
     index->shift = 32 - bits;
     index->mask = (UINT32_C(1) << bits) - 1;
@@ -208,17 +209,17 @@ objects_init(struct objects *objects, struct arena *arena, const struct objects_
     assert(size >= OBJECTS_RECORD_MIN && size <= OBJECTS_RECORD_MAX && size % 8 == 0);
     assert(options->timestamp_offset <= size - sizeof(uint64_t));
     assert(options->id_offset == UINT32_MAX || options->id_offset <= size - sizeof(u128));
-    assert(options->slot_count > 0 && options->slot_count <= OBJECTS_SLOTS_MAX);
-    assert(options->dirty_max > 0 && options->dirty_max <= options->slot_count);
+    assert(options->object_count > 0 && options->object_count <= OBJECTS_MAX);
+    assert(options->dirty_max > 0 && options->dirty_max <= options->object_count);
 
     *objects = (struct objects){.options = *options, .free_first = OBJECT_NONE};
-    objects->records = arena_take(arena, options->slot_count, size, 64);
-    objects->states = arena_take(arena, options->slot_count, sizeof(struct object_state), 64);
-    objects->dirty = arena_take(arena, options->dirty_max, sizeof(struct sort_slot), 64);
-    objects->scratch = arena_take(arena, options->dirty_max, sizeof(struct sort_slot), 64);
-    objects_index_init(&objects->timestamps, arena, options->slot_count);
+    objects->records = arena_take(arena, options->object_count, size, 64);
+    objects->states = arena_take(arena, options->object_count, sizeof(struct object_state), 64);
+    objects->dirty = arena_take(arena, options->dirty_max, sizeof(struct sort_item), 64);
+    objects->scratch = arena_take(arena, options->dirty_max, sizeof(struct sort_item), 64);
+    objects_index_init(&objects->timestamps, arena, options->object_count);
     if (options->id_offset != UINT32_MAX) {
-        objects_index_init(&objects->ids, arena, options->slot_count);
+        objects_index_init(&objects->ids, arena, options->object_count);
     }
 }
 
@@ -230,7 +231,7 @@ objects_begin_epoch(struct objects *objects, uint64_t epoch)
     if (epoch == objects->epoch) return;
     objects->epoch = epoch;
     objects->pinned_count = 0;
-    objects->held_count = objects->dirty_count; /* (C2) */
+    objects->retained_count = objects->dirty_count; /* (C2) */
 }
 
 static bool
@@ -244,27 +245,27 @@ bool
 objects_room(const struct objects *objects, uint64_t epoch, uint32_t count)
 {
     assert(epoch >= objects->epoch);
-    assert(objects->held_count >= objects->dirty_count);
-    assert(objects->held_count <= objects->options.slot_count);
-    const uint32_t held = epoch == objects->epoch ? objects->held_count : objects->dirty_count;
-    return count <= objects->options.slot_count - held; /* (C2) */
+    assert(objects->retained_count >= objects->dirty_count);
+    assert(objects->retained_count <= objects->options.object_count);
+    const uint32_t held = epoch == objects->epoch ? objects->retained_count : objects->dirty_count;
+    return count <= objects->options.object_count - held; /* (C2) */
 }
 
-/* Takes the slot out of the indexes and out of all counts. It is clean. */
+/* Takes the object out of the indexes and out of all counts. It is clean. */
 static void
-objects_forget(struct objects *objects, uint32_t slot)
+objects_forget(struct objects *objects, uint32_t object)
 {
-    const uint64_t marks = objects_state(objects, slot)->marks;
+    const uint64_t marks = objects_state(objects, object)->marks;
     assert(!(marks & OBJECTS_STATE_DIRTY));
     if (objects_pinned(objects, marks)) {
-        assert(objects->pinned_count > 0 && objects->held_count > 0);
+        assert(objects->pinned_count > 0 && objects->retained_count > 0);
         objects->pinned_count -= 1;
-        objects->held_count -= 1;
+        objects->retained_count -= 1;
     }
-    const struct object_state *state = &objects->states[slot];
-    objects_index_remove(&objects->timestamps, objects_entry(state->timestamp_hash, slot));
+    const struct object_state *state = &objects->states[object];
+    objects_index_remove(&objects->timestamps, objects_entry(state->timestamp_hash, object));
     if (objects->ids.entries != NULL) {
-        objects_index_remove(&objects->ids, objects_entry(state->id_hash, slot));
+        objects_index_remove(&objects->ids, objects_entry(state->id_hash, object));
     }
     assert(objects->count > 0);
     objects->count -= 1;
@@ -275,33 +276,33 @@ objects_forget(struct objects *objects, uint32_t slot)
  * But which records are next is nearly known.
  */
 static void
-objects_hint_evict(const struct objects *objects, uint32_t slot)
+objects_hint_evict(const struct objects *objects, uint32_t object)
 {
-    const uint32_t slot_count = objects->options.slot_count;
-    assert(slot < slot_count);
-    if (slot + OBJECTS_EVICT_AHEAD >= slot_count) return;
-    const uint32_t ahead = slot + OBJECTS_EVICT_AHEAD;
+    const uint32_t object_count = objects->options.object_count;
+    assert(object < object_count);
+    if (object + OBJECTS_EVICT_AHEAD >= object_count) return;
+    const uint32_t ahead = object + OBJECTS_EVICT_AHEAD;
     const struct object_state *state = &objects->states[ahead];
     const struct objects_index *ids = &objects->ids;
     const struct objects_index *timestamps = &objects->timestamps;
     __builtin_prefetch(&timestamps->entries[state->timestamp_hash >> timestamps->shift], 1);
     if (ids->entries != NULL) __builtin_prefetch(&ids->entries[state->id_hash >> ids->shift], 1);
     const uint32_t size = objects->options.record_size;
-    const char *record = objects_record(objects, slot + OBJECTS_EVICT_AHEAD / 2);
+    const char *record = objects_record(objects, object + OBJECTS_EVICT_AHEAD / 2);
     for (uint32_t at = 0; at < size; at += 64) __builtin_prefetch(record + at, 1);
 }
 
-/* Moves the hand to a slot that may go. The second time that it comes by nothing is marked. */
+/* Moves the hand to an object that may go. The second time that it comes by nothing is marked. */
 static uint32_t
 objects_evict(struct objects *objects)
 {
-    const uint32_t slot_count = objects->options.slot_count;
-    assert(objects->count == slot_count);
-    assert(objects->held_count < slot_count);
-    for (uint64_t steps = 0; steps <= 2 * (uint64_t) slot_count; steps++) {
-        const uint32_t slot = objects->hand;
-        struct object_state *state = &objects->states[slot];
-        objects->hand = slot + 1 == slot_count ? 0 : slot + 1;
+    const uint32_t object_count = objects->options.object_count;
+    assert(objects->count == object_count);
+    assert(objects->retained_count < object_count);
+    for (uint64_t steps = 0; steps <= 2 * (uint64_t) object_count; steps++) {
+        const uint32_t object = objects->hand;
+        struct object_state *state = &objects->states[object];
+        objects->hand = object + 1 == object_count ? 0 : object + 1;
         const uint64_t marks = state->marks;
         if ((marks & OBJECTS_STATE_DIRTY) || objects_pinned(objects, marks)) continue; /* (C3) */
         if (marks & OBJECTS_STATE_TOUCHED) {
@@ -309,26 +310,26 @@ objects_evict(struct objects *objects)
             continue;
         }
         objects->forgotten_op = max_u64(objects->forgotten_op, state->op); /* (C4) */
-        objects_hint_evict(objects, slot);
-        objects_forget(objects, slot);
-        return slot;
+        objects_hint_evict(objects, object);
+        objects_forget(objects, object);
+        return object;
     }
     unreachable();
 }
 
 static uint32_t
-objects_take_slot(struct objects *objects)
+objects_take_free(struct objects *objects)
 {
     if (objects->free_first != OBJECT_NONE) {
-        const uint32_t slot = objects->free_first;
-        assert(slot < objects->slots_begun);
-        objects->free_first = (uint32_t) (objects->states[slot].marks / OBJECTS_STATE_EPOCH);
-        return slot;
+        const uint32_t object = objects->free_first;
+        assert(object < objects->objects_begun);
+        objects->free_first = (uint32_t) (objects->states[object].marks / OBJECTS_STATE_EPOCH);
+        return object;
     }
-    assert(objects->count == objects->slots_begun);
-    if (objects->slots_begun == objects->options.slot_count) return objects_evict(objects);
-    objects->slots_begun += 1;
-    return objects->slots_begun - 1;
+    assert(objects->count == objects->objects_begun);
+    if (objects->objects_begun == objects->options.object_count) return objects_evict(objects);
+    objects->objects_begun += 1;
+    return objects->objects_begun - 1;
 }
 
 uint32_t
@@ -336,116 +337,116 @@ objects_insert(struct objects *objects, const void *record, uint64_t epoch)
 {
     assert(objects_room(objects, epoch, 1));
     objects_begin_epoch(objects, epoch);
-    const uint32_t slot = objects_take_slot(objects);
-    memcpy(objects_record(objects, slot), record, objects->options.record_size);
+    const uint32_t object = objects_take_free(objects);
+    memcpy(objects_record(objects, object), record, objects->options.record_size);
 
-    const uint64_t timestamp = objects_timestamp(objects, slot);
+    const uint64_t timestamp = objects_timestamp(objects, object);
     const bool has_id = objects->ids.entries != NULL;
     const struct object_state state = {
         .marks = epoch * OBJECTS_STATE_EPOCH | OBJECTS_STATE_USED,
         .timestamp_hash = objects_hash_timestamp(&objects->timestamps, timestamp),
-        .id_hash = has_id ? hash_u128(objects_id(objects, slot)) : 0,
+        .id_hash = has_id ? hash_u128(objects_id(objects, object)) : 0,
     };
-    objects->states[slot] = state;
+    objects->states[object] = state;
     if (timestamp % 4 == 0) {
         /* Two groups on: nothing tells of these as hints do of ids, but they come one by one. */
         const struct objects_index *index = &objects->timestamps;
         const uint32_t hash = objects_hash_timestamp(index, timestamp + 8);
         __builtin_prefetch(&index->entries[hash >> index->shift], 1);
     }
-    objects_index_insert(objects, &objects->timestamps, state.timestamp_hash, slot);
-    if (has_id) objects_index_insert(objects, &objects->ids, state.id_hash, slot);
+    objects_index_insert(objects, &objects->timestamps, state.timestamp_hash, object);
+    if (has_id) objects_index_insert(objects, &objects->ids, state.id_hash, object);
     objects->count += 1;
     objects->pinned_count += 1;
-    objects->held_count += 1;
-    assert(objects->count <= objects->slots_begun);
-    return slot;
+    objects->retained_count += 1;
+    assert(objects->count <= objects->objects_begun);
+    return object;
 }
 
 void
-objects_remove(struct objects *objects, uint32_t slot)
+objects_remove(struct objects *objects, uint32_t object)
 {
-    assert(objects_op(objects, slot) == 0);
-    objects_forget(objects, slot);
+    assert(objects_op(objects, object) == 0);
+    objects_forget(objects, object);
     static_assert(OBJECT_NONE <= OBJECTS_EPOCH_MAX, "a slot's number fits in place of an epoch");
-    objects->states[slot] = (struct object_state){
+    objects->states[object] = (struct object_state){
         .marks = objects->free_first * (uint64_t) OBJECTS_STATE_EPOCH,
     };
-    objects->free_first = slot;
-    assert(objects->count < objects->slots_begun);
+    objects->free_first = object;
+    assert(objects->count < objects->objects_begun);
 }
 
 void
-objects_pin(struct objects *objects, uint32_t slot, uint64_t epoch)
+objects_pin(struct objects *objects, uint32_t object, uint64_t epoch)
 {
     objects_begin_epoch(objects, epoch);
-    const uint64_t marks = objects_state(objects, slot)->marks;
+    const uint64_t marks = objects_state(objects, object)->marks;
     const uint64_t flags = marks & (OBJECTS_STATE_EPOCH - 1);
-    objects->states[slot].marks = epoch * OBJECTS_STATE_EPOCH | flags | OBJECTS_STATE_TOUCHED;
+    objects->states[object].marks = epoch * OBJECTS_STATE_EPOCH | flags | OBJECTS_STATE_TOUCHED;
     if (objects_pinned(objects, marks)) return;
     objects->pinned_count += 1;
-    if (!(marks & OBJECTS_STATE_DIRTY)) objects->held_count += 1; /* (C2) */
-    assert(objects->held_count <= objects->count);
+    if (!(marks & OBJECTS_STATE_DIRTY)) objects->retained_count += 1; /* (C2) */
+    assert(objects->retained_count <= objects->count);
 }
 
 void
-objects_touch(struct objects *objects, uint32_t slot, uint64_t op)
+objects_touch(struct objects *objects, uint32_t object, uint64_t op)
 {
-    const uint64_t marks = objects_state(objects, slot)->marks;
-    assert(op >= objects->states[slot].op);
-    objects->states[slot].op = op;
+    const uint64_t marks = objects_state(objects, object)->marks;
+    assert(op >= objects->states[object].op);
+    objects->states[object].op = op;
     if (marks & OBJECTS_STATE_DIRTY) return;
     assert(objects->dirty_count < objects->options.dirty_max);
-    objects->dirty[objects->dirty_count] = (struct sort_slot){
-        .key = objects_timestamp(objects, slot),
-        .slot = slot,
+    objects->dirty[objects->dirty_count] = (struct sort_item){
+        .key = objects_timestamp(objects, object),
+        .item = object,
     };
     objects->dirty_count += 1;
-    objects->states[slot].marks = marks | OBJECTS_STATE_DIRTY;
-    if (!objects_pinned(objects, marks)) objects->held_count += 1; /* (C2) */
+    objects->states[object].marks = marks | OBJECTS_STATE_DIRTY;
+    if (!objects_pinned(objects, marks)) objects->retained_count += 1; /* (C2) */
 }
 
 void
-objects_untouch(struct objects *objects, uint32_t slot, uint64_t old_op, bool was_dirty)
+objects_untouch(struct objects *objects, uint32_t object, uint64_t old_op, bool was_dirty)
 {
-    const uint64_t marks = objects_state(objects, slot)->marks;
+    const uint64_t marks = objects_state(objects, object)->marks;
     assert(marks & OBJECTS_STATE_DIRTY);
-    assert(old_op <= objects->states[slot].op);
-    objects->states[slot].op = old_op;
+    assert(old_op <= objects->states[object].op);
+    objects->states[object].op = old_op;
     if (was_dirty) return;
     assert(objects->dirty_count > 0);
     objects->dirty_count -= 1;
-    assert(objects->dirty[objects->dirty_count].slot == slot); /* (C3) */
-    objects->states[slot].marks = marks & ~(uint64_t) OBJECTS_STATE_DIRTY;
-    if (!objects_pinned(objects, marks)) objects->held_count -= 1; /* (C2) */
+    assert(objects->dirty[objects->dirty_count].item == object); /* (C3) */
+    objects->states[object].marks = marks & ~(uint64_t) OBJECTS_STATE_DIRTY;
+    if (!objects_pinned(objects, marks)) objects->retained_count -= 1; /* (C2) */
 }
 
 uint32_t
-objects_take_dirty(struct objects *objects, uint32_t *slots)
+objects_take_dirty(struct objects *objects, uint32_t *numbers)
 {
     const uint32_t count = objects->dirty_count;
     assert(count <= objects->options.dirty_max);
-    sort_slots_by_key(objects->dirty, count, objects->scratch);
+    sort_items_by_key(objects->dirty, count, objects->scratch);
     for (uint32_t i = 0; i < count; i++) {
-        const uint32_t slot = (uint32_t) objects->dirty[i].slot;
-        assert(objects->states[slot].marks & OBJECTS_STATE_DIRTY); /* (C3) */
-        objects->states[slot].marks &= ~(uint64_t) OBJECTS_STATE_DIRTY;
-        slots[i] = slot;
+        const uint32_t object = (uint32_t) objects->dirty[i].item;
+        assert(objects->states[object].marks & OBJECTS_STATE_DIRTY); /* (C3) */
+        objects->states[object].marks &= ~(uint64_t) OBJECTS_STATE_DIRTY;
+        numbers[i] = object;
     }
     objects->dirty_count = 0;
-    objects->held_count = objects->pinned_count; /* (C2) */
+    objects->retained_count = objects->pinned_count; /* (C2) */
     return count;
 }
 
 /* Empties the entries one by one, without closing gaps: all will go. */
 static void
-objects_clear_slots(struct objects *objects)
+objects_clear_each(struct objects *objects)
 {
-    for (uint32_t slot = 0; slot < objects->slots_begun; slot++) {
-        if (!(objects->states[slot].marks & OBJECTS_STATE_USED)) continue;
+    for (uint32_t object = 0; object < objects->objects_begun; object++) {
+        if (!(objects->states[object].marks & OBJECTS_STATE_USED)) continue;
         const uint64_t entries[2] = {
-            objects_entry(objects->states[slot].timestamp_hash, slot),
-            objects_entry(objects->states[slot].id_hash, slot),
+            objects_entry(objects->states[object].timestamp_hash, object),
+            objects_entry(objects->states[object].id_hash, object),
         };
         const struct objects_index *indexes[2] = {&objects->timestamps, &objects->ids};
         for (int i = 0; i < 2; i++) {
@@ -465,9 +466,9 @@ void
 objects_clear(struct objects *objects)
 {
     assert(objects->records != NULL);
-    assert(objects->count <= objects->slots_begun);
-    if (objects->slots_begun < objects->options.slot_count / 16) {
-        objects_clear_slots(objects);
+    assert(objects->count <= objects->objects_begun);
+    if (objects->objects_begun < objects->options.object_count / 16) {
+        objects_clear_each(objects);
     } else {
         const uint64_t size = ((uint64_t) objects->timestamps.mask + 1) * sizeof(uint64_t);
         memset(objects->timestamps.entries, 0, size);
@@ -478,8 +479,8 @@ objects_clear(struct objects *objects)
     objects->count = 0;
     objects->dirty_count = 0;
     objects->pinned_count = 0;
-    objects->held_count = 0;
-    objects->slots_begun = 0;
+    objects->retained_count = 0;
+    objects->objects_begun = 0;
     objects->free_first = OBJECT_NONE;
     objects->hand = 0;
 }

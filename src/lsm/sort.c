@@ -38,7 +38,7 @@ static_assert(
     SORT_DIGITS_MAX * SORT_DIGIT_BITS_FEW >= 128 && 64 % SORT_DIGIT_BITS_FEW == 0,
     "all the digits that there may be");
 static_assert(sizeof(struct entry16) == 16 && sizeof(struct entry24) == 24, "nothing but words");
-static_assert(sizeof(struct sort_slot) == 16, "nothing but words");
+static_assert(sizeof(struct sort_item) == 16, "nothing but words");
 static_assert(SORT_INSERTION_MAX / 2 <= 2 * SORT_MOVES_MAX, "few entries are within the bound");
 
 #define INLINE static inline __attribute__((always_inline))
@@ -224,9 +224,9 @@ sort_entries24(struct entry24 *entries, uint32_t count, struct entry24 *scratch)
 }
 
 void
-sort_slots_by_key(struct sort_slot *slots, uint32_t count, struct sort_slot *scratch)
+sort_items_by_key(struct sort_item *items, uint32_t count, struct sort_item *scratch)
 {
     sort_words(
-        &slots->key, count, &scratch->key,
+        &items->key, count, &scratch->key,
         (struct sort_layout){.words = 2, .key_high = 0, .key_low = 0});
 }

@@ -31,10 +31,10 @@ struct entry24 {
     uint64_t timestamp;
 };
 
-/* A slot of an object cache, and what slots are sorted by. */
-struct sort_slot {
+/* An object's number, and what objects are sorted by. */
+struct sort_item {
     uint64_t key;
-    uint64_t slot;
+    uint64_t item;
 };
 
 /* Digits that are sorted by at first. */
@@ -53,6 +53,6 @@ void sort_entries16(struct entry16 *entries, uint32_t count, struct entry16 *scr
 void sort_entries24(struct entry24 *entries, uint32_t count, struct entry24 *scratch);
 
 /* By key. */
-void sort_slots_by_key(struct sort_slot *slots, uint32_t count, struct sort_slot *scratch);
+void sort_items_by_key(struct sort_item *items, uint32_t count, struct sort_item *scratch);
 
 #endif

@@ -79,9 +79,13 @@ table_builder_begin(struct table_builder *builder, uint64_t entries_expected)
     }
 }
 
-/* What a frame remembers of a promise that its block keeps, as entries of a tree: never 0. */
+/*
+ * Fingerprint of the checks that a block has passed: key range, number of entries, format. Its
+ * frame keeps it, so that a block is checked only once. Never 0, which means that it was not
+ * checked.
+ */
 static uint64_t
-promise_of(const struct entry_format *format, u128 key_min, u128 key_max, uint64_t more)
+checked_of(const struct entry_format *format, u128 key_min, u128 key_max, uint64_t more)
 {
     const uint64_t keys = filter_hash(key_min) * HASH_KEY_0 + filter_hash(key_max);
     return (keys ^ (more * HASH_KEY_3 + format->tree * HASH_KEY_1)) | 1;
@@ -157,8 +161,8 @@ builder_seal_values(struct table_builder *builder)
     /* What was put together here is as it should be. */
     const struct table_values values = table_values_at(
         &builder->table, table_builder_blocks(builder), builder->table.block_count);
-    builder->cache->frames[builder->frame].promise =
-        promise_of(&builder->format, values.key_min, values.block.key_last, values.exact);
+    builder->cache->frames[builder->frame].checked =
+        checked_of(&builder->format, values.key_min, values.block.key_last, values.exact);
     builder->table.block_count += 1;
     builder->frame = FRAME_NONE;
     builder->frame_count = 0;
@@ -389,7 +393,7 @@ records_valid(const struct entry_format *format, const char *entries, uint32_t c
     return valid;
 }
 
-/* Are the entries what the table promises? */
+/* Are the entries what the table says they are? */
 static bool
 values_valid(
     const struct entry_format *format, const struct table_values *values, const char *entries)
@@ -434,14 +438,14 @@ table_index_get(
     if (at->record_count != (uint32_t) table->block_count + table->filter_count) {
         return cache_refuse(cache, *frame);
     }
-    const uint64_t promise =
-        promise_of(format, table->key_min, table->key_max, table->entry_count);
-    if (at->promise != promise) {
+    const uint64_t checked =
+        checked_of(format, table->key_min, table->key_max, table->entry_count);
+    if (at->checked != checked) {
         if (!of_tree(cache, format, *frame) ||
             !index_valid(cache, format, table, table_blocks(cache, *frame))) {
             return cache_refuse(cache, *frame);
         }
-        at->promise = promise;
+        at->checked = checked;
     }
     return CACHE_READY;
 }
@@ -460,14 +464,14 @@ table_values_get(
     if (result != CACHE_READY) return result;
     struct frame *at = &cache->frames[*frame];
     if (at->record_count != values->block.entry_count) return cache_refuse(cache, *frame);
-    const uint64_t promise =
-        promise_of(format, values->key_min, values->block.key_last, values->exact);
-    if (at->promise != promise) {
+    const uint64_t checked =
+        checked_of(format, values->key_min, values->block.key_last, values->exact);
+    if (at->checked != checked) {
         if (!of_tree(cache, format, *frame) || !sums_agree(cache, values, *frame) ||
             !values_valid(format, values, cache_content(cache, *frame))) {
             return cache_refuse(cache, *frame);
         }
-        at->promise = promise;
+        at->checked = checked;
     }
     return CACHE_READY;
 }
@@ -507,8 +511,8 @@ record_guess(const struct table_values *values, u128 key)
 }
 
 /* The sectors that hold the record of this number. */
-static struct grid_part
-record_part(
+static struct grid_extract
+record_extract(
     const struct entry_format *format, const struct table_values *values, uint32_t number)
 {
     assert(number < values->block.entry_count);
@@ -516,7 +520,7 @@ record_part(
     const uint32_t first = start / SECTOR_SIZE;
     const uint32_t last = (start + format->size - 1) / SECTOR_SIZE;
     assert(last < BLOCK_SECTORS);
-    return (struct grid_part){
+    return (struct grid_extract){
         .sector_sums = values->block.sector_sums,
         .first = first,
         .count = last - first + 1,
@@ -531,11 +535,11 @@ static bool
 walked_to(
     const struct block_cache *cache,
     const struct table_values *values,
-    const struct grid_part *part)
+    const struct grid_extract *extract)
 {
     const uint64_t neighbours[] = {
-        part->first == 0 ? values->before : 0,
-        part->first + part->count == BLOCK_SECTORS ? values->behind : 0,
+        extract->first == 0 ? values->before : 0,
+        extract->first + extract->count == BLOCK_SECTORS ? values->behind : 0,
     };
     for (uint32_t i = 0; i < 2; i++) {
         if (neighbours[i] == 0) continue;
@@ -544,35 +548,35 @@ walked_to(
     return false;
 }
 
-/* Records first … end - 1 of the block lie in a part of it, whole. */
-struct part_records {
+/* Records first … end - 1 of the block lie in an extract of it, whole. */
+struct extract_records {
     uint32_t first;
     uint32_t end;
 };
 
-static struct part_records
-part_records(
+static struct extract_records
+extract_records(
     const struct entry_format *format, const struct table_values *values, const struct frame *at)
 {
-    assert(at->part_count > 0);
-    const uint32_t start = at->part_first * SECTOR_SIZE;
-    const uint32_t end = start + at->part_count * SECTOR_SIZE;
+    assert(at->extract_count > 0);
+    const uint32_t start = at->extract_first * SECTOR_SIZE;
+    const uint32_t end = start + at->extract_count * SECTOR_SIZE;
     const uint32_t before = start == 0 ? 0 : start - BLOCK_HEADER_SIZE;
     const uint64_t first = div_ceil(before, format->size);
     const uint64_t behind = (end - BLOCK_HEADER_SIZE) / format->size;
     const uint64_t count = values->block.entry_count;
-    return (struct part_records){
+    return (struct extract_records){
         .first = (uint32_t) min_u64(first, count),
         .end = (uint32_t) min_u64(behind, count),
     };
 }
 
-/* Are the records what the table promises, as far as they are here? */
+/* Are the records what the table says they are, as far as they are here? */
 static bool
-part_valid(
+extract_valid(
     const struct entry_format *format,
     const struct table_values *values,
-    struct part_records records,
+    struct extract_records records,
     const char *entries)
 {
     if (records.first >= records.end) return true;
@@ -585,9 +589,9 @@ part_valid(
     return records_valid(format, start, records.end - records.first);
 }
 
-/* The record in the part of the block that the frame has. NULL: it isn't there. */
+/* The record in the extract of the block that the frame has. NULL: it isn't there. */
 static enum cache_result
-part_search(
+extract_search(
     struct block_cache *cache,
     const struct entry_format *format,
     const struct table_values *values,
@@ -597,13 +601,13 @@ part_search(
 {
     struct frame *at = &cache->frames[frame];
     const char *entries = cache_content(cache, frame);
-    const struct part_records records = part_records(format, values, at);
+    const struct extract_records records = extract_records(format, values, at);
     const uint64_t more = values->exact ? 3 : 2; /* Not what a whole block keeps. */
-    const uint64_t promise =
-        promise_of(format, values->key_min, values->block.key_last, more);
-    if (at->promise != promise) {
-        if (!part_valid(format, values, records, entries)) return cache_refuse(cache, frame);
-        at->promise = promise;
+    const uint64_t checked =
+        checked_of(format, values->key_min, values->block.key_last, more);
+    if (at->checked != checked) {
+        if (!extract_valid(format, values, records, entries)) return cache_refuse(cache, frame);
+        at->checked = checked;
     }
     if (records.first >= records.end) return CACHE_READY;
     const char *start = entries + (uint64_t) records.first * format->size;
@@ -616,7 +620,7 @@ part_search(
 }
 
 enum cache_result
-table_part_find(
+table_extract_find(
     struct block_cache *cache,
     const struct entry_format *format,
     const struct table_values *values,
@@ -628,15 +632,15 @@ table_part_find(
     *entry = NULL;
     const enum cache_presence present = cache_presence(cache, values->block.address);
     if (present == CACHE_WHOLE) return CACHE_READY;
-    const struct grid_part part = record_part(format, values, record_guess(values, key));
-    if (part.count == BLOCK_SECTORS) return CACHE_READY;
-    if (present == CACHE_ABSENT && walked_to(cache, values, &part)) return CACHE_READY;
+    const struct grid_extract extract = record_extract(format, values, record_guess(values, key));
+    if (extract.count == BLOCK_SECTORS) return CACHE_READY;
+    if (present == CACHE_ABSENT && walked_to(cache, values, &extract)) return CACHE_READY;
     const struct block_reference reference = table_block_reference(&values->block);
     const enum cache_result result =
-        cache_get_part(cache, &reference, &part, format->tree, &frame);
+        cache_get_extract(cache, &reference, &extract, format->tree, &frame);
     if (result != CACHE_READY) return result;
-    if (cache->frames[frame].part_count == 0) return CACHE_READY;
-    return part_search(cache, format, values, frame, key, entry);
+    if (cache->frames[frame].extract_count == 0) return CACHE_READY;
+    return extract_search(cache, format, values, frame, key, entry);
 }
 
 /* ---- Searching ----------------------------------------------------------------------------- */

@@ -220,7 +220,7 @@ enum cache_result table_values_get(
  * memory; only the whole block tells if there is such a record. What is in memory of a block keeps
  * its promise as far as that can be seen: else CACHE_LOST.
  */
-enum cache_result table_part_find(
+enum cache_result table_extract_find(
     struct block_cache *cache,
     const struct entry_format *format,
     const struct table_values *values,

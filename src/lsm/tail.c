@@ -18,10 +18,10 @@ tail_init(
     *tail = (struct tail){.format = *format, .count_max = count_max};
     tail->entries.bytes = arena_take(arena, count_max, format->size, sizeof(uint64_t));
     if (format->shape != ENTRY_ID) return;
-    uint32_t slot_count = 1;
-    while (slot_count < 2 * count_max) slot_count *= 2;
-    tail->slot_mask = slot_count - 1;
-    tail->slots = arena_take(arena, slot_count, sizeof(uint32_t), 64);
+    uint32_t bucket_count = 1;
+    while (bucket_count < 2 * count_max) bucket_count *= 2;
+    tail->bucket_mask = bucket_count - 1;
+    tail->buckets = arena_take(arena, bucket_count, sizeof(uint32_t), 64);
 }
 
 void
@@ -30,9 +30,9 @@ tail_clear(struct tail *tail)
     assert(tail->count <= tail->count_max);
     tail->count = 0;
     tail->sorted_count = 0;
-    if (tail->slots == NULL) return;
+    if (tail->buckets == NULL) return;
     assert(tail->format.shape == ENTRY_ID);
-    memset(tail->slots, 0, ((uint64_t) tail->slot_mask + 1) * sizeof(uint32_t));
+    memset(tail->buckets, 0, ((uint64_t) tail->bucket_mask + 1) * sizeof(uint32_t));
 }
 
 void
@@ -47,7 +47,7 @@ tail_add(struct tail *tail, uint64_t value, uint64_t timestamp)
 /* ---- Ids ----------------------------------------------------------------------------------- */
 
 static inline uint32_t
-slot_tag(uint64_t hash)
+bucket_tag(uint64_t hash)
 {
     return (uint32_t) (hash >> 48) << 16;
 }
@@ -59,34 +59,35 @@ tail_id(const struct tail *tail, uint32_t number)
     return u128_make(tail->entries.ids[number].id_high, tail->entries.ids[number].id_low);
 }
 
-/* The slot that holds the id, or the empty one where it would go. */
+/* The bucket that holds the id, or the empty one where it would go. */
 static uint32_t
-slot_find(const struct tail *tail, u128 id, uint64_t hash)
+bucket_find(const struct tail *tail, u128 id, uint64_t hash)
 {
-    uint32_t slot = (uint32_t) hash & tail->slot_mask;
-    while (tail->slots[slot] != 0) {
-        const uint32_t entry = tail->slots[slot];
-        if ((entry & 0xffff0000u) == slot_tag(hash) && tail_id(tail, (entry & 0xffff) - 1) == id) {
+    uint32_t bucket = (uint32_t) hash & tail->bucket_mask;
+    while (tail->buckets[bucket] != 0) {
+        const uint32_t entry = tail->buckets[bucket];
+        if ((entry & 0xffff0000u) == bucket_tag(hash) &&
+            tail_id(tail, (entry & 0xffff) - 1) == id) {
             break;
         }
-        slot = (slot + 1) & tail->slot_mask;
+        bucket = (bucket + 1) & tail->bucket_mask;
     }
-    return slot;
+    return bucket;
 }
 
 void
 tail_hint_id(const struct tail *tail, u128 id)
 {
-    assert(tail->slots != NULL);
-    __builtin_prefetch(&tail->slots[(uint32_t) filter_hash(id) & tail->slot_mask]);
+    assert(tail->buckets != NULL);
+    __builtin_prefetch(&tail->buckets[(uint32_t) filter_hash(id) & tail->bucket_mask]);
 }
 
 bool
 tail_find_id(const struct tail *tail, u128 id, uint64_t *timestamp)
 {
     assert(tail->format.shape == ENTRY_ID);
-    assert(tail->slots != NULL);
-    const uint32_t entry = tail->slots[slot_find(tail, id, filter_hash(id))];
+    assert(tail->buckets != NULL);
+    const uint32_t entry = tail->buckets[bucket_find(tail, id, filter_hash(id))];
     if (entry == 0) return false;
     *timestamp = tail->entries.ids[(entry & 0xffff) - 1].timestamp;
     return true;
@@ -97,16 +98,16 @@ tail_add_id(struct tail *tail, u128 id, uint64_t timestamp)
 {
     const uint64_t hash = filter_hash(id);
     assert(tail->sorted_count == 0);
-    const uint32_t slot = slot_find(tail, id, hash);
+    const uint32_t bucket = bucket_find(tail, id, hash);
     assert(tail->count < tail->count_max);
-    assert(tail->slots[slot] == 0);
+    assert(tail->buckets[bucket] == 0);
     tail->entries.ids[tail->count] = (struct entry24){
         .id_low = u128_low(id),
         .id_high = u128_high(id),
         .timestamp = timestamp,
     };
     tail->count += 1;
-    tail->slots[slot] = slot_tag(hash) | tail->count;
+    tail->buckets[bucket] = bucket_tag(hash) | tail->count;
 }
 
 void
@@ -114,12 +115,12 @@ tail_truncate(struct tail *tail, uint32_t count)
 {
     assert(count <= tail->count);
     assert(tail->sorted_count <= count);
-    /* Newest first: what came after an entry and went past its slot is gone before it. */
-    while (tail->slots != NULL && tail->count > count) {
+    /* Newest first: what came after an entry and went past its bucket is gone before it. */
+    while (tail->buckets != NULL && tail->count > count) {
         const u128 id = tail_id(tail, tail->count - 1);
-        const uint32_t slot = slot_find(tail, id, filter_hash(id));
-        assert((tail->slots[slot] & 0xffff) == tail->count);
-        tail->slots[slot] = 0;
+        const uint32_t bucket = bucket_find(tail, id, filter_hash(id));
+        assert((tail->buckets[bucket] & 0xffff) == tail->count);
+        tail->buckets[bucket] = 0;
         tail->count -= 1;
     }
     tail->count = count;

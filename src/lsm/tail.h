@@ -24,8 +24,8 @@ struct tail {
         struct entry24 *ids;
         char *bytes;
     } entries;
-    uint32_t *slots; /* Of ids: 16 bits of the hash, 16 bits of the entry's number plus one. */
-    uint32_t slot_mask;
+    uint32_t *buckets; /* Of ids: 16 bits of the hash, 16 bits of the entry's number plus one. */
+    uint32_t bucket_mask;
     uint32_t count;
     uint32_t count_max;
     uint32_t sorted_count; /* Of an index: so many from the start are in order. */

@@ -346,7 +346,7 @@ block_lookup(const struct tree *tree, const struct table_values *values, u128 ke
     assert(values->block.entry_count > 0);
     if (format->shape == ENTRY_RECORD && !tree_mutable(tree)) {
         const char *found;
-        result = table_part_find(tree->cache, format, values, key, &found);
+        result = table_extract_find(tree->cache, format, values, key, &found);
         if (result != CACHE_READY) return tree_found_of(result);
         if (found != NULL) {
             assert(entry_key(format, found) == key);

@@ -74,7 +74,7 @@ struct tree_run {
     u128 key_max;
     u128 hidden; /* If has_hidden: keys up to here are hidden. */
     bool has_hidden;
-    bool used;     /* This slot holds a run. */
+    bool used;     /* There is a run of this number. */
     bool building; /* More tables come. */
     bool merging;  /* It is an input of a merge. */
 };

@@ -442,7 +442,7 @@ grid_read_start(struct grid_read *read)
      */
     if (address < 1 || address > grid->block_count) return false;
     grid->stats.blocks_read += 1;
-    grid->stats.parts_read += read->sector_count > 0;
+    grid->stats.extracts_read += read->sector_count > 0;
     read_submit(read);
     return true;
 }
@@ -511,26 +511,26 @@ grid_read_blocks_start(
 }
 
 bool
-grid_read_part_start(
+grid_read_extract_start(
     struct grid *grid,
     struct grid_read *read,
     const struct block_reference *reference,
-    const struct grid_part *part,
+    const struct grid_extract *extract,
     void *block,
     grid_read_callback *callback)
 {
-    assert(part->count > 0 && part->count < BLOCK_SECTORS);
-    assert(part->first + part->count <= BLOCK_SECTORS);
+    assert(extract->count > 0 && extract->count < BLOCK_SECTORS);
+    assert(extract->first + extract->count <= BLOCK_SECTORS);
     assert(!read->request.in_flight);
     *read = (struct grid_read){
         .grid = grid,
         .reference = *reference,
-        .sector_first = part->first,
-        .sector_count = part->count,
+        .sector_first = extract->first,
+        .sector_count = extract->count,
         .block = block,
         .callback = callback,
     };
-    memcpy(read->sector_sums, part->sector_sums, sizeof(read->sector_sums));
+    memcpy(read->sector_sums, extract->sector_sums, sizeof(read->sector_sums));
     return grid_read_start(read);
 }
 

@@ -93,7 +93,7 @@ struct grid_read {
     struct grid *grid;
     struct block_reference reference;
     enum block_type type;
-    uint32_t sector_first; /* Of a part. */
+    uint32_t sector_first; /* Of an extract. */
     uint32_t sector_count; /* 0: the whole block. */
     uint64_t sector_sums[BLOCK_SECTORS];
     void *block;
@@ -103,7 +103,7 @@ struct grid_read {
 };
 
 /* Consecutive sectors of a block, fewer than all, and what proves them: the sums of all of them. */
-struct grid_part {
+struct grid_extract {
     const uint64_t *sector_sums;
     uint32_t first;
     uint32_t count;
@@ -111,8 +111,8 @@ struct grid_part {
 
 struct grid_stats {
     uint64_t blocks_written;
-    uint64_t blocks_read; /* Whole, or in part. */
-    uint64_t parts_read;  /* Of these: in part. */
+    uint64_t blocks_read;   /* Whole, or an extract. */
+    uint64_t extracts_read; /* Of these: extracts. */
     uint64_t read_requests;
     uint64_t write_requests;
 };
@@ -285,11 +285,11 @@ void grid_read_blocks_start(
  * mostly included, is not there. Each is verified against its sum, and against nothing else: that
  * it is of this block follows from whose sums they are.
  */
-bool grid_read_part_start(
+bool grid_read_extract_start(
     struct grid *grid,
     struct grid_read *read,
     const struct block_reference *reference,
-    const struct grid_part *part,
+    const struct grid_extract *extract,
     void *block,
     grid_read_callback *callback);
 

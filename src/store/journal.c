@@ -47,7 +47,7 @@ journal_header(const struct journal *journal, uint64_t op)
     assert(op >= journal->checkpoint.op);
     assert(op <= journal->head.op);
     if (op == journal->checkpoint.op) return &journal->checkpoint;
-    const struct prepare_header *header = &journal->headers[journal_slot(journal, op)];
+    const struct prepare_header *header = &journal->headers[journal_entry(journal, op)];
     assert(header->op == op);
     return header;
 }
@@ -128,16 +128,16 @@ journal_used_bytes(const struct journal *journal)
 
 /*
  * (J1): the image of a sector of headers.wal names nothing but prepares up to `op`, each in its
- * slot.
+ * entry.
  */
 static void
-journal_check_image(const struct journal *journal, uint64_t slot_first, uint64_t op)
+journal_check_image(const struct journal *journal, uint64_t entry_first, uint64_t op)
 {
-    assert(slot_first % HEADERS_PER_SECTOR == 0);
+    assert(entry_first % HEADERS_PER_SECTOR == 0);
     for (uint64_t i = 0; i < HEADERS_PER_SECTOR; i++) {
-        const struct prepare_header *header = &journal->headers[slot_first + i];
+        const struct prepare_header *header = &journal->headers[entry_first + i];
         assert(header->op <= op);
-        if (header->op != 0) assert(journal_slot(journal, header->op) == slot_first + i);
+        if (header->op != 0) assert(journal_entry(journal, header->op) == entry_first + i);
     }
 }
 
@@ -185,10 +185,10 @@ journal_append(struct journal *journal, struct journal_append *append)
     const uint64_t size_on_disk = prepare_size_on_disk(prepare);
     assert(journal_has_room(journal, size_on_disk)); /* (J3) */
 
-    const uint64_t slot = journal_slot(journal, prepare->op);
-    const uint64_t slot_first = slot / HEADERS_PER_SECTOR * HEADERS_PER_SECTOR;
-    journal->headers[slot] = *prepare;
-    journal_check_image(journal, slot_first, prepare->op); /* (J1) */
+    const uint64_t entry = journal_entry(journal, prepare->op);
+    const uint64_t entry_first = entry / HEADERS_PER_SECTOR * HEADERS_PER_SECTOR;
+    journal->headers[entry] = *prepare;
+    journal_check_image(journal, entry_first, prepare->op); /* (J1) */
 
     journal->append = append;
     journal->write_prepare_result = STORAGE_IO_ERROR;
@@ -203,9 +203,9 @@ journal_append(struct journal *journal, struct journal_append *append)
     journal->write_header = (struct storage_request){
         .direction = STORAGE_WRITE,
         .file = STORAGE_HEADERS,
-        .offset_bytes = slot_first * PREPARE_HEADER_SIZE,
+        .offset_bytes = entry_first * PREPARE_HEADER_SIZE,
         .size_bytes = SECTOR_SIZE,
-        .buffer = &journal->headers[slot_first],
+        .buffer = &journal->headers[entry_first],
         .callback = journal_append_on_header,
     };
     storage_submit_ordered(journal->storage, &journal->write_prepare, &journal->write_header);

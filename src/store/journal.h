@@ -4,7 +4,7 @@
  *
  *   prepares.wal   byte-addressed ring: each prepare (header, body, zero padding to a sector) lies
  *                  right after its parent (store/prepare.h, P2). Cost follows bytes.
- *   headers.wal    ring of copies of the same headers, HEADERS_PER_SECTOR to a sector, slot = op
+ *   headers.wal    ring of copies of the same headers, HEADERS_PER_SECTOR to a sector, entry = op
  *                  mod count. There is an entry for each sector of prepares.wal, so it is never the
  *                  one that is full.
  *
@@ -108,7 +108,7 @@ void journal_init(
 enum journal_header_state {
     JOURNAL_HEADER_MATCH,   /* Intact, of this op, and it continues the log. */
     JOURNAL_HEADER_OLDER,   /* Intact, of an earlier lap; or blank (first lap). */
-    JOURNAL_HEADER_CORRUPT, /* Unreadable, damaged, or one that cannot be in this slot here. */
+    JOURNAL_HEADER_CORRUPT, /* Unreadable, damaged, or one that cannot be in this entry here. */
 };
 #define JOURNAL_HEADER_STATE_COUNT 3
 

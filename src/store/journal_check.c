@@ -100,7 +100,7 @@ check_entry(struct journal_check *check)
     assert(check->headers);
     check->op += 1;
     check->header = *journal_header(journal, check->op);
-    const uint64_t place = journal_slot(journal, check->op) % HEADERS_PER_SECTOR;
+    const uint64_t place = journal_entry(journal, check->op) % HEADERS_PER_SECTOR;
     assert(check->sector == journal_sector(journal, check->op));
     const uint8_t *entry = journal->buffer + place * PREPARE_HEADER_SIZE;
     if (check->read.result != STORAGE_OK) return JOURNAL_CHECK_HEADER_DAMAGED;

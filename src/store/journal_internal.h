@@ -8,7 +8,7 @@
 
 /* The entry of headers.wal that belongs to an op. */
 static inline uint64_t
-journal_slot(const struct journal *journal, uint64_t op)
+journal_entry(const struct journal *journal, uint64_t op)
 {
     assert(journal->headers_count > 0);
     return op % journal->headers_count;
@@ -18,7 +18,7 @@ journal_slot(const struct journal *journal, uint64_t op)
 static inline uint64_t
 journal_sector(const struct journal *journal, uint64_t op)
 {
-    return journal_slot(journal, op) / HEADERS_PER_SECTOR;
+    return journal_entry(journal, op) / HEADERS_PER_SECTOR;
 }
 
 /* Where in prepares.wal a position lies. */

@@ -3,7 +3,7 @@
  * Recovery of the journal. See journal.h for the idea, journal_rules.c for the decisions.
  *
  * The order of the work, and what it relies on:
- *  1. Read headers.wal. Any intact header in it, in whatever slot, proves its op: only headers are
+ *  1. Read headers.wal. Any intact header in it, in whatever entry, proves its op: only headers are
  *     ever written there, each after its prepare was durable (J1).
  *  2. Walk the parent links from the checkpoint. Where the next op's header is intact, it names the
  *     place of the prepare. Where it is not, there are two places, for position and parent follow
@@ -160,11 +160,11 @@ recovery_header_state(const struct recovery *recovery, uint64_t op)
     assert(op > journal->checkpoint.op);
     assert(op - journal->checkpoint.op <= journal->headers_count);
 
-    const uint64_t slot = journal_slot(journal, op);
-    const struct prepare_header *header = &journal->headers[slot];
+    const uint64_t entry = journal_entry(journal, op);
+    const struct prepare_header *header = &journal->headers[entry];
     if (prepare_header_blank(header)) return JOURNAL_HEADER_OLDER;
     if (!prepare_header_valid(header, journal->cluster)) return JOURNAL_HEADER_CORRUPT;
-    if (journal_slot(journal, header->op) != slot) return JOURNAL_HEADER_CORRUPT;
+    if (journal_entry(journal, header->op) != entry) return JOURNAL_HEADER_CORRUPT;
     if (header->op == 0 || header->op > op) return JOURNAL_HEADER_CORRUPT;
     if (header->op < op) return JOURNAL_HEADER_OLDER;
     if (recovery->previous.op + 1 != op) return JOURNAL_HEADER_CORRUPT;
@@ -181,7 +181,7 @@ recovery_probe_named(struct recovery *recovery, struct probe *probe)
     assert(probe->header_state == JOURNAL_HEADER_MATCH);
     assert(!probe->known);
     probe->known = true;
-    probe->header = journal->headers[journal_slot(journal, probe->op)];
+    probe->header = journal->headers[journal_entry(journal, probe->op)];
     assert(journal_follows(journal, &recovery->previous, &probe->header));
 
     struct prepare_header found;
@@ -252,7 +252,7 @@ recovery_probe(struct recovery *recovery, uint64_t op)
         .header_state = JOURNAL_HEADER_OLDER,
         .prepare_state = JOURNAL_PREPARE_ABSENT,
     };
-    /* The log is full: there is no slot for this op, and no place. */
+    /* The log is full: there is no entry for this op, and no place. */
     if (op - journal->checkpoint.op > journal->headers_count) return probe;
 
     probe.header_state = recovery_header_state(recovery, op);
@@ -286,8 +286,8 @@ recovery_read_headers(struct recovery *recovery)
             (uint8_t *) journal->headers + done,
             min_u64(PREPARE_SIZE_MAX, size_bytes - done));
     }
-    for (uint64_t slot = 0; slot < journal->headers_count; slot++) {
-        const struct prepare_header *header = &journal->headers[slot];
+    for (uint64_t entry = 0; entry < journal->headers_count; entry++) {
+        const struct prepare_header *header = &journal->headers[entry];
         if (!prepare_header_valid(header, journal->cluster)) continue;
         recovery->op_max = max_u64(recovery->op_max, header->op);
     }
@@ -351,7 +351,7 @@ recovery_decide(struct recovery *recovery, const struct probe *probe, enum journ
     case JOURNAL_FIX:
         assert(probe->known);
         assert(probe->header.op == probe->op);
-        journal->headers[journal_slot(journal, probe->op)] = probe->header;
+        journal->headers[journal_entry(journal, probe->op)] = probe->header;
         report->headers_fixed += 1;
         break;
     case JOURNAL_CUT:
@@ -386,8 +386,9 @@ recovery_blind(struct recovery *recovery)
     assert(recovery->report->damage == NULL);
     const uint64_t position = journal_end(&recovery->previous);
     if (position >= journal_limit(journal)) return false;
-    const uint64_t slot_first = journal_slot(journal, op) / HEADERS_PER_SECTOR * HEADERS_PER_SECTOR;
-    if (!sector_unreadable((const uint8_t *) &journal->headers[slot_first])) return false;
+    const uint64_t entry_first =
+        journal_entry(journal, op) / HEADERS_PER_SECTOR * HEADERS_PER_SECTOR;
+    if (!sector_unreadable((const uint8_t *) &journal->headers[entry_first])) return false;
     return sector_unreadable(
         recovery_window(recovery, journal_place(journal, position), SECTOR_SIZE));
 }
@@ -461,7 +462,7 @@ recovery_erase_tail(struct recovery *recovery)
  * its header (J1).
  */
 static void
-recovery_blank_slots(struct recovery *recovery)
+recovery_blank_entries(struct recovery *recovery)
 {
     struct journal *journal = recovery->journal;
     const uint64_t op_end = journal->checkpoint.op + journal->headers_count;
@@ -470,7 +471,7 @@ recovery_blank_slots(struct recovery *recovery)
         const enum journal_header_state state = recovery_header_state(recovery, op);
         assert(state != JOURNAL_HEADER_MATCH); /* It would have proved the op. */
         if (state == JOURNAL_HEADER_OLDER) continue;
-        memset(&journal->headers[journal_slot(journal, op)], 0, PREPARE_HEADER_SIZE);
+        memset(&journal->headers[journal_entry(journal, op)], 0, PREPARE_HEADER_SIZE);
     }
 }
 
@@ -527,7 +528,7 @@ recovery_write(struct recovery *recovery)
     }
     if (!recovery_grow(journal->storage, STORAGE_HEADERS, headers_size_bytes)) return false;
     if (!recovery_erase_tail(recovery)) return false;
-    recovery_blank_slots(recovery);
+    recovery_blank_entries(recovery);
     return recovery_write_headers(recovery);
 }
 

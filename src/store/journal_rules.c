@@ -97,14 +97,14 @@ const struct journal_rule journal_rules[JOURNAL_RULE_COUNT] = {
      */
     ROW(CORRUPT, DAMAGED, BELOW, REPAIR, REPAIR, "misnamed_rotten_below"),
     ROW(CORRUPT, DAMAGED, HEAD, REPAIR, REPAIR, "misnamed_rotten_head"),
-    /* A torn append whose slot shares a sector with rot. */
+    /* A torn append whose entry shares a sector with rot. */
     ROW(CORRUPT, DAMAGED, TAIL, CUT, REPAIR, "misnamed_torn_prepare"),
 
     /* As above, with nothing left of the prepare. */
     ROW(CORRUPT, ABSENT, BELOW, REPAIR, REPAIR, "misnamed_lost_below"),
     ROW(CORRUPT, ABSENT, HEAD, REPAIR, REPAIR, "misnamed_lost_head"),
     /*
-     * The end of the log, where the slot after the head shares a sector with rot or a torn header
+     * The end of the log, where the entry after the head shares a sector with rot or a torn header
      * write.
      */
     ROW(CORRUPT, ABSENT, TAIL, CUT, REPAIR, "misnamed_end"),

@@ -57,13 +57,13 @@ superblock_state_sound(const struct superblock_state *state)
     if (!bytes_zero(state->reserved_members, sizeof(state->reserved_members))) return false;
     if (!bytes_zero(state->reserved, sizeof(state->reserved))) return false;
     if (!bytes_zero(checkpoint->reserved, sizeof(checkpoint->reserved))) return false;
-    if (checkpoint->manifest.reserved != 0) return false;
+    if (checkpoint->root.reserved != 0) return false;
     return prepare_header_valid(&checkpoint->header, state->cluster);
 }
 
 enum copy_state {
     COPY_BLANK,   /* Readable, all zero. */
-    COPY_INVALID, /* Unreadable, torn, rotten, or another slot's. */
+    COPY_INVALID, /* Unreadable, torn, rotten, or another copy's. */
     COPY_VALID,
 };
 
@@ -380,7 +380,7 @@ superblock_choose(
     return SUPERBLOCK_OK;
 }
 
-/* Makes the slot hold `working`. */
+/* Makes the copy hold `working`. */
 static enum storage_result
 superblock_repair_copy(struct superblock *superblock, uint32_t copy)
 {

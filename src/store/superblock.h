@@ -41,9 +41,9 @@ struct block_reference {
 
 /* A durable state of the state machine, and the prepare after which it was taken. */
 struct checkpoint_state {
-    struct prepare_header header;    /* The prepare at the checkpoint. Recovery starts here. */
-    struct block_reference manifest; /* The forest's root block; address 0 when empty. */
-    uint64_t grid_block_count;       /* The highest block that is in use: no others count. */
+    struct prepare_header header; /* The prepare at the checkpoint. Recovery starts here. */
+    struct block_reference root;  /* The forest's root block; address 0 when empty. */
+    uint64_t grid_block_count;    /* The highest block that is in use: no others count. */
     uint64_t reserved[11];
 };
 static_assert(sizeof(struct checkpoint_state) == 384, "no padding");

@@ -50,7 +50,7 @@ enum commit_stage {
     COMMIT_EXECUTE,               /* It is executed, piece by piece. → COMMIT_COMPACT */
     COMMIT_COMPACT,               /* The forest does what is due after it. → COMMIT_IDLE, … */
     COMMIT_CHECKPOINT_FOREST,     /* The forest writes what changed. → ..._SUPERBLOCK */
-    COMMIT_CHECKPOINT_SUPERBLOCK, /* The superblock takes the new manifest. → COMMIT_IDLE */
+    COMMIT_CHECKPOINT_SUPERBLOCK, /* The superblock takes the new root. → COMMIT_IDLE */
 };
 
 /* The op commit + 1 from COMMIT_PREFETCH to COMMIT_EXECUTE. */

@@ -51,7 +51,7 @@ checkpoint_on_forest(void *context, enum grid_result result)
     }
     const struct checkpoint_state state = {
         .header = replica->commit_header,
-        .manifest = forest_checkpoint_manifest(replica->forest),
+        .root = forest_checkpoint_root(replica->forest),
         .grid_block_count = grid_live_end(replica->grid),
     };
     replica->commit_stage = COMMIT_CHECKPOINT_SUPERBLOCK;
@@ -319,7 +319,7 @@ commit_compact(struct replica *replica)
     assert(replica->commit_stage == COMMIT_COMPACT);
     assert(replica->commit_header.op == replica->commit);
     if (commit_waits(replica)) return false;
-    switch (forest_commit(replica->forest, replica->commit)) {
+    switch (forest_compact(replica->forest, replica->commit)) {
     case FOREST_WORK_DONE: break;
     case FOREST_WORK_LEFT: return true;
     case FOREST_WORK_WAITS: return commit_wait(replica);

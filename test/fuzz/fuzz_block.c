@@ -84,14 +84,14 @@ check_parts(uint32_t number, const uint8_t *bytes)
         (const struct block_header *) (const void *) blocks[number];
     const uint64_t offset = (references[number].address - 1) * BLOCK_SIZE;
     for (uint32_t i = 0; i < BLOCK_SECTORS; i++) {
-        const struct grid_part part = {header->sector_sums, i, 1};
+        const struct grid_extract part = {header->sector_sums, i, 1};
         const uint64_t start = i == 0 ? BLOCK_HEADER_SIZE : (uint64_t) i * SECTOR_SIZE;
         const uint64_t size = (uint64_t) (i + 1) * SECTOR_SIZE - start;
         const bool faulty =
             storage_sim_faulty(&sim, STORAGE_GRID, offset + start / SECTOR_SIZE * SECTOR_SIZE, 1);
         const bool intact = !faulty && memcmp(bytes + start, blocks[number] + start, size) == 0;
         struct grid_read read = {0};
-        const bool started = grid_read_part_start(
+        const bool started = grid_read_extract_start(
             &grid, &read, &references[number], &part, block_read, read_on_done);
         assert(started);
         while (read.request.in_flight) (void) storage_wait(&sim.storage);

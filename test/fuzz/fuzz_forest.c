@@ -37,7 +37,7 @@ static struct values_place {
 } values[VALUES_MAX];
 static uint32_t values_count;
 
-static uint64_t parts_read; /* Of blocks whose other sectors may lie. */
+static uint64_t extracts_read; /* Of blocks whose other sectors may lie. */
 
 static uint8_t *pristine; /* The whole file. */
 static uint64_t file_size;
@@ -374,17 +374,17 @@ known_lies(void)
 static void
 read_records(struct prng *prng)
 {
-    for (uint32_t tree = 0; tree < FIXTURE_TREE_COUNT; tree++) {
-        const uint32_t count = fixture.model->counts[tree];
+    for (uint32_t groove = 0; groove < FIXTURE_GROOVE_COUNT; groove++) {
+        const uint32_t count = fixture.model->counts[groove];
         for (uint32_t i = 0; i < 40 && count > 0; i++) {
             const uint32_t row = (uint32_t) prng_below(prng, count);
-            const void *expected = fixture_record(fixture.model, tree, row);
+            const void *expected = fixture_record(fixture.model, groove, row);
             char record[FOREST_RECORD_SIZE_MAX];
-            const uint64_t timestamp = fixture_timestamp(expected, tree);
+            const uint64_t timestamp = fixture_timestamp(expected, groove);
             if (prng_chance(prng, 1, 4)) fixture_chill(&fixture);
-            (void) fixture_read(&fixture, tree, timestamp + prng_below(prng, 2), record);
-            if (tree > FIXTURE_OWNER) continue;
-            (void) fixture_read_by_id(&fixture, tree, expected, record);
+            (void) fixture_read(&fixture, groove, timestamp + prng_below(prng, 2), record);
+            if (groove > FIXTURE_OWNER) continue;
+            (void) fixture_read_by_id(&fixture, groove, expected, record);
         }
     }
 }
@@ -412,9 +412,9 @@ read_scans(struct prng *prng)
             descending ? from : UINT64_MAX,
             descending ? SCAN_DESCENDING : SCAN_ASCENDING,
         };
-        const uint32_t tree = (uint32_t) prng_below(prng, FIXTURE_TREE_COUNT);
-        if (tree == FIXTURE_STATE) continue;
-        scan_tree(&scan, fixture.forest, tree, &window);
+        const uint32_t groove = (uint32_t) prng_below(prng, FIXTURE_GROOVE_COUNT);
+        if (groove == FIXTURE_STATE) continue;
+        scan_groove(&scan, fixture.forest, groove, &window);
         read_scan(&scan);
         const uint32_t index = (uint32_t) prng_below(prng, FIXTURE_OWNER_RANK);
         scan_index(&scan, fixture.forest, index, 1 + prng_below(prng, 20), &window);
@@ -472,7 +472,7 @@ work_op(struct prng *prng, uint32_t event_count)
     }
     fixture.op += 1;
     enum forest_work left;
-    while ((left = forest_commit(fixture.forest, fixture.op)) != FOREST_WORK_DONE) {
+    while ((left = forest_compact(fixture.forest, fixture.op)) != FOREST_WORK_DONE) {
         if (forest_failed(fixture.forest)) return false;
         if (left == FOREST_WORK_WAITS) fixture_progress(&fixture);
     }
@@ -485,8 +485,8 @@ work(struct prng *prng)
 {
     const uint32_t ops = (uint32_t) prng_range(prng, 0, 50);
     /* Far from all keys that a lie may have made. */
-    for (uint32_t tree = 0; tree < FIXTURE_TREE_COUNT; tree++) {
-        fixture.timestamp = max_u64(fixture.timestamp, forest_newest(fixture.forest, tree));
+    for (uint32_t groove = 0; groove < FIXTURE_GROOVE_COUNT; groove++) {
+        fixture.timestamp = max_u64(fixture.timestamp, forest_newest(fixture.forest, groove));
     }
     fixture.timestamp += UINT64_C(1) << 40;
     fixture.op = fixture.forest->op;
@@ -551,7 +551,7 @@ round_of_lies(struct prng *prng)
     case FOREST_OPEN_IO_ERROR: unreachable();
     }
     while (fixture.sim.storage.in_flight_count > 0) (void) storage_wait(&fixture.sim.storage);
-    parts_read += fixture.grid.stats.parts_read;
+    extracts_read += fixture.grid.stats.extracts_read;
     /* Ops may have made the file larger. */
     assert(fixture.sim.storage.file_size_bytes[STORAGE_GRID] >= file_size);
     memcpy(storage_sim_bytes(&fixture.sim, STORAGE_GRID), pristine, file_size);
@@ -560,13 +560,13 @@ round_of_lies(struct prng *prng)
 void
 fuzz_forest(struct prng *prng, uint64_t rounds)
 {
-    parts_read = 0;
+    extracts_read = 0;
     begin(prng);
     known_lies();
     for (uint64_t round = 0; round < rounds; round++) {
         round_of_lies(prng);
     }
-    assert(rounds < 50 || parts_read > 0);
+    assert(rounds < 50 || extracts_read > 0);
     /* Nothing is left of it. */
     const enum forest_open_result result = fixture_reopen(&fixture);
     assert(result == FOREST_OPENED);

@@ -58,7 +58,7 @@ node_gone(struct sim *sim)
     if (sim->engine != NULL) {
         engine_stats_get(sim->engine, &stats);
         sim->counts.checkpoints += stats.checkpoints;
-        sim->counts.parts += stats.parts_read;
+        sim->counts.parts += stats.extracts_read;
         engine_state_get(sim->engine, &state);
         sim->counts.tours += state.scrub_tours;
     }

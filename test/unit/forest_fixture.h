@@ -25,8 +25,8 @@
 
 /* ---- A schema with one of everything ------------------------------------------------------- */
 
-enum fixture_tree { FIXTURE_ITEM, FIXTURE_OWNER, FIXTURE_STATE, FIXTURE_BURNT, FIXTURE_NOTE };
-#define FIXTURE_TREE_COUNT 5
+enum fixture_groove { FIXTURE_ITEM, FIXTURE_OWNER, FIXTURE_STATE, FIXTURE_BURNT, FIXTURE_NOTE };
+#define FIXTURE_GROOVE_COUNT 5
 
 struct fixture_item {
     u128 id;
@@ -82,16 +82,16 @@ enum fixture_index {
     {                                                                                              \
         .name = tree_name, .record_size = sizeof(struct record),                                   \
         .timestamp_offset = offsetof(struct record, timestamp), .id_offset = id_at,                \
-        .burnt_tree = burnt, .inserts_per_event_max = inserts, .updates_per_event_max = updates,   \
+        .burnt_groove = burnt, .inserts_per_event_max = inserts, .updates_per_event_max = updates, \
     }
-#define FIXTURE_INDEX(tree_number, record, field, index_kind, zero)                                \
+#define FIXTURE_INDEX(groove_number, record, field, index_kind, zero)                              \
     {                                                                                              \
-        .name = #field, .tree = tree_number, .kind = index_kind,                                   \
+        .name = #field, .groove = groove_number, .kind = index_kind,                               \
         .field_offset = offsetof(struct record, field),                                            \
         .field_size = sizeof(((struct record *) 0)->field), .zero_indexed = zero,                  \
     }
 
-static const struct tree_schema fixture_trees[FIXTURE_TREE_COUNT] = {
+static const struct groove_schema fixture_grooves[FIXTURE_GROOVE_COUNT] = {
     FIXTURE_TREE("item", fixture_item, 0, FIXTURE_BURNT, 1, 0),
     FIXTURE_TREE("owner", fixture_owner, 0, FOREST_NONE, 1, 2),
     FIXTURE_TREE("state", fixture_state, FOREST_NONE, FOREST_NONE, 1, 1),
@@ -110,7 +110,7 @@ static const struct index_schema fixture_indexes[] = {
     FIXTURE_INDEX(FIXTURE_STATE, fixture_state, due, INDEX_ORDERED, false),
     {
         .name = "partial",
-        .tree = FIXTURE_ITEM,
+        .groove = FIXTURE_ITEM,
         .kind = INDEX_EQUAL,
         .field_offset = offsetof(struct fixture_item, wide),
         .field_size = sizeof(((struct fixture_item *) 0)->wide),
@@ -121,8 +121,8 @@ static const struct index_schema fixture_indexes[] = {
 };
 
 static const struct forest_schema fixture_schema = {
-    .trees = fixture_trees,
-    .tree_count = FIXTURE_TREE_COUNT,
+    .grooves = fixture_grooves,
+    .groove_count = FIXTURE_GROOVE_COUNT,
     .indexes = fixture_indexes,
     .index_count = ARRAY_COUNT(fixture_indexes),
 };
@@ -135,7 +135,7 @@ struct fixture_model {
     struct fixture_state states[FIXTURE_RECORDS_MAX];
     struct fixture_burnt burnt[FIXTURE_RECORDS_MAX];
     struct fixture_note notes[FIXTURE_RECORDS_MAX];
-    uint32_t counts[FIXTURE_TREE_COUNT];
+    uint32_t counts[FIXTURE_GROOVE_COUNT];
     struct forest_memo memo;
 };
 
@@ -149,7 +149,7 @@ struct forest_fixture {
     struct forest *forest;
     struct fixture_model *model;
     struct fixture_model *model_saved; /* As it was when the scope was opened. */
-    struct block_reference manifest;   /* Of the newest durable checkpoint. */
+    struct block_reference root;       /* Of the newest durable checkpoint. */
     struct fixture_model *model_durable;
     uint64_t timestamp;
     uint64_t op;
@@ -162,9 +162,9 @@ struct forest_fixture {
 };
 
 static inline void *
-fixture_records(struct fixture_model *model, uint32_t tree)
+fixture_records(struct fixture_model *model, uint32_t groove)
 {
-    switch ((enum fixture_tree) tree) {
+    switch ((enum fixture_groove) groove) {
     case FIXTURE_ITEM: return model->items;
     case FIXTURE_OWNER: return model->owners;
     case FIXTURE_STATE: return model->states;
@@ -175,17 +175,18 @@ fixture_records(struct fixture_model *model, uint32_t tree)
 }
 
 static inline void *
-fixture_record(struct fixture_model *model, uint32_t tree, uint32_t row)
+fixture_record(struct fixture_model *model, uint32_t groove, uint32_t row)
 {
-    assert(row < model->counts[tree]);
-    return (char *) fixture_records(model, tree) + (uint64_t) row * fixture_trees[tree].record_size;
+    assert(row < model->counts[groove]);
+    return (char *) fixture_records(model, groove) +
+           (uint64_t) row * fixture_grooves[groove].record_size;
 }
 
 static inline uint64_t
-fixture_timestamp(const void *record, uint32_t tree)
+fixture_timestamp(const void *record, uint32_t groove)
 {
     uint64_t timestamp;
-    memcpy(&timestamp, (const char *) record + fixture_trees[tree].timestamp_offset, 8);
+    memcpy(&timestamp, (const char *) record + fixture_grooves[groove].timestamp_offset, 8);
     return timestamp;
 }
 
@@ -195,7 +196,7 @@ fixture_timestamp(const void *record, uint32_t tree)
 static inline enum forest_open_result
 fixture_open(
     struct forest_fixture *fixture,
-    const struct block_reference *manifest,
+    const struct block_reference *root,
     struct forest_open_report *report)
 {
     const uint64_t size = align_up(fixture->memory_bytes + MIB, ARENA_ALIGNMENT);
@@ -218,7 +219,7 @@ fixture_open(
     fixture->forest = forest_init(&arena, &fixture->grid, &options);
     assert(arena.used_bytes - used_before <= options.memory_bytes);
     arena_seal(&arena);
-    return forest_open(fixture->forest, manifest, report);
+    return forest_open(fixture->forest, root, report);
 }
 
 static inline uint64_t
@@ -247,7 +248,7 @@ fixture_begin(struct forest_fixture *fixture, struct prng *prng, uint64_t memory
     prng_init(&fixture->prng_sim, prng_next(prng));
     storage_sim_init(&fixture->sim, &options, &fixture->prng_sim);
     struct forest_open_report report;
-    const enum forest_open_result result = fixture_open(fixture, &fixture->manifest, &report);
+    const enum forest_open_result result = fixture_open(fixture, &fixture->root, &report);
     assert(result == FOREST_OPENED);
 }
 
@@ -316,7 +317,7 @@ fixture_op_commit(struct forest_fixture *fixture)
 {
     fixture->op += 1;
     enum forest_work work;
-    while ((work = forest_commit(fixture->forest, fixture->op)) != FOREST_WORK_DONE) {
+    while ((work = forest_compact(fixture->forest, fixture->op)) != FOREST_WORK_DONE) {
         if (work == FOREST_WORK_WAITS) fixture_progress(fixture);
     }
 }
@@ -332,40 +333,40 @@ fixture_reach(struct forest_fixture *fixture)
 
 static inline enum forest_found
 fixture_prefetch_id(
-    struct forest_fixture *fixture, uint32_t tree, const u128 *id, const void **record)
+    struct forest_fixture *fixture, uint32_t groove, const u128 *id, const void **record)
 {
     const void *found = NULL;
-    forest_ask_id(fixture->forest, tree, id);
+    forest_ask_id(fixture->forest, groove, id);
     if (fixture_reach(fixture) == FOREST_LOST) return FOREST_LOST;
-    return forest_get_by_id(fixture->forest, tree, id, record != NULL ? record : &found);
+    return forest_get_by_id(fixture->forest, groove, id, record != NULL ? record : &found);
 }
 
 static inline enum forest_found
 fixture_prefetch(
-    struct forest_fixture *fixture, uint32_t tree, uint64_t timestamp, const void **record)
+    struct forest_fixture *fixture, uint32_t groove, uint64_t timestamp, const void **record)
 {
-    forest_ask(fixture->forest, tree, timestamp);
+    forest_ask(fixture->forest, groove, timestamp);
     if (fixture_reach(fixture) == FOREST_LOST) return FOREST_LOST;
-    const void *found = forest_get(fixture->forest, tree, timestamp);
+    const void *found = forest_get(fixture->forest, groove, timestamp);
     if (record != NULL) *record = found;
     return found != NULL ? FOREST_FOUND : FOREST_ABSENT;
 }
 
 static inline enum forest_found
-fixture_read_by_id(struct forest_fixture *fixture, uint32_t tree, const u128 *id, void *record)
+fixture_read_by_id(struct forest_fixture *fixture, uint32_t groove, const u128 *id, void *record)
 {
     enum forest_found found;
-    while ((found = forest_read_by_id(fixture->forest, tree, id, record)) == FOREST_WAIT) {
+    while ((found = forest_read_by_id(fixture->forest, groove, id, record)) == FOREST_WAIT) {
         fixture_progress(fixture);
     }
     return found;
 }
 
 static inline enum forest_found
-fixture_read(struct forest_fixture *fixture, uint32_t tree, uint64_t timestamp, void *record)
+fixture_read(struct forest_fixture *fixture, uint32_t groove, uint64_t timestamp, void *record)
 {
     enum forest_found found;
-    while ((found = forest_read(fixture->forest, tree, timestamp, record)) == FOREST_WAIT) {
+    while ((found = forest_read(fixture->forest, groove, timestamp, record)) == FOREST_WAIT) {
         fixture_progress(fixture);
     }
     return found;
@@ -394,20 +395,20 @@ fixture_scan_next(struct forest_fixture *fixture, struct scan *scan, uint64_t *t
 /* ---- Doing the same to both ---------------------------------------------------------------- */
 
 static inline void
-fixture_append(struct forest_fixture *fixture, uint32_t tree, const void *record)
+fixture_append(struct forest_fixture *fixture, uint32_t groove, const void *record)
 {
     struct fixture_model *model = fixture->model;
-    assert(model->counts[tree] < FIXTURE_RECORDS_MAX);
-    model->counts[tree] += 1;
-    void *copy = fixture_record(model, tree, model->counts[tree] - 1);
-    memcpy(copy, record, fixture_trees[tree].record_size);
+    assert(model->counts[groove] < FIXTURE_RECORDS_MAX);
+    model->counts[groove] += 1;
+    void *copy = fixture_record(model, groove, model->counts[groove] - 1);
+    memcpy(copy, record, fixture_grooves[groove].record_size);
 }
 
 static inline void
-fixture_insert(struct forest_fixture *fixture, uint32_t tree, const void *record)
+fixture_insert(struct forest_fixture *fixture, uint32_t groove, const void *record)
 {
-    forest_insert(fixture->forest, tree, record);
-    fixture_append(fixture, tree, record);
+    forest_insert(fixture->forest, groove, record);
+    fixture_append(fixture, groove, record);
 }
 
 /* Ids: sequential numbers, their like in the high half, and mixtures. */
@@ -585,7 +586,7 @@ fixture_checkpoint_finish(struct forest_fixture *fixture)
 {
     while (!fixture->checkpoint_done) fixture_progress(fixture);
     assert(fixture->checkpoint_result == GRID_OK);
-    fixture->manifest = forest_checkpoint_manifest(fixture->forest);
+    fixture->root = forest_checkpoint_root(fixture->forest);
     memcpy(fixture->model_durable, fixture->model, sizeof(*fixture->model));
     fixture->timestamp_durable = fixture->timestamp;
     fixture->op_durable = fixture->op;
@@ -602,20 +603,20 @@ fixture_checkpoint(struct forest_fixture *fixture)
 /* ---- Comparing: false at the first difference ---------------------------------------------- */
 
 static inline bool
-fixture_same_tree(struct forest_fixture *fixture, uint32_t tree)
+fixture_same_groove(struct forest_fixture *fixture, uint32_t groove)
 {
     struct fixture_model *model = fixture->model;
-    const struct tree_schema *schema = &fixture_trees[tree];
+    const struct groove_schema *schema = &fixture_grooves[groove];
     uint64_t newest = 0;
-    for (uint32_t row = 0; row < model->counts[tree]; row++) {
-        const void *expected = fixture_record(model, tree, row);
-        const uint64_t timestamp = fixture_timestamp(expected, tree);
+    for (uint32_t row = 0; row < model->counts[groove]; row++) {
+        const void *expected = fixture_record(model, groove, row);
+        const uint64_t timestamp = fixture_timestamp(expected, groove);
         char record[FOREST_RECORD_SIZE_MAX];
-        if (fixture_read(fixture, tree, timestamp, record) != FOREST_FOUND) return false;
+        if (fixture_read(fixture, groove, timestamp, record) != FOREST_FOUND) return false;
         if (memcmp(record, expected, schema->record_size) != 0) return false;
         char before[FOREST_RECORD_SIZE_MAX];
         if (newest + 1 != timestamp &&
-            fixture_read(fixture, tree, timestamp - 1, before) != FOREST_ABSENT) {
+            fixture_read(fixture, groove, timestamp - 1, before) != FOREST_ABSENT) {
             return false;
         }
         newest = timestamp;
@@ -623,16 +624,16 @@ fixture_same_tree(struct forest_fixture *fixture, uint32_t tree)
         u128 id;
         memcpy(&id, (const char *) expected + schema->id_offset, sizeof(id));
         char by_id[FOREST_RECORD_SIZE_MAX];
-        const bool burnt = tree == FIXTURE_BURNT;
+        const bool burnt = groove == FIXTURE_BURNT;
         const enum forest_found found =
-            fixture_read_by_id(fixture, burnt ? FIXTURE_ITEM : tree, &id, by_id);
+            fixture_read_by_id(fixture, burnt ? FIXTURE_ITEM : groove, &id, by_id);
         if (found != (burnt ? FOREST_BURNT : FOREST_FOUND)) return false;
         if (!burnt && memcmp(by_id, record, schema->record_size) != 0) return false;
     }
     char record[FOREST_RECORD_SIZE_MAX];
-    if (forest_newest(fixture->forest, tree) != newest) return false;
-    if (fixture_read(fixture, tree, newest + 1, record) != FOREST_ABSENT) return false;
-    return fixture_read(fixture, tree, 0, record) == FOREST_ABSENT;
+    if (forest_newest(fixture->forest, groove) != newest) return false;
+    if (fixture_read(fixture, groove, newest + 1, record) != FOREST_ABSENT) return false;
+    return fixture_read(fixture, groove, 0, record) == FOREST_ABSENT;
 }
 
 static inline u128
@@ -670,13 +671,13 @@ fixture_same_list(struct forest_fixture *fixture, uint32_t index, u128 value)
     uint64_t timestamp = 0;
     if (value == 0 && !schema->zero_indexed) return true;
     scan_index(&scan, fixture->forest, index, value, &window);
-    for (uint32_t row = 0; row < fixture->model->counts[schema->tree]; row++) {
-        const void *record = fixture_record(fixture->model, schema->tree, row);
+    for (uint32_t row = 0; row < fixture->model->counts[schema->groove]; row++) {
+        const void *record = fixture_record(fixture->model, schema->groove, row);
         const u128 field = fixture_field(record, schema);
         if (!fixture_indexed(record, schema)) continue; /* The hash of 0 may be another's. */
         if (!fixture_same_key(schema, field, value)) continue;
         if (!fixture_scan_next(fixture, &scan, &timestamp)) return false;
-        if (timestamp != fixture_timestamp(record, schema->tree)) return false;
+        if (timestamp != fixture_timestamp(record, schema->groove)) return false;
     }
     return !fixture_scan_next(fixture, &scan, &timestamp);
 }
@@ -686,17 +687,17 @@ static inline bool
 fixture_same_range(struct forest_fixture *fixture, uint32_t index)
 {
     const struct index_schema *schema = &fixture_indexes[index];
-    const uint32_t record_count = fixture->model->counts[schema->tree];
+    const uint32_t record_count = fixture->model->counts[schema->groove];
     uint32_t expected = 0;
     for (uint32_t row = 0; row < record_count; row++) {
-        expected += fixture_field(fixture_record(fixture->model, schema->tree, row), schema) != 0;
+        expected += fixture_field(fixture_record(fixture->model, schema->groove, row), schema) != 0;
     }
     struct forest_range position = {0};
     struct forest_range before = {0};
     uint32_t count = 0;
     while (fixture_range_next(fixture, index, &position)) {
         char record[FOREST_RECORD_SIZE_MAX];
-        if (fixture_read(fixture, schema->tree, position.timestamp, record) != FOREST_FOUND) {
+        if (fixture_read(fixture, schema->groove, position.timestamp, record) != FOREST_FOUND) {
             return false;
         }
         if (fixture_field(record, schema) != position.value) return false;
@@ -712,13 +713,13 @@ static inline bool
 fixture_same_index(struct forest_fixture *fixture, uint32_t index)
 {
     const struct index_schema *schema = &fixture_indexes[index];
-    const uint32_t record_count = fixture->model->counts[schema->tree];
+    const uint32_t record_count = fixture->model->counts[schema->groove];
     if (schema->kind == INDEX_ORDERED) {
         return fixture_same_range(fixture, index);
     }
     for (uint32_t i = 0; i < 8 && record_count > 0; i++) {
         const uint32_t row = (uint32_t) prng_below(fixture->prng, record_count);
-        const void *record = fixture_record(fixture->model, schema->tree, row);
+        const void *record = fixture_record(fixture->model, schema->groove, row);
         if (!fixture_same_list(fixture, index, fixture_field(record, schema))) return false;
     }
     return fixture_same_list(fixture, index, 0xfffe);
@@ -730,9 +731,9 @@ fixture_same(struct forest_fixture *fixture)
 {
     struct forest_stats stats;
     forest_stats_get(fixture->forest, &stats);
-    for (uint32_t tree = 0; tree < FIXTURE_TREE_COUNT; tree++) {
-        if (stats.records[tree] != fixture->model->counts[tree]) return false;
-        if (!fixture_same_tree(fixture, tree)) return false;
+    for (uint32_t groove = 0; groove < FIXTURE_GROOVE_COUNT; groove++) {
+        if (stats.records[groove] != fixture->model->counts[groove]) return false;
+        if (!fixture_same_groove(fixture, groove)) return false;
     }
     for (uint32_t index = 0; index < ARRAY_COUNT(fixture_indexes); index++) {
         if (!fixture_same_index(fixture, index)) return false;
@@ -791,7 +792,7 @@ static inline enum forest_open_result
 fixture_reopen(struct forest_fixture *fixture)
 {
     struct forest_open_report report;
-    const enum forest_open_result result = fixture_open(fixture, &fixture->manifest, &report);
+    const enum forest_open_result result = fixture_open(fixture, &fixture->root, &report);
     memcpy(fixture->model, fixture->model_durable, sizeof(*fixture->model));
     fixture->timestamp = fixture->timestamp_durable;
     fixture->op = fixture->op_durable;

@@ -51,7 +51,7 @@ start(struct ledger_fixture *fixture)
     struct forest_open_report report = {0};
     grid_open(&fixture->grid, 1);
     const enum forest_open_result result =
-        forest_open(fixture->forest, &fixture->manifest, &report);
+        forest_open(fixture->forest, &fixture->root, &report);
     assert(result == FOREST_OPENED);
 }
 
@@ -93,7 +93,7 @@ fixture_checkpoint(struct ledger_fixture *fixture)
     fixture->checkpoint_done = false;
     forest_checkpoint(fixture->forest, fixture->op, checkpoint_on_done, fixture);
     while (!fixture->checkpoint_done) fixture_progress(fixture);
-    fixture->manifest = forest_checkpoint_manifest(fixture->forest);
+    fixture->root = forest_checkpoint_root(fixture->forest);
     forest_checkpoint_durable(fixture->forest);
 }
 
@@ -187,7 +187,7 @@ op_commit(struct ledger_fixture *fixture)
 {
     fixture->op += 1;
     enum forest_work work;
-    while ((work = forest_commit(fixture->forest, fixture->op)) != FOREST_WORK_DONE) {
+    while ((work = forest_compact(fixture->forest, fixture->op)) != FOREST_WORK_DONE) {
         if (work == FOREST_WORK_WAITS) fixture_progress(fixture);
     }
 }

@@ -44,7 +44,7 @@ struct ledger_fixture {
     uint64_t timestamp;  /* The newest slot given out, or the present time. */
     uint32_t mismatches; /* Calls that ledger and model answered differently; each was printed. */
     uint64_t op;         /* Newest one committed. */
-    struct block_reference manifest;
+    struct block_reference root;
     bool checkpoint_done;
 };
 

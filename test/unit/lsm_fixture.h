@@ -219,7 +219,7 @@ lsm_cache_consistent(const struct block_cache *cache)
         entered += frame->reference.address != 0;
         if (frame->state == FRAME_FREE && frame->reference.address != 0) return false;
         if (frame->state == FRAME_FREE && frame->kept) return false;
-        const bool part = frame->part_count > 0;
+        const bool part = frame->extract_count > 0;
         if (part && (frame->state == FRAME_WRITING || frame->pins > 0 || frame->kept)) return false;
         if (part && cache_holds(cache, i, frame->reference.address)) return false;
         if (part || (frame->state != FRAME_READY && frame->state != FRAME_WRITING)) continue;

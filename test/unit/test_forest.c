@@ -71,7 +71,7 @@ UNIT_TEST(empty_forest_answers)
     expect(!fixture_range_next(&fixture, FIXTURE_STATE_DUE, &position));
     expect(reserve_now(fixture.forest, 0) == FOREST_ROOM);
     fixture_checkpoint(&fixture);
-    expect(fixture.manifest.address != 0);
+    expect(fixture.root.address != 0);
     expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
     expect(fixture_same(&fixture));
     fixture_end(&fixture);
@@ -141,21 +141,21 @@ UNIT_TEST(f1_timestamps_ascend)
 {
     begin(3, 0);
     run_batches(20);
-    for (uint32_t tree = 0; tree < FIXTURE_TREE_COUNT; tree++) {
+    for (uint32_t groove = 0; groove < FIXTURE_GROOVE_COUNT; groove++) {
         uint64_t before = 0;
         const struct scan_window window = {1, TIMESTAMP_MAX, SCAN_ASCENDING};
         struct scan scan;
         uint64_t timestamp;
         uint32_t count = 0;
-        if (tree == FIXTURE_STATE) continue; /* Changes, and has no id: no list of all. */
-        scan_tree(&scan, fixture.forest, tree, &window);
+        if (groove == FIXTURE_STATE) continue; /* Changes, and has no id: no list of all. */
+        scan_groove(&scan, fixture.forest, groove, &window);
         while (fixture_scan_next(&fixture, &scan, &timestamp)) {
             expect(timestamp > before);
             before = timestamp;
             count += 1;
         }
-        expect_equal(count, fixture.model->counts[tree]);
-        expect_equal(before, forest_newest(fixture.forest, tree));
+        expect_equal(count, fixture.model->counts[groove]);
+        expect_equal(before, forest_newest(fixture.forest, groove));
     }
     fixture_end(&fixture);
 }
@@ -220,8 +220,8 @@ UNIT_TEST(f2_ids_of_a_discarded_scope_come_again)
     begin(6, 0);
     run_batches(2);
     fixture_op_begin(&fixture, 3);
-    for (uint32_t tree = FIXTURE_ITEM; tree <= FIXTURE_OWNER; tree++) {
-        expect_equal(fixture_prefetch_id(&fixture, tree, &id, NULL), FOREST_ABSENT);
+    for (uint32_t groove = FIXTURE_ITEM; groove <= FIXTURE_OWNER; groove++) {
+        expect_equal(fixture_prefetch_id(&fixture, groove, &id, NULL), FOREST_ABSENT);
     }
     for (uint32_t round = 0; round < 3; round++) {
         fixture.timestamp += 1;
@@ -231,12 +231,12 @@ UNIT_TEST(f2_ids_of_a_discarded_scope_come_again)
         memcpy(fixture.model_saved, fixture.model, sizeof(*fixture.model));
         fixture_insert(&fixture, FIXTURE_ITEM, &item);
         fixture_insert(&fixture, FIXTURE_OWNER, &owner);
-        for (uint32_t tree = FIXTURE_ITEM; tree <= FIXTURE_OWNER; tree++) {
+        for (uint32_t groove = FIXTURE_ITEM; groove <= FIXTURE_OWNER; groove++) {
             const enum forest_found found =
-                forest_get_by_id(fixture.forest, tree, &id, &record);
+                forest_get_by_id(fixture.forest, groove, &id, &record);
             expect_equal(found, FOREST_FOUND);
-            expect_equal(fixture_timestamp(record, tree), fixture.timestamp);
-            expect(forest_get(fixture.forest, tree, fixture.timestamp) == record);
+            expect_equal(fixture_timestamp(record, groove), fixture.timestamp);
+            expect(forest_get(fixture.forest, groove, fixture.timestamp) == record);
         }
         if (round == 2) {
             forest_scope_persist(fixture.forest);
@@ -244,8 +244,8 @@ UNIT_TEST(f2_ids_of_a_discarded_scope_come_again)
         }
         forest_scope_discard(fixture.forest);
         memcpy(fixture.model, fixture.model_saved, sizeof(*fixture.model));
-        for (uint32_t tree = FIXTURE_ITEM; tree <= FIXTURE_OWNER; tree++) {
-            expect_equal(forest_get_by_id(fixture.forest, tree, &id, &record), FOREST_ABSENT);
+        for (uint32_t groove = FIXTURE_ITEM; groove <= FIXTURE_OWNER; groove++) {
+            expect_equal(forest_get_by_id(fixture.forest, groove, &id, &record), FOREST_ABSENT);
         }
     }
     fixture_op_commit(&fixture);
@@ -269,8 +269,8 @@ UNIT_TEST(f2_updates_are_undone_to_what_they_were)
         forest_scope_discard(fixture.forest);
         memcpy(fixture.model, fixture.model_saved, sizeof(*fixture.model));
         fixture_op_commit(&fixture);
-        expect(fixture_same_tree(&fixture, FIXTURE_OWNER));
-        expect(fixture_same_tree(&fixture, FIXTURE_STATE));
+        expect(fixture_same_groove(&fixture, FIXTURE_OWNER));
+        expect(fixture_same_groove(&fixture, FIXTURE_STATE));
     }
     fixture_checkpoint(&fixture);
     expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
@@ -429,7 +429,7 @@ UNIT_TEST(records_that_are_in_memory_stay_for_the_op_too)
         uint32_t found_count = 0;
         fixture_op_begin(&fixture, EVENTS_PER_BATCH_MAX);
         for (uint32_t row = round; row < count && found_count < EVENTS_PER_BATCH_MAX; row += 7) {
-            const struct objects *objects = &fixture.forest->trees[FIXTURE_OWNER].objects;
+            const struct objects *objects = &fixture.forest->grooves[FIXTURE_OWNER].objects;
             const void *record;
             if (objects_find(objects, owners[row].timestamp) == OBJECT_NONE) continue;
             rows[found_count] = row;
@@ -498,26 +498,26 @@ static void
 read_something(struct forest_fixture *at)
 {
     char record[FOREST_RECORD_SIZE_MAX];
-    const uint32_t tree = (uint32_t) prng_below(&at->prng_sim, 2);
+    const uint32_t groove = (uint32_t) prng_below(&at->prng_sim, 2);
     if (prng_chance(&at->prng_sim, 1, 20)) fixture_chill(at);
-    if (at->forest->active || at->model->counts[tree] == 0) return;
-    const uint32_t row = (uint32_t) prng_below(&at->prng_sim, at->model->counts[tree]);
-    const void *expected = fixture_record(at->model, tree, row);
+    if (at->forest->active || at->model->counts[groove] == 0) return;
+    const uint32_t row = (uint32_t) prng_below(&at->prng_sim, at->model->counts[groove]);
+    const void *expected = fixture_record(at->model, groove, row);
     enum forest_found found;
     if (prng_chance(&at->prng_sim, 1, 2)) {
-        found = forest_read(at->forest, tree, fixture_timestamp(expected, tree), record);
+        found = forest_read(at->forest, groove, fixture_timestamp(expected, groove), record);
     } else {
-        found = forest_read_by_id(at->forest, tree, expected, record);
+        found = forest_read_by_id(at->forest, groove, expected, record);
     }
     expect(found == FOREST_FOUND || found == FOREST_WAIT);
     if (found != FOREST_FOUND) return;
-    expect(memcmp(record, expected, fixture_trees[tree].record_size) == 0);
+    expect(memcmp(record, expected, fixture_grooves[groove].record_size) == 0);
     reads_under_way += 1;
 }
 
 UNIT_TEST(reads_go_on_while_the_forest_works)
 {
-    uint64_t parts_read = 0;
+    uint64_t extracts_read = 0;
     reads_under_way = 0;
     for (uint64_t seed = 30; seed < 36; seed++) {
         begin(seed, 0);
@@ -527,12 +527,12 @@ UNIT_TEST(reads_go_on_while_the_forest_works)
             fixture_checkpoint(&fixture);
         }
         fixture.on_progress = NULL;
-        parts_read += fixture.grid.stats.parts_read;
+        extracts_read += fixture.grid.stats.extracts_read;
         expect(fixture_same(&fixture));
         fixture_end(&fixture);
     }
     expect(reads_under_way > 300);
-    expect(parts_read > 20);
+    expect(extracts_read > 20);
 }
 
 /* Each record that never changes, when nothing is in memory; and those that do. */
@@ -547,19 +547,19 @@ UNIT_TEST(records_are_read_by_their_sectors)
         if (round == 2) expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
         while (fixture.forest->cache.writing > 0) fixture_progress(&fixture);
         for (uint32_t i = 0; i < ARRAY_COUNT(logs); i++) {
-            const uint32_t tree = logs[i];
-            const uint64_t parts_before = fixture.grid.stats.parts_read;
-            for (uint32_t row = 0; row < fixture.model->counts[tree]; row++) {
-                const void *expected = fixture_record(fixture.model, tree, row);
-                const uint64_t timestamp = fixture_timestamp(expected, tree);
+            const uint32_t groove = logs[i];
+            const uint64_t parts_before = fixture.grid.stats.extracts_read;
+            for (uint32_t row = 0; row < fixture.model->counts[groove]; row++) {
+                const void *expected = fixture_record(fixture.model, groove, row);
+                const uint64_t timestamp = fixture_timestamp(expected, groove);
                 char record[FOREST_RECORD_SIZE_MAX];
                 fixture_chill(&fixture);
-                expect_equal(fixture_read(&fixture, tree, timestamp, record), FOREST_FOUND);
-                expect(memcmp(record, expected, fixture_trees[tree].record_size) == 0);
+                expect_equal(fixture_read(&fixture, groove, timestamp, record), FOREST_FOUND);
+                expect(memcmp(record, expected, fixture_grooves[groove].record_size) == 0);
             }
-            const uint64_t parts = fixture.grid.stats.parts_read - parts_before;
-            if (round > 0) expect(parts > fixture.model->counts[tree] / 2);
-            expect(parts > 0 || tree == FIXTURE_BURNT);
+            const uint64_t parts = fixture.grid.stats.extracts_read - parts_before;
+            if (round > 0) expect(parts > fixture.model->counts[groove] / 2);
+            expect(parts > 0 || groove == FIXTURE_BURNT);
         }
         expect(fixture_same(&fixture));
     }
@@ -580,7 +580,7 @@ UNIT_TEST(work_after_an_op_comes_in_pieces)
         }
         fixture.op += 1;
         enum forest_work work;
-        while ((work = forest_commit(fixture.forest, fixture.op)) != FOREST_WORK_DONE) {
+        while ((work = forest_compact(fixture.forest, fixture.op)) != FOREST_WORK_DONE) {
             if (work == FOREST_WORK_WAITS) fixture_progress(&fixture);
             if (work == FOREST_WORK_LEFT) pieces += 1;
             if (work == FOREST_WORK_LEFT && i % 10 == 9) expect(fixture_same(&fixture));

@@ -84,8 +84,8 @@ model_entries(void)
                      model->counts[FIXTURE_STATE] + model->counts[FIXTURE_BURNT];
     for (uint32_t i = 0; i < ARRAY_COUNT(fixture_indexes); i++) {
         const struct index_schema *schema = &fixture_indexes[i];
-        for (uint32_t row = 0; row < model->counts[schema->tree]; row++) {
-            const void *record = fixture_record(model, schema->tree, row);
+        for (uint32_t row = 0; row < model->counts[schema->groove]; row++) {
+            const void *record = fixture_record(model, schema->groove, row);
             count += fixture_indexed(record, schema);
         }
     }
@@ -142,10 +142,10 @@ UNIT_TEST(a1_a_forest_at_work_has_no_findings)
 
 /* ---- Entries that are not those of the records --------------------------------------------- */
 
-static struct forest_tree *
-tree_at(enum fixture_tree tree)
+static struct groove *
+tree_at(enum fixture_groove groove)
 {
-    return &fixture.forest->trees[tree];
+    return &fixture.forest->grooves[groove];
 }
 
 static struct tail *

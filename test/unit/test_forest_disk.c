@@ -40,9 +40,9 @@ history_on_progress(struct forest_fixture *at)
     if (history.circumstances->reads && prng_chance(&at->prng_sim, 1, 30)) fixture_chill(at);
     if (history.circumstances->reads && !at->forest->active) {
         char record[FOREST_RECORD_SIZE_MAX];
-        const uint32_t tree = (uint32_t) prng_below(&at->prng_sim, FIXTURE_TREE_COUNT);
+        const uint32_t groove = (uint32_t) prng_below(&at->prng_sim, FIXTURE_GROOVE_COUNT);
         const uint64_t timestamp = prng_below(&at->prng_sim, at->timestamp + 1);
-        (void) forest_read(at->forest, tree, timestamp, record);
+        (void) forest_read(at->forest, groove, timestamp, record);
     }
     if (!history.circumstances->crashes) return;
     history.crash_in -= 1;
@@ -112,7 +112,7 @@ history_run(uint64_t seed, const struct circumstances *circumstances)
 struct image {
     bool acquired[FIXTURE_GRID_BLOCKS_MAX + 1];
     char blocks[HISTORY_BLOCKS + 1][BLOCK_SIZE];
-    struct block_reference manifest;
+    struct block_reference root;
     uint32_t acquired_count;
 };
 
@@ -122,7 +122,7 @@ static void
 image_take(struct image *image)
 {
     memset(image, 0, sizeof(*image));
-    image->manifest = fixture.manifest;
+    image->root = fixture.root;
     for (uint64_t address = 1; address <= fixture.grid.block_count; address++) {
         if (!grid_is_acquired(&fixture.grid, address)) continue;
         const uint8_t *bytes = storage_sim_bytes(&fixture.sim, STORAGE_GRID);
@@ -136,8 +136,8 @@ static void
 expect_same_image(const struct image *a, const struct image *b)
 {
     expect(a->acquired_count > 100);
-    expect(a->manifest.checksum == b->manifest.checksum);
-    expect_equal(a->manifest.address, b->manifest.address);
+    expect(a->root.checksum == b->root.checksum);
+    expect_equal(a->root.address, b->root.address);
     expect(memcmp(a->acquired, b->acquired, sizeof(a->acquired)) == 0);
     expect(memcmp(a->blocks, b->blocks, sizeof(a->blocks)) == 0);
 }
@@ -257,8 +257,8 @@ batch_of_the_largest_kind(uint32_t event_count)
 static bool
 model_has_room(uint32_t event_count)
 {
-    for (uint32_t tree = 0; tree < FIXTURE_TREE_COUNT; tree++) {
-        if (fixture.model->counts[tree] + event_count > FIXTURE_RECORDS_MAX) return false;
+    for (uint32_t groove = 0; groove < FIXTURE_GROOVE_COUNT; groove++) {
+        if (fixture.model->counts[groove] + event_count > FIXTURE_RECORDS_MAX) return false;
     }
     return true;
 }
@@ -485,25 +485,25 @@ UNIT_TEST(f3_full_memory_is_refused)
     /* And with less again it cannot be opened, but it is said how much will do. */
     struct forest_open_report report;
     fixture.memory_bytes = fixture_memory_min();
-    enum forest_open_result result = fixture_open(&fixture, &fixture.manifest, &report);
+    enum forest_open_result result = fixture_open(&fixture, &fixture.root, &report);
     expect_equal(result, FOREST_OPEN_MEMORY_TOO_SMALL);
     const uint64_t at_least = report.memory_bytes_needed;
     expect(at_least > fixture.memory_bytes);
     /* Where the chain was too long even to be read, there is more to know now. */
     fixture.memory_bytes = at_least;
-    result = fixture_open(&fixture, &fixture.manifest, &report);
+    result = fixture_open(&fixture, &fixture.root, &report);
     if (result == FOREST_OPEN_MEMORY_TOO_SMALL) {
         expect(report.memory_bytes_needed > at_least);
         fixture.memory_bytes = report.memory_bytes_needed;
-        result = fixture_open(&fixture, &fixture.manifest, &report);
+        result = fixture_open(&fixture, &fixture.root, &report);
     }
     expect_equal(result, FOREST_OPENED);
     /* It isn't much more than is needed. */
     fixture.memory_bytes -= fixture.memory_bytes / 10;
-    result = fixture_open(&fixture, &fixture.manifest, &report);
+    result = fixture_open(&fixture, &fixture.root, &report);
     expect_equal(result, FOREST_OPEN_MEMORY_TOO_SMALL);
     fixture.memory_bytes = report.memory_bytes_needed;
-    expect_equal(fixture_open(&fixture, &fixture.manifest, &report), FOREST_OPENED);
+    expect_equal(fixture_open(&fixture, &fixture.root, &report), FOREST_OPENED);
     expect_equal(fixture_read(&fixture, FIXTURE_NOTE, 5, &note), FOREST_FOUND);
     fixture_end(&fixture);
 }
@@ -521,16 +521,16 @@ static uint32_t
 read_with_damage(uint64_t address, bool io_error)
 {
     uint32_t lost = 0;
-    for (uint32_t tree = 0; tree < FIXTURE_TREE_COUNT; tree++) {
-        for (uint32_t row = 0; row < fixture.model->counts[tree]; row++) {
-            const void *expected = fixture_record(fixture.model, tree, row);
+    for (uint32_t groove = 0; groove < FIXTURE_GROOVE_COUNT; groove++) {
+        for (uint32_t row = 0; row < fixture.model->counts[groove]; row++) {
+            const void *expected = fixture_record(fixture.model, groove, row);
             char record[FOREST_RECORD_SIZE_MAX];
-            const bool by_id = tree <= FIXTURE_OWNER && row % 2 == 0;
+            const bool by_id = groove <= FIXTURE_OWNER && row % 2 == 0;
             const enum forest_found found =
-                by_id ? fixture_read_by_id(&fixture, tree, expected, record)
-                      : fixture_read(&fixture, tree, fixture_timestamp(expected, tree), record);
+                by_id ? fixture_read_by_id(&fixture, groove, expected, record)
+                      : fixture_read(&fixture, groove, fixture_timestamp(expected, groove), record);
             if (found == FOREST_FOUND) {
-                expect(memcmp(record, expected, fixture_trees[tree].record_size) == 0);
+                expect(memcmp(record, expected, fixture_grooves[groove].record_size) == 0);
                 continue;
             }
             struct forest_damage damage;
@@ -538,7 +538,7 @@ read_with_damage(uint64_t address, bool io_error)
             expect_equal(found, FOREST_LOST);
             expect_equal(damage.block_address, address);
             expect_equal(damage.io_error, io_error);
-            expect(strcmp(damage.tree_name, fixture_trees[tree].name) == 0);
+            expect(strcmp(damage.tree_name, fixture_grooves[groove].name) == 0);
             lost += 1;
         }
     }
@@ -566,7 +566,7 @@ UNIT_TEST(a_damaged_block_is_named_and_the_rest_is_read)
         } else {
             storage_sim_rot(&fixture.sim, STORAGE_GRID, (address - 1) * BLOCK_SIZE, 1);
         }
-        const enum forest_open_result result = fixture_open(&fixture, &fixture.manifest, &report);
+        const enum forest_open_result result = fixture_open(&fixture, &fixture.root, &report);
         if (result == FOREST_OPENED) {
             hidden += read_with_damage(address, io_error) == 0;
         } else {
@@ -616,7 +616,7 @@ UNIT_TEST(an_id_that_leads_elsewhere_is_lost)
 {
     for (uint32_t kind = 0; kind < 3; kind++) {
         begin(90 + kind, 0);
-        struct tail *tail = &fixture.forest->trees[FIXTURE_OWNER].id_tail;
+        struct tail *tail = &fixture.forest->grooves[FIXTURE_OWNER].id_tail;
         while (tail->count < 5) run_batches(1);
         struct entry24 *entry = &tail->entries.ids[2];
         const u128 id = u128_make(entry->id_high, entry->id_low);
@@ -656,7 +656,7 @@ UNIT_TEST(a_merge_that_is_lost_fails_the_forest)
         }
         fixture.op += 1;
         enum forest_work work;
-        while ((work = forest_commit(fixture.forest, fixture.op)) != FOREST_WORK_DONE &&
+        while ((work = forest_compact(fixture.forest, fixture.op)) != FOREST_WORK_DONE &&
                !forest_failed(fixture.forest)) {
             if (work == FOREST_WORK_WAITS) fixture_progress(&fixture);
         }
@@ -678,7 +678,7 @@ UNIT_TEST(a_failed_write_fails_the_checkpoint)
         begin(seed, 0);
         run_batches(4);
         fixture_checkpoint(&fixture);
-        const struct block_reference before = fixture.manifest;
+        const struct block_reference before = fixture.root;
         run_batches(3);
         fixture.sim.options.write_error_per_million = 200000;
         fixture_checkpoint_start(&fixture);
@@ -692,7 +692,7 @@ UNIT_TEST(a_failed_write_fails_the_checkpoint)
             continue;
         }
         /* The one before is as it was. */
-        fixture.manifest = before;
+        fixture.root = before;
         expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
         expect(fixture_same(&fixture));
         fixture_end(&fixture);

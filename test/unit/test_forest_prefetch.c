@@ -68,7 +68,7 @@ random_item(void)
 
 /* A key, and whether it was asked for by id. */
 struct asked {
-    uint32_t tree;
+    uint32_t groove;
     const void *record; /* The model's; NULL: there is none. */
     u128 id;
     uint64_t timestamp; /* 0: by id. */
@@ -78,21 +78,21 @@ static struct asked asked[ASKED];
 static uint32_t asked_count;
 
 static void
-choose(uint32_t tree, bool by_id, uint32_t count)
+choose(uint32_t groove, bool by_id, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        const uint32_t row = (uint32_t) prng_below(&prng, fixture.model->counts[tree]);
-        const void *record = fixture_record(fixture.model, tree, row);
+        const uint32_t row = (uint32_t) prng_below(&prng, fixture.model->counts[groove]);
+        const void *record = fixture_record(fixture.model, groove, row);
         struct asked *at = &asked[asked_count];
         asked_count += 1;
-        *at = (struct asked){.tree = tree, .record = record};
+        *at = (struct asked){.groove = groove, .record = record};
         if (by_id) memcpy(&at->id, record, sizeof(at->id));
-        if (!by_id) at->timestamp = fixture_timestamp(record, tree);
+        if (!by_id) at->timestamp = fixture_timestamp(record, groove);
         /* Some are asked for twice, by id and by timestamp. */
         if (i + 1 == count || !prng_chance(&prng, 1, 4)) continue;
         asked[asked_count] = *at;
-        asked[asked_count].timestamp = fixture_timestamp(record, tree);
-        if (tree == FIXTURE_BURNT) asked[asked_count].timestamp = 0;
+        asked[asked_count].timestamp = fixture_timestamp(record, groove);
+        if (groove == FIXTURE_BURNT) asked[asked_count].timestamp = 0;
         asked_count += 1;
         i += 1;
     }
@@ -108,9 +108,9 @@ choose_all(void)
     choose(FIXTURE_STATE, false, STATES);
     choose(FIXTURE_BURNT, true, BURNT);
     for (uint32_t i = 0; i < ABSENT; i++) {
-        const struct asked no_id = {.tree = i % 2, .id = u128_make(0xabc, prng_next(&prng) | 1)};
+        const struct asked no_id = {.groove = i % 2, .id = u128_make(0xabc, prng_next(&prng) | 1)};
         const uint64_t future = fixture.timestamp + i + 1;
-        const struct asked no_record = {.tree = FIXTURE_NOTE, .timestamp = future};
+        const struct asked no_record = {.groove = FIXTURE_NOTE, .timestamp = future};
         asked[asked_count] = no_id;
         asked[asked_count + 1] = no_record;
         asked_count += 2;
@@ -129,9 +129,9 @@ ask_all(void)
     }
     for (uint32_t i = 0; i < asked_count; i++) {
         const struct asked *at = &asked[i];
-        const uint32_t tree = at->tree == FIXTURE_BURNT ? FIXTURE_ITEM : at->tree;
-        if (at->timestamp != 0) forest_ask(fixture.forest, at->tree, at->timestamp);
-        if (at->timestamp == 0) forest_ask_id(fixture.forest, tree, &at->id);
+        const uint32_t groove = at->groove == FIXTURE_BURNT ? FIXTURE_ITEM : at->groove;
+        if (at->timestamp != 0) forest_ask(fixture.forest, at->groove, at->timestamp);
+        if (at->timestamp == 0) forest_ask_id(fixture.forest, groove, &at->id);
     }
 }
 
@@ -143,19 +143,21 @@ all_are_there(void)
         const void *record = NULL;
         enum forest_found found = FOREST_FOUND;
         if (at->timestamp != 0) {
-            record = forest_get(fixture.forest, at->tree, at->timestamp);
+            record = forest_get(fixture.forest, at->groove, at->timestamp);
             found = record != NULL ? FOREST_FOUND : FOREST_ABSENT;
         } else {
-            const uint32_t tree = at->tree == FIXTURE_BURNT ? FIXTURE_ITEM : at->tree;
-            found = forest_get_by_id(fixture.forest, tree, &at->id, &record);
+            const uint32_t groove = at->groove == FIXTURE_BURNT ? FIXTURE_ITEM : at->groove;
+            found = forest_get_by_id(fixture.forest, groove, &at->id, &record);
         }
         if (at->record == NULL) {
             if (found != FOREST_ABSENT) return false;
-        } else if (at->tree == FIXTURE_BURNT) {
+        } else if (at->groove == FIXTURE_BURNT) {
             if (found != FOREST_BURNT) return false;
         } else {
             if (found != FOREST_FOUND) return false;
-            if (memcmp(record, at->record, fixture_trees[at->tree].record_size) != 0) return false;
+            if (memcmp(record, at->record, fixture_grooves[at->groove].record_size) != 0) {
+                return false;
+            }
         }
     }
     return true;
@@ -351,7 +353,7 @@ static uint64_t
 block_of(const struct fixture_item *item)
 {
     const struct forest *forest = fixture.forest;
-    const struct tree *tree = &forest->parts[forest->trees[FIXTURE_ITEM].records].tree;
+    const struct tree *tree = &forest->parts[forest->grooves[FIXTURE_ITEM].records].tree;
     const struct table_place place = tree_run_find(tree, tree->order[0][0], item->timestamp);
     const struct table_info *table = tree_table(tree, place);
     const uint8_t *bytes = storage_sim_bytes(&fixture.sim, STORAGE_GRID);
@@ -407,7 +409,7 @@ UNIT_TEST(an_id_without_its_record_is_damage)
     for (uint32_t i = 0; i < ARRAY_COUNT(timestamps); i++) {
         const u128 id = u128_make(0xdead, i + 1);
         fixture_op_begin(&fixture, 1);
-        tail_add_id(&fixture.forest->trees[FIXTURE_ITEM].id_tail, id, timestamps[i]);
+        tail_add_id(&fixture.forest->grooves[FIXTURE_ITEM].id_tail, id, timestamps[i]);
         forest_ask_id(fixture.forest, FIXTURE_ITEM, &id);
         expect_equal(fixture_reach(&fixture), FOREST_LOST);
         forest_damage(fixture.forest, &damage);

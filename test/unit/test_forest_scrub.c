@@ -295,10 +295,10 @@ UNIT_TEST(damage_beside_what_is_read_is_found)
     struct fixture_item item;
     for (uint32_t round = 0; round < 2; round++) {
         fixture_chill(&fixture);
-        const uint64_t parts_before = fixture.grid.stats.parts_read;
+        const uint64_t parts_before = fixture.grid.stats.extracts_read;
         expect_equal(fixture_read(&fixture, FIXTURE_ITEM, first, &item), FOREST_FOUND);
         expect_equal(item.timestamp, first);
-        expect_equal(fixture.grid.stats.parts_read, parts_before + 1);
+        expect_equal(fixture.grid.stats.extracts_read, parts_before + 1);
         uint64_t found = 0;
         expect_equal(scrub_tour(&fixture, &found, 1), round == 0 ? 1 : 0); /* Told once. */
         if (round == 0) expect_equal(found, blocks[0].address);

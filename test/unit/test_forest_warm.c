@@ -15,18 +15,18 @@ begin_opened(uint64_t seed, uint32_t batch_count)
     expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
 }
 
-/* How many of the tree's records are in memory; all of them as the model has them. */
+/* How many of the groove's records are in memory; all of them as the model has them. */
 static uint32_t
-warm_records(uint32_t tree)
+warm_records(uint32_t groove)
 {
-    const struct objects *objects = &fixture.forest->trees[tree].objects;
+    const struct objects *objects = &fixture.forest->grooves[groove].objects;
     uint32_t count = 0;
-    for (uint32_t row = 0; row < fixture.model->counts[tree]; row++) {
-        const void *expected = fixture_record(fixture.model, tree, row);
-        const uint32_t slot = objects_find(objects, fixture_timestamp(expected, tree));
+    for (uint32_t row = 0; row < fixture.model->counts[groove]; row++) {
+        const void *expected = fixture_record(fixture.model, groove, row);
+        const uint32_t slot = objects_find(objects, fixture_timestamp(expected, groove));
         if (slot == OBJECT_NONE) continue;
         const void *record = objects_record(objects, slot);
-        expect(memcmp(record, expected, fixture_trees[tree].record_size) == 0);
+        expect(memcmp(record, expected, fixture_grooves[groove].record_size) == 0);
         count += 1;
     }
     expect_equal(objects->count, count);
@@ -39,7 +39,7 @@ UNIT_TEST(after_opening_all_changing_records_are_in_memory)
     uint32_t complete = 0;
     for (uint64_t seed = 1; seed <= 30; seed++) {
         begin_opened(seed, 6 + 2 * (uint32_t) seed);
-        const struct part *part = &fixture.forest->parts[fixture.forest->trees[1].records];
+        const struct part *part = &fixture.forest->parts[fixture.forest->grooves[1].records];
         for (uint32_t level = 0; level < LSM_LEVELS; level++) merging += part->merges[level].active;
         fixture_warm(&fixture);
         const bool all = fixture.forest->warm.blocks < WARM_BLOCKS_MAX;
@@ -48,7 +48,7 @@ UNIT_TEST(after_opening_all_changing_records_are_in_memory)
         if (all) expect_equal(owners, fixture.model->counts[FIXTURE_OWNER]);
         if (all) expect_equal(states, fixture.model->counts[FIXTURE_STATE]);
         complete += all;
-        expect_equal(fixture.forest->trees[FIXTURE_ITEM].objects.count, 0);
+        expect_equal(fixture.forest->grooves[FIXTURE_ITEM].objects.count, 0);
         fixture_batch(&fixture, EVENTS_PER_BATCH_MAX);
         expect(fixture_same(&fixture));
         fixture_end(&fixture);
@@ -79,7 +79,7 @@ UNIT_TEST(no_older_version_takes_the_place_of_what_is_lost)
         if (!grid_is_acquired(&fixture.grid, address)) continue;
         uint8_t *block = storage_sim_bytes(&fixture.sim, STORAGE_GRID) + (address - 1) * BLOCK_SIZE;
         block[BLOCK_SIZE / 2] ^= 1;
-        if (fixture_open(&fixture, &fixture.manifest, &report) == FOREST_OPENED) {
+        if (fixture_open(&fixture, &fixture.root, &report) == FOREST_OPENED) {
             fixture_warm(&fixture);
             expect(!forest_failed(fixture.forest));
             const uint32_t count = warm_records(FIXTURE_OWNER) + warm_records(FIXTURE_STATE);

@@ -365,11 +365,11 @@ UNIT_TEST(reads_beyond_the_file_do_not_start)
 /* ---- Parts --------------------------------------------------------------------------------- */
 
 static enum grid_result
-read_part(const struct block_reference *reference, const struct grid_part *part)
+read_part(const struct block_reference *reference, const struct grid_extract *part)
 {
     struct test_read read = {0};
     memset(block_read, 0xa5, sizeof(block_read));
-    expect(grid_read_part_start(
+    expect(grid_read_extract_start(
         &grid, &read.read, reference, part, block_read, read_on_done));
     expect(!read.done);
     while (!read.done) (void) storage_wait(&sim.storage);
@@ -378,7 +378,7 @@ read_part(const struct block_reference *reference, const struct grid_part *part)
 
 /* Is the part in its place, and nothing else touched? */
 static bool
-part_alone(const struct grid_part *part)
+part_alone(const struct grid_extract *part)
 {
     for (uint64_t at = 0; at < BLOCK_SIZE; at++) {
         const bool within = at / SECTOR_SIZE >= part->first &&
@@ -402,7 +402,7 @@ UNIT_TEST(a_part_is_verified_by_its_sums_alone)
         if (damaged < BLOCK_SECTORS) bytes[at + prng_below(&prng, 3000)] ^= 4;
         for (uint32_t start = 0; start < BLOCK_SECTORS; start++) {
             for (uint32_t count = 1; start + count <= BLOCK_SECTORS; count++) {
-                const struct grid_part part = {header->sector_sums, start, count};
+                const struct grid_extract part = {header->sector_sums, start, count};
                 if (count == BLOCK_SECTORS) continue;
                 const bool hit = damaged >= start && damaged < start + count;
                 expect_equal(read_part(&reference, &part), hit ? GRID_CORRUPT : GRID_OK);
@@ -414,7 +414,7 @@ UNIT_TEST(a_part_is_verified_by_its_sums_alone)
         expect_equal(grid_read_block(&grid, &reference, BLOCK_VALUES, block_read), whole);
         memcpy(bytes, block, BLOCK_SIZE);
     }
-    expect_equal(grid.stats.parts_read, read_count);
+    expect_equal(grid.stats.extracts_read, read_count);
     expect_equal(grid.stats.blocks_read, read_count + BLOCK_SECTORS + 1);
     expect_equal(grid_read_block(&grid, &first, BLOCK_VALUES, block_read), GRID_OK);
     end();
@@ -429,7 +429,7 @@ UNIT_TEST(a_part_of_another_block_or_place_is_not_the_part)
     const struct block_header *header = (const void *) block;
     uint8_t *bytes = storage_sim_bytes(&sim, STORAGE_GRID);
     for (uint32_t i = 0; i < BLOCK_SECTORS; i++) {
-        const struct grid_part part = {header->sector_sums, i, 1};
+        const struct grid_extract part = {header->sector_sums, i, 1};
         struct block_reference beyond = second;
         struct test_read read = {0};
         expect_equal(read_part(&first, &part), GRID_CORRUPT);
@@ -438,13 +438,13 @@ UNIT_TEST(a_part_of_another_block_or_place_is_not_the_part)
         expect_equal(read_part(&second, &part), GRID_CORRUPT);
         memcpy(bytes + BLOCK_SIZE, block, BLOCK_SIZE);
         beyond.address = grid.block_count + 1;
-        expect(!grid_read_part_start(
+        expect(!grid_read_extract_start(
             &grid, &read.read, &beyond, &part, block_read, read_on_done));
         expect_equal(sim.storage.in_flight_count, 0);
         storage_sim_latent_error(&sim, STORAGE_GRID, BLOCK_SIZE + i * SECTOR_SIZE, 1);
         expect_equal(read_part(&second, &part), GRID_IO_ERROR);
         if (i == 0) continue;
-        const struct grid_part other = {header->sector_sums, 0, 1};
+        const struct grid_extract other = {header->sector_sums, 0, 1};
         expect_equal(read_part(&second, &other), GRID_IO_ERROR); /* Its own, from before. */
     }
     end();

@@ -68,17 +68,17 @@ UNIT_TEST(trees_are_as_documented)
     static const struct {
         const char *name;
         uint32_t record_size;
-    } trees[] = {
+    } grooves[] = {
         {"account", 128},
         {"transfer", 128},
         {"transfer_pending", 32},
         {"account_event", 192},
         {"burnt_id", 32},
     };
-    expect_equal(ledger_schema.tree_count, ARRAY_COUNT(trees));
-    for (uint32_t i = 0; i < ARRAY_COUNT(trees); i++) {
-        expect(strcmp(ledger_schema.trees[i].name, trees[i].name) == 0);
-        expect_equal(ledger_schema.trees[i].record_size, trees[i].record_size);
+    expect_equal(ledger_schema.groove_count, ARRAY_COUNT(grooves));
+    for (uint32_t i = 0; i < ARRAY_COUNT(grooves); i++) {
+        expect(strcmp(ledger_schema.grooves[i].name, grooves[i].name) == 0);
+        expect_equal(ledger_schema.grooves[i].record_size, grooves[i].record_size);
     }
 }
 
@@ -156,39 +156,41 @@ create(struct transfer transfer)
 
 /* Newest versions; NULL: absent. Good until the next call for the same kind of record. */
 static const void *
-read_at(enum ledger_tree tree, uint64_t timestamp)
+read_at(enum ledger_groove groove, uint64_t timestamp)
 {
-    static char records[FOREST_TREES_MAX][256] __attribute__((aligned(16)));
+    static char records[FOREST_GROOVES_MAX][256] __attribute__((aligned(16)));
     enum forest_found found;
-    while ((found = forest_read(fixture.forest, tree, timestamp, records[tree])) == FOREST_WAIT) {
+    while ((found = forest_read(fixture.forest, groove, timestamp, records[groove])) ==
+           FOREST_WAIT) {
         fixture_progress(&fixture);
     }
-    return found == FOREST_FOUND ? records[tree] : NULL;
+    return found == FOREST_FOUND ? records[groove] : NULL;
 }
 
 static const void *
-read_by_id(enum ledger_tree tree, u128 id)
+read_by_id(enum ledger_groove groove, u128 id)
 {
-    static char records[FOREST_TREES_MAX][256] __attribute__((aligned(16)));
+    static char records[FOREST_GROOVES_MAX][256] __attribute__((aligned(16)));
     enum forest_found found;
-    while ((found = forest_read_by_id(fixture.forest, tree, &id, records[tree])) == FOREST_WAIT) {
+    while ((found = forest_read_by_id(fixture.forest, groove, &id, records[groove])) ==
+           FOREST_WAIT) {
         fixture_progress(&fixture);
     }
-    return found == FOREST_FOUND ? records[tree] : NULL;
+    return found == FOREST_FOUND ? records[groove] : NULL;
 }
 
 static const struct account *
 read_account(uint64_t id)
 {
-    return read_by_id(TREE_ACCOUNT, id);
+    return read_by_id(GROOVE_ACCOUNT, id);
 }
 
 static const struct transfer_pending *
 state_of(uint64_t id)
 {
-    const struct transfer *transfer = read_by_id(TREE_TRANSFER, id);
+    const struct transfer *transfer = read_by_id(GROOVE_TRANSFER, id);
     assert(transfer != NULL);
-    return read_at(TREE_TRANSFER_PENDING, transfer->timestamp);
+    return read_at(GROOVE_TRANSFER_PENDING, transfer->timestamp);
 }
 
 /* When the first hold expires that is not resolved; UINT64_MAX: none does. */
@@ -204,7 +206,7 @@ expires_first(void)
             continue;
         }
         if (found == FOREST_ABSENT) return UINT64_MAX;
-        const struct transfer_pending *state = read_at(TREE_TRANSFER_PENDING, position.timestamp);
+        const struct transfer_pending *state = read_at(GROOVE_TRANSFER_PENDING, position.timestamp);
         assert(state->expires_at == position.value);
         if (state->status == PENDING_PENDING) return position.value;
     }
@@ -243,15 +245,15 @@ UNIT_TEST(seven_statuses_are_transient)
 
 UNIT_TEST(schema_names_every_tree_and_index)
 {
-    expect_equal(ledger_schema.tree_count, TREE_BURNT_ID + 1);
+    expect_equal(ledger_schema.groove_count, GROOVE_BURNT_ID + 1);
     expect_equal(ledger_schema.index_count, INDEX_EXPIRY_CREDIT_ACCOUNT + 1);
-    for (uint32_t i = 0; i < ledger_schema.tree_count; i++) {
-        const struct tree_schema *tree = &ledger_schema.trees[i];
-        expect(tree->name != NULL);
-        expect_equal(tree->record_size % 16, 0);
-        expect(tree->timestamp_offset + 8 <= tree->record_size);
-        expect_equal(tree->burnt_tree, i == TREE_TRANSFER ? TREE_BURNT_ID : FOREST_NONE);
-        expect_equal(tree->inserts_per_event_max, 1);
+    for (uint32_t i = 0; i < ledger_schema.groove_count; i++) {
+        const struct groove_schema *groove = &ledger_schema.grooves[i];
+        expect(groove->name != NULL);
+        expect_equal(groove->record_size % 16, 0);
+        expect(groove->timestamp_offset + 8 <= groove->record_size);
+        expect_equal(groove->burnt_groove, i == GROOVE_TRANSFER ? GROOVE_BURNT_ID : FOREST_NONE);
+        expect_equal(groove->inserts_per_event_max, 1);
     }
     for (uint32_t i = 0; i < ledger_schema.index_count; i++) {
         const struct index_schema *index = &ledger_schema.indexes[i];
@@ -346,7 +348,7 @@ UNIT_TEST(events_tell_both_accounts_after_each_transfer)
     const struct create_result result = create(balancing);
     expect_equal(result.status, STATUS_CREATED);
     const struct account_event *event =
-        read_at(TREE_ACCOUNT_EVENT, result.timestamp);
+        read_at(GROOVE_ACCOUNT_EVENT, result.timestamp);
     expect(event != NULL);
     expect_equal(event->type, CHANGE_SINGLE_PHASE);
     expect_equal(event->amount_requested, 100);
@@ -356,7 +358,7 @@ UNIT_TEST(events_tell_both_accounts_after_each_transfer)
     expect_equal(event->debit.debits_posted, 0);
 
     const struct create_result second = create(plain(2, 7));
-    event = read_at(TREE_ACCOUNT_EVENT, second.timestamp);
+    event = read_at(GROOVE_ACCOUNT_EVENT, second.timestamp);
     expect_equal(event->debit.debits_posted, 7);
     expect_equal(event->credit.credits_posted, 7);
     expect_equal(event->credit.debits_posted, 0);
@@ -479,18 +481,18 @@ UNIT_TEST(pulses_expire_in_order_and_leave_the_rest)
 
     expect(fixture_pulse(&fixture));
     const uint64_t final = fixture.timestamp;
-    expect_equal(forest_newest(fixture.forest, TREE_ACCOUNT_EVENT), final);
+    expect_equal(forest_newest(fixture.forest, GROOVE_ACCOUNT_EVENT), final);
     for (uint32_t i = 0; i < PULSE_EXPIRIES_MAX; i++) {
         const struct account_event *event =
-            read_at(TREE_ACCOUNT_EVENT, final - PULSE_EXPIRIES_MAX + i + 1);
+            read_at(GROOVE_ACCOUNT_EVENT, final - PULSE_EXPIRIES_MAX + i + 1);
         expect_equal(event->type, CHANGE_TWO_PHASE_EXPIRED);
         expect_equal(event->transfer_timestamp, results[COUNT - 1 - i].timestamp);
         expect_equal(event->debit.debits_pending, COUNT - 1 - i);
         expect_equal(event->amount_requested, 0);
     }
     expect(fixture_pulse(&fixture));
-    expect_equal(forest_newest(fixture.forest, TREE_ACCOUNT_EVENT), fixture.timestamp);
-    expect(read_at(TREE_ACCOUNT_EVENT, fixture.timestamp - 3) == NULL);
+    expect_equal(forest_newest(fixture.forest, GROOVE_ACCOUNT_EVENT), fixture.timestamp);
+    expect(read_at(GROOVE_ACCOUNT_EVENT, fixture.timestamp - 3) == NULL);
     expect(!fixture_pulse(&fixture));
     finish();
 }
@@ -566,7 +568,7 @@ UNIT_TEST(broken_chains_leave_nothing_but_the_burnt_id)
     start();
     create(pending(1, 5, 60));
     const struct account before = *read_account(1);
-    const uint64_t newest = forest_newest(fixture.forest, TREE_ACCOUNT_EVENT);
+    const uint64_t newest = forest_newest(fixture.forest, GROOVE_ACCOUNT_EVENT);
     const uint64_t due = expires_first();
 
     struct transfer chain[4] = {
@@ -587,13 +589,13 @@ UNIT_TEST(broken_chains_leave_nothing_but_the_burnt_id)
     }
     expect_equal(results[3].status, TRANSFER_STATUS_credit_account_not_found);
     expect(memcmp(&before, read_account(1), sizeof(before)) == 0);
-    expect_equal(forest_newest(fixture.forest, TREE_ACCOUNT_EVENT), newest);
-    expect_equal(forest_newest(fixture.forest, TREE_TRANSFER), newest);
+    expect_equal(forest_newest(fixture.forest, GROOVE_ACCOUNT_EVENT), newest);
+    expect_equal(forest_newest(fixture.forest, GROOVE_TRANSFER), newest);
     expect_equal(state_of(1)->status, PENDING_PENDING);
     expect_equal(expires_first(), due);
-    const struct burnt_id *burnt = read_at(TREE_BURNT_ID, slot);
+    const struct burnt_id *burnt = read_at(GROOVE_BURNT_ID, slot);
     expect(burnt != NULL && burnt->id == 13);
-    expect_equal(forest_newest(fixture.forest, TREE_BURNT_ID), slot);
+    expect_equal(forest_newest(fixture.forest, GROOVE_BURNT_ID), slot);
     expect_equal(create(plain(13, 1)).status, TRANSFER_STATUS_id_already_failed);
     expect_equal(create(plain(10, 1)).status, STATUS_CREATED);
     finish();

@@ -23,7 +23,7 @@ consistent(void)
 static uint64_t
 content(uint32_t frame)
 {
-    expect_equal(fixture.cache.frames[frame].part_count, 0); /* (B5) */
+    expect_equal(fixture.cache.frames[frame].extract_count, 0); /* (B5) */
     for (uint32_t i = 1; i < BLOCK_SECTORS; i++) {
         expect_equal(lsm_number(&fixture, frame, i), lsm_number(&fixture, frame, 0));
     }
@@ -570,9 +570,9 @@ step_get_part(struct known_block *block)
 {
     const struct block_header *header = (const void *) block->healthy;
     const uint32_t sector = (uint32_t) prng_below(&fixture.prng, BLOCK_SECTORS);
-    const struct grid_part part = {header->sector_sums, sector, 1};
+    const struct grid_extract part = {header->sector_sums, sector, 1};
     uint32_t frame;
-    switch (cache_get_part(&fixture.cache, &block->reference, &part, 7, &frame)) {
+    switch (cache_get_extract(&fixture.cache, &block->reference, &part, 7, &frame)) {
     case CACHE_WAIT: expect(block->pinned == FRAME_NONE); return;
     case CACHE_LOST:
         expect(block->perhaps_lost);
@@ -583,7 +583,7 @@ step_get_part(struct known_block *block)
     }
     expect_equal(lsm_number(&fixture, frame, sector), block->number);
     block->perhaps_lost = block->damaged;
-    parts_seen += fixture.cache.frames[frame].part_count > 0;
+    parts_seen += fixture.cache.frames[frame].extract_count > 0;
 }
 
 static void

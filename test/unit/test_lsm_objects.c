@@ -85,7 +85,7 @@ static uint32_t
 model_held(const struct model *model, uint64_t epoch)
 {
     uint32_t held = 0;
-    for (uint32_t i = 0; i < model->options.slot_count; i++) {
+    for (uint32_t i = 0; i < model->options.object_count; i++) {
         const struct model_slot *slot = &model->slots[i];
         held += slot->used && (slot->dirty || slot->epoch == epoch);
     }
@@ -95,10 +95,10 @@ model_held(const struct model *model, uint64_t epoch)
 static uint32_t
 model_evict(struct model *model)
 {
-    for (uint32_t steps = 0; steps <= 2 * model->options.slot_count; steps++) {
+    for (uint32_t steps = 0; steps <= 2 * model->options.object_count; steps++) {
         const uint32_t at = model->hand;
         struct model_slot *slot = &model->slots[at];
-        model->hand = (at + 1) % model->options.slot_count;
+        model->hand = (at + 1) % model->options.object_count;
         if (slot->dirty || slot->epoch == model->epoch) continue;
         if (!slot->touched) {
             if (slot->op > model->forgotten_op) model->forgotten_op = slot->op;
@@ -114,7 +114,7 @@ model_evict(struct model *model)
 static uint32_t
 model_find(const struct model *model, uint64_t timestamp)
 {
-    for (uint32_t i = 0; i < model->options.slot_count; i++) {
+    for (uint32_t i = 0; i < model->options.object_count; i++) {
         const struct model_slot *slot = &model->slots[i];
         if (slot->used && record_timestamp(model, slot->record) == timestamp) return i;
     }
@@ -146,7 +146,7 @@ check(struct model *model)
     expect_equal(objects->count, model->count);
     check_index(&objects->timestamps, model->count);
     if (objects->ids.entries != NULL) check_index(&objects->ids, model->count);
-    for (uint32_t i = 0; i < model->options.slot_count; i++) {
+    for (uint32_t i = 0; i < model->options.object_count; i++) {
         const struct model_slot *slot = &model->slots[i];
         if (!slot->used) continue;
         const uint64_t timestamp = record_timestamp(model, slot->record);
@@ -155,21 +155,21 @@ check(struct model *model)
         if (objects->ids.entries != NULL) expect_equal(objects_find_id(objects, &id), i);
         void *record = objects_record(objects, i);
         expect(memcmp(record, slot->record, model->options.record_size) == 0);
-        expect_equal(objects_slot_of(objects, record), i);
+        expect_equal(objects_number_of(objects, record), i);
         expect_equal(objects_op(objects, i), slot->op);
         expect_equal(objects_is_dirty(objects, i), slot->dirty);
     }
     const uint32_t held = model_held(model, objects->epoch);
-    const uint32_t slot_count = model->options.slot_count;
-    expect_equal(objects->held_count, held); /* C2 */
-    expect(objects_room(objects, objects->epoch, slot_count - held));
-    expect(!objects_room(objects, objects->epoch, slot_count - held + 1));
+    const uint32_t object_count = model->options.object_count;
+    expect_equal(objects->retained_count, held); /* C2 */
+    expect(objects_room(objects, objects->epoch, object_count - held));
+    expect(!objects_room(objects, objects->epoch, object_count - held + 1));
     const uint32_t held_next = model_held(model, UINT64_MAX);
-    expect(objects_room(objects, objects->epoch + 1, slot_count - held_next));
-    expect(!objects_room(objects, objects->epoch + 1, slot_count - held_next + 1));
+    expect(objects_room(objects, objects->epoch + 1, object_count - held_next));
+    expect(!objects_room(objects, objects->epoch + 1, object_count - held_next + 1));
     expect_equal(objects_dirty_count(objects), model->dirty_count);
     for (uint32_t i = 0; i < model->dirty_count; i++) {
-        expect_equal(objects->dirty[i].slot, model->dirty[i]); /* C3 */
+        expect_equal(objects->dirty[i].item, model->dirty[i]); /* C3 */
         expect(model->slots[model->dirty[i]].used);
     }
     expect_equal(objects_forgotten_op(objects), model->forgotten_op); /* C4 */
@@ -198,7 +198,7 @@ step_use(struct model *model, uint64_t timestamp, struct undo *undos, uint32_t *
     uint8_t record[OBJECTS_RECORD_MAX];
     make_record(model, record, timestamp);
     uint32_t expected = OBJECT_NONE;
-    if (model->count == model->options.slot_count) expected = model_evict(model);
+    if (model->count == model->options.object_count) expected = model_evict(model);
     at = objects_insert(objects, record, model->epoch);
     if (expected != OBJECT_NONE) expect_equal(at, expected);
     expect(!model->slots[at].used);
@@ -302,18 +302,18 @@ UNIT_TEST(c1_c2_c3_c4_hold_in_random_runs)
     for (uint32_t seed = 0; seed < 60; seed++) {
         memset(&model, 0, sizeof(model));
         prng_init(&model.prng, seed);
-        const uint32_t slot_count = slot_counts[seed % ARRAY_COUNT(slot_counts)];
+        const uint32_t object_count = slot_counts[seed % ARRAY_COUNT(slot_counts)];
         const bool with_id = seed % 4 != 0;
         const uint32_t size = 8 * (uint32_t) prng_range(&model.prng, with_id ? 3 : 2, 32);
         model.options = (struct objects_options){
             .record_size = size,
             .timestamp_offset = with_id ? size - 8 : 0,
             .id_offset = with_id ? 0 : UINT32_MAX,
-            .slot_count = slot_count,
-            .dirty_max = (uint32_t) prng_range(&model.prng, 1, slot_count),
+            .object_count = object_count,
+            .dirty_max = (uint32_t) prng_range(&model.prng, 1, object_count),
         };
         init_objects(&model.objects, &model.options);
-        run_random(&model, slot_count * 2 + 1, slot_count > 16 ? 200 : 600);
+        run_random(&model, object_count * 2 + 1, object_count > 16 ? 200 : 600);
     }
 }
 
@@ -321,7 +321,7 @@ static const struct objects_options small = {
     .record_size = 24,
     .timestamp_offset = 16,
     .id_offset = 0,
-    .slot_count = 4,
+    .object_count = 4,
     .dirty_max = 2,
 };
 
@@ -370,7 +370,7 @@ UNIT_TEST(clear_with_few_leaves_nothing)
 {
     struct objects objects;
     struct objects_options options = small;
-    options.slot_count = 1000;
+    options.object_count = 1000;
     init_objects(&objects, &options);
     for (int round = 0; round < 20; round++) {
         const uint64_t few = round % 2 == 0 ? 50 : 500;
@@ -405,12 +405,12 @@ UNIT_TEST(ids_and_timestamps_of_any_kind_do_not_cluster)
 {
     struct objects objects;
     struct objects_options options = small;
-    options.slot_count = 16384; /* The fullest that an index gets. */
+    options.object_count = 16384; /* The fullest that an index gets. */
     struct prng prng;
     prng_init(&prng, 3);
     for (int kind = 0; kind < 10; kind++) {
         init_objects(&objects, &options);
-        for (uint64_t i = 1; i <= options.slot_count; i++) {
+        for (uint64_t i = 1; i <= options.object_count; i++) {
             const uint64_t random = prng_next(&prng);
             uint64_t record[3] = {i, 0, i}; /* Low and high half of the id, timestamp. */
             if (kind == 1) record[0] = random, record[2] = i * 1000;

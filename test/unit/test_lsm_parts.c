@@ -46,7 +46,7 @@ content_of(uint32_t frame, uint32_t sector)
 static uint64_t
 content(uint32_t frame)
 {
-    expect_equal(fixture.cache.frames[frame].part_count, 0); /* (B5) */
+    expect_equal(fixture.cache.frames[frame].extract_count, 0); /* (B5) */
     for (uint32_t i = 1; i < BLOCK_SECTORS; i++) {
         expect_equal(content_of(frame, i), content_of(frame, 0));
     }
@@ -70,8 +70,8 @@ begin_parted(uint64_t seed)
 static enum cache_result
 get_part(uint32_t sector, uint32_t *frame)
 {
-    const struct grid_part part = {parted_sums, sector, 1};
-    return cache_get_part(&fixture.cache, &parted, &part, 7, frame);
+    const struct grid_extract part = {parted_sums, sector, 1};
+    return cache_get_extract(&fixture.cache, &parted, &part, 7, frame);
 }
 
 static enum cache_result
@@ -89,11 +89,11 @@ UNIT_TEST(b5_a_part_is_read_alone_and_then_the_block)
         begin_parted(30 + sector);
         expect_equal(cache_presence(&fixture.cache, parted.address), CACHE_ABSENT);
         expect_equal(get_part_waiting(sector, &frame), CACHE_READY);
-        expect_equal(cache_presence(&fixture.cache, parted.address), CACHE_PART);
+        expect_equal(cache_presence(&fixture.cache, parted.address), CACHE_EXTRACT);
         expect_equal(content_of(frame, sector), 1);
         expect_equal(get_part(sector, &frame), CACHE_READY);
         expect_equal(fixture.grid.stats.blocks_read, 1);
-        expect_equal(fixture.grid.stats.parts_read, 1);
+        expect_equal(fixture.grid.stats.extracts_read, 1);
         expect_equal(fixture.cache.stats.misses, 1);
         expect_equal(fixture.cache.available, FRAMES);
         expect(!cache_holds(&fixture.cache, frame, parted.address));
@@ -111,7 +111,7 @@ UNIT_TEST(b5_a_part_is_read_alone_and_then_the_block)
         expect_equal(fixture.cache.frames[frame].record_count, 1);
         expect(cache_holds(&fixture.cache, frame, parted.address));
         expect_equal(fixture.grid.stats.blocks_read, 2);
-        expect_equal(fixture.grid.stats.parts_read, 1);
+        expect_equal(fixture.grid.stats.extracts_read, 1);
         expect(lsm_cache_consistent(&fixture.cache));
         lsm_end(&fixture);
     }
@@ -177,7 +177,7 @@ UNIT_TEST(b5_a_part_waits_for_a_read)
     }
     expect_equal(get(&parted, &frame), CACHE_WAIT);
     expect_equal(fixture.cache.awaited, 0);
-    expect_equal(cache_presence(&fixture.cache, parted.address), CACHE_PART);
+    expect_equal(cache_presence(&fixture.cache, parted.address), CACHE_EXTRACT);
     expect_equal(get_part(1, &frame), CACHE_READY);
     expect_equal(content_of(frame, 1), 1);
     expect(lsm_cache_consistent(&fixture.cache));
@@ -324,7 +324,7 @@ cold_reads(const struct table_info *table, uint32_t number, uint64_t *parts)
     const struct grid_stats before = fixture.grid.stats;
     expect_equal(lookup(table, entries.keys[number], entry), TREE_FOUND);
     expect(memcmp(entry, entry_at(&tree.format, number), tree.format.size) == 0);
-    *parts = fixture.grid.stats.parts_read - before.parts_read;
+    *parts = fixture.grid.stats.extracts_read - before.extracts_read;
     return fixture.grid.stats.blocks_read - before.blocks_read;
 }
 
@@ -452,7 +452,7 @@ UNIT_TEST(more_records_of_a_block_have_it_read_whole)
             expect_equal(lookup(&table, entries.keys[number], &record), TREE_FOUND);
             expect(memcmp(&record, entry_at(format, number), sizeof(record)) == 0);
         }
-        expect_equal(fixture.grid.stats.parts_read - before.parts_read, 1);
+        expect_equal(fixture.grid.stats.extracts_read - before.extracts_read, 1);
         expect_equal(
             fixture.grid.stats.blocks_read - before.blocks_read, 2 + table.block_count);
     }

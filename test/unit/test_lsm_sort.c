@@ -82,21 +82,21 @@ check_one_word(uint32_t count)
 {
     static struct entry16 entries[COUNT_MAX];
     static struct entry16 entries_scratch[COUNT_MAX];
-    static struct sort_slot slots[COUNT_MAX];
-    static struct sort_slot slots_scratch[COUNT_MAX];
+    static struct sort_item slots[COUNT_MAX];
+    static struct sort_item slots_scratch[COUNT_MAX];
     for (uint32_t i = 0; i < count; i++) {
         input[i].low = 0;
         entries[i] = (struct entry16){.value = input[i].high, .timestamp = input[i].tag};
-        slots[i] = (struct sort_slot){.key = input[i].high, .slot = input[i].tag};
+        slots[i] = (struct sort_item){.key = input[i].high, .item = input[i].tag};
     }
     sort_entries16(entries, count, entries_scratch);
-    sort_slots_by_key(slots, count, slots_scratch);
+    sort_items_by_key(slots, count, slots_scratch);
     merge_sort(input, merged, count);
     for (uint32_t i = 0; i < count; i++) {
         const bool equal =
             entries[i].value == input[i].high && entries[i].timestamp == input[i].tag;
         expect(equal); /* N1: the tag too. */
-        expect(slots[i].key == input[i].high && slots[i].slot == input[i].tag);
+        expect(slots[i].key == input[i].high && slots[i].item == input[i].tag);
         if (!equal) return;
     }
 }

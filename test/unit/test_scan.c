@@ -17,7 +17,7 @@ struct leaf {
 };
 
 struct plan {
-    uint32_t tree;
+    uint32_t groove;
     struct scan_window window;
     struct leaf leaves[LEAVES_MAX];
     uint32_t leaf_count;
@@ -57,7 +57,7 @@ leaf_matches(const struct leaf *leaf, const void *record)
 static bool
 plan_matches(const struct plan *plan, const void *record)
 {
-    const uint64_t timestamp = fixture_timestamp(record, plan->tree);
+    const uint64_t timestamp = fixture_timestamp(record, plan->groove);
     if (timestamp < plan->window.timestamp_min) return false;
     if (timestamp > plan->window.timestamp_max) return false;
     bool any = plan->union_count == 0;
@@ -80,7 +80,7 @@ plan_make(struct plan *plan)
         const struct leaf *leaf = &plan->leaves[i];
         struct scan *scan = &plan->leaf_scans[i];
         if (leaf->whole_tree) {
-            scan_tree(scan, fixture.forest, plan->tree, &plan->window);
+            scan_groove(scan, fixture.forest, plan->groove, &plan->window);
         } else {
             scan_index(scan, fixture.forest, leaf->index, leaf->value, &plan->window);
         }
@@ -104,14 +104,14 @@ plan_make(struct plan *plan)
 static uint32_t
 plan_expected(const struct plan *plan, uint64_t *timestamps)
 {
-    const uint32_t count = fixture.model->counts[plan->tree];
+    const uint32_t count = fixture.model->counts[plan->groove];
     const bool ascending = plan->window.direction == SCAN_ASCENDING;
     uint32_t found = 0;
     for (uint32_t i = 0; i < count; i++) {
         const uint32_t row = ascending ? i : count - 1 - i;
-        const void *record = fixture_record(fixture.model, plan->tree, row);
+        const void *record = fixture_record(fixture.model, plan->groove, row);
         if (!plan_matches(plan, record)) continue;
-        timestamps[found] = fixture_timestamp(record, plan->tree);
+        timestamps[found] = fixture_timestamp(record, plan->groove);
         found += 1;
     }
     return found;
@@ -141,7 +141,7 @@ plan_check(struct plan *plan, uint32_t limit)
 static uint64_t
 random_timestamp(const struct plan *plan)
 {
-    const uint32_t count = fixture.model->counts[plan->tree];
+    const uint32_t count = fixture.model->counts[plan->groove];
     switch (prng_below(&prng, 6)) {
     case 0: return 0;
     case 1: return UINT64_MAX;
@@ -151,11 +151,11 @@ random_timestamp(const struct plan *plan)
     }
     if (count == 0) return 1;
     const uint32_t row = (uint32_t) prng_below(&prng, count);
-    return fixture_timestamp(fixture_record(fixture.model, plan->tree, row), plan->tree);
+    return fixture_timestamp(fixture_record(fixture.model, plan->groove, row), plan->groove);
 }
 
 static struct leaf
-random_leaf(uint32_t tree)
+random_leaf(uint32_t groove)
 {
     static const uint32_t indexes[] = {
         FIXTURE_ITEM_WIDE,
@@ -165,16 +165,16 @@ random_leaf(uint32_t tree)
         FIXTURE_ITEM_TINY_ZERO,
         FIXTURE_ITEM_PARTIAL,
     };
-    const uint32_t count = fixture.model->counts[tree];
+    const uint32_t count = fixture.model->counts[groove];
     struct leaf leaf = {
         .whole_tree = prng_chance(&prng, 1, 12),
         .index = indexes[prng_below(&prng, ARRAY_COUNT(indexes))],
         .value = 1 + prng_below(&prng, 4),
     };
-    if (tree == FIXTURE_OWNER) leaf.index = FIXTURE_OWNER_GROUP;
+    if (groove == FIXTURE_OWNER) leaf.index = FIXTURE_OWNER_GROUP;
     if (count > 0 && prng_chance(&prng, 9, 10)) {
         const void *record =
-            fixture_record(fixture.model, tree, (uint32_t) prng_below(&prng, count));
+            fixture_record(fixture.model, groove, (uint32_t) prng_below(&prng, count));
         leaf.value = fixture_field(record, &fixture_indexes[leaf.index]);
     }
     if (leaf.value == 0 && !fixture_indexes[leaf.index].zero_indexed) leaf.whole_tree = true;
@@ -185,7 +185,7 @@ static void
 random_plan(struct plan *plan)
 {
     *plan = (struct plan){
-        .tree = prng_chance(&prng, 1, 4) ? FIXTURE_OWNER : FIXTURE_ITEM,
+        .groove = prng_chance(&prng, 1, 4) ? FIXTURE_OWNER : FIXTURE_ITEM,
         .leaf_count = (uint32_t) prng_range(&prng, 1, prng_chance(&prng, 1, 5) ? LEAVES_MAX : 3),
     };
     plan->window.timestamp_min = random_timestamp(plan);
@@ -199,7 +199,7 @@ random_plan(struct plan *plan)
     const uint32_t united = plan->union_count > 0 ? plan->union_count - 1 : 0;
     plan->intersected = plan->leaf_count - united > 1 || prng_chance(&prng, 1, 5);
     for (uint32_t i = 0; i < plan->leaf_count; i++) {
-        plan->leaves[i] = random_leaf(plan->tree);
+        plan->leaves[i] = random_leaf(plan->groove);
     }
 }
 
@@ -208,7 +208,7 @@ static void
 random_plan_of_now(struct plan *plan)
 {
     random_plan(plan);
-    const uint64_t newest = forest_newest(fixture.forest, plan->tree);
+    const uint64_t newest = forest_newest(fixture.forest, plan->groove);
     plan->window.timestamp_max = min_u64(plan->window.timestamp_max, newest);
 }
 
@@ -233,12 +233,12 @@ UNIT_TEST(random_plans_give_what_a_filter_gives)
 static uint64_t
 leaf_first(const struct plan *plan, const struct leaf *leaf, uint64_t timestamp)
 {
-    const uint32_t count = fixture.model->counts[plan->tree];
+    const uint32_t count = fixture.model->counts[plan->groove];
     const bool ascending = plan->window.direction == SCAN_ASCENDING;
     for (uint32_t i = 0; i < count; i++) {
         const uint32_t row = ascending ? i : count - 1 - i;
-        const void *record = fixture_record(fixture.model, plan->tree, row);
-        const uint64_t at = fixture_timestamp(record, plan->tree);
+        const void *record = fixture_record(fixture.model, plan->groove, row);
+        const uint64_t at = fixture_timestamp(record, plan->groove);
         if (ascending ? at < timestamp : at > timestamp) continue;
         if (at < plan->window.timestamp_min || at > plan->window.timestamp_max) return 0;
         if (leaf_matches(leaf, record)) return at;
@@ -297,7 +297,7 @@ UNIT_TEST(empty_tree_and_absent_values)
     for (uint32_t round = 0; round < 2; round++) {
         for (uint32_t i = 0; i < 200; i++) {
             random_plan(&plan);
-            const bool owner = plan.tree == FIXTURE_OWNER;
+            const bool owner = plan.groove == FIXTURE_OWNER;
             plan.leaves[0] = (struct leaf){
                 .index = owner ? FIXTURE_OWNER_GROUP : FIXTURE_ITEM_MIDDLE,
                 .value = 0xffffffff,
@@ -323,8 +323,8 @@ UNIT_TEST(duplicates_come_once)
         plan.leaf_count = LEAVES_MAX;
         plan.union_count = i % 2 == 0 ? LEAVES_MAX : 0;
         plan.intersected = i % 2 == 1;
-        plan.leaves[0] = random_leaf(plan.tree);
-        plan.leaves[1] = random_leaf(plan.tree);
+        plan.leaves[0] = random_leaf(plan.groove);
+        plan.leaves[1] = random_leaf(plan.groove);
         for (uint32_t leaf = 2; leaf < LEAVES_MAX; leaf++) {
             plan.leaves[leaf] = plan.leaves[leaf % 2];
         }

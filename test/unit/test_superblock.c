@@ -118,7 +118,7 @@ update_checkpoint(uint64_t op)
     checkpoint.header.op = op;
     checkpoint.header.operation = PREPARE_PULSE;
     prepare_seal(&checkpoint.header);
-    checkpoint.manifest.address = op;
+    checkpoint.root.address = op;
     checkpoint.grid_block_count = op;
     update_done = false;
     superblock_update_checkpoint(&superblock, &checkpoint, op, update_on_done);
@@ -158,7 +158,7 @@ UNIT_TEST(byte_table_is_as_documented)
     AT(replica_count, 121);
     AT(reserved_members, 122);
     AT(checkpoint, 128);
-    AT(checkpoint.manifest, 384);
+    AT(checkpoint.root, 384);
     AT(checkpoint.grid_block_count, 416);
     AT(checkpoint.reserved, 424);
     AT(reserved, 512);

@@ -111,17 +111,17 @@ op_end(void)
 {
     fixture.op += 1;
     enum forest_work work;
-    while ((work = forest_commit(fixture.forest, fixture.op)) != FOREST_WORK_DONE) {
+    while ((work = forest_compact(fixture.forest, fixture.op)) != FOREST_WORK_DONE) {
         if (work == FOREST_WORK_WAITS) fixture_progress(&fixture);
     }
 }
 
 static const void *
-prefetched(uint32_t tree, uint64_t timestamp)
+prefetched(uint32_t groove, uint64_t timestamp)
 {
-    forest_ask(fixture.forest, tree, timestamp);
+    forest_ask(fixture.forest, groove, timestamp);
     while (forest_prefetch(fixture.forest) == FOREST_WAIT) fixture_progress(&fixture);
-    return forest_get(fixture.forest, tree, timestamp);
+    return forest_get(fixture.forest, groove, timestamp);
 }
 
 /* An event of a transfer that was never executed: both made up, as the caller likes. */
@@ -129,8 +129,8 @@ static void
 make_up(const struct transfer *made, const struct account_event *event)
 {
     op_begin(1);
-    if (made != NULL) forest_insert(fixture.forest, TREE_TRANSFER, made);
-    if (event != NULL) forest_insert(fixture.forest, TREE_ACCOUNT_EVENT, event);
+    if (made != NULL) forest_insert(fixture.forest, GROOVE_TRANSFER, made);
+    if (event != NULL) forest_insert(fixture.forest, GROOVE_ACCOUNT_EVENT, event);
     op_end();
 }
 
@@ -140,7 +140,7 @@ account_now(u128 id)
 {
     struct account account;
     enum forest_found found;
-    while ((found = forest_read_by_id(fixture.forest, TREE_ACCOUNT, &id, &account)) ==
+    while ((found = forest_read_by_id(fixture.forest, GROOVE_ACCOUNT, &id, &account)) ==
            FOREST_WAIT) {
         fixture_progress(&fixture);
     }
@@ -183,10 +183,10 @@ change_account(u128 id, int64_t debits_posted, int64_t credits_posted)
 {
     struct account account = account_now(id);
     op_begin(1);
-    const void *old = prefetched(TREE_ACCOUNT, account.timestamp);
+    const void *old = prefetched(GROOVE_ACCOUNT, account.timestamp);
     account.debits_posted += (u128) debits_posted;
     account.credits_posted += (u128) credits_posted;
-    forest_update(fixture.forest, TREE_ACCOUNT, old, &account);
+    forest_update(fixture.forest, GROOVE_ACCOUNT, old, &account);
     op_end();
 }
 
@@ -351,10 +351,10 @@ UNIT_TEST(a_hold_of_another_status)
     expect(fixture_transfer(&fixture, pending, &stored));
     expect(fixture_transfer(&fixture, post, &posted));
     op_begin(1);
-    const struct transfer_pending *old = prefetched(TREE_TRANSFER_PENDING, stored.timestamp);
+    const struct transfer_pending *old = prefetched(GROOVE_TRANSFER_PENDING, stored.timestamp);
     struct transfer_pending changed = *old;
     changed.status = PENDING_PENDING;
-    forest_update(fixture.forest, TREE_TRANSFER_PENDING, old, &changed);
+    forest_update(fixture.forest, GROOVE_TRANSFER_PENDING, old, &changed);
     op_end();
     expect_equal(books_verify(), 1);
     expect(finds(VERIFY_TRANSFER, VERIFY_STATUS, posted.timestamp));
@@ -366,9 +366,9 @@ change_flags(u128 id, uint16_t flags)
 {
     struct account account = account_now(id);
     op_begin(1);
-    const void *old = prefetched(TREE_ACCOUNT, account.timestamp);
+    const void *old = prefetched(GROOVE_ACCOUNT, account.timestamp);
     account.flags ^= flags;
-    forest_update(fixture.forest, TREE_ACCOUNT, old, &account);
+    forest_update(fixture.forest, GROOVE_ACCOUNT, old, &account);
     op_end();
 }
 
@@ -466,13 +466,13 @@ UNIT_TEST(a_hold_without_state_or_with_another_expiry)
     make_up(&made, &event);
     struct account account = account_now(1);
     op_begin(2);
-    const void *old = prefetched(TREE_ACCOUNT, account.timestamp);
+    const void *old = prefetched(GROOVE_ACCOUNT, account.timestamp);
     account.debits_pending += 5;
-    forest_update(fixture.forest, TREE_ACCOUNT, old, &account);
+    forest_update(fixture.forest, GROOVE_ACCOUNT, old, &account);
     account = account_now(2);
-    old = prefetched(TREE_ACCOUNT, account.timestamp);
+    old = prefetched(GROOVE_ACCOUNT, account.timestamp);
     account.credits_pending += 5;
-    forest_update(fixture.forest, TREE_ACCOUNT, old, &account);
+    forest_update(fixture.forest, GROOVE_ACCOUNT, old, &account);
     op_end();
     expect_equal(books_verify(), 1);
     expect(finds(VERIFY_TRANSFER, VERIFY_STATUS, made.timestamp));
@@ -482,7 +482,7 @@ UNIT_TEST(a_hold_without_state_or_with_another_expiry)
         .status = PENDING_PENDING,
     };
     op_begin(1);
-    forest_insert(fixture.forest, TREE_TRANSFER_PENDING, &state);
+    forest_insert(fixture.forest, GROOVE_TRANSFER_PENDING, &state);
     op_end();
     expect_equal(books_verify(), 1);
     expect(finds(VERIFY_TRANSFER, VERIFY_STATUS, made.timestamp));
@@ -557,7 +557,7 @@ UNIT_TEST(wrong_ids_and_indexes_are_named)
                 .flags = TRANSFER_PENDING,
             };
             create(LEDGER_CREATE_TRANSFERS, &hold, 1);
-            struct tail *tail = ids ? &fixture.forest->trees[TREE_TRANSFER].id_tail
+            struct tail *tail = ids ? &fixture.forest->grooves[GROOVE_TRANSFER].id_tail
                                     : &fixture.forest->indexes[index].tail;
             expect(tail->count > 0);
             if (ids && more) tail_add_id(tail, 7777, 1);

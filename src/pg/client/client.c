@@ -21,31 +21,31 @@
 #include "pg/shared.h"
 
 /* Slots that this backend owns, each with the subtransaction whose abort gives it back. */
-struct held_slot {
+struct owned_slot {
     uint32 slot;
     SubTransactionId subtransaction;
 };
 
-static struct held_slot held[CLIENT_CALLS_MAX];
-static int held_count;
+static struct owned_slot owned[CLIENT_CALLS_MAX];
+static int owned_count;
 static bool callbacks_registered;
 
-/* ---- Slots that are held --------------------------------------------------------------------- */
+/* ---- Slots that are owned -------------------------------------------------------------------- */
 
 static void
-held_remove(int i)
+owned_remove(int i)
 {
-    assert(i >= 0 && i < held_count);
-    held_count--;
-    held[i] = held[held_count];
+    assert(i >= 0 && i < owned_count);
+    owned_count--;
+    owned[i] = owned[owned_count];
 }
 
 static void
-held_forget(uint32 slot)
+owned_forget(uint32 slot)
 {
-    for (int i = 0; i < held_count; i++) {
-        if (held[i].slot == slot) {
-            held_remove(i);
+    for (int i = 0; i < owned_count; i++) {
+        if (owned[i].slot == slot) {
+            owned_remove(i);
             return;
         }
     }
@@ -53,11 +53,11 @@ held_forget(uint32 slot)
 }
 
 static void
-held_release_all(void)
+owned_release_all(void)
 {
-    while (held_count > 0) {
-        const uint32 slot = held[held_count - 1].slot;
-        held_remove(held_count - 1);
+    while (owned_count > 0) {
+        const uint32 slot = owned[owned_count - 1].slot;
+        owned_remove(owned_count - 1);
         slots_release(shared_slots(), slot);
     }
 }
@@ -70,7 +70,7 @@ on_transaction(XactEvent event, void *argument)
     case XACT_EVENT_ABORT:
     case XACT_EVENT_PREPARE:
     case XACT_EVENT_PARALLEL_COMMIT:
-    case XACT_EVENT_PARALLEL_ABORT: held_release_all(); break;
+    case XACT_EVENT_PARALLEL_ABORT: owned_release_all(); break;
     case XACT_EVENT_PRE_COMMIT:
     case XACT_EVENT_PARALLEL_PRE_COMMIT:
     case XACT_EVENT_PRE_PREPARE: break;
@@ -81,12 +81,12 @@ static void
 on_subtransaction(
     SubXactEvent event, SubTransactionId subtransaction, SubTransactionId parent, void *argument)
 {
-    for (int i = held_count - 1; i >= 0; i--) {
-        if (held[i].subtransaction != subtransaction) continue;
-        if (event == SUBXACT_EVENT_COMMIT_SUB) held[i].subtransaction = parent;
+    for (int i = owned_count - 1; i >= 0; i--) {
+        if (owned[i].subtransaction != subtransaction) continue;
+        if (event == SUBXACT_EVENT_COMMIT_SUB) owned[i].subtransaction = parent;
         if (event == SUBXACT_EVENT_ABORT_SUB) {
-            const uint32 slot = held[i].slot;
-            held_remove(i);
+            const uint32 slot = owned[i].slot;
+            owned_remove(i);
             slots_release(shared_slots(), slot);
         }
     }
@@ -95,7 +95,7 @@ on_subtransaction(
 static void
 on_exit_process(int code, Datum argument)
 {
-    held_release_all();
+    owned_release_all();
 }
 
 static void
@@ -176,7 +176,7 @@ reserve(bool fits_small)
     static uint32 wait_event;
     uint32 slot = reserve_now(fits_small);
     if (slot != SLOT_NONE) return slot;
-    if (held_count > 0) {
+    if (owned_count > 0) {
         ereport(
             ERROR,
             errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -207,14 +207,14 @@ client_begin(
     assert(reply_size <= SLOT_BULK_REPLY_BYTES);
     availability_wait_running();
     register_callbacks();
-    if (held_count == CLIENT_CALLS_MAX)
+    if (owned_count == CLIENT_CALLS_MAX)
         elog(ERROR, "too many ledger calls under way in one session");
 
     const bool fits_small =
         input_size <= SLOT_SMALL_INPUT_BYTES && reply_size <= SLOT_SMALL_REPLY_BYTES;
     const uint32 slot = reserve(fits_small);
-    held[held_count] = (struct held_slot){slot, GetCurrentSubTransactionId()};
-    held_count++;
+    owned[owned_count] = (struct owned_slot){slot, GetCurrentSubTransactionId()};
+    owned_count++;
     *call = (struct client_call){
         .operation = (uint8_t) operation,
         .input = slots_input(shared_slots(), slot),
@@ -382,7 +382,7 @@ client_wait(struct client_call *call)
         if (state == WORKER_STOPPED || state == WORKER_REFUSED || state == WORKER_NONE) {
             /* If the worker has it already, the worker answers. */
             if (slots_withdraw(slots, call->slot)) {
-                held_forget(call->slot);
+                owned_forget(call->slot);
                 availability_raise();
             }
         }
@@ -414,7 +414,7 @@ client_run(struct client_call *call)
 void
 client_end(struct client_call *call)
 {
-    held_forget(call->slot);
+    owned_forget(call->slot);
     slots_release(shared_slots(), call->slot);
     call->input = NULL;
     call->reply = NULL;
