@@ -265,6 +265,35 @@ def unused():
                     yield s.at(n), f"nothing of {written} is used"
 
 
+# One meaning a word (doc/words.md): identifiers that had another one, and what to say. Folder, pattern, word.
+WORDS = [
+    ("src", r"forest_tree\w*|tree_schema|burnt_tree|FOREST_TREES_MAX|TREE_(ACCOUNT|TRANSFER|BURNT)\w*", "groove"),
+    ("src/forest src/ledger", r"(?<=[.>])trees|tree_count", "groove"),
+    ("src/forest", r"\w*commit\w*", "compact: ops are committed by the replica"),
+    ("src/lsm", r"\w*commit\w*", "a beat, or compaction"),
+    ("src/base src/config.h src/io src/store src/lsm src/forest src/ledger src/vsr src/engine src/engine.h src/engine.c",
+     r"slots?|\w+_slots?|slots?_\w+", "an entry, an object, a bucket, a number or a timestamp: a slot is of shared memory"),
+    ("src/lsm", r"\w*promise\w*", "checked: only room is promised"),
+    ("src/vsr src/engine src/engine.h src/engine.c", r"held|replica_hold\w*", "paused: a hold is a pending transfer"),
+    ("src/pg", r"held(_\w+)?", "owned: a hold is a pending transfer"),
+    ("src/lsm src/store", r"\w*_part|part_\w+|parts?", "an extract of a block: a part is of the forest"),
+    ("src/store src/vsr src/engine src/engine.h src/engine.c", r"(?<=checkpoint[.>])manifest", "root"),
+]
+
+
+@check
+def words():
+    """One meaning a word, in the identifiers of each folder: see WORDS, and doc/words.md."""
+    for s in SRC:
+        for folders, pattern, instead in WORDS:
+            if not any(s.name == f or s.name.startswith(f + "/") for f in folders.split()):
+                continue
+            banned_word = re.compile(rf"(?<!\w)({pattern})(?!\w)")
+            for n, line in enumerate(s.code_lines, 1):
+                if match := banned_word.search(line):
+                    yield s.at(n), f"{match.group(1)}: say {instead}"
+
+
 @check
 def sizes():
     """Lengths of files and functions, numbers of parameters."""
