@@ -18,7 +18,8 @@ LSM_SRCS = $(sort $(wildcard src/lsm/*.c))
 FOREST_SRCS = $(sort $(wildcard src/forest/*.c))
 LEDGER_SRCS = $(sort $(wildcard src/ledger/*.c))
 VSR_SRCS = $(sort $(wildcard src/vsr/*.c))
-CORE_SRCS = $(BASE_SRCS) $(STORE_SRCS) $(LSM_SRCS) $(FOREST_SRCS) $(LEDGER_SRCS) $(VSR_SRCS) src/engine.c
+ENGINE_SRCS = $(sort $(wildcard src/engine/*.c))
+CORE_SRCS = $(BASE_SRCS) $(STORE_SRCS) $(LSM_SRCS) $(FOREST_SRCS) $(LEDGER_SRCS) $(VSR_SRCS) $(ENGINE_SRCS)
 OS_SRCS = $(sort $(wildcard src/os/*.c))
 PG_SRCS = $(sort $(wildcard src/pg/*.c src/pg/worker/*.c src/pg/client/*.c src/pg/sql/*.c src/pg/fdw/*.c))
 

@@ -271,13 +271,13 @@ WORDS = [
     ("src/forest src/ledger", r"(?<=[.>])trees|tree_count", "groove"),
     ("src/forest", r"\w*commit\w*", "compact: ops are committed by the replica"),
     ("src/lsm", r"\w*commit\w*", "a beat, or compaction"),
-    ("src/base src/config.h src/io src/store src/lsm src/forest src/ledger src/vsr src/engine src/engine.h src/engine.c",
+    ("src/base src/config.h src/io src/store src/lsm src/forest src/ledger src/vsr src/engine src/engine/engine.h src/engine/engine.c",
      r"slots?|\w+_slots?|slots?_\w+", "an entry, an object, a bucket, a number or a timestamp: a slot is of shared memory"),
     ("src/lsm", r"\w*promise\w*", "checked: only room is promised"),
-    ("src/vsr src/engine src/engine.h src/engine.c", r"held|replica_hold\w*", "paused: a hold is a pending transfer"),
+    ("src/vsr src/engine src/engine/engine.h src/engine/engine.c", r"held|replica_hold\w*", "paused: a hold is a pending transfer"),
     ("src/pg", r"held(_\w+)?", "owned: a hold is a pending transfer"),
     ("src/lsm src/store", r"\w*_part|part_\w+|parts?", "an extract of a block: a part is of the forest"),
-    ("src/store src/vsr src/engine src/engine.h src/engine.c", r"(?<=checkpoint[.>])manifest", "root"),
+    ("src/store src/vsr src/engine src/engine/engine.h src/engine/engine.c", r"(?<=checkpoint[.>])manifest", "root"),
 ]
 
 

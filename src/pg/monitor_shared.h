@@ -15,7 +15,7 @@
 #include "datatype/timestamp.h"
 #include "port/atomics.h"
 
-#include "engine.h"
+#include "engine/engine.h"
 
 #define MONITOR_INTERVAL_MS 100
 

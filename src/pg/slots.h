@@ -48,7 +48,7 @@
 #include "storage/condition_variable.h"
 
 #include "config.h"
-#include "engine.h"
+#include "engine/engine.h"
 
 enum slot_state {
     SLOT_FREE,

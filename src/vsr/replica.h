@@ -201,4 +201,57 @@ bool replica_executing(const struct replica *replica);
 /* True while there is something in the pipeline, a checkpoint runs, or a pulse is looked for. */
 bool replica_busy(const struct replica *replica);
 
+/*
+ * ---- What others may know of it ----------------------------------------------------------------
+ */
+
+/* The newest prepare; the newest op that is executed; the time of the newest prepare. */
+static inline uint64_t
+replica_op(const struct replica *replica)
+{
+    return replica->op;
+}
+
+static inline uint64_t
+replica_committed(const struct replica *replica)
+{
+    return replica->commit;
+}
+
+static inline uint64_t
+replica_timestamp(const struct replica *replica)
+{
+    return replica->timestamp;
+}
+
+static inline uint32_t
+replica_view(const struct replica *replica)
+{
+    return replica->view;
+}
+
+/*
+ * Grows whenever the storage or the forest gets on. Whoever had to wait for either need not ask
+ * again before it has grown.
+ */
+static inline uint64_t
+replica_progress(const struct replica *replica)
+{
+    return replica->progress;
+}
+
+/* It has failed, and does nothing any more. */
+static inline bool
+replica_stopped(const struct replica *replica)
+{
+    return replica->status == REPLICA_STOPPED;
+}
+
+/* It has failed because a block that an op needs can't be read: forest_damage says which. */
+static inline bool
+replica_stopped_by_damage(const struct replica *replica)
+{
+    return replica_stopped(replica) && replica->lost;
+}
+
 #endif

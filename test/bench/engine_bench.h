@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "engine.h"
+#include "engine/engine.h"
 
 #define BENCH_CLIENTS_MAX 1000
 #define BENCH_TEXT_SIZE   256

@@ -42,7 +42,7 @@
 #include <stdint.h>
 
 #include "base/prng.h"
-#include "engine.h"
+#include "engine/engine.h"
 #include "model/model.h"
 #include "model/workload.h"
 #include "sim/storage_sim.h"

@@ -13,7 +13,7 @@
 
 #include "base/prng.h"
 #include "base/units.h"
-#include "engine.h"
+#include "engine/engine.h"
 #include "sim/storage_sim.h"
 #include "store/prepare.h"
 #include "store/superblock.h"

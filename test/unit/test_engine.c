@@ -4,7 +4,7 @@
 
 #include "base/prng.h"
 #include "base/units.h"
-#include "engine.h"
+#include "engine/engine.h"
 #include "store/superblock.h"
 
 #include "../sim/storage_sim.h"

@@ -18,7 +18,7 @@
 #ifndef LEDGER_PG_CLIENT_CLIENT_H
 #define LEDGER_PG_CLIENT_CLIENT_H
 
-#include "engine.h"
+#include "engine/engine.h"
 
 #define CLIENT_CALLS_MAX 4
 

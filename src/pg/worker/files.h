@@ -7,7 +7,7 @@
 
 #include "postgres.h"
 
-#include "engine.h"
+#include "engine/engine.h"
 #include "os/storage_os.h"
 #include "pg/monitor_shared.h"
 

@@ -8,7 +8,7 @@
 
 #include "postgres.h"
 
-#include "engine.h"
+#include "engine/engine.h"
 #include "os/file_replacer.h"
 #include "os/populate.h"
 #include "os/storage_os.h"

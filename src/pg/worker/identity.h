@@ -52,7 +52,7 @@
 
 #include "postgres.h"
 
-#include "engine.h"
+#include "engine/engine.h"
 #include "pg/monitor_shared.h"
 
 #define IDENTITY_FILE "ledger.identity"

@@ -8,7 +8,7 @@
 
 #include "postgres.h"
 
-#include "engine.h"
+#include "engine/engine.h"
 #include "pg/monitor_shared.h"
 
 /* Each replaces one text; texts that are too long are cut. */

@@ -17,8 +17,8 @@
  * prepare is durable and executed; a read is answered from what is committed, all of it as of one
  * moment between submit and answer, or as of an older one that it names: that of an earlier page.
  */
-#ifndef LEDGER_ENGINE_H
-#define LEDGER_ENGINE_H
+#ifndef LEDGER_ENGINE_ENGINE_H
+#define LEDGER_ENGINE_ENGINE_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* What the files of the engine share. See engine.h for what it is. */
+#ifndef LEDGER_ENGINE_INTERNAL_H
+#define LEDGER_ENGINE_INTERNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "engine/engine.h"
+#include "forest/forest.h"
+#include "ledger/ledger.h"
+#include "ledger/verify.h"
+#include "store/grid.h"
+#include "store/journal.h"
+#include "store/superblock.h"
+#include "vsr/replica.h"
+
+/* A read under way. */
+struct engine_read {
+    struct ledger_read read;
+    struct engine_request *request; /* NULL: none. */
+    uint64_t *timestamps;
+    struct ledger_row *rows;
+    bool waits;        /* Until the replica's `progress` is not asked_at any more. */
+    uint64_t asked_at; /* Progress when it began to ask for what it waits for. */
+};
+
+struct engine_reads {
+    struct queue waiting;        /* Requests that have not begun. */
+    struct engine_read *running; /* ENGINE_READS_MAX of them. */
+    uint32_t running_count;
+    uint32_t turn; /* Number of the read that goes on next. */
+};
+
+/* The verification that somebody asked for. It waits as reads do. */
+struct engine_verification {
+    struct verify verify;
+    struct engine_request *request; /* NULL: none is under way. */
+    bool waits;
+    uint64_t asked_at;
+};
+
+/* When the scrubber may read how much. */
+struct engine_scrubbing {
+    uint64_t interval_ns; /* Of a tour; 0: none. */
+    uint64_t ticked_ns;
+    uint64_t credit_ns; /* Passed, and not yet spent on blocks. */
+};
+
+struct engine {
+    struct engine_options options;
+    struct storage *storage;
+    struct clock *clock;
+    struct superblock superblock;
+    struct journal journal;
+    struct grid grid;
+    struct forest *forest;
+    struct ledger ledger;
+    struct replica replica;
+    struct queue arrived; /* Requests not looked at yet. */
+    struct engine_reads reads;
+    uint32_t requests_count; /* Lent now. */
+    struct engine_scrubbing scrubbing;
+    struct engine_verification verification;
+    struct engine_stats stats;
+};
+
+/* ---- engine.c -------------------------------------------------------------------------------- */
+
+uint64_t engine_memory_bytes_for(const struct engine_options *options, uint64_t forest_bytes);
+
+void engine_answer(struct engine_request *request, enum engine_status status);
+
+struct engine_damage engine_forest_damage(const struct engine *engine);
+
+/* ---- reads.c --------------------------------------------------------------------------------- */
+
+void engine_reads_take(struct engine *engine, struct arena *arena);
+
+const char *engine_read_check(const struct engine *engine, const struct engine_request *request);
+
+bool engine_reads_poll(struct engine *engine);
+
+/* ---- pacing.c -------------------------------------------------------------------------------- */
+
+void engine_verify_start(struct engine *engine, struct engine_request *request);
+
+bool engine_verify_poll(struct engine *engine);
+
+void engine_scrub_tick(struct engine *engine);
+
+bool engine_scrub_poll(struct engine *engine);
+
+#endif

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Opening: the superblock, the journal, the forest, the replica. Each is right, or the report says
+ * what is wrong with it, and nothing is written before it is known that the files are ours. Also
+ * formatting.
+ */
+#include "base/arena.h"
+#include "engine/internal.h"
+#include "store/grid.h"
+
+enum engine_open_result
+engine_format(
+    struct storage *storage,
+    uint64_t prepares_size_bytes,
+    const struct engine_identity *identity,
+    void *scratch)
+{
+    struct superblock superblock;
+    struct arena arena;
+    const struct superblock_format_options options = {
+        .cluster = identity->cluster,
+        .incarnation = identity->incarnation,
+        .system_identifier = identity->system_identifier,
+        .prepares_size_bytes = prepares_size_bytes,
+        .replica = identity->replica,
+        .replica_count = identity->replica_count,
+    };
+    assert(storage->file_size_bytes[STORAGE_PREPARES] == prepares_size_bytes);
+    arena_init(&arena, scratch, ENGINE_FORMAT_SCRATCH);
+    superblock_init(&superblock, &arena, storage);
+    const enum superblock_result result = superblock_format(&superblock, &options);
+    return result == SUPERBLOCK_OK ? ENGINE_OPENED : ENGINE_OPEN_IO_ERROR;
+}
+
+static struct engine_identity
+identity_of(const struct superblock_state *state)
+{
+    return (struct engine_identity){
+        .cluster = state->cluster,
+        .incarnation = state->incarnation,
+        .system_identifier = state->system_identifier,
+        .replica = state->replica,
+        .replica_count = state->replica_count,
+    };
+}
+
+static enum engine_open_result
+superblock_opened(enum superblock_result result)
+{
+    if (result == SUPERBLOCK_ABSENT) return ENGINE_OPEN_ABSENT;
+    return result == SUPERBLOCK_OK ? ENGINE_OPENED : ENGINE_OPEN_SUPERBLOCK;
+}
+
+enum engine_open_result
+engine_inspect(struct storage *storage, void *scratch, struct engine_inspection *inspection)
+{
+    struct superblock superblock;
+    struct arena arena;
+    arena_init(&arena, scratch, ENGINE_FORMAT_SCRATCH);
+    superblock_init(&superblock, &arena, storage);
+    const enum superblock_result result = superblock_open(&superblock);
+    *inspection = (struct engine_inspection){.superblock_name = superblock_result_name(result)};
+    if (result != SUPERBLOCK_OK) return superblock_opened(result);
+    const struct superblock_state *state = superblock.working;
+    inspection->identity = identity_of(state);
+    inspection->commit_op = state->commit_max;
+    inspection->checkpoint_timestamp = state->checkpoint.header.timestamp;
+    inspection->view = state->view;
+    return ENGINE_OPENED;
+}
+
+/* The result is read off `working`, which only a durable update replaces. */
+static void
+adopt_on_done(struct superblock *superblock, enum superblock_result result)
+{
+    assert(superblock->callback == NULL);
+    assert(result == SUPERBLOCK_OK || result == SUPERBLOCK_IO_ERROR);
+}
+
+enum engine_open_result
+engine_adopt(struct storage *storage, void *scratch, const struct engine_identity *owner)
+{
+    struct superblock superblock;
+    struct arena arena;
+    arena_init(&arena, scratch, ENGINE_FORMAT_SCRATCH);
+    superblock_init(&superblock, &arena, storage);
+    const enum superblock_result result = superblock_open(&superblock);
+    if (result != SUPERBLOCK_OK) return superblock_opened(result);
+    assert(superblock.working->cluster == owner->cluster);
+    assert(superblock.working->replica == owner->replica);
+    assert(superblock.working->replica_count == owner->replica_count);
+    if (superblock_repair(&superblock) != SUPERBLOCK_OK) return ENGINE_OPEN_IO_ERROR;
+    superblock_update_owner(
+        &superblock, owner->incarnation, owner->system_identifier, adopt_on_done);
+    while (superblock.callback != NULL) (void) storage_wait(storage);
+    const bool adopted = superblock.working->incarnation == owner->incarnation;
+    return adopted ? ENGINE_OPENED : ENGINE_OPEN_IO_ERROR;
+}
+
+static enum engine_open_result
+open_superblock(
+    struct engine *engine,
+    const struct engine_identity *expected,
+    struct engine_open_report *report)
+{
+    struct superblock *superblock = &engine->superblock;
+    const enum superblock_result result = superblock_open(superblock);
+    report->superblock_name = superblock_result_name(result);
+    if (result != SUPERBLOCK_OK) return superblock_opened(result);
+
+    const struct superblock_state *state = superblock->working;
+    report->identity = identity_of(state);
+    if (state->cluster != expected->cluster || state->incarnation != expected->incarnation ||
+        state->system_identifier != expected->system_identifier ||
+        state->replica != expected->replica || state->replica_count != expected->replica_count) {
+        return ENGINE_OPEN_OTHER_IDENTITY;
+    }
+    const uint64_t headers_size =
+        headers_log_count(state->prepares_size_bytes) * PREPARE_HEADER_SIZE;
+    if (engine->journal.prepares_size_bytes != state->prepares_size_bytes ||
+        engine->storage->file_size_bytes[STORAGE_PREPARES] != state->prepares_size_bytes ||
+        engine->storage->file_size_bytes[STORAGE_HEADERS] != headers_size) {
+        return ENGINE_OPEN_SIZE_MISMATCH;
+    }
+    /* Ours, as far as can be told. Nothing was written before. */
+    if (superblock_repair(superblock) != SUPERBLOCK_OK) return ENGINE_OPEN_IO_ERROR;
+    report->superblock_copies_repaired = superblock->copies_repaired;
+    return ENGINE_OPENED;
+}
+
+static enum engine_open_result
+open_journal(struct engine *engine, struct engine_open_report *report)
+{
+    const struct superblock_state *state = engine->superblock.working;
+    const enum journal_recovery result = journal_recover(
+        &engine->journal,
+        state->cluster,
+        &state->checkpoint.header,
+        state->commit_max,
+        &report->journal);
+    report->op = report->journal.op_head;
+    switch (result) {
+    case JOURNAL_RECOVERED:
+        /* Before anything is replayed: what is refused is not gone on with. */
+        if (report->op < engine->options.op_min) return ENGINE_OPEN_BEHIND;
+        if (state->view < engine->options.view_min) return ENGINE_OPEN_BEHIND;
+        return ENGINE_OPENED;
+    case JOURNAL_RECOVERY_SHORT: return ENGINE_OPEN_JOURNAL_SHORT;
+    case JOURNAL_RECOVERY_DAMAGED: return ENGINE_OPEN_JOURNAL_DAMAGED;
+    case JOURNAL_RECOVERY_IO_ERROR: return ENGINE_OPEN_IO_ERROR;
+    }
+    unreachable();
+}
+
+static enum engine_open_result
+open_forest(struct engine *engine, struct engine_open_report *report)
+{
+    const struct superblock_state *state = engine->superblock.working;
+    struct forest_open_report forest_report = {0};
+    grid_open(&engine->grid, state->cluster);
+    const enum forest_open_result result =
+        forest_open(engine->forest, &state->checkpoint.root, &forest_report);
+    report->block_address = forest_report.block_address;
+    report->tree_name = forest_report.tree_name;
+    switch (result) {
+    case FOREST_OPENED: return ENGINE_OPENED;
+    case FOREST_OPEN_CORRUPT: return ENGINE_OPEN_GRID_CORRUPT;
+    case FOREST_OPEN_IO_ERROR: return ENGINE_OPEN_IO_ERROR;
+    case FOREST_OPEN_MEMORY_TOO_SMALL:
+        report->memory_bytes_needed =
+            engine_memory_bytes_for(&engine->options, forest_report.memory_bytes_needed);
+        return ENGINE_OPEN_MEMORY_TOO_SMALL;
+    }
+    unreachable();
+}
+
+/* It was whole at the recovery: no rule has decided this. */
+static void
+report_prepare_damage(const struct engine *engine, struct engine_open_report *report)
+{
+    const struct journal *journal = &engine->journal;
+    const struct prepare_header *header = journal_header(journal, report->op);
+    report->journal.damage = NULL;
+    report->journal.damage_op = report->op;
+    report->journal.damage_offset_bytes = header->position % journal->prepares_size_bytes;
+    report->journal.damage_size_bytes = prepare_size_on_disk(header);
+}
+
+static enum engine_open_result
+open_replica(struct engine *engine, struct engine_open_report *report)
+{
+    const uint64_t op_checkpoint = engine->superblock.working->checkpoint.header.op;
+    const enum replica_open_result result = replica_open(&engine->replica, &report->op);
+    struct engine_damage damage = {0};
+    report->ops_replayed = report->op - op_checkpoint;
+    switch (result) {
+    case REPLICA_OPENED: return ENGINE_OPENED;
+    case REPLICA_OPEN_MEMORY_FULL:
+        report->memory_bytes_needed =
+            engine_memory_bytes_for(&engine->options, forest_memory_bytes_needed(engine->forest));
+        return ENGINE_OPEN_MEMORY_TOO_SMALL;
+    case REPLICA_OPEN_DISK_FULL: return ENGINE_OPEN_DISK_FULL;
+    case REPLICA_OPEN_IO_ERROR: return ENGINE_OPEN_IO_ERROR;
+    case REPLICA_OPEN_PREPARE_DAMAGED:
+        report_prepare_damage(engine, report);
+        return ENGINE_OPEN_JOURNAL_DAMAGED;
+    case REPLICA_OPEN_DAMAGED:
+        damage = engine_forest_damage(engine);
+        report->block_address = damage.block_address;
+        report->tree_name = damage.tree_name;
+        return damage.io_error ? ENGINE_OPEN_IO_ERROR : ENGINE_OPEN_GRID_CORRUPT;
+    case REPLICA_OPEN_INVALID_PREPARE: return ENGINE_OPEN_INVALID_PREPARE;
+    }
+    unreachable();
+}
+
+enum engine_open_result
+engine_open(
+    struct engine *engine,
+    const struct engine_identity *expected,
+    struct engine_open_report *report)
+{
+    *report = (struct engine_open_report){0};
+    enum engine_open_result result = open_superblock(engine, expected, report);
+    if (result == ENGINE_OPENED) result = open_journal(engine, report);
+    if (result == ENGINE_OPENED) result = open_forest(engine, report);
+    if (result == ENGINE_OPENED) result = open_replica(engine, report);
+    return result;
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Reads. Up to ENGINE_READS_MAX are under way, each with memory of its own; others wait. They see
+ * whole ops only: between two ops, each in its turn gets on by some rows. One that waits for the
+ * disk is asked again only after the replica has made progress, so waiting costs no work.
+ */
+#include "base/arena.h"
+#include "engine/internal.h"
+
+void
+engine_reads_take(struct engine *engine, struct arena *arena)
+{
+    engine->reads.running =
+        arena_take(arena, ENGINE_READS_MAX, sizeof(struct engine_read), ARENA_ALIGNMENT);
+    for (uint32_t i = 0; i < ENGINE_READS_MAX; i++) {
+        uint64_t *timestamps = arena_take(arena, RESULTS_MAX, sizeof(uint64_t), sizeof(uint64_t));
+        struct ledger_row *rows =
+            arena_take(arena, RESULTS_MAX, sizeof(struct ledger_row), sizeof(uint64_t));
+        if (engine->reads.running == NULL) continue;
+        engine->reads.running[i] = (struct engine_read){.timestamps = timestamps, .rows = rows};
+    }
+}
+
+const char *
+engine_read_check(const struct engine *engine, const struct engine_request *request)
+{
+    const char *complaint =
+        ledger_read_check(request->operation, request->input, request->input_size);
+    if (complaint != NULL) return complaint;
+    return ledger_instant_check(
+        engine->forest, &request->instant, replica_committed(&engine->replica));
+}
+
+static void
+read_begin(struct engine *engine, struct engine_request *request)
+{
+    uint32_t number = 0;
+    while (engine->reads.running[number].request != NULL) number += 1;
+    struct engine_read *running = &engine->reads.running[number];
+    const struct ledger_question question = {
+        .operation = request->operation,
+        .input = request->input,
+        .input_size = request->input_size,
+        .reply = request->reply,
+        .reply_size_max = request->reply_size_max,
+        .instant = request->instant,
+        .timestamps = running->timestamps,
+        .rows = running->rows,
+    };
+    assert(number < ENGINE_READS_MAX);
+    running->request = request;
+    running->waits = false;
+    engine->reads.running_count += 1;
+    engine->stats.reads += 1;
+    ledger_read_start(
+        &running->read, engine->forest, &question, replica_committed(&engine->replica));
+}
+
+static void
+read_end(struct engine *engine, struct engine_read *running, enum engine_status status)
+{
+    struct engine_request *request = running->request;
+    assert(engine->reads.running_count > 0);
+    running->request = NULL;
+    engine->reads.running_count -= 1;
+    if (status == ENGINE_OK) {
+        request->reply_size = running->read.reply_size;
+        request->instant = running->read.instant;
+    }
+    if (status == ENGINE_DAMAGED) request->damage = engine_forest_damage(engine);
+    assert(request->reply_size <= request->reply_size_max);
+    engine_answer(request, status);
+}
+
+/* True if it got on, and need not wait. */
+static bool
+read_step(struct engine *engine, struct engine_read *running, uint32_t *rows_left)
+{
+    const uint64_t progress = replica_progress(&engine->replica);
+    if (running->waits && running->asked_at == progress) return false;
+    if (!running->read.yielded) running->asked_at = progress;
+    switch (ledger_read_step(&running->read, rows_left)) {
+    case FOREST_FOUND: read_end(engine, running, ENGINE_OK); return true;
+    case FOREST_LOST: read_end(engine, running, ENGINE_DAMAGED); return true;
+    case FOREST_WAIT:
+        running->waits = !running->read.yielded;
+        return !running->waits || running->asked_at != progress;
+    case FOREST_ABSENT:
+    case FOREST_BURNT: break;
+    }
+    unreachable();
+}
+
+static bool
+fail_reads(struct engine *engine)
+{
+    bool progress = false;
+    for (uint32_t i = 0; i < ENGINE_READS_MAX; i++) {
+        struct engine_read *running = &engine->reads.running[i];
+        if (running->request == NULL) continue;
+        read_end(engine, running, ENGINE_FAILED);
+        progress = true;
+    }
+    while (!queue_empty(&engine->reads.waiting)) {
+        struct queue_link *link = queue_pop(&engine->reads.waiting);
+        assert(link != NULL);
+        engine_answer(container_of(link, struct engine_request, link), ENGINE_FAILED);
+        progress = true;
+    }
+    return progress;
+}
+
+/* Begins what there is room for, then each read has its turn, as far as there are rows left. */
+static bool
+run_reads(struct engine *engine, uint32_t *rows_left)
+{
+    bool progress = false;
+    while (!queue_empty(&engine->reads.waiting) && engine->reads.running_count < ENGINE_READS_MAX) {
+        struct queue_link *link = queue_pop(&engine->reads.waiting);
+        assert(link != NULL);
+        read_begin(engine, container_of(link, struct engine_request, link));
+    }
+    for (uint32_t i = 0; i < ENGINE_READS_MAX && *rows_left > 0; i++) {
+        struct engine_read *running = &engine->reads.running[engine->reads.turn];
+        engine->reads.turn = (engine->reads.turn + 1) % ENGINE_READS_MAX;
+        if (running->request != NULL) progress |= read_step(engine, running, rows_left);
+    }
+    return progress;
+}
+
+/* Reads see whole ops only. They get on by so many rows, then ops go on. */
+bool
+engine_reads_poll(struct engine *engine)
+{
+    uint32_t rows_left = READ_ROWS_PER_POLL;
+    bool progress = false;
+    if (engine_failed(engine)) return fail_reads(engine);
+    if (replica_executing(&engine->replica)) return false;
+    while (rows_left > 0 && run_reads(engine, &rows_left)) progress = true;
+    return progress;
+}
