@@ -49,8 +49,9 @@ engine_take(
     superblock_init(&engine->superblock, arena, storage);
     journal_init(&engine->journal, arena, storage, &journal_options);
     /*
-     * An account of three bits a block: a sixteenth of the memory is enough for some three thousand
-     * times as much data. More memory may have made the grid that is there.
+     * The grid keeps three bits for each block. A sixteenth of the memory is enough for some three
+     * thousand times as much data. But the grid may be larger already, if there was more memory
+     * once.
      */
     const uint64_t blocks_max = options->memory_bytes / 16 * 8 / 3 + GRID_GROW_BLOCKS;
     const uint64_t blocks_now = options->grid_size_bytes / BLOCK_SIZE;
@@ -226,7 +227,10 @@ start_create(struct engine *engine, struct engine_request *request)
 
 /* ---- Working --------------------------------------------------------------------------------- */
 
-/* Sorts the requests that have arrived: creates to the replica, reads to wait for its next rest. */
+/*
+ * Sorts the requests that have arrived: creates go to the replica, reads wait until no op is being
+ * executed.
+ */
 static bool
 take_requests(struct engine *engine)
 {

@@ -34,7 +34,7 @@
 
 #define ENGINE_TICK_MS 10
 
-/* Who the data directory belongs to. Compared with the copy that the host keeps elsewhere. */
+/* Which ledger the data directory holds, and whose. The host keeps a copy elsewhere to compare. */
 struct engine_identity {
     u128 cluster;
     u128 incarnation;
@@ -240,21 +240,21 @@ struct engine_state {
     uint64_t op;
     uint64_t commit;
     uint64_t checkpoint_op;
-    uint64_t timestamp; /* Of the newest commit, ns. */
+    uint64_t timestamp; /* The newest prepare's, in ns. */
     uint64_t wal_used_bytes;
     uint64_t wal_size_bytes;
     uint64_t grid_size_bytes;
     uint64_t grid_used_bytes;
-    uint64_t memory_used_bytes; /* Of memory_bytes: all but what can be given up at once. */
+    uint64_t memory_used_bytes; /* Memory that is in use, and couldn't be given up at once. */
     uint64_t memory_bytes;
-    uint64_t cache_size_bytes; /* Of blocks. */
+    uint64_t cache_size_bytes; /* The size of the block cache. */
     uint64_t tables;
-    uint64_t tables_max; /* About how many there can be until ENGINE_MEMORY_FULL. */
+    uint64_t tables_max; /* With about so many tables, events are refused: ENGINE_MEMORY_FULL. */
     uint64_t accounts;
     uint64_t transfers;
-    uint64_t scrub_tours;        /* Of all live blocks, completed since start. */
-    uint64_t scrub_tour_blocks;  /* Verified in the tour under way, of */
-    uint64_t scrub_blocks_total; /* blocks. */
+    uint64_t scrub_tours; /* Number of tours that the scrubber has completed since the start. */
+    uint64_t scrub_tour_blocks;  /* Number of blocks that the current tour has read. */
+    uint64_t scrub_blocks_total; /* Number of live blocks. */
     /* Found damaged by tours, and live still when one came by last; or that pulses can't read. */
     uint64_t damaged_blocks;
     uint32_t view;
@@ -269,17 +269,17 @@ struct engine_stats {
     uint64_t reads;
     uint64_t prepares;
     uint64_t pulses;
-    uint64_t pulses_skipped; /* For a damaged block. */
+    uint64_t pulses_skipped; /* Pulses that were not made because of a damaged block. */
     uint64_t account_events[ENGINE_STATUS_CODES_MAX];  /* By status. */
     uint64_t transfer_events[ENGINE_STATUS_CODES_MAX]; /* By status. */
     struct histogram events_per_prepare;
     struct histogram requests_per_prepare;
-    struct histogram commit_latency_ns; /* Submit to answer, of creates. */
+    struct histogram commit_latency_ns; /* From a create's submission to its answer. */
     uint64_t checkpoints;
     uint64_t blocks_written;
     uint64_t blocks_read; /* Whole, or in part. */
-    uint64_t extracts_read;  /* Of these: in part. */
-    uint64_t cache_hits; /* Blocks that were asked for and there. */
+    uint64_t extracts_read; /* Of these, how many were read in part. */
+    uint64_t cache_hits; /* Blocks that were in memory when they were asked for. */
     uint64_t cache_misses;
     uint64_t cache_evictions;
     struct journal_stats journal;

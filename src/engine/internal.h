@@ -22,8 +22,8 @@ struct engine_read {
     struct engine_request *request; /* NULL: none. */
     uint64_t *timestamps;
     struct ledger_row *rows;
-    bool waits;        /* Until the replica's `progress` is not asked_at any more. */
-    uint64_t asked_at; /* Progress when it began to ask for what it waits for. */
+    bool waits;        /* It waits until the replica's progress differs from asked_at. */
+    uint64_t asked_at; /* The replica's progress when the read began to ask for what it lacks. */
 };
 
 struct engine_reads {
@@ -43,9 +43,9 @@ struct engine_verification {
 
 /* When the scrubber may read how much. */
 struct engine_scrubbing {
-    uint64_t interval_ns; /* Of a tour; 0: none. */
+    uint64_t interval_ns; /* A tour is to take so long; 0: there are none. */
     uint64_t ticked_ns;
-    uint64_t credit_ns; /* Passed, and not yet spent on blocks. */
+    uint64_t credit_ns; /* Time that has passed, and was not yet spent on blocks. */
 };
 
 struct engine {
@@ -58,9 +58,9 @@ struct engine {
     struct forest *forest;
     struct ledger ledger;
     struct replica replica;
-    struct queue arrived; /* Requests not looked at yet. */
+    struct queue arrived; /* Requests that were not looked at yet. */
     struct engine_reads reads;
-    uint32_t requests_count; /* Lent now. */
+    uint32_t requests_count; /* Requests that were submitted and not answered. */
     struct engine_scrubbing scrubbing;
     struct engine_verification verification;
     struct engine_stats stats;

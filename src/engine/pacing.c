@@ -52,7 +52,7 @@ engine_cancel(struct engine *engine, struct engine_request *request)
     return true;
 }
 
-/* Gets on a little, between ops; others come first. */
+/* Goes on with the verification by some rows, between ops; requests come first. */
 bool
 engine_verify_poll(struct engine *engine)
 {
@@ -86,7 +86,7 @@ engine_scrub(struct engine *engine, uint64_t interval_ns)
     scrubbing->credit_ns = 0;
 }
 
-/* So many blocks are due as the time that has passed is worth. */
+/* Allows the scrubber as many blocks as the time that has passed is worth. */
 void
 engine_scrub_tick(struct engine *engine)
 {

@@ -72,7 +72,7 @@ read_end(struct engine *engine, struct engine_read *running, enum engine_status 
     engine_answer(request, status);
 }
 
-/* True if it got on, and need not wait. */
+/* Goes on with one read. True if it got on, and need not wait. */
 static bool
 read_step(struct engine *engine, struct engine_read *running, uint32_t *rows_left)
 {

@@ -14,6 +14,15 @@
  *
  * Which keys turned out to be absent is remembered, so that execution is caught when it wants one
  * that was not looked up (F6): to take that for absent would be a silent guess.
+ *
+ * When all goes well: forest_begin, forest_ask… for all keys, forest_prefetch until it says FOUND;
+ * and once more, if what was found says what else is needed (a post leads to its pending transfer).
+ * What can go wrong:
+ *  - All frames are in use. forest_begin says no, or forest_prefetch WAIT: ask again after
+ *    progress.
+ *  - A block can't be read, or isn't what refers to it. LOST, and forest_damage names the block.
+ *    The op can't be executed, so the engine stops, or makes no pulse.
+ *  - A record that another one names is absent. The same: that is damage, and no answer.
  */
 #include <string.h>
 
@@ -27,10 +36,10 @@
  *
  * A record's key is its timestamp, and in the low half what id it was found by: id_check, or 0.
  */
-#define ASK_GROOVE        UINT64_C(0xff)
+#define ASK_GROOVE      UINT64_C(0xff)
 #define ASK_NAMED       UINT64_C(0x100)
 #define ASK_BLOCK_SHIFT 9
-static_assert(FOREST_GROOVES_MAX <= ASK_GROOVE, "numbers of trees fit");
+static_assert(FOREST_GROOVES_MAX <= ASK_GROOVE, "numbers of grooves fit");
 
 /* ---- What is absent ------------------------------------------------------------------------ */
 
@@ -308,7 +317,10 @@ asks_sort(struct forest_asks *asks, bool descending, struct entry24 *scratch)
     }
 }
 
-/* Would looking up now be in vain? What is awaited is still being read, or can't be read yet. */
+/*
+ * True if looking up now would find nothing new: what is awaited is still being read, or can't be
+ * read yet.
+ */
 static bool
 ask_waits(const struct block_cache *cache, const struct entry24 *key)
 {

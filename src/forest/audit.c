@@ -158,7 +158,7 @@ records_begin(struct audit *audit)
     }
 }
 
-/* To the next record of the groove, unless one is at hand. */
+/* To the next record of the groove, unless there is one already. */
 static enum tree_found
 records_next(struct audit *audit)
 {

@@ -65,18 +65,18 @@ enum audit_stage {
 struct audit {
     struct forest *forest;
     enum audit_stage stage;
-    uint32_t groove; /* At hand, or that of `part`. */
+    uint32_t groove; /* The current groove, or the one that `part` belongs to. */
     uint32_t part;
-    bool begun; /* The groove or part at hand is. */
+    bool begun; /* The walk of the current groove or part has begun. */
     /* Of each groove: */
     uint64_t about[FOREST_GROOVES_MAX];     /* Records up to this timestamp. */
     uint64_t record_max[FOREST_GROOVES_MAX]; /* Records are walked, and counted, up to this one. */
     uint64_t record_count[FOREST_GROOVES_MAX];
     uint64_t records_found;
-    uint64_t timestamp; /* Of the record at hand; 0: none. */
+    uint64_t timestamp; /* The current record's timestamp; 0: there is none. */
     /* Of each part with entries: */
     struct audit_sum expected[FOREST_PARTS_MAX];
-    struct audit_sum found; /* Of the one at hand. */
+    struct audit_sum found; /* What was found in the current part. */
     enum audit_kind kind;
     struct scan scan;
     struct walk walk;

@@ -6,6 +6,16 @@
  * Nothing that is on disk already is written again, but for manifest and free set, which are small:
  * 80 bytes a table, a bit a block. Everything stops at a place that a restart finds again: tails
  * are empty, no table is half made.
+ *
+ * When all goes well: the stages one after another, each as far as free frames and reads allow,
+ * then the callback; the replica writes the superblock, and says forest_checkpoint_durable, which
+ * frees the blocks that the new checkpoint doesn't refer to. What can go wrong:
+ *  - A crash before the superblock is durable. The old checkpoint is whole, since its blocks were
+ *    not free, and nothing was written over them. The log is replayed from there.
+ *  - No frame is free, or a merge waits for a block. The stage is tried again after progress.
+ *  - A write fails. The callback says so, and the engine stops. A restart is as after a crash.
+ *  - A block that a merge needs is damaged. The forest is lost, and the engine stops.
+ *  - No block is free. That can't be: room.c has promised what a checkpoint takes (F3).
  */
 #include <string.h>
 
@@ -138,7 +148,7 @@ own_content(const struct forest *forest, uint32_t frame)
     return (char *) cache_block(&forest->cache, frame) + BLOCK_HEADER_SIZE;
 }
 
-/* Seals the next block of the chain at hand, whose content is in the frame. */
+/* Seals the next block of the current chain, whose content is in the frame. */
 static void
 own_seal(
     struct forest *forest, uint32_t frame, enum block_type type, uint32_t count, uint32_t size)

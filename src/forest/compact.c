@@ -194,7 +194,10 @@ merges_prepare(struct part *part)
     struct tree *tree = &part->tree;
     if (part->log != NULL) return;
     assert(part->tail != NULL || part->objects != NULL);
-    /* A copy of all records is merged with few new ones. */
+    /*
+     * Where records change, a merge into the level that has all of them reads and writes all of
+     * them for a few new ones. So it gets twice the quota, to be done before the next one is due.
+     */
     const uint64_t more = tree_mutable(tree) ? part->added : part->added / 4;
     for (uint32_t level = 0; level < LSM_LEVELS; level++) {
         struct merge *merge = &part->merges[level];
@@ -205,14 +208,16 @@ merges_prepare(struct part *part)
             merge_start(merge, same_level);
         }
         merge->quota += part->added + more + 1;
-        /* Small runs, of checkpoints with little in between, may come faster than foreseen. */
+        /* Checkpoints with little in between make small runs, faster than quotas foresee. */
         if (tree->run_count[level] + 2 >= LEVEL_RUNS_MAX) merge->quota = QUOTA_ALL;
     }
     part->added = 0;
     if (part->tail != NULL) part->tail_done = part->tail->count;
 }
 
-/* A level that has nearly as many runs as it may have can't wait. */
+/*
+ * Is it the merge's turn? A level that has nearly as many runs as it may have doesn't wait for it.
+ */
 static bool
 merge_turn(const struct forest_compact *compact, const struct merge *merge)
 {
@@ -265,7 +270,7 @@ beat_start(struct forest *forest, uint32_t turn)
     forest->compact.step = COMPACT_FLUSH;
 }
 
-/* The op is executed: nothing of it is taken back any more. */
+/* Ends the op: it is executed, and nothing of it will be undone. */
 static void
 compact_op(struct forest *forest, uint64_t op)
 {

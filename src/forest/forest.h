@@ -143,10 +143,10 @@ struct forest_open_report {
 
 struct forest_stats {
     uint64_t records[FOREST_GROOVES_MAX];
-    uint64_t memory_bytes_used; /* Of memory_bytes: all but what can be given up at once. */
+    uint64_t memory_bytes_used; /* Memory that is in use, and couldn't be given up at once. */
     uint64_t memory_bytes_max;
     uint64_t tables;
-    uint64_t tables_max; /* About how many there can be until events are refused. */
+    uint64_t tables_max; /* With about so many tables, events are refused. */
     /* The block cache: its size in blocks, and what it has done since start. */
     uint64_t cache_blocks;
     uint64_t cache_hits;
@@ -299,15 +299,18 @@ void forest_update(struct forest *forest, uint32_t number, const void *old, cons
  */
 void forest_burn_id(struct forest *forest, uint32_t groove, const void *record);
 
-/* What the state machine likes to find again, beside records. At first all is zero. */
+/*
+ * A few words that the state machine keeps from op to op, besides records. They are part of the
+ * checkpoint, so that it finds them again after a restart. At first they are zero.
+ */
 struct forest_memo {
     uint64_t words[2];
 };
 
-/* Of the newest op, as far as it is executed. */
+/* The memo as the newest op has left it, as far as it is executed. */
 struct forest_memo forest_memo(const struct forest *forest);
 
-/* A part of the op at hand, as inserts and updates are; but not of a scope. */
+/* Sets the memo, as a part of the current op. Discarding a scope doesn't bring the old one back. */
 void forest_memo_set(struct forest *forest, struct forest_memo memo);
 
 /* ---- An op: scopes: scope.c ------------------------------------------------------------------ */
@@ -326,6 +329,7 @@ void forest_scope_discard(struct forest *forest); /* F2 */
  */
 enum forest_work forest_compact(struct forest *forest, uint64_t op);
 
+/* Which block was met last that is damaged or can't be read: after FOREST_LOST, or forest_lost. */
 void forest_damage(const struct forest *forest, struct forest_damage *damage);
 
 /*
@@ -349,12 +353,13 @@ enum forest_found forest_read(
     uint64_t timestamp,
     void *record);
 
-/* Can't another block be asked for now? Then it is vain to ask for what is not in memory. */
+/* True if no more blocks can be asked for now, so that only what is in memory can be read. */
 bool forest_reads_full(const struct forest *forest);
 
 /*
- * Whoever waits for so many records need not ask for them again before this mark is reached: when
- * half of the blocks that are being read for them have come, which is enough to keep a disk busy.
+ * A caller that waits for so many records need not ask for them again before this mark is reached:
+ * when half of the blocks that are being read for them have come, which is enough to keep a disk
+ * busy.
  */
 uint64_t forest_reads_mark(const struct forest *forest, uint32_t waiting);
 bool forest_reads_reached(const struct forest *forest, uint64_t mark);

@@ -32,8 +32,8 @@ struct part {
     struct tail *tail;
     struct objects *objects;
     struct log *log;
-    uint64_t added;     /* Entries since the last beat. */
-    uint32_t tail_done; /* Entries of the tail that came before it. */
+    uint64_t added;     /* Number of entries that have come since the last beat. */
+    uint32_t tail_done; /* Number of tail entries that earlier beats have counted. */
 };
 
 /* ---- Grooves and indexes ------------------------------------------------------------------- */
@@ -44,8 +44,11 @@ struct groove {
     uint32_t ids;     /* Part, or PART_NONE. */
     uint32_t list;    /* Part, or PART_NONE: all timestamps, of trees with updates. */
     uint32_t burns_for; /* The groove whose ids this one's records burn, or FOREST_NONE. */
-    struct log log;         /* Of a groove without updates. */
-    struct objects objects; /* All that is in reach: of a log, what the op at hand asked for. */
+    struct log log;         /* Only a groove without updates has one. */
+    /*
+     * Records in reach. With updates: those in memory. With a log: what the current op asked for.
+     */
+    struct objects objects;
     struct tail id_tail;
     struct tail list_tail;
     uint64_t newest;
@@ -155,11 +158,11 @@ enum compact_step {
 
 struct forest_compact {
     enum compact_step step;
-    uint32_t part; /* At hand. */
+    uint32_t part; /* The current one. */
     uint32_t level;
     uint64_t added; /* Entries of all parts since the last beat. */
     uint32_t beat;  /* Turns since the last checkpoint, modulo MERGE_TURNS. */
-    uint32_t turn;  /* Whose turn it is at the beat at hand; MERGE_TURNS: everybody's. */
+    uint32_t turn;  /* Whose turn it is at the current beat; MERGE_TURNS: everybody's. */
 };
 
 /*
@@ -266,7 +269,7 @@ uint64_t forest_memory_bytes_for(const struct forest *forest, uint64_t node_coun
 
 struct forest_warm {
     bool settled;     /* `place` is a table of the run. */
-    uint32_t groove;  /* At hand. */
+    uint32_t groove;  /* The current one. */
     uint32_t level;
     uint32_t run;   /* Of the level, counted from the newest. */
     uint32_t block; /* Of the table. */
@@ -290,7 +293,7 @@ struct forest {
     struct forest_checkpoint checkpoint;
     struct forest_warm warm;
     struct scrub scrub;
-    struct tour tour; /* Of whoever asks for one: forest_tour. */
+    struct tour tour; /* For callers that want to make a tour at once: forest_tour. */
     struct forest_prefetched *prefetched;
     struct forest_memo memo;
     struct forest_asks asked_ids;
@@ -298,10 +301,10 @@ struct forest {
     uint64_t asks_resume_at; /* They are not looked at before cache.reads_done is so many. */
     void *scratch;    /* For sorting. */
     struct entry24 *screened; /* Ids of a batch, in order; `timestamp` is their number. */
-    uint32_t *flushing;  /* Of changed records being flushed. */
+    uint32_t *flushing; /* The numbers of changed objects, while they are flushed. */
     uint64_t memory_bytes;
     uint64_t op;      /* The newest committed. */
-    uint64_t epoch;   /* Of the op at hand. */
+    uint64_t epoch;   /* Pins of the current op have this one. */
     bool active;      /* An op has begun. */
     bool lost;        /* A block that an op or a merge needs is damaged: the forest has failed. */
     bool opened;

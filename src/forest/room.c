@@ -4,10 +4,11 @@
  * are executed and a checkpoint after them is durable (F3). What is released meanwhile is not
  * counted: it becomes free with a checkpoint.
  *
- * A bound that holds for whatever the events do, and gets smaller by what each step of the work
- * takes: so what was admitted finds room again when it is replayed. With a margin: entries that are
- * hidden in tables of a merge's inputs count twice for a while. Of a part with `entries` in memory,
- * those that the events bring to it included:
+ * This is an upper bound, whatever the events turn out to do. Each step of the work lowers it by at
+ * least what the step takes, so that what was once admitted finds room again when it is replayed. A
+ * margin is added, because entries that are hidden in tables of a merge's inputs count twice for a
+ * while. Let `entries` be what a part has in memory, including what the admitted events will add.
+ * Then it needs at most:
  *
  *  - Flushes: one for each FLUSH entries, and one a checkpoint. Each is a run.
  *  - Merges of a level: the next starts when `least` runs are complete, and all of them become one,
@@ -24,6 +25,19 @@
  *  - Nodes: one for each run that is flushed, and for each TABLES_PER_NODE tables. A merge takes as
  *    many as its output needs, and no more than its inputs hold in part: what is beyond that they
  *    have given back. In the end all is given back, but for tables that were finished early.
+ *
+ * An example, of an index (entries of 16 bytes, 1,008 a block; no filter) in production. 10,000
+ * entries are in its tail, the events to be admitted bring 30,000, and two checkpoints may come.
+ *
+ *     entries    10,000 + 30,000 = 40,000
+ *     flushes    one for 32,768 entries, one for each checkpoint: 1 + 2 = 3 runs of level 0
+ *     blocks     40,000 / 1,008 = 39 that are full; 3 tables, each with a last block and an index
+ *                block: 39 + 3 * 2 = 45
+ *     nodes      3, one for each run
+ *     level 0    14 runs are complete. With 3 more, (17 - 1) / (16 - 1) = 1 merge starts. Its quota
+ *                is what comes, a quarter more, and one a beat: some 37,500 entries, so at most 37
+ *                full blocks, and 2 blocks for each table that it ends or that a checkpoint cuts
+ *     level 1    gets 17 / 16 = 1 run, and so on for each level below
  */
 #include "base/units.h"
 #include "forest/internal.h"
@@ -32,14 +46,15 @@
 #define ROOM_AHEAD_EVENTS (UINT64_C(8) * EVENTS_PER_BATCH_MAX)
 
 /*
- * One may be under way, or come before the events or among them; one comes after them. No more:
- * between two there is more log than all that is admitted at a time. Of an op that is replayed,
- * and executed at once: the one after it.
+ * How many checkpoints can fall into the life of what is asked for. Of admitted events, at most
+ * two: one that is running already, or that starts before or among them, and one after them. There
+ * can't be a third, since the log between two checkpoints is longer than all that may be admitted
+ * at once. On replay an op is executed at once, so that only the checkpoint after it counts.
  */
 #define CHECKPOINTS_ADMITTED 2
 #define CHECKPOINTS_REPLAYED 1
 
-/* An eighth more is asked for than a replay will. */
+/* An admission asks for an eighth more than the replay of the same events will. */
 #define MARGIN(needed) ((needed) + (needed) / 8 + 1)
 
 /* What is asked for. */
@@ -86,7 +101,10 @@ part_waiting(const struct part *part)
     return objects_dirty_count(part->objects);
 }
 
-/* Those that no beat has counted yet. Of a tail, `added` is brought up to date when an op ends. */
+/*
+ * The part's entries that no beat has counted yet. For a tail, `added` is updated only when an op
+ * ends.
+ */
 static uint64_t
 part_added(const struct forest *forest, const struct part *part)
 {
@@ -117,13 +135,13 @@ beats_most(const struct forest *forest, const struct room_request *request)
         flushes += (entries + part_waiting(part)) / flush_entries(part);
     }
     assert(added <= UINT64_MAX - flushes);
-    /* And the one that is under way. */
+    /* The last one is the beat that is under way. */
     return min_u64(request->event_count, added / BEAT_ENTRIES + flushes) + request->checkpoints + 1;
 }
 
 /* ---- Parts --------------------------------------------------------------------------------- */
 
-/* Blocks besides values that a table has, of so many entries at most. */
+/* How many index and filter blocks a table of at most so many entries has. */
 static uint64_t
 table_extra(const struct entry_format *format, uint64_t entries)
 {

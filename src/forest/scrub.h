@@ -19,7 +19,7 @@
 /* Damaged blocks that are remembered. With more, whole parts of the file are gone. */
 #define SCRUB_DAMAGED_MAX 64
 
-/* Blocks that may be due at most: who was slow does not catch up by hurry. */
+/* At most so many blocks can be due: a scrubber that was held up doesn't hurry afterwards. */
 #define SCRUB_DUE_MAX 256
 
 struct scrub_damaged {
@@ -54,11 +54,11 @@ bool forest_scrub_tell(struct forest *forest, struct tour_damage *damage);
 bool forest_scrub_knows(const struct forest *forest, uint64_t address);
 
 struct forest_scrub_stats {
-    uint64_t blocks;       /* Read since start. */
-    uint64_t tours;        /* Completed since start. */
-    uint64_t tour_blocks;  /* Read in the tour under way, of */
-    uint64_t blocks_total; /* live ones. */
-    uint64_t damaged;      /* Known now. */
+    uint64_t blocks;       /* Number of blocks that were read since the start. */
+    uint64_t tours;        /* Number of tours that were completed since the start. */
+    uint64_t tour_blocks;  /* Number of blocks that the current tour has read. */
+    uint64_t blocks_total; /* Number of live blocks. */
+    uint64_t damaged;      /* Number of blocks that are known to be damaged now. */
 };
 
 void forest_scrub_stats_get(const struct forest *forest, struct forest_scrub_stats *stats);

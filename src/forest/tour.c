@@ -52,7 +52,7 @@ tour_tree(const struct tour *tour)
     return &forest_part(tour->forest, tour->part)->tree;
 }
 
-/* Is the table at hand still one of the tree's? */
+/* Is the current table still one of the tree's? */
 static bool
 table_live(struct tour *tour)
 {
@@ -150,7 +150,7 @@ tour_blocks(const struct tour *tour)
     return (const void *) (tour->index + BLOCK_HEADER_SIZE);
 }
 
-/* The entry of the index block for the block at hand. */
+/* The entry of the index block for the current block. */
 static const struct table_block *
 tour_block(const struct tour *tour)
 {

@@ -56,38 +56,38 @@ struct tour_damage {
 
 struct tour {
     struct forest *forest;
-    char *index;  /* Blocks of the table at hand: index block, */
-    char *filter; /* filter blocks, */
-    char *block;  /* and any other one. */
+    char *index;  /* The index block of the current table. */
+    char *filter; /* Filter blocks of the current table. */
+    char *block;  /* Any other block that is being looked at. */
 
     struct grid_read read;
     enum grid_result result;
     bool reading;
     bool read_done;
 
-    uint32_t part; /* At hand; beyond the last one: the checkpoint's own blocks. */
-    uint32_t own;  /* Next of those. */
-    /* The table at hand, or where it was. */
+    uint32_t part; /* The current part; after the last one come the checkpoint's own blocks. */
+    uint32_t own;  /* The next of the checkpoint's own blocks. */
+    /* The current table, or the place where it was before it was merged. */
     bool positioned;
     bool in_table;
     bool filters_whole;
     struct table_info table;
-    uint64_t version; /* Of the tree, when the table was there for certain. */
+    uint64_t version; /* The tree's version when the table was there for certain. */
     uint32_t place; /* Next block of the table: index block 0, then filters, then values. */
-    u128 key_last;  /* Of the value block before. */
+    u128 key_last;  /* The last key of the value block before. */
 
-    /* The manifest, as far as it was read: blocks of the checkpoint with this root. */
+    /* How far the manifest of the checkpoint with this root has been read. */
     uint64_t manifest_root;
     uint32_t manifest_next;
-    uint64_t manifest_tables; /* Of the run at hand, still to come. */
+    uint64_t manifest_tables; /* Number of tables of the current run that are still to come. */
     u128 manifest_key_last;
     bool manifest_first; /* The next table is the run's first. */
 
-    uint64_t blocks; /* Read in this tour. */
+    uint64_t blocks; /* Number of blocks that this tour has read. */
     struct tour_damage damage;
 };
 
-/* The forest has one for whoever wants to make a tour at once; the other is the scrubber's. */
+/* A tour for callers that want to make one at once. The scrubber has another one. */
 struct tour *forest_tour(struct forest *forest);
 
 /* NULL memory while measuring. */
@@ -96,7 +96,7 @@ void tour_init(struct tour *tour, struct arena *arena, struct forest *forest);
 /* At the start. No read is under way. */
 void tour_open(struct tour *tour);
 
-/* Does one thing. At any time between other calls. */
+/* Does one piece of the tour. It may be called at any time between other calls. */
 enum tour_step tour_step(struct tour *tour);
 
 /* True while it reads a block that is live no more. */

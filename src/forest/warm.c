@@ -19,7 +19,7 @@ warm_tree(const struct forest *forest)
     return &forest->parts[forest->grooves[forest->warm.groove].records].tree;
 }
 
-/* The run at hand: from new to old, so that the first version of a record is the newest. */
+/* The current run: from new to old, so that the first version of a record is the newest. */
 static uint32_t
 warm_run(const struct forest *forest)
 {
@@ -105,7 +105,7 @@ warm_take(struct forest *forest, uint32_t frame, uint32_t entry_count)
     return true;
 }
 
-/* The block at hand, and a step. */
+/* The current block, and a step. */
 static enum forest_work
 warm_block(struct forest *forest)
 {

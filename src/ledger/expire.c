@@ -23,6 +23,16 @@
  * at each start, although no client has asked for anything. So a pulse is rehearsed before it is
  * made: everything that it would look at is read, and if that fails, it is not made. Its holds stay
  * open, which is reported, and all else goes on.
+ *
+ * When all goes well: a tick asks ledger_pulse_due; the pulse is rehearsed, logged, prefetched
+ * (ledger_prefetch_pulse: the same holds are gathered again, and what releasing them needs is
+ * brought into memory), and executed. What can go wrong:
+ *  - A hold is resolved between rehearsal and pulse. It is skipped when holds are gathered again.
+ *  - More holds are due than a pulse takes. The others are still due after it.
+ *  - A new hold comes after somebody has asked about a later time. It may be due before that, so
+ *    what was learned by asking is forgotten.
+ *  - A block can't be read. No pulse is made, and it is tried again from time to time.
+ *  - A crash. Either the log has the pulse or it hasn't, and the memo follows from the log.
  */
 #include <stddef.h>
 
@@ -31,10 +41,10 @@
 #define EXPIRED_UNKNOWN (UINT64_C(1) << 63)
 static_assert(EXPIRED_UNKNOWN > TIMESTAMP_MAX, "no timestamp has the bit");
 
-/* Of asking for what releasing them needs. */
+/* What releasing holds needs is asked for in two rounds: the holds, then their accounts. */
 #define EXPIRED_ROUNDS 2
 
-/* FOREST_FOUND: is unresolved; FOREST_ABSENT: is not. */
+/* Is the hold unresolved? FOREST_FOUND: it is. FOREST_ABSENT: it has been resolved. */
 static enum forest_found
 hold_unresolved(struct forest *forest, uint64_t timestamp)
 {

@@ -63,7 +63,7 @@ struct reached {
 struct ledger {
     struct state_machine machine; /* First. */
 
-    /* Of each event of the op: see ledger_reached. */
+    /* For each event of the op, what it has reached: see ledger_reached. */
     struct reached *reached;
 
     bool *absent; /* Which ids of a batch are new for certain: EVENTS_PER_BATCH_MAX. prefetch.c */
@@ -71,21 +71,24 @@ struct ledger {
     /* All holds up to here in INDEX_PENDING_EXPIRES_AT are resolved, and stay so. */
     struct ledger_walk resolved;
 
-    /* The same, as long as looked_newest is the newest hold. */
+    /* The same for holds up to here, but only as long as looked_newest is the newest hold. */
     struct ledger_walk looked;
     uint64_t looked_newest;
 
-    /* The pulse at hand, or rehearsed: the holds that it will release. See expire.c. */
+    /*
+     * The current pulse, or the one that is rehearsed: the holds that it will release. See
+     * expire.c.
+     */
     bool gathering;
-    uint64_t rehearsed; /* Up to when; 0: no rehearsal has begun. */
-    bool gathered;              /* They are known: what they need is brought within reach. */
-    bool gather_ended;          /* Nothing beyond `gather` is due. */
-    struct forest_range gather; /* The last one that was looked at. */
-    uint64_t *expired;          /* PULSE_EXPIRIES_MAX timestamps. */
+    uint64_t rehearsed;         /* The time that is rehearsed for; 0: no rehearsal has begun. */
+    bool gathered;              /* All its holds are known; what they need is being brought. */
+    bool gather_ended;          /* No hold behind `gather` is due. */
+    struct forest_range gather; /* The last entry of the index that was looked at. */
+    uint64_t *expired;          /* The holds: PULSE_EXPIRIES_MAX timestamps. */
     uint32_t expired_count;
-    uint32_t expired_rounds; /* Of asking for what releasing them needs: those that are over. */
-    bool expired_asked;      /* In the next one. */
-    /* Of a rehearsal: the next hold to look at, and those before it that wait for blocks. */
+    uint32_t expired_rounds; /* How many rounds of asking for what they need are over. */
+    bool expired_asked;      /* The round that is not over has asked. */
+    /* The next hold that a rehearsal looks at, and how many before it wait for blocks. */
     uint32_t expired_next;
     uint32_t expired_waiting;
 };
@@ -174,8 +177,8 @@ struct ledger_read {
     struct forest_range expiry; /* Holds by expiry: the last one that was collected. */
     bool source_ended;          /* No more timestamps, or ids. */
     uint32_t id_next;           /* Lookups: the next row to be asked for by its id. */
-    bool account_known;         /* LEDGER_GET_ACCOUNT_BALANCES: */
-    uint64_t account_timestamp; /* whose. */
+    bool account_known;         /* LEDGER_GET_ACCOUNT_BALANCES has found the account. */
+    uint64_t account_timestamp; /* The timestamp of that account. */
 
     uint32_t row_size;
     uint32_t rows_max;

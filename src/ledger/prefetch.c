@@ -80,7 +80,7 @@ ask_account(struct forest *forest, const struct account *event)
     }
 }
 
-/* Finds out which ids are new; `absent` is the ledger's. NULL: it isn't worth the while. */
+/* Finds out which ids are new; `absent` is the ledger's. NULL: it isn't worth doing. */
 static const bool *
 screen(struct ledger *ledger, const struct state_machine_batch *batch)
 {

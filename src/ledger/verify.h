@@ -35,14 +35,14 @@
 /* An account of the window. */
 struct verify_account {
     u128 id;
-    struct balances balances; /* Recomputed, up to the event at hand. */
-    u128 checksum;            /* Of the balances in its record, */
-    uint64_t event_max;       /* when this was the newest event. */
+    struct balances balances; /* Recomputed, up to the current event. */
+    u128 checksum;            /* The sum of the balances in its record, when it was read. */
+    uint64_t event_max;       /* The newest event when its record was read. */
     uint32_t ledger;
-    uint16_t flags; /* Of its record. */
-    bool closed;    /* Recomputed, */
-    bool moved;     /* if there was an event: it may be created closed. */
-    bool told;      /* There is a finding: others would follow from it. */
+    uint16_t flags; /* The flags in its record. */
+    bool closed;    /* Recomputed. Known only if `moved`, as an account may be created closed. */
+    bool moved;     /* There was an event of it. */
+    bool told;      /* There is a finding about it; others would only follow from that. */
 };
 
 /* Sums of a ledger's movements; ledgers share a place where there are very many. */
@@ -66,24 +66,24 @@ enum books_stage {
 struct verify_books {
     struct forest *forest;
     enum books_stage stage;
-    /* When it began. */
+    /* What there was when it began. */
     uint64_t account_newest;
     uint64_t account_count;
     uint64_t event_newest;
     uint64_t transfer_count;
     /* The window: accounts with timestamps window_min … window_max. */
     uint64_t *timestamps;            /* VERIFY_ACCOUNTS_MAX */
-    struct verify_account *accounts; /* Beside them. */
+    struct verify_account *accounts; /* The accounts with these timestamps. */
     uint32_t count;
     uint32_t compared;
     uint64_t window_min;
     uint64_t window_max;
-    uint64_t event_max; /* So far events are walked. */
+    uint64_t event_max; /* Events are walked up to this one. */
     uint64_t accounts_seen;
-    uint64_t transfers_told; /* By events, up to event_newest. */
+    uint64_t transfers_told; /* How many transfers the events up to event_newest tell of. */
     struct verify_ledger *ledgers; /* VERIFY_LEDGERS_MAX */
     struct scan scan;
-    /* The timestamp at hand, and what was read for it; 0: none. */
+    /* The current timestamp, or 0, and what was read for it. */
     uint64_t timestamp;
     bool event_there;
     bool transfer_there;
@@ -95,7 +95,7 @@ struct verify_books {
 
 enum verify_stage {
     VERIFY_IDLE,
-    VERIFY_START, /* Until reads of one that was cancelled are over. */
+    VERIFY_START, /* Waits until the reads of one that was cancelled are over. */
     VERIFY_BLOCKS,
     VERIFY_LISTS,
     VERIFY_PREPARES,

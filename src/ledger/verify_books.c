@@ -93,7 +93,7 @@ window_filled(struct verify_books *books, bool last)
     scan_groove(&books->scan, books->forest, GROOVE_ACCOUNT_EVENT, &window);
 }
 
-/* To the next timestamp of the scan, unless one is at hand. */
+/* To the next timestamp of the scan, unless there is one already. */
 static enum forest_found
 scan_step(struct verify_books *books)
 {

@@ -156,8 +156,8 @@ enum cache_result cache_get(
     uint32_t *frame);
 
 /*
- * The same for who needs only an extract of a block with values: the frame has that in its place,
- * and perhaps more.
+ * The same for callers that need only an extract of a block with values: the frame has that in its
+ * place, and perhaps more.
  */
 enum cache_result cache_get_extract(
     struct block_cache *cache,

@@ -97,7 +97,7 @@ cursor_walk(
     uint32_t place)
 {
     const struct table_block *blocks = table_blocks(tree->cache, frame);
-    assert(cursor->walks);
+    assert(cursor->reads_ahead);
     assert(place < table->block_count);
     if (cursor->address != 0) cache_leave(tree->cache, cursor->address);
     cache_pin(tree->cache, frame); /* What is asked for may evict something. */
@@ -129,7 +129,7 @@ cursor_seek_table(
     const bool has_before = place > 0;
     const struct table_values before = table_values_at(table, blocks, has_before ? place - 1 : 0);
     const struct table_values values = table_values_at(table, blocks, place);
-    if (cursor->walks) cursor_walk(cursor, tree, table, frame, place);
+    if (cursor->reads_ahead) cursor_walk(cursor, tree, table, frame, place);
     enum tree_found found = cursor_load(cursor, tree, &values);
     if (found != TREE_FOUND) return found;
     const char *entries = cache_content(tree->cache, cursor->frame);

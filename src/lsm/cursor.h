@@ -14,18 +14,18 @@
 #include "lsm/tree.h"
 
 struct cursor {
-    u128 key;      /* Of the entry where it stands, if `standing`. */
+    u128 key;         /* The key of the entry where it stands, if `standing`. */
     bool standing;
     bool exhausted;
-    bool walks; /* Ascending, along everything: see walk.h. */
+    bool reads_ahead; /* It will pass all entries, in ascending order: see walk.h. */
     uint8_t run;
     uint32_t frame;
     uint32_t entry;
     uint32_t entry_count;
-    uint64_t address; /* Of its block; 0: none. */
+    uint64_t address; /* The address of the block where it stands; 0: none. */
 };
 
-/* At no entry yet. */
+/* Makes a cursor of the run that stands at no entry yet. */
 void cursor_init(struct cursor *cursor, uint32_t run);
 
 /*

@@ -5,7 +5,7 @@
  *
  *     tree->run[0]     tables
  *     builder          the table being made: its blocks are sealed
- *     open frames      the newest records, in memory; those of the op at hand among them
+ *     open frames      the newest records, in memory; those of the current op among them
  *
  * Blocks are sealed when an op ends, so that until then any of its records can be taken back.
  */

@@ -6,8 +6,9 @@
  * was played there; the winner of all is kept apart. When the winner's input has gone on to its
  * next key, only the matches on the way from its leaf to the root are played again.
  *
- * Who wins a match is not to be guessed, so it is computed without a branch. Inputs that are
- * exhausted, and those that fill the tree up to a power of two, have a key after all others.
+ * A processor can't guess which input wins a match, so that is computed without a branch. Inputs
+ * that are exhausted, and those that fill the tree up to a power of two, have a key after all
+ * others.
  *
  * Numbered invariants:
  *  (W1) the winner is the input of the smallest key; of equal ones, the input of lowest number.

@@ -1,5 +1,24 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* See merge.h. */
+/*
+ * See merge.h for what a merge is. How it goes, when all goes well:
+ *
+ *  1. merge_start takes the oldest runs of the level as inputs, and begins an output run.
+ *  2. merge_work, with a quota: a loser tree says which input has the smallest key; its entries go
+ *     out as long as they are below the next input's, block by block into the table builder. A full
+ *     table is listed in the output, and what it covers is hidden in the inputs in the same step,
+ *     so that a lookup never finds a key twice or not at all.
+ *  3. Tables of inputs that are wholly hidden are released.
+ *  4. When the inputs are exhausted the output is complete, and the inputs go.
+ *
+ * What can go wrong:
+ *  - An input's block isn't in memory, or no frame is free. MERGE_WAIT, and the quota is kept: a
+ *    merge does nothing else meanwhile, or its bytes would depend on the pace of the disk.
+ *  - A checkpoint comes. The table is ended where it is, and `hidden` says up to which key (M2).
+ *  - A restart. merge_resume goes on behind `hidden`; a part of the inputs' first tables is
+ *    skipped.
+ *  - Two inputs have a key of which there can be only one, or a block is damaged. MERGE_LOST: the
+ *    engine stops rather than choose one of them.
+ */
 #include "lsm/merge.h"
 
 #include <string.h>
@@ -23,7 +42,7 @@ merge_init(struct merge *merge, struct tree *tree, uint32_t level)
     table_builder_init(&merge->builder, tree->cache, &tree->format);
 }
 
-/* Nothing was asked for ahead of the start of the table at hand. */
+/* Nothing was asked for ahead of the start of the current table. */
 static void
 input_ask_anew(const struct tree *tree, struct merge_input *input)
 {
@@ -171,7 +190,7 @@ merge_input_outside(const struct merge *merge, const struct merge_input *input)
     return !run->has_hidden || tree_table(merge->tree, input->place)->key_min > run->hidden;
 }
 
-/* Has the input's entry at hand in memory. */
+/* Brings the input's current entry into memory. */
 static enum cache_result
 input_position(struct merge *merge, struct merge_input *input)
 {
@@ -320,7 +339,7 @@ release_table(struct tree *tree, const struct table_info *table, uint32_t frame_
     return cache_refuse(tree->cache, frame_index);
 }
 
-/* Releases the tables of inputs that are hidden wholly. */
+/* Releases the tables of inputs that are wholly hidden. */
 static enum cache_result
 merge_drop(struct merge *merge)
 {

@@ -12,7 +12,7 @@
  * costs nothing. Only where a table that is being made has to end for it, its entries count as
  * merged.
  *
- * At a checkpoint the table at hand is finished as it is. What a merge then still has to know is
+ * At a checkpoint the current table is finished as it is. What a merge then still has to know is
  * the last key that it has merged: the inputs' `hidden`. From there it goes on, the same after a
  * restart.
  *
@@ -31,17 +31,17 @@
 
 struct merge_input {
     uint8_t run;
-    bool positioned; /* Blocks are in memory, and pinned. */
+    bool positioned; /* Its current block is in memory, and pinned. */
     bool exhausted;
-    bool entered; /* The table at hand has to be read: it can't be moved. */
+    bool entered; /* Entries of the current table have been taken, so that it can't be moved. */
     struct table_place place;
-    uint32_t block; /* In the table. */
-    uint32_t entry; /* In the block. */
-    /* Of the blocks behind, so many were asked for; those that follow are yet to be. */
+    uint32_t block; /* Number of the current block in its table. */
+    uint32_t entry; /* Number of the current entry in its block. */
+    /* Number of blocks behind the current one that were asked for. ask_* say which is the next. */
     uint32_t ahead;
     uint32_t ask_block;
     struct table_place ask_place;
-    u128 ask_key; /* The last key of what was asked for. */
+    u128 ask_key; /* The last key of the blocks that were asked for. */
     uint32_t block_count;
     uint32_t entry_count;
     uint32_t frame;
@@ -50,17 +50,17 @@ struct merge_input {
 
 struct merge {
     struct tree *tree;
-    uint32_t level; /* Of the inputs. */
+    uint32_t level; /* The level of the inputs. */
     bool active;
-    bool dropping; /* Tables of inputs that are hidden wholly are to be released. */
+    bool dropping; /* There may be tables of inputs that are wholly hidden, to be released. */
     bool lost;     /* Two inputs have a key of which there can be only one: damage. */
     uint8_t output;
     uint32_t input_count;
     struct merge_input inputs[LEVEL_RUNS_MAX]; /* Newest first. */
     struct table_builder builder;
-    uint64_t entries_left; /* Of the inputs: no more than these. */
-    uint64_t quota;        /* Entries that are to be merged now. */
-    u128 key_last;         /* Of the entry that went out last; 0, which no key is: none yet. */
+    uint64_t entries_left; /* The inputs have at most so many entries left. */
+    uint64_t quota;        /* So many entries are to be merged now. */
+    u128 key_last;         /* The key of the last entry in the output; 0, which is no key: none. */
 };
 
 void merge_init(struct merge *merge, struct tree *tree, uint32_t level);
@@ -105,7 +105,7 @@ void merge_ahead(struct merge *merge);
 /* Works on the quota. `op` goes into block headers. */
 enum merge_result merge_work(struct merge *merge, uint64_t op);
 
-/* Finishes the table at hand (M2). The quota is 0. Call again after MERGE_WAIT. */
+/* Finishes the current table (M2). The quota is 0. Call again after MERGE_WAIT. */
 enum merge_result merge_checkpoint(struct merge *merge, uint64_t op);
 
 #endif

@@ -11,7 +11,7 @@
 #include "base/units.h"
 #include "lsm/merge.h"
 
-/* Of all frames, what is ahead of one merge takes no more than such a part. */
+/* The blocks that are read ahead for one merge take at most this share of all frames. */
 #define AHEAD_SHARE 64
 
 /* So many blocks of an input are asked for at a time. */
@@ -80,7 +80,7 @@ input_ask(const struct tree *tree, struct merge_input *input)
     }
     const u128 key_last = blocks[count - 1].key_last;
     if (cache_hint_some(tree->cache, references, count, tree->format.tree) < count) return false;
-    /* The table's first block may be the one at hand: then it isn't ahead. */
+    /* The table's first block may be the current one: then it isn't ahead. */
     const bool first = input->ask_block == 0 && table_place_same(input->ask_place, input->place);
     input->ahead += first ? count - 1 : count;
     input->ask_block += count;
@@ -94,7 +94,7 @@ merge_ahead(struct merge *merge)
     const struct tree *tree = merge->tree;
     const uint64_t share = max_u64(tree->cache->frame_count / AHEAD_SHARE, AHEAD_STEP);
     const uint64_t most = min_u64(MERGE_BLOCKS_AHEAD, share);
-    /* Frames that the step at hand relies on stay available. */
+    /* Frames that the current step relies on stay available. */
     const uint64_t reserve = merge_step_frames(merge) + AHEAD_STEP + 1;
     while (blocks_ahead(merge) + AHEAD_STEP <= most && tree->cache->available >= reserve) {
         struct merge_input *input = input_driest(merge);

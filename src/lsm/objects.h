@@ -4,12 +4,12 @@
  * timestamp and by id. What is not in it is on disk; what was changed (dirty) is in it until it was
  * taken to be written.
  *
- * Who wants a record to stay pins it for an epoch; epochs only ascend, and a pin ends when a newer
- * epoch begins. A full cache evicts by CLOCK (Corbató, "A paging experiment with the Multics
- * system", 1968): the hand passes over objects that are dirty or pinned, takes the mark from those
- * that were used since it last came by, and stops at the first that has none. A record is not
- * marked by being inserted, only by being pinned again: what is used once goes before what is used
- * often.
+ * A caller that wants a record to stay pins it for an epoch; epochs only ascend, and a pin ends
+ * when a newer epoch begins. A full cache evicts by CLOCK (Corbató, "A paging experiment with the
+ * Multics system", 1968): the hand passes over objects that are dirty or pinned, takes the mark
+ * from those that were used since it last came by, and stops at the first that has none. A record
+ * is not marked by being inserted, only by being pinned again: what is used once goes before what
+ * is used often.
  *
  * An index is a table of open addressing with linear probing (Knuth, TAOCP vol. 3, 6.4, algorithms
  * L and R). An entry keeps the hash beside the number, so that neither passing over others nor

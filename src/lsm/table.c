@@ -528,7 +528,7 @@ record_extract(
 }
 
 /*
- * Does whoever asks come from a neighbour of the block? Then he wants all that is in between: what
+ * Does the caller come from a neighbour of the block? Then it wants all that is in between: what
  * is next to that neighbour is asked for, and that is here or on its way.
  */
 static bool

@@ -140,12 +140,12 @@ table_builder_full(const struct table_builder *builder)
 /* Precondition: begun, not full, keys ascend (T1). */
 void table_builder_add(struct table_builder *builder, const void *entry);
 
-/* Adds several at once, as many as fit the block at hand; returns how many. */
+/* Adds several at once, as many as fit the current block; returns how many. */
 uint32_t table_builder_add_some(struct table_builder *builder, const void *entries, uint32_t count);
 
 /*
- * The same for who makes entries in place: room for *count more in the block at hand, and then, how
- * many of these there are now: at least one.
+ * The same for callers that make entries in place: room for *count more in the current block, and
+ * then, how many of these there are now: at least one.
  */
 char *table_builder_room(struct table_builder *builder, uint32_t *count);
 void table_builder_filled(struct table_builder *builder, uint32_t count);

@@ -356,7 +356,7 @@ block_lookup(const struct tree *tree, const struct table_values *values, u128 ke
     }
     result = table_values_get(tree->cache, format, values, &frame);
     if (result != CACHE_READY) return tree_found_of(result);
-    /* Many ids are in a block, and whoever looks one up wants a record then: of these few are. */
+    /* A block has many ids and few records, and after each id its record is looked up. */
     if (format->shape == ENTRY_ID) cache_keep(tree->cache, frame);
     const char *entries = cache_content(tree->cache, frame);
     const uint32_t at = entries_lower_bound(format, entries, values->block.entry_count, key);

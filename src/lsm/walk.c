@@ -24,7 +24,7 @@ walk_make_cursors(struct walk *walk)
         if (!tree->runs[i].used || tree->runs[i].table_count == 0) continue;
         struct cursor *cursor = &walk->cursors[walk->cursor_count];
         cursor_init(cursor, i);
-        cursor->walks = true;
+        cursor->reads_ahead = true;
         walk->cursor_count += 1;
     }
     assert(walk->cursor_count <= TREE_RUNS_MAX);

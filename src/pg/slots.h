@@ -38,6 +38,15 @@
  * The ready list is a stack that backends push to and the worker takes whole. Taking whole is why
  * the compare-and-exchange of a push cannot be fooled by a head that left and came back: the head
  * is only a link to it.
+ *
+ * When all goes well: FREE, FILLING, SUBMITTED, RUNNING, DONE, FREE. What can go wrong:
+ *  - The owner is cancelled, or ends, before the worker has taken the slot. WITHDRAWN: it never
+ *    runs.
+ *  - The same while it runs. ABANDONED: it is executed, and nobody reads the answer. The client
+ *    doesn't know the outcome of a write, and may retry with the same ids.
+ *  - The worker ends. It answers what is RUNNING first; the rest stays for the next worker (K4).
+ *  - A signal comes in the instant before the sleep. It is noticed when the time of the sleep is
+ *    up.
  */
 #ifndef LEDGER_PG_SLOTS_H
 #define LEDGER_PG_SLOTS_H
@@ -91,7 +100,12 @@ static_assert(
 struct slot {
     pg_atomic_uint32 state;
     uint32 next; /* The ready list: index + 1, or 0. Owner before SUBMITTED, then the worker. */
-    pg_atomic_uint32 owner_sleeps; /* The worker reads it after DONE, the owner sets it before. */
+    /*
+     * Dekker: the owner stores owner_sleeps, then loads the state; the worker stores the state,
+     * then loads owner_sleeps; both with a full barrier between. So one of them sees what the other
+     * did, and no owner sleeps on a slot that is DONE.
+     */
+    pg_atomic_uint32 owner_sleeps;
 
     /* The request (K2). */
     uint32 operation;

@@ -437,9 +437,7 @@ grid_read_start(struct grid_read *read)
 {
     struct grid *grid = read->grid;
     const uint64_t address = read->reference.address;
-    /*
-     * Beyond the file: it was cut short. As little the block that was meant as any other content.
-     */
+    /* An address past the end: the file was cut short. That is like a block with wrong contents. */
     if (address < 1 || address > grid->block_count) return false;
     grid->stats.blocks_read += 1;
     grid->stats.extracts_read += read->sector_count > 0;

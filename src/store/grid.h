@@ -111,8 +111,8 @@ struct grid_extract {
 
 struct grid_stats {
     uint64_t blocks_written;
-    uint64_t blocks_read;   /* Whole, or an extract. */
-    uint64_t extracts_read; /* Of these: extracts. */
+    uint64_t blocks_read;   /* How many were read, whole or in part. */
+    uint64_t extracts_read; /* How many of these were extracts. */
     uint64_t read_requests;
     uint64_t write_requests;
 };

@@ -28,7 +28,7 @@ enum journal_check_step {
 struct journal_check {
     struct journal *journal;
     struct storage_request read;
-    struct prepare_header header; /* Of the prepare at hand, as it should be. */
+    struct prepare_header header; /* Of the current prepare, as it should be. */
     u128 parent;                  /* Checksum of the header before. */
     uint64_t op;                  /* All up to it were checked. */
     uint64_t op_end;

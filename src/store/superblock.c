@@ -104,7 +104,7 @@ superblock_init(struct superblock *superblock, struct arena *arena, struct stora
 
 static void superblock_update_on_done(struct storage_request *request);
 
-/* The copy that the step at hand is at. */
+/* The copy that the current step is at. */
 static uint32_t
 superblock_update_copy(const struct superblock *superblock)
 {

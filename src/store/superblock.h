@@ -95,7 +95,7 @@ struct superblock {
     struct superblock_state *staging; /* The state being written. */
     struct superblock_state *reading; /* Read-back buffer: SUPERBLOCK_COPIES sectors. */
     superblock_callback *callback;    /* Not NULL while an update runs. */
-    void *context;                    /* The owner's: whoever updates, set after open. */
+    void *context; /* Belongs to the caller of updates, who sets it after open. */
     struct storage_request request;
     enum superblock_step step; /* Of the update. */
     uint32_t step_count;       /* Copies that the step is done with. */

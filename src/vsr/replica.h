@@ -55,14 +55,14 @@ enum commit_stage {
 
 /* The op commit + 1 from COMMIT_PREFETCH to COMMIT_EXECUTE. */
 struct replica_execution {
-    bool begun; /* By the forest. */
-    bool there; /* All that it needs. */
-    uint32_t round; /* Of asking for what its batches need. */
-    bool asking;    /* This round has asked. */
-    bool more;      /* There is another one. */
+    bool begun;         /* The forest has begun the op. */
+    bool all_in_reach;  /* All that its execution will look at is in memory. */
+    uint32_t round;     /* Number of times that its batches have been asked what they need. */
+    bool round_asked;   /* They have been asked in this round. */
+    bool another_round; /* What is brought in this round will say what else is needed. */
     struct multi_batch_reader reader;
     struct state_machine_batch batch;
-    uint32_t next; /* Event of the batch. At its event_count: the next batch comes. */
+    uint32_t next; /* Next event of the batch; at its event_count, the batch is done. */
     struct queue executed; /* Requests that are answered when the op is committed (R3). */
 };
 
@@ -130,11 +130,11 @@ struct replica {
     struct replica_execution execution;
     enum commit_stage commit_stage;
     struct prepare_header commit_header; /* Of op commit, from COMMIT_COMPACT on. */
-    bool lost; /* Stopped because a block that an op needs can't be read. */
+    bool lost; /* It stopped because a block that an op needs can't be read. */
 
     /*
-     * Grows when storage or forest get on. Who had to wait asks again only then: here the commit
-     * stages, elsewhere reads.
+     * Grows whenever the storage or the forest gets on. A commit stage that had to wait for them is
+     * tried again only then, and so are reads.
      */
     uint64_t progress;
     bool commit_waits;

@@ -15,7 +15,7 @@
  * on being journaled, as far as pipeline and ring allow.
  *
  * An op is executed in pieces of about EXECUTE_EVENTS_MAX events, between which the replica looks
- * for new requests: the disk shall not wait for a large batch to be executed; nor for the work that
+ * for new requests: the disk must not wait for a large batch to be executed; nor for the work that
  * the forest has after it, which is done in pieces too. Records may be on
  * disk: no op begins to be executed before all that it needs is in memory. In all stages but
  * COMMIT_EXECUTE the state is that of op `commit`, and may be read.
@@ -136,7 +136,7 @@ batches_open(struct replica *replica, const struct prepare_header *header)
         if (!machine->ops->batch_valid(machine, entry->operation, entry->event_count)) return false;
     }
     assert(reader->batch_count <= BATCHES_PER_PREPARE_MAX);
-    execution->asking = false;
+    execution->round_asked = false;
     execution->round = 0;
     execution->batch = (struct state_machine_batch){0};
     execution->next = 0;
@@ -144,7 +144,7 @@ batches_open(struct replica *replica, const struct prepare_header *header)
 }
 
 /*
- * Executes a piece of the batch at hand. In normal work, the batch goes with the oldest of
+ * Executes a piece of the current batch. In normal work, the batch goes with the oldest of
  * `requests`, which gets the results; in replay there are none.
  */
 static void
@@ -176,7 +176,7 @@ execute_batches(struct replica *replica, struct queue *requests, uint32_t count)
 {
     struct replica_execution *execution = &replica->execution;
     uint32_t left = count;
-    assert(execution->begun && execution->there);
+    assert(execution->begun && execution->all_in_reach);
     assert(count > 0);
     while (left > 0) {
         if (execution->next == execution->batch.event_count) {
@@ -213,7 +213,7 @@ replica_commit_start(struct replica *replica)
         return false;
     }
     replica->execution.begun = false;
-    replica->execution.there = false;
+    replica->execution.all_in_reach = false;
     commit_enter(replica, COMMIT_PREFETCH);
     return true;
 }
@@ -240,11 +240,11 @@ batches_prefetch(struct replica *replica)
     struct replica_execution *execution = &replica->execution;
     assert(execution->begun);
     for (;;) {
-        if (!execution->asking) execution->more = batches_ask(replica);
-        execution->asking = true;
+        if (!execution->round_asked) execution->another_round = batches_ask(replica);
+        execution->round_asked = true;
         const enum forest_found found = forest_prefetch(replica->forest);
-        if (found != FOREST_FOUND || !execution->more) return found;
-        execution->asking = false;
+        if (found != FOREST_FOUND || !execution->another_round) return found;
+        execution->round_asked = false;
         execution->round += 1;
         assert(execution->round <= 1);
     }
@@ -254,7 +254,7 @@ static enum forest_found
 execution_prefetch(struct replica *replica, const struct prepare_header *header)
 {
     struct state_machine *machine = replica->machine;
-    assert(!replica->execution.there);
+    assert(!replica->execution.all_in_reach);
     assert(header->op == replica->commit + 1);
     machine->yielded = false;
     if (!replica->execution.begun) {
@@ -270,7 +270,7 @@ commit_prefetch(struct replica *replica)
 {
     const struct pipeline_entry *entry = replica_entry(replica, replica->commit + 1);
     assert(replica->commit_stage == COMMIT_PREFETCH);
-    if (!replica->execution.there) {
+    if (!replica->execution.all_in_reach) {
         if (commit_waits(replica)) return false;
         const enum forest_found found =
             execution_prefetch(replica, prepare_header_of(entry->message));
@@ -281,7 +281,7 @@ commit_prefetch(struct replica *replica)
         }
         if (found == FOREST_WAIT) return replica->machine->yielded || commit_wait(replica);
         assert(found == FOREST_FOUND);
-        replica->execution.there = true;
+        replica->execution.all_in_reach = true;
     }
     commit_enter(replica, COMMIT_EXECUTE);
     return true;

@@ -118,7 +118,7 @@ struct sim_answer {
 /* A scan of accounts that goes on from page to page, over crashes too. */
 struct sim_scan {
     bool open;
-    bool asked; /* The request at hand is its next page. */
+    bool asked; /* The current request is its next page. */
     struct query_filter page;
     struct ledger_instant instant;
     struct model_past past; /* The model at that instant. */

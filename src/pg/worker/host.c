@@ -24,8 +24,8 @@
  */
 #define LOCK_WAIT_MS 10000
 /*
- * The engine uses all of ledger.memory sooner or later. But that may be more than the machine has:
- * no more pages at a time than a part of what is available.
+ * The engine uses all of ledger.memory sooner or later. But that may be more than the machine has,
+ * so only a share of what is available is made resident at a time.
  */
 #define POPULATE_AHEAD_BYTES    (UINT64_C(256) * MIB)
 #define POPULATE_AVAILABLE_PART   4

@@ -51,13 +51,13 @@ struct worker {
     uint32 *wakes;                   /* Slots whose owners to wake after this pass. */
     uint32 wakes_count;
     uint32 under_way; /* Requests taken and not answered. */
-    uint32 verifying; /* Slot of the newest LEDGER_VERIFY; SLOT_NONE: it was answered. */
+    uint32 verifying; /* The slot of the verification that is under way, or SLOT_NONE. */
     WaitEventSet *wait_set;
     uint32 wait_event;
     uint64 active_ns; /* When there was something to do last. */
     uint64 ticked_ns;
     uint64 published_ns;
-    bool published; /* Nothing happened since. */
+    bool published; /* The monitor shows the present state: nothing has happened since. */
     struct refusal warning; /* What is said of pulses at present; empty: nothing. */
     uint64 warned_block;    /* The damaged block that the warning is about. */
     uint64 warned_ns;       /* When the log was told of it last. */
