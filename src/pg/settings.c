@@ -72,8 +72,7 @@ define_storage_settings(void)
     DefineCustomStringVariable(
         "ledger.data_directory",
         "Sets the directory of the ledger's own files.",
-        "It must be outside the PostgreSQL data directory. Default: beside it, with \"-ledger\" "
-        "added to its name.",
+        "It must be outside the PostgreSQL data directory. Default: beside it, with \"-ledger\" added to its name.",
         &settings_data_directory,
         MemoryContextStrdup(TopMemoryContext, psprintf("%s-ledger", DataDir)),
         PGC_POSTMASTER,
@@ -84,8 +83,7 @@ define_storage_settings(void)
     DefineCustomIntVariable(
         "ledger.memory",
         "Sets the memory that the ledger engine takes when it starts.",
-        "It is all that the engine takes, however large the ledger is: what is not in it is read "
-        "from disk. At least 111 MB and a fifteenth of ledger.wal_size.",
+        "It is all that the engine takes, however large the ledger is: what is not in it is read from disk. At least 111 MB and a fifteenth of ledger.wal_size.",
         &settings_memory_mb,
         MEMORY_MB_DEFAULT,
         MEMORY_MB_MIN,
@@ -111,8 +109,7 @@ define_storage_settings(void)
     DefineCustomEnumVariable(
         "ledger.io_method",
         "Selects how the ledger engine reads and writes its files.",
-        "\"auto\" uses io_uring where the system allows it. Writes are equally durable in every "
-        "method.",
+        "\"auto\" uses io_uring where the system allows it. Writes are equally durable in every method.",
         &settings_io_method,
         SETTINGS_IO_AUTO,
         io_methods,
@@ -153,8 +150,7 @@ define_process_settings(void)
     DefineCustomIntVariable(
         "ledger.spin",
         "Sets for how many microseconds the ledger engine looks for more work before it sleeps.",
-        "Three times as long while a write is on its way; then a session that nobody else waits "
-        "with does so too. It makes single calls faster and costs processor time. 0 turns it off.",
+        "Three times as long while a write is on its way; then a session that nobody else waits with does so too. It makes single calls faster and costs processor time. 0 turns it off.",
         &settings_spin_us,
         SPIN_US_DEFAULT,
         0,
@@ -167,8 +163,7 @@ define_process_settings(void)
     DefineCustomIntVariable(
         "ledger.scrub_interval",
         "Sets in which time the ledger engine reads and verifies all its data once.",
-        "It does so in the background, over and over, at an even pace. Damage is logged and shown "
-        "in ledger.status. 0 turns it off.",
+        "It does so in the background, over and over, at an even pace. Damage is logged and shown in ledger.status. 0 turns it off.",
         &settings_scrub_interval_s,
         SCRUB_INTERVAL_S_DEFAULT,
         0,

@@ -45,8 +45,7 @@ why_not_preloaded(struct refusal *why)
     refusal_detail(why, "The ledger engine runs in a process that starts with the server.");
     refusal_hint(
         why,
-        "Add the line shared_preload_libraries = 'ledger' to postgresql.conf and restart the "
-        "server. If the line exists, add ledger to its list.");
+        "Add the line shared_preload_libraries = 'ledger' to postgresql.conf and restart the server. If the line exists, add ledger to its list.");
 }
 
 static void

@@ -287,8 +287,7 @@ static const struct outcome_error outcome_errors[] = {
         {ERRCODE_OUT_OF_MEMORY,
          ERRCODE_OUT_OF_MEMORY,
          "ledger.memory is too small for more data",
-         "The request took no effect. Memory has to list all tables on disk, and has no room for "
-         "more of them.",
+         "The request took no effect. Memory has to list all tables on disk, and has no room for more of them.",
          "Increase ledger.memory and restart the server."},
     [SLOT_DISK_FULL] =
         {ERRCODE_DISK_FULL,
@@ -332,10 +331,8 @@ pg_attribute_noreturn() static void raise_outcome(
             ERROR,
             errcode(ERRCODE_DATA_CORRUPTED),
             errmsg("%s", detail),
-            errdetail("What this query asks for is in it, or can only be found through it. Other "
-                      "queries and writes go on."),
-            errhint("Check the disk and the kernel's log. If it stays, restore the ledger's data "
-                    "directory together with PGDATA from a backup."));
+            errdetail("What this query asks for is in it, or can only be found through it. Other queries and writes go on."),
+            errhint("Check the disk and the kernel's log. If it stays, restore the ledger's data directory together with PGDATA from a backup."));
     }
     assert(outcome < lengthof(outcome_errors));
     const struct outcome_error *error = &outcome_errors[outcome];

@@ -55,8 +55,7 @@ ledger_fdw_validator(PG_FUNCTION_ARGS)
                 ERROR,
                 errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
                 errmsg("there is no ledger relation \"%s\"", defGetString(option)),
-                errhint("There are \"accounts\", \"transfers\", \"account_balances\" and "
-                        "\"change_events\"."));
+                errhint("There are \"accounts\", \"transfers\", \"account_balances\" and \"change_events\"."));
         }
         named = true;
     }

@@ -428,8 +428,7 @@ fdw_raise_account_needed(void)
         errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
         errmsg("a query of account balances must say which account"),
         errdetail("Balances are kept by account."),
-        errhint("Add a condition account_id = ... or account_id IN (...), or join account_id with "
-                "an id."));
+        errhint("Add a condition account_id = ... or account_id IN (...), or join account_id with an id."));
 }
 
 ForeignScan *

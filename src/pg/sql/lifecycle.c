@@ -118,13 +118,10 @@ tell_created(void)
         WARNING,
         errmsg("the ledger's data directory and PGDATA are on different file systems"),
         errdetail(
-            "The ledger is in \"%s\", and PGDATA is \"%s\". Where only one of the two is kept, "
-            "mounted or backed up, as by a container with a volume for PGDATA alone, the other "
-            "is lost.",
+            "The ledger is in \"%s\", and PGDATA is \"%s\". Where only one of the two is kept, mounted or backed up, as by a container with a volume for PGDATA alone, the other is lost.",
             settings_data_directory,
             DataDir),
-        errhint("If both are kept, all is well. Otherwise drop what is empty still, set "
-                "ledger.data_directory, and see \"Containers\" in doc/operations.md."));
+        errhint("If both are kept, all is well. Otherwise drop what is empty still, set ledger.data_directory, and see \"Containers\" in doc/operations.md."));
 }
 
 static Datum
@@ -186,8 +183,7 @@ adopt_running(u128 ledger)
         errmsg("this server has another ledger"),
         errdetail("It has ledger %s, in \"%s\".", running, settings_data_directory),
         errhint(
-            "To adopt ledger %s instead, set ledger.data_directory to its directory, restart the "
-            "server, and call ledger.adopt() again.",
+            "To adopt ledger %s instead, set ledger.data_directory to its directory, restart the server, and call ledger.adopt() again.",
             wanted));
 }
 
@@ -234,9 +230,7 @@ warn_of_dump(const struct refusal *why)
     ereport(
         WARNING,
         errmsg("no ledger was created: %s", why->message),
-        errdetail("CREATE EXTENSION with a SCHEMA clause is what pg_dump writes, and a dump does "
-                  "not contain the ledger. If this is a restored database, its accounts and "
-                  "transfers are in the data directory of the server that was dumped."),
+        errdetail("CREATE EXTENSION with a SCHEMA clause is what pg_dump writes, and a dump does not contain the ledger. If this is a restored database, its accounts and transfers are in the data directory of the server that was dumped."),
         errhint("%s", why->hint));
 }
 

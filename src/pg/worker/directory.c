@@ -27,8 +27,7 @@ refuse_errno(struct refusal *refusal, const char *what, const char *path)
         "%s",
         error == ENOSPC
             ? "Make room in the file system, then try again."
-            : "The operating system user of PostgreSQL must be able to make and use "
-              "ledger.data_directory.");
+            : "The operating system user of PostgreSQL must be able to make and use ledger.data_directory.");
     switch (error) {
     case ENOSPC: refusal->sqlstate = ERRCODE_DISK_FULL; break;
     case EACCES:
@@ -80,13 +79,11 @@ check_outside_pgdata(const char *path, struct refusal *refusal)
     refusal_message(refusal, "ledger.data_directory is inside the PostgreSQL data directory");
     refusal_detail(
         refusal,
-        "In \"%s\", pg_basebackup would copy the ledger's files torn, and pg_rewind would delete "
-        "them.",
+        "In \"%s\", pg_basebackup would copy the ledger's files torn, and pg_rewind would delete them.",
         resolved_pgdata);
     refusal_hint(
         refusal,
-        "Set ledger.data_directory to a directory beside it, for example \"%s-ledger\", and "
-        "restart the server.",
+        "Set ledger.data_directory to a directory beside it, for example \"%s-ledger\", and restart the server.",
         DataDir);
     return false;
 }

@@ -39,17 +39,14 @@ storage_hint(enum storage_os_error error)
         return "Restore the missing files, or the whole directory together with " IDENTITY_FILE
                ", from a backup. Nothing was changed.";
     case STORAGE_OS_LOCKED:
-        return "Is another server running on the same ledger.data_directory? Stop it: the engine "
-               "tries again by itself, every few seconds.";
+        return "Is another server running on the same ledger.data_directory? Stop it: the engine tries again by itself, every few seconds.";
     case STORAGE_OS_NO_DIRECT:
         return "Move ledger.data_directory to a file system with direct I/O (ext4, xfs). "
                "For development, ledger.io_direct = off.";
     case STORAGE_OS_NO_SPACE:
-        return "Make room in the file system of ledger.data_directory, "
-               "or decrease ledger.wal_size for a new ledger; then try again.";
+        return "Make room in the file system of ledger.data_directory, or decrease ledger.wal_size for a new ledger; then try again.";
     case STORAGE_OS_NO_URING:
-        return "Allow io_uring, or set ledger.io_method to auto or sync: writes are equally "
-               "durable.";
+        return "Allow io_uring, or set ledger.io_method to auto or sync: writes are equally durable.";
     case STORAGE_OS_FAILED:
         return "The operating system user of PostgreSQL must own the directory and its files. "
                "If they are fine, check the disk; then reload the configuration.";

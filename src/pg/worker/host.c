@@ -106,8 +106,7 @@ note_error(struct host *host, int error)
     ereport(
         WARNING,
         errmsg("could not write \"%s/" IDENTITY_FILE "\": %s", DataDir, strerror(error)),
-        errdetail("The ledger works on. But while the file is old, an old copy of the ledger's "
-                  "directory would not be recognised as such."),
+        errdetail("The ledger works on. But while the file is old, an old copy of the ledger's directory would not be recognised as such."),
         errhint("Make room for it. The engine tries again by itself."));
 }
 
@@ -186,8 +185,7 @@ log_opened(const struct host *host, const struct directory *directory)
             (uint64) report->op),
         errdetail(
             UINT64_FORMAT " ops replayed, " UINT64_FORMAT
-                          " headers repaired, %u superblock copies repaired, %s; "
-                          "I/O method %s, direct I/O %s.",
+                          " headers repaired, %u superblock copies repaired, %s; I/O method %s, direct I/O %s.",
             (uint64) report->ops_replayed,
             (uint64) report->journal.headers_fixed,
             report->superblock_copies_repaired,
@@ -216,12 +214,10 @@ warn_of_time_ahead(struct host *host)
             (int) (ahead % NS_PER_S / NS_PER_MS)),
         errdetail(
             "The newest entry of the log has timestamp " UINT64_FORMAT "; the clock says "
-            UINT64_FORMAT ". New timestamps go on from there, some nanoseconds at a time, until "
-            "the clock has caught up; holds expire late by as much.",
+            UINT64_FORMAT ". New timestamps go on from there, some nanoseconds at a time, until the clock has caught up; holds expire late by as much.",
             (uint64) state.timestamp,
             now),
-        errhint("If the clock is wrong now, set it right. If it once was ahead, see \"Clock\" in "
-                "doc/operations.md."));
+        errhint("If the clock is wrong now, set it right. If it once was ahead, see \"Clock\" in doc/operations.md."));
 }
 
 /*
@@ -238,8 +234,7 @@ warn_of_older_pgdata(const struct host *host, uint64 noted_op, uint64 noted_view
         errmsg("this PGDATA is older than the ledger in \"%s\"", host->ownership.directory.path),
         errdetail(
             "It has noted op " UINT64_FORMAT "; the ledger is at op " UINT64_FORMAT
-            ", and was opened since. What tables have of the transfers between may be missing; "
-            "the transfers are all there.",
+            ", and was opened since. What tables have of the transfers between may be missing; the transfers are all there.",
             noted_op,
             (uint64) host->report.op),
         errhint("See \"Upgrading and restoring\" in doc/operations.md."));

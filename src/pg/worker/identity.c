@@ -94,8 +94,7 @@ identity_parse(const char *text, struct identity *identity)
     if (version != IDENTITY_VERSION) return IDENTITY_OTHER_VERSION;
     const int fields = sscanf(
         text,
-        "version: %*d cluster: %16llx%16llx incarnation: %16llx%16llx system_identifier: %llu "
-        "replica: %u replica_count: %u view: %llu op: %llu timestamp: %llu",
+        "version: %*d cluster: %16llx%16llx incarnation: %16llx%16llx system_identifier: %llu replica: %u replica_count: %u view: %llu op: %llu timestamp: %llu",
         &cluster[0],
         &cluster[1],
         &incarnation[0],

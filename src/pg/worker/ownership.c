@@ -114,8 +114,9 @@ refuse_other_cluster(
     snprintf(
         why,
         sizeof(why),
-        "The file \"" IDENTITY_FILE "\" in PGDATA is of a PostgreSQL cluster with system "
-        "identifier " UINT64_FORMAT "; this one has " UINT64_FORMAT ".",
+        "The file \"" IDENTITY_FILE
+        "\" in PGDATA is of a PostgreSQL cluster with system identifier " UINT64_FORMAT
+        "; this one has " UINT64_FORMAT ".",
         found,
         (uint64) GetSystemIdentifier());
     if (ownership->directory.present) {
@@ -127,8 +128,7 @@ refuse_other_cluster(
     refusal_hint(
         refusal,
         "Set ledger.data_directory to the ledger's directory and restart the server, to adopt it. "
-        "If this server shall have a ledger of its own, remove the file and reload the "
-        "configuration.");
+        "If this server shall have a ledger of its own, remove the file and reload the configuration.");
     return false;
 }
 
@@ -294,8 +294,7 @@ refuse_wrong_ledger(
     refusal_detail(refusal, "It holds ledger %s. Nothing was changed.", found_text);
     refusal_hint(
         refusal,
-        "Make sure that ledger.data_directory is the directory that you mean. If it is, name the "
-        "ledger that it holds.");
+        "Make sure that ledger.data_directory is the directory that you mean. If it is, name the ledger that it holds.");
     refusal->sqlstate = ERRCODE_INVALID_PARAMETER_VALUE;
     return false;
 }
@@ -375,8 +374,7 @@ ownership_adopt(u128 ledger, const struct refusal *refused, struct refusal *refu
         refusal_message(refusal, "there is no ledger in \"%s\"", directory.path);
         refusal_hint(
             refusal,
-            "Move the ledger's directory there, or set ledger.data_directory to where it is and "
-            "restart the server; then call ledger.adopt() again.");
+            "Move the ledger's directory there, or set ledger.data_directory to where it is and restart the server; then call ledger.adopt() again.");
         refusal->sqlstate = ERRCODE_UNDEFINED_FILE;
         return false;
     }

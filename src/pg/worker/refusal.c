@@ -54,8 +54,7 @@ refusal_of_none(struct refusal *refusal, const char *directory)
         directory);
     refusal_hint(
         refusal,
-        "After an upgrade or a restore, bring the ledger's directory there (or set "
-        "ledger.data_directory and restart), and call ledger.adopt(). "
+        "After an upgrade or a restore, bring the ledger's directory there (or set ledger.data_directory and restart), and call ledger.adopt(). "
         "For a new, empty ledger: SELECT ledger.create_ledger().");
 }
 
@@ -66,8 +65,7 @@ refusal_of_missing_directory(struct refusal *refusal, const char *directory)
     refusal_detail(
         refusal,
         "The file \"%s/" IDENTITY_FILE
-        "\" says that this PostgreSQL cluster owns a ledger. An empty ledger is never put in its "
-        "place.",
+        "\" says that this PostgreSQL cluster owns a ledger. An empty ledger is never put in its place.",
         DataDir);
     refusal_hint(
         refusal,
@@ -83,8 +81,7 @@ refusal_of_foreign_directory(struct refusal *refusal, const char *directory)
         refusal, "ledger data directory \"%s\" belongs to another PostgreSQL cluster", directory);
     refusal_hint(
         refusal,
-        "Each server needs a ledger.data_directory of its own. See \"Upgrading and restoring\" in "
-        "doc/operations.md.");
+        "Each server needs a ledger.data_directory of its own. See \"Upgrading and restoring\" in doc/operations.md.");
 }
 
 void
@@ -97,9 +94,7 @@ refusal_of_directory_without_ledger(struct refusal *refusal, const char *directo
         " in PGDATA.");
     refusal_hint(
         refusal,
-        "If a file system should be mounted there, mount it. For a new ledger, the directory must "
-        "not exist yet: remove it if it is empty, or set ledger.data_directory to a directory "
-        "inside it.");
+        "If a file system should be mounted there, mount it. For a new ledger, the directory must not exist yet: remove it if it is empty, or set ledger.data_directory to a directory inside it.");
 }
 
 void
@@ -107,8 +102,7 @@ refusal_hint_adopt(struct refusal *refusal, const char *ledger)
 {
     refusal_hint(
         refusal,
-        "If this is the ledger that this server shall have (after pg_upgrade, or a restore), and "
-        "no other server needs it: SELECT ledger.adopt('%s'). "
+        "If this is the ledger that this server shall have (after pg_upgrade, or a restore), and no other server needs it: SELECT ledger.adopt('%s'). "
         "Otherwise restore the directory and " IDENTITY_FILE
         " of one backup, or correct ledger.data_directory.",
         ledger);
@@ -150,8 +144,7 @@ refusal_of_older_directory(
     refusal_hint(
         refusal,
         "Restore the newest copy of the directory. To go on without the ops that are missing: "
-        "SELECT ledger.adopt('%s'). Payments that were acknowledged are then unknown, and are made "
-        "again if they are retried.",
+        "SELECT ledger.adopt('%s'). Payments that were acknowledged are then unknown, and are made again if they are retried.",
         ledger);
 }
 
@@ -173,8 +166,7 @@ refuse_journal(struct refusal *refusal, const struct journal_report *journal, co
         (uint64) journal->damage_op);
     refusal_detail(
         refusal,
-        "File \"%s/%s\", %s: a transaction that was acknowledged can no longer be read (rule "
-        "\"%s\").",
+        "File \"%s/%s\", %s: a transaction that was acknowledged can no longer be read (rule \"%s\").",
         directory,
         storage_file_name(STORAGE_PREPARES),
         where,

@@ -297,10 +297,8 @@ log_damage(struct worker *worker)
             WARNING,
             errcode(ERRCODE_DATA_CORRUPTED),
             errmsg("%s", text),
-            errdetail("The scrubber has found it. Nothing else is affected yet: calls that need "
-                      "the block fail, and others go on."),
-            errhint("Check the disk. Restore the ledger's directory from a backup, or see "
-                    "\"Damaged blocks\" in doc/operations.md."));
+            errdetail("The scrubber has found it. Nothing else is affected yet: calls that need the block fail, and others go on."),
+            errhint("Check the disk. Restore the ledger's directory from a backup, or see \"Damaged blocks\" in doc/operations.md."));
         worker->published = false;
     }
 }
@@ -328,8 +326,7 @@ log_pulse_damage(struct worker *worker, uint64 now)
     describe_damage(&damage, warning->detail, sizeof(warning->detail));
     strlcpy(
         warning->hint,
-        "Other transfers and reads go on. Check the disk. Restore the ledger's directory from a "
-        "backup, or see \"Damaged blocks\" in doc/operations.md.",
+        "Other transfers and reads go on. Check the disk. Restore the ledger's directory from a backup, or see \"Damaged blocks\" in doc/operations.md.",
         sizeof(warning->hint));
     ereport(
         WARNING,
