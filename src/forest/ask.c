@@ -380,8 +380,8 @@ forest_prefetch(struct forest *forest)
 void
 forest_hint_id(const struct forest *forest, uint32_t number, const u128 *id)
 {
-    const struct groove *groove = &forest->grooves[number];
     assert(number < forest->schema->groove_count);
+    const struct groove *groove = &forest->grooves[number];
     assert(groove->ids != PART_NONE);
     if (groove->objects.count > 0) objects_hint_id(&groove->objects, id);
     if (groove_is_log(groove)) tail_hint_id(&groove->id_tail, *id);
@@ -390,8 +390,8 @@ forest_hint_id(const struct forest *forest, uint32_t number, const u128 *id)
 void
 forest_hint_record(const struct forest *forest, uint32_t number, const u128 *id)
 {
-    const struct groove *groove = &forest->grooves[number];
     assert(number < forest->schema->groove_count);
+    const struct groove *groove = &forest->grooves[number];
     assert(groove->ids != PART_NONE);
     if (groove->objects.count > 0) objects_hint_record(&groove->objects, id);
 }
@@ -399,8 +399,8 @@ forest_hint_record(const struct forest *forest, uint32_t number, const u128 *id)
 void
 forest_hint_update(const struct forest *forest, uint32_t number, const void *record)
 {
-    const struct groove *groove = &forest->grooves[number];
     assert(number < forest->schema->groove_count);
+    const struct groove *groove = &forest->grooves[number];
     assert(!groove_is_log(groove));
     objects_hint_update(&groove->objects, record);
 }

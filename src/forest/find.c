@@ -21,8 +21,8 @@ forest_found_of(enum tree_found found)
 enum tree_found
 forest_find(const struct forest *forest, uint32_t number, uint64_t timestamp, void *record)
 {
-    const struct groove *groove = &forest->grooves[number];
     assert(number < forest->schema->groove_count);
+    const struct groove *groove = &forest->grooves[number];
     assert(record != NULL);
     if (timestamp == 0 || timestamp > groove->newest) return TREE_ABSENT;
     const uint32_t object = objects_find(&groove->objects, timestamp);

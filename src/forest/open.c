@@ -366,7 +366,6 @@ forest_open(
     const struct block_reference *root,
     struct forest_open_report *report)
 {
-    assert(report != NULL);
     struct opening opening = {.forest = forest, .report = report};
     enum forest_open_result result = FOREST_OPENED;
     assert(!forest->opened);

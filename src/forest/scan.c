@@ -43,8 +43,8 @@ void
 scan_groove(
     struct scan *scan, struct forest *forest, uint32_t groove, const struct scan_window *window)
 {
-    const uint32_t list = forest->grooves[groove].list;
     assert(groove < forest->schema->groove_count);
+    const uint32_t list = forest->grooves[groove].list;
     assert(window->direction == SCAN_ASCENDING || window->direction == SCAN_DESCENDING);
     if (groove_is_log(&forest->grooves[groove])) {
         init_leaf(scan, forest, SCAN_TREE, groove, window);
@@ -208,7 +208,6 @@ tail_lower_bound(const struct tail *tail, u128 key)
 static void
 leaf_seek_tail(struct scan *scan, struct tail *tail, uint64_t target)
 {
-    assert(tail != NULL);
     const struct entry16 *entries = tail->entries.index;
     const bool descending = scan_descending(scan);
     if (tail->count - tail->sorted_count > TAIL_UNSORTED_MAX) {

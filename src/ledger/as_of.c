@@ -49,8 +49,8 @@ static void
 rows_list(struct ledger_read *read, uint32_t row)
 {
     struct ledger_row *rows = read->question.rows;
-    const uint32_t bucket = bucket_of(read, rows[row].account_timestamp);
     assert(row < read->rows_done);
+    const uint32_t bucket = bucket_of(read, rows[row].account_timestamp);
     assert(bucket < read->rows_done);
     rows[row].next = rows[bucket].first;
     rows[bucket].first = (uint16_t) row;

@@ -19,8 +19,6 @@
 void
 movement_start(struct movement *movement, const struct account *debit, const struct account *credit)
 {
-    assert(debit != NULL);
-    assert(credit != NULL);
     assert(debit != credit);
     assert(debit->ledger == credit->ledger);
     movement->debit_before = debit;

@@ -57,7 +57,6 @@ static void
 plan_require(struct ledger_plan *plan, struct scan *scan)
 {
     assert(plan->input_count < SCAN_INPUTS_MAX);
-    assert(scan != NULL);
     assert(!scan->standing);
     plan->inputs[plan->input_count] = scan;
     plan->input_count += 1;

@@ -387,7 +387,6 @@ event_check_status(struct verify *verify, struct verify_account *side)
     const uint8_t type = books->event.type;
     struct transfer_pending state;
     assert(type < ARRAY_COUNT(statuses));
-    assert(side != NULL);
     assert(books->event_there && books->transfer_there);
     if (type == CHANGE_SINGLE_PHASE) return FOREST_FOUND;
     const bool resolved = type != CHANGE_TWO_PHASE_PENDING;
@@ -488,9 +487,9 @@ static enum forest_found
 compare_account(struct verify *verify, uint32_t index)
 {
     struct verify_books *books = &verify->books;
+    assert(index < books->count);
     const struct verify_account *own = &books->accounts[index];
     struct account account = {0};
-    assert(index < books->count);
     assert(verify->books.stage == BOOKS_COMPARE);
     struct verify_finding finding = {
         .kind = VERIFY_ACCOUNT,

@@ -659,8 +659,8 @@ uint32_t
 cache_take(struct block_cache *cache)
 {
     const uint32_t frame = frame_acquire(cache);
-    cache->frames[frame] = (struct frame){.state = FRAME_BUILDING, .pins = 1};
     assert(frame < cache->frame_count);
+    cache->frames[frame] = (struct frame){.state = FRAME_BUILDING, .pins = 1};
     return frame;
 }
 

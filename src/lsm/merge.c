@@ -36,7 +36,6 @@ static_assert(LEVEL_RUNS_MAX <= LOSER_TREE_INPUTS_MAX, "all runs of a level comp
 void
 merge_init(struct merge *merge, struct tree *tree, uint32_t level)
 {
-    assert(tree != NULL);
     assert(level < LSM_LEVELS);
     *merge = (struct merge){.tree = tree, .level = level};
     table_builder_init(&merge->builder, tree->cache, &tree->format);

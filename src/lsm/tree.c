@@ -193,11 +193,11 @@ tree_run_pop(struct tree *tree, uint32_t run_number)
 void
 tree_run_remove(struct tree *tree, uint32_t level, uint32_t run)
 {
+    assert(level < LSM_LEVELS);
     uint8_t *order = tree->order[level];
     uint32_t place = 0;
     assert(tree->runs[run].used);
     assert(tree->runs[run].table_count == 0);
-    assert(level < LSM_LEVELS);
     assert(tree->runs[run].node_first == NODE_NONE);
     while (order[place] != run) {
         place += 1;
