@@ -4,6 +4,9 @@
  * root, manifest, free set, index blocks, and blocks with values. Opening it, reading all of it,
  * auditing it, and going on with ops, merges and checkpoints gives answers or errors.
  */
+#include <stdlib.h>
+#include <string.h>
+
 #include "../unit/forest_fixture.h"
 #include "../unit/reseal.h"
 #include "fuzz.h"

@@ -6,6 +6,8 @@
  */
 #include "../unit/journal_fixture.h"
 
+#include <string.h>
+
 #include "fuzz.h"
 
 /* After the checkpoint: at most 2 + 3 before the crash, the torn one, and one after recovery. */
@@ -103,11 +105,11 @@ intact(
 static bool
 prepare_intact(struct fuzz_state *state, uint64_t op)
 {
-    const struct prepare_header *message = fixture_message(&state->fixture, op);
+    const struct prepare_header *message = journal_fixture_message(&state->fixture, op);
     return intact(
         state,
         STORAGE_PREPARES,
-        fixture_place(&state->fixture, message),
+        journal_fixture_place(&state->fixture, message),
         message,
         prepare_size_on_disk(message));
 }
@@ -118,8 +120,8 @@ header_intact(struct fuzz_state *state, uint64_t op)
     return intact(
         state,
         STORAGE_HEADERS,
-        fixture_slot_offset(&state->fixture, op),
-        fixture_message(&state->fixture, op),
+        journal_fixture_slot_offset(&state->fixture, op),
+        journal_fixture_message(&state->fixture, op),
         PREPARE_HEADER_SIZE);
 }
 
@@ -131,19 +133,19 @@ build(struct fuzz_state *state, uint64_t seed)
     struct prng prng;
     prng_init(&prng, seed);
     const uint64_t ring_size = prng_range(&prng, 1, 3) * PREPARES_SIZE_MIN;
-    fixture_init(fixture, ring_size, seed);
-    fixture_fill(fixture, prng_below(&prng, 4), 0);
+    journal_fixture_init(fixture, ring_size, seed);
+    journal_fixture_fill(fixture, prng_below(&prng, 4), 0);
     const uint64_t before = prng_below(&prng, 3), after = prng_below(&prng, APPENDS_MAX - 3);
     for (uint64_t i = 0; i < before; i++) {
-        (void) fixture_append(fixture, fixture_random_size_body(fixture));
+        (void) journal_fixture_append(fixture, journal_fixture_random_size_body(fixture));
     }
     state->stale = journal_image_save(fixture);
     for (uint64_t i = 0; i < after; i++) {
-        (void) fixture_append(fixture, fixture_random_size_body(fixture));
+        (void) journal_fixture_append(fixture, journal_fixture_random_size_body(fixture));
     }
     if (prng_chance(&prng, 1, 2)) {
         storage_sim_crash_after(&fixture->sim, prng_range(&prng, 1, 4));
-        (void) fixture_append(fixture, fixture_random_size_body(fixture));
+        (void) journal_fixture_append(fixture, journal_fixture_random_size_body(fixture));
         storage_sim_restart(&fixture->sim);
         state->crashed = true;
     }
@@ -155,20 +157,20 @@ check_recovered(struct fuzz_state *state, const struct journal_report *report)
 {
     struct journal_fixture *fixture = &state->fixture;
     assert(report->op_head <= state->acknowledged + state->crashed);
-    assert(fixture_log_equals(fixture, report->op_head));
+    assert(journal_fixture_log_equals(fixture, report->op_head));
 
     struct journal_report again;
-    const enum journal_recovery result = fixture_recover(fixture, &again);
+    const enum journal_recovery result = journal_fixture_recover(fixture, &again);
     assert(result == JOURNAL_RECOVERED);
     assert(again.op_head == report->op_head);
     assert(again.headers_fixed == 0 && !again.tail_cut);
 
     fixture->op_head = report->op_head;
-    const enum storage_result append = fixture_append(fixture, 200);
+    const enum storage_result append = journal_fixture_append(fixture, 200);
     assert(append == STORAGE_OK);
-    const enum journal_recovery after = fixture_recover(fixture, &again);
+    const enum journal_recovery after = journal_fixture_recover(fixture, &again);
     assert(after == JOURNAL_RECOVERED);
-    assert(fixture_log_equals(fixture, report->op_head + 1));
+    assert(journal_fixture_log_equals(fixture, report->op_head + 1));
 }
 
 static void
@@ -185,7 +187,7 @@ check(struct fuzz_state *state)
         damaged[op] = !prepare_intact(state, op);
         lost[op] = damaged[op] && !header_intact(state, op);
     }
-    switch (fixture_recover(fixture, &report)) {
+    switch (journal_fixture_recover(fixture, &report)) {
     case JOURNAL_RECOVERED:
         for (uint64_t op = report.op_head + 1; op <= state->acknowledged; op++) {
             assert(lost[op]);
@@ -219,7 +221,7 @@ forge(struct fuzz_state *state)
         uint8_t *at = storage_sim_bytes(&fixture->sim, file) + random_sector(state, file);
         if (in_headers) at += prng_below(prng, HEADERS_PER_SECTOR) * PREPARE_HEADER_SIZE;
         struct prepare_header header =
-            *fixture_message(fixture, prng_range(prng, 0, fixture->op_head));
+            *journal_fixture_message(fixture, prng_range(prng, 0, fixture->op_head));
         static const uint64_t steps[] = {0, 1, 2, 15, 16, 17, UINT64_MAX, UINT64_MAX - 1};
         header.op += steps[prng_below(prng, ARRAY_COUNT(steps))];
         header.position += steps[prng_below(prng, ARRAY_COUNT(steps))] * SECTOR_SIZE;
@@ -239,7 +241,7 @@ forge(struct fuzz_state *state)
         }
     }
     struct journal_report report;
-    (void) fixture_recover(fixture, &report);
+    (void) journal_fixture_recover(fixture, &report);
 }
 
 void
@@ -259,6 +261,6 @@ fuzz_journal(struct prng *prng, uint64_t rounds)
             check(&state);
         }
         journal_image_free(&state.stale);
-        fixture_free(&state.fixture);
+        journal_fixture_free(&state.fixture);
     }
 }

@@ -355,7 +355,7 @@ flush(struct table *table)
         table->operation == LEDGER_CREATE_ACCOUNTS ? account_statuses : transfer_statuses;
     struct create_result results[EVENTS_PER_BATCH_MAX];
     const uint32_t count = table->event_count;
-    fixture_create(&table->fixture, table->operation, table->events, count, results);
+    ledger_fixture_create(&table->fixture, table->operation, table->events, count, results);
     for (uint32_t i = 0; i < count; i++) {
         if (results[i].status == table->event_statuses[i]) continue;
         fail(
@@ -443,21 +443,21 @@ row_commit(struct table *table)
 static void
 row_wait(struct table *table)
 {
-    fixture_advance(&table->fixture, parse_duration(table, table->words[1]));
+    ledger_fixture_advance(&table->fixture, parse_duration(table, table->words[1]));
 }
 
 static void
 row_tick(struct table *table)
 {
     row_wait(table);
-    while (fixture_pulse(&table->fixture))
+    while (ledger_fixture_pulse(&table->fixture))
         continue;
 }
 
 static void
 row_reopen(struct table *table)
 {
-    fixture_reopen(&table->fixture);
+    ledger_fixture_reopen(&table->fixture);
 }
 
 /* ---- Rows: state ----------------------------------------------------------------------------- */
@@ -500,7 +500,7 @@ row_balance(struct table *table)
             script_error(table, "not a balance", word);
         }
     }
-    if (!fixture_account(&table->fixture, parse_id(table, table->words[1]), &account)) {
+    if (!ledger_fixture_account(&table->fixture, parse_id(table, table->words[1]), &account)) {
         fail(table, table->row, "no such account");
         return;
     }
@@ -526,7 +526,7 @@ static void
 row_stored(struct table *table)
 {
     struct transfer stored;
-    if (!fixture_transfer(&table->fixture, parse_id(table, table->words[1]), &stored)) {
+    if (!ledger_fixture_transfer(&table->fixture, parse_id(table, table->words[1]), &stored)) {
         fail(table, table->row, "no such transfer");
         return;
     }
@@ -546,8 +546,8 @@ row_missing(struct table *table)
         struct transfer transfer;
         const u128 id = parse_id(table, table->words[i]);
         const bool found = strcmp(table->words[1], "account") == 0
-                               ? fixture_account(&table->fixture, id, &account)
-                               : fixture_transfer(&table->fixture, id, &transfer);
+                               ? ledger_fixture_account(&table->fixture, id, &account)
+                               : ledger_fixture_transfer(&table->fixture, id, &transfer);
         if (found) fail(table, table->row, "%s is there", table->words[i]);
     }
 }
@@ -602,7 +602,7 @@ static void
 query(struct table *table, uint8_t operation, const void *filter, uint32_t filter_size)
 {
     static uint8_t reply[FIXTURE_REPLY_SIZE_MAX];
-    const bool valid = fixture_read_valid(&table->fixture, operation, filter, filter_size);
+    const bool valid = ledger_fixture_read_valid(&table->fixture, operation, filter, filter_size);
     const bool want_valid =
         table->expected_count != 1 || strcmp(table->expected[0], "invalid") != 0;
     if (!table->has_arrow) script_error(table, "no ->", "");
@@ -610,7 +610,8 @@ query(struct table *table, uint8_t operation, const void *filter, uint32_t filte
     if (!valid || !want_valid) return;
 
     const uint32_t row_size = ledger_row_size(operation);
-    const uint32_t size = fixture_read(&table->fixture, operation, filter, filter_size, reply);
+    const uint32_t size =
+        ledger_fixture_read(&table->fixture, operation, filter, filter_size, reply);
     const uint32_t count = size / row_size;
     char found[ROW_SIZE_MAX * 8] = "";
     size_t found_size = 0;
@@ -744,7 +745,7 @@ accounting_table_run(const char *script)
 {
     static struct table table;
     memset(&table, 0, sizeof(table));
-    fixture_init(&table.fixture, NULL);
+    ledger_fixture_init(&table.fixture, NULL);
     for (const char *row = script; *row != '\0';) {
         table.row = row;
         row_run(&table);
@@ -752,8 +753,8 @@ accounting_table_run(const char *script)
         row += *row == '\n';
     }
     flush(&table);
-    fixture_compare(&table.fixture);
+    ledger_fixture_compare(&table.fixture);
     const int failures = table.failures + (int) table.fixture.mismatches;
-    fixture_free(&table.fixture);
+    ledger_fixture_free(&table.fixture);
     return failures;
 }

@@ -56,7 +56,7 @@ start(struct ledger_fixture *fixture)
 }
 
 void
-fixture_init(struct ledger_fixture *fixture, const struct ledger_fixture_options *options)
+ledger_fixture_init(struct ledger_fixture *fixture, const struct ledger_fixture_options *options)
 {
     *fixture = (struct ledger_fixture){
         .options = options ? *options : options_default,
@@ -72,7 +72,7 @@ fixture_init(struct ledger_fixture *fixture, const struct ledger_fixture_options
 }
 
 void
-fixture_free(struct ledger_fixture *fixture)
+ledger_fixture_free(struct ledger_fixture *fixture)
 {
     storage_sim_free(&fixture->storage);
     free(fixture->memory);
@@ -88,19 +88,19 @@ checkpoint_on_done(void *context, enum grid_result result)
 }
 
 void
-fixture_checkpoint(struct ledger_fixture *fixture)
+ledger_fixture_checkpoint(struct ledger_fixture *fixture)
 {
     fixture->checkpoint_done = false;
     forest_checkpoint(fixture->forest, fixture->op, checkpoint_on_done, fixture);
-    while (!fixture->checkpoint_done) fixture_progress(fixture);
+    while (!fixture->checkpoint_done) ledger_fixture_progress(fixture);
     fixture->root = forest_checkpoint_root(fixture->forest);
     forest_checkpoint_durable(fixture->forest);
 }
 
 void
-fixture_reopen(struct ledger_fixture *fixture)
+ledger_fixture_reopen(struct ledger_fixture *fixture)
 {
-    fixture_checkpoint(fixture);
+    ledger_fixture_checkpoint(fixture);
     free(fixture->memory);
     start(fixture);
 }
@@ -160,14 +160,14 @@ compare_results(
 /* ---- Calls ----------------------------------------------------------------------------------- */
 
 void
-fixture_advance(struct ledger_fixture *fixture, uint64_t duration_ns)
+ledger_fixture_advance(struct ledger_fixture *fixture, uint64_t duration_ns)
 {
     assert(duration_ns <= TIMESTAMP_MAX - fixture->timestamp);
     fixture->timestamp += duration_ns;
 }
 
 void
-fixture_progress(struct ledger_fixture *fixture)
+ledger_fixture_progress(struct ledger_fixture *fixture)
 {
     bool progress = storage_poll(&fixture->storage.storage) > 0;
     progress |= forest_poll(fixture->forest);
@@ -179,7 +179,7 @@ static void
 op_begin(struct ledger_fixture *fixture, uint32_t event_count)
 {
     assert(reserve_now(fixture->forest, event_count) == FOREST_ROOM);
-    while (!forest_begin(fixture->forest, event_count)) fixture_progress(fixture);
+    while (!forest_begin(fixture->forest, event_count)) ledger_fixture_progress(fixture);
 }
 
 static void
@@ -188,7 +188,7 @@ op_commit(struct ledger_fixture *fixture)
     fixture->op += 1;
     enum forest_work work;
     while ((work = forest_compact(fixture->forest, fixture->op)) != FOREST_WORK_DONE) {
-        if (work == FOREST_WORK_WAITS) fixture_progress(fixture);
+        if (work == FOREST_WORK_WAITS) ledger_fixture_progress(fixture);
     }
 }
 
@@ -202,13 +202,13 @@ prefetch(struct ledger_fixture *fixture, const struct state_machine_batch *batch
         more = machine->ops->ask(machine, batch, round);
         while ((found = forest_prefetch(fixture->forest)) != FOREST_FOUND) {
             assert(found == FOREST_WAIT);
-            fixture_progress(fixture);
+            ledger_fixture_progress(fixture);
         }
     }
 }
 
 void
-fixture_create(
+ledger_fixture_create(
     struct ledger_fixture *fixture,
     uint8_t operation,
     const void *events,
@@ -241,7 +241,7 @@ fixture_create(
 }
 
 bool
-fixture_pulse_due(struct ledger_fixture *fixture, uint64_t timestamp)
+ledger_fixture_pulse_due(struct ledger_fixture *fixture, uint64_t timestamp)
 {
     struct state_machine *machine = &fixture->ledger.machine;
     for (;;) {
@@ -250,7 +250,7 @@ fixture_pulse_due(struct ledger_fixture *fixture, uint64_t timestamp)
             assert(found == FOREST_FOUND || found == FOREST_ABSENT);
             return found == FOREST_FOUND;
         }
-        if (!machine->yielded) fixture_progress(fixture);
+        if (!machine->yielded) ledger_fixture_progress(fixture);
     }
 }
 
@@ -262,12 +262,12 @@ prefetch_pulse(struct ledger_fixture *fixture, uint64_t timestamp)
         const enum forest_found found = machine->ops->prefetch_pulse(machine, timestamp);
         if (found == FOREST_FOUND) return;
         assert(found == FOREST_WAIT);
-        if (!machine->yielded) fixture_progress(fixture);
+        if (!machine->yielded) ledger_fixture_progress(fixture);
     }
 }
 
 void
-fixture_pulse_replay(struct ledger_fixture *fixture)
+ledger_fixture_pulse_replay(struct ledger_fixture *fixture)
 {
     struct state_machine *machine = &fixture->ledger.machine;
     struct model *model = &fixture->model;
@@ -301,15 +301,15 @@ rehearse_pulse(struct ledger_fixture *fixture, uint64_t timestamp)
         const enum forest_found found = machine->ops->rehearse_pulse(machine, timestamp);
         if (found == FOREST_FOUND) return;
         assert(found == FOREST_WAIT);
-        if (!machine->yielded) fixture_progress(fixture);
+        if (!machine->yielded) ledger_fixture_progress(fixture);
     }
 }
 
 bool
-fixture_pulse(struct ledger_fixture *fixture)
+ledger_fixture_pulse(struct ledger_fixture *fixture)
 {
     const uint64_t timestamp = fixture->timestamp + PULSE_EXPIRIES_MAX;
-    const bool ledger_due = fixture_pulse_due(fixture, timestamp);
+    const bool ledger_due = ledger_fixture_pulse_due(fixture, timestamp);
     const bool model_due = model_pulse_due(&fixture->model, timestamp);
     if (ledger_due != model_due && mismatch_add(fixture)) {
         printf(
@@ -320,12 +320,12 @@ fixture_pulse(struct ledger_fixture *fixture)
     }
     if (!model_due) return false;
     rehearse_pulse(fixture, timestamp + NS_PER_S / 2);
-    fixture_pulse_replay(fixture);
+    ledger_fixture_pulse_replay(fixture);
     return true;
 }
 
 bool
-fixture_read_valid(
+ledger_fixture_read_valid(
     struct ledger_fixture *fixture, uint8_t operation, const void *input, uint32_t size)
 {
     const char *complaint = ledger_read_check(operation, input, size);
@@ -342,18 +342,18 @@ fixture_read_valid(
 }
 
 enum forest_found
-fixture_read_finish(struct ledger_fixture *fixture, struct ledger_read *read)
+ledger_fixture_read_finish(struct ledger_fixture *fixture, struct ledger_read *read)
 {
     for (;;) {
         uint32_t rows_left = READ_ROWS_PER_POLL;
         const enum forest_found found = ledger_read_step(read, &rows_left);
         if (found != FOREST_WAIT) return found;
-        if (!read->yielded) fixture_progress(fixture);
+        if (!read->yielded) ledger_fixture_progress(fixture);
     }
 }
 
 uint32_t
-fixture_ask(struct ledger_fixture *fixture, const struct ledger_question *asked)
+ledger_fixture_ask(struct ledger_fixture *fixture, const struct ledger_question *asked)
 {
     static uint64_t timestamps[RESULTS_MAX];
     static struct ledger_row rows[RESULTS_MAX];
@@ -362,14 +362,14 @@ fixture_ask(struct ledger_fixture *fixture, const struct ledger_question *asked)
     question.timestamps = timestamps;
     question.rows = rows;
     ledger_read_start(&read, fixture->forest, &question, fixture->op);
-    const enum forest_found found = fixture_read_finish(fixture, &read);
+    const enum forest_found found = ledger_fixture_read_finish(fixture, &read);
     assert(found == FOREST_FOUND);
     fixture->instant = read.instant;
     return read.reply_size;
 }
 
 uint32_t
-fixture_read(
+ledger_fixture_read(
     struct ledger_fixture *fixture,
     uint8_t operation,
     const void *input,
@@ -377,7 +377,7 @@ fixture_read(
     void *reply)
 {
     static uint8_t expected[FIXTURE_REPLY_SIZE_MAX];
-    if (!fixture_read_valid(fixture, operation, input, size)) return 0;
+    if (!ledger_fixture_read_valid(fixture, operation, input, size)) return 0;
     memset(reply, 0xaa, FIXTURE_REPLY_SIZE_MAX);
     const struct ledger_question question = {
         .operation = operation,
@@ -386,7 +386,7 @@ fixture_read(
         .reply = reply,
         .reply_size_max = fixture->reply_size_max,
     };
-    const uint32_t reply_size = fixture_ask(fixture, &question);
+    const uint32_t reply_size = ledger_fixture_ask(fixture, &question);
     const uint32_t expected_size =
         model_read(&fixture->model, operation, input, size, expected, fixture->reply_size_max);
     const uint32_t same =
@@ -403,19 +403,21 @@ fixture_read(
 }
 
 bool
-fixture_account(struct ledger_fixture *fixture, u128 id, struct account *account)
+ledger_fixture_account(struct ledger_fixture *fixture, u128 id, struct account *account)
 {
     static uint8_t reply[FIXTURE_REPLY_SIZE_MAX];
-    const uint32_t size = fixture_read(fixture, LEDGER_LOOKUP_ACCOUNTS, &id, sizeof(id), reply);
+    const uint32_t size =
+        ledger_fixture_read(fixture, LEDGER_LOOKUP_ACCOUNTS, &id, sizeof(id), reply);
     if (size > 0) memcpy(account, reply, sizeof(*account));
     return size > 0;
 }
 
 bool
-fixture_transfer(struct ledger_fixture *fixture, u128 id, struct transfer *transfer)
+ledger_fixture_transfer(struct ledger_fixture *fixture, u128 id, struct transfer *transfer)
 {
     static uint8_t reply[FIXTURE_REPLY_SIZE_MAX];
-    const uint32_t size = fixture_read(fixture, LEDGER_LOOKUP_TRANSFERS, &id, sizeof(id), reply);
+    const uint32_t size =
+        ledger_fixture_read(fixture, LEDGER_LOOKUP_TRANSFERS, &id, sizeof(id), reply);
     if (size > 0) memcpy(transfer, reply, sizeof(*transfer));
     return size > 0;
 }
@@ -429,7 +431,7 @@ compare_lookups(struct ledger_fixture *fixture, uint8_t operation, const struct 
     for (uint32_t i = 0; i < ids->count; i += RESULTS_MAX) {
         const uint32_t left = ids->count - i;
         const uint32_t count = left < RESULTS_MAX ? left : RESULTS_MAX;
-        (void) fixture_read(
+        (void) ledger_fixture_read(
             fixture, operation, &ids->ids[i], count * (uint32_t) sizeof(u128), reply);
     }
 }
@@ -444,8 +446,8 @@ compare_balances(struct ledger_fixture *fixture, const struct account *account)
         .flags = ACCOUNT_FILTER_DEBITS | ACCOUNT_FILTER_CREDITS,
     };
     for (;;) {
-        const uint32_t size =
-            fixture_read(fixture, LEDGER_GET_ACCOUNT_BALANCES, &filter, sizeof(filter), reply);
+        const uint32_t size = ledger_fixture_read(
+            fixture, LEDGER_GET_ACCOUNT_BALANCES, &filter, sizeof(filter), reply);
         if (size == 0 || fixture->mismatches > 0) return;
         filter.timestamp_min = reply[size / sizeof(reply[0]) - 1].timestamp + 1;
     }
@@ -458,14 +460,14 @@ compare_events(struct ledger_fixture *fixture)
     struct change_events_filter filter = {.limit = UINT32_MAX};
     for (;;) {
         const uint32_t size =
-            fixture_read(fixture, LEDGER_GET_CHANGE_EVENTS, &filter, sizeof(filter), reply);
+            ledger_fixture_read(fixture, LEDGER_GET_CHANGE_EVENTS, &filter, sizeof(filter), reply);
         if (size == 0 || fixture->mismatches > 0) return;
         filter.timestamp_min = reply[size / sizeof(reply[0]) - 1].timestamp + 1;
     }
 }
 
 void
-fixture_compare(struct ledger_fixture *fixture)
+ledger_fixture_compare(struct ledger_fixture *fixture)
 {
     const struct model *model = &fixture->model;
     model_check_invariants(model);

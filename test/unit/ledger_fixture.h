@@ -39,7 +39,7 @@ struct ledger_fixture {
     struct model model;
 
     uint32_t reply_size_max; /* Of reads: FIXTURE_REPLY_SIZE_MAX unless changed. */
-    struct ledger_instant instant; /* Of the newest fixture_ask. */
+    struct ledger_instant instant; /* Of the newest ledger_fixture_ask. */
 
     uint64_t timestamp;  /* The newest slot given out, or the present time. */
     uint32_t mismatches; /* Calls that ledger and model answered differently; each was printed. */
@@ -49,14 +49,15 @@ struct ledger_fixture {
 };
 
 /* NULL: small defaults. */
-void fixture_init(struct ledger_fixture *fixture, const struct ledger_fixture_options *options);
-void fixture_free(struct ledger_fixture *fixture);
+void
+ledger_fixture_init(struct ledger_fixture *fixture, const struct ledger_fixture_options *options);
+void ledger_fixture_free(struct ledger_fixture *fixture);
 
 /* Lets time pass. */
-void fixture_advance(struct ledger_fixture *fixture, uint64_t duration_ns);
+void ledger_fixture_advance(struct ledger_fixture *fixture, uint64_t duration_ns);
 
 /* Creates a batch: event i has the slot fixture->timestamp + i + 1. */
-void fixture_create(
+void ledger_fixture_create(
     struct ledger_fixture *fixture,
     uint8_t operation,
     const void *events,
@@ -64,32 +65,33 @@ void fixture_create(
     struct create_result *results);
 
 /* Executes one pulse if one is due; says whether. */
-bool fixture_pulse(struct ledger_fixture *fixture);
+bool ledger_fixture_pulse(struct ledger_fixture *fixture);
 
 /* Executes one, whether one is due or not: as a replay does, without asking. */
-void fixture_pulse_replay(struct ledger_fixture *fixture);
+void ledger_fixture_pulse_replay(struct ledger_fixture *fixture);
 
-/* What fixture_pulse asks. */
-bool fixture_pulse_due(struct ledger_fixture *fixture, uint64_t timestamp);
+/* What ledger_fixture_pulse asks. */
+bool ledger_fixture_pulse_due(struct ledger_fixture *fixture, uint64_t timestamp);
 
 /* Lets storage and forest get on, for one who waits. */
-void fixture_progress(struct ledger_fixture *fixture);
+void ledger_fixture_progress(struct ledger_fixture *fixture);
 
 /* Goes on with a read that has been started, to its end. */
-enum forest_found fixture_read_finish(struct ledger_fixture *fixture, struct ledger_read *read);
+enum forest_found
+ledger_fixture_read_finish(struct ledger_fixture *fixture, struct ledger_read *read);
 
 /* A read that the model is not asked. Returns the bytes of the reply. */
-uint32_t fixture_ask(struct ledger_fixture *fixture, const struct ledger_question *asked);
+uint32_t ledger_fixture_ask(struct ledger_fixture *fixture, const struct ledger_question *asked);
 
 /* Is the read's input well-formed? */
-bool fixture_read_valid(
+bool ledger_fixture_read_valid(
     struct ledger_fixture *fixture, uint8_t operation, const void *input, uint32_t size);
 
 /*
  * Reads; returns the bytes written to reply (FIXTURE_REPLY_SIZE_MAX). An invalid input has an empty
  * answer.
  */
-uint32_t fixture_read(
+uint32_t ledger_fixture_read(
     struct ledger_fixture *fixture,
     uint8_t operation,
     const void *input,
@@ -97,15 +99,15 @@ uint32_t fixture_read(
     void *reply);
 
 /* False if there is none. */
-bool fixture_account(struct ledger_fixture *fixture, u128 id, struct account *account);
-bool fixture_transfer(struct ledger_fixture *fixture, u128 id, struct transfer *transfer);
+bool ledger_fixture_account(struct ledger_fixture *fixture, u128 id, struct account *account);
+bool ledger_fixture_transfer(struct ledger_fixture *fixture, u128 id, struct transfer *transfer);
 
 /* Compares every account, transfer, balance and event there is, and checks the books. */
-void fixture_compare(struct ledger_fixture *fixture);
+void ledger_fixture_compare(struct ledger_fixture *fixture);
 
-void fixture_checkpoint(struct ledger_fixture *fixture);
+void ledger_fixture_checkpoint(struct ledger_fixture *fixture);
 
 /* Takes a checkpoint, forgets the memory, and opens the checkpoint. */
-void fixture_reopen(struct ledger_fixture *fixture);
+void ledger_fixture_reopen(struct ledger_fixture *fixture);
 
 #endif

@@ -15,7 +15,7 @@
 UNIT_TEST(batch_is_of_creates_and_neither_empty_nor_too_large)
 {
     struct ledger_fixture fixture;
-    fixture_init(&fixture, NULL);
+    ledger_fixture_init(&fixture, NULL);
     struct state_machine *machine = &fixture.ledger.machine;
     const uint8_t creates[] = {LEDGER_CREATE_ACCOUNTS, LEDGER_CREATE_TRANSFERS};
     for (size_t i = 0; i < ARRAY_COUNT(creates); i++) {
@@ -29,14 +29,14 @@ UNIT_TEST(batch_is_of_creates_and_neither_empty_nor_too_large)
         if (operation == LEDGER_CREATE_ACCOUNTS || operation == LEDGER_CREATE_TRANSFERS) continue;
         expect(!machine->ops->batch_valid(machine, (uint8_t) operation, 1));
     }
-    fixture_free(&fixture);
+    ledger_fixture_free(&fixture);
 }
 
 UNIT_TEST(result_has_the_timestamp_of_the_record_or_else_of_the_slot)
 {
     struct ledger_fixture fixture;
     struct create_result results[EVENTS_PER_BATCH_MAX];
-    fixture_init(&fixture, NULL);
+    ledger_fixture_init(&fixture, NULL);
     const uint64_t start = fixture.timestamp;
     const struct account accounts[] = {
         {.id = 1, .ledger = 1, .code = 1},
@@ -46,7 +46,7 @@ UNIT_TEST(result_has_the_timestamp_of_the_record_or_else_of_the_slot)
         {.id = 3, .ledger = 1, .code = 1, .flags = ACCOUNT_LINKED},
         {.id = 4, .ledger = 1, .code = 1},
     };
-    fixture_create(&fixture, LEDGER_CREATE_ACCOUNTS, accounts, 6, results);
+    ledger_fixture_create(&fixture, LEDGER_CREATE_ACCOUNTS, accounts, 6, results);
     expect_equal(results[0].status, STATUS_CREATED);
     expect_equal(results[0].timestamp, start + 1);
     expect_equal(results[1].status, ACCOUNT_STATUS_code_must_not_be_zero);
@@ -61,7 +61,7 @@ UNIT_TEST(result_has_the_timestamp_of_the_record_or_else_of_the_slot)
     expect_equal(results[5].status, ACCOUNT_STATUS_linked_event_failed);
     expect_equal(results[5].timestamp, start + 6);
 
-    fixture_advance(&fixture, NS_PER_S);
+    ledger_fixture_advance(&fixture, NS_PER_S);
     const uint64_t later = fixture.timestamp;
     const uint16_t linked = ACCOUNT_IMPORTED | ACCOUNT_LINKED;
     const struct account imported[] = {
@@ -70,7 +70,7 @@ UNIT_TEST(result_has_the_timestamp_of_the_record_or_else_of_the_slot)
         {.id = 6, .ledger = 1, .code = 1, .flags = linked, .timestamp = start + 300},
         {.id = 7, .ledger = 1, .flags = ACCOUNT_IMPORTED, .timestamp = start + 400},
     };
-    fixture_create(&fixture, LEDGER_CREATE_ACCOUNTS, imported, 4, results);
+    ledger_fixture_create(&fixture, LEDGER_CREATE_ACCOUNTS, imported, 4, results);
     expect_equal(results[0].status, STATUS_CREATED);
     expect_equal(results[0].timestamp, start + 100);
     expect_equal(results[1].status, ACCOUNT_STATUS_exists);
@@ -80,7 +80,7 @@ UNIT_TEST(result_has_the_timestamp_of_the_record_or_else_of_the_slot)
     expect_equal(results[3].status, ACCOUNT_STATUS_code_must_not_be_zero);
     expect_equal(results[3].timestamp, later + 4);
     expect_equal(fixture.mismatches, 0);
-    fixture_free(&fixture);
+    ledger_fixture_free(&fixture);
 }
 
 /* ---- Chains ---------------------------------------------------------------------------------- */

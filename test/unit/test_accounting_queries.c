@@ -211,7 +211,7 @@ UNIT_TEST(query_filter_that_makes_no_sense_is_invalid)
 UNIT_TEST(each_reserved_byte_of_a_filter_must_be_zero)
 {
     struct ledger_fixture fixture;
-    fixture_init(&fixture, NULL);
+    ledger_fixture_init(&fixture, NULL);
     for (size_t i = 0; i < sizeof(((struct account_filter *) 0)->reserved); i++) {
         struct account_filter filter = {.account_id = 1, .limit = 1, .flags = 1};
         expect(ledger_read_check(LEDGER_GET_ACCOUNT_TRANSFERS, &filter, sizeof(filter)) == NULL);
@@ -232,7 +232,7 @@ UNIT_TEST(each_reserved_byte_of_a_filter_must_be_zero)
         filter.reserved[i] = 1;
         expect(ledger_read_check(LEDGER_GET_CHANGE_EVENTS, &filter, sizeof(filter)) != NULL);
     }
-    fixture_free(&fixture);
+    ledger_fixture_free(&fixture);
 }
 
 UNIT_TEST(input_of_a_read_has_its_size)
@@ -252,14 +252,14 @@ UNIT_TEST(input_of_a_read_has_its_size)
     };
     static u128 input[RESULTS_MAX + 2];
     struct ledger_fixture fixture;
-    fixture_init(&fixture, NULL);
+    ledger_fixture_init(&fixture, NULL);
     for (size_t i = 0; i < ARRAY_COUNT(operations); i++) {
         for (uint32_t size = 0; size <= sizeof(input); size += 8) {
-            (void) fixture_read_valid(&fixture, operations[i], input, size);
+            (void) ledger_fixture_read_valid(&fixture, operations[i], input, size);
         }
     }
     expect_equal(fixture.mismatches, 0);
-    fixture_free(&fixture);
+    ledger_fixture_free(&fixture);
 }
 
 UNIT_TEST(lookup_answers_in_the_order_asked_and_leaves_out_what_is_missing)
@@ -273,19 +273,21 @@ UNIT_TEST(lookup_answers_in_the_order_asked_and_leaves_out_what_is_missing)
         {.id = 3, .ledger = 1, .code = 1},
     };
     const u128 ids[] = {3, 9, 1, 0, 3, U128_MAX, 2};
-    fixture_init(&fixture, NULL);
-    fixture_create(&fixture, LEDGER_CREATE_ACCOUNTS, accounts, 3, results);
-    const uint32_t size = fixture_read(&fixture, LEDGER_LOOKUP_ACCOUNTS, ids, sizeof(ids), found);
+    ledger_fixture_init(&fixture, NULL);
+    ledger_fixture_create(&fixture, LEDGER_CREATE_ACCOUNTS, accounts, 3, results);
+    const uint32_t size =
+        ledger_fixture_read(&fixture, LEDGER_LOOKUP_ACCOUNTS, ids, sizeof(ids), found);
     expect_equal(size, 4 * sizeof(struct account));
     expect_equal(found[0].id, 3);
     expect_equal(found[1].id, 1);
     expect_equal(found[2].id, 3);
     expect_equal(found[3].id, 2);
     expect_equal(found[3].timestamp, results[1].timestamp);
-    expect_equal(fixture_read(&fixture, LEDGER_LOOKUP_TRANSFERS, ids, sizeof(ids), found), 0);
-    expect_equal(fixture_read(&fixture, LEDGER_LOOKUP_ACCOUNTS, ids, 0, found), 0);
+    expect_equal(
+        ledger_fixture_read(&fixture, LEDGER_LOOKUP_TRANSFERS, ids, sizeof(ids), found), 0);
+    expect_equal(ledger_fixture_read(&fixture, LEDGER_LOOKUP_ACCOUNTS, ids, 0, found), 0);
     expect_equal(fixture.mismatches, 0);
-    fixture_free(&fixture);
+    ledger_fixture_free(&fixture);
 }
 
 /* ---- Change events --------------------------------------------------------------------------- */
@@ -401,14 +403,14 @@ UNIT_TEST(change_event_tells_everything_as_it_was)
     struct create_result results[2];
     struct change_event events[FIXTURE_REPLY_SIZE_MAX / sizeof(struct change_event)];
     const struct change_events_filter filter = {.limit = 10};
-    fixture_init(&fixture, NULL);
-    fixture_create(&fixture, LEDGER_CREATE_ACCOUNTS, told_accounts, 2, results);
+    ledger_fixture_init(&fixture, NULL);
+    ledger_fixture_create(&fixture, LEDGER_CREATE_ACCOUNTS, told_accounts, 2, results);
     const uint64_t accounts_created = fixture.timestamp;
-    fixture_create(&fixture, LEDGER_CREATE_TRANSFERS, &told_transfer, 1, results);
+    ledger_fixture_create(&fixture, LEDGER_CREATE_TRANSFERS, &told_transfer, 1, results);
     const uint64_t transfer_created = fixture.timestamp;
-    fixture_advance(&fixture, 34 * NS_PER_S);
-    expect(fixture_pulse(&fixture));
-    expect(!fixture_pulse(&fixture));
+    ledger_fixture_advance(&fixture, 34 * NS_PER_S);
+    expect(ledger_fixture_pulse(&fixture));
+    expect(!ledger_fixture_pulse(&fixture));
 
     struct change_event expected[2] = {told_event, told_event};
     expected[0].timestamp = transfer_created;
@@ -423,11 +425,11 @@ UNIT_TEST(change_event_tells_everything_as_it_was)
         expected[i].credit_account_timestamp = accounts_created;
     }
     const uint32_t size =
-        fixture_read(&fixture, LEDGER_GET_CHANGE_EVENTS, &filter, sizeof(filter), events);
+        ledger_fixture_read(&fixture, LEDGER_GET_CHANGE_EVENTS, &filter, sizeof(filter), events);
     expect_equal(size, sizeof(expected));
     expect(memcmp(events, expected, sizeof(expected)) == 0);
     expect_equal(fixture.mismatches, 0);
-    fixture_free(&fixture);
+    ledger_fixture_free(&fixture);
 }
 
 UNIT_MAIN(test_accounting_queries)

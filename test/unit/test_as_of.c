@@ -211,7 +211,7 @@ scan_step(struct scan_run *scan, struct prng *prng)
     if (found == FOREST_FOUND) scan_answered(scan);
     /* What it waits for may have come while others were served. */
     const bool awaited = fixture.storage.storage.in_flight_count > 0;
-    if (found == FOREST_WAIT && !scan->read.yielded && awaited) fixture_progress(&fixture);
+    if (found == FOREST_WAIT && !scan->read.yielded && awaited) ledger_fixture_progress(&fixture);
 }
 
 static void
@@ -221,12 +221,12 @@ change_something(struct workload *workload, struct prng *prng)
     struct create_result results[EVENTS_PER_BATCH_MAX];
     uint8_t operation = 0;
     uint32_t count = 0;
-    fixture_advance(
+    ledger_fixture_advance(
         &fixture, prng_chance(prng, 1, 6) ? prng_range(prng, 1, 3 * NS_PER_S) : 100);
-    if (prng_chance(prng, 3, 4)) seen.expired += fixture_pulse(&fixture);
+    if (prng_chance(prng, 3, 4)) seen.expired += ledger_fixture_pulse(&fixture);
     workload_next_batch(
         workload, &fixture.model, fixture.timestamp + 1, &operation, events, &count);
-    fixture_create(&fixture, operation, events, count, results);
+    ledger_fixture_create(&fixture, operation, events, count, results);
 }
 
 /* Pages that are under way are given up; scans go on after a restart. */
@@ -238,7 +238,7 @@ restart(void)
         seen.reopened += scans[i].open && scans[i].pages > 0;
         scans[i].reading = false;
     }
-    fixture_reopen(&fixture);
+    ledger_fixture_reopen(&fixture);
 }
 
 static void
@@ -255,7 +255,7 @@ run_seed(uint64_t seed)
     struct workload_options mixture = workload_options_random(&prng);
     if (seed % 2 == 0) mixture.account_count = 60;
     workload_init(&workload, &prng, &mixture);
-    fixture_init(&fixture, &options);
+    ledger_fixture_init(&fixture, &options);
     for (uint32_t i = 0; i < SCANS; i++) {
         scans[i].open = false;
         scans[i].reading = false;
@@ -269,7 +269,7 @@ run_seed(uint64_t seed)
     }
     expect_equal(fixture.mismatches, 0);
     for (uint32_t i = 0; i < SCANS; i++) model_past_free(&scans[i].past);
-    fixture_free(&fixture);
+    ledger_fixture_free(&fixture);
 }
 
 UNIT_TEST(all_pages_of_a_scan_are_of_the_instant_of_its_first)

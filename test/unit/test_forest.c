@@ -3,6 +3,8 @@
  * The forest against its model. What it does to the disk is in test_forest_disk.c: room, damage,
  * the same bytes after crashes.
  */
+#include <string.h>
+
 #include "forest_work.h"
 #include "unit_aborts.h"
 #include "unit/reserve.h"

@@ -2,6 +2,8 @@
 /* Audits: of forests as they are, and of such with entries that were changed in memory. */
 #include "unit.h"
 
+#include <string.h>
+
 #include "forest_fixture.h"
 #include "forest/audit.h"
 #include "unit/reserve.h"

@@ -4,6 +4,7 @@
  * errors. Its answers are in test_forest.c.
  */
 #include <setjmp.h>
+#include <string.h>
 
 #include "forest_work.h"
 #include "unit/reserve.h"

@@ -2,6 +2,8 @@
 /* What an op asks for before it is executed, and how long it waits for that. */
 #include "unit.h"
 
+#include <string.h>
+
 #include "forest_fixture.h"
 #include "unit_aborts.h"
 #include "unit/reserve.h"

@@ -2,6 +2,8 @@
 /* Tours over all live blocks, and the scrubber: on the simulated disk. */
 #include "unit.h"
 
+#include <string.h>
+
 #include "forest_fixture.h"
 
 #include "reseal.h"

@@ -2,6 +2,8 @@
 /* What comes into memory after opening is the newest version of each record, or nothing. */
 #include "forest_work.h"
 
+#include <string.h>
+
 /* Opens what a history of so many batches has left, with merges half done. */
 static void
 begin_opened(uint64_t seed, uint32_t batch_count)

@@ -5,6 +5,8 @@
  */
 #include "unit.h"
 
+#include <string.h>
+
 #include "journal_fixture.h"
 #include "store/journal_check.h"
 #include "store/journal_internal.h"
@@ -78,14 +80,15 @@ UNIT_TEST(rules_follow_from_the_principles)
 static struct prepare_header *
 entry_of(uint64_t op)
 {
-    uint8_t *headers = fixture_headers(&fixture);
-    return (struct prepare_header *) (void *) (headers + fixture_slot_offset(&fixture, op));
+    uint8_t *headers = journal_fixture_headers(&fixture);
+    return (struct prepare_header *) (void *) (headers + journal_fixture_slot_offset(&fixture, op));
 }
 
 static uint8_t *
 bytes_of(uint64_t op)
 {
-    return fixture_prepares(&fixture) + fixture_place(&fixture, fixture_message(&fixture, op));
+    return journal_fixture_prepares(&fixture) +
+           journal_fixture_place(&fixture, journal_fixture_message(&fixture, op));
 }
 
 /* What the slot held a lap before. */
@@ -94,7 +97,7 @@ entry_set_older(uint64_t op)
 {
     const uint64_t count = headers_log_count(RING_SIZE);
     if (op > count) {
-        *entry_of(op) = *fixture_message(&fixture, op - count);
+        *entry_of(op) = *journal_fixture_message(&fixture, op - count);
     } else {
         memset(entry_of(op), 0, PREPARE_HEADER_SIZE);
     }
@@ -106,7 +109,7 @@ prepare_set_different(uint64_t op, bool other_parent)
 {
     static _Alignas(SECTOR_SIZE) uint8_t other[PREPARE_SIZE_MAX];
     struct prepare_header *header = prepare_header_of(other);
-    memcpy(other, fixture_message(&fixture, op), PREPARE_SIZE_MAX);
+    memcpy(other, journal_fixture_message(&fixture, op), PREPARE_SIZE_MAX);
     header->timestamp += 1;
     if (other_parent) header->parent += 1;
     prepare_seal(header);
@@ -116,7 +119,7 @@ prepare_set_different(uint64_t op, bool other_parent)
 static void
 prepare_set_damaged(uint64_t op)
 {
-    const struct prepare_header *header = fixture_message(&fixture, op);
+    const struct prepare_header *header = journal_fixture_message(&fixture, op);
     memcpy(bytes_of(op), header, prepare_size_on_disk(header));
     bytes_of(op)[header->size - 1] ^= 1;
 }
@@ -124,14 +127,14 @@ prepare_set_damaged(uint64_t op)
 static uint64_t
 build_row(const struct journal_rule *rule, uint64_t laps, uint64_t seed)
 {
-    fixture_init(&fixture, RING_SIZE, seed);
-    fixture_fill(&fixture, laps, OP_COUNT);
+    journal_fixture_init(&fixture, RING_SIZE, seed);
+    journal_fixture_fill(&fixture, laps, OP_COUNT);
     const uint64_t head = fixture.op_head;
     const bool tail = rule->place == JOURNAL_PLACE_TAIL;
     uint64_t op = head;
     if (rule->place == JOURNAL_PLACE_BELOW) op = head - 2;
     if (tail) op = head + 1;
-    if (tail) (void) fixture_make_prepare(&fixture, op, 3 * EVENT_SIZE);
+    if (tail) (void) journal_fixture_make_prepare(&fixture, op, 3 * EVENT_SIZE);
 
     const bool named = rule->header == JOURNAL_HEADER_MATCH;
     if (rule->header == JOURNAL_HEADER_OLDER) entry_set_older(op);
@@ -148,7 +151,7 @@ build_row(const struct journal_rule *rule, uint64_t laps, uint64_t seed)
         rule->prepare == JOURNAL_PREPARE_MATCH || rule->prepare == JOURNAL_PREPARE_DIFFERENT;
     /* Neither log proves the head at its own place: a copy of its header astray does. */
     if (rule->place == JOURNAL_PLACE_HEAD && !named && !intact) {
-        *entry_of(op + 3) = *fixture_message(&fixture, op);
+        *entry_of(op + 3) = *journal_fixture_message(&fixture, op);
     }
     return op;
 }
@@ -159,12 +162,12 @@ expect_damage(const struct journal_rule *rule, uint64_t op, const struct journal
     expect(report->damage == rule);
     expect_equal(report->damage_op, op);
     expect_equal(report->op_head, op - 1);
-    const struct prepare_header *header = fixture_message(&fixture, op);
+    const struct prepare_header *header = journal_fixture_message(&fixture, op);
     const bool known = rule->header == JOURNAL_HEADER_MATCH ||
                        rule->prepare == JOURNAL_PREPARE_DIFFERENT ||
                        rule->prepare == JOURNAL_PREPARE_DAMAGED;
     if (known) {
-        expect_equal(report->damage_offset_bytes, fixture_place(&fixture, header));
+        expect_equal(report->damage_offset_bytes, journal_fixture_place(&fixture, header));
         expect_equal(report->damage_size_bytes, prepare_size_on_disk(header));
     } else {
         expect_equal(report->damage_offset_bytes, UINT64_MAX);
@@ -178,21 +181,21 @@ expect_settled(uint64_t head)
 {
     struct journal_report report;
     struct journal_image image = journal_image_save(&fixture);
-    expect_equal(fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
+    expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
     expect_equal(report.entries_kept, head - fixture.checkpoint.op);
     expect_equal(report.headers_fixed, 0);
     expect(!report.tail_cut);
     expect(journal_image_equals(&fixture, &image));
-    expect(fixture_log_equals(&fixture, head));
+    expect(journal_fixture_log_equals(&fixture, head));
     journal_image_free(&image);
 
     fixture.op_head = head;
     for (uint32_t i = 0; i < 3; i++) {
-        expect_equal(fixture_append(&fixture, 5 * EVENT_SIZE), STORAGE_OK);
+        expect_equal(journal_fixture_append(&fixture, 5 * EVENT_SIZE), STORAGE_OK);
     }
-    expect_equal(fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
+    expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
     expect_equal(report.headers_fixed, 0);
-    expect(fixture_log_equals(&fixture, head + 3));
+    expect(journal_fixture_log_equals(&fixture, head + 3));
 }
 
 static void
@@ -202,7 +205,7 @@ check_row(const struct journal_rule *rule, uint64_t laps, uint64_t seed)
     const uint64_t head = fixture.op_head;
     struct journal_image image = journal_image_save(&fixture);
     struct journal_report report;
-    const enum journal_recovery result = fixture_recover(&fixture, &report);
+    const enum journal_recovery result = journal_fixture_recover(&fixture, &report);
 
     expect_equal(report.rule_uses[rule - journal_rules] != 0, true);
     if (rule->lone == JOURNAL_REPAIR) {
@@ -218,11 +221,11 @@ check_row(const struct journal_rule *rule, uint64_t laps, uint64_t seed)
         const bool trace =
             rule->header == JOURNAL_HEADER_CORRUPT || rule->prepare == JOURNAL_PREPARE_DAMAGED;
         expect_equal(report.tail_cut, rule->lone == JOURNAL_CUT && trace);
-        expect(fixture_log_equals(&fixture, head));
+        expect(journal_fixture_log_equals(&fixture, head));
         expect_settled(head);
     }
     journal_image_free(&image);
-    fixture_free(&fixture);
+    journal_fixture_free(&fixture);
 }
 
 UNIT_TEST(each_reachable_row_in_the_first_lap_and_wrapped)
@@ -248,14 +251,14 @@ UNIT_TEST(j1_header_is_written_after_its_prepare_is_durable)
     uint32_t with_header = 0, with_prepare_only = 0, with_neither = 0;
     for (uint64_t seed = 1; seed <= 30; seed++) {
         for (uint64_t event = 1; event <= 4; event++) {
-            fixture_init(&fixture, RING_SIZE, seed);
-            fixture_fill(&fixture, seed % 3, OP_COUNT);
+            journal_fixture_init(&fixture, RING_SIZE, seed);
+            journal_fixture_fill(&fixture, seed % 3, OP_COUNT);
             const uint64_t op = fixture.op_head + 1;
             storage_sim_crash_after(&fixture.sim, event);
-            expect_equal(fixture_append(&fixture, 3 * EVENT_SIZE), STORAGE_IO_ERROR);
+            expect_equal(journal_fixture_append(&fixture, 3 * EVENT_SIZE), STORAGE_IO_ERROR);
             expect(fixture.journal.failed);
             storage_sim_restart(&fixture.sim);
-            const struct prepare_header *message = fixture_message(&fixture, op);
+            const struct prepare_header *message = journal_fixture_message(&fixture, op);
             const bool header = memcmp(entry_of(op), message, PREPARE_HEADER_SIZE) == 0;
             const bool prepare = memcmp(bytes_of(op), message, prepare_size_on_disk(message)) == 0;
             if (header) expect(prepare);
@@ -264,7 +267,7 @@ UNIT_TEST(j1_header_is_written_after_its_prepare_is_durable)
             with_header += header;
             with_prepare_only += prepare && !header;
             with_neither += !prepare;
-            fixture_free(&fixture);
+            journal_fixture_free(&fixture);
         }
     }
     expect(with_header > 0 && with_prepare_only > 0 && with_neither > 0);
@@ -283,9 +286,9 @@ append_while_busy_on_done(struct journal_append *append, enum storage_result res
 
 UNIT_TEST(j2_appends_are_serial)
 {
-    fixture_init(&fixture, RING_SIZE, 1);
+    journal_fixture_init(&fixture, RING_SIZE, 1);
     struct journal_append append = {
-        .prepare = fixture_make_prepare(&fixture, 1, EVENT_SIZE),
+        .prepare = journal_fixture_make_prepare(&fixture, 1, EVENT_SIZE),
         .callback = append_while_busy_on_done,
     };
     busy_seen = 0;
@@ -303,22 +306,22 @@ UNIT_TEST(j2_appends_are_serial)
     expect_equal(fixture.journal.stats.prepares_bytes_written, SECTOR_SIZE);
     expect_equal(fixture.journal.stats.headers_bytes_written, SECTOR_SIZE);
     expect(storage_sim_bytes(&fixture.sim, STORAGE_PREPARES)[SECTOR_SIZE] != 0);
-    fixture_free(&fixture);
+    journal_fixture_free(&fixture);
 }
 
 /* Against a model of the ring that marks each sector with the op that lies in it. */
 UNIT_TEST(j3_room_ends_where_the_checkpoint_does)
 {
     for (uint64_t seed = 1; seed <= 20; seed++) {
-        fixture_init(&fixture, PREPARES_SIZE_MIN, seed);
+        journal_fixture_init(&fixture, PREPARES_SIZE_MIN, seed);
         uint64_t sector_ops[PREPARES_SIZE_MIN / SECTOR_SIZE] = {0};
         uint32_t refused = 0;
         while (fixture.op_head < 200) {
             const uint64_t op = fixture.op_head + 1;
-            const struct prepare_header *prepare =
-                fixture_make_prepare(&fixture, op, fixture_random_size_body(&fixture));
+            const struct prepare_header *prepare = journal_fixture_make_prepare(
+                &fixture, op, journal_fixture_random_size_body(&fixture));
             const uint64_t size = prepare_size_on_disk(prepare);
-            const uint64_t first = fixture_place(&fixture, prepare) / SECTOR_SIZE;
+            const uint64_t first = journal_fixture_place(&fixture, prepare) / SECTOR_SIZE;
             bool overwrites = false;
             for (uint64_t i = 0; i < size / SECTOR_SIZE; i++) {
                 overwrites |= sector_ops[first + i] > fixture.checkpoint.op;
@@ -335,34 +338,34 @@ UNIT_TEST(j3_room_ends_where_the_checkpoint_does)
                 refused += 1;
                 const uint64_t used = journal_used_bytes(&fixture.journal);
                 expect(used + 2 * PREPARE_SIZE_MAX > PREPARES_SIZE_MIN);
-                fixture_checkpoint(
+                journal_fixture_checkpoint(
                     &fixture, prng_range(&fixture.prng, fixture.checkpoint.op + 1, op - 1));
                 continue;
             }
             for (uint64_t i = 0; i < size / SECTOR_SIZE; i++) {
                 sector_ops[first + i] = op;
             }
-            expect_equal(fixture_append_message(&fixture), STORAGE_OK);
+            expect_equal(journal_fixture_append_message(&fixture), STORAGE_OK);
         }
         expect(refused > 5);
-        fixture_free(&fixture);
+        journal_fixture_free(&fixture);
     }
 }
 
 UNIT_TEST(j3_an_empty_ring_takes_any_prepare)
 {
     for (uint64_t seed = 1; seed <= 10; seed++) {
-        fixture_init(&fixture, PREPARES_SIZE_MIN, seed);
+        journal_fixture_init(&fixture, PREPARES_SIZE_MIN, seed);
         for (uint32_t i = 0; i < 60; i++) {
             for (uint64_t size = SECTOR_SIZE; size <= PREPARE_SIZE_MAX; size += SECTOR_SIZE) {
                 expect(journal_has_room(&fixture.journal, size));
             }
             expect_equal(journal_used_bytes(&fixture.journal), 0);
-            (void) fixture_append(&fixture, fixture_random_size_body(&fixture));
+            (void) journal_fixture_append(&fixture, journal_fixture_random_size_body(&fixture));
             expect(journal_used_bytes(&fixture.journal) >= SECTOR_SIZE);
-            fixture_checkpoint(&fixture, fixture.op_head);
+            journal_fixture_checkpoint(&fixture, fixture.op_head);
         }
-        fixture_free(&fixture);
+        journal_fixture_free(&fixture);
     }
 }
 
@@ -370,25 +373,25 @@ UNIT_TEST(j3_an_empty_ring_takes_any_prepare)
 UNIT_TEST(j3_full_log_recovers)
 {
     for (uint64_t laps = 0; laps <= 3; laps++) {
-        fixture_init(&fixture, PREPARES_SIZE_MIN, 1);
-        fixture_fill(&fixture, laps, 0);
+        journal_fixture_init(&fixture, PREPARES_SIZE_MIN, 1);
+        journal_fixture_fill(&fixture, laps, 0);
         while (journal_has_room(&fixture.journal, SECTOR_SIZE)) {
-            expect_equal(fixture_append(&fixture, EVENT_SIZE), STORAGE_OK);
+            expect_equal(journal_fixture_append(&fixture, EVENT_SIZE), STORAGE_OK);
         }
         expect_equal(journal_used_bytes(&fixture.journal), PREPARES_SIZE_MIN);
         expect_equal(fixture.op_head - fixture.checkpoint.op, headers_log_count(PREPARES_SIZE_MIN));
         struct journal_report report;
-        expect_equal(fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
+        expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
         expect_equal(report.entries_kept, headers_log_count(PREPARES_SIZE_MIN));
-        expect(fixture_log_equals(&fixture, fixture.op_head));
+        expect(journal_fixture_log_equals(&fixture, fixture.op_head));
         expect(!journal_has_room(&fixture.journal, SECTOR_SIZE));
 
         /* The same without the headers log: every header is fixed from its prepare. */
-        memset(fixture_headers(&fixture), 0, SECTOR_SIZE);
-        expect_equal(fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
+        memset(journal_fixture_headers(&fixture), 0, SECTOR_SIZE);
+        expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
         expect_equal(report.headers_fixed, headers_log_count(PREPARES_SIZE_MIN));
-        expect(fixture_log_equals(&fixture, fixture.op_head));
-        fixture_free(&fixture);
+        expect(journal_fixture_log_equals(&fixture, fixture.op_head));
+        journal_fixture_free(&fixture);
     }
 }
 
@@ -398,32 +401,32 @@ UNIT_TEST(j3_full_log_recovers)
  */
 UNIT_TEST(j4_recovery_follows_parent_links)
 {
-    fixture_init(&fixture, RING_SIZE, 4);
-    fixture_fill(&fixture, 0, OP_COUNT);
+    journal_fixture_init(&fixture, RING_SIZE, 4);
+    journal_fixture_fill(&fixture, 0, OP_COUNT);
     const uint64_t op = fixture.op_head + 1;
-    struct prepare_header *stranger = fixture_make_prepare(&fixture, op, EVENT_SIZE);
+    struct prepare_header *stranger = journal_fixture_make_prepare(&fixture, op, EVENT_SIZE);
     stranger->parent += 1;
     prepare_seal(stranger);
     memcpy(bytes_of(op), stranger, prepare_size_on_disk(stranger));
     struct journal_report report;
-    expect_equal(fixture_recover(&fixture, &report), JOURNAL_RECOVERY_DAMAGED);
+    expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERY_DAMAGED);
     expect_equal(report.damage_op, op);
     expect(strcmp(report.damage->name, "unnamed_stranger_head") == 0);
 
     /* Also if the headers log names it. */
     *entry_of(op) = *stranger;
-    expect_equal(fixture_recover(&fixture, &report), JOURNAL_RECOVERY_DAMAGED);
+    expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERY_DAMAGED);
     expect(strcmp(report.damage->name, "misnamed_stranger_head") == 0);
-    fixture_free(&fixture);
+    journal_fixture_free(&fixture);
 }
 
 UNIT_TEST(a_failed_write_fails_the_journal)
 {
     for (uint64_t seed = 1; seed <= 20; seed++) {
-        fixture_init(&fixture, RING_SIZE, seed);
-        fixture_fill(&fixture, seed % 2, OP_COUNT);
+        journal_fixture_init(&fixture, RING_SIZE, seed);
+        journal_fixture_fill(&fixture, seed % 2, OP_COUNT);
         fixture.sim.options.write_error_per_million = 500000;
-        while (fixture_append(&fixture, 2 * EVENT_SIZE) == STORAGE_OK) {
+        while (journal_fixture_append(&fixture, 2 * EVENT_SIZE) == STORAGE_OK) {
             continue;
         }
         expect(fixture.journal.failed);
@@ -431,33 +434,33 @@ UNIT_TEST(a_failed_write_fails_the_journal)
         fixture.sim.options.write_error_per_million = 0;
 
         struct journal_report report;
-        expect_equal(fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
+        expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
         expect(report.op_head == fixture.op_head || report.op_head == fixture.op_head + 1);
-        expect(fixture_log_equals(&fixture, report.op_head));
+        expect(journal_fixture_log_equals(&fixture, report.op_head));
         expect_settled(report.op_head);
-        fixture_free(&fixture);
+        journal_fixture_free(&fixture);
     }
 }
 
 UNIT_TEST(a_failed_repair_write_is_an_io_error)
 {
-    fixture_init(&fixture, RING_SIZE, 1);
-    fixture_fill(&fixture, 1, OP_COUNT);
+    journal_fixture_init(&fixture, RING_SIZE, 1);
+    journal_fixture_fill(&fixture, 1, OP_COUNT);
     memset(entry_of(fixture.op_head), 0, PREPARE_HEADER_SIZE);
     fixture.sim.options.write_error_per_million = 1000000;
     struct journal_report report;
-    expect_equal(fixture_recover(&fixture, &report), JOURNAL_RECOVERY_IO_ERROR);
+    expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERY_IO_ERROR);
     expect(fixture.journal.failed);
     fixture.sim.options.write_error_per_million = 0;
-    expect_equal(fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
-    expect(fixture_log_equals(&fixture, fixture.op_head));
-    fixture_free(&fixture);
+    expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
+    expect(journal_fixture_log_equals(&fixture, fixture.op_head));
+    journal_fixture_free(&fixture);
 }
 
 UNIT_TEST(rot_after_recovery_is_found_by_the_read)
 {
-    fixture_init(&fixture, RING_SIZE, 1);
-    fixture_fill(&fixture, 0, OP_COUNT);
+    journal_fixture_init(&fixture, RING_SIZE, 1);
+    journal_fixture_fill(&fixture, 0, OP_COUNT);
     static _Alignas(SECTOR_SIZE) uint8_t message[PREPARE_SIZE_MAX];
     expect_equal(journal_read_prepare(&fixture.journal, 2, message), JOURNAL_READ_OK);
     /* Replay reads ahead: what it has in memory was verified; what it reads next is found out. */
@@ -469,16 +472,19 @@ UNIT_TEST(rot_after_recovery_is_found_by_the_read)
     expect_equal(journal_read_prepare(&fixture.journal, 3, message), JOURNAL_READ_DAMAGED);
     fixture.journal.window_size = 0;
     storage_sim_latent_error(
-        &fixture.sim, STORAGE_PREPARES, fixture_place(&fixture, fixture_message(&fixture, 4)), 1);
+        &fixture.sim,
+        STORAGE_PREPARES,
+        journal_fixture_place(&fixture, journal_fixture_message(&fixture, 4)),
+        1);
     expect_equal(journal_read_prepare(&fixture.journal, 4, message), JOURNAL_READ_IO_ERROR);
-    fixture_free(&fixture);
+    journal_fixture_free(&fixture);
 }
 
 UNIT_TEST(a_log_that_ends_before_what_was_committed_is_refused_untouched)
 {
     struct journal_report report;
-    fixture_init(&fixture, RING_SIZE, 1);
-    fixture_fill(&fixture, 0, OP_COUNT);
+    journal_fixture_init(&fixture, RING_SIZE, 1);
+    journal_fixture_fill(&fixture, 0, OP_COUNT);
     const uint64_t op_head = fixture.op_head;
     const uint64_t writes = fixture.sim.counters.writes;
     memset(entry_of(op_head), 0, PREPARE_HEADER_SIZE);
@@ -490,7 +496,7 @@ UNIT_TEST(a_log_that_ends_before_what_was_committed_is_refused_untouched)
     expect_equal(report.op_head, op_head - 1);
     expect(fixture.journal.failed);
     expect_equal(fixture.sim.counters.writes, writes);
-    fixture_free(&fixture);
+    journal_fixture_free(&fixture);
 }
 
 /*
@@ -503,8 +509,8 @@ UNIT_TEST(j5_headers_are_read_again_beside_appends)
     uint32_t waited = 0;
     for (uint64_t op_count = 1; op_count < 30; op_count++) {
         struct journal_check check;
-        fixture_init(&fixture, RING_SIZE, op_count);
-        for (uint64_t i = 0; i < op_count; i++) (void) fixture_append(&fixture, 0);
+        journal_fixture_init(&fixture, RING_SIZE, op_count);
+        for (uint64_t i = 0; i < op_count; i++) (void) journal_fixture_append(&fixture, 0);
         struct journal *journal = &fixture.journal;
         journal_check_init(&check, journal);
         journal_check_start(&check);
@@ -530,11 +536,11 @@ UNIT_TEST(j5_headers_are_read_again_beside_appends)
             }
             if (check.op == check.op_end) break;
         }
-        (void) fixture_make_prepare(&fixture, op_count + 1, 0);
+        (void) journal_fixture_make_prepare(&fixture, op_count + 1, 0);
         fixture.append_done = false;
         fixture.append = (struct journal_append){
-            .prepare = fixture_message(&fixture, op_count + 1),
-            .callback = fixture_append_on_done,
+            .prepare = journal_fixture_message(&fixture, op_count + 1),
+            .callback = journal_fixture_append_on_done,
         };
         journal_append(journal, &fixture.append);
         while ((step = journal_check_step(&check)) != JOURNAL_CHECK_END) {
@@ -542,7 +548,7 @@ UNIT_TEST(j5_headers_are_read_again_beside_appends)
             waited += step == JOURNAL_CHECK_WAIT && !check.reading;
             if (step == JOURNAL_CHECK_WAIT) (void) storage_wait(&fixture.sim.storage);
         }
-        fixture_free(&fixture);
+        journal_fixture_free(&fixture);
     }
     expect(refused >= 20);
     expect(waited >= 20);

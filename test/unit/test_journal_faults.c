@@ -5,6 +5,8 @@
  */
 #include "unit.h"
 
+#include <string.h>
+
 #include "journal_fixture.h"
 
 #define RING_SIZE    (32 * SECTOR_SIZE)
@@ -44,8 +46,8 @@ static uint64_t
 op_at(uint64_t offset, uint64_t head)
 {
     for (uint64_t op = fixture.checkpoint.op + 1; op <= head; op++) {
-        const struct prepare_header *header = fixture_message(&fixture, op);
-        const uint64_t place = fixture_place(&fixture, header);
+        const struct prepare_header *header = journal_fixture_message(&fixture, op);
+        const uint64_t place = journal_fixture_place(&fixture, header);
         if (offset >= place && offset < place + prepare_size_on_disk(header)) return op;
     }
     return 0;
@@ -56,16 +58,16 @@ static void
 expect_survived(uint64_t acknowledged, bool one_more)
 {
     struct journal_report report;
-    expect_equal(fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
+    expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
     expect(report.op_head == acknowledged || (one_more && report.op_head == acknowledged + 1));
-    expect(fixture_log_equals(&fixture, report.op_head));
+    expect(journal_fixture_log_equals(&fixture, report.op_head));
 
     /* What recovery wrote makes the next one find nothing to do. */
     const uint64_t head = report.op_head;
-    expect_equal(fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
+    expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
     expect_equal(report.headers_fixed, 0);
     expect(!report.tail_cut);
-    expect(fixture_log_equals(&fixture, head));
+    expect(journal_fixture_log_equals(&fixture, head));
 }
 
 static void
@@ -73,7 +75,7 @@ expect_damage_at(uint64_t op)
 {
     struct journal_report report;
     struct journal_image image = journal_image_save(&fixture);
-    expect_equal(fixture_recover(&fixture, &report), JOURNAL_RECOVERY_DAMAGED);
+    expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERY_DAMAGED);
     expect_equal(report.damage_op, op);
     expect_equal(report.op_head, op - 1);
     expect(report.damage != NULL && report.damage->lone == JOURNAL_REPAIR);
@@ -85,8 +87,8 @@ expect_damage_at(uint64_t op)
 UNIT_TEST(a_broken_sector_is_fixed_or_reported)
 {
     for (uint64_t laps = 0; laps <= 3; laps++) {
-        fixture_init(&fixture, RING_SIZE, 10 + laps);
-        fixture_fill(&fixture, laps, OP_COUNT);
+        journal_fixture_init(&fixture, RING_SIZE, 10 + laps);
+        journal_fixture_fill(&fixture, laps, OP_COUNT);
         struct journal_image image = journal_image_save(&fixture);
         for (uint64_t at = 0; at < RING_SIZE + HEADERS_SIZE; at += SECTOR_SIZE) {
             const bool prepares = at < RING_SIZE;
@@ -104,7 +106,7 @@ UNIT_TEST(a_broken_sector_is_fixed_or_reported)
             }
         }
         journal_image_free(&image);
-        fixture_free(&fixture);
+        journal_fixture_free(&fixture);
     }
 }
 
@@ -114,12 +116,12 @@ UNIT_TEST(a_broken_sector_is_fixed_or_reported)
 static void
 check_crash_and_fault(uint64_t seed, uint64_t laps, uint64_t event)
 {
-    fixture_init(&fixture, RING_SIZE, seed);
-    fixture_fill(&fixture, laps, OP_COUNT);
+    journal_fixture_init(&fixture, RING_SIZE, seed);
+    journal_fixture_fill(&fixture, laps, OP_COUNT);
     const uint64_t head = fixture.op_head;
     storage_sim_crash_after(&fixture.sim, event);
-    const uint32_t size_body = fixture_random_size_body(&fixture);
-    expect_equal(fixture_append(&fixture, size_body), STORAGE_IO_ERROR);
+    const uint32_t size_body = journal_fixture_random_size_body(&fixture);
+    expect_equal(journal_fixture_append(&fixture, size_body), STORAGE_IO_ERROR);
     storage_sim_restart(&fixture.sim);
     struct journal_image image = journal_image_save(&fixture);
     expect_survived(head, true);
@@ -136,7 +138,7 @@ check_crash_and_fault(uint64_t seed, uint64_t laps, uint64_t event)
         } else if (prepares && op_at(offset, head + 1) != 0) {
             /* Of the op that was never acknowledged: gone, or known to be damaged. */
             struct journal_report report;
-            const enum journal_recovery result = fixture_recover(&fixture, &report);
+            const enum journal_recovery result = journal_fixture_recover(&fixture, &report);
             if (result == JOURNAL_RECOVERED) expect_survived(head, false);
             if (result != JOURNAL_RECOVERED) expect_equal(report.damage_op, head + 1);
         } else {
@@ -145,7 +147,7 @@ check_crash_and_fault(uint64_t seed, uint64_t laps, uint64_t event)
         journal_image_restore(&fixture, &image);
     }
     journal_image_free(&image);
-    fixture_free(&fixture);
+    journal_fixture_free(&fixture);
 }
 
 UNIT_TEST(a_crash_and_a_broken_sector)
@@ -163,23 +165,23 @@ UNIT_TEST(a_crash_during_recovery)
     uint32_t crashes = 0;
     for (uint64_t seed = 1; seed <= 12; seed++) {
         for (uint64_t event = 1; event <= 60; event += 1 + seed % 3) {
-            fixture_init(&fixture, RING_SIZE, seed);
-            fixture_fill(&fixture, seed % 4, OP_COUNT);
+            journal_fixture_init(&fixture, RING_SIZE, seed);
+            journal_fixture_fill(&fixture, seed % 4, OP_COUNT);
             const uint64_t head = fixture.op_head;
             storage_sim_crash_after(&fixture.sim, 1 + seed % 4);
-            (void) fixture_append(&fixture, fixture_random_size_body(&fixture));
+            (void) journal_fixture_append(&fixture, journal_fixture_random_size_body(&fixture));
             storage_sim_restart(&fixture.sim);
             (void) break_sector(STORAGE_HEADERS, seed % 2 * SECTOR_SIZE, FAULT_ROT);
 
             struct journal_report report;
             storage_sim_crash_after(&fixture.sim, event);
-            (void) fixture_recover(&fixture, &report);
+            (void) journal_fixture_recover(&fixture, &report);
             const bool crashed = fixture.sim.crashed;
             crashes += crashed;
             if (crashed) storage_sim_restart(&fixture.sim);
             storage_sim_crash_after(&fixture.sim, 0);
             expect_survived(head, true);
-            fixture_free(&fixture);
+            journal_fixture_free(&fixture);
             if (!crashed) break;
         }
     }
@@ -192,15 +194,15 @@ UNIT_TEST(a_crash_during_recovery_and_a_rotten_prepare)
     uint32_t crashes = 0;
     for (uint64_t seed = 1; seed <= 8; seed++) {
         for (uint64_t event = 1; event <= 60; event += 1 + seed % 3) {
-            fixture_init(&fixture, RING_SIZE, seed);
-            fixture_fill(&fixture, seed % 4, OP_COUNT);
+            journal_fixture_init(&fixture, RING_SIZE, seed);
+            journal_fixture_fill(&fixture, seed % 4, OP_COUNT);
             const uint64_t head = fixture.op_head;
             storage_sim_crash_after(&fixture.sim, 1 + seed % 4);
-            (void) fixture_append(&fixture, fixture_random_size_body(&fixture));
+            (void) journal_fixture_append(&fixture, journal_fixture_random_size_body(&fixture));
             storage_sim_restart(&fixture.sim);
             struct journal_report report;
             storage_sim_crash_after(&fixture.sim, event);
-            (void) fixture_recover(&fixture, &report);
+            (void) journal_fixture_recover(&fixture, &report);
             const bool crashed = fixture.sim.crashed;
             crashes += crashed;
             if (crashed) storage_sim_restart(&fixture.sim);
@@ -208,10 +210,10 @@ UNIT_TEST(a_crash_during_recovery_and_a_rotten_prepare)
             const uint64_t op = head - event % 3;
             (void) break_sector(
                 STORAGE_PREPARES,
-                fixture_place(&fixture, fixture_message(&fixture, op)),
+                journal_fixture_place(&fixture, journal_fixture_message(&fixture, op)),
                 FAULT_ROT);
             expect_damage_at(op);
-            fixture_free(&fixture);
+            journal_fixture_free(&fixture);
             if (!crashed) break;
         }
     }
@@ -224,23 +226,25 @@ UNIT_TEST(a_lost_write)
     for (uint64_t laps = 0; laps <= 3; laps++) {
         for (uint64_t op_lost = 1; op_lost <= OP_COUNT; op_lost++) {
             for (uint32_t header = 0; header < 2; header++) {
-                fixture_init(&fixture, RING_SIZE, 20 + laps);
-                fixture_fill(&fixture, laps, op_lost - 1);
+                journal_fixture_init(&fixture, RING_SIZE, 20 + laps);
+                journal_fixture_fill(&fixture, laps, op_lost - 1);
                 struct journal_image before = journal_image_save(&fixture);
-                (void) fixture_append(&fixture, fixture_random_size_body(&fixture));
+                (void) journal_fixture_append(&fixture, journal_fixture_random_size_body(&fixture));
                 const uint64_t op = fixture.op_head;
                 if (header) {
-                    memcpy(fixture_headers(&fixture), before.headers, before.headers_size);
+                    memcpy(journal_fixture_headers(&fixture), before.headers, before.headers_size);
                 } else {
-                    memcpy(fixture_prepares(&fixture), before.prepares, before.prepares_size);
+                    memcpy(
+                        journal_fixture_prepares(&fixture), before.prepares, before.prepares_size);
                 }
                 while (fixture.op_head < fixture.checkpoint.op + OP_COUNT) {
-                    (void) fixture_append(&fixture, fixture_random_size_body(&fixture));
+                    (void) journal_fixture_append(
+                        &fixture, journal_fixture_random_size_body(&fixture));
                 }
                 if (header) expect_survived(fixture.op_head, false);
                 if (!header) expect_damage_at(op);
                 journal_image_free(&before);
-                fixture_free(&fixture);
+                journal_fixture_free(&fixture);
             }
         }
     }
@@ -253,50 +257,52 @@ UNIT_TEST(a_lost_write)
 UNIT_TEST(a_misdirected_prepare_write)
 {
     for (uint64_t laps = 0; laps <= 3; laps++) {
-        fixture_init(&fixture, RING_SIZE, 30 + laps);
-        fixture_fill(&fixture, laps, OP_COUNT - 1);
+        journal_fixture_init(&fixture, RING_SIZE, 30 + laps);
+        journal_fixture_fill(&fixture, laps, OP_COUNT - 1);
         struct journal_image before = journal_image_save(&fixture);
-        (void) fixture_append(&fixture, 200);
+        (void) journal_fixture_append(&fixture, 200);
         const uint64_t head = fixture.op_head;
-        const struct prepare_header *message = fixture_message(&fixture, head);
+        const struct prepare_header *message = journal_fixture_message(&fixture, head);
         for (uint64_t at = 0; at < RING_SIZE; at += SECTOR_SIZE) {
-            if (at == fixture_place(&fixture, message)) continue;
-            memcpy(fixture_prepares(&fixture), before.prepares, before.prepares_size);
-            memcpy(fixture_prepares(&fixture) + at, message, SECTOR_SIZE);
+            if (at == journal_fixture_place(&fixture, message)) continue;
+            memcpy(journal_fixture_prepares(&fixture), before.prepares, before.prepares_size);
+            memcpy(journal_fixture_prepares(&fixture) + at, message, SECTOR_SIZE);
             const uint64_t hit = op_at(at, head - 1);
             expect_damage_at(hit != 0 ? hit : head);
         }
         journal_image_free(&before);
-        fixture_free(&fixture);
+        journal_fixture_free(&fixture);
     }
 }
 
 UNIT_TEST(a_misdirected_header_write)
 {
     for (uint64_t laps = 0; laps <= 3; laps++) {
-        fixture_init(&fixture, RING_SIZE, 40 + laps);
-        fixture_fill(&fixture, laps, OP_COUNT - 1);
+        journal_fixture_init(&fixture, RING_SIZE, 40 + laps);
+        journal_fixture_fill(&fixture, laps, OP_COUNT - 1);
         struct journal_image before = journal_image_save(&fixture);
-        (void) fixture_append(&fixture, 200);
+        (void) journal_fixture_append(&fixture, 200);
         const uint64_t head = fixture.op_head;
-        const uint64_t slot = fixture_slot_offset(&fixture, head);
+        const uint64_t slot = journal_fixture_slot_offset(&fixture, head);
         const uint64_t sector = slot / SECTOR_SIZE * SECTOR_SIZE;
         const uint64_t other = SECTOR_SIZE - sector;
         static uint8_t written[SECTOR_SIZE];
-        memcpy(written, fixture_headers(&fixture) + sector, SECTOR_SIZE);
-        memcpy(fixture_headers(&fixture), before.headers, before.headers_size);
-        memcpy(fixture_headers(&fixture) + other, written, SECTOR_SIZE);
+        memcpy(written, journal_fixture_headers(&fixture) + sector, SECTOR_SIZE);
+        memcpy(journal_fixture_headers(&fixture), before.headers, before.headers_size);
+        memcpy(journal_fixture_headers(&fixture) + other, written, SECTOR_SIZE);
 
         /* With the prepare rotten besides, the header astray is what proves the op. */
         struct journal_image image = journal_image_save(&fixture);
         (void) break_sector(
-            STORAGE_PREPARES, fixture_place(&fixture, fixture_message(&fixture, head)), FAULT_ROT);
+            STORAGE_PREPARES,
+            journal_fixture_place(&fixture, journal_fixture_message(&fixture, head)),
+            FAULT_ROT);
         expect_damage_at(head);
         journal_image_restore(&fixture, &image);
         journal_image_free(&image);
         expect_survived(head, false);
         journal_image_free(&before);
-        fixture_free(&fixture);
+        journal_fixture_free(&fixture);
     }
 }
 
@@ -306,19 +312,19 @@ UNIT_TEST(a_misdirected_header_write)
 UNIT_TEST(a_torn_header_sector_and_a_rotten_prepare)
 {
     for (uint64_t seed = 1; seed <= 8; seed++) {
-        fixture_init(&fixture, RING_SIZE, seed);
-        fixture_fill(&fixture, seed % 4, OP_COUNT);
+        journal_fixture_init(&fixture, RING_SIZE, seed);
+        journal_fixture_fill(&fixture, seed % 4, OP_COUNT);
         struct journal_image image = journal_image_save(&fixture);
         for (uint64_t op = fixture.checkpoint.op + 1; op < fixture.op_head; op++) {
-            memset(fixture_headers(&fixture), 0xee, HEADERS_SIZE);
-            const struct prepare_header *header = fixture_message(&fixture, op);
-            const uint64_t place = fixture_place(&fixture, header);
+            memset(journal_fixture_headers(&fixture), 0xee, HEADERS_SIZE);
+            const struct prepare_header *header = journal_fixture_message(&fixture, op);
+            const uint64_t place = journal_fixture_place(&fixture, header);
             (void) break_sector(STORAGE_PREPARES, place, op % FAULT_COUNT);
             expect_damage_at(op);
             journal_image_restore(&fixture, &image);
         }
         journal_image_free(&image);
-        fixture_free(&fixture);
+        journal_fixture_free(&fixture);
     }
 }
 
@@ -330,29 +336,29 @@ UNIT_TEST(a_dropped_append_stays_dropped)
 {
     uint32_t cuts = 0;
     for (uint64_t seed = 1; seed <= 12; seed++) {
-        fixture_init(&fixture, PREPARES_SIZE_MIN, seed);
+        journal_fixture_init(&fixture, PREPARES_SIZE_MIN, seed);
         for (uint32_t round = 0; round < 60 && fixture.op_head + 2 < FIXTURE_OPS_MAX; round++) {
             if (journal_used_bytes(&fixture.journal) > PREPARES_SIZE_MIN / 2) {
-                fixture_checkpoint(&fixture, fixture.op_head);
+                journal_fixture_checkpoint(&fixture, fixture.op_head);
             }
             const uint64_t event = prng_range(&fixture.prng, 1, 6);
             storage_sim_crash_after(&fixture.sim, event);
             const uint64_t head = fixture.op_head;
             const uint32_t size_body = round % 2 == 0 ? 4 * EVENT_SIZE : 40 * EVENT_SIZE;
-            const enum storage_result result = fixture_append(&fixture, size_body);
+            const enum storage_result result = journal_fixture_append(&fixture, size_body);
             const uint64_t op = head + 1;
             if (fixture.sim.crashed) storage_sim_restart(&fixture.sim);
             storage_sim_crash_after(&fixture.sim, 0);
 
             struct journal_report report;
-            expect_equal(fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
+            expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
             if (result == STORAGE_OK) expect_equal(report.op_head, op);
             expect(report.op_head == head || report.op_head == op);
-            expect(fixture_log_equals(&fixture, report.op_head));
+            expect(journal_fixture_log_equals(&fixture, report.op_head));
             cuts += report.op_head == head;
             fixture.op_head = report.op_head;
         }
-        fixture_free(&fixture);
+        journal_fixture_free(&fixture);
     }
     expect(cuts > 100);
 }
@@ -364,28 +370,29 @@ UNIT_TEST(a_dropped_append_stays_dropped)
  */
 UNIT_TEST(an_append_dropped_as_unreadable_is_erased)
 {
-    fixture_init(&fixture, PREPARES_SIZE_MIN, 1);
+    journal_fixture_init(&fixture, PREPARES_SIZE_MIN, 1);
     while (journal_used_bytes(&fixture.journal) < PREPARES_SIZE_MIN - 2 * SECTOR_SIZE) {
-        (void) fixture_append(&fixture, EVENT_SIZE);
+        (void) journal_fixture_append(&fixture, EVENT_SIZE);
     }
-    fixture_checkpoint(&fixture, fixture.op_head - 2);
+    journal_fixture_checkpoint(&fixture, fixture.op_head - 2);
     const uint64_t head = fixture.op_head;
     const uint64_t place = PREPARES_SIZE_MIN - SECTOR_SIZE;
     struct journal_image before = journal_image_save(&fixture);
-    (void) fixture_append(&fixture, EVENT_SIZE);
-    expect_equal(fixture_place(&fixture, fixture_message(&fixture, head + 1)), place);
-    memcpy(fixture_headers(&fixture), before.headers, before.headers_size);
+    (void) journal_fixture_append(&fixture, EVENT_SIZE);
+    expect_equal(
+        journal_fixture_place(&fixture, journal_fixture_message(&fixture, head + 1)), place);
+    memcpy(journal_fixture_headers(&fixture), before.headers, before.headers_size);
     storage_sim_latent_error(&fixture.sim, STORAGE_PREPARES, place, SECTOR_SIZE);
     fixture.op_head = head;
     expect_survived(head, false);
 
-    (void) fixture_append(&fixture, 40 * EVENT_SIZE);
-    (void) fixture_append(&fixture, EVENT_SIZE);
-    expect_equal(fixture_place(&fixture, fixture_message(&fixture, head + 1)), 0);
-    memset(fixture_headers(&fixture), 0xee, SECTOR_SIZE);
+    (void) journal_fixture_append(&fixture, 40 * EVENT_SIZE);
+    (void) journal_fixture_append(&fixture, EVENT_SIZE);
+    expect_equal(journal_fixture_place(&fixture, journal_fixture_message(&fixture, head + 1)), 0);
+    memset(journal_fixture_headers(&fixture), 0xee, SECTOR_SIZE);
     expect_survived(head + 2, false);
     journal_image_free(&before);
-    fixture_free(&fixture);
+    journal_fixture_free(&fixture);
 }
 
 /*
@@ -414,59 +421,60 @@ imitate_prepare(struct prepare_header *message, uint64_t op, uint64_t laps)
 UNIT_TEST(an_imitated_header_in_a_body_proves_nothing)
 {
     for (uint64_t laps = 0; laps <= 1; laps++) {
-        fixture_init(&fixture, PREPARES_SIZE_MIN, 1);
-        (void) fixture_append(&fixture, EVENT_SIZE);
-        struct prepare_header *message = fixture_make_prepare(&fixture, 2, 40 * EVENT_SIZE);
+        journal_fixture_init(&fixture, PREPARES_SIZE_MIN, 1);
+        (void) journal_fixture_append(&fixture, EVENT_SIZE);
+        struct prepare_header *message = journal_fixture_make_prepare(&fixture, 2, 40 * EVENT_SIZE);
         /* Of the very next op where it lies; or of one that a later lap brings to that place. */
         const uint64_t ops_lap = headers_log_count(PREPARES_SIZE_MIN) - 2;
         (void) imitate_prepare(message, laps == 0 ? 3 : 2 + ops_lap + 2, laps);
-        (void) fixture_append_message(&fixture);
+        (void) journal_fixture_append_message(&fixture);
         expect_survived(2, false);
 
         for (uint64_t i = 0; laps == 1 && i < ops_lap; i++) {
-            (void) fixture_append(&fixture, EVENT_SIZE);
-            fixture_checkpoint(&fixture, fixture.op_head);
+            (void) journal_fixture_append(&fixture, EVENT_SIZE);
+            journal_fixture_checkpoint(&fixture, fixture.op_head);
             expect_survived(fixture.op_head, false);
         }
         /* One more would have taken the place of the prepare that holds the imitation. */
         const uint64_t end = fixture.journal.head.position + SECTOR_SIZE;
         if (laps == 1) expect_equal(end, message->position + PREPARES_SIZE_MIN);
-        fixture_free(&fixture);
+        journal_fixture_free(&fixture);
     }
 }
 
 /* In a torn append: its own header tells how far its body reaches. */
 UNIT_TEST(an_imitated_header_in_a_torn_append_proves_nothing)
 {
-    fixture_init(&fixture, PREPARES_SIZE_MIN, 1);
-    fixture_fill(&fixture, 0, 2);
-    struct prepare_header *message = fixture_make_prepare(&fixture, 3, 40 * EVENT_SIZE);
+    journal_fixture_init(&fixture, PREPARES_SIZE_MIN, 1);
+    journal_fixture_fill(&fixture, 0, 2);
+    struct prepare_header *message = journal_fixture_make_prepare(&fixture, 3, 40 * EVENT_SIZE);
     (void) imitate_prepare(message, 4, 0);
-    uint8_t *disk = fixture_prepares(&fixture) + fixture_place(&fixture, message);
+    uint8_t *disk = journal_fixture_prepares(&fixture) + journal_fixture_place(&fixture, message);
     memcpy(disk, message, prepare_size_on_disk(message));
     disk[PREPARE_HEADER_SIZE] ^= 1;
     struct journal_report report;
-    expect_equal(fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
+    expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
     expect_equal(report.op_head, 2);
     expect(report.tail_cut);
-    fixture_free(&fixture);
+    journal_fixture_free(&fixture);
 }
 
 /* Where the torn append's first sector never came, only the cluster's id unmasks the imitation. */
 UNIT_TEST(an_imitated_header_of_another_cluster_proves_nothing)
 {
     for (uint32_t other = 0; other < 2; other++) {
-        fixture_init(&fixture, PREPARES_SIZE_MIN, 1);
-        fixture_fill(&fixture, 0, 2);
-        struct prepare_header *message = fixture_make_prepare(&fixture, 3, 40 * EVENT_SIZE);
+        journal_fixture_init(&fixture, PREPARES_SIZE_MIN, 1);
+        journal_fixture_fill(&fixture, 0, 2);
+        struct prepare_header *message = journal_fixture_make_prepare(&fixture, 3, 40 * EVENT_SIZE);
         struct prepare_header *imitation = imitate_prepare(message, 4, 0);
         imitation->cluster += other;
         prepare_seal(imitation);
-        uint8_t *disk = fixture_prepares(&fixture) + fixture_place(&fixture, message);
+        uint8_t *disk =
+            journal_fixture_prepares(&fixture) + journal_fixture_place(&fixture, message);
         memcpy(disk + SECTOR_SIZE, imitation, SECTOR_SIZE);
         if (other) expect_survived(2, false);
         if (!other) expect_damage_at(3);
-        fixture_free(&fixture);
+        journal_fixture_free(&fixture);
     }
 }
 
@@ -474,32 +482,33 @@ UNIT_TEST(an_imitated_header_of_another_cluster_proves_nothing)
 UNIT_TEST(a_prepare_of_another_lap_is_absent)
 {
     for (uint32_t after = 0; after < 2; after++) {
-        fixture_init(&fixture, RING_SIZE, 1);
-        fixture_fill(&fixture, 1, 2);
+        journal_fixture_init(&fixture, RING_SIZE, 1);
+        journal_fixture_fill(&fixture, 1, 2);
         const uint64_t head = fixture.op_head;
-        struct prepare_header *message = fixture_make_prepare(&fixture, head + 1, EVENT_SIZE);
-        const uint64_t place = fixture_place(&fixture, message);
+        struct prepare_header *message =
+            journal_fixture_make_prepare(&fixture, head + 1, EVENT_SIZE);
+        const uint64_t place = journal_fixture_place(&fixture, message);
         message->position = after ? message->position + RING_SIZE : message->position - RING_SIZE;
         prepare_seal(message);
-        memcpy(fixture_prepares(&fixture) + place, message, SECTOR_SIZE);
+        memcpy(journal_fixture_prepares(&fixture) + place, message, SECTOR_SIZE);
         expect_survived(head, false);
-        fixture_free(&fixture);
+        journal_fixture_free(&fixture);
     }
 }
 
 /* The superblock was put back from a copy made earlier: the log says so, and nothing is cut. */
 UNIT_TEST(a_checkpoint_older_than_the_log_is_damage)
 {
-    fixture_init(&fixture, PREPARES_SIZE_MIN, 1);
-    fixture_fill(&fixture, 0, 3);
+    journal_fixture_init(&fixture, PREPARES_SIZE_MIN, 1);
+    journal_fixture_fill(&fixture, 0, 3);
     const struct prepare_header checkpoint = fixture.checkpoint;
-    fixture_fill(&fixture, 3, 3);
+    journal_fixture_fill(&fixture, 3, 3);
     fixture.checkpoint = checkpoint;
     expect_damage_at(checkpoint.op + 1);
     struct journal_report report;
-    (void) fixture_recover(&fixture, &report);
+    (void) journal_fixture_recover(&fixture, &report);
     expect_equal(report.damage->header, JOURNAL_HEADER_CORRUPT);
-    fixture_free(&fixture);
+    journal_fixture_free(&fixture);
 }
 
 UNIT_TEST(files_cut_short)
@@ -509,8 +518,8 @@ UNIT_TEST(files_cut_short)
             const enum storage_file file = file_index == 0 ? STORAGE_PREPARES : STORAGE_HEADERS;
             const uint64_t full = file_index == 0 ? RING_SIZE : HEADERS_SIZE;
             for (uint64_t size = 0; size < full; size += SECTOR_SIZE) {
-                fixture_init(&fixture, RING_SIZE, 50 + laps);
-                fixture_fill(&fixture, laps, OP_COUNT);
+                journal_fixture_init(&fixture, RING_SIZE, 50 + laps);
+                journal_fixture_fill(&fixture, laps, OP_COUNT);
                 uint64_t damaged = 0;
                 for (uint64_t at = full; at > size && file == STORAGE_PREPARES;) {
                     at -= SECTOR_SIZE;
@@ -521,13 +530,14 @@ UNIT_TEST(files_cut_short)
                 fixture.sim.files[file].size_bytes = size;
                 struct journal_report report;
                 if (damaged != 0) {
-                    expect_equal(fixture_recover(&fixture, &report), JOURNAL_RECOVERY_DAMAGED);
+                    expect_equal(
+                        journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERY_DAMAGED);
                     expect_equal(report.damage_op, damaged);
                 } else {
                     expect_survived(fixture.op_head, false);
                     expect_equal(fixture.sim.storage.file_size_bytes[file], full);
                 }
-                fixture_free(&fixture);
+                journal_fixture_free(&fixture);
             }
         }
     }
@@ -538,17 +548,17 @@ UNIT_TEST(files_cut_short)
  */
 UNIT_TEST(a_blind_disk_loses_nothing)
 {
-    fixture_init(&fixture, RING_SIZE, 1);
-    fixture_fill(&fixture, 1, OP_COUNT);
+    journal_fixture_init(&fixture, RING_SIZE, 1);
+    journal_fixture_fill(&fixture, 1, OP_COUNT);
     struct journal_image image = journal_image_save(&fixture);
     storage_sim_latent_error(&fixture.sim, STORAGE_PREPARES, 0, RING_SIZE);
     storage_sim_latent_error(&fixture.sim, STORAGE_HEADERS, 0, HEADERS_SIZE);
     struct journal_report report;
-    expect_equal(fixture_recover(&fixture, &report), JOURNAL_RECOVERY_IO_ERROR);
+    expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERY_IO_ERROR);
     expect(fixture.journal.failed);
     expect(journal_image_equals(&fixture, &image));
     journal_image_free(&image);
-    fixture_free(&fixture);
+    journal_fixture_free(&fixture);
 }
 
 UNIT_MAIN(test_journal_faults)

@@ -91,8 +91,8 @@ start(void)
         {.id = 1, .ledger = 1, .code = 1, .flags = ACCOUNT_HISTORY, .user_data_32 = 11},
         {.id = 2, .ledger = 1, .code = 2, .flags = ACCOUNT_HISTORY, .user_data_32 = 22},
     };
-    fixture_init(&fixture, NULL);
-    fixture_create(&fixture, LEDGER_CREATE_ACCOUNTS, accounts, 2, results);
+    ledger_fixture_init(&fixture, NULL);
+    ledger_fixture_create(&fixture, LEDGER_CREATE_ACCOUNTS, accounts, 2, results);
     assert(results[0].status == STATUS_CREATED);
     assert(results[1].status == STATUS_CREATED);
 }
@@ -100,9 +100,9 @@ start(void)
 static void
 finish(void)
 {
-    fixture_compare(&fixture);
+    ledger_fixture_compare(&fixture);
     expect_equal(fixture.mismatches, 0);
-    fixture_free(&fixture);
+    ledger_fixture_free(&fixture);
 }
 
 static struct transfer
@@ -150,7 +150,7 @@ static struct create_result
 create(struct transfer transfer)
 {
     struct create_result result;
-    fixture_create(&fixture, LEDGER_CREATE_TRANSFERS, &transfer, 1, &result);
+    ledger_fixture_create(&fixture, LEDGER_CREATE_TRANSFERS, &transfer, 1, &result);
     return result;
 }
 
@@ -162,7 +162,7 @@ read_at(enum ledger_groove groove, uint64_t timestamp)
     enum forest_found found;
     while ((found = forest_read(fixture.forest, groove, timestamp, records[groove])) ==
            FOREST_WAIT) {
-        fixture_progress(&fixture);
+        ledger_fixture_progress(&fixture);
     }
     return found == FOREST_FOUND ? records[groove] : NULL;
 }
@@ -174,7 +174,7 @@ read_by_id(enum ledger_groove groove, u128 id)
     enum forest_found found;
     while ((found = forest_read_by_id(fixture.forest, groove, &id, records[groove])) ==
            FOREST_WAIT) {
-        fixture_progress(&fixture);
+        ledger_fixture_progress(&fixture);
     }
     return found == FOREST_FOUND ? records[groove] : NULL;
 }
@@ -202,7 +202,7 @@ expires_first(void)
         const enum forest_found found =
             forest_range_next(fixture.forest, INDEX_PENDING_EXPIRES_AT, &position);
         if (found == FOREST_WAIT) {
-            fixture_progress(&fixture);
+            ledger_fixture_progress(&fixture);
             continue;
         }
         if (found == FOREST_ABSENT) return UINT64_MAX;
@@ -388,12 +388,12 @@ UNIT_TEST(expiry_index_has_those_with_a_timeout)
     expect_equal(create(resolution(12, 4, TRANSFER_POST_PENDING)).status, STATUS_CREATED);
     expect_equal(state_of(4)->status, PENDING_POSTED);
     expect_equal(expires_first(), state_of(2)->expires_at);
-    fixture_advance(&fixture, 31 * NS_PER_S);
-    expect(fixture_pulse(&fixture));
+    ledger_fixture_advance(&fixture, 31 * NS_PER_S);
+    expect(ledger_fixture_pulse(&fixture));
     expect_equal(state_of(2)->status, PENDING_EXPIRED);
     expect(state_of(2)->expires_at != 0); /* It stays. */
     expect_equal(expires_first(), UINT64_MAX);
-    expect(!fixture_pulse(&fixture));
+    expect(!ledger_fixture_pulse(&fixture));
     expect_equal(state_of(1)->status, PENDING_PENDING);
     finish();
 }
@@ -409,16 +409,16 @@ UNIT_TEST(l6_pulses_skip_what_is_resolved)
             const uint16_t flag = i % 2 == 0 ? TRANSFER_VOID_PENDING : TRANSFER_POST_PENDING;
             if (i < COUNT - 3 || i == COUNT - 2) create(resolution(200 + i, 100 + i, flag));
         }
-        if (reopened == 1) fixture_reopen(&fixture);
-        fixture_advance(&fixture, (10 + COUNT - 4) * NS_PER_S);
-        expect(!fixture_pulse(&fixture)); /* All that is due is resolved. */
-        fixture_advance(&fixture, 10 * NS_PER_S);
-        expect(fixture_pulse(&fixture));
+        if (reopened == 1) ledger_fixture_reopen(&fixture);
+        ledger_fixture_advance(&fixture, (10 + COUNT - 4) * NS_PER_S);
+        expect(!ledger_fixture_pulse(&fixture)); /* All that is due is resolved. */
+        ledger_fixture_advance(&fixture, 10 * NS_PER_S);
+        expect(ledger_fixture_pulse(&fixture));
         expect_equal(state_of(100 + COUNT - 4)->status, PENDING_VOIDED);
         expect_equal(state_of(100 + COUNT - 3)->status, PENDING_EXPIRED);
         expect_equal(state_of(100 + COUNT - 2)->status, PENDING_VOIDED);
         expect_equal(state_of(100 + COUNT - 1)->status, PENDING_EXPIRED);
-        expect(!fixture_pulse(&fixture));
+        expect(!ledger_fixture_pulse(&fixture));
         finish();
     }
 }
@@ -429,12 +429,12 @@ UNIT_TEST(l6_looking_ahead_passes_by_nothing_that_is_yet_to_come)
     start();
     create(pending(1, 1, 10));
     create(resolution(2, 1, TRANSFER_VOID_PENDING));
-    expect(!fixture_pulse_due(&fixture, fixture.timestamp + 20 * NS_PER_S));
+    expect(!ledger_fixture_pulse_due(&fixture, fixture.timestamp + 20 * NS_PER_S));
     create(pending(3, 1, 5));
-    expect(!fixture_pulse_due(&fixture, fixture.timestamp + 4 * NS_PER_S));
-    expect(fixture_pulse_due(&fixture, fixture.timestamp + 6 * NS_PER_S));
-    fixture_advance(&fixture, 6 * NS_PER_S);
-    expect(fixture_pulse(&fixture));
+    expect(!ledger_fixture_pulse_due(&fixture, fixture.timestamp + 4 * NS_PER_S));
+    expect(ledger_fixture_pulse_due(&fixture, fixture.timestamp + 6 * NS_PER_S));
+    ledger_fixture_advance(&fixture, 6 * NS_PER_S);
+    expect(ledger_fixture_pulse(&fixture));
     expect_equal(state_of(3)->status, PENDING_EXPIRED);
     finish();
 }
@@ -446,13 +446,13 @@ UNIT_TEST(pending_transfers_expire_when_they_are_due)
     create(pending(1, 5, 1));
     create(pending(2, 5, 1));
     const uint64_t due = state_of(2)->expires_at;
-    fixture_advance(&fixture, due - 2 - fixture.timestamp);
+    ledger_fixture_advance(&fixture, due - 2 - fixture.timestamp);
     struct transfer transfers[2] = {
         resolution(11, 2, TRANSFER_POST_PENDING), /* Its slot is due - 1. */
         resolution(12, 1, TRANSFER_VOID_PENDING),
     };
     struct create_result results[2];
-    fixture_create(&fixture, LEDGER_CREATE_TRANSFERS, transfers, 2, results);
+    ledger_fixture_create(&fixture, LEDGER_CREATE_TRANSFERS, transfers, 2, results);
     expect_equal(results[0].status, STATUS_CREATED);
     expect_equal(results[1].status, TRANSFER_STATUS_pending_transfer_expired);
     expect_equal(state_of(1)->status, PENDING_PENDING);
@@ -460,7 +460,7 @@ UNIT_TEST(pending_transfers_expire_when_they_are_due)
 
     start();
     create(pending(1, 5, 1));
-    fixture_advance(&fixture, state_of(1)->expires_at - 1 - fixture.timestamp);
+    ledger_fixture_advance(&fixture, state_of(1)->expires_at - 1 - fixture.timestamp);
     expect_equal(
         create(resolution(11, 1, TRANSFER_VOID_PENDING)).status,
         TRANSFER_STATUS_pending_transfer_expired);
@@ -477,9 +477,9 @@ UNIT_TEST(pulses_expire_in_order_and_leave_the_rest)
     struct create_result results[COUNT];
     for (uint32_t i = 0; i < COUNT; i++)
         results[i] = create(pending(100 + i, 1, 100 - i));
-    fixture_advance(&fixture, 200 * NS_PER_S);
+    ledger_fixture_advance(&fixture, 200 * NS_PER_S);
 
-    expect(fixture_pulse(&fixture));
+    expect(ledger_fixture_pulse(&fixture));
     const uint64_t final = fixture.timestamp;
     expect_equal(forest_newest(fixture.forest, GROOVE_ACCOUNT_EVENT), final);
     for (uint32_t i = 0; i < PULSE_EXPIRIES_MAX; i++) {
@@ -490,10 +490,10 @@ UNIT_TEST(pulses_expire_in_order_and_leave_the_rest)
         expect_equal(event->debit.debits_pending, COUNT - 1 - i);
         expect_equal(event->amount_requested, 0);
     }
-    expect(fixture_pulse(&fixture));
+    expect(ledger_fixture_pulse(&fixture));
     expect_equal(forest_newest(fixture.forest, GROOVE_ACCOUNT_EVENT), fixture.timestamp);
     expect(read_at(GROOVE_ACCOUNT_EVENT, fixture.timestamp - 3) == NULL);
-    expect(!fixture_pulse(&fixture));
+    expect(!ledger_fixture_pulse(&fixture));
     finish();
 }
 
@@ -504,8 +504,8 @@ UNIT_TEST(closing_transfers_reopen_when_they_expire) /* (L5) */
     closing.flags |= TRANSFER_CLOSING_DEBIT;
     expect_equal(create(closing).status, STATUS_CREATED);
     expect(read_account(1)->flags & ACCOUNT_CLOSED);
-    fixture_advance(&fixture, 2 * NS_PER_S);
-    expect(fixture_pulse(&fixture));
+    ledger_fixture_advance(&fixture, 2 * NS_PER_S);
+    expect(ledger_fixture_pulse(&fixture));
     expect_equal(read_account(1)->flags, ACCOUNT_HISTORY);
     finish();
 }
@@ -550,8 +550,8 @@ UNIT_TEST(l3_posted_balances_never_shrink)
             event.credit_account_id = event.credit_account_id == 0 ? 0 : 1;
         }
         create(event);
-        fixture_advance(&fixture, prng_below(&fixture.prng, NS_PER_S));
-        (void) fixture_pulse(&fixture);
+        ledger_fixture_advance(&fixture, prng_below(&fixture.prng, NS_PER_S));
+        (void) ledger_fixture_pulse(&fixture);
         posted_balances(after);
         for (uint32_t side = 0; side < 4; side++) {
             expect(after[side] >= before[side]);
@@ -581,7 +581,7 @@ UNIT_TEST(broken_chains_leave_nothing_but_the_burnt_id)
     for (int i = 0; i < 3; i++)
         chain[i].flags |= TRANSFER_LINKED;
     struct create_result results[4];
-    fixture_create(&fixture, LEDGER_CREATE_TRANSFERS, chain, 4, results);
+    ledger_fixture_create(&fixture, LEDGER_CREATE_TRANSFERS, chain, 4, results);
     const uint64_t slot = fixture.timestamp;
     for (uint32_t i = 0; i < 3; i++) {
         expect_equal(results[i].status, TRANSFER_STATUS_linked_event_failed);
@@ -605,14 +605,14 @@ UNIT_TEST(broken_chains_of_imports_free_their_timestamps)
 {
     start();
     const uint64_t past = fixture.timestamp;
-    fixture_advance(&fixture, 1000);
+    ledger_fixture_advance(&fixture, 1000);
     struct transfer chain[2] = {
         imported(plain(1, 1), past + 10),
         imported(plain(2, 1), past + 10),
     };
     struct create_result results[2];
     chain[0].flags |= TRANSFER_LINKED;
-    fixture_create(&fixture, LEDGER_CREATE_TRANSFERS, chain, 2, results);
+    ledger_fixture_create(&fixture, LEDGER_CREATE_TRANSFERS, chain, 2, results);
     expect_equal(results[0].status, TRANSFER_STATUS_linked_event_failed);
     expect_equal(results[0].timestamp, fixture.timestamp - 1); /* The slot: nothing is stored. */
     expect_equal(results[1].status, TRANSFER_STATUS_imported_event_timestamp_must_not_regress);
@@ -633,7 +633,7 @@ UNIT_TEST(imports_must_be_older_than_their_own_slot)
         imported(plain(1, 1), slot), /* Older than the batch's end, but not than itself. */
         imported(plain(2, 1), slot),
     };
-    fixture_create(&fixture, LEDGER_CREATE_TRANSFERS, transfers, 2, results);
+    ledger_fixture_create(&fixture, LEDGER_CREATE_TRANSFERS, transfers, 2, results);
     expect_equal(results[0].status, TRANSFER_STATUS_imported_event_timestamp_must_not_advance);
     expect_equal(results[1].status, STATUS_CREATED);
     expect_equal(results[1].timestamp, slot);
@@ -644,10 +644,10 @@ UNIT_TEST(imports_must_be_newer_than_expiries) /* (L7), (L8) */
 {
     start();
     const uint64_t created = create(pending(1, 5, 1)).timestamp;
-    fixture_advance(&fixture, 2 * NS_PER_S);
-    expect(fixture_pulse(&fixture));
+    ledger_fixture_advance(&fixture, 2 * NS_PER_S);
+    expect(ledger_fixture_pulse(&fixture));
     const uint64_t expired = fixture.timestamp;
-    fixture_advance(&fixture, NS_PER_S);
+    ledger_fixture_advance(&fixture, NS_PER_S);
     expect_equal(
         create(imported(plain(2, 1), created + 1)).status,
         TRANSFER_STATUS_imported_event_timestamp_must_not_regress);
@@ -662,10 +662,10 @@ UNIT_TEST(imports_must_be_newer_than_expiries) /* (L7), (L8) */
         .timestamp = expired,
     };
     struct create_result result;
-    fixture_create(&fixture, LEDGER_CREATE_ACCOUNTS, &account, 1, &result);
+    ledger_fixture_create(&fixture, LEDGER_CREATE_ACCOUNTS, &account, 1, &result);
     expect_equal(result.status, ACCOUNT_STATUS_imported_event_timestamp_must_not_regress);
     account.timestamp = expired + 1;
-    fixture_create(&fixture, LEDGER_CREATE_ACCOUNTS, &account, 1, &result);
+    ledger_fixture_create(&fixture, LEDGER_CREATE_ACCOUNTS, &account, 1, &result);
     expect_equal(result.status, STATUS_CREATED);
     expect_equal(
         create(imported(plain(2, 1), expired + 1)).status,
@@ -686,7 +686,7 @@ UNIT_TEST(change_events_show_flags_as_of_the_event)
     static struct change_event rows[FIXTURE_REPLY_SIZE_MAX / sizeof(struct change_event)];
     const struct change_events_filter filter = {.limit = UINT32_MAX};
     const uint32_t size =
-        fixture_read(&fixture, LEDGER_GET_CHANGE_EVENTS, &filter, sizeof(filter), rows);
+        ledger_fixture_read(&fixture, LEDGER_GET_CHANGE_EVENTS, &filter, sizeof(filter), rows);
     expect_equal(size, 2 * sizeof(rows[0]));
     expect_equal(rows[0].type, CHANGE_TWO_PHASE_PENDING);
     expect_equal(rows[0].credit_account.flags, ACCOUNT_HISTORY | ACCOUNT_CLOSED);

@@ -14,11 +14,11 @@ static struct transfer_row rows[FIXTURE_REPLY_SIZE_MAX / sizeof(struct transfer_
 static void
 start(void)
 {
-    fixture_init(&fixture, NULL);
+    ledger_fixture_init(&fixture, NULL);
     for (uint64_t id = 1; id <= 5; id++) {
         struct create_result result;
         const struct account account = {.id = id, .ledger = id < 4 ? 1 : 2, .code = 1};
-        fixture_create(&fixture, LEDGER_CREATE_ACCOUNTS, &account, 1, &result);
+        ledger_fixture_create(&fixture, LEDGER_CREATE_ACCOUNTS, &account, 1, &result);
         expect_equal(result.status, STATUS_CREATED);
     }
 }
@@ -26,9 +26,9 @@ start(void)
 static void
 finish(void)
 {
-    fixture_compare(&fixture);
+    ledger_fixture_compare(&fixture);
     expect_equal(fixture.mismatches, 0);
-    fixture_free(&fixture);
+    ledger_fixture_free(&fixture);
 }
 
 static uint64_t
@@ -36,7 +36,7 @@ create(struct transfer transfer)
 {
     struct create_result result;
     transfer.code = 1;
-    fixture_create(&fixture, LEDGER_CREATE_TRANSFERS, &transfer, 1, &result);
+    ledger_fixture_create(&fixture, LEDGER_CREATE_TRANSFERS, &transfer, 1, &result);
     expect_equal(result.status, STATUS_CREATED);
     return result.timestamp;
 }
@@ -67,15 +67,15 @@ static uint32_t
 holds(struct hold_filter filter)
 {
     if (filter.limit == 0) filter.limit = UINT32_MAX;
-    return fixture_read(&fixture, LEDGER_QUERY_HOLDS, &filter, sizeof(filter), rows) /
+    return ledger_fixture_read(&fixture, LEDGER_QUERY_HOLDS, &filter, sizeof(filter), rows) /
            (uint32_t) sizeof(rows[0]);
 }
 
 static void
 expire(uint64_t seconds)
 {
-    fixture_advance(&fixture, seconds * NS_PER_S);
-    while (fixture_pulse(&fixture))
+    ledger_fixture_advance(&fixture, seconds * NS_PER_S);
+    while (ledger_fixture_pulse(&fixture))
         continue;
 }
 
@@ -91,7 +91,7 @@ UNIT_TEST(transfers_say_what_became_of_them)
     expire(5);
     const u128 ids[] = {10, 11, 12, 13, 20, 21};
     const uint32_t size =
-        fixture_read(&fixture, LEDGER_LOOKUP_TRANSFERS, ids, sizeof(ids), rows);
+        ledger_fixture_read(&fixture, LEDGER_LOOKUP_TRANSFERS, ids, sizeof(ids), rows);
     expect_equal(size, 6 * sizeof(rows[0]));
     expect_equal(rows[0].state, PENDING_EXPIRED);
     expect_equal(rows[0].expires_at, held + 5 * NS_PER_S);
@@ -122,10 +122,11 @@ UNIT_TEST(what_resolved_a_hold_is_found_by_its_id)
     (void) resolve(20, 11, TRANSFER_POST_PENDING);
     expire(1);
     const u128 ids[] = {10, 11, 12, 20, 99};
-    uint32_t size = fixture_read(&fixture, LEDGER_LOOKUP_RESOLUTIONS, ids, sizeof(ids), rows);
+    uint32_t size =
+        ledger_fixture_read(&fixture, LEDGER_LOOKUP_RESOLUTIONS, ids, sizeof(ids), rows);
     expect_equal(size, sizeof(rows[0]));
     expect_equal(rows[0].transfer.id, 20);
-    size = fixture_read(&fixture, LEDGER_LOOKUP_CHANGE_EVENTS, ids, sizeof(ids), events);
+    size = ledger_fixture_read(&fixture, LEDGER_LOOKUP_CHANGE_EVENTS, ids, sizeof(ids), events);
     expect_equal(size, 5 * sizeof(events[0]));
     expect_equal(events[0].type, CHANGE_TWO_PHASE_PENDING);
     expect_equal(events[1].type, CHANGE_TWO_PHASE_EXPIRED);
@@ -193,8 +194,8 @@ UNIT_TEST(balances_have_a_row_for_each_expiry)
         struct account account;
         if (i < 4) (void) hold(10 + i, i % 2 == 0 ? 1 : 2, i % 2 == 0 ? 2 : 1, 1 + (uint32_t) i);
         expire(1);
-        expect(fixture_account(&fixture, 1, &account));
-        const uint32_t size = fixture_read(
+        expect(ledger_fixture_account(&fixture, 1, &account));
+        const uint32_t size = ledger_fixture_read(
             &fixture, LEDGER_GET_ACCOUNT_BALANCES, &newest, sizeof(newest), balances);
         expect_equal(size, sizeof(balances[0]));
         expect_equal(balances[0].balances.debits_pending, account.debits_pending);
@@ -203,10 +204,10 @@ UNIT_TEST(balances_have_a_row_for_each_expiry)
     struct account_filter all = newest;
     all.limit = UINT32_MAX;
     uint32_t size =
-        fixture_read(&fixture, LEDGER_GET_ACCOUNT_BALANCES, &all, sizeof(all), balances);
+        ledger_fixture_read(&fixture, LEDGER_GET_ACCOUNT_BALANCES, &all, sizeof(all), balances);
     expect_equal(size, 8 * sizeof(balances[0]));
     all.flags ^= ACCOUNT_FILTER_EXPIRIES;
-    size = fixture_read(&fixture, LEDGER_GET_ACCOUNT_BALANCES, &all, sizeof(all), balances);
+    size = ledger_fixture_read(&fixture, LEDGER_GET_ACCOUNT_BALANCES, &all, sizeof(all), balances);
     expect_equal(size, 0); /* The public model: without history there is nothing. */
     finish();
 }

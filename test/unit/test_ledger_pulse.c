@@ -21,17 +21,17 @@ start(struct ledger_fixture *fixture)
         {.id = 1, .ledger = 1, .code = 1},
         {.id = 2, .ledger = 1, .code = 1},
     };
-    fixture_init(fixture, &options);
-    fixture_create(fixture, LEDGER_CREATE_ACCOUNTS, accounts, 2, results);
+    ledger_fixture_init(fixture, &options);
+    ledger_fixture_create(fixture, LEDGER_CREATE_ACCOUNTS, accounts, 2, results);
     expect_equal(results[1].status, STATUS_CREATED);
 }
 
 static void
 finish(struct ledger_fixture *fixture)
 {
-    fixture_compare(fixture);
+    ledger_fixture_compare(fixture);
     expect_equal(fixture->mismatches, 0);
-    fixture_free(fixture);
+    ledger_fixture_free(fixture);
 }
 
 static void
@@ -39,7 +39,7 @@ create(struct ledger_fixture *fixture, const struct transfer *transfers, uint32_
 {
     struct create_result results[EVENTS_PER_BATCH_MAX];
     if (count == 0) return;
-    fixture_create(fixture, LEDGER_CREATE_TRANSFERS, transfers, count, results);
+    ledger_fixture_create(fixture, LEDGER_CREATE_TRANSFERS, transfers, count, results);
     for (uint32_t i = 0; i < count; i++) expect_equal(results[i].status, STATUS_CREATED);
 }
 
@@ -80,7 +80,7 @@ resolved_holds(struct ledger_fixture *fixture, uint64_t first_id, uint32_t count
         create(fixture, transfers, batch);
         done += batch;
     }
-    fixture_advance(fixture, 2 * NS_PER_S);
+    ledger_fixture_advance(fixture, 2 * NS_PER_S);
 }
 
 /* The holds that are looked at until it is known that nothing is due: at most so many. */
@@ -96,7 +96,7 @@ looks(struct ledger_fixture *fixture)
             return count;
         }
         count += machine->yielded ? PULSE_LOOKS_PER_POLL : 0;
-        if (!machine->yielded) fixture_progress(fixture);
+        if (!machine->yielded) ledger_fixture_progress(fixture);
     }
 }
 
@@ -109,27 +109,27 @@ UNIT_TEST(l9_a_restart_looks_at_few_resolved_holds)
     enum { COUNT = 8 * PULSE_PASSED_MAX };
     start(&fixture);
     resolved_holds(&fixture, 1, COUNT);
-    expect(fixture_pulse(&fixture));
-    expect(!fixture_pulse(&fixture));
+    expect(ledger_fixture_pulse(&fixture));
+    expect(!ledger_fixture_pulse(&fixture));
     resolved_holds(&fixture, 10000, PULSE_PASSED_MAX - 1);
-    expect(!fixture_pulse(&fixture));
-    fixture_reopen(&fixture);
+    expect(!ledger_fixture_pulse(&fixture));
+    ledger_fixture_reopen(&fixture);
     expect(looks(&fixture) < PULSE_PASSED_MAX + PULSE_LOOKS_PER_POLL);
 
     /* One more is enough for another; then there is nothing left to look at. */
     resolved_holds(&fixture, 20000, 1);
-    expect(fixture_pulse(&fixture));
-    fixture_reopen(&fixture);
+    expect(ledger_fixture_pulse(&fixture));
+    ledger_fixture_reopen(&fixture);
     expect_equal(looks(&fixture), PULSE_LOOKS_PER_POLL);
 
     /* What expires later is found. */
     const struct transfer late = hold(30000, 1);
     create(&fixture, &late, 1);
-    fixture_reopen(&fixture);
-    expect(!fixture_pulse(&fixture));
-    fixture_advance(&fixture, 2 * NS_PER_S);
-    expect(fixture_pulse(&fixture));
-    expect(!fixture_pulse(&fixture));
+    ledger_fixture_reopen(&fixture);
+    expect(!ledger_fixture_pulse(&fixture));
+    ledger_fixture_advance(&fixture, 2 * NS_PER_S);
+    expect(ledger_fixture_pulse(&fixture));
+    expect(!ledger_fixture_pulse(&fixture));
     finish(&fixture);
 }
 
@@ -144,12 +144,12 @@ UNIT_TEST(l9_a_restart_goes_on_behind_a_full_pulse)
     create(&fixture, transfers, EVENTS_PER_BATCH_MAX);
     for (uint32_t i = 0; i < 5; i++) transfers[i] = hold(200 + i, 1);
     create(&fixture, transfers, 5);
-    fixture_advance(&fixture, 2 * NS_PER_S);
-    expect(fixture_pulse(&fixture));
-    fixture_reopen(&fixture);
-    expect(fixture_pulse(&fixture));
-    fixture_reopen(&fixture);
-    expect(!fixture_pulse(&fixture));
+    ledger_fixture_advance(&fixture, 2 * NS_PER_S);
+    expect(ledger_fixture_pulse(&fixture));
+    ledger_fixture_reopen(&fixture);
+    expect(ledger_fixture_pulse(&fixture));
+    ledger_fixture_reopen(&fixture);
+    expect(!ledger_fixture_pulse(&fixture));
     expect_equal(looks(&fixture), PULSE_LOOKS_PER_POLL);
     finish(&fixture);
 }
@@ -162,14 +162,14 @@ UNIT_TEST(l9_looking_ahead_passes_by_nothing)
     const struct transfer transfers[2] = {hold(1, 20), voided(2, 1)};
     create(&fixture, transfers, 2);
     resolved_holds(&fixture, 100, PULSE_PASSED_MAX - 1);
-    expect(fixture_pulse_due(&fixture, fixture.timestamp + 30 * NS_PER_S));
-    expect(!fixture_pulse(&fixture));
+    expect(ledger_fixture_pulse_due(&fixture, fixture.timestamp + 30 * NS_PER_S));
+    expect(!ledger_fixture_pulse(&fixture));
     const struct transfer more[2] = {hold(3, 1), voided(4, 3)};
     create(&fixture, more, 2);
-    fixture_advance(&fixture, 2 * NS_PER_S);
-    expect(fixture_pulse_due(&fixture, fixture.timestamp + 30 * NS_PER_S));
-    expect(fixture_pulse(&fixture));
-    expect(!fixture_pulse_due(&fixture, fixture.timestamp + 30 * NS_PER_S));
+    ledger_fixture_advance(&fixture, 2 * NS_PER_S);
+    expect(ledger_fixture_pulse_due(&fixture, fixture.timestamp + 30 * NS_PER_S));
+    expect(ledger_fixture_pulse(&fixture));
+    expect(!ledger_fixture_pulse_due(&fixture, fixture.timestamp + 30 * NS_PER_S));
     finish(&fixture);
 }
 
@@ -235,16 +235,16 @@ UNIT_TEST(l9_the_memo_follows_from_the_log)
             const uint64_t ahead = prng_below(&prng, 15) * NS_PER_S;
             const uint64_t elapsed = prng_below(&prng, 4) * NS_PER_S;
             twins_work(&prng, step);
-            (void) fixture_pulse_due(&twins[0], twins[0].timestamp + ahead);
-            for (uint32_t i = 0; i < TWINS; i++) fixture_advance(&twins[i], elapsed);
-            while (prng_chance(&prng, 3, 4) && fixture_pulse(&twins[0])) {
-                for (uint32_t i = 1; i < TWINS; i++) fixture_pulse_replay(&twins[i]);
+            (void) ledger_fixture_pulse_due(&twins[0], twins[0].timestamp + ahead);
+            for (uint32_t i = 0; i < TWINS; i++) ledger_fixture_advance(&twins[i], elapsed);
+            while (prng_chance(&prng, 3, 4) && ledger_fixture_pulse(&twins[0])) {
+                for (uint32_t i = 1; i < TWINS; i++) ledger_fixture_pulse_replay(&twins[i]);
                 pulses += 1;
             }
             if (!prng_chance(&prng, 1, 5)) continue;
-            fixture_checkpoint(&twins[0]);
-            fixture_checkpoint(&twins[1]);
-            fixture_reopen(&twins[2]);
+            ledger_fixture_checkpoint(&twins[0]);
+            ledger_fixture_checkpoint(&twins[1]);
+            ledger_fixture_reopen(&twins[2]);
             twins_compare();
         }
         for (uint32_t i = 0; i < TWINS; i++) finish(&twins[i]);

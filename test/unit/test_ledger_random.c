@@ -97,15 +97,15 @@ step(
     uint8_t operation = 0;
     uint32_t count = 0;
 
-    fixture_advance(fixture, duration(fixture, prng));
-    if (prng_chance(prng, 3, 4)) seen->expired += fixture_pulse(fixture);
+    ledger_fixture_advance(fixture, duration(fixture, prng));
+    if (prng_chance(prng, 3, 4)) seen->expired += ledger_fixture_pulse(fixture);
     workload_next_batch(
         workload, &fixture->model, fixture->timestamp + 1, &operation, events, &count);
-    fixture_create(fixture, operation, events, count, results);
+    ledger_fixture_create(fixture, operation, events, count, results);
     seen_add(seen, operation, results, count);
 
     const uint32_t account_count = fixture->model.account_ids.count;
-    (void) fixture_read(
+    (void) ledger_fixture_read(
         fixture,
         LEDGER_LOOKUP_ACCOUNTS,
         fixture->model.account_ids.ids,
@@ -115,9 +115,9 @@ step(
         fixture->reply_size_max = (uint32_t) prng_below(prng, FIXTURE_REPLY_SIZE_MAX);
     }
     const uint32_t size = workload_next_read(workload, &fixture->model, &operation, input);
-    seen->rows += fixture_read(fixture, operation, input, size, reply) / EVENT_SIZE;
+    seen->rows += ledger_fixture_read(fixture, operation, input, size, reply) / EVENT_SIZE;
     fixture->reply_size_max = FIXTURE_REPLY_SIZE_MAX;
-    if (prng_chance(prng, 1, 100)) fixture_reopen(fixture);
+    if (prng_chance(prng, 1, 100)) ledger_fixture_reopen(fixture);
 }
 
 /* False if ledger and model differ. */
@@ -135,19 +135,19 @@ run_seed(uint64_t seed, uint32_t batches, struct seen *seen)
     prng_init(&prng, seed);
     const struct workload_options workload_options = workload_options_random(&prng);
     workload_init(&workload, &prng, &workload_options);
-    fixture_init(&fixture, &options);
+    ledger_fixture_init(&fixture, &options);
     /* So late that the longest timeouts end after time does. */
-    if (prng_chance(&prng, 1, 4)) fixture_advance(&fixture, 4928403742 * NS_PER_S);
+    if (prng_chance(&prng, 1, 4)) ledger_fixture_advance(&fixture, 4928403742 * NS_PER_S);
 
     seed_now = seed;
     for (batch_now = 0; batch_now < batches && fixture.mismatches == 0; batch_now++) {
         step(&fixture, &workload, &prng, seen);
         if (batch_now % 50 == 0) model_check_invariants(&fixture.model);
     }
-    if (fixture.mismatches == 0) fixture_compare(&fixture);
+    if (fixture.mismatches == 0) ledger_fixture_compare(&fixture);
     if (fixture.mismatches > 0) printf("seed %" PRIu64 ", batch %" PRIu32 "\n", seed, batch_now);
     const bool same = fixture.mismatches == 0;
-    fixture_free(&fixture);
+    ledger_fixture_free(&fixture);
     return same;
 }
 

@@ -12,12 +12,12 @@ static struct ledger_fixture fixture;
 static void
 start(uint64_t count)
 {
-    fixture_init(&fixture, NULL);
+    ledger_fixture_init(&fixture, NULL);
     for (uint64_t id = 1; id <= count; id++) {
         struct create_result result;
         const struct account account = {
             .id = id, .ledger = 1, .code = 1, .flags = ACCOUNT_HISTORY, .user_data_128 = id};
-        fixture_create(&fixture, LEDGER_CREATE_ACCOUNTS, &account, 1, &result);
+        ledger_fixture_create(&fixture, LEDGER_CREATE_ACCOUNTS, &account, 1, &result);
         expect_equal(result.status, STATUS_CREATED);
     }
 }
@@ -25,9 +25,9 @@ start(uint64_t count)
 static void
 finish(void)
 {
-    fixture_compare(&fixture);
+    ledger_fixture_compare(&fixture);
     expect_equal(fixture.mismatches, 0);
-    fixture_free(&fixture);
+    ledger_fixture_free(&fixture);
 }
 
 /* From account 1. */
@@ -44,7 +44,7 @@ create(uint64_t id, uint64_t credit_account_id, uint64_t user_data_128)
         .ledger = 1,
         .code = 1,
     };
-    fixture_create(&fixture, LEDGER_CREATE_TRANSFERS, &transfer, 1, &result);
+    ledger_fixture_create(&fixture, LEDGER_CREATE_TRANSFERS, &transfer, 1, &result);
     expect_equal(result.status, STATUS_CREATED);
 }
 
@@ -68,7 +68,7 @@ UNIT_TEST(answers_fit_the_reply_whatever_its_alignment)
             .reply = reply + 1,
             .reply_size_max = room,
         };
-        const uint32_t size = fixture_ask(&fixture, &question);
+        const uint32_t size = ledger_fixture_ask(&fixture, &question);
         const uint32_t rows = (uint32_t) min_u64(room / sizeof(struct transfer_row), 4);
         expect_equal(size, rows * sizeof(struct transfer_row));
         for (uint32_t i = 0; i < rows; i++) {
@@ -108,22 +108,22 @@ UNIT_TEST(queries_leave_out_what_an_index_gives_too_much)
             .flags = ACCOUNT_FILTER_CREDITS | (i & 8 ? ACCOUNT_FILTER_DEBITS : 0) |
                      (i & 16 ? ACCOUNT_FILTER_REVERSED : 0),
         };
-        const uint32_t size =
-            fixture_read(&fixture, LEDGER_GET_ACCOUNT_TRANSFERS, &filter, sizeof(filter), rows);
+        const uint32_t size = ledger_fixture_read(
+            &fixture, LEDGER_GET_ACCOUNT_TRANSFERS, &filter, sizeof(filter), rows);
         const uint32_t count = size / (uint32_t) sizeof(rows[0]);
         expect_equal(count, i & 4 ? 3 : i & 2 ? 5 : 10);
         for (uint32_t row = 0; row < count; row++) {
             expect(rows[row].transfer.credit_account_id == filter.account_id);
         }
-        (void) fixture_read(
+        (void) ledger_fixture_read(
             &fixture, LEDGER_GET_ACCOUNT_BALANCES, &filter, sizeof(filter), rows);
         const struct query_filter query = {
             .user_data_128 = i % 8 < 2 ? marks[i % 8] : 2 + i % 8,
             .limit = filter.limit,
             .flags = i >> 5,
         };
-        (void) fixture_read(&fixture, LEDGER_QUERY_TRANSFERS, &query, sizeof(query), rows);
-        (void) fixture_read(&fixture, LEDGER_QUERY_ACCOUNTS, &query, sizeof(query), rows);
+        (void) ledger_fixture_read(&fixture, LEDGER_QUERY_TRANSFERS, &query, sizeof(query), rows);
+        (void) ledger_fixture_read(&fixture, LEDGER_QUERY_ACCOUNTS, &query, sizeof(query), rows);
     }
     finish();
 }
@@ -145,7 +145,7 @@ UNIT_TEST(balances_are_of_the_side_that_is_asked_for)
             .ledger = 1,
             .code = 1,
         };
-        fixture_create(&fixture, LEDGER_CREATE_TRANSFERS, &transfer, 1, &result);
+        ledger_fixture_create(&fixture, LEDGER_CREATE_TRANSFERS, &transfer, 1, &result);
         expect_equal(result.status, STATUS_CREATED);
     }
     for (uint32_t flags = 1; flags <= (ACCOUNT_FILTER_DEBITS | ACCOUNT_FILTER_CREDITS); flags++) {
@@ -156,8 +156,8 @@ UNIT_TEST(balances_are_of_the_side_that_is_asked_for)
                 .limit = UINT32_MAX,
                 .flags = flags,
             };
-            const uint32_t size =
-                fixture_read(&fixture, LEDGER_GET_ACCOUNT_BALANCES, &filter, sizeof(filter), rows);
+            const uint32_t size = ledger_fixture_read(
+                &fixture, LEDGER_GET_ACCOUNT_BALANCES, &filter, sizeof(filter), rows);
             const uint32_t debits = flags & ACCOUNT_FILTER_DEBITS ? 4 : 0;
             const uint32_t credits = flags & ACCOUNT_FILTER_CREDITS ? 8 : 0;
             expect_equal(size / sizeof(rows[0]), (debits + credits) / (user_data + 1));

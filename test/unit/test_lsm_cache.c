@@ -2,6 +2,8 @@
 /* The block cache, on the simulated disk. */
 #include "unit.h"
 
+#include <string.h>
+
 #include "lsm_fixture.h"
 
 #define FRAMES 24

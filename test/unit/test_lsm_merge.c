@@ -5,6 +5,9 @@
  */
 #include "unit.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "base/checksum.h"
 #include "lsm/cursor.h"
 #include "lsm/merge.h"

@@ -5,6 +5,8 @@
  */
 #include "unit.h"
 
+#include <string.h>
+
 #include "lsm/tree.h"
 
 #include "tree_fixture.h"

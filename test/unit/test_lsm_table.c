@@ -2,6 +2,9 @@
 /* Tables, tails and logs, on the simulated disk, against arrays. */
 #include "unit.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "lsm/log.h"
 #include "lsm/tail.h"
 

@@ -5,6 +5,9 @@
  */
 #include "unit/unit.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "store/grid.h"
 #include "unit/engine_fixture.h"
 

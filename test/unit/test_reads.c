@@ -6,6 +6,8 @@
  */
 #include "unit/unit.h"
 
+#include <string.h>
+
 #include "store/grid.h"
 #include "unit/engine_fixture.h"
 

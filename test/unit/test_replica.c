@@ -5,6 +5,8 @@
  */
 #include "unit/unit.h"
 
+#include <string.h>
+
 #include "unit/engine_fixture.h"
 
 static struct node node;

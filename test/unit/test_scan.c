@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 #include "unit.h"
 
+#include <string.h>
+
 #include "forest_fixture.h"
 #include "unit/reserve.h"
 

@@ -22,7 +22,7 @@ static void
 create(uint8_t operation, const void *events, uint32_t count)
 {
     struct create_result results[EVENTS_PER_BATCH_MAX];
-    fixture_create(&fixture, operation, events, count, results);
+    ledger_fixture_create(&fixture, operation, events, count, results);
     for (uint32_t i = 0; i < count; i++) expect_equal(results[i].status, STATUS_CREATED);
 }
 
@@ -60,7 +60,7 @@ books_begin(void)
     memset(books_memory, 0, size);
     arena_init(&arena, books_memory, size);
     ledger_verify_init(&verify, &arena, &no_journal);
-    fixture_init(&fixture, NULL);
+    ledger_fixture_init(&fixture, NULL);
     next_id = 1000;
     for (uint32_t i = 0; i < ACCOUNTS; i++) {
         const struct account account = {.id = 1 + i, .ledger = 7, .code = 1};
@@ -73,14 +73,14 @@ books_begin(void)
         if (i % 3 == 1) transfer(0, 0, 0, TRANSFER_VOID_PENDING, pending);
         transfer(i, i + 9, 5 + i * 2, TRANSFER_PENDING, 0); /* Expires. */
     }
-    fixture_advance(&fixture, 100 * NS_PER_S);
-    while (fixture_pulse(&fixture)) continue;
+    ledger_fixture_advance(&fixture, 100 * NS_PER_S);
+    while (ledger_fixture_pulse(&fixture)) continue;
 }
 
 static void
 books_end(void)
 {
-    fixture_free(&fixture);
+    ledger_fixture_free(&fixture);
     free(books_memory);
 }
 
@@ -96,14 +96,14 @@ books_verify(void)
         const enum forest_found found = books_step(&verify, &rows_left);
         if (found == FOREST_FOUND) return verify.finding_count;
         assert(found == FOREST_WAIT);
-        if (rows_left > 0) fixture_progress(&fixture);
+        if (rows_left > 0) ledger_fixture_progress(&fixture);
     }
 }
 
 static void
 op_begin(uint32_t event_count)
 {
-    while (!forest_begin(fixture.forest, event_count)) fixture_progress(&fixture);
+    while (!forest_begin(fixture.forest, event_count)) ledger_fixture_progress(&fixture);
 }
 
 static void
@@ -112,7 +112,7 @@ op_end(void)
     fixture.op += 1;
     enum forest_work work;
     while ((work = forest_compact(fixture.forest, fixture.op)) != FOREST_WORK_DONE) {
-        if (work == FOREST_WORK_WAITS) fixture_progress(&fixture);
+        if (work == FOREST_WORK_WAITS) ledger_fixture_progress(&fixture);
     }
 }
 
@@ -120,7 +120,7 @@ static const void *
 prefetched(uint32_t groove, uint64_t timestamp)
 {
     forest_ask(fixture.forest, groove, timestamp);
-    while (forest_prefetch(fixture.forest) == FOREST_WAIT) fixture_progress(&fixture);
+    while (forest_prefetch(fixture.forest) == FOREST_WAIT) ledger_fixture_progress(&fixture);
     return forest_get(fixture.forest, groove, timestamp);
 }
 
@@ -142,7 +142,7 @@ account_now(u128 id)
     enum forest_found found;
     while ((found = forest_read_by_id(fixture.forest, GROOVE_ACCOUNT, &id, &account)) ==
            FOREST_WAIT) {
-        fixture_progress(&fixture);
+        ledger_fixture_progress(&fixture);
     }
     assert(found == FOREST_FOUND);
     return account;
@@ -206,7 +206,7 @@ UNIT_TEST(y1_clean_books_have_no_findings)
 {
     books_begin();
     expect_equal(books_verify(), 0);
-    fixture_reopen(&fixture);
+    ledger_fixture_reopen(&fixture);
     expect_equal(books_verify(), 0);
     struct transfer made;
     struct account_event event;
@@ -348,8 +348,8 @@ UNIT_TEST(a_hold_of_another_status)
     const u128 post = transfer(0, 0, 50, TRANSFER_POST_PENDING, pending);
     struct transfer stored;
     struct transfer posted;
-    expect(fixture_transfer(&fixture, pending, &stored));
-    expect(fixture_transfer(&fixture, post, &posted));
+    expect(ledger_fixture_transfer(&fixture, pending, &stored));
+    expect(ledger_fixture_transfer(&fixture, post, &posted));
     op_begin(1);
     const struct transfer_pending *old = prefetched(GROOVE_TRANSFER_PENDING, stored.timestamp);
     struct transfer_pending changed = *old;
@@ -416,8 +416,8 @@ UNIT_TEST(y2_closed_is_what_transfers_make_of_it)
     create(LEDGER_CREATE_TRANSFERS, &expires, 1);
     expect_closed(9, true);
     expect_closed(10, true);
-    fixture_advance(&fixture, 100 * NS_PER_S);
-    while (fixture_pulse(&fixture)) continue;
+    ledger_fixture_advance(&fixture, 100 * NS_PER_S);
+    while (ledger_fixture_pulse(&fixture)) continue;
     expect_closed(9, false);
     expect_closed(10, false);
     /* Created closed: no transfer says so. */
@@ -520,7 +520,7 @@ indexes_verify(void)
         const enum forest_found found = verify_indexes_step(&verify, &rows_left);
         if (found == FOREST_FOUND) return verify.finding_count;
         assert(found == FOREST_WAIT);
-        if (rows_left > 0) fixture_progress(&fixture);
+        if (rows_left > 0) ledger_fixture_progress(&fixture);
     }
 }
 
@@ -532,7 +532,7 @@ UNIT_TEST(wrong_ids_and_indexes_are_named)
         const char *name = ids ? "transfer" : ledger_schema.indexes[index].name;
         for (uint32_t more = 0; more < 2; more++) {
             books_begin();
-            fixture_reopen(&fixture);
+            ledger_fixture_reopen(&fixture);
             expect_equal(indexes_verify(), 0);
             const struct account account = {
                 .id = 7000,
@@ -564,7 +564,7 @@ UNIT_TEST(wrong_ids_and_indexes_are_named)
             if (ids && !more) tail->entries.ids[0].timestamp -= 1;
             if (!ids && more) tail_add(tail, UINT64_MAX - 1, 1);
             if (!ids && !more) tail->entries.index[tail->count - 1].value = UINT64_MAX - 1;
-            fixture_reopen(&fixture);
+            ledger_fixture_reopen(&fixture);
             expect_equal(indexes_verify(), 1);
             expect_equal(verify.findings[0].kind, ids ? VERIFY_IDS : VERIFY_INDEX);
             expect_equal(verify.findings[0].what, more ? VERIFY_COUNT : VERIFY_WRONG);
@@ -581,7 +581,7 @@ UNIT_TEST(a_block_that_leaks)
 {
     struct forest_check check;
     books_begin();
-    fixture_reopen(&fixture);
+    ledger_fixture_reopen(&fixture);
     forest_check(fixture.forest, &check);
     expect_equal(check.table_address, 0);
     expect_equal(check.blocks_listed, check.blocks_taken);

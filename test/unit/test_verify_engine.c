@@ -2,6 +2,8 @@
 /* Verification and scrubbing through the engine, while ops are committed, and on damaged disks. */
 #include "unit/unit.h"
 
+#include <string.h>
+
 #include "unit/engine_fixture.h"
 
 #include "ledger/verify.h"

@@ -3,6 +3,8 @@
 #ifndef LEDGER_TEST_UNIT_TREE_FIXTURE_H
 #define LEDGER_TEST_UNIT_TREE_FIXTURE_H
 
+#include <string.h>
+
 #include "lsm/table.h"
 #include "lsm_fixture.h"
 
