@@ -63,10 +63,9 @@ static uint32_t
 rows_find(const struct ledger_read *read, uint32_t row, uint64_t account_timestamp)
 {
     const struct ledger_row *rows = read->question.rows;
-    assert(row == ROW_NONE || row < read->rows_done);
-    while (row != ROW_NONE &&
-           !(rows[row].listed && rows[row].account_timestamp == account_timestamp)) {
+    while (row != ROW_NONE) {
         assert(row < read->rows_done);
+        if (rows[row].listed && rows[row].account_timestamp == account_timestamp) break;
         row = rows[row].next;
     }
     return row;
