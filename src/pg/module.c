@@ -2,7 +2,7 @@
 /*
  * Where the library begins. Loaded by shared_preload_libraries, it sets everything up; loaded later
  * (CREATE EXTENSION alone), it only defines functions, and those say which line is missing.
- * pg_upgrade needs only the functions, too.
+ * pg_upgrade needs only the functions, too; what it makes is a server that awaits its ledger.
  */
 #include "postgres.h"
 #include "pg/compat.h"
@@ -15,6 +15,7 @@
 #include "pg/settings.h"
 #include "pg/shared.h"
 #include "pg/sql/lifecycle.h"
+#include "pg/worker/awaited.h"
 #include "pg/worker/worker.h"
 
 COMPAT_MODULE_MAGIC("ledger", "1.0");
@@ -24,7 +25,11 @@ PGDLLEXPORT void _PG_init(void);
 void
 _PG_init(void)
 {
-    if (IsBinaryUpgrade || !process_shared_preload_libraries_in_progress) return;
+    if (IsBinaryUpgrade) {
+        awaited_put();
+        return;
+    }
+    if (!process_shared_preload_libraries_in_progress) return;
     settings_define();
     shared_request();
     commit_mode_install();
