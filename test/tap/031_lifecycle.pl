@@ -170,6 +170,22 @@ like(error_of($crowded, transfer_sql(1, 1)), qr/ERROR:  57P03: ledger engine has
 cmp_ok(time - $started, '<', 8, 'at once');
 $crowded->stop;
 
+# ---- The extension before the library ----------------------------------------------------------------
+
+my $late = ledger_node('late', settings => "shared_preload_libraries = ''");
+$late->start;
+is(error_of($late, 'CREATE EXTENSION ledger'), '', 'CREATE EXTENSION without the library being preloaded');
+is(status_of($late, 'role, message'), 'stopped|the ledger library is not preloaded', 'the status says so');
+like(error_of($late, 'SELECT ledger.create_ledger()'), qr/ERROR:  55000: the ledger library is not preloaded/, 'calls, too');
+$late->append_conf('postgresql.conf', "shared_preload_libraries = 'ledger'");
+$late->restart;
+wait_role($late, 'none');
+($code, $out, $err) = $late->psql('template1', 'CREATE EXTENSION ledger');
+like($err, qr/WARNING:  no ledger was created: .*\n.*ledger\.awaited/, 'it may have been a dump: none is made by a further database');
+like(value($late, 'SELECT ledger.create_ledger()'), qr/^$uuid$/, 'it is made when somebody asks for it');
+ok(!-e $late->data_dir . '/ledger.awaited', 'and nothing is awaited any more');
+$late->stop;
+
 # ---- Killed at each step -----------------------------------------------------------------------------
 
 my $library = "$ENV{LEDGER_TEST_BIN}/kill_at.so";

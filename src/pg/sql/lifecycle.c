@@ -239,7 +239,7 @@ warn_of_awaited(const struct refusal *why, bool is_of_dump)
         refusal_detail(
             &awaited,
             "The file \"%s/" AWAITED_FILE
-            "\" says that this server was upgraded, or that a dump with the extension was restored into it. Its accounts and transfers are in the data directory of the server that it was made from.",
+            "\" says that this server was upgraded, or that the extension was made by a dump, or before the library was preloaded. After an upgrade or a dump, its accounts and transfers are in the data directory of the server of before.",
             DataDir);
     }
     report(WARNING, "no ledger was created", &awaited);

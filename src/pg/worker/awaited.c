@@ -13,7 +13,8 @@
 #include "pg/worker/identity.h"
 
 #define AWAITED_TEXT                                                                               \
-    "This server was upgraded, or a dump with the extension ledger was restored into it.\n"        \
+    "This server was upgraded, or a dump with the extension ledger was restored into it,\n"        \
+    "or the extension was made before the library was preloaded.\n"                                \
     "ledger.adopt() or ledger.create_ledger() gives it a ledger; CREATE EXTENSION does not.\n"
 
 /* Two sessions that put it at the same time each write a file of their own. */

@@ -2,7 +2,8 @@
 /*
  * The file `ledger.awaited` in PGDATA: this server is to have a ledger that exists already,
  * somewhere else. It is put there by pg_upgrade (whenever it runs this library in a cluster without
- * a ledger), and by CREATE EXTENSION as a dump has it.
+ * a ledger), and by CREATE EXTENSION as a dump has it; also by any CREATE EXTENSION while the
+ * library is not preloaded, where nobody can see whether a dump or a person says it.
  *
  * While it is there, CREATE EXTENSION makes no ledger, in whichever database and however it is
  * typed: whoever sets up a further database of an upgraded server must not be given an empty ledger
