@@ -298,19 +298,19 @@ damage_of(const struct forest_damage *damage)
     };
 }
 
-struct engine_damage
-engine_forest_damage(const struct engine *engine)
+void
+engine_forest_damage(const struct engine *engine, struct engine_damage *damage)
 {
-    struct forest_damage damage;
-    forest_damage(engine->forest, &damage);
-    return damage_of(&damage);
+    struct forest_damage found;
+    forest_damage(engine->forest, &found);
+    *damage = damage_of(&found);
 }
 
 bool
 engine_failed_on_damage(const struct engine *engine, struct engine_damage *damage)
 {
     if (!replica_stopped_by_damage(&engine->replica)) return false;
-    *damage = engine_forest_damage(engine);
+    engine_forest_damage(engine, damage);
     return true;
 }
 

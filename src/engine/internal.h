@@ -72,7 +72,7 @@ uint64_t engine_memory_bytes_for(const struct engine_options *options, uint64_t 
 
 void engine_answer(struct engine_request *request, enum engine_status status);
 
-struct engine_damage engine_forest_damage(const struct engine *engine);
+void engine_forest_damage(const struct engine *engine, struct engine_damage *damage);
 
 /* ---- reads.c --------------------------------------------------------------------------------- */
 

@@ -205,7 +205,7 @@ open_replica(struct engine *engine, struct engine_open_report *report)
         report_prepare_damage(engine, report);
         return ENGINE_OPEN_JOURNAL_DAMAGED;
     case REPLICA_OPEN_DAMAGED:
-        damage = engine_forest_damage(engine);
+        engine_forest_damage(engine, &damage);
         report->block_address = damage.block_address;
         report->tree_name = damage.tree_name;
         return damage.io_error ? ENGINE_OPEN_IO_ERROR : ENGINE_OPEN_GRID_CORRUPT;

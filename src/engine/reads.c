@@ -67,7 +67,7 @@ read_end(struct engine *engine, struct engine_read *running, enum engine_status 
         request->reply_size = running->read.reply_size;
         request->instant = running->read.instant;
     }
-    if (status == ENGINE_DAMAGED) request->damage = engine_forest_damage(engine);
+    if (status == ENGINE_DAMAGED) engine_forest_damage(engine, &request->damage);
     assert(request->reply_size <= request->reply_size_max);
     engine_answer(request, status);
 }

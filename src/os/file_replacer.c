@@ -98,7 +98,8 @@ replacer_main(void *argument)
 void
 file_replacer_start(struct file_replacer *replacer, const char *path, mode_t mode)
 {
-    sigset_t all, before;
+    sigset_t all;
+    sigset_t before;
     const size_t length = strlen(path);
     assert(length > 0 && length + sizeof(".tmp") <= FILE_REPLACER_PATH_MAX);
     *replacer = (struct file_replacer){.mode = mode};

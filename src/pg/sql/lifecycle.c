@@ -274,7 +274,7 @@ on_extension_created(const CreateExtensionStmt *statement)
 }
 
 static void
-lifecycle_process_utility(
+lifecycle_process_utility( /* NOLINT(readability-function-size): the server calls it. */
     PlannedStmt *planned,
     const char *query_string,
     bool read_only_tree,
