@@ -21,7 +21,12 @@ CREATE TEMP TABLE accounts AS SELECT * FROM ledger.accounts WHERE ledger IN (970
 CREATE TEMP TABLE transfers AS SELECT * FROM ledger.transfers WHERE ledger IN (970, 971, 972);
 SELECT min("timestamp") AS first, max("timestamp") AS last FROM transfers \gset
 CREATE TEMP TABLE change_events AS SELECT * FROM ledger.change_events WHERE "timestamp" BETWEEN :first AND :last;
-CREATE TEMP TABLE account_balances AS SELECT b.* FROM accounts a, ledger.get_account_balances(a.id) b;
+CREATE TEMP TABLE account_balances AS
+    SELECT debit_account_id AS account_id, debit_account_debits_pending AS debits_pending, debit_account_debits_posted AS debits_posted,
+        debit_account_credits_pending AS credits_pending, debit_account_credits_posted AS credits_posted, "timestamp", created_at
+    FROM change_events UNION ALL
+    SELECT credit_account_id, credit_account_debits_pending, credit_account_debits_posted, credit_account_credits_pending,
+        credit_account_credits_posted, "timestamp", created_at FROM change_events;
 SELECT count(*) FROM accounts;
 SELECT count(*) FROM transfers;
 SELECT count(*) FROM change_events;

@@ -15,7 +15,7 @@
 #define TIMEOUT_S 1000
 
 static struct node node;
-static struct transfer hold; /* The only one, on the disk and in no log. */
+static struct transfer_row hold; /* The only one, on the disk and in no log. */
 static uint8_t *grid_before; /* The grid as it was before it was damaged. */
 static uint64_t grid_size;
 
@@ -69,21 +69,21 @@ rot_blocks(const void *bytes, uint32_t size)
 static void
 damage(enum damaged damaged)
 {
-    const uint64_t expires_at = hold.timestamp + TIMEOUT_S * NS_PER_S;
+    const uint64_t expires_at = hold.transfer.timestamp + TIMEOUT_S * NS_PER_S;
     const struct transfer_pending state = {
-        .timestamp = hold.timestamp,
+        .timestamp = hold.transfer.timestamp,
         .expires_at = expires_at,
         .status = PENDING_PENDING,
     };
-    const uint64_t entry[2] = {hold.timestamp, expires_at};
-    const uint64_t turned[2] = {expires_at, hold.timestamp};
+    const uint64_t entry[2] = {hold.transfer.timestamp, expires_at};
+    const uint64_t turned[2] = {expires_at, hold.transfer.timestamp};
     uint32_t count = 0;
     grid_size = node.sim.files[STORAGE_GRID].size_bytes;
     grid_before = malloc(grid_size);
     assert(grid_before != NULL);
     memcpy(grid_before, storage_sim_bytes(&node.sim, STORAGE_GRID), grid_size);
     switch (damaged) {
-    case DAMAGED_TRANSFER: count = rot_blocks(&hold, sizeof(hold)); break;
+    case DAMAGED_TRANSFER: count = rot_blocks(&hold.transfer, sizeof(hold.transfer)); break;
     case DAMAGED_STATE: count = rot_blocks(&state, sizeof(state)); break;
     case DAMAGED_INDEX:
         count = rot_blocks(entry, sizeof(entry)) + rot_blocks(turned, sizeof(turned));
