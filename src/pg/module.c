@@ -2,11 +2,13 @@
 /*
  * Where the library begins. Loaded by shared_preload_libraries, it sets everything up; loaded later
  * (CREATE EXTENSION alone), it only defines functions, and those say which line is missing.
- * pg_upgrade needs only the functions, too.
+ * pg_upgrade needs only the functions, too. What either makes is a server that may have to get the
+ * ledger of another one: see awaited.h.
  */
 #include "postgres.h"
 #include "pg/compat.h"
 
+#include "commands/extension.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 
@@ -15,6 +17,7 @@
 #include "pg/settings.h"
 #include "pg/shared.h"
 #include "pg/sql/lifecycle.h"
+#include "pg/worker/awaited.h"
 #include "pg/worker/worker.h"
 
 COMPAT_MODULE_MAGIC("ledger", "1.0");
@@ -24,7 +27,9 @@ PGDLLEXPORT void _PG_init(void);
 void
 _PG_init(void)
 {
-    if (IsBinaryUpgrade || !process_shared_preload_libraries_in_progress) return;
+    const bool preloads = process_shared_preload_libraries_in_progress;
+    if (IsBinaryUpgrade || (creating_extension && !preloads)) awaited_put();
+    if (IsBinaryUpgrade || !preloads) return;
     settings_define();
     shared_request();
     commit_mode_install();

@@ -65,6 +65,44 @@ is_deeply([glob "$directory/*"], [], 'directory empty: nothing is made');
 rmdir $directory or die $!;
 rename "$directory-away", $directory or die $!;
 
+# A link to a file system that is not mounted: neither is the ledger missing, nor can a new one be made.
+rename $directory, "$directory-away" or die $!;
+symlink "$directory-nowhere", $directory or die $!;
+$error = refused_error($node);
+like($error, qr/"\Q$absolute\E" is a symbolic link that leads nowhere/, 'link that leads nowhere: says so');
+like($error, qr/HINT:  Mount or restore what it leads to/, 'link that leads nowhere: hint');
+$node->stop;
+move($identity, "$identity.away") or die $!;
+$error = refused_error($node);
+like($error, qr/is a symbolic link that leads nowhere/, 'link that leads nowhere, no identity: refused');
+like(error_of($node, 'SELECT ledger.create_ledger()'), qr/ERROR:  58P01: could not create a ledger: .* leads nowhere/,
+    'link that leads nowhere, no identity: no ledger can be made');
+ok(!-e $identity && !-e "$directory.new", 'link that leads nowhere: and nothing is left behind');
+$node->stop;
+move("$identity.away", $identity) or die $!;
+rename "$directory-away", "$directory-nowhere" or die $!;
+$node->start;
+wait_role($node, 'primary');
+is(value($node, balances_sql()), $balances, 'link to the directory: works');
+$node->stop;
+unlink $directory or die $!;
+rename "$directory-nowhere", $directory or die $!;
+
+# An identity file of before: said to be that, and whatever the directory holds can be adopted.
+copy($identity, "$identity.away") or die $!;
+write_bytes($identity, length 'version: ', '1');
+$error = refused_error($node);
+like($error, qr/ledger\.identity" is of another version of ledger/, 'identity of another version: says so');
+like($error, qr/HINT:  .*ledger\.adopt\('[0-9a-f-]{36}'\)/, 'identity of another version: the directory can be adopted');
+$node->stop;
+rename $directory, "$directory-away" or die $!;
+$error = refused_error($node);
+like($error, qr/is of another version of ledger.* This version reads and writes version 2/, 'and no directory: says which');
+like($error, qr/HINT:  Install the version of ledger that wrote it, or restore/, 'and no directory: hint');
+$node->stop;
+rename "$directory-away", $directory or die $!;
+move("$identity.away", $identity) or die $!;
+
 move($identity, "$identity.away") or die $!;
 $error = refused_error($node);
 like($error, qr/belongs to another PostgreSQL cluster/, 'identity removed: not ours');

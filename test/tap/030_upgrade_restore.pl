@@ -50,6 +50,25 @@ sub not_paid_again {
     return $error;
 }
 
+sub awaited_file {
+    my ($node) = @_;
+    return $node->data_dir . '/ledger.awaited';
+}
+
+# Who sets up a further database of a server that waits for its ledger must not make an empty one for all of them.
+sub no_ledger_in_another_database {
+    my ($node, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    value($node, 'DROP DATABASE IF EXISTS another');
+    value($node, 'CREATE DATABASE another');
+    my ($code, $out, $err) = $node->psql('another', 'CREATE EXTENSION ledger');
+    is($code, 0, "$name: CREATE EXTENSION in another database");
+    like($err, qr/WARNING:  no ledger was created: this server has no ledger/, "$name: makes no ledger there");
+    like($err, qr/DETAIL:  The file "\S+\/ledger\.awaited" says that this server was upgraded/, "$name: says why");
+    like($err, qr/HINT:  .*ledger\.adopt\(\).*ledger\.create_ledger\(\)/, "$name: says the ways on");
+    return is(status_of($node, 'role'), 'none', "$name: the role is none");
+}
+
 # ---- pg_upgrade --------------------------------------------------------------------------------------
 
 sub old_node {
@@ -89,6 +108,7 @@ for my $mode ('copy', 'link') {
     like($error, qr/HINT:  .*ledger\.adopt\(\).*ledger\.create_ledger\(\)/, "$mode: says the ways on");
     like(error_of($new, 'SELECT * FROM balances'), qr/57P03/, "$mode: views don't show an empty ledger");
     ok(!-e ledger_directory($new), "$mode: nor does a start or a call make one");
+    no_ledger_in_another_database($new, $mode);
     like(
         error_of($new, "SELECT ledger.adopt('00000000-0000-0000-0000-000000000001')"),
         qr/ERROR:  58P01: could not adopt the ledger: there is no ledger in/,
@@ -136,6 +156,7 @@ for my $mode ('copy', 'link') {
 
     like(error_of($new, "SELECT ledger.adopt('$ledger')"), qr/NOTICE: .*adopted the ledger in/, "$mode: adopted");
     is(status_of($new, 'role'), 'primary', "$mode: and open when the call returns");
+    ok(!-e awaited_file($new), "$mode: and nothing is awaited any more");
     is(value($new, balances_sql()), $balances, "$mode: with all that was there");
     is(value($new, transfer_sql(10, 500)), 'exists', "$mode: the retry of the payment is one");
     like(error_of($new, "SELECT ledger.adopt('$ledger')"), qr/NOTICE: .*is this server's already/, "$mode: again: nothing");
@@ -178,6 +199,7 @@ like($err, qr/WARNING:  no ledger was created: this server has no ledger/, 'rest
 like($err, qr/DETAIL:  CREATE EXTENSION with a SCHEMA clause is what pg_dump writes/, 'and why');
 is(status_of($restored, 'role'), 'none', 'role none');
 not_paid_again($restored, 'a restored dump');
+no_ledger_in_another_database($restored, 'a restored dump');
 $restored->stop;
 move_tree(ledger_directory($node), ledger_directory($restored));
 $restored->start;

@@ -46,6 +46,7 @@ nothing_made('CREATE EXTENSION as a dump has it');
 is(status_of($node, 'role'), 'none', 'role none');
 is(
     status_of($node, 'message'), 'this server has no ledger', 'the status says so');
+my ($code, $out, $err);
 my $error = error_of($node, transfer_sql(1, 1));
 like($error, qr/ERROR:  57P03: this server has no ledger/, 'and so does a call');
 like($error, qr/DETAIL:  There is neither a directory "\Q$directory\E" nor a file ledger\.identity in PGDATA/, 'its detail');
@@ -54,6 +55,11 @@ nothing_made('calls');
 value($node, 'CREATE DATABASE copied TEMPLATE postgres');
 nothing_made('CREATE DATABASE of one with the extension');
 is($node->safe_psql('copied', 'SELECT role FROM ledger.status'), 'none', 'it has the extension');
+
+($code, $out, $err) = $node->psql('template1', 'CREATE EXTENSION ledger');
+like($err, qr/WARNING:  no ledger was created: .*\n.*ledger\.awaited/, 'after a dump, no CREATE EXTENSION makes one');
+nothing_made('CREATE EXTENSION in another database than that of the dump');
+$node->safe_psql('template1', 'DROP EXTENSION ledger');
 
 # ---- Somebody asks -----------------------------------------------------------------------------------
 
@@ -74,10 +80,11 @@ wait_role($node, 'none');
 my $ledger = value($node, 'SELECT ledger.create_ledger()');
 like($ledger, qr/^$uuid$/, 'create_ledger() answers the uuid');
 is(status_of($node, 'role, ledger'), "primary|$ledger", 'and the engine is open');
+ok(!-e $node->data_dir . '/ledger.awaited', 'and nothing is awaited any more');
 create_two_accounts($node);
 like(error_of($node, 'SELECT ledger.create_ledger()'), qr/ERROR:  42710: this server has a ledger already/, 'there is one');
 is(error_of($node, 'CREATE DATABASE second'), '', 'another database');
-my ($code, $out, $err) = $node->psql('second', 'CREATE EXTENSION ledger');
+($code, $out, $err) = $node->psql('second', 'CREATE EXTENSION ledger');
 is($err, '', 'CREATE EXTENSION in it says nothing: the ledger is there');
 is($node->safe_psql('second', 'SELECT ledger FROM ledger.status'), $ledger, 'and is the same');
 value($node, 'DROP EXTENSION ledger CASCADE');
@@ -162,6 +169,22 @@ like(status_of($crowded, 'hint'), qr/max_worker_processes \(it is 0\)/, 'with th
 like(error_of($crowded, transfer_sql(1, 1)), qr/ERROR:  57P03: ledger engine has not been started/, 'which calls get');
 cmp_ok(time - $started, '<', 8, 'at once');
 $crowded->stop;
+
+# ---- The extension before the library ----------------------------------------------------------------
+
+my $late = ledger_node('late', settings => "shared_preload_libraries = ''");
+$late->start;
+is(error_of($late, 'CREATE EXTENSION ledger'), '', 'CREATE EXTENSION without the library being preloaded');
+is(status_of($late, 'role, message'), 'stopped|the ledger library is not preloaded', 'the status says so');
+like(error_of($late, 'SELECT ledger.create_ledger()'), qr/ERROR:  55000: the ledger library is not preloaded/, 'calls, too');
+$late->append_conf('postgresql.conf', "shared_preload_libraries = 'ledger'");
+$late->restart;
+wait_role($late, 'none');
+($code, $out, $err) = $late->psql('template1', 'CREATE EXTENSION ledger');
+like($err, qr/WARNING:  no ledger was created: .*\n.*ledger\.awaited/, 'it may have been a dump: none is made by a further database');
+like(value($late, 'SELECT ledger.create_ledger()'), qr/^$uuid$/, 'it is made when somebody asks for it');
+ok(!-e $late->data_dir . '/ledger.awaited', 'and nothing is awaited any more');
+$late->stop;
 
 # ---- Killed at each step -----------------------------------------------------------------------------
 

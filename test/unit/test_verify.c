@@ -341,22 +341,42 @@ UNIT_TEST(an_event_of_an_account_that_does_not_exist)
     books_end();
 }
 
-UNIT_TEST(a_hold_of_another_status)
+/* A hold that a post has resolved, and then its state is changed without an event. */
+static void
+change_state(uint8_t status, uint64_t later_ns, struct transfer *held, struct transfer *posted)
 {
     books_begin();
     const u128 pending = transfer(3, 4, 50, TRANSFER_PENDING, 0);
     const u128 post = transfer(0, 0, 50, TRANSFER_POST_PENDING, pending);
-    struct transfer stored;
-    struct transfer posted;
-    expect(ledger_fixture_transfer(&fixture, pending, &stored));
-    expect(ledger_fixture_transfer(&fixture, post, &posted));
+    expect(ledger_fixture_transfer(&fixture, pending, held));
+    expect(ledger_fixture_transfer(&fixture, post, posted));
     op_begin(1);
-    const struct transfer_pending *old = prefetched(GROOVE_TRANSFER_PENDING, stored.timestamp);
+    const struct transfer_pending *old = prefetched(GROOVE_TRANSFER_PENDING, held->timestamp);
     struct transfer_pending changed = *old;
-    changed.status = PENDING_PENDING;
+    changed.status = status;
+    changed.resolved_at = status == PENDING_PENDING ? 0 : old->resolved_at + later_ns;
     forest_update(fixture.forest, GROOVE_TRANSFER_PENDING, old, &changed);
     op_end();
+}
+
+UNIT_TEST(a_hold_of_another_status)
+{
+    struct transfer held;
+    struct transfer posted;
+    change_state(PENDING_PENDING, 0, &held, &posted);
     expect_equal(books_verify(), 1);
+    expect(finds(VERIFY_TRANSFER, VERIFY_STATUS, posted.timestamp));
+    books_end();
+}
+
+/* Both sides tell: there is no event at that time, and the post was at another. */
+UNIT_TEST(a_hold_resolved_at_another_time)
+{
+    struct transfer held;
+    struct transfer posted;
+    change_state(PENDING_POSTED, 1, &held, &posted);
+    expect_equal(books_verify(), 2);
+    expect(finds(VERIFY_TRANSFER, VERIFY_STATUS, held.timestamp));
     expect(finds(VERIFY_TRANSFER, VERIFY_STATUS, posted.timestamp));
     books_end();
 }
@@ -557,6 +577,8 @@ UNIT_TEST(wrong_ids_and_indexes_are_named)
                 .flags = TRANSFER_PENDING,
             };
             create(LEDGER_CREATE_TRANSFERS, &hold, 1);
+            ledger_fixture_advance(&fixture, (hold.timeout + 1) * NS_PER_S);
+            expect(ledger_fixture_pulse(&fixture));
             struct tail *tail = ids ? &fixture.forest->grooves[GROOVE_TRANSFER].id_tail
                                     : &fixture.forest->indexes[index].tail;
             expect(tail->count > 0);

@@ -60,6 +60,11 @@ why_standby(struct refusal *why)
 static void
 why_not_started(struct refusal *why)
 {
+    if (!IsUnderPostmaster) {
+        refusal_message(why, "ledger engine does not run in single-user mode");
+        refusal_hint(why, "Start the server as usual.");
+        return;
+    }
     refusal_message(why, "ledger engine has not been started");
     refusal_detail(why, "The server has not started the background worker \"ledger engine\".");
     refusal_hint(

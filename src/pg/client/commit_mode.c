@@ -49,6 +49,19 @@ has_xid(void)
     return TransactionIdIsValid(GetTopTransactionIdIfAny());
 }
 
+/*
+ * Has the transaction written rows of tables? They alone use a command's number, numbers from
+ * sequences don't, though both need a transaction id. Only an increment shows whether the present
+ * number is used; it is what every function that writes does too.
+ */
+static bool
+has_written_rows(void)
+{
+    if (!has_xid()) return false;
+    CommandCounterIncrement();
+    return GetCurrentCommandId(false) != FirstCommandId;
+}
+
 /* ---- What is running ------------------------------------------------------------------------- */
 
 /* Adds to an error of the statement: nobody should think that nothing has happened. */
@@ -121,7 +134,8 @@ on_transaction(XactEvent event, void *argument)
 {
     switch (event) {
     case XACT_EVENT_PRE_COMMIT:
-        if (!transaction.closed || !has_xid()) return;
+        if (!transaction.closed && !transaction.sequences) return;
+        if (transaction.closed ? !has_xid() : !has_written_rows()) return;
         ereport(
             ERROR,
             errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
@@ -198,7 +212,8 @@ is_function_call_message(void)
 static const char *
 refuse_statement(void)
 {
-    if (is_function_call_message()) return NULL;
+    static const char written[] = "The transaction has written something before.";
+    if (is_function_call_message()) return has_xid() ? written : NULL;
     if (running.query == NULL || ActivePortal == NULL || !portal_only_reads(ActivePortal)) {
         return "The statement is not a SELECT.";
     }
@@ -212,9 +227,8 @@ refuse_statement(void)
         transaction.proven = statement;
         transaction.sequences = effects.sequences;
     }
-    if (running.had_xid || (has_xid() && !transaction.sequences)) {
-        return "The transaction has written something before.";
-    }
+    if (running.had_xid) return written;
+    if (transaction.sequences ? has_written_rows() : has_xid()) return written;
     if (running.in_parts && transaction.sequences) {
         return "The statement takes numbers from sequences and its rows are fetched in parts.";
     }

@@ -11,10 +11,12 @@
  *     or volatile, and known to write nothing: catalog functions that are listed here, and those of
  *     a few libraries.
  *
- * A declaration may be wrong. So the caller also looks at what the transaction has done, and makes
- * it read-only (commit_mode.c). That is impossible where the statement takes numbers from
- * sequences: they write, though nothing that a transaction could undo. Such a statement may call no
- * functions but the server's, the ledger's and those of these libraries.
+ * A declaration may be wrong, and functions of users hide where no plan shows them: behind the
+ * operators of a sort, or in the checks of a domain that a function of the server reads. So the
+ * caller also looks at what the transaction has done, and makes it read-only (commit_mode.c). The
+ * latter is impossible where the statement takes numbers from sequences: they write, though nothing
+ * that a transaction could undo. Such a statement may call no functions but the server's, the
+ * ledger's and those of these libraries.
  */
 #ifndef LEDGER_PG_CLIENT_EFFECTS_H
 #define LEDGER_PG_CLIENT_EFFECTS_H

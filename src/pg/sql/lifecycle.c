@@ -16,8 +16,10 @@
 #include "pg/command.h"
 #include "pg/settings.h"
 #include "pg/shared.h"
+#include "pg/worker/awaited.h"
 #include "pg/worker/directory.h"
 #include "pg/worker/identity.h"
+#include "pg/worker/refusal.h"
 
 PG_FUNCTION_INFO_V1(ledger_create_ledger);
 PG_FUNCTION_INFO_V1(ledger_adopt);
@@ -224,14 +226,23 @@ has_schema_clause(const CreateExtensionStmt *statement)
     return false;
 }
 
+/* This statement, or what was done before, says that there is a ledger somewhere else. */
 static void
-warn_of_dump(const struct refusal *why)
+warn_of_awaited(const struct refusal *why, bool is_of_dump)
 {
-    ereport(
-        WARNING,
-        errmsg("no ledger was created: %s", why->message),
-        errdetail("CREATE EXTENSION with a SCHEMA clause is what pg_dump writes, and a dump does not contain the ledger. If this is a restored database, its accounts and transfers are in the data directory of the server that was dumped."),
-        errhint("%s", why->hint));
+    struct refusal awaited = *why;
+    if (is_of_dump) {
+        refusal_detail(
+            &awaited,
+            "CREATE EXTENSION with a SCHEMA clause is what pg_dump writes, and a dump does not contain the ledger. If this is a restored database, its accounts and transfers are in the data directory of the server that was dumped.");
+    } else {
+        refusal_detail(
+            &awaited,
+            "The file \"%s/" AWAITED_FILE
+            "\" says that this server was upgraded, or that the extension was made by a dump, or before the library was preloaded. After an upgrade or a dump, its accounts and transfers are in the data directory of the server of before.",
+            DataDir);
+    }
+    report(WARNING, "no ledger was created", &awaited);
 }
 
 /* The extension is there, whatever this finds: the ledger can be asked for again. */
@@ -240,10 +251,12 @@ on_extension_created(const CreateExtensionStmt *statement)
 {
     struct command command = {.kind = COMMAND_CREATE};
     struct availability availability;
-    if (has_schema_clause(statement)) {
+    const bool is_of_dump = has_schema_clause(statement);
+    if (is_of_dump) awaited_put();
+    if (is_of_dump || awaited_is_put()) {
         wait_settled(&availability);
         if (availability.role == ROLE_NONE) {
-            warn_of_dump(&availability.why);
+            warn_of_awaited(&availability.why, is_of_dump);
             return;
         }
     } else if (ask(&command, &availability)) {

@@ -9,8 +9,8 @@
  *
  * and a restored database whose ledger is somewhere else must not find an empty one. So with a
  * SCHEMA clause, which nobody needs for this extension, no ledger is made, and a WARNING says so.
- * Neither does pg_upgrade ask (the library does nothing in binary upgrade mode), nor CASCADE of
- * another extension, nor a server that starts.
+ * Neither does pg_upgrade ask, nor CASCADE of another extension, nor a server that starts. After
+ * an upgrade or a dump, CREATE EXTENSION asks in no other database either: see awaited.h.
  *
  * What a ledger is asked for is not part of the transaction: a directory that was made stays when
  * CREATE EXTENSION is rolled back, and when the extension is dropped.

@@ -38,6 +38,22 @@ refuse_errno(struct refusal *refusal, const char *what, const char *path)
     return false;
 }
 
+/*
+ * What a symbolic link leads to may be a file system that is not mounted yet. That is no absence: a
+ * new ledger can't be made there, and the one behind the link must not be taken for missing.
+ */
+static bool
+refuse_dangling_link(struct refusal *refusal, const char *path)
+{
+    refusal_message(refusal, "\"%s\" is a symbolic link that leads nowhere", path);
+    refusal_detail(refusal, "What it should lead to does not exist, or is not mounted.");
+    refusal_hint(
+        refusal,
+        "Mount or restore what it leads to, then reload the configuration. For a new ledger, remove the link, or set ledger.data_directory and restart the server.");
+    refusal->sqlstate = ERRCODE_UNDEFINED_FILE;
+    return false;
+}
+
 /* Present (a directory), absent, or a refusal. */
 static bool
 look(const char *path, bool *present, struct refusal *refusal)
@@ -45,7 +61,8 @@ look(const char *path, bool *present, struct refusal *refusal)
     struct stat status;
     *present = false;
     if (stat(path, &status) != 0) {
-        return errno == ENOENT ? true : refuse_errno(refusal, "look at", path);
+        if (errno != ENOENT) return refuse_errno(refusal, "look at", path);
+        return lstat(path, &status) == 0 ? refuse_dangling_link(refusal, path) : true;
     }
     *present = S_ISDIR(status.st_mode);
     if (*present) return true;

@@ -107,7 +107,7 @@ note_error(struct host *host, int error)
         WARNING,
         errmsg("could not write \"%s/" IDENTITY_FILE "\": %s", DataDir, strerror(error)),
         errdetail("The ledger works on. But while the file is old, an old copy of the ledger's directory would not be recognised as such."),
-        errhint("Make room for it. The engine tries again by itself."));
+        errhint("Correct the cause, such as a full file system. The engine tries again by itself."));
 }
 
 /* True if there is something new to note. */

@@ -12,7 +12,6 @@
 #include "base/checksum.h"
 #include "os/file_replacer.h"
 
-#define IDENTITY_VERSION        2
 #define IDENTITY_TEMPORARY_FILE IDENTITY_FILE ".tmp"
 
 /* 32 hex digits and a terminating zero. */

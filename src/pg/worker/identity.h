@@ -55,7 +55,8 @@
 #include "engine/engine.h"
 #include "pg/monitor_shared.h"
 
-#define IDENTITY_FILE "ledger.identity"
+#define IDENTITY_FILE    "ledger.identity"
+#define IDENTITY_VERSION 2
 
 /* How old the note may be while there is work. */
 #define NOTE_INTERVAL_MS 5000

@@ -7,6 +7,7 @@
 #include "access/xlog.h"
 #include "miscadmin.h"
 
+#include "pg/worker/awaited.h"
 #include "pg/worker/files.h"
 #include "pg/worker/refusal.h"
 
@@ -27,7 +28,12 @@ identity_is_wrong(enum identity_result found, bool *present, struct refusal *ref
     case IDENTITY_OTHER_VERSION:
         refusal_message(
             refusal, "file \"%s/" IDENTITY_FILE "\" is of another version of ledger", DataDir);
-        refusal_hint(refusal, "Install the version of ledger that wrote it.");
+        refusal_detail(
+            refusal, "This version reads and writes version %d of the file.", IDENTITY_VERSION);
+        refusal_hint(
+            refusal,
+            "Install the version of ledger that wrote it, or restore the file from a backup. "
+            "If this server shall have a new, empty ledger, move the file and the ledger's directory away, reload the configuration, and call ledger.create_ledger().");
         return true;
     case IDENTITY_IO_ERROR:
         refusal_message(
@@ -233,7 +239,11 @@ publish_new(
         return false;
     }
     if (!write_identity(identity, refusal)) return false;
-    return directory_rename_new(directory, refusal);
+    if (directory_rename_new(directory, refusal)) return true;
+    refusal_hint(
+        refusal,
+        "The ledger is made, but for its name. Correct the cause, then reload the configuration: the engine completes it.");
+    return false;
 }
 
 bool
@@ -245,7 +255,7 @@ ownership_create(u128 *ledger, struct refusal *refusal)
     if (!directory_find(directory, refusal)) return false;
     if (directory->present || identity_read(&found) != IDENTITY_ABSENT) {
         refusal_message(refusal, "this server has a ledger already, or had one");
-        refusal_hint(refusal, "See ledger.status.");
+        refusal_hint(refusal, "Reload the configuration, then see ledger.status.");
         refusal->sqlstate = ERRCODE_DUPLICATE_OBJECT;
         return false;
     }
@@ -269,6 +279,7 @@ ownership_create(u128 *ledger, struct refusal *refusal)
         return false;
     }
     *ledger = identity->owner.cluster;
+    awaited_remove();
     ereport(
         LOG,
         errmsg("ledger engine created an empty ledger in \"%s\"", directory->path),
@@ -330,6 +341,7 @@ change_owner(
     }
     if (!files_adopt(storage, directory->path, &identity.owner, refusal)) return false;
     if (!write_identity(&identity, refusal)) return false;
+    awaited_remove();
     char ledger[IDENTITY_UUID_TEXT_SIZE];
     identity_uuid_text(identity.owner.cluster, ledger);
     ereport(

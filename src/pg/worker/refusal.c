@@ -174,15 +174,35 @@ refuse_journal(struct refusal *refusal, const struct journal_report *journal, co
     refusal_hint(refusal, "%s", HINT_RESTORE);
 }
 
+/* Intact, as far as can be told, but not for this build. */
+static bool
+refuse_other_build(struct refusal *refusal, const char *name, const char *directory)
+{
+    const bool other_version = strcmp(name, "other version") == 0;
+    if (!other_version && strcmp(name, "other config") != 0) return false;
+    refusal_message(
+        refusal, "ledger data directory \"%s\" was made by another version of ledger", directory);
+    if (other_version) {
+        refusal_detail(
+            refusal,
+            "Its disk format is not %d, the only one of this version.",
+            DISK_FORMAT_VERSION);
+    } else {
+        refusal_detail(refusal, "Its disk format is for a build with other limits than this one.");
+    }
+    refusal_hint(
+        refusal,
+        "Install the version that made it. Nothing was changed. A ledger can't be converted: to move it, read its accounts and transfers with that version, and import them into a new ledger.");
+    return true;
+}
+
 static void
 refuse_superblock(struct refusal *refusal, const char *name, const char *directory)
 {
+    if (refuse_other_build(refusal, name, directory)) return;
     refusal_message(refusal, "ledger superblock cannot be used: %s", name);
     refusal_detail(refusal, "File \"%s/%s\".", directory, storage_file_name(STORAGE_SUPERBLOCK));
-    refusal_hint(
-        refusal,
-        "If the directory was made by another version of ledger, install that version. "
-        "Otherwise: " HINT_RESTORE);
+    refusal_hint(refusal, "%s", HINT_RESTORE);
 }
 
 static void
