@@ -327,7 +327,10 @@ def asserts():
                 changes = rf"\b{index} (=|\+=|-=) |\b{index}(\+\+|--)|&{index}\b|\bfor \("
                 block = len(line) - len(line.lstrip())
                 outside = any(b.strip() and len(b) - len(b.lstrip()) < block for b in body[used:n])
-                tested = re.match(r"\s*(assert|while|for|if|case|return)", body[used])
+                start = used
+                while start > 0 and not re.search(r"[;{}:]\s*$", body[start - 1]):
+                    start -= 1
+                tested = re.match(r"\s*(assert|while|for|if|case|return)\b", body[start])
                 if used < n and not outside and not tested and not re.search(changes, between):
                     yield s.at(first + n), f"{name}: {index} is asserted after it was an index"
 

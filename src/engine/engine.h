@@ -105,17 +105,17 @@ struct engine_request {
 
 enum engine_open_result {
     ENGINE_OPENED,
-    ENGINE_OPEN_ABSENT,            /* The superblock was never written: not formatted. */
-    ENGINE_OPEN_SUPERBLOCK,        /* superblock_name says what is wrong with it. */
-    ENGINE_OPEN_OTHER_IDENTITY,    /* Intact, but not the expected: `identity` is what it says. */
-    ENGINE_OPEN_SIZE_MISMATCH,     /* A log is not as large as the superblock says. */
-    ENGINE_OPEN_JOURNAL_DAMAGED,   /* An acknowledged entry is damaged: `journal` says which. */
-    ENGINE_OPEN_JOURNAL_SHORT,     /* The log ends at `op`, before what was surely committed. */
-    ENGINE_OPEN_BEHIND,            /* Whole, up to `op`; but older than op_min or view_min say. */
-    ENGINE_OPEN_GRID_CORRUPT,      /* Block `block_address` of tree `tree_name` is damaged. */
-    ENGINE_OPEN_MEMORY_TOO_SMALL,  /* At least memory_bytes_needed are needed. */
+    ENGINE_OPEN_ABSENT,          /* The superblock was never written: not formatted. */
+    ENGINE_OPEN_SUPERBLOCK,      /* superblock_name says what is wrong with it. */
+    ENGINE_OPEN_OTHER_IDENTITY,  /* Intact, but not the expected: `identity` is what it says. */
+    ENGINE_OPEN_SIZE_MISMATCH,   /* A log is not as large as the superblock says. */
+    ENGINE_OPEN_JOURNAL_DAMAGED, /* An acknowledged entry is damaged: `journal` says which. */
+    ENGINE_OPEN_JOURNAL_SHORT,   /* The log ends at `op`, before what was surely committed. */
+    ENGINE_OPEN_BEHIND,       /* It is whole up to `op`, but older than op_min or view_min say. */
+    ENGINE_OPEN_GRID_CORRUPT, /* Block `block_address` of tree `tree_name` is damaged. */
+    ENGINE_OPEN_MEMORY_TOO_SMALL, /* At least memory_bytes_needed are needed. */
     ENGINE_OPEN_DISK_FULL,
-    ENGINE_OPEN_INVALID_PREPARE,   /* Prepare `op` is intact, but not as this version makes it. */
+    ENGINE_OPEN_INVALID_PREPARE, /* Prepare `op` is intact, but not as this version makes it. */
     ENGINE_OPEN_IO_ERROR,
 };
 
@@ -277,7 +277,7 @@ struct engine_stats {
     struct histogram commit_latency_ns; /* From a create's submission to its answer. */
     uint64_t checkpoints;
     uint64_t blocks_written;
-    uint64_t blocks_read; /* Whole, or in part. */
+    uint64_t blocks_read; /* How many blocks were read, whole or in part. */
     uint64_t extracts_read; /* Of these, how many were read in part. */
     uint64_t cache_hits; /* Blocks that were in memory when they were asked for. */
     uint64_t cache_misses;

@@ -35,6 +35,7 @@ static void
 read_begin(struct engine *engine, struct engine_request *request)
 {
     uint32_t number = 0;
+    assert(engine->reads.running_count < ENGINE_READS_MAX);
     while (engine->reads.running[number].request != NULL) number += 1;
     struct engine_read *running = &engine->reads.running[number];
     const struct ledger_question question = {
@@ -47,7 +48,6 @@ read_begin(struct engine *engine, struct engine_request *request)
         .timestamps = running->timestamps,
         .rows = running->rows,
     };
-    assert(number < ENGINE_READS_MAX);
     running->request = request;
     running->waits = false;
     engine->reads.running_count += 1;

@@ -132,7 +132,7 @@ asks_clear(struct forest_asks *asks)
     asks->next = 0;
 }
 
-/* Of the id that a record should have: not 0. */
+/* A short hash of the id that a record should have. Never 0. */
 static uint64_t
 id_check(uint32_t number, const u128 *id)
 {

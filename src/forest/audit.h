@@ -57,8 +57,8 @@ enum audit_step {
 };
 
 enum audit_stage {
-    AUDIT_STAGE_RECORDS, /* Of `groove`. */
-    AUDIT_STAGE_ENTRIES, /* Of `part`. */
+    AUDIT_STAGE_RECORDS, /* The records of `groove`. */
+    AUDIT_STAGE_ENTRIES, /* The entries of `part`. */
     AUDIT_STAGE_DONE,
 };
 
@@ -68,13 +68,13 @@ struct audit {
     uint32_t groove; /* The current groove, or the one that `part` belongs to. */
     uint32_t part;
     bool begun; /* The walk of the current groove or part has begun. */
-    /* Of each groove: */
+    /* For each groove: */
     uint64_t about[FOREST_GROOVES_MAX];     /* Records up to this timestamp. */
     uint64_t record_max[FOREST_GROOVES_MAX]; /* Records are walked, and counted, up to this one. */
     uint64_t record_count[FOREST_GROOVES_MAX];
     uint64_t records_found;
     uint64_t timestamp; /* The current record's timestamp; 0: there is none. */
-    /* Of each part with entries: */
+    /* For each part with entries: */
     struct audit_sum expected[FOREST_PARTS_MAX];
     struct audit_sum found; /* What was found in the current part. */
     enum audit_kind kind;

@@ -308,7 +308,7 @@ forest_beat_start_all(struct forest *forest)
 {
     assert(forest->checkpoint.stage != CHECKPOINT_IDLE);
     beat_start(forest, MERGE_TURNS);
-    /* As after a restart. */
+    /* The state is made what it is after a restart. */
     forest->compact.beat = 0;
 }
 

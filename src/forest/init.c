@@ -14,7 +14,7 @@
 #include "base/units.h"
 #include "forest/internal.h"
 
-/* Of the memory beyond the minimum. */
+/* Shares of the memory beyond the minimum. */
 #define OBJECTS_SHARE 3
 #define TABLES_SHARE  32
 
@@ -30,7 +30,8 @@
 
 /* How much of what varies there is. */
 struct sizes {
-    uint32_t objects; /* Of each groove with updates, times record_size over 128. */
+    /* How many objects each groove with updates has, times record_size over 128. */
+    uint32_t objects;
     uint32_t nodes;
     uint32_t frames;
 };
@@ -255,7 +256,7 @@ own_blocks_max(const struct sizes *sizes, uint64_t block_count_max)
     return (uint32_t) (manifest + free_set + 2);
 }
 
-/* Of any groove. */
+/* The most that any groove has. */
 static uint32_t
 dirty_most(const struct forest_schema *schema)
 {

@@ -76,8 +76,8 @@ enum forest_undo_kind { UNDO_INSERT, UNDO_UPDATE };
 
 /* Ends an entry of the log, which is read backwards. Before an UNDO_UPDATE lies the old record. */
 struct forest_undo {
-    uint64_t op;     /* Of the record's change before. */
-    uint32_t object; /* Of its object, in a groove with updates. */
+    uint64_t op;     /* The op of the record's previous change. */
+    uint32_t object; /* The number of its object, in a groove with updates. */
     uint8_t kind;
     uint8_t groove;
     bool was_dirty;
@@ -90,7 +90,7 @@ struct forest_scope {
     char *log;
     uint64_t log_size;
     uint64_t log_size_max; /* Everything that a batch may insert and update. */
-    /* As they were when it was opened. */
+    /* How these were when the scope was opened. */
     uint64_t newest[FOREST_GROOVES_MAX];
     uint64_t record_count[FOREST_GROOVES_MAX];
     uint32_t tail_count[FOREST_PARTS_MAX];
@@ -162,7 +162,7 @@ struct forest_compact {
     uint32_t level;
     uint64_t added; /* Entries of all parts since the last beat. */
     uint32_t beat;  /* Turns since the last checkpoint, modulo MERGE_TURNS. */
-    uint32_t turn;  /* Whose turn it is at the current beat; MERGE_TURNS: everybody's. */
+    uint32_t turn; /* Which merges have their turn at the current beat; MERGE_TURNS: all of them. */
 };
 
 /*
@@ -223,7 +223,7 @@ struct root_content {
     struct block_reference manifest; /* The last block of each chain. */
     struct block_reference free_set;
     uint64_t item_count;
-    uint64_t word_count; /* Of the free set. */
+    uint64_t word_count; /* The number of words of the free set. */
     uint64_t newest[FOREST_GROOVES_MAX];
     uint64_t record_count[FOREST_GROOVES_MAX];
     struct forest_memo memo;
@@ -236,7 +236,7 @@ struct forest_checkpoint {
     uint64_t op;
     forest_checkpoint_callback *callback;
     void *context;
-    uint32_t part; /* Of FLUSH, MERGES and MANIFEST. */
+    uint32_t part; /* The current part of FLUSH, MERGES and MANIFEST. */
     uint32_t level;
     /* MANIFEST: the run in the level, and how many of its items are out. */
     uint32_t run;
@@ -271,8 +271,8 @@ struct forest_warm {
     bool settled;     /* `place` is a table of the run. */
     uint32_t groove;  /* The current one. */
     uint32_t level;
-    uint32_t run;   /* Of the level, counted from the newest. */
-    uint32_t block; /* Of the table. */
+    uint32_t run;   /* The number of the level's run, counted from the newest. */
+    uint32_t block; /* The number of the table's block. */
     struct table_place place;
     uint64_t blocks; /* Looked at so far. */
 };
@@ -297,7 +297,7 @@ struct forest {
     struct forest_prefetched *prefetched;
     struct forest_memo memo;
     struct forest_asks asked_ids;
-    struct forest_asks asked_records; /* By timestamp. */
+    struct forest_asks asked_records; /* Records that were asked for by timestamp. */
     uint64_t asks_resume_at; /* They are not looked at before cache.reads_done is so many. */
     void *scratch;    /* For sorting. */
     struct entry24 *screened; /* Ids of a batch, in order; `timestamp` is their number. */

@@ -10,13 +10,13 @@
 struct opening {
     struct forest *forest;
     struct forest_open_report *report;
-    void *block; /* Of a frame of the cache. */
+    void *block; /* A frame of the cache. */
     /* The manifest's stream of items. */
     struct part *part;
     uint32_t run;
     uint32_t level;
     uint64_t tables_left;
-    uint64_t nodes; /* Of lists of tables: so many are needed, as far as is known. */
+    uint64_t nodes; /* How many nodes lists of tables need, as far as is known. */
 };
 
 static enum forest_open_result

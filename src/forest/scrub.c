@@ -91,7 +91,7 @@ forest_scrub_work(struct forest *forest)
         case TOUR_END:
             scrub_end_tour(scrub);
             assert(scrub->due > 0);
-            scrub->due -= 1; /* So that an empty forest's tours end too. */
+            scrub->due -= 1; /* This is so that the tours of an empty forest end too. */
             break;
         }
         progress = true;

@@ -33,7 +33,7 @@ struct scrub {
     uint64_t blocks; /* That it has read since start. */
     uint64_t tours;  /* That are complete. */
     uint32_t damaged_count;
-    uint32_t told; /* Of damaged: the first ones. */
+    uint32_t told; /* How many of `damaged`, from the first one on, were told. */
     struct scrub_damaged damaged[SCRUB_DAMAGED_MAX];
 };
 

@@ -50,7 +50,7 @@ storage_file_name(enum storage_file file)
 enum storage_result {
     STORAGE_OK,
     STORAGE_IO_ERROR, /* The sectors cannot be read, or it is unknown what the write left behind. */
-    STORAGE_NO_SPACE, /* Of growth only: nothing changed. */
+    STORAGE_NO_SPACE, /* Only growth can answer this. Nothing was changed. */
 };
 
 enum storage_direction { STORAGE_READ, STORAGE_WRITE };

@@ -51,7 +51,7 @@ extern const struct forest_schema ledger_schema;
 /* How far a walk over the holds, in the order of their expiry, has come. */
 struct ledger_walk {
     struct forest_range at;
-    uint64_t passed; /* So many holds since the last pulse. */
+    uint64_t passed; /* How many holds were passed since the last pulse. */
 };
 
 /* The accounts of a transfer, where they were within reach when they were asked for; else NULL. */
@@ -106,7 +106,7 @@ const char *ledger_read_check(uint8_t operation, const void *input, uint32_t inp
 /* One row of a reply of accounts: by which account as_of.c finds it again. */
 struct ledger_row {
     uint64_t account_timestamp;
-    uint16_t first; /* Of the rows in the bucket that has this row's number. */
+    uint16_t first; /* The first of the rows in the bucket that has this row's number. */
     uint16_t next;  /* In this row's own bucket. */
     bool listed;
 };
@@ -147,9 +147,9 @@ struct ledger_plan {
 /* How far the rows of accounts are those of the read's instant: as_of.c. */
 struct ledger_as_of {
     uint32_t rows_looked_at; /* Of these, those that may have changed since are listed. */
-    uint32_t listed;         /* Those whose first event after the instant was not met yet. */
+    uint32_t listed;         /* How many rows' first event after the instant was not met yet. */
     uint64_t event_max;      /* The walk over events ends here. */
-    uint64_t timestamp;      /* Of the event where it is. */
+    uint64_t timestamp;      /* The timestamp of the event where it is. */
     uint64_t walk_left;      /* Events; then the others are sought, row by row. */
     uint32_t row;            /* The row whose event is sought; those before have none to seek. */
     bool row_started;        /* Its scan is in the read's plan. */
@@ -170,7 +170,7 @@ struct ledger_read {
     struct forest *forest;
     union ledger_filter filter;
     struct ledger_instant instant;
-    uint64_t timestamp_max; /* Of what was there at the instant. */
+    uint64_t timestamp_max; /* The newest timestamp that there was at the instant. */
     bool yielded; /* The last FOREST_WAIT only ended a piece of work: going on needs no progress. */
 
     struct ledger_plan plan;

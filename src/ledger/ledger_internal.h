@@ -62,7 +62,10 @@ event_at(const struct state_machine_batch *batch, uint32_t index)
     return (const char *) batch->events + (size_t) index * EVENT_SIZE;
 }
 
-/* By the event's timestamp: those of an op follow each other, and there are no more than places. */
+/*
+ * Found by the event's timestamp: those of an op follow each other, and there are no more of them
+ * than places.
+ */
 static inline struct reached *
 ledger_reached(const struct ledger *ledger, uint64_t event_timestamp)
 {

@@ -224,7 +224,7 @@ groove_of(uint8_t operation)
     case LEDGER_GET_ACCOUNT_TRANSFERS:
     case LEDGER_QUERY_HOLDS:
     case LEDGER_QUERY_TRANSFERS: return GROOVE_TRANSFER;
-    case LEDGER_GET_ACCOUNT_BALANCES: /* Of expiries too. */
+    case LEDGER_GET_ACCOUNT_BALANCES: /* Expiries have rows too. */
     case LEDGER_LOOKUP_CHANGE_EVENTS:
     case LEDGER_GET_CHANGE_EVENTS: return GROOVE_ACCOUNT_EVENT;
     case LEDGER_CREATE_ACCOUNTS:

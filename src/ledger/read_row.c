@@ -94,7 +94,7 @@ row_account(struct ledger_read *read, uint32_t index)
 
 /* ---- Transfers ------------------------------------------------------------------------------- */
 
-/* By the id of the row. FOREST_ABSENT: there was none at the instant. */
+/* Finds it by the id of the row. FOREST_ABSENT: there was none at the instant. */
 static enum forest_found
 read_transfer_by_id(struct ledger_read *read, uint32_t index, struct transfer *transfer)
 {
@@ -308,7 +308,7 @@ event_transfer(struct ledger_read *read, uint64_t *word, struct change_event *ro
     return FOREST_FOUND;
 }
 
-/* Of the account now: what never changes. Balances and flags are the event's. */
+/* Takes from the account as it is now what never changes. Balances and flags are the event's. */
 static enum forest_found
 event_account(struct ledger_read *read, uint64_t *word, struct change_event_account *row)
 {

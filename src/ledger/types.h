@@ -111,7 +111,7 @@ enum pending_status {
 struct transfer_pending {
     uint64_t timestamp;
     uint64_t expires_at;  /* Indexed. 0: never. Stays when it is resolved. */
-    uint64_t resolved_at; /* Of its post, its void, or its expiry's event. 0: unresolved. */
+    uint64_t resolved_at; /* The timestamp of its post, void or expiry; 0: unresolved. */
     uint8_t status;       /* enum pending_status */
     uint8_t reserved[7];
 };
@@ -509,8 +509,8 @@ enum verify_what {
     VERIFY_MISSING,  /* What it refers to is not there. */
     VERIFY_MISFILED, /* Transfer, accounts and event don't name each other. */
     VERIFY_TYPE,
-    VERIFY_STATUS,   /* Of the pending transfer. */
-    VERIFY_FLAGS,    /* Of the account, as numbers: `closed` follows from transfers. */
+    VERIFY_STATUS,   /* The status of the pending transfer. */
+    VERIFY_FLAGS,    /* The account's flags, as numbers: `closed` follows from transfers. */
     VERIFY_COUNT,    /* There are more or fewer than there should be. */
 };
 

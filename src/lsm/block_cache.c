@@ -179,7 +179,10 @@ frame_free(struct block_cache *cache, uint32_t frame)
     frame_offer(cache, &cache->frames[frame]);
 }
 
-/* Of those kept, or of the others, the next one that was not used since the hand last came by. */
+/*
+ * The next frame, among those that are kept or among the others, that was not used since the hand
+ * last came by.
+ */
 static uint32_t
 clock_next(struct block_cache *cache, bool kept)
 {

@@ -110,14 +110,16 @@ struct block_cache {
     uint32_t head_mask;
     uint32_t free_head;
     uint32_t available; /* Frames that are free, or ready and not pinned, or lost. */
-    uint32_t available_kept; /* Of these: kept. */
+    uint32_t available_kept; /* How many of these are kept. */
     uint32_t kept;
-    uint32_t clock_hands[2]; /* Of those not kept, and those kept. */
+    /* The hand of the frames that are not kept, and that of those that are. */
+    uint32_t clock_hands[2];
     uint32_t queue_start;
     uint32_t queue_count;
     uint32_t reading;
     uint64_t reads_done; /* Since it was opened: they have come, or failed. */
-    uint32_t reading_stale; /* Of these: their addresses are other blocks' meanwhile. */
+    /* How many of these read addresses that belong to other blocks by now. */
+    uint32_t reading_stale;
     uint32_t writing; /* Frames sealed and not durable, the queued ones included. */
     struct cache_read *reads;   /* GRID_READS_MAX */
     struct cache_write *writes; /* GRID_WRITES_MAX */

@@ -127,7 +127,7 @@ log_seal_block(struct log *log, uint32_t frame, uint32_t count)
     table_builder_add_block(&log->builder, frame, count);
     assert(
         log->builder.table.block_count > 0 && log->builder.table.block_count <= TABLE_BLOCKS_MAX);
-    /* Of a history that goes back for years, hardly any block is read soon. */
+    /* Hardly any block of a history that goes back for years is read soon. */
     const struct table_block *blocks = table_builder_blocks(&log->builder);
     cache_leave(log->tree->cache, blocks[log->builder.table.block_count - 1].address);
     if (log->builder.table.block_count == TABLE_BLOCKS_MAX) log_finish_table(log);

@@ -70,7 +70,7 @@ loser_tree_build(struct loser_tree *tree)
 u128
 loser_tree_runner_up(const struct loser_tree *tree)
 {
-    /* Whoever is second has lost against the winner, hence on its way. */
+    /* The second has lost against the winner, so it is on the winner's way. */
     u128 smallest = U128_MAX;
     const uint32_t leaf = loser_tree_winner_input(tree);
     assert(leaf < tree->leaf_count);

@@ -761,7 +761,9 @@ merge_checkpoint(struct merge *merge, uint64_t op)
         if (result != CACHE_READY) return result == CACHE_LOST ? MERGE_LOST : MERGE_WAIT;
     }
     assert(!merge->dropping);
-    /* As after a restart: so that what comes is the same with one and without. */
+    /*
+     * The state is made what it is after a restart, so that the same follows with one and without.
+     */
     merge_take_inputs(merge);
     if (merge_exhausted(merge)) merge_complete(merge);
     return MERGE_DONE;

@@ -14,7 +14,7 @@
 /* The blocks that are read ahead for one merge take at most this share of all frames. */
 #define AHEAD_SHARE 64
 
-/* So many blocks of an input are asked for at a time. */
+/* How many blocks of an input are asked for at a time. */
 #define AHEAD_STEP GRID_READ_BLOCKS_MAX
 
 /* Blocks that were asked for and that the merge has not come to. */

@@ -6,7 +6,7 @@
 
 #include "base/units.h"
 
-/* So many objects ahead of the hand, lines are fetched. */
+/* How many objects ahead of the hand cache lines are fetched. */
 #define OBJECTS_EVICT_AHEAD 8
 
 static uint64_t

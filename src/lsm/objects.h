@@ -71,7 +71,7 @@ struct objects_index {
 
 struct object_state {
     uint64_t marks; /* OBJECTS_STATE_*; of a free object: the next free one. */
-    uint64_t op;    /* Of last change; 0: none since it was inserted. */
+    uint64_t op;    /* The op of its last change; 0: it has not changed since it was inserted. */
     uint32_t timestamp_hash;
     uint32_t id_hash;
 };
@@ -91,7 +91,7 @@ struct objects {
     uint32_t pinned_count; /* In the newest epoch. */
     uint32_t retained_count;
     uint32_t objects_begun; /* Numbers that were ever used; then come those that never were. */
-    uint32_t free_first;    /* Of those begun; OBJECT_NONE: all are used. */
+    uint32_t free_first;    /* The first free one of those begun; OBJECT_NONE: all are used. */
     uint32_t hand;
 };
 

@@ -29,7 +29,7 @@ struct sort_digit {
 #define SORT_FEW            1024
 #define SORT_DIGIT_BITS_FEW 8
 #define SORT_DIGIT_BITS     11
-/* Of 128 bits: the last digit of a word may be narrow. */
+/* For keys of 128 bits: the last digit of a word may be narrow. */
 #define SORT_DIGITS_MAX 16
 /* Up to this count, insertion alone. */
 #define SORT_INSERTION_MAX 16

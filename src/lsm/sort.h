@@ -46,13 +46,16 @@ struct sort_item {
  * is in order already costs one look at each entry.
  */
 
-/* By value. Where the input ascends by timestamp, so do entries of equal value after it (N1). */
+/*
+ * Sorts by value. If the input ascends by timestamp, then entries of equal value still do
+ * afterwards (N1).
+ */
 void sort_entries16(struct entry16 *entries, uint32_t count, struct entry16 *scratch);
 
-/* By id. */
+/* Sorts by id. */
 void sort_entries24(struct entry24 *entries, uint32_t count, struct entry24 *scratch);
 
-/* By key. */
+/* Sorts by key. */
 void sort_items_by_key(struct sort_item *items, uint32_t count, struct sort_item *scratch);
 
 #endif

@@ -73,7 +73,8 @@ struct table_block {
     uint64_t address;
     uint32_t entry_count;
     uint32_t reserved;
-    uint64_t sector_sums[BLOCK_SECTORS]; /* As in its header: so parts of it can be verified. */
+    /* The sums in its header, so that extracts of it can be verified. */
+    uint64_t sector_sums[BLOCK_SECTORS];
 };
 static_assert(sizeof(struct table_block) == 48 + BLOCK_SECTORS * 8, "no padding");
 
@@ -110,7 +111,7 @@ struct table_builder {
     uint32_t frame_index;  /* The index block; FRAME_NONE: no table is begun. */
     uint32_t frame_filter[FILTER_BLOCKS_MAX];
     uint32_t entries_max;  /* The table is full then. */
-    struct table_info table; /* As far as it is known. */
+    struct table_info table; /* What is known of it so far. */
     u128 key_last;
 };
 

@@ -24,11 +24,11 @@ struct tail {
         struct entry24 *ids;
         char *bytes;
     } entries;
-    uint32_t *buckets; /* Of ids: 16 bits of the hash, 16 bits of the entry's number plus one. */
+    uint32_t *buckets; /* Hash table of ids: 16 bits of hash, 16 bits of number plus one. */
     uint32_t bucket_mask;
     uint32_t count;
     uint32_t count_max;
-    uint32_t sorted_count; /* Of an index: so many from the start are in order. */
+    uint32_t sorted_count; /* In a tail of an index, so many entries from the start are in order. */
 };
 
 void tail_init(

@@ -42,7 +42,7 @@ struct table_node {
 /* All nodes of all trees. Keys are beside: a long run is searched through few cache lines. */
 struct table_pool {
     struct table_node *nodes;
-    u128 *key_max; /* Of each node's last table. */
+    u128 *key_max; /* The last key of each node's last table. */
     uint32_t node_count;
     uint32_t free_count;
     uint32_t free_head;
@@ -93,7 +93,7 @@ struct tree {
      */
     const uint64_t *distinct;
     struct tree_run runs[TREE_RUNS_MAX];
-    uint8_t order[LSM_LEVELS][LEVEL_RUNS_MAX]; /* Of each level, oldest first: numbers of runs. */
+    uint8_t order[LSM_LEVELS][LEVEL_RUNS_MAX]; /* The numbers of each level's runs, oldest first. */
     uint8_t run_count[LSM_LEVELS];
     uint64_t version; /* Changes with everything that a cursor must notice. */
 };

@@ -17,8 +17,8 @@
 
 struct walk {
     const struct tree *tree;
-    u128 key;         /* Of the entry where it stands; 0: before all. */
-    uint64_t version; /* Of the tree, as of which there are cursors. */
+    u128 key;         /* The key of the entry where it stands; 0: it stands before all. */
+    uint64_t version; /* The version of the tree that the cursors are for. */
     bool ready;       /* There are. */
     uint32_t cursor_count;
     struct cursor cursors[TREE_RUNS_MAX];

@@ -20,7 +20,7 @@ struct populate {
     uint64_t size_bytes;
     uint64_t done_bytes;  /* How much of it, from its start, has pages. */
     uint64_t limit_bytes; /* How much should have now. */
-    uint64_t asked_bytes; /* By the request under way; 0: none is. */
+    uint64_t asked_bytes; /* How much the current request has asked for; 0: there is none. */
     struct io_uring ring; /* If asynchronous. */
     bool asynchronous;
 };

@@ -369,7 +369,7 @@ file_open(
         return fail_with(
             report, STORAGE_OS_FAILED, 0, "\"%s\" is not a regular file", directory, name);
     }
-    /* Who wrote the file before may have died before its size was durable. */
+    /* The process that wrote the file before may have died before its size was durable. */
     if (!sync_fd(fd)) return fail(report, "could not fsync \"%s\"", directory, name);
     if (!options->direct && !drop_cached(fd)) {
         return fail(report, "could not drop cached pages of \"%s\"", directory, name);

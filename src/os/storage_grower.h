@@ -46,7 +46,7 @@ void storage_grower_init(
     struct storage *storage,
     int event_fd);
 
-/* Of storage->growing. */
+/* The state of storage->growing. */
 void storage_grower_start(struct storage_grower *grower);
 
 /* True when the thread has nothing left to do but to end. */

@@ -27,7 +27,7 @@
 
 /* Does not move while it is open. */
 struct storage_os {
-    struct storage *storage; /* Of the method in effect. */
+    struct storage *storage; /* The storage of the method that is in use. */
     struct storage_files files;
     enum storage_os_method method;
     struct storage_sync sync;

@@ -68,7 +68,9 @@ struct storage_uring {
     /* The submission last put into the ring. */
     struct pair *submitted_pair; /* NULL: not a pair, or split already. */
     struct io_uring_sqe *submitted_second_entry;
-    /* Of each of its entries that has several. The kernel copies them when it takes the entry. */
+    /*
+     * The buffers of each entry that has several. The kernel copies them when it takes the entry.
+     */
     struct iovec submitted_pieces[2][STORAGE_BUFFERS_MAX];
 
     struct pair pairs[URING_ENTRIES]; /* Each that is not free has an entry (U1). */
@@ -401,7 +403,7 @@ request_advance(struct storage_uring *uring, struct storage_request *request, in
     return PROGRESS_FAILED;
 }
 
-/* Of a request that is alone, or the second of a pair whose first is durable. */
+/* Completes a request that is alone, or the second of a pair whose first is durable. */
 static uint32_t
 single_complete(struct storage_uring *uring, struct storage_request *request, int result)
 {

@@ -42,7 +42,7 @@ struct refusal {
     char message[256];
     char detail[768];
     char hint[512];
-    int sqlstate;   /* Of the error of whoever asked for what is refused; 0: none of its own. */
+    int sqlstate;   /* The SQLSTATE for callers that are refused; 0: there is no special one. */
     bool retries;   /* The cause may go by itself: the worker tries again without being told. */
     bool none;      /* Nothing is wrong: there is no ledger. */
     bool adoptable; /* ledger.adopt() of `ledger` is a way on. */
@@ -60,7 +60,7 @@ struct monitor {
     struct refusal refusal;
     struct refusal warning; /* What an engine that works can't do at present. */
     struct engine_identity identity; /* Valid if opened_at is set. */
-    uint64 ops_replayed;             /* By the last opening. */
+    uint64 ops_replayed;             /* How many ops the last opening has replayed. */
     struct engine_state state;
     struct engine_stats stats;
 };

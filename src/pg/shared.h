@@ -21,7 +21,8 @@
 struct shared {
     /* Written by the worker only, where nothing else is said. */
     pg_atomic_uint32 worker_state;  /* enum worker_state */
-    pg_atomic_uint32 worker_procno; /* Whose latch wakes it; SLOT_NONE: nobody's. */
+    /* The process whose latch wakes it; SLOT_NONE: there is none. */
+    pg_atomic_uint32 worker_procno;
     /*
      * The worker sets it before it looks at the ready list for the last time and sleeps; a backend
      * reads it after it has pushed to the list. With a full barrier between the two steps on both

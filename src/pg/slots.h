@@ -110,7 +110,8 @@ struct slot {
     /* The request (K2). */
     uint32 operation;
     uint32 input_size;
-    struct ledger_instant instant; /* Of a read; in the answer, the one that it is of. */
+    /* The instant that a read asks for; in the answer, the one that it is of. */
+    struct ledger_instant instant;
 
     /* The answer (K3). */
     uint32 outcome; /* enum slot_outcome */

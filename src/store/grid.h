@@ -45,7 +45,7 @@ enum block_type {
  * record_count 56, previous 64, sector_sums 96 …
  */
 struct block_header {
-    u128 checksum; /* Of the header after this field. */
+    u128 checksum; /* The checksum of the header after this field. */
     u128 cluster;
     uint64_t address;
     uint64_t op;   /* After which it was written. */
@@ -55,8 +55,9 @@ struct block_header {
     uint16_t version;
     uint32_t record_count;
     uint32_t reserved_count;
-    struct block_reference previous; /* Of a chain; address 0 at its end. */
-    uint64_t sector_sums[BLOCK_SECTORS]; /* Of whole sectors; of the first: what is behind this. */
+    struct block_reference previous; /* The previous block of a chain; address 0 at its end. */
+    /* Sums of the sectors; the first one's is of what follows the header. */
+    uint64_t sector_sums[BLOCK_SECTORS];
     uint8_t reserved[160 - BLOCK_SECTORS * 8];
 };
 #define BLOCK_HEADER_SIZE 256
@@ -93,13 +94,13 @@ struct grid_read {
     struct grid *grid;
     struct block_reference reference;
     enum block_type type;
-    uint32_t sector_first; /* Of an extract. */
+    uint32_t sector_first; /* Where the extract begins. */
     uint32_t sector_count; /* 0: the whole block. */
     uint64_t sector_sums[BLOCK_SECTORS];
     void *block;
     grid_read_callback *callback;
-    struct grid_read *next; /* Of several that are one request: the next block's. */
-    void *blocks[GRID_READ_BLOCKS_MAX]; /* Of the first: all their blocks. */
+    struct grid_read *next; /* If several are one request, the next block's; else NULL. */
+    void *blocks[GRID_READ_BLOCKS_MAX]; /* In the first of them, the blocks of all. */
 };
 
 /* Consecutive sectors of a block, fewer than all, and what proves them: the sums of all of them. */
@@ -159,7 +160,7 @@ void grid_init(
 void grid_open(struct grid *grid, u128 cluster);
 
 enum grid_room {
-    GRID_ROOM,        /* So many blocks are free. */
+    GRID_ROOM,        /* There are so many free blocks. */
     GRID_ROOM_WAITS,  /* The file grows: ask again after progress. */
     GRID_ROOM_FULL,   /* The file system or block_count_max is full; nothing changed. */
     GRID_ROOM_FAILED, /* Growth failed otherwise: the caller must stop. */

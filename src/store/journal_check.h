@@ -28,12 +28,12 @@ enum journal_check_step {
 struct journal_check {
     struct journal *journal;
     struct storage_request read;
-    struct prepare_header header; /* Of the current prepare, as it should be. */
+    struct prepare_header header; /* What the header of the current prepare should be. */
     u128 parent;                  /* Checksum of the header before. */
     uint64_t op;                  /* All up to it were checked. */
     uint64_t op_end;
     bool headers;    /* The second half: the headers log. */
-    uint64_t sector; /* Of it, which is in the buffer; UINT64_MAX: none. */
+    uint64_t sector; /* The sector of the headers log in the buffer; UINT64_MAX: none. */
     bool reading;
     bool read_done;
 };

@@ -72,7 +72,7 @@ const struct journal_rule journal_rules[JOURNAL_RULE_COUNT] = {
     /* A crash tore the prepare's write: its header write never started. */
     ROW(OLDER, DAMAGED, TAIL, CUT, CUT, "torn_prepare"),
 
-    /* As above, with nothing left of the prepare. */
+    /* The same as above, with nothing left of the prepare. */
     ROW(OLDER, ABSENT, BELOW, REPAIR, REPAIR, "unnamed_lost_below"),
     ROW(OLDER, ABSENT, HEAD, REPAIR, REPAIR, "unnamed_lost_head"),
     /* The end of the log after a clean stop; or a torn append whose first sector never came. */
@@ -86,7 +86,7 @@ const struct journal_rule journal_rules[JOURNAL_RULE_COUNT] = {
     ROW(CORRUPT, MATCH, HEAD, FIX, FIX, "misnamed_head"),
     ROW(CORRUPT, MATCH, TAIL, IMPOSSIBLE, IMPOSSIBLE, "misnamed_tail"),
 
-    /* As unnamed_stranger. */
+    /* The same as unnamed_stranger. */
     ROW(CORRUPT, DIFFERENT, BELOW, REPAIR, REPAIR, "misnamed_stranger_below"),
     ROW(CORRUPT, DIFFERENT, HEAD, REPAIR, REPAIR, "misnamed_stranger_head"),
     ROW(CORRUPT, DIFFERENT, TAIL, IMPOSSIBLE, IMPOSSIBLE, "misnamed_stranger_tail"),
@@ -100,7 +100,7 @@ const struct journal_rule journal_rules[JOURNAL_RULE_COUNT] = {
     /* A torn append whose entry shares a sector with rot. */
     ROW(CORRUPT, DAMAGED, TAIL, CUT, REPAIR, "misnamed_torn_prepare"),
 
-    /* As above, with nothing left of the prepare. */
+    /* The same as above, with nothing left of the prepare. */
     ROW(CORRUPT, ABSENT, BELOW, REPAIR, REPAIR, "misnamed_lost_below"),
     ROW(CORRUPT, ABSENT, HEAD, REPAIR, REPAIR, "misnamed_lost_head"),
     /*

@@ -51,11 +51,11 @@ struct prepare_header {
     u128 checksum_body;
     u128 parent;
     u128 cluster;
-    u128 checkpoint_id; /* Of the checkpoint that the log continues: differs → states diverged. */
+    u128 checkpoint_id; /* The checkpoint that the log continues. States diverged if it differs. */
     u128 client;        /* Session; 0 for what the primary makes itself. */
     uint64_t op;
     uint64_t commit;    /* The primary's newest committed op when it made this. */
-    uint64_t timestamp; /* Of the last event: event i of n has timestamp − n + i + 1. */
+    uint64_t timestamp; /* The last event's; event i of n has timestamp − n + i + 1. */
     uint64_t position;
     uint32_t size; /* Header and body, bytes. */
     uint32_t view;

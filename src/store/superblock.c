@@ -334,7 +334,7 @@ superblock_read_copies(struct superblock *superblock, struct superblock_copies *
     assert(copies->blank_count + copies->valid_count <= SUPERBLOCK_COPIES);
 }
 
-/* Of each two valid copies, both ways round. */
+/* Compares every two valid copies, both ways round. */
 static bool
 superblock_states_fork(const struct superblock_state *a, const struct superblock_state *b)
 {

@@ -49,16 +49,16 @@ struct checkpoint_state {
 static_assert(sizeof(struct checkpoint_state) == 384, "no padding");
 
 struct superblock_state {
-    u128 checksum; /* Of everything after `copy`. */
+    u128 checksum; /* The checksum of everything after `copy`. */
     uint16_t copy;
     uint16_t version; /* DISK_FORMAT_VERSION */
     uint32_t reserved_head;
     uint64_t config_fingerprint;
     u128 parent;
     u128 cluster;
-    u128 incarnation; /* Of this node: a rejoined node gets a new one. */
+    u128 incarnation; /* This life of the node: one that joins again gets a new one. */
     uint64_t sequence;
-    uint64_t system_identifier; /* Of the Postgres cluster that owns the directory. */
+    uint64_t system_identifier; /* The Postgres cluster that owns the directory. */
     uint64_t prepares_size_bytes;
     uint64_t commit_max;
     uint32_t view;
@@ -97,7 +97,7 @@ struct superblock {
     superblock_callback *callback;    /* Not NULL while an update runs. */
     void *context; /* Belongs to the caller of updates, who sets it after open. */
     struct storage_request request;
-    enum superblock_step step; /* Of the update. */
+    enum superblock_step step; /* The step that the update is at. */
     uint32_t step_count;       /* Copies that the step is done with. */
     uint32_t order[SUPERBLOCK_COPIES];  /* In which copies are written: bad ones first (S6). */
     bool copy_good[SUPERBLOCK_COPIES];  /* It holds `working`, when it was last looked at. */

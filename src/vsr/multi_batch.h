@@ -59,7 +59,7 @@ struct multi_batch_reader {
     const struct multi_batch_entry *entries;
     uint32_t batch_count;
     uint32_t batch_index;
-    uint64_t timestamp; /* Of the last event before the next batch. */
+    uint64_t timestamp; /* The timestamp of the last event before the next batch. */
 };
 
 /*

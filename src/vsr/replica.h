@@ -93,7 +93,8 @@ struct pulse_block {
 /* A prepare from its making to its commit. */
 struct pipeline_entry {
     void *message; /* Sector-aligned, PREPARE_SIZE_MAX bytes: header, body, zero padding. */
-    struct queue requests; /* Whose batches it holds, in order. Empty in replay and for pulses. */
+    /* The requests whose batches it has, in order. Empty in replay and for pulses. */
+    struct queue requests;
 };
 
 struct replica_stats {
@@ -118,8 +119,8 @@ struct replica {
     uint64_t op;        /* Newest prepare. */
     uint64_t journaled; /* Newest durable prepare. */
     uint64_t commit;    /* Newest executed prepare. */
-    uint64_t timestamp; /* Of the newest prepare. */
-    uint64_t checkpoint_events; /* Of the ops since the newest checkpoint was begun. */
+    uint64_t timestamp; /* The newest prepare's. */
+    uint64_t checkpoint_events; /* How many events came after the start of the newest checkpoint. */
     uint32_t view;
 
     struct pipeline_entry pipeline[PIPELINE_PREPARES_MAX]; /* [op % PIPELINE_PREPARES_MAX] */
@@ -129,7 +130,7 @@ struct replica {
 
     struct replica_execution execution;
     enum commit_stage commit_stage;
-    struct prepare_header commit_header; /* Of op commit, from COMMIT_COMPACT on. */
+    struct prepare_header commit_header; /* The header of op `commit`, from COMMIT_COMPACT on. */
     bool lost; /* It stopped because a block that an op needs can't be read. */
 
     /*
@@ -141,7 +142,7 @@ struct replica {
     uint64_t commit_waits_since;
 
     struct multi_batch_writer writer;
-    uint8_t *results; /* Of a batch that nobody waits for. */
+    uint8_t *results; /* The results of a batch that nobody waits for. */
     enum pulse_stage pulse;
     struct pulse_rehearsal rehearsal;
     struct pulse_block pulse_block;

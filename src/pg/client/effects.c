@@ -19,7 +19,7 @@
 #include "base/units.h"
 
 struct walk {
-    List *plans; /* Those that were found; each is looked at once. */
+    List *plans; /* The plans that were found; each is looked at once. */
     Oid writer;  /* A function that may write. */
     bool sequences;
     bool user_functions;
@@ -101,7 +101,7 @@ is_of_harmless_library(HeapTuple tuple)
     return !is_null && IS_LISTED(TextDatumGetCString(library), harmless_libraries);
 }
 
-/* Of check_functions_in_node: true ends the walk. */
+/* The callback of check_functions_in_node: true ends the walk. */
 static bool
 function_may_write(Oid oid, void *context)
 {

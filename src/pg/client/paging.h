@@ -60,7 +60,7 @@ union paging_filter {
 
 struct paging_strand {
     union paging_filter filter;
-    const u128 *ids; /* Of lookups; belongs to the caller. */
+    const u128 *ids; /* The ids of a lookup; they belong to the caller. */
     uint32_t ids_count;
     uint32_t ids_next;
     uint64_t timestamp_min; /* What is left of the window. */

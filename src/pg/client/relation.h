@@ -46,7 +46,7 @@ enum fdw_field {
 /* The value of a table's option `relation`; false if it is none. */
 bool fdw_relation_by_name(const char *name, enum fdw_relation *relation);
 const char *fdw_relation_name(enum fdw_relation relation);
-/* Of a foreign table. Raises if its option is missing. */
+/* Says which one a foreign table is. Raises an error if its option is missing. */
 enum fdw_relation fdw_relation_of_table(Oid table);
 
 /* Raises unless the table has the relation's columns. */

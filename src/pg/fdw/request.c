@@ -476,7 +476,7 @@ fdw_request_head(struct fdw_request *request, uint32_t place)
     return paging_record(&request->paging, strand, request->strands_next[place]);
 }
 
-/* Whose head is next by timestamp; the lower place of two that are equal. */
+/* The strand whose head is next by timestamp; of two that are equal, the lower one. */
 static const void *
 fdw_request_merge(struct fdw_request *request, uint32_t *place)
 {

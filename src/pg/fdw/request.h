@@ -43,7 +43,7 @@ struct fdw_request {
 
     uint64_t strands_total;
     uint64_t strands_started;
-    struct paging_strand *strands; /* Those that are open: one, or all. */
+    struct paging_strand *strands; /* The strands that are open: one, or all. */
     uint32_t *strands_next;        /* The first record of its page that was not returned. */
     uint32_t strands_open;
     struct paging_strand *strand; /* The newest record is of it. */
@@ -76,7 +76,7 @@ void fdw_request_begin(struct fdw_request *request, uint64_t row_limit);
  */
 const void *fdw_request_next(struct fdw_request *request);
 
-/* Whose balance the newest record is. */
+/* Says whose balance the newest record is. */
 u128 fdw_request_account(const struct fdw_request *request);
 
 #endif

@@ -20,7 +20,7 @@ struct fdw_scan {
     MemoryContext context; /* What belongs to one run of the scan: values, pages. */
     struct fdw_request request;
     bool started;      /* The conditions' values were evaluated. */
-    uint64_t requests; /* Of earlier runs. */
+    uint64_t requests; /* The number of requests of earlier runs. */
     uint64_t records;
     struct convert_row row;
 };

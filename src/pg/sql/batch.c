@@ -159,7 +159,7 @@ struct row_reader {
     TupleDesc descriptor;
     int columns;
     int attributes[TRANSFER_INPUT_COLUMNS]; /* The attribute of each column. */
-    Datum *values;                          /* Of all attributes. */
+    Datum *values;                          /* The values of all attributes. */
     bool *nulls;
 };
 

@@ -316,7 +316,7 @@ host_open(struct host *host, uint32 requests_max, struct refusal *refusal)
     clock_os_init(&host->clock);
     if (!ownership_settle(&host->ownership, &host->storage, lock_wait_ms, refusal)) return false;
     if (open_files(host, requests_max, refusal)) return true;
-    /* Whoever repairs the files must not find them locked; and memory is for who works. */
+    /* Whoever repairs the files must not find them locked; and the memory is of no use now. */
     storage_os_close(&host->storage);
     if (host->memory != NULL) {
         populate_close(&host->populate);

@@ -25,8 +25,8 @@ struct host {
     struct storage_os storage;
     struct ownership ownership;
     struct engine_open_report report;
-    struct file_replacer note; /* Of how far the ledger has come: see identity.h. */
-    int note_error; /* Of the newest note; 0: none. */
+    struct file_replacer note; /* The note of how far the ledger has come: see identity.h. */
+    int note_error; /* The error of the newest note; 0: there was none. */
     uint64 noted_ns;
     bool lock_waited; /* Set before opening: the worker before has waited for the files already. */
 };

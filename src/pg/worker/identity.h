@@ -72,7 +72,7 @@ enum identity_result {
     IDENTITY_PRESENT,
     IDENTITY_ABSENT,
     IDENTITY_DAMAGED,       /* Not what identity_write wrote. */
-    IDENTITY_OTHER_VERSION, /* Of another version of ledger. */
+    IDENTITY_OTHER_VERSION, /* Another version of ledger has written it. */
     IDENTITY_IO_ERROR,      /* errno says which. */
 };
 
@@ -107,7 +107,7 @@ bool identity_owner_equal(const struct engine_identity *a, const struct engine_i
 enum identity_action identity_decide(
     const struct identity *identity, bool directory_present, bool new_directory_present);
 
-/* As uuid columns show it, with a terminating zero. */
+/* The uuid as uuid columns show it, with a terminating zero. */
 #define IDENTITY_UUID_TEXT_SIZE 37
 void identity_uuid_text(u128 value, char text[IDENTITY_UUID_TEXT_SIZE]);
 

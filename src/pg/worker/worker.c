@@ -393,7 +393,7 @@ submit(struct worker *worker, uint32 index)
         .callback = on_answer,
     };
     engine_submit(worker->host.engine, &own->request);
-    /* Of several, all but the first are refused at once. */
+    /* If there are several, all but the first are refused at once. */
     if (operation == LEDGER_VERIFY && worker->verifying == SLOT_NONE) worker->verifying = index;
 }
 
