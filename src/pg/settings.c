@@ -137,7 +137,7 @@ define_process_settings(void)
     DefineCustomIntVariable(
         "ledger.bulk_slots",
         "Sets the number of large requests that can be under way at the same time.",
-        "Each takes 2 MB of shared memory. Sessions that find all taken wait.",
+        "Each takes 2.4 MB of shared memory. Sessions that find all taken wait.",
         &settings_bulk_slots,
         BULK_SLOTS_DEFAULT,
         1,
