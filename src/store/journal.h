@@ -55,6 +55,7 @@ struct journal_append {
     /* Sector-aligned message, sealed, padding zeroed by the journal's caller. */
     const struct prepare_header *prepare;
     journal_append_callback *callback;
+    bool solo; /* A hint: the caller has nothing else to do meanwhile. See storage_request. */
 };
 
 struct journal_stats {
