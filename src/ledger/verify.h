@@ -114,7 +114,7 @@ struct verify {
     uint64_t finding_count;          /* All; so many of them are listed as there is room for. */
 };
 
-/* NULL memory while measuring. */
+/* The arena may be one that only measures. */
 void ledger_verify_init(struct verify *verify, struct arena *arena, struct journal *journal);
 
 /* Precondition: none is under way. */

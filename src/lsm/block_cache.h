@@ -138,7 +138,7 @@ struct block_cache {
     struct cache_stats stats;
 };
 
-/* NULL memory while measuring. */
+/* The arena may be one that only measures. */
 void cache_init(
     struct block_cache *cache,
     struct arena *arena,
