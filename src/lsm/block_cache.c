@@ -338,9 +338,7 @@ read_start(struct block_cache *cache, uint32_t frame, const struct grid_extract 
     assert(started);
 }
 
-/*
- * A frame for a block, or an extract of it, that is about to be read. Precondition: cache_may_read.
- */
+/* A frame for a block, or an extract, that is about to be read. Precondition: cache_may_read. */
 static uint32_t
 frame_load(
     struct block_cache *cache,
@@ -370,9 +368,7 @@ frame_load(
     return frame;
 }
 
-/*
- * The frame has an extract of the block. Starts to read the whole block, if that is possible now.
- */
+/* The frame has an extract. Starts to read the whole block, if that is possible now. */
 static void
 cache_complete(struct block_cache *cache, uint32_t frame)
 {
@@ -446,9 +442,7 @@ cache_accuse(struct block_cache *cache, uint64_t address, uint8_t tree)
     cache->damage = (struct cache_damage){.address = address, .tree = tree};
 }
 
-/*
- * The common part of getting a block and getting an extract. `extract` is NULL for a whole block.
- */
+/* What getting a block and getting an extract have in common. NULL extract: the whole block. */
 static enum cache_result
 cache_obtain(
     struct block_cache *cache,
