@@ -196,6 +196,7 @@ journal_append(struct journal *journal, struct journal_append *append)
         .size_bytes = size_on_disk,
         .buffer = (void *) prepare,
         .callback = journal_append_on_prepare,
+        .solo = append->solo,
     };
     journal->write_header = (struct storage_request){
         .direction = STORAGE_WRITE,
