@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Do the forest's lists agree with each other? All at one moment, and from memory alone: what is on
- * disk is checked by tours (forest/tour.h).
+ * Do the forest's lists agree with each other? They are all compared at one moment, and from memory
+ * alone; tours check what is on disk (forest/tour.h).
  */
 #ifndef LEDGER_FOREST_CHECK_H
 #define LEDGER_FOREST_CHECK_H
@@ -11,15 +11,18 @@
 struct forest;
 
 struct forest_check {
-    /* The free set: blocks that are taken, and blocks that something refers to. */
+    /* How many blocks the free set says are taken, and how many of them something refers to. */
     uint64_t blocks_taken;
     uint64_t blocks_listed;
-    /* A table whose keys are not above those before, or whose index block is free. 0: none. */
+    /*
+     * The index block of a table whose keys are not above those of the table before, or whose index
+     * block is free. 0 if there is no such table.
+     */
     uint64_t table_address;
     const char *tree_name;
 };
 
-/* Between ops. */
+/* Compares the lists. Only between ops. */
 void forest_check(const struct forest *forest, struct forest_check *check);
 
 #endif

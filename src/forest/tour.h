@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * A tour visits every live block of the forest on disk, one after another, and says which are
- * damaged: those of all tables, and those of the newest checkpoint itself. It goes past the block
- * cache, so that it sees what the disk holds.
+ * damaged: the blocks of all tables, and those of the newest checkpoint itself. It reads past the
+ * block cache, so that it sees what the disk holds.
  *
- *     part by part      its tables in the order of their first keys, whatever run they are in
- *     a table           index block, filter blocks, value blocks
- *     at the end        manifest, free set, root
+ *      part by part      its tables in the order of their first keys, whatever run they are in
+ *      a table           index block, filter blocks, value blocks
+ *      at the end        manifest, free set, root
  *
  * The forest changes meanwhile: tables are merged away, and their blocks become other blocks. A
- * table that stays throughout is visited, also if it is moved to another run. Blocks of tables that
- * are still being made are not visited: they were written just now.
+ * table that exists throughout the tour is visited, even if it is moved to another run. Blocks of
+ * tables that are still being made are not visited; they were written just now.
  *
- * More is looked at than checksums: keys ascend and are those that the index block promises, counts
- * are right, filters hold every key, the manifest lists runs and tables in order. So a block that
- * was written wrongly is found too.
+ * More is checked than checksums: keys ascend and are those that the index block names, counts are
+ * right, filters hold every key, the manifest lists runs and tables in order. So a block that was
+ * already wrong when it was written is found too.
  *
  * Numbered invariants (asserted, tested under their number):
  *  (D1) a tour changes nothing: with it and without it, the same calls make the same bytes.
@@ -43,9 +43,10 @@ enum tour_step {
 };
 
 enum tour_damage_kind {
-    TOUR_UNREADABLE, /* The disk says so. */
-    TOUR_CORRUPT,    /* It is not the block that was written there. */
-    TOUR_WRONG,      /* It is, but its content is not what refers to it. */
+    TOUR_UNREADABLE, /* The disk reports an error. */
+    TOUR_CORRUPT,    /* The bytes there are not the block that was written. */
+    /* It is the block that was written, but its content doesn't agree with what refers to it. */
+    TOUR_WRONG,
 };
 
 struct tour_damage {
@@ -72,11 +73,12 @@ struct tour {
     bool in_table;
     bool filters_whole;
     struct table_info table;
-    uint64_t version; /* The tree's version when the table was there for certain. */
-    uint32_t place; /* Next block of the table: index block 0, then filters, then values. */
-    u128 key_last;  /* The last key of the value block before. */
+    uint64_t version; /* The tree's version when the table was last known to exist. */
+    /* The table's next block: 0 is the index block, then come filters, then values. */
+    uint32_t place;
+    u128 key_last;  /* The last key of the value block before this one. */
 
-    /* How far the manifest of the checkpoint with this root has been read. */
+    /* How far the manifest was read that belongs to the checkpoint with this root. */
     uint64_t manifest_root;
     uint32_t manifest_next;
     uint64_t manifest_tables; /* Number of tables of the current run that are still to come. */
@@ -87,19 +89,19 @@ struct tour {
     struct tour_damage damage;
 };
 
-/* A tour for callers that want to make one at once. The scrubber has another one. */
+/* A tour for callers that want to make one at once. The scrubber has its own. */
 struct tour *forest_tour(struct forest *forest);
 
-/* NULL memory while measuring. */
+/* The arena may be one that only measures. */
 void tour_init(struct tour *tour, struct arena *arena, struct forest *forest);
 
-/* At the start. No read is under way. */
+/* Puts the tour at its start. No read may be under way. */
 void tour_open(struct tour *tour);
 
 /* Does one piece of the tour. It may be called at any time between other calls. */
 enum tour_step tour_step(struct tour *tour);
 
-/* True while it reads a block that is live no more. */
+/* True while the tour is reading a block that isn't live any more. */
 bool tour_holds(const struct tour *tour);
 
 #endif
