@@ -59,7 +59,7 @@ struct objects_options {
     uint32_t timestamp_offset;
     uint32_t id_offset; /* UINT32_MAX: records have no id. */
     uint32_t object_count;
-    uint32_t dirty_max; /* Slots that are dirty at a time, at most. */
+    uint32_t dirty_max; /* Objects that are dirty at a time, at most. */
 };
 
 /* A table of (hash << 32 | object + 1), or OBJECTS_ENTRY_EMPTY. */
@@ -98,7 +98,7 @@ struct objects {
 void objects_init(
     struct objects *objects, struct arena *arena, const struct objects_options *options);
 
-/* Slot of the record, or OBJECT_NONE. */
+/* The number of the record, or OBJECT_NONE. */
 uint32_t objects_find_id(const struct objects *objects, const u128 *id);
 uint32_t objects_find(const struct objects *objects, uint64_t timestamp);
 
@@ -149,6 +149,12 @@ void objects_clear(struct objects *objects);
 
 /* There were changes up to this op, and none of them is in the cache (C4). */
 void objects_forgot(struct objects *objects, uint64_t op);
+
+/* Asserts what the counts say of each other between two calls (C2) (C3): some comparisons. */
+void objects_invariants(const struct objects *objects);
+
+/* The same, and that they are what the objects and both indexes say: a walk over all (C1). */
+void objects_recount(const struct objects *objects);
 
 static inline void *
 objects_record(const struct objects *objects, uint32_t object)

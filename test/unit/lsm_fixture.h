@@ -70,9 +70,4 @@ void lsm_reseal_values(struct lsm_fixture *fixture, struct table_info *table, ui
 
 void lsm_heal(struct lsm_fixture *fixture, uint64_t address, const void *block);
 
-/* ---- Counted anew -------------------------------------------------------------------------- */
-
-/* (B1) (B2) (B3) (B4) (B5): counts and chains of the cache are what its frames say. */
-bool lsm_cache_consistent(const struct block_cache *cache);
-
 #endif
