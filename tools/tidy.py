@@ -309,9 +309,54 @@ def sizes():
                 yield s.at(first), f"{name}: {parameters} parameters, at most {PARAMETERS_MAX}"
 
 
+ASSERTION = re.compile(r"^    assert\(((?:[^()]|\((?:[^()]|\([^()]*\))*\))*)\);", flags=re.M)
+
+
+def parameters_of(head):
+    """Name → type of each parameter of a definition's head."""
+    listed = re.search(r"\w\((.*)\)", head, flags=re.S)
+    split = re.split(r",(?![^()]*\))", listed.group(1)) if listed else []
+    found = [re.fullmatch(r"\s*(.*?)(\w+)\s*(\[\w*\])?\s*", p, flags=re.S) for p in split]
+    return {m.group(2): m.group(1) + (m.group(3) or "") for m in found if m}
+
+
+def late_contracts(head, body):
+    """(offset, parameter, assertion): it is about arguments alone, and one of them was used before.
+
+    To copy an argument in a declaration is no use of it yet, nor is to return in a case that has its own
+    way. What a call may have changed, or the function itself, is no contract but a result.
+    """
+    parameters = parameters_of(head)
+    for match in ASSERTION.finditer(body):
+        said = match.group(1)
+        members = set(re.findall(r"(?:->|\.)\s*(\w+)", said))
+        names = set(re.findall(r"\b[A-Za-z_]\w*", said)) - members
+        if re.search(r"\w\(", said) or any(n not in parameters and not n.isupper() for n in names):
+            continue
+        before = ASSERTION.sub("", body[: match.start()])
+        before = re.sub(r"^    if \([^;{]*\)\s*return\b[^;]*;", "", before, flags=re.M)
+        if any(re.search(rf"(->|\.){m}(\[[^]]*\])?\s*[-+*/|&]?=[^=]", before) for m in members):
+            continue
+        whole = re.sub(r"(?<![&*\w])\w+(->|\.)[\w.>-]*", "", said)
+        for name in set(re.findall(r"\b[A-Za-z_]\w*", whole)) & set(parameters):
+            this = rf"(?<![\w>.]){name}\b"
+            uses = re.sub(rf"= {name}(?=[,;}}])", "", before)
+            written = rf"{this}(\[[^]]*\])?\s*([-+*/|&]|<<|>>)?=[^=]|{this}(\+\+|--)|&{name}\b(?!->|\[)"
+            owners = [o for o in re.findall(r"(\w+)(?:->|\.)", said) if "const" not in parameters.get(o, "const")]
+            passed = any(re.search(rf"\((?:[^();]*, )?{o}[,)]", before) for o in owners)
+            if re.search(this, uses) and not re.search(written, before) and not passed:
+                yield match.start(), name, said
+
+
 @check
 def asserts():
-    """What an assertion says of an index is said before the index is used."""
+    """What an assertion says of an argument or of an index is said before either is used."""
+    for s in SRC:
+        for name, first, last, _ in s.functions():
+            head, brace, body = "\n".join(s.code_lines[first - 1 : last]).partition("\n{")
+            for offset, parameter, said in late_contracts(head, body):
+                line = first + (head + brace + body[:offset]).count("\n")
+                yield s.at(line), f"{name}: {parameter} is asserted after it was used: {said}"
     for s in SRC:
         if s.path.suffix != ".c" or s.area not in CORE:
             continue

@@ -172,9 +172,9 @@ reserve(const struct paging *paging, struct paging_strand *strand, uint32_t rows
 static void
 read_page(struct paging *paging, struct paging_strand *strand, uint32_t count)
 {
+    assert(count > 0);
     const uint32_t record_size = ledger_row_size(paging->operation);
     const uint32_t rows = count * rows_per_id(paging);
-    assert(count > 0);
     reserve(paging, strand, rows);
 
     struct client_call call;
