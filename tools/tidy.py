@@ -460,6 +460,73 @@ def alive():
                 yield path.relative_to(ROOT), f"links to {link}, which does not exist"
 
 
+# Names of others, and invented ones, that documents and comments may speak of.
+FOREIGN = {
+    "drivers and frameworks": "register_enum register_uuid isolation_level execution_options ATOMIC_REQUESTS "
+    "max_digits decimal_places getArray text pipeline save prepare_threshold track_extra_parameters",
+    "the server and its tools": "jsonb_populate_recordset to_jsonb pg_reload_conf pg_terminate_backend pg_control "
+    "data_sync_elevel ExecutorRun postgres.h instr_time.h fd.c delete_old_cluster delete_old_cluster.sh dT",
+    "other tools": "O_NONBLOCK NOLINT perf",
+    "an example": "payment_id seconds_ahead OLD_BINDIR NEW_BINDIR head_is_cut_when_torn",
+}
+
+
+@check
+def mentions():
+    """What documents and comments name exists: functions, files, identifiers with an underscore or in backticks.
+
+    A name may be a prefix (`exists_with_different_…`, `mem*`), or the end of one (`…not_pending`, `_internal.h`,
+    FREE_SET of CHECKPOINT_FREE_SET). In pages for users, words in backticks without an underscore may be of anything.
+    """
+    files = [p for p in (ROOT / f for f in shell("git", "ls-files").splitlines()) if p.is_file()]
+    paths_all = ["/" + str(p.relative_to(ROOT)) for p in files]
+    texts = [re.sub(r"/\*.*?\*/", " ", s.text, flags=re.S) for s in ALL]
+    texts += [
+        p.read_text(errors="replace")
+        for p in files
+        if p.suffix not in (".c", ".h", ".md") and p.name != "tidy.py"
+    ]
+    known = {word for text in texts for word in re.findall(r"[A-Za-z_]\w*", text)}
+    called = {word for text in texts for word in re.findall(r"([A-Za-z_]\w*)\s*\(", text)}
+    foreign = {word for group in FOREIGN.values() for word in group.split()}
+    known |= {part for p in files for part in (p.name, p.stem, *p.relative_to(ROOT).parts)} | foreign
+    known |= {word for area in BANNED.values() for names in area for word in names.split()}
+    known |= set(CORE) | {function.__name__ for function in CHECKS}
+    once = f" {' '.join(sorted(known))} "
+
+    def there(before, word, after):
+        starts = [" "] + (["_"] if before == "…" or word.isupper() else []) + ([""] if word[0] == "_" else [])
+        end = "" if word.endswith("_") or after in ("*", "…") else " "
+        return any(f"{start}{word}{end}" in once for start in starts) or re.fullmatch(r"[A-Z]\d+", word)
+
+    def unknown(text, users):
+        for word in re.findall(r"(?<![\w./$@-])([A-Za-z]\w*)\(\)", text):
+            if word not in called | foreign:
+                yield f"{word}()"
+        for path in re.findall(r"(?<![\w/.<])([\w/-]+\.(?:c|h|py|sh|pl|md|sql|txt|mk))\b", text):
+            end = path if path[0] == "_" else "/" + path
+            if path.split("/")[-1] not in foreign and not any(p.endswith(end) for p in paths_all):
+                yield path
+        spans = [(r"[A-Za-z]\w*_\w*", text)]
+        spans += [(r"[A-Za-z_]\w*", span) for span in ([] if users else re.findall(r"`([^`]+)`", text))]
+        for pattern, span in spans:
+            for word in re.findall(rf"(…?)(?<![\w./$@{{-])({pattern})(?!\w)([*…]?)(?!\.\w)", span):
+                if not there(*word):
+                    yield word[1]
+
+    for path in (p for p in files if p.suffix == ".md" and p.name != "CHANGELOG.md"):
+        name = path.relative_to(ROOT)
+        users = str(name) in ("README.md", "doc/operations.md")
+        for n, line in enumerate(path.read_text().split("\n"), 1):
+            for word in sorted(set(unknown(line, users))):
+                yield f"{name}:{n}", f"{word}: there is no such thing"
+    for s in ALL:
+        for match in re.finditer(r"/\*.*?\*/", s.text, flags=re.S):
+            for word in sorted(set(unknown(match.group(), False))):
+                line = s.text[: match.start()].count("\n") + 1
+                yield s.at(line), f"{word}: there is no such thing"
+
+
 @check
 def headers():
     """Guards are named after the path; each header compiles alone."""

@@ -2,12 +2,12 @@
 /*
  * The foreign-data wrapper `ledger_fdw`: foreign tables over the engine's relations, for reading.
  *
- *     fdw_relation    what the tables show: columns, and which of them the engine has indexes for
- *     fdw_condition   which clauses become conditions, which operation of the engine serves them
- *     fdw_plan        paths, estimates, order and limit; the plan
- *     fdw_request     the conditions with their values: filters, and pages
- *     fdw_scan        rows for the executor
- *     fdw_explain     EXPLAIN
+ *     client/relation.h   what the tables show: columns, and which have indexes in the engine
+ *     condition.c         which clauses become conditions, and by which operation they are served
+ *     plan.c              paths, estimates, order and limit; the plan
+ *     request.c           the conditions with their values: filters, and pages
+ *     scan.c              rows for the executor
+ *     explain.c           EXPLAIN
  *
  * Creating goes through functions, which answer each event; accounts and transfers never change. So
  * every command that would write through a table is refused here, with the way that works.

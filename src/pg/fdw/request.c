@@ -357,7 +357,7 @@ fdw_request_restrict(
 {
     struct fdw_values *field_set = &request->fields[field];
     const bool least_is_zero = set.count > 0 && set.values[0] == 0;
-    /* 0 is no filter to the engine; the executor checks it (fdw_condition.h). */
+    /* 0 is no filter to the engine; the executor checks it (condition.h). */
     assert(!least_is_zero || optional);
     if (least_is_zero) return;
 
