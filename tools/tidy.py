@@ -349,6 +349,17 @@ def late_contracts(head, body):
 
 
 @check
+def increments():
+    """One dialect: `i++` in the head of a `for` and inside an expression; as a statement `count += 1`."""
+    for s in ALL:
+        for n, line in enumerate(s.code_lines, 1):
+            if re.search(r"(^|[;{)]|else) *[A-Za-z_(][\w.>\[\]()*-]*(\+\+|(?<!-)--);", line):
+                yield s.at(n), "a statement that increments: write += 1"
+            if re.search(r"\bfor \(.*; [^*; ][^; ]* [+-]= 1\) ", line):
+                yield s.at(n), "a for that counts: write ++"
+
+
+@check
 def asserts():
     """What an assertion says of an argument or of an index is said before either is used."""
     for s in SRC:

@@ -113,7 +113,7 @@ difference(const uint8_t *a, const uint8_t *b, uint32_t size)
 {
     uint32_t i = 0;
     while (i < size && a[i] == b[i])
-        i++;
+        i += 1;
     return i;
 }
 

@@ -190,7 +190,7 @@ read_page(struct paging *paging, struct paging_strand *strand, uint32_t count)
     paging->instant = call.instant;
     client_end(&call);
 
-    paging->requests++;
+    paging->requests += 1;
     paging->records += strand->count;
 }
 
@@ -224,7 +224,7 @@ page_rows(const struct paging *paging, const struct paging_strand *strand)
 static void
 advance(const struct paging *paging, struct paging_strand *strand, uint32_t rows)
 {
-    strand->pages++;
+    strand->pages += 1;
     strand->rows_left -= strand->count;
     strand->ended = strand->count < rows || strand->rows_left == 0;
     if (strand->ended) return;

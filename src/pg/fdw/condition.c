@@ -466,7 +466,7 @@ fdw_choose_key(List *conditions)
         struct fdw_condition *condition = lfirst(cell);
         if (!fdw_field_is_key(condition->field)) continue;
         int rank = fdw_field_key_rank(condition->field);
-        if (condition->compare == FDW_EQUAL) rank++;
+        if (condition->compare == FDW_EQUAL) rank += 1;
         if (rank > key_rank) {
             key = condition;
             key_rank = rank;

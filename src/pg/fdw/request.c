@@ -189,7 +189,8 @@ fdw_values_of_array(enum fdw_field field, Oid type, Datum datum)
         &count);
     set.values = palloc(Max((Size) count, 1) * sizeof(u128));
     for (int i = 0; i < count; i++) {
-        if (!nulls[i] && fdw_value(field, type, elements[i], &set.values[set.count])) set.count++;
+        if (nulls[i]) continue;
+        if (fdw_value(field, type, elements[i], &set.values[set.count])) set.count += 1;
     }
 
     qsort(set.values, set.count, sizeof(u128), fdw_compare_values);
@@ -217,7 +218,7 @@ fdw_values_intersect(struct fdw_values *set, const struct fdw_values *other)
     uint32_t kept = 0;
     uint32_t next = 0;
     for (uint32_t i = 0; i < set->count; i++) {
-        while (next < other->count && other->values[next] < set->values[i]) next++;
+        while (next < other->count && other->values[next] < set->values[i]) next += 1;
         if (next == other->count) break;
         if (other->values[next] == set->values[i]) set->values[kept++] = set->values[i];
     }
@@ -436,7 +437,7 @@ fdw_request_start_strand(struct fdw_request *request, uint32_t place)
         const union paging_filter filter = fdw_request_filter(request, request->strands_started);
         paging_strand_start(&request->paging, strand, &filter);
     }
-    request->strands_started++;
+    request->strands_started += 1;
 }
 
 void
@@ -513,7 +514,7 @@ fdw_request_next(struct fdw_request *request)
     }
     if (record == NULL) return NULL;
     request->strand = &request->strands[place];
-    request->strands_next[place]++;
+    request->strands_next[place] += 1;
     return record;
 }
 
