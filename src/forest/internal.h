@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "forest/forest.h"
-#include "forest/scrub.h"
+#include "forest/watch.h"
 #include "lsm/block_cache.h"
 #include "lsm/filter.h"
 #include "lsm/log.h"

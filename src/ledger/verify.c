@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/units.h"
-#include "forest/check.h"
+#include "forest/watch.h"
 
 /* What looking at a block or a prepare costs, in rows of others. */
 #define ROWS_PER_BLOCK 32

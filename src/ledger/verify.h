@@ -3,10 +3,10 @@
  * Verification from end to end, while everything goes on: is all that is on disk what was written,
  * and do the books add up?
  *
- *     BLOCKS    a tour: every live block (forest/tour.h)
+ *     BLOCKS    a tour: every live block
  *     LISTS     tables in order; blocks taken are blocks that something refers to
  *     JOURNAL   every prepare since the checkpoint, its parent, its entry in the headers log
- *     INDEXES   ids and indexes, compared with the records (forest/audit.h)
+ *     INDEXES   ids and indexes, compared with the records: an audit
  *     BOOKS     balances, recomputed from transfers (verify_books.c)
  *
  * It gets on by a bounded number of rows between two ops, as reads do, in a fixed amount of memory.
@@ -24,10 +24,9 @@
 #include <stdint.h>
 
 #include "base/arena.h"
-#include "forest/audit.h"
 #include "forest/forest.h"
 #include "forest/scan.h"
-#include "forest/tour.h"
+#include "forest/watch.h"
 #include "ledger/types.h"
 #include "store/journal.h"
 #include "store/journal_check.h"

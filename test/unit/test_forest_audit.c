@@ -4,8 +4,8 @@
 
 #include <string.h>
 
+#include "forest/watch.h"
 #include "forest_fixture.h"
-#include "forest/audit.h"
 #include "unit/reserve.h"
 
 #define FINDINGS_MAX 20

@@ -4,8 +4,8 @@
 
 #include "unit/ledger_fixture.h"
 
-#include "forest/check.h"
 #include "forest/internal.h"
+#include "forest/watch.h"
 #include "ledger/ledger_internal.h"
 #include "ledger/verify.h"
 
