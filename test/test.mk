@@ -39,7 +39,7 @@ $(BUILD)/unit/%: $(BUILD)/test/test/unit/%.o $(BUILD)/libtest.a
 
 # Parts of blocks with production limits too: there a record can lie in two sectors of four.
 PARTS_SRCS = test/unit/test_lsm_parts.c test/unit/lsm_fixture.c test/sim/storage_sim.c $(wildcard src/base/*.c) src/store/grid.c \
-	src/store/free_set.c $(addprefix src/lsm/,block_cache.c table.c tree.c filter.c)
+	src/store/free_set.c $(addprefix src/lsm/,block_cache.c block_cache_recount.c table.c tree.c filter.c)
 PARTS_CFLAGS = $(filter-out -DLEDGER_CONFIG_TEST_MIN -MMD -MP,$(TEST_CFLAGS))
 
 $(BUILD)/unit/test_lsm_parts_production: $(PARTS_SRCS) $(wildcard src/*.h src/*/*.h src/*/*/*.h test/*/*.h)
