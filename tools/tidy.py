@@ -489,7 +489,7 @@ def mentions():
     A name may be a prefix (`exists_with_different_…`, `mem*`), or the end of one (`…not_pending`, `_internal.h`,
     FREE_SET of CHECKPOINT_FREE_SET). In pages for users, words in backticks without an underscore may be of anything.
     """
-    files = [p for p in (ROOT / f for f in shell("git", "ls-files").splitlines()) if p.is_file()]
+    files = [p for p in (ROOT / f for f in shell("git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines()) if p.is_file()]
     paths_all = ["/" + str(p.relative_to(ROOT)) for p in files]
     texts = [re.sub(r"/\*.*?\*/", " ", s.text, flags=re.S) for s in ALL]
     texts += [

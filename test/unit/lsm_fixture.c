@@ -121,6 +121,26 @@ lsm_build(struct lsm_fixture *fixture, uint64_t address, uint64_t number)
     return cache_seal(&fixture->cache, frame, address);
 }
 
+void
+lsm_build_on_disk(
+    struct lsm_fixture *fixture, struct block_reference *references, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        while (fixture->cache.available == 0) lsm_progress(fixture);
+        references[i] = lsm_build(fixture, grid_acquire(&fixture->grid), i);
+    }
+    lsm_forget(fixture);
+}
+
+uint64_t
+lsm_content(struct lsm_fixture *fixture, uint32_t frame)
+{
+    const uint64_t number = lsm_number(fixture, frame, 0);
+    assert(fixture->cache.frames[frame].extract_count == 0); /* (B5) */
+    for (uint32_t i = 1; i < BLOCK_SECTORS; i++) assert(lsm_number(fixture, frame, i) == number);
+    return number;
+}
+
 uint8_t *
 lsm_disk_block(struct lsm_fixture *fixture, uint64_t address)
 {

@@ -57,6 +57,15 @@ void lsm_fill(struct lsm_fixture *fixture, uint32_t frame, uint64_t number);
 /* A block of that content at that address, on its way to the disk. */
 struct block_reference lsm_build(struct lsm_fixture *fixture, uint64_t address, uint64_t number);
 
+/* So many blocks, whose contents are made of 0, 1 …: on disk, and none of them in the cache. */
+void lsm_build_on_disk(
+    struct lsm_fixture *fixture,
+    struct block_reference *references,
+    uint32_t count);
+
+/* The number that the content of a whole block in a frame was made of. */
+uint64_t lsm_content(struct lsm_fixture *fixture, uint32_t frame);
+
 /* The block on disk. */
 uint8_t *lsm_disk_block(struct lsm_fixture *fixture, uint64_t address);
 
