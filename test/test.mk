@@ -42,7 +42,7 @@ $(BUILD)/unit/%: $(BUILD)/test/test/unit/%.o $(BUILD)/libtest.a
 $(addprefix $(BUILD)/unit/,test_storage test_storage_os test_storage_sim): $(call test_objects,$(STORAGE_SRCS))
 
 # Parts of blocks with production limits too: there a record can lie in two sectors of four.
-PARTS_SRCS = test/unit/test_lsm_parts.c $(addprefix test/unit/,unit.c lsm_fixture.c tree_fixture.c reseal.c) \
+PARTS_SRCS = test/unit/test_lsm_parts.c $(addprefix test/unit/,unit.c unit_aborts.c lsm_fixture.c tree_fixture.c reseal.c) \
 	test/sim/storage_sim.c $(wildcard src/base/*.c) src/store/grid.c \
 	src/store/free_set.c $(addprefix src/lsm/,block_cache.c block_cache_recount.c table.c tree.c filter.c)
 PARTS_CFLAGS = $(filter-out -DLEDGER_CONFIG_TEST_MIN -MMD -MP,$(TEST_CFLAGS))

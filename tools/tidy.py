@@ -539,6 +539,21 @@ def mentions():
 
 
 @check
+def sections():
+    """Where the title of a header's section names files, they define what the section declares."""
+    title = re.compile(r"^/\* ---- (?:[^*\n]*: )?((?:\w+\.c(?:, )?)*)[^*\n]*-+ \*/$", flags=re.M)
+    declared = re.compile(r"^(?!static|typedef|extern|return)[a-z][\w \n*]*?\b(\w+)\([^;{}]*\);", flags=re.M)
+    for s in SRC:
+        titles = [(m.start(), re.findall(r"\w+\.c", m.group(1))) for m in title.finditer(s.text)]
+        for match in declared.finditer(s.code) if titles else []:
+            files = next((f for at, f in reversed(titles) if at < match.start()), [])
+            texts = [p.read_text() for f in files if (p := s.path.parent / f).exists()]
+            if files and not any(re.search(rf"^{match.group(1)}\(", text, flags=re.M) for text in texts):
+                line = s.code[: match.start()].count("\n") + 1
+                yield s.at(line), f"{match.group(1)} is not defined in {', '.join(files)}"
+
+
+@check
 def headers():
     """Guards are named after the path; each header compiles alone."""
     headers_all = [s for s in ALL if s.path.suffix == ".h"]

@@ -262,9 +262,6 @@ enum block_type forest_own_type(const struct forest_checkpoint *checkpoint, uint
 /* What reports call a block that is of no tree. */
 const char *forest_own_name(enum block_type type);
 
-/* The memory_bytes of which a forest on this grid gets at least so many nodes. */
-uint64_t forest_memory_bytes_for(const struct forest *forest, uint64_t node_count);
-
 /* ---- Warming up: warm.c -------------------------------------------------------------------- */
 
 struct forest_warm {
@@ -325,18 +322,6 @@ forest_groove(struct forest *forest, uint32_t groove)
     return &forest->grooves[groove];
 }
 
-/* What the record's field is indexed under; false if it isn't. */
-bool forest_index_value(const struct index_schema *schema, const void *record, uint64_t *value);
-
-/* The value as it is indexed. */
-uint64_t forest_index_hash(const struct index_schema *schema, u128 value);
-
-/* A record by timestamp, wherever it is, copied. */
-enum tree_found
-forest_find(const struct forest *forest, uint32_t number, uint64_t timestamp, void *record);
-
-enum forest_found forest_found_of(enum tree_found found);
-
 /* Has something been asked for that was not found yet? */
 static inline bool
 forest_asking(const struct forest *forest)
@@ -344,9 +329,32 @@ forest_asking(const struct forest *forest)
     return forest->asked_ids.count > 0 || forest->asked_records.count > 0;
 }
 
+/* ---- Memory: init.c ------------------------------------------------------------------------ */
+
+/* The memory_bytes of which a forest on this grid gets at least so many nodes. */
+uint64_t forest_memory_bytes_for(const struct forest *forest, uint64_t node_count);
+
+/* ---- Indexes: op.c ------------------------------------------------------------------------- */
+
+/* What the record's field is indexed under; false if it isn't. */
+bool forest_index_value(const struct index_schema *schema, const void *record, uint64_t *value);
+
+/* The value as it is indexed. */
+uint64_t forest_index_hash(const struct index_schema *schema, u128 value);
+
+/* ---- Finding: find.c ----------------------------------------------------------------------- */
+
+/* A record by timestamp, wherever it is, copied. */
+enum tree_found
+forest_find(const struct forest *forest, uint32_t number, uint64_t timestamp, void *record);
+
+enum forest_found forest_found_of(enum tree_found found);
+
 /* What the id leads to: a timestamp, perhaps with BURNT_BIT. */
 enum tree_found
 forest_find_id(const struct forest *forest, uint32_t number, const u128 *id, uint64_t *timestamp);
+
+/* ---- Room: room.c -------------------------------------------------------------------------- */
 
 /* About how many more tables can be listed before events are refused. */
 uint64_t forest_room_tables(const struct forest *forest);
