@@ -13,7 +13,7 @@
 #include "unit/unit.h"
 
 static const char *const disk_names[DISK_KIND_COUNT] = {
-    "sim", "sync", "sync direct", "io_uring", "io_uring direct"};
+    "sim", "sync", "sync direct", "auto", "auto direct", "io_uring", "io_uring direct"};
 
 const uint64_t disk_size_bytes[STORAGE_FILE_COUNT] = {
     [STORAGE_SUPERBLOCK] = 64 * KIB,
@@ -30,14 +30,28 @@ bool inside_submit;
 bool
 kind_direct(enum disk_kind kind)
 {
-    return kind == DISK_SYNC_DIRECT || kind == DISK_URING_DIRECT;
+    return kind == DISK_SYNC_DIRECT || kind == DISK_AUTO_DIRECT || kind == DISK_URING_DIRECT;
 }
 
 enum storage_os_method
 kind_method(enum disk_kind kind)
 {
     const bool sync = kind == DISK_SYNC || kind == DISK_SYNC_DIRECT;
+    const bool choose = kind == DISK_AUTO || kind == DISK_AUTO_DIRECT;
+    if (choose) return STORAGE_OS_AUTO;
     return sync ? STORAGE_OS_SYNC : STORAGE_OS_URING;
+}
+
+void
+choice_teach(struct storage_choice *choice, enum storage_way faster)
+{
+    for (uint32_t i = 0; i < CHOICE_PERIOD + 6 * CHOICE_TRIAL; i++) {
+        const bool fast = storage_choice_next(choice) == faster;
+        storage_choice_measured(choice, (fast ? 50 : 100) * NS_PER_US);
+        if (i > 6 * CHOICE_TRIAL && choice->taken == 0) break;
+    }
+    expect_equal(choice->stats->way, faster);
+    expect_equal(choice->taken, 0);
 }
 
 void
@@ -83,6 +97,11 @@ disk_os_open(struct disk *disk, bool create)
     memcpy(options.create_size_bytes, disk_size_bytes, sizeof(disk_size_bytes));
     const enum storage_os_error error = storage_os_open(&disk->os, &options, &disk->report);
     disk->storage = error == STORAGE_OS_OPENED ? disk->os.storage : NULL;
+    if (disk->storage == NULL) return error;
+    disk->storage->idle = true;
+    if (options.method == STORAGE_OS_AUTO && disk->os.method == STORAGE_OS_URING) {
+        choice_teach(storage_uring_choice(disk->os.uring), STORAGE_WAY_CALL);
+    }
     return error;
 }
 
@@ -188,7 +207,7 @@ on_real_disks(disk_test *test)
     on_kinds(test, DISK_SYNC, DISK_URING_DIRECT);
 }
 
-static void
+void
 item_on_done(struct storage_request *request)
 {
     struct item *item = container_of(request, struct item, request);
@@ -233,6 +252,7 @@ void
 submit(struct storage *storage, struct storage_request *request)
 {
     inside_submit = true;
+    request->solo = request->direction == STORAGE_WRITE;
     storage_submit(storage, request);
     inside_submit = false;
 }
@@ -242,6 +262,7 @@ submit_ordered(
     struct storage *storage, struct storage_request *first, struct storage_request *second)
 {
     inside_submit = true;
+    first->solo = true;
     storage_submit_ordered(storage, first, second);
     inside_submit = false;
 }
@@ -324,6 +345,7 @@ expect_scattered(struct disk *disk, struct storage_request *request, uint32_t in
     }
     items[index].done_order = 0;
     request->direction = STORAGE_READ;
+    request->solo = false;
     submit(disk->storage, request);
     expect_equal(disk->storage->in_flight_count, 1);
     drain(disk->storage);

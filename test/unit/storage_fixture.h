@@ -37,6 +37,8 @@ struct storage_hooks {
     uint32_t drops;      /* Files whose cached pages were dropped, just after a sync. */
     uint64_t pwrite_size_max;      /* 0: whatever is asked for. Of pwritev too. */
     uint32_t pwritevs;
+    uint32_t pwrites;
+    uint32_t submits;              /* Submissions that the kernel has seen. */
     uint32_t submits_put_off;      /* So many submissions are answered EAGAIN. */
     bool submits_split;            /* Of pairs, only the first is taken. */
     uint32_t submits_until_mended; /* The limit is lifted just before the n-th. */
@@ -56,8 +58,17 @@ void limit_lift(void);
 
 /* Disks ---------------------------------------------------------------------------------------- */
 
-enum disk_kind { DISK_SIM, DISK_SYNC, DISK_SYNC_DIRECT, DISK_URING, DISK_URING_DIRECT };
-#define DISK_KIND_COUNT 5
+/* Every write that is submitted here is marked as solo. AUTO has found plain calls to be faster. */
+enum disk_kind {
+    DISK_SIM,
+    DISK_SYNC,
+    DISK_SYNC_DIRECT,
+    DISK_AUTO,
+    DISK_AUTO_DIRECT,
+    DISK_URING,
+    DISK_URING_DIRECT,
+};
+#define DISK_KIND_COUNT 7
 
 struct disk {
     enum disk_kind kind;
@@ -73,6 +84,9 @@ extern const uint64_t disk_size_bytes[STORAGE_FILE_COUNT];
 
 bool kind_direct(enum disk_kind kind);
 enum storage_os_method kind_method(enum disk_kind kind);
+
+/* Measures until the given way is known to be the faster one, just after a trial of the other. */
+void choice_teach(struct storage_choice *choice, enum storage_way faster);
 
 /* A new empty directory's name; nothing of that name exists. */
 void directory_name(char *directory, size_t size);
@@ -120,6 +134,9 @@ extern uint32_t done_count;
 
 /* True during a submission: no callback may run then. */
 extern bool inside_submit;
+
+/* The callback of items: notes when they are done. */
+void item_on_done(struct storage_request *request);
 
 /* Items are forgotten; item `index` becomes a request with the buffer of that number. */
 void items_reset(void);

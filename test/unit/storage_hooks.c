@@ -33,6 +33,7 @@ limit_lift(void)
 ssize_t
 pwrite(int fd, const void *buffer, size_t size, off_t offset)
 {
+    hooks.pwrites += 1;
     if (hooks.pwrite_size_max > 0) size = min_u64(size, hooks.pwrite_size_max);
     return syscall(SYS_pwrite64, fd, buffer, size, offset);
 }
@@ -112,6 +113,7 @@ io_uring_submit(struct io_uring *ring)
     if (real == NULL) *(void **) &real = dlsym(RTLD_NEXT, "io_uring_submit");
     expect(io_uring_sq_ready(ring) <= 2); /* (U2) */
     hooks.ring = ring;
+    hooks.submits += 1;
     if (hooks.submits_put_off > 0) {
         hooks.submits_put_off -= 1;
         return -EAGAIN;
