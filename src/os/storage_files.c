@@ -600,8 +600,8 @@ storage_files_transfer(struct storage_files *files, struct storage_request *requ
 enum storage_result
 storage_files_extend(int fd, uint64_t size_old_bytes, uint64_t size_bytes, int *error_number)
 {
-    const uint64_t added_bytes = size_bytes - size_old_bytes;
     assert(size_bytes > size_old_bytes);
+    const uint64_t added_bytes = size_bytes - size_old_bytes;
     bool ok = allocate(fd, size_old_bytes, added_bytes);
     if (!ok && unsupported(errno)) ok = write_zeros(fd, size_old_bytes, added_bytes, NULL);
     if (!ok && errno_is_no_space(errno)) {

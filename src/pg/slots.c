@@ -86,11 +86,33 @@ slots_reply_size_max(const struct slots *slots, uint32 index)
     return slot_is_small(slots, index) ? SLOT_SMALL_REPLY_BYTES : SLOT_BULK_REPLY_BYTES;
 }
 
+/* What holds of the whole at any moment, whatever sessions are doing. */
+static void
+slots_invariants(struct slots *slots)
+{
+    assert((uintptr_t) slots % SLOTS_ALIGNMENT == 0); /* No two slots share a cache line. */
+    assert(slots->small_count > 0 && slots->bulk_count > 0);
+    /* (K1) The list begins with a slot, or nowhere: all else would be the memory of others. */
+    assert(pg_atomic_read_u32(&slots->ready_head) <= slots_count(slots));
+}
+
+/*
+ * What holds of a slot that the worker has taken: other processes have written it, and the engine
+ * will trust it (K2).
+ */
+static void
+slot_invariants(struct slots *slots, uint32 index)
+{
+    const struct slot *slot = slots_slot(slots, index);
+    const uint32 state = pg_atomic_read_u32(&slots_slot(slots, index)->state);
+    assert(state == SLOT_RUNNING || state == SLOT_ABANDONED);
+    assert(slot->next <= slots_count(slots)); /* (K1) */
+    assert(slot->input_size <= slots_input_size_max(slots, index));
+}
+
 void
 slots_init(struct slots *slots, uint32 small_count, uint32 bulk_count)
 {
-    assert(small_count > 0 && bulk_count > 0);
-    assert((uintptr_t) slots % SLOTS_ALIGNMENT == 0);
     slots->small_count = small_count;
     slots->bulk_count = bulk_count;
     pg_atomic_init_u32(&slots->ready_head, 0);
@@ -101,6 +123,7 @@ slots_init(struct slots *slots, uint32 small_count, uint32 bulk_count)
         pg_atomic_init_u32(&slot->state, SLOT_FREE);
         pg_atomic_init_u32(&slot->owner_sleeps, 0);
     }
+    slots_invariants(slots);
 }
 
 /* ---- Changes of state ------------------------------------------------------------------------ */
@@ -234,6 +257,7 @@ uint32
 slots_take(struct slots *slots, uint32 *taken)
 {
     if (!slots_ready(slots)) return 0;
+    slots_invariants(slots);
     uint32 taken_count = 0;
     uint32 head = pg_atomic_exchange_u32(&slots->ready_head, 0);
     while (head != 0) {
@@ -252,6 +276,8 @@ slots_take(struct slots *slots, uint32 *taken)
         taken[i] = taken[taken_count - 1 - i];
         taken[taken_count - 1 - i] = later;
     }
+    /* Only now: if the worker ended before, the rest of the list would be lost (K4). */
+    for (uint32 i = 0; i < taken_count; i++) slot_invariants(slots, taken[i]);
     return taken_count;
 }
 

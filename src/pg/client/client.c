@@ -36,7 +36,7 @@ static void
 owned_remove(int i)
 {
     assert(i >= 0 && i < owned_count);
-    owned_count--;
+    owned_count -= 1;
     owned[i] = owned[owned_count];
 }
 
@@ -215,7 +215,7 @@ client_begin(
         input_size <= SLOT_SMALL_INPUT_BYTES && reply_size <= SLOT_SMALL_REPLY_BYTES;
     const uint32 slot = reserve(fits_small);
     owned[owned_count] = (struct owned_slot){slot, GetCurrentSubTransactionId()};
-    owned_count++;
+    owned_count += 1;
     *call = (struct client_call){
         .operation = (uint8_t) operation,
         .input = slots_input(shared_slots(), slot),

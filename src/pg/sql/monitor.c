@@ -37,7 +37,7 @@ row_put(struct monitor_row *row, Datum value, bool is_null)
     assert(row->columns < MONITOR_COLUMNS_MAX);
     row->values[row->columns] = value;
     row->nulls[row->columns] = is_null;
-    row->columns++;
+    row->columns += 1;
 }
 
 static void
