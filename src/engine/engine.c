@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The façade: puts the parts together, in the order of the layers, and translates between them and
+ * The façade: puts the parts together in the order of the layers, and translates between them and
  * the host.
  */
 #include "engine/engine.h"
@@ -13,7 +13,8 @@
 /* ---- Memory ---------------------------------------------------------------------------------- */
 
 /*
- * What replica and ledger will take of the memory: they are made after the forest, which they get.
+ * How much of the memory replica and ledger will take. They are created after the forest, which
+ * they are given.
  */
 static uint64_t
 upper_bytes(const struct replica_options *options)
@@ -28,8 +29,8 @@ upper_bytes(const struct replica_options *options)
 }
 
 /*
- * The forest takes all the memory that nothing else takes. While measuring it takes forest_bytes,
- * or its minimum if that is more.
+ * Takes all parts from the arena, the forest last. The forest gets all remaining memory. When only
+ * measuring it takes forest_bytes, or its minimum if that is more.
  */
 static void
 engine_take(
@@ -49,9 +50,9 @@ engine_take(
     superblock_init(&engine->superblock, arena, storage);
     journal_init(&engine->journal, arena, storage, &journal_options);
     /*
-     * The grid keeps three bits for each block. A sixteenth of the memory is enough for some three
-     * thousand times as much data. But the grid may be larger already, if there was more memory
-     * once.
+     * The grid keeps three bits for each block. A sixteenth of the memory is enough for a grid of
+     * about three thousand times its size. But the grid may already be larger, if there was more
+     * memory once.
      */
     const uint64_t blocks_max = options->memory_bytes / 16 * 8 / 3 + GRID_GROW_BLOCKS;
     const uint64_t blocks_now = options->grid_size_bytes / BLOCK_SIZE;
@@ -137,7 +138,7 @@ engine_create(
 
 /* ---- Requests -------------------------------------------------------------------------------- */
 
-/* What is wrong with a create's sizes, or NULL. */
+/* Returns what is wrong with the sizes of a create, or NULL. */
 static const char *
 create_check(const struct engine_request *request)
 {
@@ -228,8 +229,8 @@ start_create(struct engine *engine, struct engine_request *request)
 /* ---- Working --------------------------------------------------------------------------------- */
 
 /*
- * Sorts the requests that have arrived: creates go to the replica, reads wait until no op is being
- * executed.
+ * Distributes the requests that have arrived: creates go to the replica, and reads wait until no op
+ * is being executed.
  */
 static bool
 take_requests(struct engine *engine)
@@ -291,7 +292,7 @@ engine_recount(struct engine *engine)
     forest_recount(engine->forest);
 }
 
-/* True if a request is being read for, or a verification goes on. */
+/* True while a read or a verification is running. */
 static bool
 reads_busy(const struct engine *engine)
 {

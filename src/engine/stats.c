@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* What the engine tells about itself. */
+/* What the engine reports about itself. */
 #include "engine/internal.h"
 #include "forest/watch.h"
 #include "store/grid.h"

@@ -50,8 +50,9 @@ storage_file_name(enum storage_file file)
 
 enum storage_result {
     STORAGE_OK,
-    STORAGE_IO_ERROR, /* The sectors cannot be read, or it is unknown what the write left behind. */
-    STORAGE_NO_SPACE, /* Only growth can answer this. Nothing was changed. */
+    /* The sectors can't be read, or it is unknown what the write has left behind. */
+    STORAGE_IO_ERROR,
+    STORAGE_NO_SPACE, /* Only for growth. Nothing was changed. */
 };
 
 /* How a solo write is done: see storage_request.solo. */
@@ -72,10 +73,10 @@ struct storage_request {
     enum storage_file file;
     uint64_t offset_bytes;
     uint64_t size_bytes;
-    void *buffer; /* Not changed by a write. NULL if there are several. */
+    void *buffer; /* A write doesn't change it. NULL if there are several buffers. */
     storage_callback *callback;
 
-    /* If there are several; otherwise zero. */
+    /* For several buffers; otherwise zero. */
     void *const *buffers;
     uint32_t buffer_count;      /* size_bytes is buffer_count * buffer_size_bytes. */
     uint32_t buffer_size_bytes;
@@ -93,7 +94,8 @@ struct storage_request {
 
     /* Owned by storage from submit to callback. */
     struct queue_link link;
-    struct storage_request *then; /* Starts only when this one has completed STORAGE_OK. */
+    /* If set, the request that starts when this one has completed with STORAGE_OK. */
+    struct storage_request *then;
     uint64_t done_bytes;
     bool in_flight;
 };
@@ -101,11 +103,14 @@ struct storage_request {
 struct storage_growth;
 typedef void storage_growth_callback(struct storage_growth *growth);
 
-/* A file on its way to a larger size. Owned by its caller, lent to storage until its callback. */
+/*
+ * A file that is to become larger. It belongs to its caller, and is lent to storage until its
+ * callback.
+ */
 struct storage_growth {
-    /* Filled by the caller. */
+    /* Filled in by the caller. */
     enum storage_file file;
-    uint64_t size_bytes; /* More than the file has. */
+    uint64_t size_bytes; /* More than the file's present size. */
     storage_growth_callback *callback;
 
     /* Filled by storage before the callback. */
@@ -135,8 +140,8 @@ struct storage {
     const struct storage_ops *ops;
     void (*before_poll)(void); /* The host's chance to end the process while an engine opens. */
     uint64_t file_size_bytes[STORAGE_FILE_COUNT];
-    uint32_t in_flight_count;       /* The growth included. */
-    struct storage_growth *growing; /* NULL: none is under way. */
+    uint32_t in_flight_count;       /* Includes the growth. */
+    struct storage_growth *growing; /* The running growth, or NULL. */
     /*
      * The caller says before each poll whether there is still nothing else to do. If not, a solo
      * write that has not begun doesn't block it.
@@ -170,7 +175,10 @@ storage_check(const struct storage *storage, const struct storage_request *reque
     }
 }
 
-/* Where byte `at` of the request lies in memory, and how many bytes from there on are one piece. */
+/*
+ * Where byte `at` of the request lies in memory. *size_bytes: how many bytes from there on are
+ * contiguous.
+ */
 static inline uint8_t *
 storage_request_piece(const struct storage_request *request, uint64_t at, uint64_t *size_bytes)
 {
@@ -195,9 +203,10 @@ storage_submit(struct storage *storage, struct storage_request *request)
 }
 
 /*
- * Two writes in order: the second starts when the first is durable. If the first fails, the second
- * is not started, and completes STORAGE_IO_ERROR. Both callbacks run, first's before second's. This
- * is one submission, so that an implementation can save the wake-up between them.
+ * Two writes in order: the second starts only when the first is durable. If the first fails, the
+ * second isn't started, and completes with STORAGE_IO_ERROR. Both callbacks run, that of the first
+ * before that of the second. This is a single submission, so that an implementation can save the
+ * wake-up in between.
  */
 static inline void
 storage_submit_ordered(
@@ -215,7 +224,7 @@ storage_submit_ordered(
     storage->ops->submit(storage, first);
 }
 
-/* Runs the callbacks of what has completed; returns how many. Never blocks. */
+/* Runs the callbacks of what has completed, and returns how many. Never blocks. */
 static inline uint32_t
 storage_poll(struct storage *storage)
 {
@@ -235,11 +244,12 @@ storage_wait(struct storage *storage)
 }
 
 /*
- * Makes the file size_bytes large, with space allocated; new space reads as zeros. Requests within
- * the old size go on meanwhile, and nobody is held up. When the callback runs with STORAGE_OK, the
- * new size is durable and file_size_bytes says so; with STORAGE_NO_SPACE all is as it was. After
- * STORAGE_IO_ERROR nobody knows how large the file is: it is not grown again before it was opened
- * again. A crash leaves any size from the old to the new one. One growth at a time.
+ * Makes the file size_bytes large, with its space allocated; new space reads as zeros. Meanwhile,
+ * requests within the old size go on, and nobody is held up. The callback runs with one of these
+ * results. STORAGE_OK: the new size is durable, and file_size_bytes says so. STORAGE_NO_SPACE:
+ * everything is as before. STORAGE_IO_ERROR: the size of the file is unknown, and it can't grow
+ * again until it was opened again. A crash leaves any size from the old to the new one. There is
+ * one growth at a time.
  */
 static inline void
 storage_grow_start(struct storage *storage, struct storage_growth *growth)
@@ -255,7 +265,7 @@ storage_grow_start(struct storage *storage, struct storage_growth *growth)
     storage->ops->grow(storage, growth);
 }
 
-/* For implementations: the growth under way is over. */
+/* For implementations: ends the running growth. */
 static inline void
 storage_grow_finish(struct storage *storage, enum storage_result result)
 {
@@ -277,8 +287,8 @@ storage_grow_on_done(struct storage_growth *growth)
 }
 
 /*
- * The same, waited for: for opening and formatting. Nothing to do if the file is that large.
- * Callbacks of what else is in flight may run meanwhile.
+ * Grows the file and waits, for opening and formatting. Does nothing if the file is that large
+ * already. Callbacks of other requests may run meanwhile.
  */
 static inline enum storage_result
 storage_grow(struct storage *storage, enum storage_file file, uint64_t size_bytes)
@@ -302,8 +312,8 @@ storage_now_on_done(struct storage_request *request)
 }
 
 /*
- * One transfer, waited for. For opening and formatting only. Callbacks of what else is in flight
- * may run meanwhile.
+ * Makes one transfer and waits, for opening and formatting only. Callbacks of other requests may
+ * run meanwhile.
  */
 static inline enum storage_result
 storage_transfer_now(

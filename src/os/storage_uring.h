@@ -48,9 +48,10 @@
 struct storage_uring;
 
 /*
- * chooses: solo writes go the way that is faster; otherwise everything goes through the ring.
- * NULL if io_uring is refused: then report->uring_error_number and uring_text say why and by whom,
- * and nothing is left open. The files stay the caller's, until close.
+ * Opens a ring. If `chooses` is set, solo writes go the faster way; otherwise everything goes
+ * through the ring. Returns NULL if io_uring is refused: report->uring_error_number and uring_text
+ * then say why and who refuses it, and nothing is left open. The files stay the caller's until
+ * close.
  */
 struct storage_uring *
 storage_uring_open(struct storage_files *files, bool chooses, struct storage_os_report *report);
