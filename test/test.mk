@@ -98,8 +98,12 @@ $(BUILD)/kill_at.so: test/tap/kill_at.c
 	@mkdir -p $(@D)
 	$(CC) -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $<
 
+$(BUILD)/file_faults.so: test/tap/file_faults.c
+	@mkdir -p $(@D)
+	$(CC) -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $<
+
 # make tap [TESTS=test/tap/001_name.pl]
-tap: $(BUILD)/deny_io_uring $(BUILD)/clock_ahead.so $(BUILD)/kill_at.so
+tap: $(BUILD)/deny_io_uring $(BUILD)/clock_ahead.so $(BUILD)/kill_at.so $(BUILD)/file_faults.so
 	tools/postgres_tests.sh tap $(TESTS)
 
 # make test [MAJORS="17 18"]

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Scopes: a log of what was done, read backwards to undo it (F2). Tails, and counts, go back to
- * what they were when the scope was opened.
+ * Scopes: a log of what was done, which is read backwards to undo it (F2). Tails and counts are set
+ * back to what they were when the scope was opened.
  */
 #include <string.h>
 

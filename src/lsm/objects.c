@@ -6,7 +6,7 @@
 
 #include "base/units.h"
 
-/* How many objects ahead of the hand cache lines are fetched. */
+/* Cache lines are fetched for objects that the hand will reach after so many others. */
 #define OBJECTS_EVICT_AHEAD 8
 
 static uint64_t
@@ -30,9 +30,10 @@ objects_id(const struct objects *objects, uint32_t object)
 }
 
 /*
- * Timestamps that share all but their two last bits are neighbours in the index: those of one batch
- * are consecutive, and are inserted, evicted and often searched for one after another. Groups of
- * four are spread by the hash, which keeps searches as short as in a table of buckets of four.
+ * Timestamps that differ only in their two last bits are neighbours in the index. Those of one
+ * batch are consecutive, and they are inserted, evicted and often searched for one after another.
+ * The hash spreads groups of four, so that searches are as short as in a table whose buckets hold
+ * four.
  */
 static uint32_t
 objects_hash_timestamp(const struct objects_index *index, uint64_t timestamp)
@@ -51,7 +52,7 @@ objects_entry(uint32_t hash, uint32_t object)
     return (uint64_t) hash << 32 | (object + 1);
 }
 
-/* Where the entry is now. It must be there (C1). */
+/* Where the entry is now. It must be in the index (C1). */
 static uint32_t
 objects_index_position(const struct objects_index *index, uint64_t entry)
 {
@@ -63,7 +64,10 @@ objects_index_position(const struct objects_index *index, uint64_t entry)
     return position;
 }
 
-/* Looks at the entries between home and the first empty one: none may be of an equal record. */
+/*
+ * Looks at the entries between home and the first empty one: none of them may be of an equal
+ * record.
+ */
 static void
 objects_index_insert(
     const struct objects *objects, struct objects_index *index, uint32_t hash, uint32_t object)
@@ -86,7 +90,9 @@ objects_index_insert(
     index->entries[position] = objects_entry(hash, object);
 }
 
-/* Entries after the gap move into it as long as that brings them no further than home (C1). */
+/*
+ * Moves entries behind the gap into it, as long as that doesn't bring them before their home (C1).
+ */
 static void
 objects_index_remove(struct objects_index *index, uint64_t entry)
 {
@@ -190,7 +196,7 @@ objects_number_of(const struct objects *objects, const void *record)
 static void
 objects_index_init(struct objects_index *index, struct arena *arena, uint32_t object_count)
 {
-    uint32_t bits = 3; /* A cache line, at least. */
+    uint32_t bits = 3; /* An index is at least as large as a cache line. */
     while ((UINT64_C(1) << bits) < (uint64_t) object_count * OBJECTS_INDEX_SPREAD) bits += 1;
     assert(bits <= 31);
     index->shift = 32 - bits;
@@ -247,7 +253,7 @@ objects_room(const struct objects *objects, uint64_t epoch, uint32_t count)
     return count <= objects->options.object_count - held; /* (C2) */
 }
 
-/* Takes the object out of the indexes and out of all counts. It is clean. */
+/* Takes a clean object out of the indexes and out of all counts. */
 static void
 objects_forget(struct objects *objects, uint32_t object)
 {
@@ -268,8 +274,8 @@ objects_forget(struct objects *objects, uint32_t object)
 }
 
 /*
- * Evicting would wait for memory at every step, as each record is elsewhere in the index of ids.
- * But which records are next is nearly known.
+ * Evicting would wait for memory at every step, because each record has its entry elsewhere in the
+ * index of ids. But it is nearly known which records are next, so their lines are fetched ahead.
  */
 static void
 objects_hint_evict(const struct objects *objects, uint32_t object)
@@ -287,7 +293,10 @@ objects_hint_evict(const struct objects *objects, uint32_t object)
     for (uint32_t at = 0; at < size; at += 64) __builtin_prefetch(record + at, 1);
 }
 
-/* Moves the hand to an object that may go. The second time that it comes by nothing is marked. */
+/*
+ * Moves the hand to an object that may go. In one round it clears the marks, so that in the second
+ * round nothing is marked.
+ */
 static uint32_t
 objects_evict(struct objects *objects)
 {
@@ -344,7 +353,10 @@ objects_insert(struct objects *objects, const void *record, uint64_t epoch)
     };
     objects->states[object] = state;
     if (timestamp % 4 == 0) {
-        /* Two groups on: nothing tells of these as hints do of ids, but they come one by one. */
+        /*
+         * Fetches the line two groups further on. Unlike ids, these timestamps aren't announced by
+         * hints, but they arrive in order.
+         */
         const struct objects_index *index = &objects->timestamps;
         const uint32_t hash = objects_hash_timestamp(index, timestamp + 8);
         __builtin_prefetch(&index->entries[hash >> index->shift], 1);
@@ -429,7 +441,7 @@ objects_take_dirty(struct objects *objects, uint32_t *numbers)
     return count;
 }
 
-/* Empties the entries one by one, without closing gaps: all will go. */
+/* Empties the entries one by one without closing gaps, since all of them will go. */
 static void
 objects_clear_each(struct objects *objects)
 {

@@ -49,6 +49,7 @@ enum storage_os_error {
     STORAGE_OS_NO_DIRECT,  /* The file system refuses O_DIRECT. */
     STORAGE_OS_NO_SPACE,   /* Creation did not fit, and was undone. */
     STORAGE_OS_NO_URING,   /* io_uring was asked for and is refused. */
+    STORAGE_OS_ENDED,      /* Creation was not to go on, and was undone. */
     STORAGE_OS_FAILED,     /* Another system call failed. */
 };
 
@@ -60,6 +61,12 @@ struct storage_os_options {
     bool direct;
     bool create; /* If absent. Then also the directory, but not its parents. */
     uint64_t create_size_bytes[STORAGE_FILE_COUNT];
+
+    /*
+     * To zero a large log can take minutes. So creation asks again and again whether it shall end;
+     * NULL: it never does.
+     */
+    bool (*create_shall_end)(void);
 };
 
 struct storage_os_report {

@@ -620,6 +620,45 @@ UNIT_TEST(existing_files_are_not_created_over)
     disk_close(&disk);
 }
 
+static uint32_t asked;
+static uint32_t asked_max;
+
+static bool
+shall_end(void)
+{
+    asked += 1;
+    return asked > asked_max;
+}
+
+/* Wherever a creation is ended, it leaves nothing, and the next one begins from nothing. */
+UNIT_TEST(creation_ends_where_it_is_told_to)
+{
+    static struct disk disk;
+    if (!disk_open(&disk, DISK_SYNC)) return;
+    storage_os_close(&disk.os);
+    directory_remove(disk.directory);
+    const struct storage_os_options ending = {
+        .directory = disk.directory,
+        .method = STORAGE_OS_SYNC,
+        .direct = kind_direct(disk.kind),
+        .create = true,
+        .create_size_bytes = {MIB, 3 * MIB, 2 * MIB, 0},
+        .create_shall_end = shall_end,
+    };
+    struct stat status;
+    enum storage_os_error error = STORAGE_OS_ENDED;
+    for (asked_max = 0; error == STORAGE_OS_ENDED; asked_max++) {
+        asked = 0;
+        error = storage_os_open(&disk.os, &ending, &disk.report);
+        if (error != STORAGE_OS_ENDED) break;
+        expect(strstr(disk.report.error_text, "was being made when") != NULL);
+        expect(stat(disk.directory, &status) != 0 && errno == ENOENT);
+    }
+    expect_equal(error, STORAGE_OS_OPENED);
+    expect_equal(asked_max, 6); /* Once for each megabyte. */
+    disk_close(&disk);
+}
+
 UNIT_TEST(odd_files_are_reported)
 {
     static struct disk disk;

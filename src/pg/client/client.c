@@ -148,7 +148,8 @@ client_check_write_allowed(const char *function_name)
             ERROR,
             errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
             errmsg("ledger.commit_mode = transactional is not supported yet"),
-            errhint(HINT_IMMEDIATE));
+            errdetail("A ledger write can't be undone by ROLLBACK."),
+            errhint("RESET ledger.commit_mode. The default, auto, accepts a call that is a transaction by itself. In immediate mode, a call takes effect when it returns, even if the transaction rolls back."));
     }
     unreachable();
 }

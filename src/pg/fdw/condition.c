@@ -12,10 +12,12 @@
 #include "optimizer/restrictinfo.h"
 #include "utils/array.h"
 #include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
+#include "utils/numeric.h"
 
 /* Operators by the function that implements them: their operands are integers, uuids, times or
- * states of holds, nothing else. */
+ * states of holds, nothing else; or numerics, to which an integer field is cast (uncast). */
 static const struct {
     Oid function;
     enum fdw_compare compare;
@@ -30,6 +32,7 @@ static const struct {
     {F_INT82EQ, FDW_EQUAL},
     {F_INT48EQ, FDW_EQUAL},
     {F_INT84EQ, FDW_EQUAL},
+    {F_NUMERIC_EQ, FDW_EQUAL},
     {F_TIMESTAMPTZ_EQ, FDW_EQUAL},
     {F_TIMESTAMPTZ_EQ_DATE, FDW_EQUAL},
     {F_DATE_EQ_TIMESTAMPTZ, FDW_EQUAL},
@@ -40,6 +43,7 @@ static const struct {
     {F_INT82LT, FDW_LESS},
     {F_INT48LT, FDW_LESS},
     {F_INT84LT, FDW_LESS},
+    {F_NUMERIC_LT, FDW_LESS},
     {F_TIMESTAMPTZ_LT, FDW_LESS},
     {F_TIMESTAMPTZ_LT_DATE, FDW_LESS},
     {F_DATE_LT_TIMESTAMPTZ, FDW_LESS},
@@ -50,6 +54,7 @@ static const struct {
     {F_INT82LE, FDW_LESS_OR_EQUAL},
     {F_INT48LE, FDW_LESS_OR_EQUAL},
     {F_INT84LE, FDW_LESS_OR_EQUAL},
+    {F_NUMERIC_LE, FDW_LESS_OR_EQUAL},
     {F_TIMESTAMPTZ_LE, FDW_LESS_OR_EQUAL},
     {F_TIMESTAMPTZ_LE_DATE, FDW_LESS_OR_EQUAL},
     {F_DATE_LE_TIMESTAMPTZ, FDW_LESS_OR_EQUAL},
@@ -60,6 +65,7 @@ static const struct {
     {F_INT82GT, FDW_GREATER},
     {F_INT48GT, FDW_GREATER},
     {F_INT84GT, FDW_GREATER},
+    {F_NUMERIC_GT, FDW_GREATER},
     {F_TIMESTAMPTZ_GT, FDW_GREATER},
     {F_TIMESTAMPTZ_GT_DATE, FDW_GREATER},
     {F_DATE_GT_TIMESTAMPTZ, FDW_GREATER},
@@ -70,6 +76,7 @@ static const struct {
     {F_INT82GE, FDW_GREATER_OR_EQUAL},
     {F_INT48GE, FDW_GREATER_OR_EQUAL},
     {F_INT84GE, FDW_GREATER_OR_EQUAL},
+    {F_NUMERIC_GE, FDW_GREATER_OR_EQUAL},
     {F_TIMESTAMPTZ_GE, FDW_GREATER_OR_EQUAL},
     {F_TIMESTAMPTZ_GE_DATE, FDW_GREATER_OR_EQUAL},
     {F_DATE_GE_TIMESTAMPTZ, FDW_GREATER_OR_EQUAL},
@@ -105,9 +112,23 @@ compare_commuted(enum fdw_compare compare)
     unreachable();
 }
 
+/*
+ * An integer column is compared with a numeric as a numeric: `code = 5.0` is code::numeric = 5.0.
+ * The cast is exact, so the field may be compared itself.
+ */
+static Node *
+uncast(Node *node)
+{
+    if (!IsA(node, FuncExpr)) return node;
+    FuncExpr *cast = (FuncExpr *) node;
+    const bool exact = cast->funcid == F_NUMERIC_INT4 || cast->funcid == F_NUMERIC_INT8;
+    return exact ? linitial(cast->args) : node;
+}
+
 static enum fdw_field
 field_of_node(RelOptInfo *rel, enum fdw_relation relation, Node *node)
 {
+    node = uncast(node);
     if (!IsA(node, Var)) return FDW_FIELD_NONE;
     Var *var = (Var *) node;
     if (var->varno != rel->relid || var->varlevelsup != 0) return FDW_FIELD_NONE;
@@ -198,6 +219,10 @@ know_integer(struct fdw_known *known, Oid type, Datum value)
     case INT2OID: known->zero |= DatumGetInt16(value) == 0; return;
     case INT4OID: known->zero |= DatumGetInt32(value) == 0; return;
     case INT8OID: known->zero |= DatumGetInt64(value) == 0; return;
+    case NUMERICOID:
+        known->zero |= DatumGetBool(
+            DirectFunctionCall2(numeric_eq, value, NumericGetDatum(int64_to_numeric(0))));
+        return;
     default: return;
     }
 }

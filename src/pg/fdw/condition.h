@@ -5,8 +5,9 @@
  * A clause becomes a condition only if it is `field <operator> value`, where the operator is one of
  * a closed list whose meaning is certain, and the value is known before the scan starts: free of
  * columns of the scanned table, of volatile functions and of subplans. So is `field = ANY (array)`,
- * and what means the same: IN, and an OR of equalities of one field. Every other clause stays with
- * the executor, in the order in which the planner gives them.
+ * and what means the same: IN, and an OR of equalities of one field. A field of integers may also
+ * be compared with a numeric, which drivers send for their decimal types. Every other clause stays
+ * with the executor, in the order in which the planner gives them.
  *
  * A condition that an operation applies is exact, and the executor need not look again, with two
  * exceptions, which both check:

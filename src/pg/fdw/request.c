@@ -7,8 +7,10 @@
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/date.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/numeric.h"
 #include "utils/timestamp.h"
 
 #include "base/units.h"
@@ -52,7 +54,10 @@ request_add_range(
     if (min > TIMESTAMP_MAX || *window_min > *window_max) request_contradict(request);
 }
 
-/* `first` … `last` are the timestamps that count as equal to the value. */
+/*
+ * `first` … `last` are the timestamps that count as equal to the value: none, if it lies between
+ * `last` and `first`.
+ */
 static void
 request_add_compare(
     struct fdw_request *request,
@@ -63,7 +68,7 @@ request_add_compare(
 {
     const __int128 least = 1;
     const __int128 most = TIMESTAMP_MAX;
-    assert(first <= last);
+    assert(first <= last + 1);
     switch (compare) {
     case FDW_EQUAL: request_add_range(request, field, first, last); return;
     case FDW_LESS: request_add_range(request, field, least, first - 1); return;
@@ -108,15 +113,52 @@ request_add_time(
 
 /* ---- Values ---------------------------------------------------------------------------------- */
 
-static int64_t
-integer_of(Oid type, Datum value)
+/* A value that is compared with integers: the nearest ones, equal if it is one itself. */
+struct fdw_integers {
+    __int128 floor;
+    __int128 ceiling;
+};
+
+/* What no int64 can be is one beyond them. NaN is greater than all, as the server orders it. */
+static __int128
+integer_of_whole(Datum whole)
 {
+    const Datum least = NumericGetDatum(int64_to_numeric(INT64_MIN));
+    const Datum most = NumericGetDatum(int64_to_numeric(INT64_MAX));
+    if (DatumGetBool(DirectFunctionCall2(numeric_lt, whole, least))) {
+        return (__int128) INT64_MIN - 1;
+    }
+    if (DatumGetBool(DirectFunctionCall2(numeric_gt, whole, most))) {
+        return (__int128) INT64_MAX + 1;
+    }
+    return DatumGetInt64(DirectFunctionCall1(numeric_int8, whole));
+}
+
+static struct fdw_integers
+integers_of(Oid type, Datum value)
+{
+    __int128 integer;
     switch (type) {
-    case INT2OID: return DatumGetInt16(value);
-    case INT4OID: return DatumGetInt32(value);
-    case INT8OID: return DatumGetInt64(value);
+    case INT2OID: integer = DatumGetInt16(value); break;
+    case INT4OID: integer = DatumGetInt32(value); break;
+    case INT8OID: integer = DatumGetInt64(value); break;
+    case NUMERICOID:
+        return (struct fdw_integers){
+            .floor = integer_of_whole(DirectFunctionCall1(numeric_floor, value)),
+            .ceiling = integer_of_whole(DirectFunctionCall1(numeric_ceil, value)),
+        };
     default: unreachable();
     }
+    return (struct fdw_integers){.floor = integer, .ceiling = integer};
+}
+
+/* False if it is none from `least` to `most`. */
+static bool
+integer_within(Oid type, Datum datum, int64_t least, int64_t most, u128 *value)
+{
+    const struct fdw_integers integers = integers_of(type, datum);
+    *value = (u128) integers.floor;
+    return integers.floor == integers.ceiling && integers.floor >= least && integers.floor <= most;
 }
 
 /*
@@ -138,16 +180,14 @@ value_of(enum fdw_field field, Oid type, Datum datum, u128 *value)
     case FDW_FIELD_USER_DATA_128: /* 0 is shown as NULL, which equals nothing. */
         *value = convert_uuid_to_u128(datum);
         return *value != 0;
-    case FDW_FIELD_USER_DATA_64: *value = (uint64_t) integer_of(type, datum); return true;
-    case FDW_FIELD_USER_DATA_32:
-    case FDW_FIELD_LEDGER:
-    case FDW_FIELD_CODE: {
-        const int64_t integer = integer_of(type, datum);
-        const int64_t least = field == FDW_FIELD_USER_DATA_32 ? 0 : 1;
-        const int64_t most = field == FDW_FIELD_CODE ? UINT16_MAX : UINT32_MAX;
-        *value = (u128) integer;
-        return integer >= least && integer <= most;
+    case FDW_FIELD_USER_DATA_64: {
+        const bool known = integer_within(type, datum, INT64_MIN, INT64_MAX, value);
+        *value = (uint64_t) *value;
+        return known;
     }
+    case FDW_FIELD_USER_DATA_32: return integer_within(type, datum, 0, UINT32_MAX, value);
+    case FDW_FIELD_LEDGER: return integer_within(type, datum, 1, UINT32_MAX, value);
+    case FDW_FIELD_CODE: return integer_within(type, datum, 1, UINT16_MAX, value);
     case FDW_FIELD_STATE: *value = convert_hold_state(datum); return *value != PENDING_NONE;
     case FDW_FIELD_NONE:
     case FDW_FIELD_TIMESTAMP:
@@ -383,8 +423,9 @@ fdw_request_add(
     Datum value)
 {
     if (field == FDW_FIELD_TIMESTAMP) {
-        const int64_t timestamp = integer_of(type, value);
-        request_add_compare(request, field, compare, timestamp, timestamp);
+        const struct fdw_integers timestamps = integers_of(type, value);
+        request_add_compare(
+            request, field, compare, timestamps.ceiling, timestamps.floor);
         return;
     }
     if (field == FDW_FIELD_CREATED_AT || field == FDW_FIELD_EXPIRES_AT) {

@@ -12,6 +12,12 @@
 #include "pg/monitor_shared.h"
 
 /*
+ * Was a shutdown asked for, or has the postmaster gone? What takes long asks this again and again:
+ * the handler of the signal only sets a flag.
+ */
+bool files_shall_end(void);
+
+/*
  * Opens what is there, under its locks. Files that another process has are waited for
  * `lock_wait_ms` at most.
  */

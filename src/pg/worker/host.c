@@ -8,7 +8,6 @@
 
 #include "common/file_perm.h"
 #include "miscadmin.h"
-#include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 
 #include "base/units.h"
@@ -242,14 +241,13 @@ warn_of_older_pgdata(const struct host *host, uint64 noted_op, uint64 noted_view
 
 /*
  * While the engine opens, which replays the log, nothing but the storage is asked again and again:
- * so that is where a shutdown is noticed. The handler of the signal only sets a flag, and the
- * process ends here, between two steps of the engine: a kill at any instruction is normal to the
- * files.
+ * so that is where a shutdown is noticed. The process ends here, between two steps of the engine: a
+ * kill at any instruction is normal to the files.
  */
 static void
 end_if_asked(void)
 {
-    if (ShutdownRequestPending) proc_exit(1);
+    if (files_shall_end()) proc_exit(1);
 }
 
 static enum engine_open_result
