@@ -17,7 +17,7 @@
 #include "utils/numeric.h"
 
 /* Operators by the function that implements them: their operands are integers, uuids, times or
- * states of holds, nothing else; or numerics, to which an integer field is cast (fdw_uncast). */
+ * states of holds, nothing else; or numerics, to which an integer field is cast (uncast). */
 static const struct {
     Oid function;
     enum fdw_compare compare;
@@ -117,7 +117,7 @@ compare_commuted(enum fdw_compare compare)
  * The cast is exact, so the field may be compared itself.
  */
 static Node *
-fdw_uncast(Node *node)
+uncast(Node *node)
 {
     if (!IsA(node, FuncExpr)) return node;
     FuncExpr *cast = (FuncExpr *) node;
@@ -128,7 +128,7 @@ fdw_uncast(Node *node)
 static enum fdw_field
 field_of_node(RelOptInfo *rel, enum fdw_relation relation, Node *node)
 {
-    node = fdw_uncast(node);
+    node = uncast(node);
     if (!IsA(node, Var)) return FDW_FIELD_NONE;
     Var *var = (Var *) node;
     if (var->varno != rel->relid || var->varlevelsup != 0) return FDW_FIELD_NONE;
