@@ -699,6 +699,9 @@ CREATE FUNCTION ledger.get_stats(
     OUT headers_log_bytes bigint,
     OUT headers_log_syncs bigint,
     OUT checkpoints bigint,
+    OUT wake_calls bigint,
+    OUT sessions_woken bigint,
+    OUT sessions_woken_in_vain bigint,
     OUT since timestamptz,
     OUT published_at timestamptz
 )
@@ -714,6 +717,11 @@ COMMENT ON COLUMN ledger.stats.pulses IS 'batches that released expired transfer
 COMMENT ON COLUMN ledger.stats.events_failed IS 'by status in ledger.stats_events; exists is no failure';
 COMMENT ON COLUMN ledger.stats.batch_events_p50 IS 'events in a prepare; percentiles are exact to a quarter';
 COMMENT ON COLUMN ledger.stats.batch_requests_p50 IS 'requests that shared a prepare';
+COMMENT ON COLUMN ledger.stats.wake_calls IS
+    'since the server started: calls of the kernel that woke sessions whose answers were there; one for up to 32 of them';
+COMMENT ON COLUMN ledger.stats.sessions_woken IS 'since the server started: by these calls; sessions that still looked for their answer need none';
+COMMENT ON COLUMN ledger.stats.sessions_woken_in_vain IS
+    'since the server started: sessions whose sleep ended before their answer was there, and that slept again';
 COMMENT ON COLUMN ledger.stats.commit_latency_us_p50 IS 'microseconds from request to answer, of what creates';
 
 CREATE FUNCTION ledger.get_stats_events(
