@@ -328,6 +328,12 @@ engine_busy(const struct engine *engine)
            engine->reads.running_count > 0 || replica_busy(&engine->replica);
 }
 
+uint64_t
+engine_writing_op(const struct engine *engine)
+{
+    return journal_busy(&engine->journal) ? engine->replica.op : 0;
+}
+
 bool
 engine_failed(const struct engine *engine)
 {
