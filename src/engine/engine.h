@@ -107,6 +107,8 @@ enum engine_open_result {
     ENGINE_OPENED,
     ENGINE_OPEN_ABSENT,          /* The superblock was never written: not formatted. */
     ENGINE_OPEN_SUPERBLOCK,      /* superblock_name says what is wrong with it. */
+    ENGINE_OPEN_OTHER_VERSION,   /* Intact, but of another disk format than this build's. */
+    ENGINE_OPEN_OTHER_CONFIG,    /* Intact, but of a build with other limits. */
     ENGINE_OPEN_OTHER_IDENTITY,  /* Intact, but not the expected: `identity` is what it says. */
     ENGINE_OPEN_SIZE_MISMATCH,   /* A log is not as large as the superblock says. */
     ENGINE_OPEN_JOURNAL_DAMAGED, /* An acknowledged entry is damaged: `journal` says which. */
@@ -155,8 +157,8 @@ struct engine_inspection {
 };
 
 /*
- * Reads the superblock and writes nothing: ENGINE_OPENED, ENGINE_OPEN_ABSENT or
- * ENGINE_OPEN_SUPERBLOCK. `scratch` as for engine_format.
+ * Reads the superblock and writes nothing: ENGINE_OPENED, or what is wrong with it, of which there
+ * are ABSENT, SUPERBLOCK, OTHER_VERSION and OTHER_CONFIG. `scratch` as for engine_format.
  */
 enum engine_open_result engine_inspect(
     struct storage *storage,
