@@ -13,7 +13,7 @@
 #define SLOT_BULK_BYTES  ((Size) SLOT_BULK_INPUT_BYTES + SLOT_BULK_REPLY_BYTES)
 #define SLOTS_ALIGNMENT  128
 
-/* How late an interrupt may be noticed that came in the instant before the sleep. */
+/* How late a signal may be noticed that comes in the instant before the sleep. */
 #define SLEEP_MS 50
 
 static_assert(sizeof(struct slot) % SLOTS_ALIGNMENT == 0, "slots don't share cache lines");
@@ -175,7 +175,10 @@ slots_sleep(struct slots *slots, uint32 index)
     bool timed_out = false;
     pg_atomic_write_u32(&slot->owner_sleeps, 1);
     pg_memory_barrier();
-    /* The worker changes the state first, then looks whether somebody sleeps. */
+    /*
+     * The worker does it the other way round: it changes the state, then looks whether the owner
+     * sleeps.
+     */
     const uint32 state = pg_atomic_read_u32(&slot->state);
     if (state != SLOT_DONE) {
         timed_out = futex(&slot->state, FUTEX_WAIT, state, &timeout) != 0 && errno == ETIMEDOUT;
@@ -203,15 +206,15 @@ slots_release(struct slots *slots, uint32 index)
     struct slot *slot = slots_slot(slots, index);
     const bool small = slot_is_small(slots, index);
     /*
-     * The worker may move it on meanwhile, from SUBMITTED to RUNNING to DONE: then the next branch
-     * fits.
+     * Meanwhile the worker may change it from SUBMITTED to RUNNING, or to DONE. Then one of the
+     * next branches applies.
      */
     if (slot_change(slot, SLOT_SUBMITTED, SLOT_WITHDRAWN)) return;
     if (slot_change(slot, SLOT_RUNNING, SLOT_ABANDONED)) return;
     const uint32 state = pg_atomic_read_u32(&slot->state);
     assert(state == SLOT_FILLING || state == SLOT_DONE);
     slot_must_change(slot, state, SLOT_FREE);
-    /* Only the releasing backend itself can want its small slot. */
+    /* Only the releasing backend itself can want its small slot, so nobody waits for it. */
     if (!small) ConditionVariableBroadcast(&slots->freed);
 }
 
@@ -291,7 +294,7 @@ slots_lose(struct slots *slots)
     for (uint32 i = 0; i < slots_count(slots); i++) {
         const uint32 state = pg_atomic_read_u32(&slots_slot(slots, i)->state);
         if (state == SLOT_RUNNING || state == SLOT_ABANDONED) finish_and_wake(slots, i, SLOT_LOST);
-        /* It may have been answered, and its owner not woken yet. */
+        /* It may have been answered without its owner having been woken. */
         if (state == SLOT_DONE) slots_wake(slots, i);
     }
 }

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The foreign-data wrapper `ledger_fdw`: foreign tables over the engine's relations, for reading.
+ * The foreign-data wrapper `ledger_fdw`: foreign tables over the engine's relations, for reading
+ * only.
  *
- *     fdw_relation    what the tables show: columns, and which of them the engine has indexes for
- *     fdw_condition   which clauses become conditions, which operation of the engine serves them
- *     fdw_plan        paths, estimates, order and limit; the plan
- *     fdw_request     the conditions with their values: filters, and pages
- *     fdw_scan        rows for the executor
- *     fdw_explain     EXPLAIN
+ *      relation        what the tables show: columns, and which of them the engine has indexes for
+ *      condition which clauses become conditions, and which operation of the engine serves them
+ *      plan            paths, estimates, order and limit; the plan
+ *      request         the conditions with their values: filters, and pages
+ *      scan            rows for the executor
+ *      explain         EXPLAIN
  *
- * Creating goes through functions, which answer each event; accounts and transfers never change. So
- * every command that would write through a table is refused here, with the way that works.
+ * Records are created through functions, which answer each event; accounts and transfers never
+ * change. So every command that would write through a table is refused here, and the message names
+ * the way that works.
  */
 #include "postgres.h"
 #include "pg/compat.h"
@@ -101,7 +103,7 @@ fdw_raise_immutable(Relation table, const char *command)
         errhint("Correct a transfer by another transfer in the opposite direction."));
 }
 
-/* INSERT comes to fdw_plan_modify first, COPY to fdw_begin_insert. */
+/* INSERT is refused in fdw_plan_modify before this matters, COPY in fdw_begin_insert. */
 static int
 fdw_is_updatable(Relation table)
 {
@@ -143,7 +145,10 @@ fdw_truncate(List *tables, DropBehavior behavior, bool restart_sequences)
 
 /* ---- Handler --------------------------------------------------------------------------------- */
 
-/* Not parallel safe (the default): a scan waits in a slot that belongs to its own backend. */
+/*
+ * It isn't parallel safe (the default), since a scan waits in a slot that belongs to its own
+ * backend.
+ */
 Datum
 ledger_fdw_handler(PG_FUNCTION_ARGS)
 {

@@ -174,7 +174,7 @@ refuse_journal(struct refusal *refusal, const struct journal_report *journal, co
     refusal_hint(refusal, "%s", HINT_RESTORE);
 }
 
-/* Intact, as far as can be told, but not for this build. */
+/* The superblock is intact as far as can be seen, but this build can't use it. */
 static bool
 refuse_other_build(struct refusal *refusal, const char *name, const char *directory)
 {
@@ -217,7 +217,7 @@ refuse_memory(struct refusal *refusal, uint64 needed_bytes)
     refusal_hint(refusal, "Increase ledger.memory and restart the server. Nothing is lost.");
 }
 
-/* What is wrong with one file, and what to do. */
+/* Says what is wrong with one file, and what to do. */
 static void
 refuse_file(
     struct refusal *refusal,
@@ -258,7 +258,7 @@ refuse_file(
             storage_file_name(STORAGE_GRID),
             report->tree_name == NULL ? "unknown" : report->tree_name);
         break;
-    default: /* The caller handles the others. */
+    default: /* The caller handles all other results. */
         assert(result == ENGINE_OPEN_INVALID_PREPARE);
         refusal_message(
             refusal, "ledger op " UINT64_FORMAT " cannot be replayed", (uint64) report->op);
@@ -287,10 +287,11 @@ refusal_of_open(
         refuse_superblock(refusal, report->superblock_name, directory);
         return;
     case ENGINE_OPEN_OTHER_IDENTITY:
-        /* It was compared before, under the same locks. */
+        /* The identity was compared before, under the same locks, so this is not expected. */
         refusal_of_foreign_directory(refusal, directory);
         return;
-    case ENGINE_OPEN_BEHIND: unreachable(); /* Needs to know more: refusal_of_older_directory. */
+    /* It needs more information: refusal_of_older_directory. */
+    case ENGINE_OPEN_BEHIND: unreachable();
     case ENGINE_OPEN_JOURNAL_DAMAGED: refuse_journal(refusal, &report->journal, directory); return;
     case ENGINE_OPEN_MEMORY_TOO_SMALL: refuse_memory(refusal, report->memory_bytes_needed); return;
     case ENGINE_OPEN_DISK_FULL:
