@@ -4,6 +4,8 @@ SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS ledger;
 RESET client_min_messages;
 SELECT boot_val, enumvals FROM pg_settings WHERE name = 'ledger.commit_mode';
+SET ledger.commit_mode = transactional;
+SELECT ledger.create_account(ledger.id(7001), 70, 1);
 SET ledger.commit_mode = auto;
 SELECT index, status FROM ledger.create_accounts(ARRAY[
     (ledger.id(7001), NULL, NULL, NULL, 70, 1, '{}', NULL),

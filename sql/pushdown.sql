@@ -53,6 +53,27 @@ EXPLAIN (COSTS OFF) SELECT * FROM ledger.account_balances WHERE account_id IS NO
 -- Up to 64 of them together; what is more stays with the executor.
 EXPLAIN (COSTS OFF) SELECT * FROM ledger.transfers WHERE code IN (1,2,3,4,5,6,7,8) AND user_data_64 IN (1,2,3,4,5,6,7,8) AND user_data_32 IN (1,2);
 
+-- Numerics, as drivers send their decimal types. What is no integer of the field's range selects nothing.
+EXPLAIN (COSTS OFF) SELECT * FROM ledger.transfers WHERE code = 3.0 AND 920::numeric = ledger;
+EXPLAIN (COSTS OFF) SELECT * FROM ledger.transfers WHERE code IN (1.0, 2) AND "timestamp" >= 5.5 AND "timestamp" < 10::numeric;
+EXPLAIN (COSTS OFF) SELECT * FROM ledger.accounts WHERE user_data_64 = 1.0 AND user_data_32 = 0.0;
+EXPLAIN (COSTS OFF) SELECT * FROM ledger.transfers WHERE code = 3::float8;
+PREPARE numerics (numeric, numeric, numeric) AS SELECT count(*) FROM ledger.transfers WHERE ledger = $1 AND code = $2 AND user_data_64 = $3;
+SET plan_cache_mode = force_generic_plan;
+EXPLAIN (COSTS OFF) EXECUTE numerics (920, 3.00, 1);
+EXECUTE numerics (920, 3.00, 1);
+EXECUTE numerics (920, 3, 0);
+EXECUTE numerics (920, 3.01, 1);
+EXECUTE numerics ('NaN', 3, 1);
+EXECUTE numerics (920, NULL, 1);
+SET plan_cache_mode = force_custom_plan;
+EXPLAIN (COSTS OFF) EXECUTE numerics (920, 3.00, 1);
+EXECUTE numerics (920, 3.00, 1);
+EXECUTE numerics (920, 3, 0);
+EXECUTE numerics (920, 3, 1e100);
+RESET plan_cache_mode;
+DEALLOCATE numerics;
+
 -- Bounds of other types, as the session's time zone has them.
 EXPLAIN (COSTS OFF) SELECT * FROM ledger.transfers WHERE created_at >= date '2026-11-30' AND created_at < timestamp '2026-12-01 12:00';
 EXPLAIN (COSTS OFF) SELECT * FROM ledger.transfers WHERE created_at >= current_date AND now() - interval '1 day' <= created_at;
@@ -177,7 +198,12 @@ SELECT condition, checked.* FROM (VALUES
     ('id = ANY (ARRAY(SELECT ledger.id(92000000 + i) FROM generate_series(1, 9000) i))'),
     ('id = ledger.id(92000007) AND code = 3'), ('id = ledger.id(92000007) AND code = 4'),
     ('id = ledger.id(92000007) AND id = ANY (ARRAY[ledger.id(92000008)])'),
-    ('code = 1 OR code = 2'), ('NOT code = 1'), ('code = ANY (''{1,2}'')')
+    ('code = 1 OR code = 2'), ('NOT code = 1'), ('code = ANY (''{1,2}'')'),
+    ('code = 3.5'), ('code = -1.0'), ('code = 65536.0'), ('code = 1e30'), ('code = ''NaN''::numeric'), ('code = ''-Infinity''::numeric'),
+    ('code = NULL::numeric'), ('code < 2.5'), ('code IN (1.0, 2.5, 3.0, ''NaN'', NULL)'), ('code = 1.0 OR code = 2'), ('code = 1.0 OR code = 2.0'),
+    ('NOT code IS DISTINCT FROM 3.0'), ('code = (SELECT 3.0)'), ('code = ANY (ARRAY(SELECT i / 2.0 FROM generate_series(1, 9) i))'),
+    ('user_data_64 = -1.0'), ('user_data_64 = 0.0'), ('user_data_64 = 0.5'), ('user_data_64 = (SELECT 0.0)'), ('user_data_64 = 18446744073709551615.0'),
+    ('user_data_32 = 3.0'), ('user_data_32 = -1.0'), ('user_data_32 = 4294967295.0'), ('user_data_32 IN (0.0, 1.0)')
 ) AS conditions (condition), pg_temp.check(condition) AS checked;
 SELECT condition, checked.* FROM (VALUES
     ('"timestamp" = %1$s'), ('"timestamp" < %1$s'), ('"timestamp" <= %1$s'), ('"timestamp" > %1$s'), ('"timestamp" >= %1$s'),
@@ -185,6 +211,10 @@ SELECT condition, checked.* FROM (VALUES
     ('"timestamp" BETWEEN %2$s AND %1$s'), ('"timestamp" > -5'), ('"timestamp" < -5'), ('"timestamp" > 1::smallint'), ('"timestamp" <= 2147483647'),
     ('"timestamp" <= 9223372036854775807'), ('"timestamp" < 9223372036854775807'), ('"timestamp" >= 9223372036854775807'),
     ('"timestamp" > (-9223372036854775808)'), ('"timestamp" >= %1$s.5'),
+    ('"timestamp" = %1$s.0'), ('"timestamp" = %1$s.5'), ('"timestamp" > %1$s.5'), ('"timestamp" < %1$s.5'), ('"timestamp" <= %1$s.5'),
+    ('"timestamp" > %1$s.0'), ('%1$s.0 <= "timestamp" AND "timestamp" < %2$s::numeric'), ('"timestamp" < ''NaN''::numeric'),
+    ('"timestamp" > ''NaN''::numeric'), ('"timestamp" <= ''Infinity''::numeric'), ('"timestamp" >= ''Infinity''::numeric'),
+    ('"timestamp" > ''-Infinity''::numeric'), ('"timestamp" <= -0.5'), ('"timestamp" > -0.5'), ('"timestamp" >= 1e40'), ('"timestamp" < -1e40'),
     ('credit_account_id = ledger.id(920004) AND "timestamp" <= %2$s'),
     ('id = ledger.id(92000010) AND "timestamp" = %1$s'), ('id = ledger.id(92000010) AND "timestamp" > %1$s')
 ) AS conditions (condition), pg_temp.check(format(condition, :t10, :t20)) AS checked;

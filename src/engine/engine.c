@@ -258,6 +258,40 @@ take_requests(struct engine *engine)
     return progress;
 }
 
+/* What holds between two calls of an open engine. */
+static void
+engine_invariants(const struct engine *engine)
+{
+    const struct engine_reads *reads = &engine->reads;
+    const struct engine_request *verified = engine->verification.request;
+    uint32_t running = 0;
+    for (uint32_t i = 0; i < ENGINE_READS_MAX; i++) running += reads->running[i].request != NULL;
+    assert(running == reads->running_count);
+    assert(reads->turn < ENGINE_READS_MAX);
+    assert(verified == NULL || verified->operation == LEDGER_VERIFY);
+    /*
+     * Each request that is lent is in exactly one place, where it will be answered from. One that
+     * fell between two would keep its client waiting for ever.
+     */
+    const uint32_t lent = engine->arrived.count + reads->waiting.count + running +
+                          replica_requests_count(&engine->replica) + (verified != NULL ? 1 : 0);
+    assert(lent == engine->requests_count);
+    assert(lent <= engine->options.requests_max);
+    /* Without an interval no time is due: scrubbing would begin with a burst when there is one. */
+    assert(engine->scrubbing.interval_ns > 0 || engine->scrubbing.credit_ns == 0);
+    forest_invariants(engine->forest);
+}
+
+/* In tests: cache and objects are what their counts say, every so many ops. */
+static void
+engine_recount(struct engine *engine)
+{
+    const uint64_t op = replica_committed(&engine->replica);
+    if (RECOUNT_OPS == 0 || op < engine->recounted_op + RECOUNT_OPS) return;
+    engine->recounted_op = op;
+    forest_recount(engine->forest);
+}
+
 /* True while a read or a verification is running. */
 static bool
 reads_busy(const struct engine *engine)
@@ -275,6 +309,8 @@ engine_poll(struct engine *engine)
     progress |= replica_poll(&engine->replica);
     progress |= engine_verify_poll(engine);
     progress |= engine_scrub_poll(engine);
+    engine_invariants(engine);
+    engine_recount(engine);
     return progress;
 }
 
@@ -290,6 +326,12 @@ engine_busy(const struct engine *engine)
 {
     return !queue_empty(&engine->arrived) || !queue_empty(&engine->reads.waiting) ||
            engine->reads.running_count > 0 || replica_busy(&engine->replica);
+}
+
+uint64_t
+engine_writing_op(const struct engine *engine)
+{
+    return journal_busy(&engine->journal) ? engine->replica.op : 0;
 }
 
 bool

@@ -61,6 +61,7 @@ struct engine {
     struct queue arrived; /* Requests that weren't looked at yet. */
     struct engine_reads reads;
     uint32_t requests_count; /* Requests that were submitted and aren't answered yet. */
+    uint64_t recounted_op;   /* Cache and objects were counted anew after this op (RECOUNT_OPS). */
     struct engine_scrubbing scrubbing;
     struct engine_verification verification;
     struct engine_stats stats;

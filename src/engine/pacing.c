@@ -5,7 +5,7 @@
  */
 #include "base/units.h"
 #include "engine/internal.h"
-#include "forest/scrub.h"
+#include "forest/watch.h"
 
 /* ---- Verification ---------------------------------------------------------------------------- */
 

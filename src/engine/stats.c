@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /* What the engine reports about itself. */
 #include "engine/internal.h"
-#include "forest/scrub.h"
+#include "forest/watch.h"
 #include "store/grid.h"
 
 void

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* See audit.h. */
-#include "forest/audit.h"
+/* See watch.h. */
+#include "forest/watch.h"
 
 #include <string.h>
 

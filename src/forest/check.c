@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* See check.h. */
-#include "forest/check.h"
+/* See watch.h. */
+#include "forest/watch.h"
 
 #include "forest/internal.h"
 

@@ -191,6 +191,13 @@ uint64_t forest_memory_bytes_min(struct grid *grid, const struct forest_schema *
 
 void forest_stats_get(const struct forest *forest, struct forest_stats *stats);
 
+/*
+ * Assert what holds between two calls of an open forest, of its cache and of all its objects: by
+ * some comparisons, and by counting everything anew.
+ */
+void forest_invariants(const struct forest *forest);
+void forest_recount(const struct forest *forest);
+
 /* ---- Opening a checkpoint: open.c ------------------------------------------------------------ */
 
 /*

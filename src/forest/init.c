@@ -372,6 +372,7 @@ sizes_for(struct grid *grid, const struct forest_schema *schema, uint64_t memory
 uint64_t
 forest_memory_bytes_for(const struct forest *forest, uint64_t node_count)
 {
+    assert(node_count <= UINT32_MAX);
     const uint64_t least = forest_memory_bytes_min(forest->grid, forest->schema);
     const uint64_t node_bytes = sizeof(struct table_node) + sizeof(u128);
     /*
@@ -380,7 +381,6 @@ forest_memory_bytes_for(const struct forest *forest, uint64_t node_count)
      */
     const uint64_t more = node_count - min_u64(node_count, NODES_MIN) + 4;
     assert(forest->memory_bytes >= least);
-    assert(node_count <= UINT32_MAX);
     return least + more * TABLES_SHARE * node_bytes;
 }
 
@@ -419,5 +419,26 @@ forest_stats_get(const struct forest *forest, struct forest_stats *stats)
     };
     for (uint32_t groove = 0; groove < forest->schema->groove_count; groove++) {
         stats->records[groove] = forest->grooves[groove].record_count;
+    }
+}
+
+void
+forest_invariants(const struct forest *forest)
+{
+    assert(forest->opened);
+    /* No op sees a state that a checkpoint is still writing. */
+    assert(!forest->active || forest->checkpoint.stage == CHECKPOINT_IDLE);
+    cache_invariants(&forest->cache);
+    for (uint32_t groove = 0; groove < forest->schema->groove_count; groove++) {
+        objects_invariants(&forest->grooves[groove].objects);
+    }
+}
+
+void
+forest_recount(const struct forest *forest)
+{
+    cache_recount(&forest->cache);
+    for (uint32_t groove = 0; groove < forest->schema->groove_count; groove++) {
+        objects_recount(&forest->grooves[groove].objects);
     }
 }

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "forest/forest.h"
-#include "forest/scrub.h"
+#include "forest/watch.h"
 #include "lsm/block_cache.h"
 #include "lsm/filter.h"
 #include "lsm/log.h"
@@ -272,9 +272,6 @@ enum block_type forest_own_type(const struct forest_checkpoint *checkpoint, uint
 /* The name that reports use for a block that belongs to no tree. */
 const char *forest_own_name(enum block_type type);
 
-/* How much memory_bytes a forest on this grid needs to get at least node_count nodes. */
-uint64_t forest_memory_bytes_for(const struct forest *forest, uint64_t node_count);
-
 /* ---- Warming up: warm.c -------------------------------------------------------------------- */
 
 struct forest_warm {
@@ -337,6 +334,20 @@ forest_groove(struct forest *forest, uint32_t groove)
     return &forest->grooves[groove];
 }
 
+/* Has the op asked for something that wasn't found yet? */
+static inline bool
+forest_asking(const struct forest *forest)
+{
+    return forest->asked_ids.count > 0 || forest->asked_records.count > 0;
+}
+
+/* ---- Memory: init.c ------------------------------------------------------------------------ */
+
+/* How much memory_bytes a forest on this grid needs to get at least node_count nodes. */
+uint64_t forest_memory_bytes_for(const struct forest *forest, uint64_t node_count);
+
+/* ---- Indexes: op.c ------------------------------------------------------------------------- */
+
 /*
  * Sets *value to what the record is indexed under. Returns false if the record isn't in the index.
  */
@@ -345,22 +356,19 @@ bool forest_index_value(const struct index_schema *schema, const void *record, u
 /* The form in which a value of 16 bytes is indexed: its hash. */
 uint64_t forest_index_hash(const struct index_schema *schema, u128 value);
 
+/* ---- Finding: find.c ----------------------------------------------------------------------- */
+
 /* Copies the record of this timestamp, wherever it is. */
 enum tree_found
 forest_find(const struct forest *forest, uint32_t number, uint64_t timestamp, void *record);
 
 enum forest_found forest_found_of(enum tree_found found);
 
-/* Has the op asked for something that wasn't found yet? */
-static inline bool
-forest_asking(const struct forest *forest)
-{
-    return forest->asked_ids.count > 0 || forest->asked_records.count > 0;
-}
-
 /* Finds the timestamp that the id leads to, perhaps with BURNT_BIT. */
 enum tree_found
 forest_find_id(const struct forest *forest, uint32_t number, const u128 *id, uint64_t *timestamp);
+
+/* ---- Room: room.c -------------------------------------------------------------------------- */
 
 /* About how many more tables can be listed before events are refused. */
 uint64_t forest_room_tables(const struct forest *forest);

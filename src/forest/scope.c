@@ -71,9 +71,9 @@ scope_pop(struct forest_scope *scope, uint64_t size)
 void
 forest_scope_on_insert(struct forest *forest, uint32_t groove, uint32_t object)
 {
+    assert(groove < forest->schema->groove_count);
     const struct forest_undo undo = {
         .object = object, .kind = UNDO_INSERT, .groove = (uint8_t) groove};
-    assert(groove < forest->schema->groove_count);
     scope_push(&forest->scope, &undo, sizeof(undo));
     assert((object == OBJECT_NONE) == groove_is_log(&forest->grooves[groove]));
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* See scrub.h. */
-#include "forest/scrub.h"
+/* See watch.h. */
+#include "forest/watch.h"
 
 #include "base/units.h"
 #include "forest/internal.h"

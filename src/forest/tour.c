@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* See tour.h. */
-#include "forest/tour.h"
+/* See watch.h. */
+#include "forest/watch.h"
 
 #include <string.h>
 

@@ -28,9 +28,9 @@ plan_start(
     uint64_t timestamp_max,
     enum scan_direction direction)
 {
+    assert(timestamp_min <= TIMESTAMP_MAX && timestamp_max <= TIMESTAMP_MAX);
     struct ledger_plan *plan = &read->plan;
     const uint64_t max = timestamp_max == 0 ? TIMESTAMP_MAX : timestamp_max;
-    assert(timestamp_min <= TIMESTAMP_MAX && timestamp_max <= TIMESTAMP_MAX);
     plan->forest = read->forest;
     plan->window = (struct scan_window){
         .timestamp_min = max_u64(timestamp_min, 1),

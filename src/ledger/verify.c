@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/units.h"
-#include "forest/check.h"
+#include "forest/watch.h"
 
 /* What it costs to look at a block or a prepare, counted in rows. */
 #define ROWS_PER_BLOCK 32
@@ -86,8 +86,8 @@ uint32_t
 ledger_verify_reply(const struct verify *verify, void *reply, uint32_t reply_size_max)
 {
     assert(verify->stage == VERIFY_IDLE);
-    const uint64_t room = reply_size_max / sizeof(struct verify_finding);
     assert(reply != NULL || reply_size_max == 0);
+    const uint64_t room = reply_size_max / sizeof(struct verify_finding);
     const uint64_t listed = min_u64(verify->finding_count, VERIFY_FINDINGS_MAX);
     uint64_t count = min_u64(listed, room);
     if (count < verify->finding_count && count == room && count > 0) count -= 1;

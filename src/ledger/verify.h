@@ -3,11 +3,11 @@
  * Verification of everything, while everything goes on: is all that is on disk what was written,
  * and do the books add up?
  *
- *      BLOCKS    a tour: every live block (forest/tour.h)
- *      LISTS     tables are in order; the blocks taken are those that something refers to
- *      JOURNAL   every prepare since the checkpoint, its parent, its entry in headers.wal
- *      INDEXES   ids and indexes, compared with the records (forest/audit.h)
- *      BOOKS     balances, recomputed from transfers (verify_books.c)
+ *     BLOCKS    a tour: every live block
+ *     LISTS     tables are in order; the blocks taken are those that something refers to
+ *     JOURNAL   every prepare since the checkpoint, its parent, its entry in headers.wal
+ *     INDEXES   ids and indexes, compared with the records: an audit
+ *     BOOKS     balances, recomputed from transfers (verify_books.c)
  *
  * Like a read, it does a bounded number of rows between two ops, in a fixed amount of memory. What
  * it finds are rows of struct verify_finding; if there are none, all is well. A damaged block
@@ -26,10 +26,9 @@
 #include <stdint.h>
 
 #include "base/arena.h"
-#include "forest/audit.h"
 #include "forest/forest.h"
 #include "forest/scan.h"
-#include "forest/tour.h"
+#include "forest/watch.h"
 #include "ledger/types.h"
 #include "store/journal.h"
 #include "store/journal_check.h"

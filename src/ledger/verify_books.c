@@ -304,6 +304,8 @@ event_note(
     enum verify_what what,
     struct verify_account *side)
 {
+    assert(what != VERIFY_NOTHING);
+    assert(verify->books.event_there);
     const struct account_event *event = &verify->books.event;
     const struct verify_finding finding = {
         .kind = (uint16_t) kind,
@@ -311,8 +313,6 @@ event_note(
         .id = side == NULL ? 0 : side->id,
         .number = kind == VERIFY_TRANSFER ? event->transfer_timestamp : event->timestamp,
     };
-    assert(what != VERIFY_NOTHING);
-    assert(verify->books.event_there);
     if (side != NULL) side->told = true;
     if (!verify_noted(verify, kind, finding.number)) verify_note(verify, &finding);
 }

@@ -18,10 +18,7 @@ static uint32_t
 head_count_for(uint32_t frame_count)
 {
     uint32_t count = 1;
-    assert(frame_count > 0);
-    assert(frame_count < UINT32_MAX / 2);
     while (count < frame_count) count *= 2;
-    assert((count & (count - 1)) == 0);
     return count;
 }
 
@@ -43,7 +40,6 @@ cache_init(
     cache->reads = arena_take(arena, GRID_READS_MAX, sizeof(struct cache_read), 16);
     cache->writes = arena_take(arena, GRID_WRITES_MAX, sizeof(struct cache_write), 16);
     cache->memory = arena_take(arena, frame_count, BLOCK_SIZE, SECTOR_SIZE);
-    assert(cache->head_mask + 1 >= cache->frame_count);
 }
 
 void
@@ -51,8 +47,6 @@ cache_open(struct block_cache *cache)
 {
     assert(cache->reading == 0);
     assert(cache->writing == 0);
-    assert(cache->frame_count > 0);
-    assert(cache->queue_count == 0);
     for (uint32_t i = 0; i <= cache->head_mask; i++) {
         cache->heads[i] = FRAME_NONE;
     }
@@ -95,7 +89,6 @@ chain_of(const struct block_cache *cache, uint64_t address)
 static uint32_t
 frame_find(const struct block_cache *cache, uint64_t address)
 {
-    assert(address != 0);
     uint32_t frame = *chain_of(cache, address);
     while (frame != FRAME_NONE && cache->frames[frame].reference.address != address) {
         frame = cache->frames[frame].next;
@@ -143,8 +136,6 @@ frame_offer(struct block_cache *cache, const struct frame *at)
     assert(frame_available(at));
     cache->available += 1;
     if (at->kept) cache->available_kept += 1;
-    assert(cache->available <= cache->frame_count);
-    assert(cache->available_kept <= cache->kept); /* (B4) */
 }
 
 /* Counts a frame that isn't available any more. */
@@ -155,7 +146,6 @@ frame_withdraw(struct block_cache *cache, const struct frame *at)
     assert(cache->available > 0);
     cache->available -= 1;
     if (at->kept) cache->available_kept -= 1;
-    assert(cache->available_kept <= cache->available); /* (B4) */
 }
 
 /* Empties the frame's description: what it holds is no block any more. */
@@ -202,10 +192,8 @@ static uint32_t
 frame_acquire(struct block_cache *cache)
 {
     assert(cache->available > 0);
-    assert(cache->available <= cache->frame_count);
     uint32_t frame = cache->free_head;
     if (frame != FRAME_NONE) {
-        assert(cache->frames[frame].state == FRAME_FREE);
         cache->free_head = cache->frames[frame].next;
         frame_withdraw(cache, &cache->frames[frame]);
         return frame;
@@ -233,7 +221,6 @@ cache_keep(struct block_cache *cache, uint32_t frame)
     at->kept = true;
     cache->kept += 1;
     if (frame_available(at)) cache->available_kept += 1;
-    assert(cache->available_kept <= cache->kept); /* (B4) */
 }
 
 void
@@ -310,13 +297,11 @@ read_take(struct block_cache *cache, uint32_t frame)
     assert(cache->frames[frame].state == FRAME_LOADING);
     assert(cache->reading < GRID_READS_MAX);
     while (cache->reads[number].busy) number += 1;
-    assert(number < GRID_READS_MAX);
     struct cache_read *read = &cache->reads[number];
     read->frame = frame;
     read->busy = true;
     cache->reading += 1;
     cache->stats.misses += 1;
-    assert(cache->available < cache->frame_count);
     return read;
 }
 
@@ -402,7 +387,6 @@ frame_serves(const struct frame *at, const struct grid_extract *extract)
 static bool
 cache_beyond(const struct block_cache *cache, const struct block_reference *reference)
 {
-    assert(reference->address != 0);
     return reference->address > cache->grid->block_count;
 }
 
@@ -622,7 +606,6 @@ cache_writes(const struct block_cache *cache, uint64_t address)
 bool
 cache_reads_released(const struct block_cache *cache)
 {
-    assert(cache->reading <= GRID_READS_MAX);
     if (cache->reading == 0) return false;
     for (uint32_t i = 0; i < GRID_READS_MAX; i++) {
         const struct cache_read *read = &cache->reads[i];
@@ -689,7 +672,6 @@ cache_drop_stale(struct block_cache *cache, uint64_t address)
     if (at->state == FRAME_LOADING) {
         at->reference.address = 0; /* The frame is freed when the read is done. */
         cache->reading_stale += 1;
-        assert(cache->reading_stale <= cache->reading);
         return;
     }
     frame_withdraw(cache, at);
@@ -730,7 +712,6 @@ cache_seal(struct block_cache *cache, uint32_t frame, uint64_t address)
     cache->queue[(cache->queue_start + cache->queue_count) % cache->frame_count] = frame;
     cache->queue_count += 1;
     cache->writing += 1;
-    assert(cache->queue_count <= cache->writing);
     return at->reference;
 }
 
@@ -744,7 +725,6 @@ cache_on_written(struct grid_write *grid_write, enum grid_result result)
     assert(cache->writing >= write->count);
     write->busy = false;
     cache->writing -= write->count;
-    assert(cache->queue_count <= cache->writing);
     if (result != GRID_OK) {
         cache->failed = true;
         return;
@@ -786,8 +766,6 @@ write_gather(struct block_cache *cache, struct cache_write *write)
 void
 cache_issue_writes(struct block_cache *cache)
 {
-    assert(cache->queue_count <= cache->writing);
-    assert(cache->reading_stale <= cache->reading);
     /*
      * The storage gives no order to a read and a write of one address, so they never run together.
      */
@@ -796,4 +774,27 @@ cache_issue_writes(struct block_cache *cache)
         if (cache->failed) return;
         if (!cache->writes[number].busy) write_gather(cache, &cache->writes[number]);
     }
+}
+
+/* ---- Invariants ---------------------------------------------------------------------------- */
+
+void
+cache_invariants(const struct block_cache *cache)
+{
+    /* Reads have a place each. Writes wait for those of stale blocks, as long as there are any. */
+    assert(cache->reading <= GRID_READS_MAX);
+    assert(cache->reading_stale <= cache->reading);
+    assert(cache->queue_count <= cache->writing);
+    /*
+     * (B2) (B3) Frames with transfers under way are not available: or else a frame would be evicted
+     * that the disk still writes into, or cache_take would find none where one was counted.
+     */
+    assert(cache->available <= cache->frame_count);
+    assert((uint64_t) cache->reading + cache->writing <= cache->frame_count - cache->available);
+    /* (B4) By these the clock chooses its hand; if they were wrong, it would turn for ever. */
+    assert(cache->available_kept <= cache->available);
+    assert(cache->available_kept <= cache->kept);
+    assert(cache->kept - cache->available_kept <= cache->frame_count - cache->available);
+    assert(cache->clock_hands[0] < cache->frame_count);
+    assert(cache->clock_hands[1] < cache->frame_count);
 }

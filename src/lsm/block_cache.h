@@ -32,7 +32,7 @@
  *  (B1) an address is in at most one frame, and a frame with an address holds that block, or an
  *       extract of it.
  *  (B2) a frame that is pinned, loading, being built or written is not evicted.
- *  (B3) cache_available frames can be taken without waiting for anything.
+ *  (B3) `available` frames can be taken without waiting for anything.
  *  (B4) `kept` is how many frames have kept blocks; `available` is the sum of the available frames
  *       that are kept and of those that are not.
  *  (B5) an extract is neither pinned nor kept nor written, and never given to a caller that wants
@@ -257,6 +257,12 @@ bool cache_reads_released(const struct block_cache *cache);
 
 /* Starts the queued writes, as far as they can be started. */
 void cache_issue_writes(struct block_cache *cache);
+
+/* Asserts what the counts say of each other between two calls (B2) (B3) (B4): some comparisons. */
+void cache_invariants(const struct block_cache *cache);
+
+/* The same, and that they and the chains are what the frames and blocks say: a walk over all. */
+void cache_recount(const struct block_cache *cache);
 
 static inline void *
 cache_block(const struct block_cache *cache, uint32_t frame)

@@ -329,9 +329,8 @@ log_seek(const struct log *log, bool descending, uint64_t *timestamp)
 enum tree_found
 log_next(const struct log *log, uint64_t *timestamp, void *record)
 {
-    uint64_t next = *timestamp + 1;
-    assert(record != NULL);
     assert(*timestamp < UINT64_MAX);
+    uint64_t next = *timestamp + 1;
     enum tree_found found = log_seek(log, false, &next);
     if (found != TREE_FOUND) return found;
     found = log_lookup(log, next, record);

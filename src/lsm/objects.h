@@ -155,6 +155,12 @@ void objects_clear(struct objects *objects);
 /* Notes that there were changes up to this op that aren't in the cache (C4). */
 void objects_forgot(struct objects *objects, uint64_t op);
 
+/* Asserts what the counts say of each other between two calls (C2) (C3): some comparisons. */
+void objects_invariants(const struct objects *objects);
+
+/* The same, and that they are what the objects and both indexes say: a walk over all (C1). */
+void objects_recount(const struct objects *objects);
+
 static inline void *
 objects_record(const struct objects *objects, uint32_t object)
 {

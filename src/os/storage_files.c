@@ -21,6 +21,8 @@
 #define LOCK_TRIES    5
 #define LOCK_PAUSE_MS 50
 #define ZEROS_SIZE    MIB
+/* After so many zeros they are synced, so that no sync has more to write, and none takes long. */
+#define ZEROS_SYNC_SIZE (64 * MIB)
 
 /* Which files were found in the directory. */
 struct presence {
@@ -105,8 +107,9 @@ allocate(int fd, uint64_t offset_bytes, uint64_t size_bytes)
     return result == 0;
 }
 
+/* `shall_end`, if there is one, is asked before each piece; then errno is ECANCELED. */
 static bool
-write_zeros(int fd, uint64_t offset_bytes, uint64_t size_bytes)
+write_zeros(int fd, uint64_t offset_bytes, uint64_t size_bytes, bool (*shall_end)(void))
 {
     void *zeros = mmap(NULL, ZEROS_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (zeros == MAP_FAILED) return false;
@@ -115,9 +118,15 @@ write_zeros(int fd, uint64_t offset_bytes, uint64_t size_bytes)
     bool ok = true;
     while (ok && offset_bytes < end_bytes) {
         const uint64_t chunk_bytes = min_u64(ZEROS_SIZE, end_bytes - offset_bytes);
+        if (shall_end != NULL && shall_end()) {
+            errno = ECANCELED;
+            ok = false;
+            break;
+        }
         const ssize_t written = pwrite(fd, zeros, chunk_bytes, (off_t) offset_bytes);
         if (written > 0) {
             offset_bytes += (uint64_t) written;
+            ok = offset_bytes % ZEROS_SYNC_SIZE != 0 || sync_fd(fd);
         } else if (written == 0) {
             errno = EIO;
             ok = false;
@@ -281,11 +290,19 @@ file_make(
     if (fd < 0) return fail(report, "could not create \"%s\"", options->directory, name);
 
     bool ok = size_bytes == 0 || allocate(fd, 0, size_bytes) || unsupported(errno);
-    ok = ok && write_zeros(fd, 0, size_bytes);
+    ok = ok && write_zeros(fd, 0, size_bytes, options->create_shall_end);
     ok = ok && sync_fd(fd);
     enum storage_os_error error = STORAGE_OS_OPENED;
     if (!ok && errno == EINVAL && options->direct) {
         error = fail_direct(report, options->directory, name);
+    } else if (!ok && errno == ECANCELED) {
+        error = fail_with(
+            report,
+            STORAGE_OS_ENDED,
+            0,
+            "\"%s\" was being made when the engine was told to stop",
+            options->directory,
+            name);
     } else if (!ok) {
         error = fail(report, "could not allocate and zero \"%s\"", options->directory, name);
     }
@@ -592,10 +609,10 @@ storage_files_transfer(struct storage_files *files, struct storage_request *requ
 enum storage_result
 storage_files_extend(int fd, uint64_t size_old_bytes, uint64_t size_bytes, int *error_number)
 {
-    const uint64_t added_bytes = size_bytes - size_old_bytes;
     assert(size_bytes > size_old_bytes);
+    const uint64_t added_bytes = size_bytes - size_old_bytes;
     bool ok = allocate(fd, size_old_bytes, added_bytes);
-    if (!ok && unsupported(errno)) ok = write_zeros(fd, size_old_bytes, added_bytes);
+    if (!ok && unsupported(errno)) ok = write_zeros(fd, size_old_bytes, added_bytes, NULL);
     if (!ok && errno_is_no_space(errno)) {
         /* If the allocated space can't be given back, the file is larger than we know. */
         const int ignored = ftruncate(fd, (off_t) size_old_bytes);

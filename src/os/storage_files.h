@@ -51,6 +51,7 @@ enum storage_os_error {
     STORAGE_OS_NO_DIRECT,  /* The file system refuses O_DIRECT. */
     STORAGE_OS_NO_SPACE,   /* The files to be created didn't fit. The creation was undone. */
     STORAGE_OS_NO_URING,   /* io_uring was demanded, and is refused. */
+    STORAGE_OS_ENDED,      /* The creation was told to end, and was undone. */
     STORAGE_OS_FAILED,     /* Another system call failed. */
 };
 
@@ -62,6 +63,12 @@ struct storage_os_options {
     bool direct;
     bool create; /* Create the files if they are absent; also the directory, but not its parents. */
     uint64_t create_size_bytes[STORAGE_FILE_COUNT];
+
+    /*
+     * To zero a large log can take minutes. So creation asks again and again whether it shall end;
+     * NULL: it never does.
+     */
+    bool (*create_shall_end)(void);
 };
 
 struct storage_os_report {

@@ -83,7 +83,7 @@ define_storage_settings(void)
     DefineCustomIntVariable(
         "ledger.memory",
         "Sets the memory that the ledger engine takes when it starts.",
-        "It is all that the engine takes, however large the ledger is: what is not in it is read from disk. At least 111 MB and a fifteenth of ledger.wal_size.",
+        "It is all that the engine takes, however large the ledger is: what is not in it is read from disk. At least 110 MB and a fifteenth of ledger.wal_size.",
         &settings_memory_mb,
         MEMORY_MB_DEFAULT,
         MEMORY_MB_MIN,
@@ -176,9 +176,9 @@ define_process_settings(void)
     DefineCustomEnumVariable(
         "ledger.commit_mode",
         "Selects when a ledger write takes effect.",
+        "\"auto\": when the call returns, which must be a whole transaction by itself. "
         "\"immediate\": when the call returns, even if the transaction rolls back. "
-        "\"transactional\": if and only if the transaction commits. "
-        "\"auto\": immediate for a call that is a whole transaction by itself, else transactional.",
+        "\"transactional\": if and only if the transaction commits, which is not supported yet.",
         &settings_commit_mode,
         SETTINGS_COMMIT_AUTO,
         commit_modes,

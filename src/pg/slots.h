@@ -6,19 +6,21 @@
  * Slot i < small_count is small and belongs to the backend of proc number i, so nobody competes for
  * it. The slots above are large and shared: a backend takes any free one, or waits for one.
  *
- *      small_count + bulk_count slots | small data … | bulk data …     data: input, then reply
+ *     sleepers | small_count + bulk_count slots | small data … | bulk data …
+ *
+ * Data is input, then reply.
  *
  * States, and who changes them. Each change is a compare-and-exchange, which is also a full memory
  * barrier.
  *
- *      FREE → FILLING        a backend: becomes the slot's owner
- *      FILLING → SUBMITTED   owner, after it wrote the request; then it pushes to the ready list
- *      SUBMITTED → RUNNING   worker, when it takes the ready list
- *      RUNNING → DONE        worker, after it wrote the answer; then it wakes the owner
- *      FILLING, DONE → FREE  owner
- *      SUBMITTED → WITHDRAWN owner, leaving before the worker took it: it never runs
- *      RUNNING → ABANDONED   owner, leaving while it runs
- *      WITHDRAWN, ABANDONED → FREE   worker
+ *     FREE → FILLING        a backend: becomes the slot's owner
+ *     FILLING → SUBMITTED   owner, after it wrote the request; then it pushes to the ready list
+ *     SUBMITTED → RUNNING   worker, when it takes the ready list
+ *     RUNNING → DONE        worker, after it wrote the answer; then it calls the owner
+ *     FILLING, DONE → FREE  owner
+ *     SUBMITTED → WITHDRAWN owner, leaving before the worker took it: it never runs
+ *     RUNNING → ABANDONED   owner, leaving while it runs
+ *     WITHDRAWN, ABANDONED → FREE   worker
  *
  * Numbered invariants:
  *  (K1) A slot is on the ready list from SUBMITTED until the worker takes it, hence at most once.
@@ -31,10 +33,14 @@
  *       when a worker ends, what is SUBMITTED is still on the list, and the next worker takes it;
  *       what is RUNNING is lost.
  *
- * Sleeping. An owner sleeps on its slot's state as on a futex. That costs a third of a latch, which
- * takes a signal, a descriptor to read it from, and three system calls. Signals interrupt the
- * sleep, except one that comes in the instant before it: that is noticed when the sleep's time is
- * up.
+ *  (K5) An owner sleeps only as one of `sleepers` (os/sleepers.h) that wait for their slot to be
+ *       DONE; and the worker calls it after it has made the slot DONE, and wakes it before it looks
+ *       for more work. So no owner sleeps on whose slot is DONE (Q1), and all whom one prepare
+ *       answers are woken by one call of the kernel for every 32 of them.
+ *
+ * A futex costs a third of what a latch does: a signal, a descriptor to read it from, and three
+ * system calls. Signals interrupt that sleep; only one that comes in the instant before it goes
+ * unnoticed, until the time is up.
  *
  * The ready list is a stack to which backends push, and which the worker takes as a whole. Since it
  * is taken as a whole, the compare-and-exchange of a push can't be fooled by a head that left and
@@ -57,6 +63,7 @@
 
 #include "config.h"
 #include "engine/engine.h"
+#include "os/sleepers.h"
 
 enum slot_state {
     SLOT_FREE,
@@ -101,17 +108,8 @@ static_assert(
 /* Aligned, so that no two slots share a cache line. */
 struct slot {
     pg_atomic_uint32 state;
-    /*
-     * The next slot of the ready list: index + 1, or 0. Written by the owner before SUBMITTED, then
-     * by the worker.
-     */
-    uint32 next;
-    /*
-     * Dekker: the owner stores owner_sleeps, then loads the state; the worker stores the state,
-     * then loads owner_sleeps; both with a full barrier between. So one of them sees what the other
-     * did, and no owner sleeps on a slot that is DONE.
-     */
-    pg_atomic_uint32 owner_sleeps;
+    uint32 next; /* The ready list: index + 1, or 0. Owner before SUBMITTED, then the worker. */
+    struct sleeper owner; /* Sleeps until the state is DONE (K5). */
 
     /* The request (K2). */
     uint32 operation;
@@ -159,8 +157,8 @@ void slots_submit(struct slots *slots, uint32 index);
 bool slots_done(struct slots *slots, uint32 index);
 
 /*
- * Sleeps until the slot is DONE, a signal comes, or some milliseconds have passed; sometimes it
- * wakes for no reason. Returns false if the time was up.
+ * Sleeps until the slot is DONE, or a signal comes, or some milliseconds have passed; and sometimes
+ * for no reason, which is counted. False if the time was up.
  */
 bool slots_sleep(struct slots *slots, uint32 index);
 
@@ -187,11 +185,14 @@ uint32 slots_take(struct slots *slots, uint32 *taken);
 /* Has the owner left a slot that the worker took? */
 bool slots_abandoned(struct slots *slots, uint32 index);
 
-/* Ends a slot that the worker took. If its owner hasn't left, it must be woken by slots_wake. */
+/* Ends a slot that the worker took. The owner, if it hasn't left and sleeps, is called. */
 void slots_finish(struct slots *slots, uint32 index, enum slot_outcome outcome);
 
-/* Wakes the slot's owner, if there is one and it sleeps. */
-void slots_wake(struct slots *slots, uint32 index);
+/* Wakes all owners that were called. To be done before the worker sleeps or waits for anything. */
+void slots_wake(struct slots *slots);
+
+/* What sleeping and waking has come to since the server started. */
+struct sleepers_stats slots_stats(struct slots *slots);
 
 /*
  * Ends all slots that a worker took and won't finish. Wakes their owners, and those of slots that

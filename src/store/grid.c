@@ -493,6 +493,8 @@ grid_read_blocks_start(
     struct grid_read *first = reads[0];
     assert(callback != NULL);
     assert(count >= 2 && count <= GRID_READ_BLOCKS_MAX);
+    assert(references[0].address >= 1);
+    assert(references[count - 1].address <= grid->block_count);
     for (uint32_t i = 0; i < count; i++) {
         assert(!reads[i]->request.in_flight);
         assert(references[i].address == references[0].address + i);
@@ -506,8 +508,6 @@ grid_read_blocks_start(
         };
     }
     memcpy(first->blocks, blocks, count * sizeof(blocks[0]));
-    assert(references[0].address >= 1);
-    assert(references[count - 1].address <= grid->block_count);
     grid->stats.blocks_read += count;
     grid->stats.read_requests += 1;
     first->request = (struct storage_request){

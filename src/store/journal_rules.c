@@ -91,7 +91,7 @@ const struct journal_rule journal_rules[JOURNAL_RULE_COUNT] = {
     ROW(CORRUPT, MATCH, HEAD, FIX, FIX, "misnamed_head"),
     ROW(CORRUPT, MATCH, TAIL, IMPOSSIBLE, IMPOSSIBLE, "misnamed_tail"),
 
-    /* See unnamed_stranger above. */
+    /* The same as unnamed_stranger_below. */
     ROW(CORRUPT, DIFFERENT, BELOW, REPAIR, REPAIR, "misnamed_stranger_below"),
     ROW(CORRUPT, DIFFERENT, HEAD, REPAIR, REPAIR, "misnamed_stranger_head"),
     ROW(CORRUPT, DIFFERENT, TAIL, IMPOSSIBLE, IMPOSSIBLE, "misnamed_stranger_tail"),

@@ -265,3 +265,13 @@ replica_busy(const struct replica *replica)
     return replica->op != replica->commit || replica->commit_stage != COMMIT_IDLE ||
            replica->pulse != PULSE_NONE || !queue_empty(&replica->requests);
 }
+
+uint32_t
+replica_requests_count(const struct replica *replica)
+{
+    uint32_t count = replica->requests.count + replica->execution.executed.count;
+    for (uint32_t i = 0; i < PIPELINE_PREPARES_MAX; i++) {
+        count += replica->pipeline[i].requests.count;
+    }
+    return count;
+}

@@ -222,6 +222,9 @@ bool replica_executing(const struct replica *replica);
  */
 bool replica_busy(const struct replica *replica);
 
+/* How many requests were submitted, and not answered. */
+uint32_t replica_requests_count(const struct replica *replica);
+
 /*
  * ---- What others may know of it ----------------------------------------------------------------
  */

@@ -67,16 +67,44 @@ fuzz_body(struct prng *prng)
     assert(batch.timestamp_final == timestamp);
 }
 
+/* All reads, and numbers beside theirs that no operation has. */
+static uint8_t
+any_operation(struct prng *prng)
+{
+    return (uint8_t) (prng_chance(prng, 2, 3) ? prng_range(prng, 130, 150)
+                                              : prng_range(prng, 198, 206));
+}
+
+/* Without a limit no filter is right, and what else is checked would never be reached. */
+static void
+give_limit(struct prng *prng, uint8_t operation, uint8_t *input)
+{
+    const uint32_t limit = (uint32_t) prng_range(prng, 1, 9000);
+    switch (operation) {
+    case LEDGER_GET_ACCOUNT_TRANSFERS:
+    case LEDGER_GET_ACCOUNT_BALANCES: ((struct account_filter *) input)->limit = limit; return;
+    case LEDGER_QUERY_ACCOUNTS:
+    case LEDGER_QUERY_TRANSFERS: ((struct query_filter *) input)->limit = limit; return;
+    case LEDGER_QUERY_HOLDS: ((struct hold_filter *) input)->limit = limit; return;
+    case LEDGER_GET_CHANGE_EVENTS:
+        ((struct change_events_filter *) input)->limit = limit;
+        return;
+    default: return;
+    }
+}
+
 static void
 fuzz_read(struct prng *prng)
 {
     uint8_t input[512] __attribute__((aligned(16))) = {0};
-    const uint8_t operation = (uint8_t) prng_range(prng, 130, 150);
+    const uint8_t operation = any_operation(prng);
     uint32_t size = (uint32_t) prng_below(prng, sizeof(input) + 1);
     if (prng_chance(prng, 1, 2)) size = prng_chance(prng, 1, 2) ? 128 : 64;
     const uint32_t changes = (uint32_t) prng_below(prng, 12);
     for (uint32_t i = 0; i < changes; i++)
-        input[prng_below(prng, sizeof(input))] = (uint8_t) prng_next(prng);
+        input[prng_below(prng, prng_chance(prng, 1, 2) ? 128 : sizeof(input))] =
+            (uint8_t) prng_next(prng);
+    if (prng_chance(prng, 3, 4)) give_limit(prng, operation, input);
     const char *wrong = ledger_read_check(operation, input, size);
     const char *again = ledger_read_check(operation, input, size);
     assert((wrong == NULL) == (again == NULL));

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: PostgreSQL
 #
-# Shutdowns under load and with a worker that stands still; a worker that ends answers those who wait; memory that is
-# too small, or as small as possible.
+# Shutdowns under load, with a worker that stands still, and while a long log is replayed; a worker that ends answers
+# those who wait; memory that is too small, or as small as possible.
 use strict;
 use warnings FATAL => 'all';
 
+use File::Spec;
 use LedgerTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -15,6 +16,7 @@ use constant {
     ACKNOWLEDGED_MIN => 50,
     BATCH_EVENTS => 8190,
     MEMORY_BATCHES => 60,
+    REPLAY_BATCHES => 40,
 };
 
 my $node = ledger_node('main');
@@ -134,6 +136,55 @@ my @acknowledged = finish_load('worker ends under load', @sessions);
 wait_role($node, 'primary');
 check_acknowledged('worker ends under load', @acknowledged);
 $node->stop;
+
+# ---- Shutdown during replay --------------------------------------------------------------------------
+
+# Each read of the log takes a fifth of a second: to replay it all would take eight seconds at least.
+my $library = "$ENV{LEDGER_TEST_BIN}/file_faults.so";
+SKIP: {
+    skip 'file_faults.so is not built', 1 unless -e $library;
+    my $faults = File::Spec->rel2abs(PostgreSQL::Test::Utils::tempdir()) . '/faults';
+    local $ENV{LD_PRELOAD} = $library;
+    local $ENV{FILE_FAULTS} = $faults;
+    $node = ledger_node('replay', settings => "ledger.io_method = sync\nledger.wal_size = 256MB");
+    ledger_setup($node);
+    create_two_accounts($node);
+    value($node, batch_sql(1 + $_ * BATCH_EVENTS, BATCH_EVENTS, 3)) for 0 .. REPLAY_BATCHES - 1;
+    my $balances = value($node, balances_sql());
+    kill_postmaster($node);
+
+    my %ends = (
+        'a fast shutdown' => sub { $node->stop('fast') },
+        'SIGTERM for the worker' => sub { kill 'TERM', $_[0] },
+        'the postmaster is killed' => sub { kill_postmaster($node) },
+    );
+    for my $name (sort keys %ends) {
+        append_to_file($faults, "read /prepares.wal slow 200\n");
+        my $position = log_position($node);
+        $node->start;
+        wait_for('a worker that opens', sub {
+            my ($pid) = worker_pid($node);
+            return $pid ne '' && status_of($node, 'role') eq 'opening';
+        });
+        $worker = worker_pid($node);
+        sleep 2;
+        my $begun = time;
+        $ends{$name}->($worker);
+        wait_gone($worker);
+        cmp_ok(time - $begun, '<', 4, "replay, $name: it ends soon");
+        unlike(log_since($node, $position), qr/engine opened|PANIC|TRAP|terminated by signal/, "replay, $name: in the middle of it");
+        unlink $faults;
+        $node->start if $name ne 'SIGTERM for the worker';
+        wait_role($node, 'primary');
+        is(value($node, balances_sql()), $balances, "replay, $name: the next start has it all");
+        kill_postmaster($node);
+    }
+    $node->start;
+    wait_role($node, 'primary');
+    is(value($node, transfer_sql(1 + BATCH_EVENTS * REPLAY_BATCHES, 3)), 'created', 'replay: and works on');
+    is_balanced($node, 'replay: balances are those of the transfers');
+    $node->stop;
+}
 
 # ---- Memory ------------------------------------------------------------------------------------------
 

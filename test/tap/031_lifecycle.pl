@@ -121,6 +121,78 @@ is((grep { $_->[0] =~ /^$uuid$/ } @results), 1, 'of several sessions that ask at
 is((grep { $_->[1] =~ /42710: this server has a ledger already/ } @results), 3, 'and the others are told');
 $node->stop;
 
+# ---- Ended while it is made --------------------------------------------------------------------------
+
+# Zeroing the log would take half a minute here.
+my $slow_library = "$ENV{LEDGER_TEST_BIN}/file_faults.so";
+SKIP: {
+    skip 'file_faults.so is not built', 1 unless -e $slow_library;
+    my $faults = File::Spec->rel2abs(PostgreSQL::Test::Utils::tempdir()) . '/faults';
+    local $ENV{LD_PRELOAD} = $slow_library;
+    local $ENV{FILE_FAULTS} = $faults;
+    my $slow = ledger_node('slow', settings => "ledger.wal_size = 256MB\nledger.data_directory = '$directory'");
+    my $slow_identity = $slow->data_dir . '/ledger.identity';
+    system_or_bail('rm', '-rf', $directory, $identity);
+
+    # A session that asks for a ledger, of which a part is made when this returns.
+    my $ask = sub {
+        append_to_file($faults, "zeros /prepares.wal slow 100\n");
+        my $asking = session($slow, 'SELECT ledger.create_ledger()');
+        wait_for('a log that is being zeroed', sub { -e "$directory.new/prepares.wal" });
+        sleep 0.5;
+        return $asking;
+    };
+    my $undone = sub {
+        my ($name, $begun) = @_;
+        cmp_ok(time - $begun, '<', 5, "$name: it ends soon");
+        ok(!-e $directory && !-e "$directory.new" && !-e $slow_identity, "$name: and nothing is left of it");
+        unlink $faults;
+    };
+
+    $slow->start;
+    value($slow, 'CREATE EXTENSION ledger WITH SCHEMA pg_catalog');
+    my $asking = $ask->();
+    my $slow_worker = worker_pid($slow);
+    my $begun = time;
+    kill 'TERM', $slow_worker;
+    my ($out, $err) = session_finish($asking);
+    wait_gone($slow_worker);
+    $undone->('the worker is told to end', $begun);
+    like($err, qr/ERROR:  57P03: could not create a ledger: /, 'who asked has an error');
+    like($err, qr/DETAIL:  ".*prepares\.wal" was being made when the engine was told to stop/, 'which says why');
+
+    wait_role($slow, 'none');
+    $asking = $ask->();
+    $begun = time;
+    $slow->stop('fast');
+    $undone->('a fast shutdown', $begun);
+    session_finish($asking);
+
+    $slow->start;
+    wait_role($slow, 'none');
+    $asking = $ask->();
+    $begun = time;
+    kill_postmaster($slow);
+    $undone->('the postmaster is killed', $begun);
+    session_finish($asking);
+
+    $slow->start;
+    wait_role($slow, 'none');
+    $asking = $ask->();
+    $begun = time;
+    $slow->stop('immediate');
+    cmp_ok(time - $begun, '<', 5, 'an immediate shutdown: it ends soon');
+    session_finish($asking);
+    unlink $faults;
+    $slow->start;
+    wait_role($slow, 'none');
+    like(value($slow, 'SELECT ledger.create_ledger()'), qr/^$uuid$/, 'and after all that, a ledger is made');
+    create_two_accounts($slow);
+    is(value($slow, transfer_sql(1, 10)), 'created', 'which works');
+    $slow->stop;
+    system_or_bail('rm', '-rf', $directory);
+}
+
 # ---- Two servers, one directory ----------------------------------------------------------------------
 
 my $rival = ledger_node('rival', settings => "ledger.data_directory = '$directory'");

@@ -6,6 +6,9 @@
  */
 #include "unit/storage_fixture.h"
 
+#include "base/bytes.h"
+#include "unit/unit.h"
+
 /* The choice alone ----------------------------------------------------------------------------- */
 
 static struct storage_solo_stats stats;
@@ -327,7 +330,7 @@ close_held(struct disk *disk)
     storage_os_close(&disk->os);
     expect_equal(done_count, 0);
     expect(disk_os_open(disk, false) == STORAGE_OS_OPENED);
-    expect(all_zero(read_back(disk, STORAGE_PREPARES, SECTOR_SIZE, SECTOR_SIZE), SECTOR_SIZE));
+    expect(bytes_zero(read_back(disk, STORAGE_PREPARES, SECTOR_SIZE, SECTOR_SIZE), SECTOR_SIZE));
 }
 
 UNIT_TEST(closing_with_a_held_write) { on_kinds(close_held, DISK_AUTO, DISK_AUTO_DIRECT); }

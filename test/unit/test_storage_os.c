@@ -6,15 +6,24 @@
  */
 #include "unit/storage_fixture.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/magic.h>
 #include <linux/seccomp.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "base/bytes.h"
 #include "os/clock_os.h"
+#include "unit/unit.h"
 
 static void
 truncated_below(struct disk *disk)
@@ -170,7 +179,7 @@ uring_short(struct disk *disk)
         expect_equal(hooks.submits_until_mended, 0);
 
         const uint8_t *headers = read_back(disk, STORAGE_HEADERS, 0, 4 * SECTOR_SIZE);
-        if (mended == 0) expect(all_zero(headers, 4 * SECTOR_SIZE));
+        if (mended == 0) expect(bytes_zero(headers, 4 * SECTOR_SIZE));
         if (mended == 1) expect(pattern_is(headers, 4 * SECTOR_SIZE, 1));
     }
     const uint8_t *grid =
@@ -375,7 +384,7 @@ growth_holds_nothing_up(struct disk *disk)
         expect_equal(storage->in_flight_count, 0);
         expect_equal(storage->file_size_bytes[STORAGE_GRID], round * GRID_SIZE);
         expect_equal(poll(&wait_fd, 1, 0), 0);
-        expect(all_zero(read_back(disk, STORAGE_GRID, GRID_SIZE, 64 * KIB), 64 * KIB));
+        expect(bytes_zero(read_back(disk, STORAGE_GRID, GRID_SIZE, 64 * KIB), 64 * KIB));
     }
 }
 
@@ -446,7 +455,7 @@ open_flags(struct disk *disk)
         struct stat status;
         expect(fstat(fd, &status) == 0);
         expect_equal(status.st_mode & 0777, 0600);
-        expect((uint64_t) status.st_blocks * 512 >= size_bytes[i]);
+        expect((uint64_t) status.st_blocks * 512 >= disk_size_bytes[i]);
     }
     const bool sync = kind_method(disk->kind) == STORAGE_OS_SYNC;
     expect(disk->report.method == (sync ? STORAGE_OS_SYNC : STORAGE_OS_URING));
@@ -486,7 +495,7 @@ open_distrusts_cache(struct disk *disk)
     expect_equal(hooks.drops, kind_direct(disk->kind) ? 0 : STORAGE_FILE_COUNT);
     if (!kind_direct(disk->kind)) {
         for (int i = 0; i < STORAGE_FILE_COUNT; i++) {
-            expect_equal(cached_pages(disk->os.files.fds[i], size_bytes[i]), 0);
+            expect_equal(cached_pages(disk->os.files.fds[i], disk_size_bytes[i]), 0);
         }
     }
     storage_os_close(&disk->os);
@@ -608,6 +617,45 @@ UNIT_TEST(existing_files_are_not_created_over)
     expect(!disk.report.created);
     const uint8_t *bytes = read_back(&disk, STORAGE_SUPERBLOCK, 0, SECTOR_SIZE);
     expect(memcmp(bytes, buffers[0], SECTOR_SIZE) == 0);
+    disk_close(&disk);
+}
+
+static uint32_t asked;
+static uint32_t asked_max;
+
+static bool
+shall_end(void)
+{
+    asked += 1;
+    return asked > asked_max;
+}
+
+/* Wherever a creation is ended, it leaves nothing, and the next one begins from nothing. */
+UNIT_TEST(creation_ends_where_it_is_told_to)
+{
+    static struct disk disk;
+    if (!disk_open(&disk, DISK_SYNC)) return;
+    storage_os_close(&disk.os);
+    directory_remove(disk.directory);
+    const struct storage_os_options ending = {
+        .directory = disk.directory,
+        .method = STORAGE_OS_SYNC,
+        .direct = kind_direct(disk.kind),
+        .create = true,
+        .create_size_bytes = {MIB, 3 * MIB, 2 * MIB, 0},
+        .create_shall_end = shall_end,
+    };
+    struct stat status;
+    enum storage_os_error error = STORAGE_OS_ENDED;
+    for (asked_max = 0; error == STORAGE_OS_ENDED; asked_max++) {
+        asked = 0;
+        error = storage_os_open(&disk.os, &ending, &disk.report);
+        if (error != STORAGE_OS_ENDED) break;
+        expect(strstr(disk.report.error_text, "was being made when") != NULL);
+        expect(stat(disk.directory, &status) != 0 && errno == ENOENT);
+    }
+    expect_equal(error, STORAGE_OS_OPENED);
+    expect_equal(asked_max, 6); /* Once for each megabyte. */
     disk_close(&disk);
 }
 

@@ -2,11 +2,12 @@
 /*
  * Which clauses of a query the engine can apply, and which operation of the engine serves them.
  *
- * A clause becomes a condition only if it is `field <operator> value`. The operator must be one of
- * a closed list whose meaning is certain. The value must be known before the scan starts, so it
- * contains no columns of the scanned table, no volatile functions and no subplans. `field = ANY
- * (array)` is a condition too, and so is what means the same: IN, and an OR of equalities of one
- * field. Every other clause stays with the executor, in the order in which the planner gives them.
+ * A clause becomes a condition only if it is `field <operator> value`, where the operator is one of
+ * a closed list whose meaning is certain, and the value is known before the scan starts: free of
+ * columns of the scanned table, of volatile functions and of subplans. So is `field = ANY (array)`,
+ * and what means the same: IN, and an OR of equalities of one field. A field of integers may also
+ * be compared with a numeric, which drivers send for their decimal types. Every other clause stays
+ * with the executor, in the order in which the planner gives them.
  *
  * For example, in `ledger = 7 AND code IN (1, 2) AND amount > 100`, the first two become
  * conditions; the executor checks the third, since the engine has no index of amounts.
@@ -14,13 +15,10 @@
  * A condition that an operation applies is exact, and the executor need not check it again. There
  * are two exceptions, in which both check:
  *  - 0 in user_data_64 or user_data_32 means "no filter" to the engine. So these are exact only if
- *    all
- *    values are constants; a constant 0 is no condition at all.
- *  - A field with several values makes several requests (fdw/request.h), FDW_STRANDS_MAX at most.
- *    If the
- *    planner can't count the values, they are counted when the scan starts, and if there are too
- *    many,
- *    the condition is left to the executor.
+ *    all values are constants; a constant 0 is no condition at all.
+ *  - A field with several values makes several requests (request.h), FDW_STRANDS_MAX at most.
+ *    If the planner can't count the values, whoever starts the scan does, and leaves the condition
+ *    to the executor if there are too many.
  *
  * Security. The policies of row level security, and the conditions of a security_barrier view, come
  * to the planner with a lower security level than the conditions of the query. What the engine

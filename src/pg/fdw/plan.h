@@ -2,9 +2,9 @@
 /*
  * The planner's side of the foreign tables, and the plan that it hands to the executor.
  *
- * A set of clauses can be answered in only one way (fdw/condition.h). So a table has one path that
- * depends on no other table, and one for each set of other tables with whose columns a condition
- * compares it. The latter let a nested loop look records up.
+ * Each set of clauses has one way to be answered (condition.h), so a table has one path of its
+ * own, and one for each set of other tables whose columns a condition compares it with: these let a
+ * nested loop look records up.
  */
 #ifndef LEDGER_PG_FDW_PLAN_H
 #define LEDGER_PG_FDW_PLAN_H

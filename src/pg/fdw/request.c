@@ -7,15 +7,17 @@
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/date.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/numeric.h"
 #include "utils/timestamp.h"
 
 #include "base/units.h"
 
 /* Notes that the conditions contradict each other, so that no record can match. */
 static void
-fdw_request_contradict(struct fdw_request *request)
+request_contradict(struct fdw_request *request)
 {
     request->empty = true;
 }
@@ -39,7 +41,7 @@ fdw_request_init(struct fdw_request *request, const struct fdw_plan *plan, Memor
  * type is wide enough for any bound + 1.
  */
 static void
-fdw_request_add_range(
+request_add_range(
     struct fdw_request *request, enum fdw_field field, __int128 min, __int128 max)
 {
     const bool expiry = field == FDW_FIELD_EXPIRES_AT;
@@ -49,12 +51,15 @@ fdw_request_add_range(
         *window_min = min > TIMESTAMP_MAX ? TIMESTAMP_MAX : (uint64_t) min;
     }
     if (max < (__int128) *window_max) *window_max = max < 0 ? 0 : (uint64_t) max;
-    if (min > TIMESTAMP_MAX || *window_min > *window_max) fdw_request_contradict(request);
+    if (min > TIMESTAMP_MAX || *window_min > *window_max) request_contradict(request);
 }
 
-/* Adds a comparison with a value. The timestamps `first` … `last` count as equal to it. */
+/*
+ * `first` … `last` are the timestamps that count as equal to the value: none, if it lies between
+ * `last` and `first`.
+ */
 static void
-fdw_request_add_compare(
+request_add_compare(
     struct fdw_request *request,
     enum fdw_field field,
     enum fdw_compare compare,
@@ -63,13 +68,13 @@ fdw_request_add_compare(
 {
     const __int128 least = 1;
     const __int128 most = TIMESTAMP_MAX;
-    assert(first <= last);
+    assert(first <= last + 1);
     switch (compare) {
-    case FDW_EQUAL: fdw_request_add_range(request, field, first, last); return;
-    case FDW_LESS: fdw_request_add_range(request, field, least, first - 1); return;
-    case FDW_LESS_OR_EQUAL: fdw_request_add_range(request, field, least, last); return;
-    case FDW_GREATER: fdw_request_add_range(request, field, last + 1, most); return;
-    case FDW_GREATER_OR_EQUAL: fdw_request_add_range(request, field, first, most); return;
+    case FDW_EQUAL: request_add_range(request, field, first, last); return;
+    case FDW_LESS: request_add_range(request, field, least, first - 1); return;
+    case FDW_LESS_OR_EQUAL: request_add_range(request, field, least, last); return;
+    case FDW_GREATER: request_add_range(request, field, last + 1, most); return;
+    case FDW_GREATER_OR_EQUAL: request_add_range(request, field, first, most); return;
     case FDW_ANY: break;
     }
     unreachable();
@@ -80,7 +85,7 @@ fdw_request_add_compare(
  * as the server compares them. A value out of range becomes an infinity.
  */
 static TimestampTz
-fdw_time(Oid type, Datum value)
+time_of(Oid type, Datum value)
 {
     int overflow;
     switch (type) {
@@ -97,7 +102,7 @@ fdw_time(Oid type, Datum value)
  * created_at. The same is true of expires_at. Infinities are far enough out.
  */
 static void
-fdw_request_add_time(
+request_add_time(
     struct fdw_request *request,
     enum fdw_field field,
     enum fdw_compare compare,
@@ -107,20 +112,57 @@ fdw_request_add_time(
         (__int128) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
     __int128 first = ((__int128) time + epochs_apart_us) * NS_PER_US;
     if (field == FDW_FIELD_EXPIRES_AT) request->expiry_given = true;
-    fdw_request_add_compare(request, field, compare, first, first + (NS_PER_US - 1));
+    request_add_compare(request, field, compare, first, first + (NS_PER_US - 1));
 }
 
 /* ---- Values ---------------------------------------------------------------------------------- */
 
-static int64_t
-fdw_integer(Oid type, Datum value)
+/* A value that is compared with integers: the nearest ones, equal if it is one itself. */
+struct integers {
+    __int128 floor;
+    __int128 ceiling;
+};
+
+/* What no int64 can be is one beyond them. NaN is greater than all, as the server orders it. */
+static __int128
+integer_of_whole(Datum whole)
 {
+    const Datum least = NumericGetDatum(int64_to_numeric(INT64_MIN));
+    const Datum most = NumericGetDatum(int64_to_numeric(INT64_MAX));
+    if (DatumGetBool(DirectFunctionCall2(numeric_lt, whole, least))) {
+        return (__int128) INT64_MIN - 1;
+    }
+    if (DatumGetBool(DirectFunctionCall2(numeric_gt, whole, most))) {
+        return (__int128) INT64_MAX + 1;
+    }
+    return DatumGetInt64(DirectFunctionCall1(numeric_int8, whole));
+}
+
+static struct integers
+integers_of(Oid type, Datum value)
+{
+    __int128 integer;
     switch (type) {
-    case INT2OID: return DatumGetInt16(value);
-    case INT4OID: return DatumGetInt32(value);
-    case INT8OID: return DatumGetInt64(value);
+    case INT2OID: integer = DatumGetInt16(value); break;
+    case INT4OID: integer = DatumGetInt32(value); break;
+    case INT8OID: integer = DatumGetInt64(value); break;
+    case NUMERICOID:
+        return (struct integers){
+            .floor = integer_of_whole(DirectFunctionCall1(numeric_floor, value)),
+            .ceiling = integer_of_whole(DirectFunctionCall1(numeric_ceil, value)),
+        };
     default: unreachable();
     }
+    return (struct integers){.floor = integer, .ceiling = integer};
+}
+
+/* False if it is none from `least` to `most`. */
+static bool
+integer_within(Oid type, Datum datum, int64_t least, int64_t most, u128 *value)
+{
+    const struct integers integers = integers_of(type, datum);
+    *value = (u128) integers.floor;
+    return integers.floor == integers.ceiling && integers.floor >= least && integers.floor <= most;
 }
 
 /*
@@ -128,7 +170,7 @@ fdw_integer(Oid type, Datum value)
  * selects nothing. 0 is given only for fields where it doesn't mean "no filter" to the engine.
  */
 static bool
-fdw_value(enum fdw_field field, Oid type, Datum datum, u128 *value)
+value_of(enum fdw_field field, Oid type, Datum datum, u128 *value)
 {
     switch (field) {
     case FDW_FIELD_ID:
@@ -142,16 +184,14 @@ fdw_value(enum fdw_field field, Oid type, Datum datum, u128 *value)
     case FDW_FIELD_USER_DATA_128: /* 0 is shown as NULL, which equals nothing. */
         *value = convert_uuid_to_u128(datum);
         return *value != 0;
-    case FDW_FIELD_USER_DATA_64: *value = (uint64_t) fdw_integer(type, datum); return true;
-    case FDW_FIELD_USER_DATA_32:
-    case FDW_FIELD_LEDGER:
-    case FDW_FIELD_CODE: {
-        const int64_t integer = fdw_integer(type, datum);
-        const int64_t least = field == FDW_FIELD_USER_DATA_32 ? 0 : 1;
-        const int64_t most = field == FDW_FIELD_CODE ? UINT16_MAX : UINT32_MAX;
-        *value = (u128) integer;
-        return integer >= least && integer <= most;
+    case FDW_FIELD_USER_DATA_64: {
+        const bool known = integer_within(type, datum, INT64_MIN, INT64_MAX, value);
+        *value = (uint64_t) *value;
+        return known;
     }
+    case FDW_FIELD_USER_DATA_32: return integer_within(type, datum, 0, UINT32_MAX, value);
+    case FDW_FIELD_LEDGER: return integer_within(type, datum, 1, UINT32_MAX, value);
+    case FDW_FIELD_CODE: return integer_within(type, datum, 1, UINT16_MAX, value);
     case FDW_FIELD_STATE: *value = convert_hold_state(datum); return *value != PENDING_NONE;
     case FDW_FIELD_NONE:
     case FDW_FIELD_TIMESTAMP:
@@ -162,7 +202,7 @@ fdw_value(enum fdw_field field, Oid type, Datum datum, u128 *value)
 }
 
 static int
-fdw_compare_values(const void *a, const void *b)
+compare_values(const void *a, const void *b)
 {
     const u128 value_a = *(const u128 *) a;
     const u128 value_b = *(const u128 *) b;
@@ -175,7 +215,7 @@ fdw_compare_values(const void *a, const void *b)
  * out.
  */
 static struct fdw_values
-fdw_values_of_array(enum fdw_field field, Oid type, Datum datum)
+values_of_array(enum fdw_field field, Oid type, Datum datum)
 {
     struct fdw_values set = {.given = true};
     int16 length;
@@ -196,10 +236,11 @@ fdw_values_of_array(enum fdw_field field, Oid type, Datum datum)
         &count);
     set.values = palloc(Max((Size) count, 1) * sizeof(u128));
     for (int i = 0; i < count; i++) {
-        if (!nulls[i] && fdw_value(field, type, elements[i], &set.values[set.count])) set.count++;
+        if (nulls[i]) continue;
+        if (value_of(field, type, elements[i], &set.values[set.count])) set.count += 1;
     }
 
-    qsort(set.values, set.count, sizeof(u128), fdw_compare_values);
+    qsort(set.values, set.count, sizeof(u128), compare_values);
     uint32_t kept = 0;
     for (uint32_t i = 0; i < set.count; i++) {
         if (kept > 0 && set.values[kept - 1] == set.values[i]) continue;
@@ -210,21 +251,21 @@ fdw_values_of_array(enum fdw_field field, Oid type, Datum datum)
 }
 
 static struct fdw_values
-fdw_values_of_scalar(enum fdw_field field, Oid type, Datum datum)
+values_of_scalar(enum fdw_field field, Oid type, Datum datum)
 {
     struct fdw_values set = {.given = true, .values = palloc(sizeof(u128))};
-    if (fdw_value(field, type, datum, &set.values[0])) set.count = 1;
+    if (value_of(field, type, datum, &set.values[0])) set.count = 1;
     return set;
 }
 
 /* Keeps only those values of `set` that `other` has too. */
 static void
-fdw_values_intersect(struct fdw_values *set, const struct fdw_values *other)
+values_intersect(struct fdw_values *set, const struct fdw_values *other)
 {
     uint32_t kept = 0;
     uint32_t next = 0;
     for (uint32_t i = 0; i < set->count; i++) {
-        while (next < other->count && other->values[next] < set->values[i]) next++;
+        while (next < other->count && other->values[next] < set->values[i]) next += 1;
         if (next == other->count) break;
         if (other->values[next] == set->values[i]) set->values[kept++] = set->values[i];
     }
@@ -250,7 +291,7 @@ static const enum fdw_field fdw_filter_fields[] = {
  * needs a strand for each side.
  */
 static bool
-fdw_request_has_sides(const struct fdw_request *request)
+request_has_sides(const struct fdw_request *request)
 {
     return request->paging.operation == LEDGER_QUERY_HOLDS &&
            request->fields[FDW_FIELD_ACCOUNT].given;
@@ -258,14 +299,14 @@ fdw_request_has_sides(const struct fdw_request *request)
 
 /* How many combinations of values there are, which is the number of strands. */
 static uint64_t
-fdw_request_strands(const struct fdw_request *request)
+request_strands(const struct fdw_request *request)
 {
     uint64_t strands = 1;
     for (size_t i = 0; i < lengthof(fdw_filter_fields); i++) {
         const struct fdw_values *set = &request->fields[fdw_filter_fields[i]];
         if (set->given) strands *= set->count;
     }
-    if (fdw_request_has_sides(request)) strands *= 2;
+    if (request_has_sides(request)) strands *= 2;
     return strands;
 }
 
@@ -274,7 +315,7 @@ fdw_request_strands(const struct fdw_request *request)
  * digits choose a value of each field.
  */
 static u128
-fdw_request_pick(const struct fdw_request *request, enum fdw_field field, uint64_t *index)
+request_pick(const struct fdw_request *request, enum fdw_field field, uint64_t *index)
 {
     const struct fdw_values *set = &request->fields[field];
     if (!set->given) return 0;
@@ -285,7 +326,7 @@ fdw_request_pick(const struct fdw_request *request, enum fdw_field field, uint64
 }
 
 static struct hold_filter
-fdw_request_hold_filter(const struct fdw_request *request, const u128 *picked)
+request_hold_filter(const struct fdw_request *request, const u128 *picked)
 {
     const struct fdw_values *states = &request->fields[FDW_FIELD_STATE];
     struct hold_filter filter = {
@@ -308,21 +349,21 @@ fdw_request_hold_filter(const struct fdw_request *request, const u128 *picked)
 }
 
 static union paging_filter
-fdw_request_filter(const struct fdw_request *request, uint64_t index)
+request_filter(const struct fdw_request *request, uint64_t index)
 {
     u128 picked[FDW_FIELD_COUNT] = {0};
-    const bool credit = fdw_request_has_sides(request) && index % 2 == 1;
-    if (fdw_request_has_sides(request)) index /= 2;
+    const bool credit = request_has_sides(request) && index % 2 == 1;
+    if (request_has_sides(request)) index /= 2;
     for (size_t i = 0; i < lengthof(fdw_filter_fields); i++) {
         const enum fdw_field field = fdw_filter_fields[i];
-        picked[field] = fdw_request_pick(request, field, &index);
+        picked[field] = request_pick(request, field, &index);
     }
     union paging_filter filter = {0};
     switch (request->paging.operation) {
     case LEDGER_QUERY_HOLDS:
         picked[credit ? FDW_FIELD_CREDIT_ACCOUNT : FDW_FIELD_DEBIT_ACCOUNT] |=
             picked[FDW_FIELD_ACCOUNT];
-        filter.hold = fdw_request_hold_filter(request, picked);
+        filter.hold = request_hold_filter(request, picked);
         return filter;
     case LEDGER_GET_ACCOUNT_TRANSFERS:
     case LEDGER_GET_ACCOUNT_BALANCES:
@@ -365,22 +406,22 @@ fdw_request_filter(const struct fdw_request *request, uint64_t index)
 
 /* Notes that the field must have one of these values, in addition to what was noted before. */
 static void
-fdw_request_restrict(
+request_restrict(
     struct fdw_request *request, enum fdw_field field, bool optional, struct fdw_values set)
 {
     struct fdw_values *field_set = &request->fields[field];
     const bool least_is_zero = set.count > 0 && set.values[0] == 0;
-    /* 0 would be no filter to the engine, so the executor checks it (fdw/condition.h). */
+    /* 0 is no filter to the engine; the executor checks it (condition.h). */
     assert(!least_is_zero || optional);
     if (least_is_zero) return;
 
     const struct fdw_values before = *field_set;
     if (before.given) {
-        fdw_values_intersect(&set, &before);
+        values_intersect(&set, &before);
     }
     *field_set = set;
-    if (set.count == 0) fdw_request_contradict(request);
-    if (optional && set.count > 1 && fdw_request_strands(request) > FDW_STRANDS_MAX) {
+    if (set.count == 0) request_contradict(request);
+    if (optional && set.count > 1 && request_strands(request) > FDW_STRANDS_MAX) {
         *field_set = before;
     }
 }
@@ -395,12 +436,12 @@ fdw_request_add(
     Datum value)
 {
     if (field == FDW_FIELD_TIMESTAMP) {
-        const int64_t timestamp = fdw_integer(type, value);
-        fdw_request_add_compare(request, field, compare, timestamp, timestamp);
+        const struct integers timestamps = integers_of(type, value);
+        request_add_compare(request, field, compare, timestamps.ceiling, timestamps.floor);
         return;
     }
     if (field == FDW_FIELD_CREATED_AT || field == FDW_FIELD_EXPIRES_AT) {
-        fdw_request_add_time(request, field, compare, fdw_time(type, value));
+        request_add_time(request, field, compare, time_of(type, value));
         return;
     }
     if (field == FDW_FIELD_ACCOUNT || field == FDW_FIELD_DEBIT_ACCOUNT) {
@@ -410,12 +451,12 @@ fdw_request_add(
         request->account_flags |= ACCOUNT_FILTER_CREDITS;
     }
     MemoryContext caller = MemoryContextSwitchTo(request->memory);
-    fdw_request_restrict(
+    request_restrict(
         request,
         field,
         optional,
-        compare == FDW_ANY ? fdw_values_of_array(field, type, value)
-                           : fdw_values_of_scalar(field, type, value));
+        compare == FDW_ANY ? values_of_array(field, type, value)
+                           : values_of_scalar(field, type, value));
     MemoryContextSwitchTo(caller);
 }
 
@@ -423,7 +464,7 @@ fdw_request_add(
 
 /* The field whose values a lookup looks for; FDW_FIELD_NONE if the operation isn't a lookup. */
 static enum fdw_field
-fdw_request_lookup_field(const struct fdw_request *request)
+request_lookup_field(const struct fdw_request *request)
 {
     switch (request->paging.operation) {
     case LEDGER_LOOKUP_ACCOUNTS:
@@ -436,27 +477,27 @@ fdw_request_lookup_field(const struct fdw_request *request)
 
 /* Puts the next strand that wasn't started in the place of an open one. */
 static void
-fdw_request_start_strand(struct fdw_request *request, uint32_t place)
+request_start_strand(struct fdw_request *request, uint32_t place)
 {
     struct paging_strand *strand = &request->strands[place];
     assert(request->strands_started < request->strands_total);
     request->strands_next[place] = 0;
-    const enum fdw_field lookup_field = fdw_request_lookup_field(request);
+    const enum fdw_field lookup_field = request_lookup_field(request);
     if (lookup_field != FDW_FIELD_NONE) {
         const struct fdw_values *ids = &request->fields[lookup_field];
         paging_strand_start_lookup(strand, ids->values, ids->count);
     } else {
-        const union paging_filter filter = fdw_request_filter(request, request->strands_started);
+        const union paging_filter filter = request_filter(request, request->strands_started);
         paging_strand_start(&request->paging, strand, &filter);
     }
-    request->strands_started++;
+    request->strands_started += 1;
 }
 
 void
 fdw_request_begin(struct fdw_request *request, uint64_t row_limit)
 {
     if (request->empty) return;
-    request->strands_total = fdw_request_strands(request);
+    request->strands_total = request_strands(request);
     request->merged = request->merged && request->strands_total > 1;
     assert(request->strands_total > 0);
     assert(!request->merged || request->strands_total <= FDW_STRANDS_MAX);
@@ -476,13 +517,13 @@ fdw_request_begin(struct fdw_request *request, uint64_t row_limit)
                                 request->expiry_given && request->account_flags == 0;
     paging_begin(&request->paging);
     for (uint32_t place = 0; place < request->strands_open; place++) {
-        fdw_request_start_strand(request, place);
+        request_start_strand(request, place);
     }
 }
 
 /* The strand's first record that wasn't returned yet; NULL at its end. */
 static const void *
-fdw_request_head(struct fdw_request *request, uint32_t place)
+request_head(struct fdw_request *request, uint32_t place)
 {
     struct paging_strand *strand = &request->strands[place];
     if (request->strands_next[place] == strand->count) {
@@ -497,12 +538,12 @@ fdw_request_head(struct fdw_request *request, uint32_t place)
  * strand.
  */
 static const void *
-fdw_request_merge(struct fdw_request *request, uint32_t *place)
+request_merge(struct fdw_request *request, uint32_t *place)
 {
     const void *first = NULL;
     uint64_t first_timestamp = 0;
     for (uint32_t i = 0; i < request->strands_open; i++) {
-        const void *head = fdw_request_head(request, i);
+        const void *head = request_head(request, i);
         if (head == NULL) continue;
         const uint64_t timestamp = paging_timestamp(&request->paging, head);
         const bool before = request->paging.reversed ? timestamp > first_timestamp
@@ -522,17 +563,17 @@ fdw_request_next(struct fdw_request *request)
     uint32_t place = 0;
     const void *record;
     if (request->merged) {
-        record = fdw_request_merge(request, &place);
+        record = request_merge(request, &place);
     } else {
-        record = fdw_request_head(request, place);
+        record = request_head(request, place);
         while (record == NULL && request->strands_started < request->strands_total) {
-            fdw_request_start_strand(request, place);
-            record = fdw_request_head(request, place);
+            request_start_strand(request, place);
+            record = request_head(request, place);
         }
     }
     if (record == NULL) return NULL;
     request->strand = &request->strands[place];
-    request->strands_next[place]++;
+    request->strands_next[place] += 1;
     return record;
 }
 

@@ -16,6 +16,7 @@
 #include "pg/client/availability.h"
 #include "pg/client/convert.h"
 #include "pg/monitor_shared.h"
+#include "pg/shared.h"
 
 PG_FUNCTION_INFO_V1(ledger_status);
 PG_FUNCTION_INFO_V1(ledger_stats);
@@ -37,7 +38,7 @@ row_put(struct monitor_row *row, Datum value, bool is_null)
     assert(row->columns < MONITOR_COLUMNS_MAX);
     row->values[row->columns] = value;
     row->nulls[row->columns] = is_null;
-    row->columns++;
+    row->columns += 1;
 }
 
 static void
@@ -225,6 +226,15 @@ row_put_solo_writes(struct monitor_row *row, const struct storage_solo_stats *so
     }
 }
 
+static void
+row_put_sleepers(struct monitor_row *row)
+{
+    const struct sleepers_stats sleepers = slots_stats(shared_slots());
+    row_put_count(row, sleepers.wakes);
+    row_put_count(row, sleepers.woken);
+    row_put_count(row, sleepers.in_vain);
+}
+
 Datum
 ledger_stats(PG_FUNCTION_ARGS)
 {
@@ -254,6 +264,7 @@ ledger_stats(PG_FUNCTION_ARGS)
     row_put_count(&row, stats->journal.headers_writes);
     row_put_solo_writes(&row, &stats->solo_writes);
     row_put_count(&row, stats->checkpoints);
+    row_put_sleepers(&row);
     row_put_time(&row, monitor.opened_at);
     row_put_time(&row, monitor.published_at);
     return row_to_datum(fcinfo, &row);

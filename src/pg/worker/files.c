@@ -8,6 +8,7 @@
 
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
+#include "storage/pmsignal.h"
 
 #include "base/units.h"
 #include "pg/settings.h"
@@ -17,6 +18,12 @@
 #define LOCK_PAUSE_MS 250
 
 /* ---- Opening --------------------------------------------------------------------------------- */
+
+bool
+files_shall_end(void)
+{
+    return ShutdownRequestPending || !PostmasterIsAlive();
+}
 
 static enum storage_os_method
 method_wanted(void)
@@ -47,6 +54,7 @@ storage_hint(enum storage_os_error error)
         return "Make room in the file system of ledger.data_directory, or decrease ledger.wal_size for a new ledger; then try again.";
     case STORAGE_OS_NO_URING:
         return "Allow io_uring, or set ledger.io_method to auto or sync: writes are equally durable.";
+    case STORAGE_OS_ENDED: return "Nothing is left of it. Try again when the engine runs.";
     case STORAGE_OS_FAILED:
         return "The operating system user of PostgreSQL must own the directory and its files. "
                "If they are fine, check the disk; then reload the configuration.";
@@ -60,6 +68,7 @@ storage_sqlstate(enum storage_os_error error)
     switch (error) {
     case STORAGE_OS_LOCKED: return ERRCODE_OBJECT_IN_USE;
     case STORAGE_OS_NO_SPACE: return ERRCODE_DISK_FULL;
+    case STORAGE_OS_ENDED: return ERRCODE_CANNOT_CONNECT_NOW;
     case STORAGE_OS_NO_DIRECT:
     case STORAGE_OS_NO_URING: return ERRCODE_FEATURE_NOT_SUPPORTED;
     default: return ERRCODE_IO_ERROR;
@@ -96,7 +105,7 @@ open_with(
     enum storage_os_error error = storage_os_open(storage, options, &report);
     for (int waited_ms = 0; error == STORAGE_OS_LOCKED && waited_ms < lock_wait_ms;
          waited_ms += LOCK_PAUSE_MS) {
-        if (ShutdownRequestPending) break;
+        if (files_shall_end()) break;
         pg_usleep(LOCK_PAUSE_MS * 1000L);
         error = storage_os_open(storage, options, &report);
     }
@@ -191,6 +200,7 @@ files_create(
     const uint64 prepares_size = (uint64) settings_wal_size_mb * MIB;
     struct storage_os_options options = storage_options(path);
     options.create = true;
+    options.create_shall_end = files_shall_end;
     options.create_size_bytes[STORAGE_SUPERBLOCK] = SUPERBLOCK_FILE_SIZE;
     options.create_size_bytes[STORAGE_PREPARES] = prepares_size;
     options.create_size_bytes[STORAGE_HEADERS] =

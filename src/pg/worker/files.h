@@ -10,8 +10,14 @@
 #include "pg/monitor_shared.h"
 
 /*
- * Opens the files that are there, under their locks. If another process has them, it waits for at
- * most `lock_wait_ms`.
+ * Was a shutdown asked for, or has the postmaster gone? What takes long asks this again and again:
+ * the handler of the signal only sets a flag.
+ */
+bool files_shall_end(void);
+
+/*
+ * Opens what is there, under its locks. Files that another process has are waited for
+ * `lock_wait_ms` at most.
  */
 bool files_open(
     struct storage_os *storage, const char *path, int lock_wait_ms, struct refusal *refusal);

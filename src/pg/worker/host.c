@@ -8,7 +8,6 @@
 
 #include "common/file_perm.h"
 #include "miscadmin.h"
-#include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 
 #include "base/units.h"
@@ -245,14 +244,14 @@ warn_of_older_pgdata(const struct host *host, uint64 noted_op, uint64 noted_view
 }
 
 /*
- * While the engine opens, which replays the log, only the storage is called again and again. So a
- * shutdown is noticed there. The signal's handler only sets a flag, and the process ends here,
- * between two steps of the engine. The files are safe: they survive a kill at any instruction.
+ * While the engine opens, which replays the log, nothing but the storage is asked again and again:
+ * so that is where a shutdown is noticed. The process ends here, between two steps of the engine: a
+ * kill at any instruction is normal to the files.
  */
 static void
 end_if_asked(void)
 {
-    if (ShutdownRequestPending) proc_exit(1);
+    if (files_shall_end()) proc_exit(1);
 }
 
 static enum engine_open_result
