@@ -174,7 +174,7 @@ refuse_journal(struct refusal *refusal, const struct journal_report *journal, co
     refusal_hint(refusal, "%s", HINT_RESTORE);
 }
 
-/* Intact, as far as can be told, but not for this build. */
+/* The superblock is intact as far as can be seen, but this build can't use it. */
 static void
 refuse_other_build(
     struct refusal *refusal, enum engine_open_result result, const char *directory)
@@ -235,7 +235,7 @@ refuse_grid(
         needs);
 }
 
-/* What is wrong with one file, and what to do. */
+/* Says what is wrong with one file, and what to do. */
 static void
 refuse_file(
     struct refusal *refusal,
@@ -271,7 +271,7 @@ refuse_file(
             refusal, "ledger block " UINT64_FORMAT " is damaged", (uint64) report->block_address);
         refuse_grid(refusal, report, directory);
         break;
-    default: /* The caller handles the others. */
+    default: /* The caller handles all other results. */
         assert(result == ENGINE_OPEN_INVALID_PREPARE);
         refusal_message(
             refusal, "ledger op " UINT64_FORMAT " cannot be replayed", (uint64) report->op);
@@ -302,10 +302,11 @@ refusal_of_open(
     case ENGINE_OPEN_OTHER_VERSION:
     case ENGINE_OPEN_OTHER_CONFIG: refuse_other_build(refusal, result, directory); return;
     case ENGINE_OPEN_OTHER_IDENTITY:
-        /* It was compared before, under the same locks. */
+        /* The identity was compared before, under the same locks, so this is not expected. */
         refusal_of_foreign_directory(refusal, directory);
         return;
-    case ENGINE_OPEN_BEHIND: unreachable(); /* Needs to know more: refusal_of_older_directory. */
+    /* It needs more information: refusal_of_older_directory. */
+    case ENGINE_OPEN_BEHIND: unreachable();
     case ENGINE_OPEN_JOURNAL_DAMAGED: refuse_journal(refusal, &report->journal, directory); return;
     case ENGINE_OPEN_MEMORY_TOO_SMALL: refuse_memory(refusal, report->memory_bytes_needed); return;
     case ENGINE_OPEN_DISK_FULL:
