@@ -48,6 +48,7 @@ struct engine_options {
     uint64_t prepares_size_bytes; /* Size of the prepares log: as the file is. */
     uint64_t grid_size_bytes;     /* Size of the grid: as the file is. */
     uint32_t requests_max;        /* Requests that are lent at the same time. */
+    enum journal_sync wal_sync;   /* What an answer waits for: see doc/wal_order.md. */
     /* What is known of the ledger. Files that have not come so far are an older copy of it. */
     uint64_t op_min;
     uint64_t view_min;

@@ -9,22 +9,24 @@
  *                  one that is full.
  *
  * An append writes the prepare, and when that is durable the sector of the headers log that holds
- * its header; when that is durable too, the append is complete. Appends are strictly serial.
+ * its header. It is complete when both are durable; with JOURNAL_SYNC_FIRST, when the prepare is,
+ * and the header is written beside what follows. What that gives up is in doc/wal_order.md.
  *
  * Numbered invariants (asserted, tested under their number):
  *  (J1) the header of op N is in headers.wal only if prepare N was durable before.
- *  (J2) the write of prepare N + 1 starts only after both writes of N have completed; so at most
- *       one append is uncertain after a crash: the one after the highest op that any log proves.
+ *  (J2) the write of prepare N + 1 starts only after that of prepare N has completed, and that of
+ *       its header; with JOURNAL_SYNC_FIRST, of the header of N − 1. So at most one append is
+ *       uncertain after a crash: the one after the highest op that any log proves.
  *  (J3) a prepare's place is overwritten only when its op is at or below the durable checkpoint.
  *  (J4) op N + 1's parent is the checksum of N's header.
  *
  * Recovery (journal_recovery.c) reads both logs whole. It walks from the checkpoint along the
  * parent links, op by op, as far as either log has the next op. op_max is the highest op after the
- * checkpoint that an intact header in headers.wal or an intact prepare in prepares.wal proves. By
- * J1 and J2 everything up to op_max was once durable, hence what is damaged there is rot or a lost
- * write, and is never guessed away; whatever lies after op_max was never complete, hence never
- * acknowledged, and is dropped silently. The decision for each (header state × prepare state ×
- * place) is a table of data, journal_rules.
+ * checkpoint that an intact header in headers.wal or an intact prepare in prepares.wal proves, even
+ * one that a misdirected write has brought to a wrong place. By J1 and J2 everything up to op_max
+ * was once durable, hence what is damaged there is rot or a lost write, and is never guessed away;
+ * whatever lies after op_max was never complete, hence never acknowledged, and is dropped silently.
+ * The decision for each (header state × prepare state × place) is a table of data, journal_rules.
  *
  * The body of a prepare holds bytes that users chose, and they may imitate a header. So a scan for
  * evidence never looks inside a prepare whose extent is known, and an imitation must carry the
@@ -41,9 +43,16 @@
 #include "io/storage.h"
 #include "store/prepare.h"
 
+/* Which writes complete an append. Recovery is the same for both. */
+enum journal_sync {
+    JOURNAL_SYNC_BOTH,  /* The prepare, then its header. */
+    JOURNAL_SYNC_FIRST, /* The prepare. Its header follows. */
+};
+
 struct journal_options {
     /* Multiple of SECTOR_SIZE * HEADERS_PER_SECTOR, ≥ PREPARES_SIZE_MIN. */
     uint64_t prepares_size_bytes;
+    enum journal_sync sync;
 };
 
 struct journal;
@@ -68,22 +77,28 @@ struct journal {
     struct storage *storage;
     uint64_t prepares_size_bytes;
     uint64_t headers_count;
+    enum journal_sync sync;
     u128 cluster;
 
     /*
-     * headers_count entries, sector aligned: what headers.wal holds, and the buffer it is written
-     * from. An entry is entered when its append is submitted: its sector is written after the
-     * prepare, and no other write of that sector can come between, since appends are serial (J1,
-     * J2).
+     * headers_count entries: what headers.wal holds, or, of the ops in (named, head], will hold. An
+     * entry is entered when its append is complete.
      */
     struct prepare_header *headers;
-    struct prepare_header head; /* Newest prepare, durable in both logs; or the checkpoint's. */
+    struct prepare_header head; /* The newest complete append; or the checkpoint's. */
     struct prepare_header checkpoint;
+    uint64_t named; /* The newest op whose header is durable; head.op, or a little less. */
 
     struct journal_append *append; /* The one in flight, or NULL. */
     struct storage_request write_prepare;
     struct storage_request write_header;
     enum storage_result write_prepare_result;
+    /*
+     * The sector of headers.wal that is being written: a copy, for entries may be added meanwhile
+     * whose prepares are not durable when its write begins (J1).
+     */
+    struct prepare_header *sector;
+    uint64_t naming; /* JOURNAL_SYNC_FIRST: the newest op in `sector`; 0: no write is in flight. */
     bool failed; /* Not recovered yet, or a write failed: the log takes no appends. */
 
     uint8_t *buffer; /* For recovery and replay: PREPARE_SIZE_MAX bytes, sector aligned. */
@@ -211,8 +226,14 @@ enum journal_read journal_read_prepare(struct journal *journal, uint64_t op, voi
 /* The header of an op in (checkpoint, head], or the checkpoint's own. */
 const struct prepare_header *journal_header(const struct journal *journal, uint64_t op);
 
-/* True while an append runs. */
+/* True while no append can begin, for one runs, or too few headers are durable (J2). */
 bool journal_busy(const struct journal *journal);
+
+/* True while headers of complete appends are not durable. */
+bool journal_naming(const struct journal *journal);
+
+/* A write has failed: no append completes any more. */
+bool journal_failed(const struct journal *journal);
 
 /*
  * True if a prepare of size_on_disk bytes may follow the head without overwriting anything newer
@@ -228,7 +249,8 @@ uint64_t journal_used_bytes(const struct journal *journal);
 
 /*
  * Appends the prepare that follows head. Precondition: not busy, not failed, has room. The callback
- * comes once both writes are durable, or with STORAGE_IO_ERROR, after which the journal is failed.
+ * comes once what journal_sync says is durable, or with STORAGE_IO_ERROR, after which the journal
+ * is failed. With JOURNAL_SYNC_FIRST a header's write may fail later: then it is failed too.
  */
 void journal_append(struct journal *journal, struct journal_append *append);
 

@@ -199,7 +199,10 @@ bool replica_pulse_damage(const struct replica *replica, struct forest_damage *d
 /* True while an op has been executed in part: the state is none that may be read. */
 bool replica_executing(const struct replica *replica);
 
-/* True while there is something in the pipeline, a checkpoint runs, or a pulse is looked for. */
+/*
+ * True while there is something in the pipeline, a checkpoint runs, a pulse is looked for, or a
+ * header is on its way to the disk.
+ */
 bool replica_busy(const struct replica *replica);
 
 /*
