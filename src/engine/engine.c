@@ -258,11 +258,20 @@ take_requests(struct engine *engine)
     return progress;
 }
 
+/* True if a request is being read for, or a verification goes on. */
+static bool
+reads_busy(const struct engine *engine)
+{
+    return !queue_empty(&engine->reads.waiting) || engine->reads.running_count > 0 ||
+           engine->verification.request != NULL;
+}
+
 bool
 engine_poll(struct engine *engine)
 {
     bool progress = take_requests(engine);
     progress |= engine_reads_poll(engine);
+    engine->storage->idle = !progress && !reads_busy(engine);
     progress |= replica_poll(&engine->replica);
     progress |= engine_verify_poll(engine);
     progress |= engine_scrub_poll(engine);

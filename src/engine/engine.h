@@ -284,6 +284,7 @@ struct engine_stats {
     uint64_t cache_misses;
     uint64_t cache_evictions;
     struct journal_stats journal;
+    struct storage_solo_stats solo_writes;
 };
 
 void engine_state_get(const struct engine *engine, struct engine_state *state);

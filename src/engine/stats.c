@@ -62,4 +62,5 @@ engine_stats_get(const struct engine *engine, struct engine_stats *stats)
     stats->cache_misses = forest.cache_misses;
     stats->cache_evictions = forest.cache_evictions;
     stats->journal = engine->journal.stats;
+    stats->solo_writes = engine->storage->solo;
 }

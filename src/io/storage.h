@@ -12,6 +12,7 @@
  *  - A write may gather, a read may scatter: several buffers of one size lie in the file one behind
  *    the other. It is one request in everything: it fails as a whole, and a crash may leave any of
  *    a write's sectors. The array of the buffers' addresses is lent as they are.
+ *  - A hint (`solo`) is only about speed: where a write is done, its rules are the same.
  *  - An error is final: storage never retries a failed write into success. Short transfers and
  *    interruptions are not errors, and are continued inside.
  */
@@ -53,6 +54,13 @@ enum storage_result {
     STORAGE_NO_SPACE, /* Only growth can answer this. Nothing was changed. */
 };
 
+/* How a solo write is done: see storage_request.solo. */
+enum storage_way {
+    STORAGE_WAY_RING, /* Given to the kernel, as all others are; the caller goes on meanwhile. */
+    STORAGE_WAY_CALL, /* By plain calls, in the thread of the caller, which blocks. */
+};
+#define STORAGE_WAY_COUNT 2
+
 enum storage_direction { STORAGE_READ, STORAGE_WRITE };
 
 struct storage_request;
@@ -71,6 +79,14 @@ struct storage_request {
     void *const *buffers;
     uint32_t buffer_count;      /* size_bytes is buffer_count * buffer_size_bytes. */
     uint32_t buffer_size_bytes;
+
+    /*
+     * Of a write, or the first of an ordered pair: the caller has nothing else to do until it is
+     * done, and polls again before it sleeps. Storage may then do it inside a poll, blocking for
+     * as long as the disk takes, if that is the faster way; see storage.idle. A hint: it changes
+     * when things happen, and nothing else.
+     */
+    bool solo;
 
     /* Filled by storage before the callback. */
     enum storage_result result;
@@ -107,6 +123,13 @@ struct storage_ops {
     void (*grow)(struct storage *storage, struct storage_growth *growth);
 };
 
+/* What became of solo writes. */
+struct storage_solo_stats {
+    enum storage_way way; /* Which way they go at present. */
+    uint64_t writes[STORAGE_WAY_COUNT];
+    uint64_t latency_ns[STORAGE_WAY_COUNT]; /* The median of recent ones; 0: it is not known. */
+};
+
 /* First member of each implementation. */
 struct storage {
     const struct storage_ops *ops;
@@ -114,6 +137,12 @@ struct storage {
     uint64_t file_size_bytes[STORAGE_FILE_COUNT];
     uint32_t in_flight_count;       /* The growth included. */
     struct storage_growth *growing; /* NULL: none is under way. */
+    /*
+     * The caller says before each poll whether there is still nothing else to do. If not, a solo
+     * write that has not begun doesn't block it.
+     */
+    bool idle;
+    struct storage_solo_stats solo;
 };
 
 static inline void
@@ -123,6 +152,7 @@ storage_check(const struct storage *storage, const struct storage_request *reque
     assert(!request->in_flight);
     assert(request->size_bytes > 0);
     assert(request->size_bytes % SECTOR_SIZE == 0);
+    assert(!request->solo || request->direction == STORAGE_WRITE);
     assert(request->offset_bytes % SECTOR_SIZE == 0);
     assert(request->offset_bytes + request->size_bytes <= storage->file_size_bytes[request->file]);
     if (request->buffer_count == 0) {

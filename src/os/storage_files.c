@@ -545,6 +545,41 @@ storage_files_pieces(
     return count;
 }
 
+/* What one call of the kernel transfers of the rest, or -1 and errno. */
+static ssize_t
+transfer_once(const struct storage_files *files, const struct storage_request *request)
+{
+    const int fd = files->fds[request->file];
+    const off_t offset = (off_t) (request->offset_bytes + request->done_bytes);
+    assert(request->done_bytes < request->size_bytes);
+    if (request->buffer_count > 0) {
+        struct iovec pieces[STORAGE_BUFFERS_MAX];
+        const int count = storage_files_pieces(request, pieces);
+        return request->direction == STORAGE_WRITE ? pwritev(fd, pieces, count, offset)
+                                                   : preadv(fd, pieces, count, offset);
+    }
+    uint64_t left_bytes;
+    uint8_t *at = storage_request_piece(request, request->done_bytes, &left_bytes);
+    return request->direction == STORAGE_WRITE ? pwrite(fd, at, left_bytes, offset)
+                                               : pread(fd, at, left_bytes, offset);
+}
+
+enum storage_result
+storage_files_transfer(struct storage_files *files, struct storage_request *request)
+{
+    while (request->done_bytes < request->size_bytes) {
+        const ssize_t result = transfer_once(files, request);
+        if (result > 0) {
+            assert((uint64_t) result <= request->size_bytes - request->done_bytes);
+            request->done_bytes += (uint64_t) result;
+        } else if (result == 0 || (errno != EINTR && errno != EAGAIN)) {
+            storage_files_note_failure(files, request, result == 0 ? 0 : errno);
+            return STORAGE_IO_ERROR;
+        }
+    }
+    return STORAGE_OK;
+}
+
 enum storage_result
 storage_files_extend(int fd, uint64_t size_old_bytes, uint64_t size_bytes, int *error_number)
 {

@@ -122,6 +122,13 @@ void storage_files_note_growth_failure(
 int storage_files_pieces(
     const struct storage_request *request, struct iovec pieces[STORAGE_BUFFERS_MAX]);
 
+/*
+ * Carries a request out by plain calls, which block, over short transfers and interruptions. What
+ * is done already stays done.
+ */
+enum storage_result
+storage_files_transfer(struct storage_files *files, struct storage_request *request);
+
 /* Remembers a request's failure if it is the first. */
 void storage_files_note_failure(
     struct storage_files *files, const struct storage_request *request, int error_number);

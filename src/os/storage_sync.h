@@ -11,6 +11,8 @@
 
 #include "base/queue.h"
 #include "io/storage.h"
+#include "os/clock_os.h"
+#include "os/storage_choice.h"
 #include "os/storage_files.h"
 #include "os/storage_grower.h"
 
@@ -20,6 +22,8 @@ struct storage_sync {
     struct queue waiting; /* Requests and firsts of pairs. */
     int event_fd;
     struct storage_grower grower; /* Growth alone goes on beside. */
+    struct clock clock;
+    struct storage_choice choice; /* Of one way: it only measures. */
     bool polling;
 };
 

@@ -18,6 +18,7 @@
 
 #include "base/queue.h"
 #include "base/units.h"
+#include "os/clock_os.h"
 #include "os/storage_grower.h"
 
 #define URING_ENTRIES 128
@@ -59,6 +60,14 @@ struct storage_uring {
     struct queue waiting; /* Requests and firsts of pairs that are not in the ring. */
     uint32_t entry_count; /* (U1) */
     bool polling;
+
+    /* Solo writes. */
+    struct clock clock;
+    struct storage_choice choice;
+    struct storage_request *held; /* Waits for the next poll, in no queue; NULL: none does. */
+    /* The last part of the one in the ring whose latency is measured, from timed_ns on. */
+    const struct storage_request *timed;
+    uint64_t timed_ns;
 
     /* Growth: the ring reads the grower's event, so that its descriptor tells of that too. */
     struct storage_grower grower;
@@ -190,7 +199,7 @@ ring_open(struct io_uring *ring, struct storage_os_report *report)
 }
 
 struct storage_uring *
-storage_uring_open(struct storage_files *files, struct storage_os_report *report)
+storage_uring_open(struct storage_files *files, bool chooses, struct storage_os_report *report)
 {
     struct storage_uring *uring = calloc(1, sizeof(*uring));
     if (uring == NULL) {
@@ -211,6 +220,8 @@ storage_uring_open(struct storage_files *files, struct storage_os_report *report
     storage_grower_init(&uring->grower, files, &uring->storage, event_fd);
     uring->storage.ops = &storage_uring_ops;
     uring->files = files;
+    clock_os_init(&uring->clock);
+    storage_choice_init(&uring->choice, &uring->storage.solo, STORAGE_WAY_RING, !chooses);
     queue_init(&uring->waiting, "storage_uring.waiting", STORAGE_OS_REQUESTS_MAX);
     return uring;
 }
@@ -219,6 +230,12 @@ struct storage *
 storage_uring_storage(struct storage_uring *uring)
 {
     return &uring->storage;
+}
+
+struct storage_choice *
+storage_uring_choice(struct storage_uring *uring)
+{
+    return &uring->choice;
 }
 
 int
@@ -358,10 +375,36 @@ ring_refill(struct storage_uring *uring)
     }
 }
 
+/* A solo write that was to be done by calls takes the usual way. */
+static void
+held_release(struct storage_uring *uring)
+{
+    if (uring->held == NULL) return;
+    queue_push(&uring->waiting, &uring->held->link);
+    uring->held = NULL;
+}
+
+/* Holds the solo write, or begins to measure it. True if it is held. */
+static bool
+solo_hold(struct storage_uring *uring, struct storage_request *request)
+{
+    assert(uring->held == NULL);
+    if (storage_choice_next(&uring->choice) == STORAGE_WAY_CALL) {
+        uring->held = request;
+        return true;
+    }
+    uring->timed = request->then != NULL ? request->then : request;
+    uring->timed_ns = clock_monotonic_ns(&uring->clock);
+    return false;
+}
+
 static void
 uring_submit(struct storage *storage, struct storage_request *request)
 {
     struct storage_uring *uring = uring_of(storage);
+    /* What is under way has company from now on. */
+    uring->timed = NULL;
+    held_release(uring);
     for (struct storage_request *part = request; part != NULL; part = part->then) {
         assert(part->size_bytes <= STORAGE_OS_REQUEST_SIZE_MAX);
         part->in_flight = true;
@@ -369,6 +412,7 @@ uring_submit(struct storage *storage, struct storage_request *request)
         part->link = (struct queue_link){0};
         storage->in_flight_count += 1;
     }
+    if (storage_choice_takes(storage, request) && solo_hold(uring, request)) return;
     queue_push(&uring->waiting, &request->link);
     ring_refill(uring);
 }
@@ -381,11 +425,35 @@ finish(struct storage_uring *uring, struct storage_request *request, enum storag
     assert(request->in_flight);
     assert(!request->link.queued);
     assert(uring->storage.in_flight_count > 0);
+    if (request == uring->timed) {
+        uring->timed = NULL;
+        if (result == STORAGE_OK) {
+            const uint64_t now_ns = clock_monotonic_ns(&uring->clock);
+            storage_choice_measured(&uring->choice, now_ns - uring->timed_ns);
+        }
+    }
     request->result = result;
     request->then = NULL;
     request->in_flight = false;
     uring->storage.in_flight_count -= 1;
     request->callback(request);
+}
+
+/* Does the held write by calls, which block, in order; as the ring would. */
+static uint32_t
+held_write(struct storage_uring *uring)
+{
+    struct storage_request *first = uring->held;
+    struct storage_request *last = first->then != NULL ? first->then : first;
+    uring->held = NULL;
+    uring->timed = last;
+    uring->timed_ns = clock_monotonic_ns(&uring->clock);
+    enum storage_result result = storage_files_transfer(uring->files, first);
+    finish(uring, first, result);
+    if (last == first) return 1;
+    if (result == STORAGE_OK) result = storage_files_transfer(uring->files, last);
+    finish(uring, last, result);
+    return 2;
 }
 
 /* What has become of a request. */
@@ -532,9 +600,14 @@ uring_poll(struct storage *storage, bool wait)
     assert(!uring->polling);
     uring->polling = true;
     uint32_t callbacks = 0;
+    if (uring->held != NULL && (wait || storage->idle)) {
+        callbacks += held_write(uring); /* Whose callbacks may submit another one. */
+    } else {
+        held_release(uring);
+    }
     do {
         ring_refill(uring);
-        if (wait) ring_wait(uring);
+        if (wait && callbacks == 0) ring_wait(uring);
         callbacks += ring_reap(uring);
     } while (wait && callbacks == 0);
     ring_refill(uring);
@@ -548,6 +621,7 @@ uring_grow(struct storage *storage, struct storage_growth *growth)
 {
     struct storage_uring *uring = uring_of(storage);
     assert(storage->growing == growth);
+    uring->timed = NULL;
     storage_grower_start(&uring->grower);
     uring->event_due = true;
     ring_refill(uring);

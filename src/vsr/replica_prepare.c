@@ -85,12 +85,16 @@ prepare_append(
     prepare_seal(header);
     assert(header->timestamp - event_count >= parent->timestamp); /* (R4) */
 
+    /* Nothing to execute, nothing to write after it: until it is durable, there is only waiting. */
+    const bool solo = replica->op == replica->commit && replica->commit_stage == COMMIT_IDLE &&
+                      queue_empty(&replica->requests);
     replica->op += 1;
     replica->timestamp = header->timestamp;
     replica->pipeline_events += event_count;
     replica->append = (struct journal_append){
         .prepare = header,
         .callback = prepare_on_journaled,
+        .solo = solo,
     };
     journal_append(replica->journal, &replica->append);
     replica_invariants(replica);

@@ -49,6 +49,8 @@ static struct {
     uint32_t drops;      /* Files whose cached pages were dropped, just after a sync. */
     uint64_t pwrite_size_max;      /* 0: whatever is asked for. Of pwritev too. */
     uint32_t pwritevs;
+    uint32_t pwrites;
+    uint32_t submits;              /* Submissions that the kernel has seen. */
     uint32_t submits_put_off;      /* So many submissions are answered EAGAIN. */
     bool submits_split;            /* Of pairs, only the first is taken. */
     uint32_t submits_until_mended; /* The limit is lifted just before the n-th. */
@@ -77,6 +79,7 @@ limit_lift(void)
 ssize_t
 pwrite(int fd, const void *buffer, size_t size, off_t offset)
 {
+    hooks.pwrites += 1;
     if (hooks.pwrite_size_max > 0) size = min_u64(size, hooks.pwrite_size_max);
     return syscall(SYS_pwrite64, fd, buffer, size, offset);
 }
@@ -156,6 +159,7 @@ io_uring_submit(struct io_uring *ring)
     if (real == NULL) *(void **) &real = dlsym(RTLD_NEXT, "io_uring_submit");
     expect(io_uring_sq_ready(ring) <= 2); /* (U2) */
     hooks.ring = ring;
+    hooks.submits += 1;
     if (hooks.submits_put_off > 0) {
         hooks.submits_put_off -= 1;
         return -EAGAIN;
@@ -180,11 +184,20 @@ io_uring_submit(struct io_uring *ring)
 
 /* Disks ---------------------------------------------------------------------------------------- */
 
-enum disk_kind { DISK_SIM, DISK_SYNC, DISK_SYNC_DIRECT, DISK_URING, DISK_URING_DIRECT };
-#define DISK_KIND_COUNT 5
+/* Every write that is submitted here is marked as solo. AUTO has found plain calls to be faster. */
+enum disk_kind {
+    DISK_SIM,
+    DISK_SYNC,
+    DISK_SYNC_DIRECT,
+    DISK_AUTO,
+    DISK_AUTO_DIRECT,
+    DISK_URING,
+    DISK_URING_DIRECT,
+};
+#define DISK_KIND_COUNT 7
 
 static const char *const disk_names[DISK_KIND_COUNT] = {
-    "sim", "sync", "sync direct", "io_uring", "io_uring direct"};
+    "sim", "sync", "sync direct", "auto", "auto direct", "io_uring", "io_uring direct"};
 
 struct disk {
     enum disk_kind kind;
@@ -206,14 +219,29 @@ static const uint64_t size_bytes[STORAGE_FILE_COUNT] = {
 static inline bool
 kind_direct(enum disk_kind kind)
 {
-    return kind == DISK_SYNC_DIRECT || kind == DISK_URING_DIRECT;
+    return kind == DISK_SYNC_DIRECT || kind == DISK_AUTO_DIRECT || kind == DISK_URING_DIRECT;
 }
 
 static inline enum storage_os_method
 kind_method(enum disk_kind kind)
 {
     const bool sync = kind == DISK_SYNC || kind == DISK_SYNC_DIRECT;
+    const bool choose = kind == DISK_AUTO || kind == DISK_AUTO_DIRECT;
+    if (choose) return STORAGE_OS_AUTO;
     return sync ? STORAGE_OS_SYNC : STORAGE_OS_URING;
+}
+
+/* Measures until the given way is known to be the faster one, just after a trial of the other. */
+static inline void
+choice_teach(struct storage_choice *choice, enum storage_way faster)
+{
+    for (uint32_t i = 0; i < CHOICE_PERIOD + 6 * CHOICE_TRIAL; i++) {
+        const bool fast = storage_choice_next(choice) == faster;
+        storage_choice_measured(choice, (fast ? 50 : 100) * NS_PER_US);
+        if (i > 6 * CHOICE_TRIAL && choice->taken == 0) break;
+    }
+    expect_equal(choice->stats->way, faster);
+    expect_equal(choice->taken, 0);
 }
 
 /* A new empty directory's name; nothing of that name exists. */
@@ -260,6 +288,11 @@ disk_os_open(struct disk *disk, bool create)
     memcpy(options.create_size_bytes, size_bytes, sizeof(size_bytes));
     const enum storage_os_error error = storage_os_open(&disk->os, &options, &disk->report);
     disk->storage = error == STORAGE_OS_OPENED ? disk->os.storage : NULL;
+    if (disk->storage == NULL) return error;
+    disk->storage->idle = true;
+    if (options.method == STORAGE_OS_AUTO && disk->os.method == STORAGE_OS_URING) {
+        choice_teach(storage_uring_choice(disk->os.uring), STORAGE_WAY_CALL);
+    }
     return error;
 }
 
@@ -431,6 +464,7 @@ static inline void
 submit(struct storage *storage, struct storage_request *request)
 {
     inside_submit = true;
+    request->solo = request->direction == STORAGE_WRITE;
     storage_submit(storage, request);
     inside_submit = false;
 }
@@ -440,6 +474,7 @@ submit_ordered(
     struct storage *storage, struct storage_request *first, struct storage_request *second)
 {
     inside_submit = true;
+    first->solo = true;
     storage_submit_ordered(storage, first, second);
     inside_submit = false;
 }
@@ -538,6 +573,7 @@ expect_scattered(struct disk *disk, struct storage_request *request, uint32_t in
     }
     items[index].done_order = 0;
     request->direction = STORAGE_READ;
+    request->solo = false;
     submit(disk->storage, request);
     expect_equal(disk->storage->in_flight_count, 1);
     drain(disk->storage);

@@ -81,7 +81,7 @@ sync_short(struct disk *disk)
     pair_in_order(disk);
 }
 
-UNIT_TEST(sync_continues_short_writes) { on_kinds(sync_short, DISK_SYNC, DISK_SYNC_DIRECT); }
+UNIT_TEST(calls_continue_short_writes) { on_kinds(sync_short, DISK_SYNC, DISK_AUTO_DIRECT); }
 
 /* Cut inside of a piece, at its end, and behind the first of the next. */
 static void
@@ -448,7 +448,8 @@ open_flags(struct disk *disk)
         expect_equal(status.st_mode & 0777, 0600);
         expect((uint64_t) status.st_blocks * 512 >= size_bytes[i]);
     }
-    expect(disk->report.method == kind_method(disk->kind));
+    const bool sync = kind_method(disk->kind) == STORAGE_OS_SYNC;
+    expect(disk->report.method == (sync ? STORAGE_OS_SYNC : STORAGE_OS_URING));
 }
 
 UNIT_TEST(writes_are_durable_by_open_flags) { on_real_disks(open_flags); }

@@ -210,6 +210,21 @@ monitor_failed_count(const uint64_t *counts, uint32_t exists)
     return failed;
 }
 
+static void
+row_put_solo_writes(struct monitor_row *row, const struct storage_solo_stats *solo)
+{
+    static const char *const methods[STORAGE_WAY_COUNT] = {
+        [STORAGE_WAY_RING] = "io_uring",
+        [STORAGE_WAY_CALL] = "sync",
+    };
+    row_put_text(row, methods[solo->way]);
+    for (int way = 0; way < STORAGE_WAY_COUNT; way++) row_put_count(row, solo->writes[way]);
+    for (int way = 0; way < STORAGE_WAY_COUNT; way++) {
+        const uint64_t ns = solo->latency_ns[way];
+        row_put(row, Float8GetDatum((double) ns / NS_PER_US), ns == 0);
+    }
+}
+
 Datum
 ledger_stats(PG_FUNCTION_ARGS)
 {
@@ -237,6 +252,7 @@ ledger_stats(PG_FUNCTION_ARGS)
     row_put_count(&row, stats->journal.prepares_writes);
     row_put_count(&row, stats->journal.headers_bytes_written);
     row_put_count(&row, stats->journal.headers_writes);
+    row_put_solo_writes(&row, &stats->solo_writes);
     row_put_count(&row, stats->checkpoints);
     row_put_time(&row, monitor.opened_at);
     row_put_time(&row, monitor.published_at);
