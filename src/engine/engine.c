@@ -43,6 +43,7 @@ engine_take(
 {
     const struct journal_options journal_options = {
         .prepares_size_bytes = options->prepares_size_bytes,
+        .sync = options->wal_sync,
     };
     engine->options = *options;
     engine->storage = storage;

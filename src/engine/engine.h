@@ -57,6 +57,7 @@ struct engine_options {
     uint64_t prepares_size_bytes; /* Size of the prepares log, which must be the file's. */
     uint64_t grid_size_bytes;     /* Size of the grid's file. */
     uint32_t requests_max;        /* The most requests that are lent at the same time. */
+    enum journal_sync wal_sync;   /* What an answer waits for: see doc/wal_order.md. */
     /*
      * How far the ledger is known to have come. Files that haven't come so far are an older copy of
      * it.
