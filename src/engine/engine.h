@@ -215,8 +215,9 @@ enum engine_open_result engine_open(
 void engine_submit(struct engine *engine, struct engine_request *request);
 
 /*
- * Does what can be done now. Returns true if something was done; then there may be more. Never
- * blocks.
+ * Does what can be done now. Returns true if something was done; then there may be more, and the
+ * host polls again before it sleeps. It never blocks, except for the write of a small prepare while
+ * there is nothing else to do, if that is how storage does it fastest.
  */
 bool engine_poll(struct engine *engine);
 

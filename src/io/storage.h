@@ -224,7 +224,7 @@ storage_submit_ordered(
     storage->ops->submit(storage, first);
 }
 
-/* Runs the callbacks of what has completed, and returns how many. Never blocks. */
+/* Runs the callbacks of what has completed, and returns how many. Blocks only for a solo write. */
 static inline uint32_t
 storage_poll(struct storage *storage)
 {

@@ -201,7 +201,7 @@ enum replica_open_result replica_open(struct replica *replica, uint64_t *op);
 /* Queues the request. It is answered later, inside replica_poll. */
 void replica_submit(struct replica *replica, struct replica_request *request);
 
-/* Does what can be done now, and returns true if something was done. Never blocks. */
+/* Does what can be done now, and returns true if something was. Blocks as storage_poll does. */
 bool replica_poll(struct replica *replica);
 
 /* Makes a pulse if one is due: now, or in one of the next polls, even under continuous load. */

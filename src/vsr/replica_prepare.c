@@ -88,9 +88,12 @@ prepare_append(
     prepare_seal(header);
     assert(header->timestamp - event_count >= parent->timestamp); /* (R4) */
 
-    /* Nothing to execute, nothing to write after it: until it is durable, there is only waiting. */
-    const bool solo = replica->op == replica->commit && replica->commit_stage == COMMIT_IDLE &&
-                      queue_empty(&replica->requests);
+    /*
+     * Nothing to execute, nobody to prepare for: until it is durable, there is only waiting. Nobody
+     * waits for a pulse, which a tick can make, after which the host may sleep.
+     */
+    const bool solo = operation == PREPARE_BATCHES && replica->op == replica->commit &&
+                      replica->commit_stage == COMMIT_IDLE && queue_empty(&replica->requests);
     replica->op += 1;
     replica->timestamp = header->timestamp;
     replica->pipeline_events += event_count;

@@ -98,4 +98,25 @@ UNIT_TEST(a_read_under_way_is_something_to_do)
     node_free(&node);
 }
 
+/* A pulse may be made by a tick, after which the host may sleep instead of polling. */
+UNIT_TEST(a_pulse_is_not_solo)
+{
+    begin();
+    (void) node_create_transfers(&node, 1, 1);
+    node_settle(&node);
+    const uint64_t op = node_state(&node).op;
+    node.clock.realtime_ns += 2 * NS_PER_S;
+    for (uint32_t i = 0; node_state(&node).op == op; i++) {
+        assert(i < NODE_STEPS_MAX);
+        engine_tick(node.engine);
+        node_step(&node);
+    }
+    const struct storage_request *write = write_of(op + 1);
+    const struct prepare_header *prepare = write->buffer;
+    expect_equal(prepare->operation, PREPARE_PULSE);
+    expect(!write->solo);
+    node_settle(&node);
+    node_free(&node);
+}
+
 UNIT_MAIN(test_solo_writes)
