@@ -123,6 +123,8 @@ enum engine_open_result {
     ENGINE_OPENED,
     ENGINE_OPEN_ABSENT,          /* The superblock was never written: not formatted. */
     ENGINE_OPEN_SUPERBLOCK,      /* superblock_name says what is wrong with it. */
+    ENGINE_OPEN_OTHER_VERSION,   /* It is intact, but of another disk format than this build's. */
+    ENGINE_OPEN_OTHER_CONFIG,    /* It is intact, but of a build with other limits. */
     /* It is intact, but not the expected identity; `identity` is the one found. */
     ENGINE_OPEN_OTHER_IDENTITY,
     ENGINE_OPEN_SIZE_MISMATCH,   /* A log's file doesn't have the size that the superblock says. */
@@ -174,8 +176,9 @@ struct engine_inspection {
 };
 
 /*
- * Reads the superblock and writes nothing. The result is ENGINE_OPENED, ENGINE_OPEN_ABSENT or
- * ENGINE_OPEN_SUPERBLOCK. `scratch` is as for engine_format.
+ * Reads the superblock and writes nothing. The result is ENGINE_OPENED, or what is wrong with the
+ * superblock: ENGINE_OPEN_ABSENT, ENGINE_OPEN_SUPERBLOCK, ENGINE_OPEN_OTHER_VERSION or
+ * ENGINE_OPEN_OTHER_CONFIG. `scratch` is as for engine_format.
  */
 enum engine_open_result engine_inspect(
     struct storage *storage,

@@ -24,7 +24,8 @@ head_size(void)
 }
 
 /*
- * Backends, background workers and others that could call: all with proc numbers below MaxBackends.
+ * One for each process that could call: backends, background workers and others, all with proc
+ * numbers below MaxBackends.
  */
 static uint32
 small_slots_count(void)

@@ -7,7 +7,7 @@
 #define SLOT_BULK_BYTES  ((Size) SLOT_BULK_INPUT_BYTES + SLOT_BULK_REPLY_BYTES)
 #define SLOTS_ALIGNMENT  128
 
-/* How late an interrupt may be noticed that came in the instant before the sleep. */
+/* How late a signal may be noticed that comes in the instant before the sleep. */
 #define SLEEP_MS 50
 
 static_assert(SLOTS_ALIGNMENT == SLEEPERS_ALIGNMENT, "sleepers are aligned");
@@ -230,15 +230,15 @@ slots_release(struct slots *slots, uint32 index)
     struct slot *slot = slots_slot(slots, index);
     const bool small = slot_is_small(slots, index);
     /*
-     * The worker may move it on meanwhile, from SUBMITTED to RUNNING to DONE: then the next branch
-     * fits.
+     * Meanwhile the worker may change it from SUBMITTED to RUNNING, or to DONE. Then one of the
+     * next branches applies.
      */
     if (slot_change(slot, SLOT_SUBMITTED, SLOT_WITHDRAWN)) return;
     if (slot_change(slot, SLOT_RUNNING, SLOT_ABANDONED)) return;
     const uint32 state = pg_atomic_read_u32(&slot->state);
     assert(state == SLOT_FILLING || state == SLOT_DONE);
     slot_must_change(slot, state, SLOT_FREE);
-    /* Only the releasing backend itself can want its small slot. */
+    /* Only the releasing backend itself can want its small slot, so nobody waits for it. */
     if (!small) ConditionVariableBroadcast(&slots->freed);
 }
 

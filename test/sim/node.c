@@ -151,6 +151,8 @@ open_refused(
         if (damaged && prng_chance(&sim->prng, 1, 2)) atlas_heal(sim);
         return;
     case ENGINE_OPEN_SUPERBLOCK:
+    case ENGINE_OPEN_OTHER_VERSION:
+    case ENGINE_OPEN_OTHER_CONFIG:
     case ENGINE_OPEN_JOURNAL_DAMAGED:
     case ENGINE_OPEN_GRID_CORRUPT:
         sim_check(

@@ -425,7 +425,7 @@ on_signal(int number)
 static void
 spin(struct prng *prng, uint32_t below)
 {
-    for (volatile uint64_t left = prng_below(prng, below); left > 0; left -= 1) continue;
+    for (volatile uint64_t left = prng_below(prng, below); left > 0; left--) continue;
 }
 
 static void

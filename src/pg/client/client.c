@@ -19,7 +19,7 @@
 #include "pg/shared.h"
 #include "pg/spinning.h"
 
-/* Slots that this backend owns, each with the subtransaction whose abort gives it back. */
+/* The slots that this backend owns. Each has the subtransaction whose abort gives it back. */
 struct owned_slot {
     uint32 slot;
     SubTransactionId subtransaction;
@@ -162,10 +162,7 @@ reserve_now(bool fits_small)
     const uint32 procno = compat_my_proc_number();
     uint32 slot = SLOT_NONE;
     if (fits_small) slot = slots_reserve_small(slots, procno);
-    /*
-     * The small slot is taken by another call of this session, or by one that was cancelled and
-     * still runs.
-     */
+    /* Another call of this session has the small slot, or one that was cancelled and still runs. */
     if (slot == SLOT_NONE) slot = slots_reserve_bulk(slots);
     return slot;
 }
@@ -245,8 +242,8 @@ detail_outcome(uint8_t operation)
 }
 
 /*
- * Adds to the error that an interrupt raises (cancel, timeout, terminate), which keeps its own code
- * and message.
+ * Adds to the error of an interrupt (cancel, timeout, terminate), which keeps its own code and
+ * message.
  */
 static void
 on_interrupt_error(void *argument)
@@ -271,14 +268,12 @@ check_interrupts(struct client_call *call)
     error_context_stack = callback.previous;
 }
 
-/*
- * Codes for requests that could write, where that makes a difference, and for those that only read.
- */
+/* SQLSTATEs for requests that could write and for those that only read, where they differ. */
 struct outcome_error {
     int sqlstate_write;
     int sqlstate_read;
     const char *message;
-    const char *detail; /* NULL: for writes, that the outcome is unknown. */
+    const char *detail; /* NULL: for writes, say that the outcome is unknown. */
     const char *hint;
 };
 
@@ -358,8 +353,8 @@ is_alone(const struct client_call *call)
 }
 
 /*
- * A session that nobody else waits with looks for its answer before it sleeps: to be woken would
- * take it and the worker a good part of the time of a durable write.
+ * If no other session is waiting, looks for the answer before it sleeps: being woken would take the
+ * session and the worker a good part of the time of a durable write.
  */
 static void
 spin_alone(const struct client_call *call, struct spinning *spinning, uint64 start_ns)
@@ -382,7 +377,7 @@ sleep_until_done(struct client_call *call)
     while (!slots_done(slots, call->slot)) {
         const enum worker_state state = monitor_worker_state();
         if (state == WORKER_STOPPED || state == WORKER_REFUSED || state == WORKER_NONE) {
-            /* If the worker has it already, the worker answers. */
+            /* If the worker has taken it already, the worker will answer. */
             if (slots_withdraw(slots, call->slot)) {
                 owned_forget(call->slot);
                 availability_raise();

@@ -23,15 +23,15 @@
 
 #define RESTART_SECONDS 1
 #define STOP_WAIT_MS    2000
-/* Between two tries to start, where the cause of a refusal may go by itself. */
+/* The time between two attempts to start, if the cause of a refusal may go away by itself. */
 #define RETRY_PAUSE_MS 10000
-/* Longest sleep: holds expire although nothing else happens. */
+/* The longest sleep: holds expire even if nothing else happens. */
 #define IDLE_SLEEP_MS 100
 
-/* A pause that is no pause between two calls of a busy client. */
+/* A busy client doesn't pause longer than this between two calls. */
 #define IDLE_NS (2 * NS_PER_MS)
 
-/* What stays wrong is said again in the log. */
+/* How often the log repeats a warning about something that stays wrong. */
 #define WARN_AGAIN_NS (UINT64_C(3600) * NS_PER_S)
 
 #define WAIT_EVENTS 3
@@ -58,16 +58,21 @@ struct worker {
     struct spinning for_requests;
     uint64 ticked_ns;
     uint64 published_ns;
-    bool published; /* The monitor shows the present state: nothing has happened since. */
-    struct refusal warning; /* What is said of pulses at present; empty: nothing. */
+    /* The board shows the present state: nothing has happened since it was written. */
+    bool published;
+    /* What the warning about pulses says at present; empty if there is none. */
+    struct refusal warning;
     uint64 warned_block;    /* The damaged block that the warning is about. */
-    uint64 warned_ns;       /* When the log was told of it last. */
+    uint64 warned_ns;       /* When the log was last told of it. */
 };
 
 static bool here;
-static bool registered; /* Set in the postmaster, and inherited from there. */
+static bool registered; /* Set in the postmaster, and inherited by its children. */
 
-/* Taken of the engine first: nothing that could fail runs while the board is being changed. */
+/*
+ * Copied from the engine beforehand, so that nothing that could fail runs while the board is
+ * changed.
+ */
 static struct engine_state published_state;
 static struct engine_stats published_stats;
 
@@ -93,7 +98,7 @@ publish_refusal(const struct refusal *refusal)
     monitor_change_end(&shared->board);
 }
 
-/* True if the worker before has refused, and this one is the next try. */
+/* Returns true if the previous worker had refused to open, so that this one is the next attempt. */
 static bool
 publish_start(void)
 {
@@ -147,7 +152,7 @@ publish_numbers(struct worker *worker, uint64 now_ns)
 
 /* ---- Ending ---------------------------------------------------------------------------------- */
 
-/* However the process ends, short of a crash: nobody is left waiting. */
+/* However the process ends, short of a crash, nobody is left waiting. */
 static void
 on_exit_worker(int code, Datum argument)
 {
@@ -181,8 +186,8 @@ worker_fail(const char *message, const char *detail, const char *hint)
 }
 
 /*
- * Carries out a command, if there is one. True if it succeeded: then there is another state of
- * things, and the engine may open. Calls wait meanwhile, as for an engine that opens.
+ * Carries out a command, if there is one. Returns true if it succeeded: then the situation has
+ * changed, and the engine may open. Calls wait meanwhile, as they do for an engine that opens.
  */
 static bool
 obey(const struct refusal *refusal)
@@ -206,9 +211,9 @@ obey(const struct refusal *refusal)
 }
 
 /*
- * Stays, and refuses what comes, until a command has changed things: then it returns. Or until a
- * reload or the end; or, where the cause may go by itself, for a while. Then the postmaster starts
- * a new worker, which tries again.
+ * Stays alive and refuses what comes. It returns when a command has changed the situation. It ends
+ * the process at a reload or shutdown, or after a while if the cause may go away by itself; then
+ * the postmaster starts a new worker, which tries again.
  */
 static void
 refuse(const struct refusal *refusal)
@@ -242,7 +247,7 @@ refuse(const struct refusal *refusal)
     proc_exit(1);
 }
 
-/* Until there is an engine. */
+/* Opens the engine, and doesn't return before. */
 static void
 open_host(struct worker *worker)
 {
@@ -283,7 +288,7 @@ describe_damage(const struct engine_damage *damage, char *text, size_t size)
         damage->io_error ? "cannot be read" : "is damaged");
 }
 
-/* What the scrubber has found. */
+/* Logs what the scrubber has found. */
 static void
 log_damage(struct worker *worker)
 {
@@ -301,7 +306,9 @@ log_damage(struct worker *worker)
     }
 }
 
-/* Holds that have expired can't be released: said once for each block that is met, and hourly. */
+/*
+ * Logs that expired holds can't be released: once for each block that causes it, and then hourly.
+ */
 static void
 log_pulse_damage(struct worker *worker, uint64 now)
 {
@@ -353,7 +360,7 @@ on_answer(struct engine_request *request)
     finish(own->worker, own->slot, outcome_of(request->status));
 }
 
-/* A verification may take hours: not if nobody waits for it any more. */
+/* Cancels the verification, which may take hours, if nobody waits for it any more. */
 static void
 cancel_verification(struct worker *worker)
 {
@@ -362,7 +369,7 @@ cancel_verification(struct worker *worker)
     (void) engine_cancel(worker->host.engine, &worker->requests[slot].request);
 }
 
-/* Each field is read once: what was checked is what is used. */
+/* Each field of the slot is read only once, so that what was checked is what is used. */
 static void
 submit(struct worker *worker, uint32 index)
 {
@@ -391,7 +398,7 @@ submit(struct worker *worker, uint32 index)
         .callback = on_answer,
     };
     engine_submit(worker->host.engine, &own->request);
-    /* If there are several, all but the first are refused at once. */
+    /* If there are several, the engine refuses all but the first at once. */
     if (operation == LEDGER_VERIFY && worker->verifying == SLOT_NONE) worker->verifying = index;
 }
 
@@ -403,7 +410,7 @@ publish_under_way(const struct worker *worker)
     pg_atomic_write_u32(&shared->requests_under_way, worker->under_way);
 }
 
-/* One pass; true if something was done. */
+/* Makes one pass. Returns true if something was done. */
 static bool
 step(struct worker *worker)
 {
@@ -464,7 +471,7 @@ wait_for_events(struct worker *worker, long timeout_ms)
     ResetLatch(MyLatch);
 }
 
-/* Until a request, a completion of storage, a signal, or the next tick. */
+/* Sleeps until a request, a completion of the storage, a signal, or the next tick. */
 static void
 worker_sleep(struct worker *worker, uint64 now)
 {
@@ -473,7 +480,9 @@ worker_sleep(struct worker *worker, uint64 now)
     const enum worker_sleep sleep = worker->writing_op == 0 ? WORKER_ASLEEP : WORKER_ASLEEP_WRITING;
     pg_atomic_write_u32(&shared->worker_asleep, sleep);
     pg_memory_barrier();
-    /* A backend that pushed before it could see the flag has not set the latch: look once more. */
+    /*
+     * A backend that pushed before it could see the flag hasn't set the latch, so look once more.
+     */
     if (!slots_ready(worker->slots)) {
         const bool soon = busy || worker->host.populate.asked_bytes > 0;
         wait_for_events(worker, soon ? ENGINE_TICK_MS : IDLE_SLEEP_MS);
@@ -482,8 +491,8 @@ worker_sleep(struct worker *worker, uint64 now)
 }
 
 /*
- * How long to look for more before sleeping. A write on its way takes longer than a client between
- * two calls, and sleeping during it costs two wake-ups.
+ * How long to look for more work before sleeping. A running write takes longer than a client needs
+ * between two calls, and sleeping during it would cost two wake-ups.
  */
 static uint64
 spin_ns(bool busy)
@@ -541,8 +550,8 @@ run(struct worker *worker)
 }
 
 /*
- * Lets what is under way come to its end, but not for ever. New requests already see that the
- * worker has stopped.
+ * Lets running requests end, but not for ever. New requests already see that the worker has
+ * stopped.
  */
 static void
 stop(struct worker *worker)
@@ -592,7 +601,7 @@ make_worker(void)
     return worker;
 }
 
-/* Sets host->lock_waited. */
+/* Opens the host. It uses and sets host->lock_waited. */
 static void
 start(struct host *host)
 {
@@ -608,7 +617,7 @@ start(struct host *host)
     shared_set_worker_state(WORKER_OPENING);
 }
 
-/* Says why the engine has failed, and ends. */
+/* Reports why the engine has failed, and ends. */
 pg_attribute_noreturn() static void fail(struct worker *worker)
 {
     char failure[STORAGE_OS_TEXT_SIZE];
