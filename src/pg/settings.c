@@ -150,7 +150,7 @@ define_process_settings(void)
     DefineCustomIntVariable(
         "ledger.spin",
         "Sets for how many microseconds the ledger engine looks for more work before it sleeps.",
-        "Three times as long while a write is on its way; then a session that nobody else waits with does so too. It makes single calls faster and costs processor time. 0 turns it off.",
+        "Three times as long while a write is on its way; then a session that nobody else waits with does so too. Where waits of late took longer, both sleep at once. It makes single calls faster and costs processor time. 0 turns it off.",
         &settings_spin_us,
         SPIN_US_DEFAULT,
         0,
