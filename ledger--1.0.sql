@@ -698,7 +698,15 @@ CREATE FUNCTION ledger.get_stats(
     OUT prepares_log_syncs bigint,
     OUT headers_log_bytes bigint,
     OUT headers_log_syncs bigint,
+    OUT solo_write_method text,
+    OUT solo_writes_io_uring bigint,
+    OUT solo_writes_sync bigint,
+    OUT solo_write_us_io_uring double precision,
+    OUT solo_write_us_sync double precision,
     OUT checkpoints bigint,
+    OUT wake_calls bigint,
+    OUT sessions_woken bigint,
+    OUT sessions_woken_in_vain bigint,
     OUT since timestamptz,
     OUT published_at timestamptz
 )
@@ -714,7 +722,20 @@ COMMENT ON COLUMN ledger.stats.pulses IS 'batches that released expired transfer
 COMMENT ON COLUMN ledger.stats.events_failed IS 'by status in ledger.stats_events; exists is no failure';
 COMMENT ON COLUMN ledger.stats.batch_events_p50 IS 'events in a prepare; percentiles are exact to a quarter';
 COMMENT ON COLUMN ledger.stats.batch_requests_p50 IS 'requests that shared a prepare';
+COMMENT ON COLUMN ledger.stats.wake_calls IS
+    'since the server started: calls of the kernel that woke sessions whose answers were there; one for up to 32 of them';
+COMMENT ON COLUMN ledger.stats.sessions_woken IS 'since the server started: by these calls; sessions that still looked for their answer need none';
+COMMENT ON COLUMN ledger.stats.sessions_woken_in_vain IS
+    'since the server started: sessions whose sleep ended before their answer was there, and that slept again';
 COMMENT ON COLUMN ledger.stats.commit_latency_us_p50 IS 'microseconds from request to answer, of what creates';
+COMMENT ON COLUMN ledger.stats.solo_write_method IS
+    'io_uring or sync: how a small prepare is written while there is nothing else to do; with ledger.io_method = auto, what is faster';
+COMMENT ON COLUMN ledger.stats.solo_writes_io_uring IS 'prepares that were written so, beside nothing else';
+COMMENT ON COLUMN ledger.stats.solo_writes_sync IS 'prepares that were written so, beside nothing else';
+COMMENT ON COLUMN ledger.stats.solo_write_us_io_uring IS
+    'microseconds that such a prepare and its header take, median of the newest 31; NULL: not tried';
+COMMENT ON COLUMN ledger.stats.solo_write_us_sync IS
+    'microseconds that such a prepare and its header take, median of the newest 31; NULL: not tried';
 
 CREATE FUNCTION ledger.get_stats_events(
     OUT kind text,

@@ -44,6 +44,10 @@ SELECT batch_events_p50 BETWEEN 1 AND batch_events_p99 AND batch_events_p99 <= b
     headers_log_syncs - :before_headers_log_syncs >= 2 AS headers_syncs,
     prepares_log_bytes - :before_prepares_log_bytes >= 8192 AS prepares_bytes,
     headers_log_bytes - :before_headers_log_bytes >= 8192 AS headers_bytes,
+    solo_write_method IN ('io_uring', 'sync') AS solo_method,
+    solo_writes_io_uring + solo_writes_sync BETWEEN 0 AND prepares + pulses AS solo_writes,
+    (solo_write_us_io_uring > 0 OR solo_writes_io_uring <= 1) IS TRUE
+        AND (solo_write_us_sync > 0 OR solo_writes_sync <= 1) IS TRUE AS solo_us,
     checkpoints >= 0 AS checkpoints, since < published_at AS since
 FROM ledger.stats;
 SELECT grid_used + grid_free = grid_size AS grid, grid_free >= 0 AS grid_free, block_size,

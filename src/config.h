@@ -74,6 +74,7 @@
 #define VERIFY_ACCOUNTS_MAX 16
 #define VERIFY_FINDINGS_MAX 8
 #define PREPARES_SIZE_MIN (UINT64_C(16) * SECTOR_SIZE)
+#define RECOUNT_OPS 4
 
 #else
 
@@ -156,6 +157,8 @@
 #define VERIFY_FINDINGS_MAX 1000
 /* The smallest prepares log: it must hold a full pipeline of the largest prepares, twice over. */
 #define PREPARES_SIZE_MIN (UINT64_C(32) * MIB)
+/* After so many ops, cache and objects are counted anew, which takes a walk over all; 0: never. */
+#define RECOUNT_OPS 0
 
 #endif
 

@@ -11,7 +11,9 @@ CORE_WARNINGS_STRICT = $(CORE_WARNINGS) -Werror
 TEST_LIBS = -lxxhash -luring -lpthread
 
 UNIT_SRCS = $(sort $(wildcard test/unit/test_*.c))
-UNIT_SHARED_SRCS = $(filter-out $(UNIT_SRCS),$(sort $(wildcard test/unit/*.c)))
+# Calls of the system are replaced only where the tests of storage are linked.
+STORAGE_SRCS = test/unit/storage_fixture.c test/unit/storage_hooks.c
+UNIT_SHARED_SRCS = $(filter-out $(UNIT_SRCS) $(STORAGE_SRCS),$(sort $(wildcard test/unit/*.c)))
 MODEL_SRCS = $(sort $(wildcard test/model/*.c))
 SIM_SRCS = $(filter-out test/sim/storage_sim.c,$(sort $(wildcard test/sim/*.c)))
 FUZZ_SRCS = $(sort $(wildcard test/fuzz/*.c))
@@ -35,16 +37,27 @@ $(BUILD)/libtest.a: $(TEST_CORE_OBJS) $(TEST_SHARED_OBJS)
 
 $(BUILD)/unit/%: $(BUILD)/test/test/unit/%.o $(BUILD)/libtest.a
 	@mkdir -p $(@D)
-	$(CC) $(TEST_CFLAGS) $^ -o $@ $(TEST_LIBS)
+	$(CC) $(TEST_CFLAGS) $(filter %.o,$^) $(BUILD)/libtest.a -o $@ $(TEST_LIBS)
+
+$(addprefix $(BUILD)/unit/,test_storage test_storage_choice test_storage_os test_storage_sim): $(call test_objects,$(STORAGE_SRCS))
 
 # Parts of blocks with production limits too: there a record can lie in two sectors of four.
-PARTS_SRCS = test/unit/test_lsm_parts.c test/unit/lsm_fixture.c test/sim/storage_sim.c $(wildcard src/base/*.c) src/store/grid.c \
-	src/store/free_set.c $(addprefix src/lsm/,block_cache.c table.c tree.c filter.c)
+PARTS_SRCS = test/unit/test_lsm_parts.c $(addprefix test/unit/,unit.c unit_aborts.c lsm_fixture.c tree_fixture.c reseal.c) \
+	test/sim/storage_sim.c $(wildcard src/base/*.c) src/store/grid.c \
+	src/store/free_set.c $(addprefix src/lsm/,block_cache.c block_cache_recount.c table.c tree.c filter.c)
 PARTS_CFLAGS = $(filter-out -DLEDGER_CONFIG_TEST_MIN -MMD -MP,$(TEST_CFLAGS))
 
 $(BUILD)/unit/test_lsm_parts_production: $(PARTS_SRCS) $(wildcard src/*.h src/*/*.h src/*/*/*.h test/*/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(PARTS_CFLAGS) $(TEST_WARNINGS) $(PARTS_SRCS) -o $@ $(TEST_LIBS)
+
+# Stepped instruction by instruction: without those of sanitizers.
+SLEEPERS_SRCS = test/unit/test_sleepers.c src/os/sleepers.c
+SLEEPERS_CFLAGS = $(filter-out $(SANITIZE),$(PARTS_CFLAGS))
+
+$(BUILD)/unit/test_sleepers: $(SLEEPERS_SRCS) src/os/sleepers.h test/unit/unit.h
+	@mkdir -p $(@D)
+	$(CC) $(SLEEPERS_CFLAGS) $(TEST_WARNINGS) -Wl,-z,now $(SLEEPERS_SRCS) -o $@
 
 $(BUILD)/sim: $(call test_objects,$(SIM_SRCS)) $(BUILD)/libtest.a
 	$(CC) $(TEST_CFLAGS) $^ -o $@ $(TEST_LIBS)

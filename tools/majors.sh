@@ -29,6 +29,14 @@ suite_of() {
     esac
 }
 
+# "MAJOR SUITE": an older server beside the one of this major, so that pg_upgrade is tried from it.
+older_of() {
+    case $1 in
+    17) echo "15 bookworm" ;;
+    *) return 1 ;;
+    esac
+}
+
 host_mirror() {
     # shellcheck disable=SC2016
     apt-get indextargets --format '$(LABEL) $(REPO_URI)' 2>/dev/null |
@@ -70,6 +78,23 @@ packages_installed() {
         inside "$root" pg_config --version | grep -q "^PostgreSQL $major\b"
 }
 
+# Of the older major's server headers only the files are wanted: as a package they bring a compiler along.
+older_installed() {
+    local old old_suite
+    read -r old old_suite < <(older_of "$major") || return 0
+    echo "deb $mirror $old_suite main" > "$root/etc/apt/sources.list.d/older.list"
+    # shellcheck disable=SC2016
+    inside "$root" bash -euc '
+        old=$1
+        test ! -e "/usr/lib/postgresql/$old/lib/pgxs" || exit 0
+        apt-get update > /dev/null
+        DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "postgresql-$old" > /dev/null
+        cd /tmp
+        apt-get download "postgresql-server-dev-$old" > /dev/null
+        dpkg -x postgresql-server-dev-"$old"_*.deb /
+        rm postgresql-server-dev-"$old"_*.deb' _ "$old"
+}
+
 # A chroot is lost with nothing in it, so dpkg need not wait for the disk; and the server's headers depend on a gigabyte
 # of LLVM and clang, of which only the library is of use here.
 slim_dpkg() {
@@ -91,7 +116,7 @@ make_chroot() {
     slim_dpkg > "$root/etc/dpkg/dpkg.cfg.d/ledger"
     printf '#!/bin/sh\nexit 101\n' > "$root/usr/sbin/policy-rc.d" # No package starts a service.
     chmod 755 "$root/usr/sbin/policy-rc.d"
-    copy_checkout && packages_installed && touch "$root/made"
+    copy_checkout && packages_installed && older_installed && touch "$root/made"
 }
 
 skip() {
@@ -124,13 +149,16 @@ run_major() {
     root=$home/$major
     exec 9> "$home/$major.lock"
     flock -n 9 || { echo "waiting for another run that uses $root"; flock 9; }
-    if ! { [ -e "$root/made" ] && copy_checkout && packages_installed; }; then
+    if ! { [ -e "$root/made" ] && copy_checkout && packages_installed && older_installed; }; then
         make_chroot || { skip "no chroot of Debian $suite with PostgreSQL $major could be made"; return; }
     fi
     echo "majors-$major: $(inside "$root" pg_config --version), $(inside "$root" gcc --version | head -n 1)," \
         "chroot ready after $((SECONDS - begun)) s"
     run_kind regress make -s -C /src/ledger regress
-    run_kind tap make -s -C /src/ledger tap ${TESTS:+"TESTS=$TESTS"}
+    local old
+    old=$(older_of "$major") || old=
+    run_kind tap env ${old:+"LEDGER_OLD_PG_CONFIG=/usr/lib/postgresql/${old% *}/bin/pg_config"} \
+        make -s -C /src/ledger tap ${TESTS:+"TESTS=$TESTS"}
     if [ -n "${KEEP_RESULTS:-}" ]; then cp -r "$root/src/ledger/build/results" "build/results-$major" 2>/dev/null; fi
     rm -rf "$root/src"
     echo "majors-$major: took $((SECONDS - begun)) s"

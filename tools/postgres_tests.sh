@@ -3,6 +3,7 @@
 #   tools/postgres_tests.sh regress
 #   tools/postgres_tests.sh tap [TEST ...]
 #   tools/postgres_tests.sh bench [ARGUMENT ...]
+# LEDGER_OLD_PG_CONFIG=/usr/lib/postgresql/15/bin/pg_config makes tap upgrade from that older major.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 kind=$1
@@ -22,6 +23,15 @@ data=${LEDGER_TEST_DATA:-$(cd .. && pwd)/shared/data}
 if [ -d "$data" ]; then cp -rL "$data" "$stage/work/data"; fi
 if [ -d build ]; then mkdir -p "$stage/work/bin"; cp build/deny_io_uring build/*.so "$stage/work/bin/" 2>/dev/null || true; fi
 
+# The extension for an older major is built in a copy: objects of two majors don't mix.
+old_bin=
+if [ "$kind" = tap ] && [ -n "${LEDGER_OLD_PG_CONFIG:-}" ]; then
+    mkdir "$stage/old-source"
+    tar -c --exclude=./.git --exclude=./build --exclude='*.o' --exclude='*.d' --exclude='*.so' --exclude='*.bc' . |
+        tar -x -C "$stage/old-source" --no-same-owner
+    old_bin=$(cd "$stage/old-source" && PG_CONFIG=$LEDGER_OLD_PG_CONFIG tools/stage.sh "$stage/old-install")
+fi
+
 as_user=()
 if [ "$(id -u)" = 0 ]; then
     chown -R postgres: "$stage/work"
@@ -35,6 +45,7 @@ run() {
         PG_REGRESS="$pgxs/../test/regress/pg_regress" \
         LEDGER_TEST_DATA="$stage/work/data" \
         LEDGER_TEST_BIN="$stage/work/bin" \
+        ${old_bin:+"LEDGER_OLD_BINDIR=$old_bin"} \
         TESTDATADIR="$stage/work/tmp_check" TESTLOGDIR="$stage/work/tmp_check/log" \
         "$@")
 }

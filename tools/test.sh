@@ -9,6 +9,11 @@ mkdir -p build
 passed=0
 failed=0
 skipped=0
+failed_steps=
+# What a log says of failures, with the lines before it; where it says nothing, its end.
+failures_of() {
+    grep -nE -B 4 '(^|[^a-z0-9])(FAIL(ED|URE)?|not ok|no result|exit status|ERROR: AddressSanitizer|runtime error)|, [1-9][0-9]* failed|assertion' "$1" | tail -n 60 || tail -n 30 "$1"
+}
 # Runs a step; its last line "<name>: N passed, N failed[, N skipped]" is added up. A step without that line, or one that
 # ends badly although that line tells of no failure, counts as one failure.
 step() {
@@ -24,6 +29,7 @@ step() {
     if [ -z "$line" ]; then
         echo "$name: no result (exit status $status)"
         failed=$((failed + 1))
+        failed_steps="$failed_steps $name"
         return
     fi
     n=${line#*: }
@@ -32,6 +38,7 @@ step() {
     n=${n%% failed*}
     failed=$((failed + n))
     if [ "$status" != 0 ] && [ "$n" = 0 ]; then failed=$((failed + 1)); fi
+    if [ "$status" != 0 ] || [ "$n" != 0 ]; then failed_steps="$failed_steps $name"; fi
     case $line in
     *skipped)
         n=${line##*, }
@@ -49,6 +56,11 @@ step tap make -s tap
 step quickstart test/quickstart/test.sh
 [ $# = 0 ] || step majors tools/majors.sh "$@"
 echo
+for name in $failed_steps; do
+    echo "== $name failed; of build/$name.log:"
+    failures_of "build/$name.log"
+    echo
+done
 summary="$passed passed, $failed failed"
 [ "$skipped" = 0 ] || summary="$summary, $skipped skipped"
 echo "$summary"

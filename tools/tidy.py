@@ -309,9 +309,65 @@ def sizes():
                 yield s.at(first), f"{name}: {parameters} parameters, at most {PARAMETERS_MAX}"
 
 
+ASSERTION = re.compile(r"^    assert\(((?:[^()]|\((?:[^()]|\([^()]*\))*\))*)\);", flags=re.M)
+
+
+def parameters_of(head):
+    """Name → type of each parameter of a definition's head."""
+    listed = re.search(r"\w\((.*)\)", head, flags=re.S)
+    split = re.split(r",(?![^()]*\))", listed.group(1)) if listed else []
+    found = [re.fullmatch(r"\s*(.*?)(\w+)\s*(\[\w*\])?\s*", p, flags=re.S) for p in split]
+    return {m.group(2): m.group(1) + (m.group(3) or "") for m in found if m}
+
+
+def late_contracts(head, body):
+    """(offset, parameter, assertion): it is about arguments alone, and one of them was used before.
+
+    To copy an argument in a declaration is no use of it yet, nor is to return in a case that has its own
+    way. What a call may have changed, or the function itself, is no contract but a result.
+    """
+    parameters = parameters_of(head)
+    for match in ASSERTION.finditer(body):
+        said = match.group(1)
+        members = set(re.findall(r"(?:->|\.)\s*(\w+)", said))
+        names = set(re.findall(r"\b[A-Za-z_]\w*", said)) - members
+        if re.search(r"\w\(", said) or any(n not in parameters and not n.isupper() for n in names):
+            continue
+        before = ASSERTION.sub("", body[: match.start()])
+        before = re.sub(r"^    if \([^;{]*\)\s*return\b[^;]*;", "", before, flags=re.M)
+        if any(re.search(rf"(->|\.){m}(\[[^]]*\])?\s*[-+*/|&]?=[^=]", before) for m in members):
+            continue
+        whole = re.sub(r"(?<![&*\w])\w+(->|\.)[\w.>-]*", "", said)
+        for name in set(re.findall(r"\b[A-Za-z_]\w*", whole)) & set(parameters):
+            this = rf"(?<![\w>.]){name}\b"
+            uses = re.sub(rf"= {name}(?=[,;}}])", "", before)
+            written = rf"{this}(\[[^]]*\])?\s*([-+*/|&]|<<|>>)?=[^=]|{this}(\+\+|--)|&{name}\b(?!->|\[)"
+            owners = [o for o in re.findall(r"(\w+)(?:->|\.)", said) if "const" not in parameters.get(o, "const")]
+            passed = any(re.search(rf"\((?:[^();]*, )?{o}[,)]", before) for o in owners)
+            if re.search(this, uses) and not re.search(written, before) and not passed:
+                yield match.start(), name, said
+
+
+@check
+def increments():
+    """One dialect: `i++` in the head of a `for` and inside an expression; as a statement `count += 1`."""
+    for s in ALL:
+        for n, line in enumerate(s.code_lines, 1):
+            if re.search(r"(^|[;{)]|else) *[A-Za-z_(][\w.>\[\]()*-]*(\+\+|(?<!-)--);", line):
+                yield s.at(n), "a statement that increments: write += 1"
+            if re.search(r"\bfor \(.*; [^*; ][^; ]* [+-]= 1\) ", line):
+                yield s.at(n), "a for that counts: write ++"
+
+
 @check
 def asserts():
-    """What an assertion says of an index is said before the index is used."""
+    """What an assertion says of an argument or of an index is said before either is used."""
+    for s in SRC:
+        for name, first, last, _ in s.functions():
+            head, brace, body = "\n".join(s.code_lines[first - 1 : last]).partition("\n{")
+            for offset, parameter, said in late_contracts(head, body):
+                line = first + (head + brace + body[:offset]).count("\n")
+                yield s.at(line), f"{name}: {parameter} is asserted after it was used: {said}"
     for s in SRC:
         if s.path.suffix != ".c" or s.area not in CORE:
             continue
@@ -413,6 +469,88 @@ def alive():
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
             if not (path.parent / link).exists():
                 yield path.relative_to(ROOT), f"links to {link}, which does not exist"
+
+
+# Names of others, and invented ones, that documents and comments may speak of.
+FOREIGN = {
+    "drivers and frameworks": "register_enum register_uuid isolation_level execution_options ATOMIC_REQUESTS "
+    "max_digits decimal_places getArray text pipeline save prepare_threshold track_extra_parameters",
+    "the server and its tools": "jsonb_populate_recordset to_jsonb pg_reload_conf pg_terminate_backend pg_control "
+    "data_sync_elevel ExecutorRun postgres.h instr_time.h fd.c delete_old_cluster delete_old_cluster.sh dT",
+    "other tools": "O_NONBLOCK NOLINT perf",
+    "an example": "payment_id seconds_ahead OLD_BINDIR NEW_BINDIR head_is_cut_when_torn",
+}
+
+
+@check
+def mentions():
+    """What documents and comments name exists: functions, files, identifiers with an underscore or in backticks.
+
+    A name may be a prefix (`exists_with_different_…`, `mem*`), or the end of one (`…not_pending`, `_internal.h`,
+    FREE_SET of CHECKPOINT_FREE_SET). In pages for users, words in backticks without an underscore may be of anything.
+    """
+    files = [p for p in (ROOT / f for f in shell("git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines()) if p.is_file()]
+    paths_all = ["/" + str(p.relative_to(ROOT)) for p in files]
+    texts = [re.sub(r"/\*.*?\*/", " ", s.text, flags=re.S) for s in ALL]
+    texts += [
+        p.read_text(errors="replace")
+        for p in files
+        if p.suffix not in (".c", ".h", ".md") and p.name != "tidy.py"
+    ]
+    known = {word for text in texts for word in re.findall(r"[A-Za-z_]\w*", text)}
+    called = {word for text in texts for word in re.findall(r"([A-Za-z_]\w*)\s*\(", text)}
+    foreign = {word for group in FOREIGN.values() for word in group.split()}
+    known |= {part for p in files for part in (p.name, p.stem, *p.relative_to(ROOT).parts)} | foreign
+    known |= {word for area in BANNED.values() for names in area for word in names.split()}
+    known |= set(CORE) | {function.__name__ for function in CHECKS}
+    once = f" {' '.join(sorted(known))} "
+
+    def there(before, word, after):
+        starts = [" "] + (["_"] if before == "…" or word.isupper() else []) + ([""] if word[0] == "_" else [])
+        end = "" if word.endswith("_") or after in ("*", "…") else " "
+        return any(f"{start}{word}{end}" in once for start in starts) or re.fullmatch(r"[A-Z]\d+", word)
+
+    def unknown(text, users):
+        for word in re.findall(r"(?<![\w./$@-])([A-Za-z]\w*)\(\)", text):
+            if word not in called | foreign:
+                yield f"{word}()"
+        for path in re.findall(r"(?<![\w/.<])([\w/-]+\.(?:c|h|py|sh|pl|md|sql|txt|mk))\b", text):
+            end = path if path[0] == "_" else "/" + path
+            if path.split("/")[-1] not in foreign and not any(p.endswith(end) for p in paths_all):
+                yield path
+        spans = [(r"[A-Za-z]\w*_\w*", text)]
+        spans += [(r"[A-Za-z_]\w*", span) for span in ([] if users else re.findall(r"`([^`]+)`", text))]
+        for pattern, span in spans:
+            for word in re.findall(rf"(…?)(?<![\w./$@{{-])({pattern})(?!\w)([*…]?)(?!\.\w)", span):
+                if not there(*word):
+                    yield word[1]
+
+    for path in (p for p in files if p.suffix == ".md" and p.name != "CHANGELOG.md"):
+        name = path.relative_to(ROOT)
+        users = str(name) in ("README.md", "doc/operations.md")
+        for n, line in enumerate(path.read_text().split("\n"), 1):
+            for word in sorted(set(unknown(line, users))):
+                yield f"{name}:{n}", f"{word}: there is no such thing"
+    for s in ALL:
+        for match in re.finditer(r"/\*.*?\*/", s.text, flags=re.S):
+            for word in sorted(set(unknown(match.group(), False))):
+                line = s.text[: match.start()].count("\n") + 1
+                yield s.at(line), f"{word}: there is no such thing"
+
+
+@check
+def sections():
+    """Where the title of a header's section names files, they define what the section declares."""
+    title = re.compile(r"^/\* ---- (?:[^*\n]*: )?((?:\w+\.c(?:, )?)*)[^*\n]*-+ \*/$", flags=re.M)
+    declared = re.compile(r"^(?!static|typedef|extern|return)[a-z][\w \n*]*?\b(\w+)\([^;{}]*\);", flags=re.M)
+    for s in SRC:
+        titles = [(m.start(), re.findall(r"\w+\.c", m.group(1))) for m in title.finditer(s.text)]
+        for match in declared.finditer(s.code) if titles else []:
+            files = next((f for at, f in reversed(titles) if at < match.start()), [])
+            texts = [p.read_text() for f in files if (p := s.path.parent / f).exists()]
+            if files and not any(re.search(rf"^{match.group(1)}\(", text, flags=re.M) for text in texts):
+                line = s.code[: match.start()].count("\n") + 1
+                yield s.at(line), f"{match.group(1)} is not defined in {', '.join(files)}"
 
 
 @check

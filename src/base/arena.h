@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * All memory of the engine, taken once at start.
+ * All memory of the engine, taken once at the start.
  *
  * Initialisation runs twice over the same code: first over an arena without memory, which only
  * measures (arena_take returns NULL), then over one that has exactly the measured size. After
- * arena_seal() any further take is a bug. Memory comes zeroed if the owner's memory was zeroed.
+ * arena_seal(), taking more is a bug. The memory is zero if the owner's memory was zero.
  */
 #ifndef LEDGER_BASE_ARENA_H
 #define LEDGER_BASE_ARENA_H
@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 struct arena {
-    char *base; /* NULL: measuring. Aligned to ARENA_ALIGNMENT otherwise. */
+    char *base; /* NULL while measuring. Otherwise aligned to ARENA_ALIGNMENT. */
     uint64_t size_bytes;
     uint64_t used_bytes;
     bool sealed;
@@ -21,19 +21,20 @@ struct arena {
 
 #define ARENA_ALIGNMENT 4096
 
-/* An arena that measures. */
+/* Makes an arena that only measures. */
 void arena_init_measuring(struct arena *arena);
 
 /*
- * An arena over size_bytes of zeroed memory, aligned to ARENA_ALIGNMENT. The caller keeps it alive.
+ * Makes an arena over size_bytes of zeroed memory, aligned to ARENA_ALIGNMENT. The memory stays the
+ * caller's, and must exist as long as the arena's users.
  */
 void arena_init(struct arena *arena, void *memory, uint64_t size_bytes);
 
 bool arena_measuring(const struct arena *arena);
 
 /*
- * count * size_bytes bytes aligned to `alignment` (a power of two up to ARENA_ALIGNMENT); NULL
- * while measuring.
+ * Takes count * size_bytes bytes, aligned to `alignment` (a power of two up to ARENA_ALIGNMENT).
+ * Returns NULL while measuring.
  */
 void *arena_take(struct arena *arena, uint64_t count, uint64_t size_bytes, uint64_t alignment);
 

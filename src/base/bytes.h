@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* What is asked of plain bytes. */
+/* Questions about plain bytes. */
 #ifndef LEDGER_BASE_BYTES_H
 #define LEDGER_BASE_BYTES_H
 
@@ -9,7 +9,10 @@
 
 #include "base/assert.h"
 
-/* Are all of them zero? Word by word: a block's padding is looked at each time that it is read. */
+/*
+ * Are all bytes zero? It goes word by word, since the padding of each block that is read passes
+ * here.
+ */
 static inline bool
 bytes_zero(const void *bytes, uint64_t size_bytes)
 {

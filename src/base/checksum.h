@@ -12,7 +12,7 @@
 
 u128 checksum(const void *data, uint64_t size_bytes);
 
-/* XXH3-64, where many of them are covered by a checksum. */
+/* XXH3-64: for sums that are themselves covered by a checksum. */
 uint64_t checksum_64(const void *data, uint64_t size_bytes);
 
 #endif

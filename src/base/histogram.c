@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * See histogram.h. Values below 4 have a bucket each; above, the two bits after the leading one
- * choose it.
+ * See histogram.h. Values below 4 have a bucket each. For larger values, the position of the
+ * leading bit and the two bits after it choose the bucket.
  */
 #include "base/histogram.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Counts of values in buckets that grow with the value: four to each power of two, so that a
- * percentile is known to a quarter. Fixed size, no allocation; two histograms add up bucket by
+ * Counts values in buckets that grow with the value: four buckets for each power of two, so that a
+ * percentile is known to within a quarter. The size is fixed. Two histograms are added bucket by
  * bucket.
  */
 #ifndef LEDGER_BASE_HISTOGRAM_H
@@ -21,8 +21,8 @@ struct histogram {
 void histogram_add(struct histogram *histogram, uint64_t value);
 
 /*
- * A value that `permille` of 1000 recorded values do not exceed (the upper edge of its bucket, at
- * most max). 0 if empty.
+ * A value that `permille` of 1000 recorded values don't exceed: the upper edge of its bucket, but
+ * at most max. 0 if the histogram is empty.
  */
 uint64_t histogram_percentile(const struct histogram *histogram, uint32_t permille);
 

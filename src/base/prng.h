@@ -23,7 +23,7 @@ prng_rotate_left(uint64_t value, unsigned count)
     return (value << count) | (value >> (64 - count));
 }
 
-/* Fills the state by SplitMix64, as its authors advise. */
+/* Fills the state by SplitMix64, as the authors recommend. */
 static inline void
 prng_init(struct prng *prng, uint64_t seed)
 {

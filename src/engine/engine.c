@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The façade: puts the parts together, in the order of the layers, and translates between them and
+ * The façade: puts the parts together in the order of the layers, and translates between them and
  * the host.
  */
 #include "engine/engine.h"
@@ -13,7 +13,8 @@
 /* ---- Memory ---------------------------------------------------------------------------------- */
 
 /*
- * What replica and ledger will take of the memory: they are made after the forest, which they get.
+ * How much of the memory replica and ledger will take. They are created after the forest, which
+ * they are given.
  */
 static uint64_t
 upper_bytes(const struct replica_options *options)
@@ -28,8 +29,8 @@ upper_bytes(const struct replica_options *options)
 }
 
 /*
- * The forest takes all the memory that nothing else takes. While measuring it takes forest_bytes,
- * or its minimum if that is more.
+ * Takes all parts from the arena, the forest last. The forest gets all remaining memory. When only
+ * measuring it takes forest_bytes, or its minimum if that is more.
  */
 static void
 engine_take(
@@ -49,9 +50,9 @@ engine_take(
     superblock_init(&engine->superblock, arena, storage);
     journal_init(&engine->journal, arena, storage, &journal_options);
     /*
-     * The grid keeps three bits for each block. A sixteenth of the memory is enough for some three
-     * thousand times as much data. But the grid may be larger already, if there was more memory
-     * once.
+     * The grid keeps three bits for each block. A sixteenth of the memory is enough for a grid of
+     * about three thousand times its size. But the grid may already be larger, if there was more
+     * memory once.
      */
     const uint64_t blocks_max = options->memory_bytes / 16 * 8 / 3 + GRID_GROW_BLOCKS;
     const uint64_t blocks_now = options->grid_size_bytes / BLOCK_SIZE;
@@ -137,7 +138,7 @@ engine_create(
 
 /* ---- Requests -------------------------------------------------------------------------------- */
 
-/* What is wrong with a create's sizes, or NULL. */
+/* Returns what is wrong with the sizes of a create, or NULL. */
 static const char *
 create_check(const struct engine_request *request)
 {
@@ -228,8 +229,8 @@ start_create(struct engine *engine, struct engine_request *request)
 /* ---- Working --------------------------------------------------------------------------------- */
 
 /*
- * Sorts the requests that have arrived: creates go to the replica, reads wait until no op is being
- * executed.
+ * Distributes the requests that have arrived: creates go to the replica, and reads wait until no op
+ * is being executed.
  */
 static bool
 take_requests(struct engine *engine)
@@ -257,14 +258,59 @@ take_requests(struct engine *engine)
     return progress;
 }
 
+/* What holds between two calls of an open engine. */
+static void
+engine_invariants(const struct engine *engine)
+{
+    const struct engine_reads *reads = &engine->reads;
+    const struct engine_request *verified = engine->verification.request;
+    uint32_t running = 0;
+    for (uint32_t i = 0; i < ENGINE_READS_MAX; i++) running += reads->running[i].request != NULL;
+    assert(running == reads->running_count);
+    assert(reads->turn < ENGINE_READS_MAX);
+    assert(verified == NULL || verified->operation == LEDGER_VERIFY);
+    /*
+     * Each request that is lent is in exactly one place, where it will be answered from. One that
+     * fell between two would keep its client waiting for ever.
+     */
+    const uint32_t lent = engine->arrived.count + reads->waiting.count + running +
+                          replica_requests_count(&engine->replica) + (verified != NULL ? 1 : 0);
+    assert(lent == engine->requests_count);
+    assert(lent <= engine->options.requests_max);
+    /* Without an interval no time is due: scrubbing would begin with a burst when there is one. */
+    assert(engine->scrubbing.interval_ns > 0 || engine->scrubbing.credit_ns == 0);
+    forest_invariants(engine->forest);
+}
+
+/* In tests: cache and objects are what their counts say, every so many ops. */
+static void
+engine_recount(struct engine *engine)
+{
+    const uint64_t op = replica_committed(&engine->replica);
+    if (RECOUNT_OPS == 0 || op < engine->recounted_op + RECOUNT_OPS) return;
+    engine->recounted_op = op;
+    forest_recount(engine->forest);
+}
+
+/* True while a read or a verification is running. */
+static bool
+reads_busy(const struct engine *engine)
+{
+    return !queue_empty(&engine->reads.waiting) || engine->reads.running_count > 0 ||
+           engine->verification.request != NULL;
+}
+
 bool
 engine_poll(struct engine *engine)
 {
     bool progress = take_requests(engine);
     progress |= engine_reads_poll(engine);
+    engine->storage->idle = !progress && !reads_busy(engine);
     progress |= replica_poll(&engine->replica);
     progress |= engine_verify_poll(engine);
     progress |= engine_scrub_poll(engine);
+    engine_invariants(engine);
+    engine_recount(engine);
     return progress;
 }
 
@@ -280,6 +326,12 @@ engine_busy(const struct engine *engine)
 {
     return !queue_empty(&engine->arrived) || !queue_empty(&engine->reads.waiting) ||
            engine->reads.running_count > 0 || replica_busy(&engine->replica);
+}
+
+uint64_t
+engine_writing_op(const struct engine *engine)
+{
+    return journal_busy(&engine->journal) ? engine->replica.op : 0;
 }
 
 bool

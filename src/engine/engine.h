@@ -1,21 +1,26 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The engine's façade: the only core header that the Postgres glue and tools include.
+ * The engine's façade: the only core header that the Postgres glue and the tools include.
  *
- *     engine_format      once, over new files            (waits)
- *     engine_inspect     whose files are they?           (waits)
- *     engine_adopt       gives them to another owner     (waits)
- *     engine_create      takes all memory
- *     engine_open        superblock, checkpoint, journal, replay   (waits)
- *     engine_submit      lends a request to the engine
- *     engine_poll        runs completions, forms prepares, commits, answers
- *     engine_tick        every ENGINE_TICK_MS or so
- *     engine_scrub       how fast all blocks are looked at, in the background
+ *      engine_format      makes a new ledger of new files             (waits)
+ *      engine_inspect     says whose files these are                  (waits)
+ *      engine_adopt       gives them to another owner                 (waits)
+ *      engine_create      takes all memory
+ *      engine_open        superblock, checkpoint, journal, replay     (waits)
+ *      engine_submit      lends a request to the engine
+ *      engine_poll        runs completions, forms prepares, commits, answers
+ *      engine_tick        to be called every ENGINE_TICK_MS or so
+ *      engine_scrub       says how fast all blocks are to be checked in the background
  *
- * One thread calls everything. A request's callback runs inside engine_poll, or engine_tick if that
- * finds that the engine must stop; never inside engine_submit. A create is answered when its
- * prepare is durable and executed; a read is answered from what is committed, all of it as of one
- * moment between submit and answer, or as of an older one that it names: that of an earlier page.
+ * One thread calls everything. A request's callback runs inside engine_poll, or inside engine_tick
+ * if that finds that the engine must stop; never inside engine_submit. A create is answered when
+ * its prepare is durable and executed. A read is answered from what is committed. All of it shows
+ * one moment: one between submit and answer, or an older one that the read names, that of an
+ * earlier page.
+ *
+ * What can go wrong: a request is refused and had no effect (ENGINE_INVALID, _MEMORY_FULL,
+ * _DISK_FULL); a read meets a damaged block (ENGINE_DAMAGED, and everything else goes on); a write
+ * fails or an op meets a damaged block (engine_failed: the host must stop, and open again).
  */
 #ifndef LEDGER_ENGINE_ENGINE_H
 #define LEDGER_ENGINE_ENGINE_H
@@ -34,7 +39,10 @@
 
 #define ENGINE_TICK_MS 10
 
-/* Which ledger the data directory holds, and whose. The host keeps a copy elsewhere to compare. */
+/*
+ * Which ledger the data directory holds, and whose it is. The host keeps a copy elsewhere, to
+ * compare.
+ */
 struct engine_identity {
     u128 cluster;
     u128 incarnation;
@@ -44,11 +52,15 @@ struct engine_identity {
 };
 
 struct engine_options {
-    uint64_t memory_bytes;        /* All that it takes. At least engine_memory_bytes_min(). */
-    uint64_t prepares_size_bytes; /* Size of the prepares log: as the file is. */
-    uint64_t grid_size_bytes;     /* Size of the grid: as the file is. */
-    uint32_t requests_max;        /* Requests that are lent at the same time. */
-    /* What is known of the ledger. Files that have not come so far are an older copy of it. */
+    /* All memory that the engine may take: at least engine_memory_bytes_min(). */
+    uint64_t memory_bytes;
+    uint64_t prepares_size_bytes; /* Size of the prepares log, which must be the file's. */
+    uint64_t grid_size_bytes;     /* Size of the grid's file. */
+    uint32_t requests_max;        /* The most requests that are lent at the same time. */
+    /*
+     * How far the ledger is known to have come. Files that haven't come so far are an older copy of
+     * it.
+     */
     uint64_t op_min;
     uint64_t view_min;
 };
@@ -57,19 +69,20 @@ struct engine_options {
 
 enum engine_status {
     ENGINE_OK,
-    ENGINE_INVALID,     /* The input is not well-formed; `detail` says what. Nothing happened. */
+    ENGINE_INVALID,     /* The input is malformed, and `detail` says how. Nothing happened. */
     ENGINE_MEMORY_FULL, /* Nothing happened. */
     ENGINE_DISK_FULL,   /* Nothing happened. */
     ENGINE_FAILED,      /* The engine has stopped working (I/O error). The outcome is unknown. */
-    ENGINE_DAMAGED,     /* A block that a read needs can't be read: `damage`. Others go on. */
-    ENGINE_BUSY,        /* Another request of this kind is under way, and there may be one. */
+    /* A block that this read needs can't be read; `damage` says which. Other requests go on. */
+    ENGINE_DAMAGED,
+    ENGINE_BUSY,        /* Only one request of this kind may run, and one is running. */
 };
 
-/* A block of the grid that can't be read, or is not what was written. */
+/* A block of the grid that can't be read, or that isn't what was written. */
 struct engine_damage {
     uint64_t block_address;
-    const char *tree_name; /* NULL: not known. */
-    bool io_error;         /* The disk said so; else the content is wrong. */
+    const char *tree_name; /* NULL if it isn't known. */
+    bool io_error;         /* The disk reported an error. Otherwise the content is wrong. */
 };
 
 struct engine;
@@ -79,16 +92,19 @@ typedef void engine_callback(struct engine_request *request);
 /* Owned by the caller, lent to the engine from submit to callback, with both buffers. */
 struct engine_request {
     uint8_t operation; /* enum ledger_operation */
-    const void *input; /* Events, ids, or one filter. Not changed by the caller meanwhile. */
+    const void *input; /* Events, ids, or one filter. The caller must not change it meanwhile. */
     uint32_t input_size;
-    void *reply; /* Must not overlap input. Creates: RESULT_SIZE bytes an event. */
+    void *reply; /* Must not overlap the input. For creates: RESULT_SIZE bytes for each event. */
     uint32_t reply_size_max;
     engine_callback *callback;
 
-    /* Reads: of which state. If it is not known, of the present one, which is filled in. */
+    /*
+     * For reads: the state to read. If it isn't `known`, the present state is read, and filled in
+     * here.
+     */
     struct ledger_instant instant;
 
-    /* Filled before the callback. */
+    /* Filled in before the callback. */
     enum engine_status status;
     uint32_t reply_size;
     const char *detail; /* For ENGINE_INVALID. */
@@ -107,17 +123,20 @@ enum engine_open_result {
     ENGINE_OPENED,
     ENGINE_OPEN_ABSENT,          /* The superblock was never written: not formatted. */
     ENGINE_OPEN_SUPERBLOCK,      /* superblock_name says what is wrong with it. */
-    ENGINE_OPEN_OTHER_VERSION,   /* Intact, but of another disk format than this build's. */
-    ENGINE_OPEN_OTHER_CONFIG,    /* Intact, but of a build with other limits. */
-    ENGINE_OPEN_OTHER_IDENTITY,  /* Intact, but not the expected: `identity` is what it says. */
-    ENGINE_OPEN_SIZE_MISMATCH,   /* A log is not as large as the superblock says. */
+    ENGINE_OPEN_OTHER_VERSION,   /* It is intact, but has another disk format than this build. */
+    ENGINE_OPEN_OTHER_CONFIG,    /* It is intact, but was made by a build with other limits. */
+    /* It is intact, but not the expected identity; `identity` is the one found. */
+    ENGINE_OPEN_OTHER_IDENTITY,
+    ENGINE_OPEN_SIZE_MISMATCH,   /* A log's file doesn't have the size that the superblock says. */
     ENGINE_OPEN_JOURNAL_DAMAGED, /* An acknowledged entry is damaged: `journal` says which. */
-    ENGINE_OPEN_JOURNAL_SHORT,   /* The log ends at `op`, before what was surely committed. */
-    ENGINE_OPEN_BEHIND,       /* It is whole up to `op`, but older than op_min or view_min say. */
+    ENGINE_OPEN_JOURNAL_SHORT,   /* The log ends at `op`, although more was committed. */
+    /* It is whole up to `op`, but op_min or view_min say that it had come further. */
+    ENGINE_OPEN_BEHIND,
     ENGINE_OPEN_GRID_CORRUPT, /* Block `block_address` of tree `tree_name` is damaged. */
-    ENGINE_OPEN_MEMORY_TOO_SMALL, /* At least memory_bytes_needed are needed. */
+    ENGINE_OPEN_MEMORY_TOO_SMALL, /* At least memory_bytes_needed bytes are needed. */
     ENGINE_OPEN_DISK_FULL,
-    ENGINE_OPEN_INVALID_PREPARE, /* Prepare `op` is intact, but not as this version makes it. */
+    /* Prepare `op` is intact, but this version doesn't make such prepares. */
+    ENGINE_OPEN_INVALID_PREPARE,
     ENGINE_OPEN_IO_ERROR,
 };
 
@@ -129,16 +148,16 @@ struct engine_open_report {
     const char *tree_name;
     uint64_t memory_bytes_needed;
     uint32_t superblock_copies_repaired;
-    uint64_t op; /* That was reached. */
+    uint64_t op; /* The op that was reached. */
     uint64_t ops_replayed;
 };
 
-/* Whatever options->memory_bytes is. */
+/* The least memory_bytes, whatever options->memory_bytes is. */
 uint64_t engine_memory_bytes_min(const struct engine_options *options);
 
 /*
- * Writes the superblock of a new, empty ledger over zeroed files. Its last write makes the ledger
- * exist.
+ * Writes the superblock of a new, empty ledger over zeroed files. Only its last write makes the
+ * ledger exist.
  */
 enum engine_open_result engine_format(
     struct storage *storage,
@@ -147,18 +166,19 @@ enum engine_open_result engine_format(
     void *scratch); /* ENGINE_FORMAT_SCRATCH bytes, sector aligned, zeroed. */
 #define ENGINE_FORMAT_SCRATCH (UINT64_C(64) * KIB)
 
-/* What the superblock says, which is less than what the log holds. */
+/* What the superblock says. The log may have come further. */
 struct engine_inspection {
     struct engine_identity identity;
-    const char *superblock_name; /* What is wrong, for ENGINE_OPEN_SUPERBLOCK. */
-    uint64_t commit_op;          /* The ledger came at least so far. */
+    const char *superblock_name; /* For ENGINE_OPEN_SUPERBLOCK: what is wrong. */
+    uint64_t commit_op;          /* The ledger came at least to this op. */
     uint64_t checkpoint_timestamp;
-    uint32_t view; /* How many times it was opened. */
+    uint32_t view; /* How many times the ledger was opened. */
 };
 
 /*
- * Reads the superblock and writes nothing: ENGINE_OPENED, or what is wrong with it, of which there
- * are ABSENT, SUPERBLOCK, OTHER_VERSION and OTHER_CONFIG. `scratch` as for engine_format.
+ * Reads the superblock and writes nothing. The result is ENGINE_OPENED, or what is wrong with the
+ * superblock: ENGINE_OPEN_ABSENT, _SUPERBLOCK, _OTHER_VERSION or _OTHER_CONFIG. `scratch` is as for
+ * engine_format.
  */
 enum engine_open_result engine_inspect(
     struct storage *storage,
@@ -166,9 +186,9 @@ enum engine_open_result engine_inspect(
     struct engine_inspection *inspection);
 
 /*
- * Makes the ledger that was just inspected belong to `owner`, which has its cluster and another
- * incarnation. Repairs the superblock first. After ENGINE_OPEN_IO_ERROR or a crash it belongs to
- * the old owner or to the new one.
+ * Makes the ledger that was just inspected belong to `owner`, whose cluster must be the same and
+ * whose incarnation must be another. It repairs the superblock first. After ENGINE_OPEN_IO_ERROR or
+ * a crash, the ledger belongs either to the old owner or to the new one.
  */
 enum engine_open_result engine_adopt(
     struct storage *storage,
@@ -176,8 +196,7 @@ enum engine_open_result engine_adopt(
     const struct engine_identity *owner);
 
 /*
- * Takes the engine out of options->memory_bytes zeroed bytes at `memory` (aligned to
- * ARENA_ALIGNMENT).
+ * Makes an engine from options->memory_bytes zeroed bytes at `memory` (aligned to ARENA_ALIGNMENT).
  */
 struct engine *engine_create(
     void *memory,
@@ -194,70 +213,90 @@ enum engine_open_result engine_open(
 
 void engine_submit(struct engine *engine, struct engine_request *request);
 
-/* Does what can be done now; true if something was done (then there may be more). Never blocks. */
+/*
+ * Does what can be done now. Returns true if something was done; then there may be more. Never
+ * blocks.
+ */
 bool engine_poll(struct engine *engine);
 
-/* Things that depend on time: releases expired holds, lets the scrubber go on. */
+/* Does what depends on time: releases expired holds, lets the scrubber go on. */
 void engine_tick(struct engine *engine);
 
 /*
- * From now on, all live blocks are read and verified in the background, one after another, each
- * once in the interval. 0: none are. No scrubbing before the first call.
+ * From now on, all live blocks are read and verified in the background, each once in the interval.
+ * 0 means none. Before the first call there is no scrubbing.
  */
 void engine_scrub(struct engine *engine, uint64_t interval_ns);
 
 /*
- * Gives up a LEDGER_VERIFY that is under way, which may take long: it is answered at once, from
- * inside this call. Not before engine_poll has seen it; any other request comes to its end by
- * itself. False: the request is none.
+ * Gives up a running LEDGER_VERIFY, which may take long: it is answered at once, inside this call.
+ * This works only after engine_poll has taken the request. Returns false if the request isn't a
+ * running verification; any other request ends by itself.
  */
 bool engine_cancel(struct engine *engine, struct engine_request *request);
 
-/* A damaged block that scrubbing has found; each is told once. False: there is none. */
+/*
+ * Gives a damaged block that scrubbing has found; each is given once. Returns false if there is
+ * none.
+ */
 bool engine_scrub_damage(struct engine *engine, struct engine_damage *damage);
 
-/* Requests or writes are under way: the host should wait for storage, not only for new requests. */
+/*
+ * True while requests or writes are running: then the host should wait for storage, not only for
+ * new requests.
+ */
 bool engine_busy(const struct engine *engine);
 
 /*
- * A write failed, or an op needs a block that can't be read: every request is answered
- * ENGINE_FAILED. The host must stop and open again.
+ * The prepare that is being written; 0: none is. Creates that are submitted meanwhile can only wait
+ * for its end. When it has ended, well or not, storage has something to do.
+ */
+uint64_t engine_writing_op(const struct engine *engine);
+
+/*
+ * A write failed, or an op needs a block that can't be read. Every request is answered by
+ * ENGINE_FAILED. The host must stop, and open again.
  */
 bool engine_failed(const struct engine *engine);
 
-/* True if the engine has failed because of a block; then says which. */
+/* True if the engine has failed because of a damaged block; *damage says which. */
 bool engine_failed_on_damage(const struct engine *engine, struct engine_damage *damage);
 
 /*
- * True while holds that have expired are not released, because a block that this needs is damaged;
- * then says which. Everything else goes on, and it is tried again every ten seconds.
+ * True while expired holds aren't released, because a block that this needs is damaged; *damage
+ * says which. Everything else goes on, and it is tried again every ten seconds.
  */
 bool engine_pulse_damage(const struct engine *engine, struct engine_damage *damage);
 
 /* ---- Monitoring ------------------------------------------------------------------------------ */
 
-#define ENGINE_STATUS_CODES_MAX 80 /* Codes of create results; the last entry counts `created`. */
+/* Room for the codes of create results. The last entry counts `created`. */
+#define ENGINE_STATUS_CODES_MAX 80
 
 struct engine_state {
     uint64_t op;
     uint64_t commit;
     uint64_t checkpoint_op;
-    uint64_t timestamp; /* The newest prepare's, in ns. */
+    uint64_t timestamp; /* Timestamp of the newest prepare, in nanoseconds. */
     uint64_t wal_used_bytes;
     uint64_t wal_size_bytes;
     uint64_t grid_size_bytes;
     uint64_t grid_used_bytes;
-    uint64_t memory_used_bytes; /* Memory that is in use, and couldn't be given up at once. */
+    uint64_t memory_used_bytes; /* Memory in use that couldn't be given up at once. */
     uint64_t memory_bytes;
-    uint64_t cache_size_bytes; /* The size of the block cache. */
+    uint64_t cache_size_bytes; /* Size of the block cache. */
     uint64_t tables;
-    uint64_t tables_max; /* With about so many tables, events are refused: ENGINE_MEMORY_FULL. */
+    /* At about this number of tables, events are refused: ENGINE_MEMORY_FULL. */
+    uint64_t tables_max;
     uint64_t accounts;
     uint64_t transfers;
     uint64_t scrub_tours; /* Number of tours that the scrubber has completed since the start. */
     uint64_t scrub_tour_blocks;  /* Number of blocks that the current tour has read. */
     uint64_t scrub_blocks_total; /* Number of live blocks. */
-    /* Found damaged by tours, and live still when one came by last; or that pulses can't read. */
+    /*
+     * Blocks that a tour found damaged and that the last tour still met, and blocks that pulses
+     * can't read.
+     */
     uint64_t damaged_blocks;
     uint32_t view;
     uint8_t replica;
@@ -267,24 +306,26 @@ struct engine_state {
 
 struct engine_stats {
     uint64_t requests;
-    uint64_t requests_refused; /* Memory or disk full, or not well-formed. */
+    /* Refused because memory or disk is full, or because the request is malformed. */
+    uint64_t requests_refused;
     uint64_t reads;
     uint64_t prepares;
     uint64_t pulses;
-    uint64_t pulses_skipped; /* Pulses that were not made because of a damaged block. */
+    uint64_t pulses_skipped; /* Pulses that were due but not made, because of a damaged block. */
     uint64_t account_events[ENGINE_STATUS_CODES_MAX];  /* By status. */
     uint64_t transfer_events[ENGINE_STATUS_CODES_MAX]; /* By status. */
     struct histogram events_per_prepare;
     struct histogram requests_per_prepare;
-    struct histogram commit_latency_ns; /* From a create's submission to its answer. */
+    struct histogram commit_latency_ns; /* From the submission of a create to its answer. */
     uint64_t checkpoints;
     uint64_t blocks_written;
-    uint64_t blocks_read; /* How many blocks were read, whole or in part. */
-    uint64_t extracts_read; /* Of these, how many were read in part. */
-    uint64_t cache_hits; /* Blocks that were in memory when they were asked for. */
+    uint64_t blocks_read; /* Blocks that were read, whole or in part. */
+    uint64_t extracts_read; /* How many of these were read in part. */
+    uint64_t cache_hits; /* Times that a block was in memory when it was asked for. */
     uint64_t cache_misses;
     uint64_t cache_evictions;
     struct journal_stats journal;
+    struct storage_solo_stats solo_writes;
 };
 
 void engine_state_get(const struct engine *engine, struct engine_state *state);

@@ -16,36 +16,36 @@
 #include "store/superblock.h"
 #include "vsr/replica.h"
 
-/* A read under way. */
+/* A running read. */
 struct engine_read {
     struct ledger_read read;
-    struct engine_request *request; /* NULL: none. */
+    struct engine_request *request; /* NULL if this place is free. */
     uint64_t *timestamps;
     struct ledger_row *rows;
-    bool waits;        /* It waits until the replica's progress differs from asked_at. */
-    uint64_t asked_at; /* The replica's progress when the read began to ask for what it lacks. */
+    bool waits;        /* It waits until the replica's progress is no longer asked_at. */
+    uint64_t asked_at; /* The replica's progress when the read asked for what it lacks. */
 };
 
 struct engine_reads {
-    struct queue waiting;        /* Requests that have not begun. */
+    struct queue waiting;        /* Requests that haven't begun. */
     struct engine_read *running; /* ENGINE_READS_MAX of them. */
     uint32_t running_count;
-    uint32_t turn; /* Number of the read that goes on next. */
+    uint32_t turn; /* The read that has its turn next. */
 };
 
-/* The verification that somebody asked for. It waits as reads do. */
+/* The verification, if one was asked for. It waits in the same way as reads. */
 struct engine_verification {
     struct verify verify;
-    struct engine_request *request; /* NULL: none is under way. */
+    struct engine_request *request; /* NULL if none is running. */
     bool waits;
     uint64_t asked_at;
 };
 
-/* When the scrubber may read how much. */
+/* Paces the scrubber. */
 struct engine_scrubbing {
-    uint64_t interval_ns; /* A tour is to take so long; 0: there are none. */
+    uint64_t interval_ns; /* How long a tour should take; 0 means that there are no tours. */
     uint64_t ticked_ns;
-    uint64_t credit_ns; /* Time that has passed, and was not yet spent on blocks. */
+    uint64_t credit_ns; /* Time that has passed and wasn't spent on blocks yet. */
 };
 
 struct engine {
@@ -58,9 +58,10 @@ struct engine {
     struct forest *forest;
     struct ledger ledger;
     struct replica replica;
-    struct queue arrived; /* Requests that were not looked at yet. */
+    struct queue arrived; /* Requests that weren't looked at yet. */
     struct engine_reads reads;
-    uint32_t requests_count; /* Requests that were submitted and not answered. */
+    uint32_t requests_count; /* Requests that were submitted and aren't answered yet. */
+    uint64_t recounted_op;   /* Cache and objects were counted anew after this op (RECOUNT_OPS). */
     struct engine_scrubbing scrubbing;
     struct engine_verification verification;
     struct engine_stats stats;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Opening: the superblock, the journal, the forest, the replica. Each is right, or the report says
- * what is wrong with it, and nothing is written before it is known that the files are ours. Also
- * formatting.
+ * Opening: the superblock, the journal, the forest, the replica, in this order. If one of them
+ * isn't right, the report says what is wrong. Nothing is written before it is known that the files
+ * are ours. Formatting and adopting are here too.
  */
 #include "base/arena.h"
 #include "engine/internal.h"
@@ -78,7 +78,7 @@ engine_inspect(struct storage *storage, void *scratch, struct engine_inspection 
     return ENGINE_OPENED;
 }
 
-/* The result is read off `working`, which only a durable update replaces. */
+/* Nothing to do: the caller sees the result in `working`, which only a durable update replaces. */
 static void
 adopt_on_done(struct superblock *superblock, enum superblock_result result)
 {
@@ -131,7 +131,7 @@ open_superblock(
         engine->storage->file_size_bytes[STORAGE_HEADERS] != headers_size) {
         return ENGINE_OPEN_SIZE_MISMATCH;
     }
-    /* Ours, as far as can be told. Nothing was written before. */
+    /* As far as can be told, the files are ours. Nothing was written before this point. */
     if (superblock_repair(superblock) != SUPERBLOCK_OK) return ENGINE_OPEN_IO_ERROR;
     report->superblock_copies_repaired = superblock->copies_repaired;
     return ENGINE_OPENED;
@@ -150,7 +150,7 @@ open_journal(struct engine *engine, struct engine_open_report *report)
     report->op = report->journal.op_head;
     switch (result) {
     case JOURNAL_RECOVERED:
-        /* Before anything is replayed: what is refused is not gone on with. */
+        /* Checked before anything is replayed: files that are refused must stay as they are. */
         if (report->op < engine->options.op_min) return ENGINE_OPEN_BEHIND;
         if (state->view < engine->options.view_min) return ENGINE_OPEN_BEHIND;
         return ENGINE_OPENED;
@@ -183,7 +183,10 @@ open_forest(struct engine *engine, struct engine_open_report *report)
     unreachable();
 }
 
-/* It was whole at the recovery: no rule has decided this. */
+/*
+ * Reports a prepare that was whole at recovery, but isn't any more. No rule of recovery decided
+ * this.
+ */
 static void
 report_prepare_damage(const struct engine *engine, struct engine_open_report *report)
 {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * What goes on beside requests, at a pace: a verification, by some rows between two ops, and the
- * scrubber, which reads as many blocks as the time that has passed is worth.
+ * What goes on beside requests, at a limited pace: a verification, which does some rows between two
+ * ops, and the scrubber, which reads as many blocks as the time that has passed allows.
  */
 #include "base/units.h"
 #include "engine/internal.h"
-#include "forest/scrub.h"
+#include "forest/watch.h"
 
 /* ---- Verification ---------------------------------------------------------------------------- */
 
@@ -51,7 +51,7 @@ engine_cancel(struct engine *engine, struct engine_request *request)
     return true;
 }
 
-/* Goes on with the verification by some rows, between ops; requests come first. */
+/* Goes on with the verification by some rows, between ops. Requests come first. */
 bool
 engine_verify_poll(struct engine *engine)
 {

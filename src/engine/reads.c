@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Reads. Up to ENGINE_READS_MAX are under way, each with memory of its own; others wait. They see
- * whole ops only: between two ops, each in its turn gets on by some rows. One that waits for the
- * disk is asked again only after the replica has made progress, so waiting costs no work.
+ * Reads. Up to ENGINE_READS_MAX run at the same time, each with memory of its own; others wait.
+ * They see only whole ops: between two ops they take turns, each doing some rows. A read that waits
+ * for the disk is asked again only after the replica has made progress, so that waiting costs no
+ * work.
  */
 #include "base/arena.h"
 #include "engine/internal.h"
@@ -72,7 +73,7 @@ read_end(struct engine *engine, struct engine_read *running, enum engine_status 
     engine_answer(request, status);
 }
 
-/* Goes on with one read. True if it got on, and need not wait. */
+/* Goes on with one read. Returns true if it got further and need not wait. */
 static bool
 read_step(struct engine *engine, struct engine_read *running, uint32_t *rows_left)
 {
@@ -110,7 +111,10 @@ fail_reads(struct engine *engine)
     return progress;
 }
 
-/* Begins what there is room for, then each read has its turn, as far as there are rows left. */
+/*
+ * Begins waiting reads while there is room, then gives each running read its turn, as long as rows
+ * are left.
+ */
 static bool
 run_reads(struct engine *engine, uint32_t *rows_left)
 {
@@ -128,7 +132,7 @@ run_reads(struct engine *engine, uint32_t *rows_left)
     return progress;
 }
 
-/* Reads see whole ops only. They get on by so many rows, then ops go on. */
+/* Reads see only whole ops. They do a limited number of rows, and then ops go on. */
 bool
 engine_reads_poll(struct engine *engine)
 {

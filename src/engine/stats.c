@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* What the engine tells about itself. */
+/* What the engine reports about itself. */
 #include "engine/internal.h"
-#include "forest/scrub.h"
+#include "forest/watch.h"
 #include "store/grid.h"
 
 void
@@ -62,4 +62,5 @@ engine_stats_get(const struct engine *engine, struct engine_stats *stats)
     stats->cache_misses = forest.cache_misses;
     stats->cache_evictions = forest.cache_evictions;
     stats->journal = engine->journal.stats;
+    stats->solo_writes = engine->storage->solo;
 }

@@ -1,28 +1,29 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Before an op is executed: what it will ask for is brought among the objects, where it is pinned
- * for the op's epoch.
+ * Before an op is executed, everything that it will look up is brought among the objects, where it
+ * is pinned for the op's epoch. So execution itself never waits.
  *
- *   forest_ask_id ─→ ids ── looked up ──→ records ── looked up ──→ objects
- *   forest_ask ─────────────────────────────┘
+ *    forest_ask_id ─→ ids ── looked up ──→ records ── looked up ──→ objects
+ *    forest_ask ─────────────────────────────┘
  *
- * What is not among the objects is looked up in the order of keys, all ids first: so a block that
- * many keys need is read once, or a part of it before, and blocks in the order in which they lie
- * on disk; whoever comes from one block to the next reads it whole at once (lsm/table.c). As many
- * reads are under way as there can be. Keys whose blocks are being read are kept aside, and looked
- * at again when about half of those have come: looking at each of them twice costs little.
+ * What isn't among the objects yet is looked up in the order of keys, all ids first. So a block
+ * that many keys need is read once, and blocks are read in the order in which they lie on disk; a
+ * caller that comes from one block to the next has the next one read whole at once (lsm/table.c).
+ * As many reads run as there can be. Keys whose blocks are being read are put aside, and looked at
+ * again when about half of those blocks have come: looking at each key twice costs little.
  *
- * Which keys turned out to be absent is remembered, so that execution is caught when it wants one
- * that was not looked up (F6): to take that for absent would be a silent guess.
+ * Keys that turned out to be absent are remembered. If execution wants a key that was never looked
+ * up, an assertion catches it (F6): to take the key for absent would be a silent guess.
  *
- * When all goes well: forest_begin, forest_ask… for all keys, forest_prefetch until it says FOUND;
- * and once more, if what was found says what else is needed (a post leads to its pending transfer).
- * What can go wrong:
- *  - All frames are in use. forest_begin says no, or forest_prefetch WAIT: ask again after
+ * When all goes well: forest_begin, then forest_ask… for all keys, then forest_prefetch until it
+ * says FOUND. A second round follows if what was found names more records: a post, for example,
+ * leads to its pending transfer, and that to its accounts. What can go wrong:
+ *  - All frames are in use. forest_begin says no, or forest_prefetch says WAIT: ask again after
  *    progress.
- *  - A block can't be read, or isn't what refers to it. LOST, and forest_damage names the block.
- *    The op can't be executed, so the engine stops, or makes no pulse.
- *  - A record that another one names is absent. The same: that is damage, and no answer.
+ *  - A block can't be read, or isn't what refers to it. forest_prefetch says LOST, and
+ *    forest_damage
+ *    names the block. The op can't be executed, so the engine stops (a pulse is only skipped).
+ *  - A record that another one names is absent. That is damage too, and treated in the same way.
  */
 #include <string.h>
 
@@ -30,11 +31,11 @@
 #include "forest/internal.h"
 
 /*
- * Of an asked key, in place of a timestamp: bits 0 … 7 are the number of the groove; bit 8 is set
- * if an id or a record says that there is such a record, so that its absence is damage; above is
- * the address of the block that is awaited, or 0.
+ * For an asked key, the field `timestamp` means something else: bits 0 … 7 are the number of the
+ * groove; bit 8 is set if an id or a record says that the record exists, so that its absence is
+ * damage; the bits above are the address of the block that is awaited, or 0.
  *
- * A record's key is its timestamp, and in the low half what id it was found by: id_check, or 0.
+ * A record's key is its timestamp, with id_check of the id it was found by in the low half, or 0.
  */
 #define ASK_GROOVE      UINT64_C(0xff)
 #define ASK_NAMED       UINT64_C(0x100)
@@ -91,7 +92,7 @@ forest_begin(struct forest *forest, uint32_t event_count)
         const struct groove *groove = &forest->grooves[i];
         if (groove_is_log(groove)) frames += log_frames_needed(&groove->log, event_count);
     }
-    /* Reads take frames too, as long as there are any. */
+    /* Reads need frames too, so leave some for them. */
     if (forest->cache.available < frames + GRID_READS_MAX) {
         cache_issue_writes(&forest->cache);
         return false;
@@ -115,7 +116,8 @@ static void
 asks_add(struct forest_asks *asks, u128 key, uint64_t mark)
 {
     assert(asks->count < FOREST_ASKS_MAX);
-    assert(asks->next == 0 && asks->waiting == 0); /* What is being looked up is in order. */
+    /* A lookup is under way while its keys are in order: nothing may be added then. */
+    assert(asks->next == 0 && asks->waiting == 0);
     asks->keys[asks->count] = (struct entry24){
         .id_low = u128_low(key),
         .id_high = u128_high(key),
@@ -132,14 +134,14 @@ asks_clear(struct forest_asks *asks)
     asks->next = 0;
 }
 
-/* A short hash of the id that a record should have. Never 0. */
+/* A short hash of the id that the record should have. It is never 0. */
 static uint64_t
 id_check(uint32_t number, const u128 *id)
 {
     return prefetched_hash_id(number, id) | 1;
 }
 
-/* Pins it if it is there. */
+/* Pins the object, if there is one. */
 static bool
 pin(struct forest *forest, struct groove *groove, uint32_t object)
 {
@@ -202,7 +204,7 @@ forest_ask_named(struct forest *forest, uint32_t number, uint64_t timestamp)
 
 /* ---- Looking up ---------------------------------------------------------------------------- */
 
-/* The record comes among the objects, for this op. */
+/* Brings the record among the objects for this op. */
 static void
 bring(struct forest *forest, struct groove *groove, const void *record)
 {
@@ -211,7 +213,9 @@ bring(struct forest *forest, struct groove *groove, const void *record)
     (void) objects_insert(&groove->objects, record, forest->epoch);
 }
 
-/* Execution learns that the id is burnt from a record of the groove of burnt ids. */
+/*
+ * The id is burnt. Execution learns that from a record of the groove of burnt ids, so brings that.
+ */
 static void
 bring_burnt(struct forest *forest, const struct groove *groove, u128 id, uint64_t timestamp)
 {
@@ -225,7 +229,7 @@ bring_burnt(struct forest *forest, const struct groove *groove, u128 id, uint64_
     bring(forest, burnt, record);
 }
 
-/* What the id leads to. */
+/* Looks up the timestamp that the id leads to. */
 static enum tree_found
 look_up_id(struct forest *forest, const struct entry24 *key)
 {
@@ -252,18 +256,21 @@ look_up_id(struct forest *forest, const struct entry24 *key)
     return TREE_FOUND;
 }
 
-/* Is the record the one that the id is of? */
+/* Does the record have the id that led to it? */
 static bool
 id_matches(const struct groove *groove, uint32_t number, const void *record, uint64_t check)
 {
     u128 id;
-    if (check == 0) return true; /* It was asked for by its timestamp. */
+    if (check == 0) return true; /* The record was asked for by its timestamp, not by an id. */
     assert(groove->schema->id_offset != FOREST_NONE);
     memcpy(&id, (const char *) record + groove->schema->id_offset, sizeof(id));
     return id_check(number, &id) == check;
 }
 
-/* The record is among the objects already if its id and its timestamp were asked for. */
+/*
+ * Looks up a record. It is among the objects already if both its id and its timestamp were asked
+ * for.
+ */
 static enum tree_found
 look_up_record(struct forest *forest, const struct entry24 *key)
 {
@@ -293,8 +300,9 @@ look_up_record(struct forest *forest, const struct entry24 *key)
 }
 
 /*
- * Puts the keys in order, each once. Every second op goes through them from the other end: what the
- * op before has read last is still in memory, where the same order would have evicted all of it.
+ * Puts the keys in order, each once. Every second op goes through them from the other end. What the
+ * op before has read last is still in memory; going through in the same order would evict all of it
+ * before it is reached.
  */
 static void
 asks_sort(struct forest_asks *asks, bool descending, struct entry24 *scratch)
@@ -318,8 +326,8 @@ asks_sort(struct forest_asks *asks, bool descending, struct entry24 *scratch)
 }
 
 /*
- * True if looking up now would find nothing new: what is awaited is still being read, or can't be
- * read yet.
+ * True if looking up now would find nothing new: the awaited block is still being read, or its read
+ * can't be started yet.
  */
 static bool
 ask_waits(const struct block_cache *cache, const struct entry24 *key)
@@ -328,7 +336,10 @@ ask_waits(const struct block_cache *cache, const struct entry24 *key)
     return awaited == 0 ? !cache_may_read(cache) : cache_reads(cache, awaited);
 }
 
-/* Looks up those that wait, then others as long as there can be more reads. TREE_FOUND: all. */
+/*
+ * Looks up the keys that wait, then others as long as more reads can be started. TREE_FOUND: all
+ * are found.
+ */
 static enum tree_found
 asks_look_up(
     struct forest *forest,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* See audit.h. */
-#include "forest/audit.h"
+/* See watch.h. */
+#include "forest/watch.h"
 
 #include <string.h>
 
@@ -9,7 +9,10 @@
 
 /* ---- What it is about ------------------------------------------------------------------------ */
 
-/* Nothing newer than what precedes the oldest of the tail's entries of this kind. */
+/*
+ * The newest timestamp that is older than all of the tail's entries of this kind. Entries of
+ * records up to it have all left memory.
+ */
 static uint64_t
 before_tail(const struct tail *tail, uint64_t burnt, uint64_t newest)
 {
@@ -26,8 +29,9 @@ before_tail(const struct tail *tail, uint64_t burnt, uint64_t newest)
 }
 
 /*
- * Of a groove with updates, records on disk: those up to the newest that is there, since all that
- * are in memory only were inserted after the last flush, which takes all. The others are counted.
+ * For a groove with updates: which records are on disk. Every flush takes all that are in memory.
+ * So a record that is newer than the newest one on disk was inserted after the last flush, and is
+ * in memory only. Those are subtracted from the count.
  */
 static void
 fix_records_on_disk(struct audit *audit, uint32_t number)
@@ -97,7 +101,7 @@ sum_add(struct audit_sum *sum, u128 key, uint64_t timestamp)
     sum->hashes += filter_hash(u128_make(filter_hash(key), timestamp));
 }
 
-/* The entries that the record must have: the same as in op.c, `enter`. */
+/* Adds the entries that the record must have. They are those that `enter` in op.c makes. */
 static void
 sum_record(struct audit *audit, uint32_t number, const void *record)
 {
@@ -158,7 +162,7 @@ records_begin(struct audit *audit)
     }
 }
 
-/* To the next record of the groove, unless there is one already. */
+/* Goes on to the groove's next record, unless there is a current one already. */
 static enum tree_found
 records_next(struct audit *audit)
 {
@@ -180,7 +184,7 @@ records_next(struct audit *audit)
     return TREE_FOUND;
 }
 
-/* The records of all grooves, one after another. */
+/* Goes through the records of all grooves, one groove after another. */
 static enum audit_step
 step_records(struct audit *audit)
 {
@@ -194,7 +198,10 @@ step_records(struct audit *audit)
         return found == TREE_WAIT ? AUDIT_WAIT : AUDIT_LOST;
     }
     if (audit->timestamp != 0) {
-        /* What is there but can't be found is as good as not there. */
+        /*
+         * A record that is there but can't be found is as bad as a missing one, so it isn't
+         * counted.
+         */
         if (found == TREE_FOUND) audit->records_found += 1;
         if (found == TREE_FOUND && audit->timestamp <= audit->about[number]) {
             sum_record(audit, number, record);
@@ -217,7 +224,7 @@ step_records(struct audit *audit)
 
 /* ---- Entries --------------------------------------------------------------------------------- */
 
-/* What the part is. */
+/* Which kind of entries the part has, and of which groove. */
 static enum audit_kind
 part_kind(const struct forest *forest, uint32_t part, uint32_t *groove)
 {
@@ -245,7 +252,7 @@ entries_begin(struct audit *audit)
     walk_init(&audit->walk, &forest_part(audit->forest, audit->part)->tree);
 }
 
-/* Adds the entry, unless it is of a record that came too late. */
+/* Adds the entry to what was found, unless its record is too new for this audit. */
 static void
 sum_entry(struct audit *audit, const void *entry)
 {
@@ -263,13 +270,16 @@ sum_entry(struct audit *audit, const void *entry)
     }
     if (timestamp & BURNT_BIT) groove = forest->grooves[groove].schema->burnt_groove;
     const uint64_t plain = timestamp & ~BURNT_BIT;
-    /* (A2) No record is newer than the newest; no id of a groove without burnt ones is. */
+    /*
+     * (A2) If there is no groove for it, or if it is newer than the groove's newest record, the
+     * entry can't be right. Then it is counted, and makes the sum wrong.
+     */
     const bool possible = groove != FOREST_NONE && plain <= forest->grooves[groove].newest;
     if (possible && plain > audit->about[groove]) return;
     sum_add(&audit->found, key, timestamp);
 }
 
-/* The entries of all parts, one after another. */
+/* Goes through the entries of all parts, one part after another. */
 static enum audit_step
 step_entries(struct audit *audit)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* See check.h. */
-#include "forest/check.h"
+/* See watch.h. */
+#include "forest/watch.h"
 
 #include "forest/internal.h"
 
@@ -39,7 +39,7 @@ check_run(
     assert(count == tree->runs[run].table_count);
 }
 
-/* Blocks of the table that is being made. */
+/* How many blocks the table has that is being made. */
 static uint64_t
 builder_blocks(const struct table_builder *builder)
 {

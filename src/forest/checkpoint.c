@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Checkpoints: what is in memory only goes to disk, then the lists of what there is. See the stages
- * in internal.h.
+ * Making a checkpoint: what is only in memory is written to disk, then the lists of what there is.
+ * internal.h shows the stages.
  *
- * Nothing that is on disk already is written again, but for manifest and free set, which are small:
- * 80 bytes a table, a bit a block. Everything stops at a place that a restart finds again: tails
- * are empty, no table is half made.
+ * Nothing that is on disk already is written again, except for the manifest and the free set, which
+ * are small: 80 bytes for each table and a bit for each block. Everything is brought into a state
+ * that a restart finds again: tails are empty, and no table is half made.
  *
- * When all goes well: the stages one after another, each as far as free frames and reads allow,
- * then the callback; the replica writes the superblock, and says forest_checkpoint_durable, which
- * frees the blocks that the new checkpoint doesn't refer to. What can go wrong:
- *  - A crash before the superblock is durable. The old checkpoint is whole, since its blocks were
- *    not free, and nothing was written over them. The log is replayed from there.
+ * When all goes well: the stages follow one another, each as far as free frames and reads allow,
+ * then the callback runs. The replica writes the superblock and calls forest_checkpoint_durable,
+ * which frees the blocks that the new checkpoint doesn't refer to. What can go wrong:
+ *  - A crash before the superblock is durable. The old checkpoint is whole: its blocks weren't
+ *    free,
+ *    so nothing was written over them. The log is replayed from there.
  *  - No frame is free, or a merge waits for a block. The stage is tried again after progress.
  *  - A write fails. The callback says so, and the engine stops. A restart is as after a crash.
  *  - A block that a merge needs is damaged. The forest is lost, and the engine stops.
@@ -26,7 +27,7 @@
 
 /* ---- Flushing ------------------------------------------------------------------------------ */
 
-/* The next part. */
+/* Flushes the next part. */
 static enum forest_work
 checkpoint_flush(struct forest *forest)
 {
@@ -92,8 +93,8 @@ own_acquire(struct forest *forest)
 }
 
 /*
- * Takes the addresses of all own blocks: they must be in the free set before that is written. What
- * were the last checkpoint's is replaced.
+ * Takes the addresses of all own blocks before the free set is written, since they must be in it.
+ * The own blocks of the last checkpoint are released.
  */
 static void
 own_start(struct forest *forest)
@@ -109,7 +110,8 @@ own_start(struct forest *forest)
     checkpoint->own_count = 0;
     checkpoint->own_sealed = 0;
     const uint64_t manifest = div_ceil(checkpoint->content.item_count, MANIFEST_ITEMS_PER_BLOCK);
-    while (checkpoint->own_count < manifest + 1) own_acquire(forest); /* One of them is the root. */
+    /* One more than the manifest's: the root. */
+    while (checkpoint->own_count < manifest + 1) own_acquire(forest);
     while (checkpoint->own_count < manifest + 1 + grid_free_set_block_count(forest->grid)) {
         own_acquire(forest);
     }
@@ -148,7 +150,7 @@ own_content(const struct forest *forest, uint32_t frame)
     return (char *) cache_block(&forest->cache, frame) + BLOCK_HEADER_SIZE;
 }
 
-/* Seals the next block of the current chain, whose content is in the frame. */
+/* Seals the next block of the current chain. Its content is in the frame. */
 static void
 own_seal(
     struct forest *forest, uint32_t frame, enum block_type type, uint32_t count, uint32_t size)
@@ -173,7 +175,7 @@ own_seal(
     checkpoint->own_sealed += 1;
 }
 
-/* A frame for the next own block; false if one is awaited. */
+/* Takes a frame for the next own block. Returns false if none is free yet. */
 static bool
 own_take(struct forest *forest, uint32_t *frame)
 {
@@ -188,7 +190,7 @@ own_take(struct forest *forest, uint32_t *frame)
 
 /* ---- The manifest -------------------------------------------------------------------------- */
 
-/* To the next run, in the order of parts, levels and ages. */
+/* Goes on to the next run, in the order of parts, levels and ages. */
 static void
 manifest_next_run(struct forest *forest)
 {
@@ -198,7 +200,7 @@ manifest_next_run(struct forest *forest)
     checkpoint->run_items = 0;
 }
 
-/* Moves on to a level that has a run left. */
+/* Moves on to a level that still has a run to be listed. */
 static const struct tree *
 manifest_settle(struct forest *forest)
 {
@@ -316,8 +318,8 @@ checkpoint_finish(struct forest *forest)
 }
 
 /*
- * All is durable. What was released is free soon, and may be written: nobody reads it any more.
- * (D4)
+ * Is everything durable? Also, no tour may be reading a released block any more, since that block
+ * is about to become free and may be overwritten (D4).
  */
 static bool
 checkpoint_written(const struct forest *forest)
@@ -334,7 +336,7 @@ work_of(bool done)
     return done ? FOREST_WORK_DONE : FOREST_WORK_WAITS;
 }
 
-/* A piece of the stage. Done: the next stage can begin. */
+/* Does a piece of the current stage. DONE: the next stage can begin. */
 static enum forest_work
 checkpoint_step(struct forest *forest)
 {

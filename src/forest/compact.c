@@ -2,21 +2,25 @@
 /*
  * The work after an op.
  *
- * Each op: full blocks of logs are sealed. When BEAT_ENTRIES entries have come, a *beat*: tails and
- * changed records that are many enough become a run of level 0; levels with enough runs start to be
- * merged; each merge is given a quota, a quarter more than the entries that came to its tree. So a
- * merge is done before its level has as many runs again, and the work follows the entries. Merges
- * take turns: each works off its quotas of MERGE_TURNS beats at once, a part of them at each beat.
+ * After each op, full blocks of logs are sealed. When BEAT_ENTRIES entries have come, there is a
+ * *beat*:
+ *  - Tails and sets of changed records that have become large enough are written as runs of level
+ *    0.
+ *  - In levels with enough runs, a merge is started.
+ *  - Each merge gets a quota: the entries that came to its tree, and a quarter more. So a merge is
+ *    done before its level has as many runs again, and the work follows the entries.
+ * Merges take turns, so that the beats cost about the same: each works off its quotas of
+ * MERGE_TURNS beats at once, and at each beat it is the turn of a part of the merges.
  *
- * When, how far and in which order is a function of the log alone (F5); only how long it takes
- * isn't.
+ * When the work is done, how much, and in which order depends on the log alone (F5); only how long
+ * it takes doesn't.
  */
 #include "base/units.h"
 #include "forest/internal.h"
 
 /* ---- Flushing ------------------------------------------------------------------------------ */
 
-/* Records are anywhere in memory: lines that many records ahead are fetched. */
+/* Records are scattered in memory, so the lines of records this far ahead are fetched. */
 #define FLUSH_RECORDS_AHEAD 8
 
 static uint32_t
@@ -29,7 +33,7 @@ flush_count(const struct part *part)
     return objects_dirty_count(part->objects);
 }
 
-/* A table of the run gets as many of the entries as it holds. */
+/* Writes one table of the run, with as many of the entries as it holds. */
 static void
 flush_table(struct part *part, struct table_builder *builder, uint32_t run)
 {
@@ -118,7 +122,7 @@ flush_due(const struct part *part)
     return part->objects != NULL && part->objects->dirty_count >= OBJECTS_DIRTY_MAX;
 }
 
-/* The next part that is due. */
+/* Flushes the next part that is due. */
 static enum forest_work
 compact_flush(struct forest *forest)
 {
@@ -137,7 +141,7 @@ compact_flush(struct forest *forest)
 
 /* ---- Merging ------------------------------------------------------------------------------- */
 
-/* Runs of the level that are complete and in no merge, and their entries. */
+/* How many runs of the level are complete and in no merge, and how many entries they have. */
 static uint32_t
 runs_waiting(const struct tree *tree, uint32_t level, uint64_t *entries)
 {
@@ -155,7 +159,7 @@ runs_waiting(const struct tree *tree, uint32_t level, uint64_t *entries)
     return count;
 }
 
-/* More than any merge has; sums with it don't wrap. */
+/* A quota that is more than any merge has. Sums with it don't overflow. */
 #define QUOTA_ALL (UINT64_MAX / 4)
 
 uint64_t
@@ -171,9 +175,9 @@ forest_level_entries(const struct tree *tree, uint32_t level)
 }
 
 /*
- * Is it time to merge the level? Records that change are merged earlier where runs hold most of all
- * records: each more would be another copy of everything. And what can't become larger than a run
- * of this level stays here.
+ * Is it time to merge the level? Records that change are merged earlier, once the runs together
+ * have as many entries as there are records: each run more could be another copy of everything. And
+ * if the result can't become larger than a run of this level, it stays in this level.
  */
 static bool
 merge_due(const struct tree *tree, uint32_t level, bool *same_level)
@@ -187,7 +191,7 @@ merge_due(const struct tree *tree, uint32_t level, bool *same_level)
     return waiting >= tree->fanout || (waiting >= 2 && entries >= *tree->distinct);
 }
 
-/* Starts what is due, and gives every merge its quota. */
+/* Starts the merges that are due, and gives every merge its quota. */
 static void
 merges_prepare(struct part *part)
 {
@@ -195,8 +199,8 @@ merges_prepare(struct part *part)
     if (part->log != NULL) return;
     assert(part->tail != NULL || part->objects != NULL);
     /*
-     * Where records change, a merge into the level that has all of them reads and writes all of
-     * them for a few new ones. So it gets twice the quota, to be done before the next one is due.
+     * A merge into the level that has all records reads and writes all of them for a few new ones.
+     * It gets twice the quota, so that it is done before the next one is due.
      */
     const uint64_t more = tree_mutable(tree) ? part->added : part->added / 4;
     for (uint32_t level = 0; level < LSM_LEVELS; level++) {
@@ -208,7 +212,9 @@ merges_prepare(struct part *part)
             merge_start(merge, same_level);
         }
         merge->quota += part->added + more + 1;
-        /* Checkpoints with little in between make small runs, faster than quotas foresee. */
+        /*
+         * Checkpoints that follow each other closely make small runs, faster than quotas allow for.
+         */
         if (tree->run_count[level] + 2 >= LEVEL_RUNS_MAX) merge->quota = QUOTA_ALL;
     }
     part->added = 0;
@@ -227,7 +233,7 @@ merge_turn(const struct forest_compact *compact, const struct merge *merge)
     return (compact->part + compact->level) % MERGE_TURNS == compact->turn;
 }
 
-/* The next merge's quota. */
+/* Works off the next merge's quota. */
 static enum forest_work
 compact_merge(struct forest *forest)
 {
@@ -270,7 +276,7 @@ beat_start(struct forest *forest, uint32_t turn)
     forest->compact.step = COMPACT_FLUSH;
 }
 
-/* Ends the op: it is executed, and nothing of it will be undone. */
+/* Ends the op: it has been executed, and nothing of it will be undone. */
 static void
 compact_op(struct forest *forest, uint64_t op)
 {
@@ -308,7 +314,7 @@ forest_beat_start_all(struct forest *forest)
 {
     assert(forest->checkpoint.stage != CHECKPOINT_IDLE);
     beat_start(forest, MERGE_TURNS);
-    /* The state is made what it is after a restart. */
+    /* Brings the state into the form that it has after a restart. */
     forest->compact.beat = 0;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* Records and ids, wherever they are; and reads, which copy. */
+/* Finding records and ids, in memory or on disk; and reads, which copy what they find. */
 #include <string.h>
 
 #include "forest/internal.h"
@@ -48,8 +48,8 @@ forest_find_id(const struct forest *forest, uint32_t number, const u128 *id, uin
 }
 
 /*
- * The record that the id leads to. That it leads to none, or to one with another id, was never
- * written: to take the id for absent would be a silent guess.
+ * Finds the record that the id leads to. An id that leads to no record, or to one with another id,
+ * was never written like that, so it is damage. To take the id for absent would be a silent guess.
  */
 static enum tree_found
 find_of_id(
@@ -133,7 +133,7 @@ forest_may_have_changed(
     assert(!groove_is_log(&forest->grooves[number]));
     assert(timestamp > 0);
     const uint32_t object = objects_find(objects, timestamp);
-    /* A record that has come back into memory tells nothing of what was before (C4). */
+    /* It is unknown what happened to a record before it came back into memory (C4). */
     const uint64_t changed = object == OBJECT_NONE ? 0 : objects_op(objects, object);
     return (changed == 0 ? objects_forgotten_op(objects) : changed) > op;
 }
@@ -150,7 +150,7 @@ forest_reads_mark(const struct forest *forest, uint32_t waiting)
 {
     const struct block_cache *cache = &forest->cache;
     assert(cache->reading <= GRID_READS_MAX);
-    /* Others read too: of their reads none is waited for. */
+    /* Others read too. This mark counts only as many reads as the caller waits for, not theirs. */
     return cache->reads_done + div_ceil(min_u64(waiting, cache->reading), 2);
 }
 

@@ -1,14 +1,5 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/*
- * Taking the forest's memory.
- *
- *     tails, scratch          fixed
- *     objects                 a third of the rest: records that change, most of it accounts
- *     lists of tables         a thirty-second
- *     block cache             what is left
- *
- * The same code runs over an arena that only measures first.
- */
+/* The same code runs twice: first over an arena that only measures, then over the real one. */
 #include <string.h>
 
 #include "base/units.h"
@@ -18,19 +9,21 @@
 #define OBJECTS_SHARE 3
 #define TABLES_SHARE  32
 
-/* What finding a record costs, about: its state, and its places in two sparse indexes. */
+/*
+ * About how many bytes it costs to find a record: its state, and its entries in two sparse indexes.
+ */
 #define OBJECT_OVERHEAD 90
 
-/* Records of the groove that one event pins or inserts at most. */
+/* The most records of the groove that one event pins or inserts. */
 #define OP_RECORDS_PER_EVENT(schema)                                                               \
     ((schema)->inserts_per_event_max + (schema)->updates_per_event_max)
 
-/* Nodes of lists of tables in the smallest forest. */
+/* Nodes for lists of tables in the smallest forest. */
 #define NODES_MIN (FOREST_PARTS_MAX * PART_NODES_MIN)
 
-/* How much of what varies there is. */
+/* The sizes that depend on how much memory there is. */
 struct sizes {
-    /* How many objects each groove with updates has, times record_size over 128. */
+    /* Objects of each groove with updates, for records of 128 bytes; larger records get fewer. */
     uint32_t objects;
     uint32_t nodes;
     uint32_t frames;
@@ -41,11 +34,11 @@ struct sizes {
 static uint32_t
 tail_count_max(void)
 {
-    /* A beat comes after the op that makes it due. */
+    /* A beat comes only after the op that makes it due, so a whole op may come on top. */
     return TAIL_ENTRIES + BEAT_ENTRIES + LOG_OP_RECORDS_MAX;
 }
 
-/* Entries that are sorted together, at most. */
+/* The most entries that are sorted together. */
 static uint32_t
 scratch_count(void)
 {
@@ -53,7 +46,8 @@ scratch_count(void)
 }
 
 /*
- * Changed records at a time: fewer than are flushed together, and those of the op that makes more.
+ * The most records that are changed at a time: those that were too few to be flushed, and those of
+ * the op that makes them enough.
  */
 static uint32_t
 dirty_max(const struct groove_schema *schema)
@@ -62,8 +56,9 @@ dirty_max(const struct groove_schema *schema)
 }
 
 /*
- * Of a groove with updates: those that were dirty, and those that an op has to do with. Of a log:
- * what an op has asked for, the transfer of an event's id and the one that it resolves.
+ * The fewest objects that the groove can work with. With updates: those that were dirty already,
+ * and those of one op. For a log: what one op asks for, which is for each event the transfer of its
+ * id and the transfer that it resolves.
  */
 static uint32_t
 objects_min(const struct groove_schema *schema)
@@ -82,13 +77,15 @@ burns_for(const struct forest_schema *schema, uint32_t burnt_groove)
     return FOREST_NONE;
 }
 
-/* What everything that takes frames at the same time takes at most. */
+/* The most frames that are taken at the same time. */
 static uint32_t
 frames_min(const struct forest_schema *schema)
 {
     assert(schema->groove_count > 0 && schema->groove_count <= FOREST_GROOVES_MAX);
     assert(schema->index_count <= FOREST_INDEXES_MAX);
-    /* Each merge builds a table; some have filters. Tails are flushed one after another. */
+    /*
+     * Each merge builds a table, and some tables have filters. Tails are flushed one after another.
+     */
     uint32_t tables = schema->index_count;
     uint32_t filtered = 0;
     uint32_t logs = 0;
@@ -98,7 +95,8 @@ frames_min(const struct forest_schema *schema)
         const bool ids = groove->id_offset != FOREST_NONE && burns_for(schema, i) == FOREST_NONE;
         logs += is_log ? 1 : 0;
         filtered += (is_log ? 0 : 1) + (ids ? 1u : 0u);
-        tables += (is_log ? 0 : 2) + (ids ? 1u : 0u); /* Records and list; ids. */
+        /* A groove with updates has records and a list; ids come in addition. */
+        tables += (is_log ? 0 : 2) + (ids ? 1u : 0u);
     }
     assert(filtered <= tables);
     assert(logs <= schema->groove_count);
@@ -117,7 +115,7 @@ part_new(struct forest *forest, const char *name, const struct entry_format *for
     const uint32_t number = forest->part_count;
     assert(number < FOREST_PARTS_MAX);
     forest->part_count += 1;
-    if (forest->parts == NULL) return number; /* Measuring. */
+    if (forest->parts == NULL) return number; /* Only measuring. */
     struct part *part = &forest->parts[number];
     *part = (struct part){0};
     struct entry_format numbered = *format;
@@ -174,7 +172,7 @@ init_objects(
     const struct objects_options options = {
         .record_size = schema->record_size,
         .timestamp_offset = schema->timestamp_offset,
-        .id_offset = schema->id_offset, /* FOREST_NONE is the objects' "no id" too. */
+        .id_offset = schema->id_offset, /* FOREST_NONE means "no id" to the objects as well. */
         .object_count = objects_min(schema) + more,
         .dirty_max = is_log ? 1 : dirty_max(schema),
     };
@@ -243,7 +241,7 @@ init_index(struct forest *forest, struct arena *arena, uint32_t number)
 
 /* ---- Everything ---------------------------------------------------------------------------- */
 
-/* The checkpoint's own blocks: manifest, free set, root. */
+/* The checkpoint's own blocks are the manifest, the free set and the root. */
 static uint32_t
 own_blocks_max(const struct sizes *sizes, uint64_t block_count_max)
 {
@@ -256,7 +254,7 @@ own_blocks_max(const struct sizes *sizes, uint64_t block_count_max)
     return (uint32_t) (manifest + free_set + 2);
 }
 
-/* The most that any groove has. */
+/* The largest number of dirty records that any groove may have. */
 static uint32_t
 dirty_most(const struct forest_schema *schema)
 {
@@ -268,7 +266,7 @@ dirty_most(const struct forest_schema *schema)
     return most;
 }
 
-/* Fills the forest, which is zero, and takes everything else from the arena. */
+/* Fills in the forest, which is all zero, and takes everything else from the arena. */
 static void
 init_take(
     struct forest *forest,
@@ -336,7 +334,7 @@ forest_memory_bytes_min(struct grid *grid, const struct forest_schema *schema)
     return init_memory_bytes(grid, schema, &sizes);
 }
 
-/* Divides what there is. */
+/* Divides the memory that there is. */
 static struct sizes
 sizes_for(struct grid *grid, const struct forest_schema *schema, uint64_t memory_bytes)
 {
@@ -374,12 +372,15 @@ sizes_for(struct grid *grid, const struct forest_schema *schema, uint64_t memory
 uint64_t
 forest_memory_bytes_for(const struct forest *forest, uint64_t node_count)
 {
+    assert(node_count <= UINT32_MAX);
     const uint64_t least = forest_memory_bytes_min(forest->grid, forest->schema);
     const uint64_t node_bytes = sizeof(struct table_node) + sizeof(u128);
-    /* A few more: the least grows with the grid that more memory can account for. */
+    /*
+     * A few more: with more memory the grid may be larger, and its bookkeeping takes part of what
+     * was added.
+     */
     const uint64_t more = node_count - min_u64(node_count, NODES_MIN) + 4;
     assert(forest->memory_bytes >= least);
-    assert(node_count <= UINT32_MAX);
     return least + more * TABLES_SHARE * node_bytes;
 }
 
@@ -418,5 +419,26 @@ forest_stats_get(const struct forest *forest, struct forest_stats *stats)
     };
     for (uint32_t groove = 0; groove < forest->schema->groove_count; groove++) {
         stats->records[groove] = forest->grooves[groove].record_count;
+    }
+}
+
+void
+forest_invariants(const struct forest *forest)
+{
+    assert(forest->opened);
+    /* No op sees a state that a checkpoint is still writing. */
+    assert(!forest->active || forest->checkpoint.stage == CHECKPOINT_IDLE);
+    cache_invariants(&forest->cache);
+    for (uint32_t groove = 0; groove < forest->schema->groove_count; groove++) {
+        objects_invariants(&forest->grooves[groove].objects);
+    }
+}
+
+void
+forest_recount(const struct forest *forest)
+{
+    cache_recount(&forest->cache);
+    for (uint32_t groove = 0; groove < forest->schema->groove_count; groove++) {
+        objects_recount(&forest->grooves[groove].objects);
     }
 }

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "forest/forest.h"
-#include "forest/scrub.h"
+#include "forest/watch.h"
 #include "lsm/block_cache.h"
 #include "lsm/filter.h"
 #include "lsm/log.h"
@@ -21,32 +21,34 @@
 
 /*
  * A part is what has tables of its own: the records of a groove, its ids, its list, or an index.
- * The number of a part is what block headers call `tree`.
+ * Block headers call the number of a part `tree`.
  */
 #define PART_NONE UINT32_MAX
 
 struct part {
     struct tree tree;
     struct merge merges[LSM_LEVELS];
-    /* Where its new entries come from: one of the three. */
+    /* Where its new entries come from. Exactly one of the three is set. */
     struct tail *tail;
     struct objects *objects;
     struct log *log;
-    uint64_t added;     /* Number of entries that have come since the last beat. */
-    uint32_t tail_done; /* Number of tail entries that earlier beats have counted. */
+    uint64_t added;     /* Entries that have come since the last beat. */
+    uint32_t tail_done; /* Tail entries that earlier beats have counted. */
 };
 
 /* ---- Grooves and indexes ------------------------------------------------------------------- */
 
 struct groove {
     const struct groove_schema *schema;
-    uint32_t records; /* Part. */
-    uint32_t ids;     /* Part, or PART_NONE. */
-    uint32_t list;    /* Part, or PART_NONE: all timestamps, of trees with updates. */
+    uint32_t records; /* Number of the part. */
+    uint32_t ids;     /* Number of the part, or PART_NONE. */
+    /* Number of the part, or PART_NONE. A groove with updates has a list of all timestamps. */
+    uint32_t list;
     uint32_t burns_for; /* The groove whose ids this one's records burn, or FOREST_NONE. */
     struct log log;         /* Only a groove without updates has one. */
     /*
-     * Records in reach. With updates: those in memory. With a log: what the current op asked for.
+     * Records within reach. With updates: those that are in memory. For a log: those that the
+     * current op asked for.
      */
     struct objects objects;
     struct tail id_tail;
@@ -55,7 +57,8 @@ struct groove {
     uint64_t record_count;
     uint32_t index_count;
     uint32_t indexes[FOREST_INDEXES_MAX];
-    uint64_t fixed_words[FOREST_RECORD_SIZE_MAX / sizeof(uint64_t)]; /* What no update changes. */
+    /* A mask of the bytes that no update may change. */
+    uint64_t fixed_words[FOREST_RECORD_SIZE_MAX / sizeof(uint64_t)];
 };
 
 struct forest_index {
@@ -74,10 +77,13 @@ groove_is_log(const struct groove *groove)
 
 enum forest_undo_kind { UNDO_INSERT, UNDO_UPDATE };
 
-/* Ends an entry of the log, which is read backwards. Before an UNDO_UPDATE lies the old record. */
+/*
+ * Ends an entry of the undo log, which is read backwards. Before an UNDO_UPDATE lies the old
+ * record.
+ */
 struct forest_undo {
     uint64_t op;     /* The op of the record's previous change. */
-    uint32_t object; /* The number of its object, in a groove with updates. */
+    uint32_t object; /* For a groove with updates: the number of its object. */
     uint8_t kind;
     uint8_t groove;
     bool was_dirty;
@@ -89,8 +95,8 @@ struct forest_scope {
     bool open;
     char *log;
     uint64_t log_size;
-    uint64_t log_size_max; /* Everything that a batch may insert and update. */
-    /* How these were when the scope was opened. */
+    uint64_t log_size_max; /* Room for everything that a batch may insert and update. */
+    /* The values at the time when the scope was opened. */
     uint64_t newest[FOREST_GROOVES_MAX];
     uint64_t record_count[FOREST_GROOVES_MAX];
     uint32_t tail_count[FOREST_PARTS_MAX];
@@ -107,8 +113,9 @@ void forest_scope_on_update(
 #define PREFETCHED_COUNT 512
 
 /*
- * Which keys an op asked for, and are absent: a bit for each, by hash. Small ops take theirs away
- * one by one.
+ * The keys that an op asked for and that are absent: a bit for each, chosen by hash. `listed` has
+ * the first of these bits, so that a small op can clear them one by one instead of clearing
+ * everything.
  */
 struct forest_prefetched {
     uint64_t bits[PREFETCHED_BITS / 64];
@@ -132,15 +139,16 @@ prefetched_hash(uint32_t groove, uint64_t timestamp)
     return filter_hash(u128_make(groove + 1, timestamp));
 }
 
-/* Keys that an op asks for at a time, by id or by timestamp, at most. */
+/* The most keys that an op asks for at a time, by id or by timestamp. */
 #define FOREST_ASKS_MAX (FOREST_ASKS_PER_EVENT * EVENTS_PER_BATCH_MAX)
 
 /*
- * Keys to be looked up: first those that wait for blocks, then, from `next` on, those that were not
- * looked at yet. In order, as soon as there is a `next`.
+ * Keys to be looked up. First come those that wait for blocks; from `next` on, those that weren't
+ * looked at yet. Once `next` isn't 0, they are in order.
  */
 struct forest_asks {
-    struct entry24 *keys; /* `timestamp` says of which groove, and what is awaited. */
+    /* In these, `timestamp` has the groove and the block that is awaited (ask.c). */
+    struct entry24 *keys;
     uint32_t count;
     uint32_t next;
     uint32_t waiting;
@@ -152,44 +160,46 @@ void forest_asks_init(struct forest_asks *asks, struct arena *arena);
 
 enum compact_step {
     COMPACT_DONE,
-    COMPACT_FLUSH, /* Tails and changed records that are many enough go to level 0. */
+    COMPACT_FLUSH, /* Tails and sets of changed records that are large enough go to level 0. */
     COMPACT_MERGE,
 };
 
 struct forest_compact {
     enum compact_step step;
-    uint32_t part; /* The current one. */
+    uint32_t part; /* The part that is being worked on. */
     uint32_t level;
-    uint64_t added; /* Entries of all parts since the last beat. */
-    uint32_t beat;  /* Turns since the last checkpoint, modulo MERGE_TURNS. */
-    uint32_t turn; /* Which merges have their turn at the current beat; MERGE_TURNS: all of them. */
+    uint64_t added; /* Entries of all parts that have come since the last beat. */
+    uint32_t beat;  /* Number of beats since the last checkpoint, modulo MERGE_TURNS. */
+    uint32_t turn; /* Which merges have their turn at this beat; MERGE_TURNS means all of them. */
 };
 
 /*
- * Writes all that the part has in memory, as a run of level 0. False: frames are awaited. A log
- * only at a checkpoint.
+ * Writes all that the part has in memory as a run of level 0. Returns false if it has to wait for
+ * frames. A log is only flushed at a checkpoint.
  */
 bool forest_flush_part(struct forest *forest, struct part *part, uint64_t op);
 
-/* Entries that a run of the level has, if what it was made of was full. */
+/* How many entries a run of the level has if everything it was made of was full. */
 uint64_t forest_level_entries(const struct tree *tree, uint32_t level);
 
-/* A checkpoint's beat, in which all merges work off their quotas; and the next piece of a beat. */
+/*
+ * Starts a checkpoint's beat, in which all merges work off their quotas. forest_beat_work does the
+ * next piece of a beat.
+ */
 void forest_beat_start_all(struct forest *forest);
 enum forest_work forest_beat_work(struct forest *forest);
 
 /* ---- Checkpoints: checkpoint.c, open.c ----------------------------------------------------- */
 
 /*
- *   IDLE ─ forest_checkpoint → BEAT → FLUSH → MERGES → MANIFEST → FREE_SET → WRITES ─ callback
- *   → IDLE
+ * IDLE ─ forest_checkpoint → BEAT → FLUSH → MERGES → MANIFEST → FREE_SET → WRITES ─ callback → IDLE
  *
- *   BEAT       what is due after the op
- *   FLUSH      everything that parts have in memory
- *   MERGES     tables at hand are finished
- *   MANIFEST   a chain of blocks that lists all runs and tables
- *   FREE_SET   a chain of blocks with the free set; then the root, one block
- *   WRITES     until all is durable
+ *    BEAT       does what is due after the op
+ *    FLUSH      writes everything that parts have in memory
+ *    MERGES     finishes the tables that are being made
+ *    MANIFEST   writes a chain of blocks that lists all runs and tables
+ *    FREE_SET   writes a chain of blocks with the free set, and then the root, which is one block
+ *    WRITES     waits until all is durable
  */
 enum forest_checkpoint_stage {
     CHECKPOINT_IDLE,
@@ -220,10 +230,10 @@ static_assert(sizeof(struct manifest_run) == sizeof(struct table_info), "items o
 
 /* The content of the root: the block that the superblock refers to. */
 struct root_content {
-    struct block_reference manifest; /* The last block of each chain. */
+    struct block_reference manifest; /* Each of the two refers to the last block of its chain. */
     struct block_reference free_set;
     uint64_t item_count;
-    uint64_t word_count; /* The number of words of the free set. */
+    uint64_t word_count; /* How many words the free set has. */
     uint64_t newest[FOREST_GROOVES_MAX];
     uint64_t record_count[FOREST_GROOVES_MAX];
     struct forest_memo memo;
@@ -236,20 +246,20 @@ struct forest_checkpoint {
     uint64_t op;
     forest_checkpoint_callback *callback;
     void *context;
-    uint32_t part; /* The current part of FLUSH, MERGES and MANIFEST. */
+    uint32_t part; /* The part that FLUSH, MERGES or MANIFEST is at. */
     uint32_t level;
-    /* MANIFEST: the run in the level, and how many of its items are out. */
+    /* For MANIFEST: the run within the level, and how many of its items were written. */
     uint32_t run;
     uint64_t run_items;
     struct table_place place;
     uint64_t items_left;
-    uint64_t words_done; /* FREE_SET */
+    uint64_t words_done; /* For FREE_SET: words that were written. */
     struct root_content content;
-    struct block_reference chain; /* Its newest block. */
+    struct block_reference chain; /* The newest block of the chain that is being written. */
     struct block_reference root;
     /*
-     * The blocks of manifest, free set and root of the newest checkpoint, in this order: the next
-     * replaces them. Checksum 0: not sealed yet.
+     * The blocks of the newest checkpoint's manifest, free set and root, in this order. The next
+     * checkpoint replaces them. Checksum 0: the block isn't sealed yet.
      */
     struct block_reference *own;
     uint32_t own_count;
@@ -259,22 +269,19 @@ struct forest_checkpoint {
 
 enum block_type forest_own_type(const struct forest_checkpoint *checkpoint, uint32_t own);
 
-/* What reports call a block that is of no tree. */
+/* The name that reports use for a block that belongs to no tree. */
 const char *forest_own_name(enum block_type type);
-
-/* The memory_bytes of which a forest on this grid gets at least so many nodes. */
-uint64_t forest_memory_bytes_for(const struct forest *forest, uint64_t node_count);
 
 /* ---- Warming up: warm.c -------------------------------------------------------------------- */
 
 struct forest_warm {
-    bool settled;     /* `place` is a table of the run. */
-    uint32_t groove;  /* The current one. */
+    bool settled;     /* `place` is a table of the current run. */
+    uint32_t groove;  /* The groove that is being warmed. */
     uint32_t level;
-    uint32_t run;   /* The number of the level's run, counted from the newest. */
-    uint32_t block; /* The number of the table's block. */
+    uint32_t run;   /* Which run of the level, counted from the newest. */
+    uint32_t block; /* Which block of the table. */
     struct table_place place;
-    uint64_t blocks; /* Looked at so far. */
+    uint64_t blocks; /* How many blocks were looked at so far. */
 };
 
 /* ---- The forest ---------------------------------------------------------------------------- */
@@ -293,20 +300,22 @@ struct forest {
     struct forest_checkpoint checkpoint;
     struct forest_warm warm;
     struct scrub scrub;
-    struct tour tour; /* For callers that want to make a tour at once: forest_tour. */
+    struct tour tour; /* For callers that want a tour of their own, made at once (forest_tour). */
     struct forest_prefetched *prefetched;
     struct forest_memo memo;
     struct forest_asks asked_ids;
     struct forest_asks asked_records; /* Records that were asked for by timestamp. */
-    uint64_t asks_resume_at; /* They are not looked at before cache.reads_done is so many. */
-    void *scratch;    /* For sorting. */
-    struct entry24 *screened; /* Ids of a batch, in order; `timestamp` is their number. */
-    uint32_t *flushing; /* The numbers of changed objects, while they are flushed. */
+    /* The asked keys are not looked at again before cache.reads_done has reached this. */
+    uint64_t asks_resume_at;
+    void *scratch;    /* Memory for sorting. */
+    /* Ids of a batch, in order; their `timestamp` is their number in the batch. */
+    struct entry24 *screened;
+    uint32_t *flushing; /* The numbers of the changed objects while they are flushed. */
     uint64_t memory_bytes;
-    uint64_t op;      /* The newest committed. */
-    uint64_t epoch;   /* Pins of the current op have this one. */
-    bool active;      /* An op has begun. */
-    bool lost;        /* A block that an op or a merge needs is damaged: the forest has failed. */
+    uint64_t op;      /* The newest committed op. */
+    uint64_t epoch;   /* The current op pins records for this epoch. */
+    bool active;      /* An op has begun and not ended. */
+    bool lost;        /* A block that an op or a merge needs is damaged. The forest has failed. */
     bool opened;
     uint64_t room_events; /* So many events are known to find room. */
 };
@@ -325,33 +334,46 @@ forest_groove(struct forest *forest, uint32_t groove)
     return &forest->grooves[groove];
 }
 
-/* What the record's field is indexed under; false if it isn't. */
-bool forest_index_value(const struct index_schema *schema, const void *record, uint64_t *value);
-
-/* The value as it is indexed. */
-uint64_t forest_index_hash(const struct index_schema *schema, u128 value);
-
-/* A record by timestamp, wherever it is, copied. */
-enum tree_found
-forest_find(const struct forest *forest, uint32_t number, uint64_t timestamp, void *record);
-
-enum forest_found forest_found_of(enum tree_found found);
-
-/* Has something been asked for that was not found yet? */
+/* Has the op asked for something that wasn't found yet? */
 static inline bool
 forest_asking(const struct forest *forest)
 {
     return forest->asked_ids.count > 0 || forest->asked_records.count > 0;
 }
 
-/* What the id leads to: a timestamp, perhaps with BURNT_BIT. */
+/* ---- Memory: init.c ------------------------------------------------------------------------ */
+
+/* How much memory_bytes a forest on this grid needs to get at least node_count nodes. */
+uint64_t forest_memory_bytes_for(const struct forest *forest, uint64_t node_count);
+
+/* ---- Indexes: op.c ------------------------------------------------------------------------- */
+
+/*
+ * Sets *value to what the record is indexed under. Returns false if the record isn't in the index.
+ */
+bool forest_index_value(const struct index_schema *schema, const void *record, uint64_t *value);
+
+/* The form in which a value of 16 bytes is indexed: its hash. */
+uint64_t forest_index_hash(const struct index_schema *schema, u128 value);
+
+/* ---- Finding: find.c ----------------------------------------------------------------------- */
+
+/* Copies the record of this timestamp, wherever it is. */
+enum tree_found
+forest_find(const struct forest *forest, uint32_t number, uint64_t timestamp, void *record);
+
+enum forest_found forest_found_of(enum tree_found found);
+
+/* Finds the timestamp that the id leads to, perhaps with BURNT_BIT. */
 enum tree_found
 forest_find_id(const struct forest *forest, uint32_t number, const u128 *id, uint64_t *timestamp);
+
+/* ---- Room: room.c -------------------------------------------------------------------------- */
 
 /* About how many more tables can be listed before events are refused. */
 uint64_t forest_room_tables(const struct forest *forest);
 
-/* Another operation happened: what was known of room is less by at most one event. */
+/* Another operation was executed: the number of events known to find room decreases by one. */
 static inline void
 forest_room_spend(struct forest *forest)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* Records, ids and indexes while an op is executed: no waiting here. See forest.h. */
+/* Records, ids and indexes while an op is executed. Nothing waits here. See forest.h. */
 #include <string.h>
 
 #include "base/units.h"
@@ -16,7 +16,10 @@ forest_index_hash(const struct index_schema *schema, u128 value)
     return filter_hash(value) >> (64 - INDEX_HASH_BITS);
 }
 
-/* Loads of a known size: a copy of a size that isn't known costs more than all the rest. */
+/*
+ * Loads the field by one of a few fixed sizes: copying a size that isn't known at compile time
+ * would cost more than everything else here.
+ */
 static inline u128
 index_field(const struct index_schema *schema, const void *record)
 {
@@ -108,7 +111,7 @@ forest_get_by_id(
             return FOREST_FOUND;
         }
     }
-    /* A record of an update groove that exists is among the objects. */
+    /* In a groove with updates, a record that exists is among the objects. */
     if (tail_find_id(&groove->id_tail, *id, &timestamp)) {
         if (timestamp & BURNT_BIT) return FOREST_BURNT;
         *record = get(forest, groove, timestamp);
@@ -215,10 +218,10 @@ forest_burn_id(struct forest *forest, uint32_t groove, const void *record)
     insert(forest, burnt_groove, record);
 }
 
-/* Two words at once: the compiler's vectors. Record sizes are multiples of them. */
+/* Two words at once, for the compiler's vectors. Record sizes are multiples of this. */
 typedef uint64_t forest_lanes __attribute__((vector_size(16)));
 
-/* Does the update leave alone what it must: timestamp, id, indexed fields? */
+/* Does the update leave unchanged what it must: timestamp, id, indexed fields? */
 static inline bool
 update_allowed(const struct groove *groove, const void *old, const void *record)
 {

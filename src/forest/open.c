@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Opening a checkpoint: root, free set, manifest. Tables are read when they are asked for.
+ * Opening a checkpoint: reads its root, free set and manifest. Tables are read only when somebody
+ * asks for them. What can go wrong: a block is damaged or says what can't be (FOREST_OPEN_CORRUPT,
+ * naming the block), or the memory is too small for the lists.
  */
 #include <string.h>
 
@@ -10,13 +12,13 @@
 struct opening {
     struct forest *forest;
     struct forest_open_report *report;
-    void *block; /* A frame of the cache. */
-    /* The manifest's stream of items. */
+    void *block; /* A frame of the cache, to read into. */
+    /* Where the manifest's stream of items is. */
     struct part *part;
     uint32_t run;
     uint32_t level;
     uint64_t tables_left;
-    uint64_t nodes; /* How many nodes lists of tables need, as far as is known. */
+    uint64_t nodes; /* How many nodes the lists of tables need, as far as that is known yet. */
 };
 
 static enum forest_open_result
@@ -44,8 +46,8 @@ open_content(const struct opening *opening)
 }
 
 /*
- * Lists the chain that ends with `last` in checkpoint->own, from `first` on, from its first block
- * to its last. A chain that is longer than `count` is not ours.
+ * Lists the blocks of the chain that ends with `last` in checkpoint->own, from index `first` on, in
+ * the order from the chain's first block to its last. If it is longer than `count`, it isn't right.
  */
 static enum forest_open_result
 open_chain(
@@ -59,7 +61,7 @@ open_chain(
     const struct block_header *header = opening->block;
     struct block_reference reference = *last;
     assert(type == BLOCK_MANIFEST || type == BLOCK_FREE_SET);
-    /* A larger forest has made it. */
+    /* The checkpoint was made by a forest with more memory. */
     if (first + count >= checkpoint->own_max) return FOREST_OPEN_MEMORY_TOO_SMALL;
     for (uint64_t i = count; i > 0; i--) {
         if (reference.address == 0) return FOREST_OPEN_CORRUPT;
@@ -84,13 +86,16 @@ open_free_set(struct opening *opening, const struct root_content *root)
     const uint64_t heads_max = (uint64_t) FOREST_PARTS_MAX * TREE_RUNS_MAX;
     const uint64_t items_max = forest->grid->block_count + heads_max;
     if (root->item_count > items_max) return FOREST_OPEN_CORRUPT;
-    /* At least, until runs are known. */
+    /* A lower bound, until the runs are known. */
     if (root->item_count > heads_max) {
         opening->nodes = div_ceil(root->item_count - heads_max, TABLES_PER_NODE);
     }
     const uint64_t first = div_ceil(root->item_count, MANIFEST_ITEMS_PER_BLOCK);
     const uint64_t count = div_ceil(root->word_count, words_per_block);
-    /* The file may be larger, not smaller: what lies beyond is free. */
+    /*
+     * The file may be larger than it was at the checkpoint, but not smaller. What lies beyond is
+     * free.
+     */
     if (root->word_count > bitset_word_count(forest->grid->block_count)) return FOREST_OPEN_CORRUPT;
     enum forest_open_result result =
         open_chain(opening, &root->free_set, BLOCK_FREE_SET, first, count);
@@ -159,7 +164,8 @@ open_table(struct opening *opening, const struct table_info *table)
     const struct tree_run *run = &tree->runs[opening->run];
     assert(run->used);
     opening->tables_left -= 1;
-    if (opening->nodes > tree->pool->node_count) return FOREST_OPENED; /* They are counted only. */
+    /* There aren't enough nodes; the rest is only counted, to say how many are needed. */
+    if (opening->nodes > tree->pool->node_count) return FOREST_OPENED;
     if (!table_info_valid(&tree->format, table)) return FOREST_OPEN_CORRUPT;
     if (run->table_count > 0 && table->key_min <= run->key_max) return FOREST_OPEN_CORRUPT;
     if (!grid_is_acquired(opening->forest->grid, table->index.address)) return FOREST_OPEN_CORRUPT;
@@ -197,7 +203,7 @@ open_manifest(struct opening *opening, const struct root_content *root)
     enum forest_open_result result =
         open_chain(opening, &root->manifest, BLOCK_MANIFEST, 0, count);
     uint64_t left = root->item_count;
-    if (result == FOREST_OPENED) opening->nodes = 0; /* Counted run by run. */
+    if (result == FOREST_OPENED) opening->nodes = 0; /* From here on they are counted run by run. */
     for (uint32_t i = 0; result == FOREST_OPENED && i < count; i++) {
         result = open_block(opening, &checkpoint->own[i], BLOCK_MANIFEST);
         if (result != FOREST_OPENED) return result;
@@ -214,7 +220,7 @@ open_manifest(struct opening *opening, const struct root_content *root)
     return result == FOREST_OPENED && !room ? FOREST_OPEN_MEMORY_TOO_SMALL : result;
 }
 
-/* (M1) (M2) The oldest of the level, merged as far as the output goes. */
+/* (M1) (M2) Are the inputs the oldest runs of the level, and merged as far as the output goes? */
 static bool
 open_inputs_valid(const struct tree *tree, uint32_t level, const struct tree_run *output)
 {
@@ -233,7 +239,7 @@ open_inputs_valid(const struct tree *tree, uint32_t level, const struct tree_run
     return true;
 }
 
-/* Merges go on where they were. */
+/* Lets the merges that were under way go on where they were. */
 static bool
 open_merges(struct part *part)
 {
@@ -251,7 +257,7 @@ open_merges(struct part *part)
         }
         if (inputs == 0) continue;
         outputs += 1;
-        /* The output is the oldest of the level, or the newest of the next. */
+        /* The output is either the oldest run of this level, or the newest of the next. */
         uint32_t output = tree->order[level][0];
         if (!tree->runs[output].building) {
             if (level == LSM_LEVELS - 1 || tree->run_count[level + 1] == 0) return false;
@@ -265,8 +271,8 @@ open_merges(struct part *part)
 }
 
 /*
- * Do the newest record, and how many there are, fit what the tables say? Tails were empty at the
- * checkpoint, so tables are all that gets and scans answered from (F4).
+ * Do the newest record and the number of records fit what the tables say? At a checkpoint the tails
+ * are empty, so that all gets and scans were answered from tables (F4).
  */
 static bool
 open_groove_valid(const struct forest *forest, const struct groove *groove)
@@ -380,8 +386,9 @@ forest_open(
     forest->opened = result == FOREST_OPENED;
     if (result == FOREST_OPEN_MEMORY_TOO_SMALL) {
         /*
-         * A chain may be too long also where its tables would find room: a grid that was larger.
-         * Then some more memory is asked for, until it suffices.
+         * The tables may find room and a chain still be too long, if the grid was larger before.
+         * How much memory that takes isn't known here, so a quarter more is asked for; after a few
+         * attempts it suffices.
          */
         report->memory_bytes_needed = forest_memory_bytes_for(forest, opening.nodes);
         if (report->memory_bytes_needed <= forest->memory_bytes) {

@@ -57,7 +57,7 @@
 /* An admission asks for an eighth more than the replay of the same events will. */
 #define MARGIN(needed) ((needed) + (needed) / 8 + 1)
 
-/* What is asked for. */
+/* What room is asked for. */
 struct room_request {
     uint64_t event_count;
     uint64_t checkpoints;
@@ -83,7 +83,7 @@ part_entries(const struct forest *forest, uint32_t number, uint64_t event_count)
         const uint32_t inserts = schema->inserts_per_event_max;
         if (groove->records == number) per_event += inserts + schema->updates_per_event_max;
         if (groove->list == number || groove->ids == number) per_event += inserts;
-        /* Instead of a record's, an id is burnt. */
+        /* This also covers an id that is burnt instead of a record being inserted. */
         for (uint32_t j = 0; j < groove->index_count; j++) {
             if (forest->indexes[groove->indexes[j]].part == number) per_event += inserts;
         }
@@ -120,7 +120,9 @@ flush_entries(const struct part *part)
     return part->tail != NULL ? TAIL_ENTRIES : OBJECTS_DIRTY_MAX;
 }
 
-/* The most beats until then. Each that no checkpoint makes follows an op. */
+/*
+ * The most beats that can happen until then. Every beat follows an op, except those of checkpoints.
+ */
 static uint64_t
 beats_most(const struct forest *forest, const struct room_request *request)
 {
@@ -135,7 +137,7 @@ beats_most(const struct forest *forest, const struct room_request *request)
         flushes += (entries + part_waiting(part)) / flush_entries(part);
     }
     assert(added <= UINT64_MAX - flushes);
-    /* The last one is the beat that is under way. */
+    /* The 1 is the beat that is under way. */
     return min_u64(request->event_count, added / BEAT_ENTRIES + flushes) + request->checkpoints + 1;
 }
 
@@ -167,7 +169,7 @@ log_needs(
     needs->nodes += tables / TABLES_PER_NODE + 1;
 }
 
-/* Returns the number of flushes. */
+/* Adds what the part's flushes need, and returns how many flushes there are. */
 static uint64_t
 flush_needs(
     const struct part *part,
@@ -186,15 +188,16 @@ flush_needs(
     return flushes;
 }
 
-/* The merges of a level until then: `count` of them, on `reach` entries. */
+/* The merges of a level until then: how many, and how many entries they can reach. */
 struct level_merges {
     uint64_t count;
     uint64_t reach;
     uint64_t quota;
-    uint64_t held; /* Places in nodes that inputs may hold without a table in them. */
+    /* Places in nodes that inputs may occupy although no table is in them any more. */
+    uint64_t held;
 };
 
-/* Places for tables that the output of the merge under way has in its last node. */
+/* How many free places for tables the last node of the running merge's output has. */
 static uint64_t
 output_places(const struct merge *merge)
 {
@@ -232,7 +235,10 @@ merge_needs(
     needs->nodes += min_u64(output, held) / TABLES_PER_NODE + min_u64(merges->count, cuts);
 }
 
-/* Complete runs of the level that are in no merge; sets what inputs may hold, adds all entries. */
+/*
+ * How many runs of the level are complete and in no merge. Also sets what inputs may occupy, and
+ * adds up all entries.
+ */
 static uint64_t
 level_waiting(const struct tree *tree, uint32_t level, struct level_merges *merges)
 {
@@ -250,14 +256,15 @@ level_waiting(const struct tree *tree, uint32_t level, struct level_merges *merg
 }
 
 /*
- * The most merges that are done at once, as a level has nearly as many runs as it may have: the
- * one under way, the one that takes what had come meanwhile; and two each time that as many come.
+ * The most merges that are done at once because a level has nearly as many runs as it may have: the
+ * one under way, the one that takes the runs that came meanwhile, and two more each time that so
+ * many come.
  */
 static uint64_t
 merges_hurried(uint64_t runs, uint64_t incoming)
 {
     static_assert(LEVEL_RUNS_MAX > 4, "the output, and one that is being built");
-    /* With the output of the next merge. */
+    /* The output of the next merge counts as a run, too. */
     if (runs + incoming + 1 + 2 < LEVEL_RUNS_MAX) return 0;
     return 2 + 2 * (incoming / (LEVEL_RUNS_MAX - 4));
 }
@@ -287,7 +294,7 @@ merges_needs(
         merges.quota += merges_hurried(tree->run_count[level], incoming) * merges.reach;
         merges.held += incoming * TABLES_PER_NODE;
         if (merges.count > 0) merge_needs(merge, &merges, request, needs);
-        /* What can't become larger than a run of this level stays there. */
+        /* If the result can't become larger than a run of this level, it stays in this level. */
         const bool stays = tree_mutable(tree) && min_u64(merges.reach, *tree->distinct + entries) <=
                                                      forest_level_entries(tree, level);
         incoming = active + (stays ? 0 : min_u64(starts, runs / least));
@@ -315,7 +322,10 @@ needs_of(const struct forest *forest, uint64_t event_count, uint64_t checkpoints
         const uint64_t added = part_added(forest, part) + brought;
         merges_needs(part, flushes, entries, added, &request, &needs);
     }
-    /* The checkpoint's own: each table that is new has two blocks at least. */
+    /*
+     * The checkpoint's own blocks. Each new table has at least two blocks, so that needs.blocks is
+     * enough to bound their number.
+     */
     const uint64_t items = forest->tables.table_count + needs.blocks + runs;
     const uint64_t manifest = div_ceil(items, MANIFEST_ITEMS_PER_BLOCK);
     const uint64_t grid_blocks = forest->grid->block_count + needs.blocks + manifest;
@@ -353,7 +363,9 @@ forest_memory_bytes_needed(const struct forest *forest)
     return forest_memory_bytes_for(forest, needed);
 }
 
-/* The blocks that are needed, and those that are wished for: see grid_reserve. */
+/*
+ * Asks the grid for the blocks that are needed, and for those that are wished for (grid_reserve).
+ */
 static enum forest_room
 reserve(struct forest *forest, const struct room_needs *needs, uint64_t wished)
 {

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * See scan.h. Each level seeks the one below it: intersection, union, leaf. There is no recursion.
+ * See scan.h. Each level of the plan seeks in the one below it: intersection, union, leaf. There is
+ * no recursion.
  *
- * A seek that must wait asks for everything that it will need, and is repeated as it is.
+ * A seek that must wait first asks for everything that it will need; later it is repeated
+ * unchanged.
  */
 #include "forest/scan.h"
 
 #include "base/units.h"
 #include "forest/internal.h"
 
-/* Entries of a tail that are looked through one by one, rather than sorted. */
+/* Up to so many unsorted entries of a tail are looked through one by one rather than sorted. */
 #define TAIL_UNSORTED_MAX (8 + TAIL_ENTRIES / 128)
 
 #define CURSORS_NONE UINT32_MAX
@@ -121,7 +123,7 @@ scan_before(const struct scan *scan, uint64_t a, uint64_t b)
     return scan_descending(scan) ? a > b : a < b;
 }
 
-/* True if there is nothing to do: the scan is at its end, or at or beyond the target already. */
+/* True if the scan needn't move: it is at its end, or already at or beyond the target. */
 static inline bool
 scan_there(const struct scan *scan, uint64_t target)
 {
@@ -131,7 +133,7 @@ scan_there(const struct scan *scan, uint64_t target)
     return scan->standing && !scan_before(scan, scan->timestamp, target);
 }
 
-/* The nearest so far. */
+/* Takes the timestamp if it is nearer than the nearest one so far. */
 static inline void
 scan_offer(struct scan *scan, uint64_t timestamp)
 {
@@ -196,7 +198,7 @@ leaf_seek_runs(struct scan *scan, const struct tree *tree, uint64_t target)
     return result;
 }
 
-/* The first of the sorted entries at or after the key. */
+/* The first of the tail's sorted entries that is at or after the key. */
 static uint32_t
 tail_lower_bound(const struct tail *tail, u128 key)
 {
@@ -249,7 +251,7 @@ seek_leaf(struct scan *scan, uint64_t target)
 
 /* ---- Unions and intersections (X1) --------------------------------------------------------- */
 
-/* The nearest of any input. */
+/* A union stands where the nearest of its inputs stands. */
 static enum scan_result
 seek_union(struct scan *scan, uint64_t target)
 {
@@ -278,7 +280,7 @@ seek_input(struct scan *scan, uint64_t target)
     return scan->kind == SCAN_UNION ? seek_union(scan, target) : seek_leaf(scan, target);
 }
 
-/* Leapfrog: whoever is behind seeks the foremost, until all agree. */
+/* Leapfrog: whichever input is behind seeks to the foremost one, until all agree. */
 static enum scan_result
 seek_intersection(struct scan *scan, uint64_t target)
 {
@@ -290,7 +292,7 @@ seek_intersection(struct scan *scan, uint64_t target)
         scan->agreed_count = 0;
         scan->next = 0;
         scan->standing = false;
-        /* All at once, so that their reads overlap. */
+        /* All inputs seek at once, so that their reads overlap. */
         for (uint32_t i = 0; i < scan->input_count; i++) {
             (void) seek_input(scan->inputs[i], target);
         }
@@ -347,7 +349,7 @@ scan_next(struct scan *scan, uint64_t *timestamp)
 
 /* ---- Ranges of ordered indexes ------------------------------------------------------------- */
 
-/* The nearest key of the tail after the position; UINT64_MAX if there is none. */
+/* The nearest key of the tail at or after `key`; U128_MAX if there is none. */
 static u128
 range_tail(struct forest *forest, struct tail *tail, u128 key)
 {

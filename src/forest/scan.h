@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Scans: timestamps in order, ascending or descending, from grooves and indexes, merged and
+ * Scans: timestamps in ascending or descending order, from grooves and indexes, united and
  * intersected.
  *
- * A scan is a small fixed plan made by the caller: leaves (an index value, or a whole groove), then
- * at most one union of leaves, then at most one intersection of everything. scan_next yields each
- * timestamp once, in order. A scan stays valid when the forest changes: it sees the records of its
- * window, whose timestamp_max is at most forest_newest when the scan is made.
+ * A scan is a small fixed plan that the caller makes: leaves (one value of an index, or a whole
+ * groove), then at most one level of unions of leaves, then at most one intersection of everything.
+ * For example, "transfers of account 7 with code 3" is the intersection of two things: the union of
+ * the two leaves "debit account is 7" and "credit account is 7", and the leaf "code is 3".
  *
- * All scans of a plan have one window, and are over one groove, or over grooves that name the same
- * things by the same timestamps (a transfer, its event, its state).
+ * scan_next gives each timestamp once, in order. A scan stays valid while the forest changes: it
+ * sees the records of its window, and the window's timestamp_max is at most forest_newest at the
+ * time when the scan is made.
+ *
+ * All scans of a plan have the same window. They are over one groove, or over grooves that use the
+ * same timestamps for the same things (a transfer, its event, its state).
  *
  * Numbered invariants:
  *  (X1) a seek leaves a scan at the first timestamp of its set at or beyond the target, in its
@@ -28,7 +32,7 @@
 
 enum scan_direction { SCAN_ASCENDING, SCAN_DESCENDING };
 
-/* Timestamps min … max, both included. */
+/* The timestamps min … max, both included. */
 struct scan_window {
     uint64_t timestamp_min;
     uint64_t timestamp_max;
@@ -45,26 +49,33 @@ struct scan {
     enum scan_kind kind;
     struct scan_window window;
     uint32_t groove;
-    uint64_t timestamp; /* Where it stands, if `standing`. */
-    uint64_t yielded;   /* The newest that scan_next gave; 0: none. */
+    uint64_t timestamp; /* If `standing`: the timestamp where it stands. */
+    uint64_t yielded;   /* The timestamp that scan_next gave last; 0 if none. */
     bool standing;
     bool exhausted;
-    /* SCAN_INDEX: the entries (value, timestamp) of runs and tail, as of a version of the tree. */
+    /*
+     * For SCAN_INDEX: the entries (value, timestamp) in runs and tail. `version` is the version of
+     * the tree that the cursors were made for.
+     */
     uint32_t part;
     uint64_t value;
     uint64_t version;
-    uint32_t cursor_count; /* UINT32_MAX: not made yet. */
+    uint32_t cursor_count; /* UINT32_MAX: they aren't made yet. */
     struct cursor cursors[TREE_RUNS_MAX];
-    /* SCAN_UNION, SCAN_INTERSECTION: the caller's scans, kept alive by it. */
+    /*
+     * For SCAN_UNION and SCAN_INTERSECTION: scans of the caller, which must exist as long as this
+     * one.
+     */
     struct scan *inputs[SCAN_INPUTS_MAX];
     uint32_t input_count;
-    uint32_t agreed_count; /* SCAN_INTERSECTION: inputs that stand at `target`, up to `next`. */
+    /* For SCAN_INTERSECTION: this many inputs, up to input `next`, stand at `target`. */
+    uint32_t agreed_count;
     uint32_t next;
     uint64_t target;
     bool seeking;
 };
 
-/* All records of a groove. */
+/* A scan of all records of a groove. */
 void scan_groove(
     struct scan *scan,
     struct forest *forest,
@@ -72,7 +83,8 @@ void scan_groove(
     const struct scan_window *window);
 
 /*
- * The records whose field (INDEX_EQUAL) has the value; if it is of 16 bytes, perhaps some others.
+ * A scan of the records whose field has this value, by an INDEX_EQUAL index. If the field has 16
+ * bytes, some records with other values may come as well.
  */
 void scan_index(
     struct scan *scan,
@@ -82,9 +94,9 @@ void scan_index(
     const struct scan_window *window);
 
 /*
- * Timestamps in any, or in all, of the inputs: 1 … SCAN_INPUTS_MAX of them, all with the same
- * window, none of them used before. Inputs of a union are leaves; inputs of an
- * intersection are leaves and unions.
+ * Timestamps that are in any input (union), or in all inputs (intersection). There are 1 …
+ * SCAN_INPUTS_MAX inputs, all with the same window, none of them used before. Inputs of a union are
+ * leaves. Inputs of an intersection are leaves and unions.
  */
 void scan_union(struct scan *scan, struct scan *const *inputs, uint32_t input_count);
 void scan_intersection(struct scan *scan, struct scan *const *inputs, uint32_t input_count);
@@ -92,8 +104,8 @@ void scan_intersection(struct scan *scan, struct scan *const *inputs, uint32_t i
 enum scan_result { SCAN_END, SCAN_FOUND, SCAN_WAIT, SCAN_LOST };
 
 /*
- * The next timestamp, if SCAN_FOUND. SCAN_WAIT: the same call is to be repeated after the storage
- * has made progress.
+ * On SCAN_FOUND, *timestamp is the next timestamp. On SCAN_WAIT, repeat the same call after the
+ * storage has made progress.
  */
 enum scan_result scan_next(struct scan *scan, uint64_t *timestamp);
 

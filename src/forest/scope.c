@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Scopes: a log of what was done, read backwards to undo it (F2). Tails, and counts, go back to
- * what they were when the scope was opened.
+ * Scopes: a log of what was done, which is read backwards to undo it (F2). Tails and counts are set
+ * back to what they were when the scope was opened.
  */
 #include <string.h>
 
@@ -71,9 +71,9 @@ scope_pop(struct forest_scope *scope, uint64_t size)
 void
 forest_scope_on_insert(struct forest *forest, uint32_t groove, uint32_t object)
 {
+    assert(groove < forest->schema->groove_count);
     const struct forest_undo undo = {
         .object = object, .kind = UNDO_INSERT, .groove = (uint8_t) groove};
-    assert(groove < forest->schema->groove_count);
     scope_push(&forest->scope, &undo, sizeof(undo));
     assert((object == OBJECT_NONE) == groove_is_log(&forest->grooves[groove]));
 }

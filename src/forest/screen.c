@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Screening: nearly all ids of a batch are new, and that must be certain of each. One by one, each
- * id would visit the filter of a table in each run, and most of the time would go into finding
- * those. In order, each table's filters are found once.
+ * Screening finds the ids of a batch that are certainly new. Nearly all are, and it must be certain
+ * of each. If ids were looked up one by one, each would visit the filter of a table in every run,
+ * and most of the time would go into finding these filters. Here the ids are in order, so that the
+ * filters of each table are found once for all ids that the table may hold.
  *
- * What is not in memory just now is no hindrance: its ids are left to forest_ask_id.
+ * What isn't in memory just now is no hindrance: its ids are left to forest_ask_id.
  */
 #include <string.h>
 
 #include "base/units.h"
 #include "forest/internal.h"
 
-/* Ids ahead whose lines are fetched. */
+/* So many ids ahead, the lines of their filters are fetched. */
 #define LINES_AHEAD 8
 
 struct screening {
@@ -38,7 +39,7 @@ leave(struct screening *screening, uint32_t first, uint32_t end)
     }
 }
 
-/* The table's filter blocks, if all are in memory. */
+/* Finds the table's filter blocks. Returns false unless all are in memory. */
 static bool
 filters_find(
     const struct screening *screening, const struct table_info *table, const uint8_t **filters)
@@ -52,7 +53,9 @@ filters_find(
     assert(table->filter_count <= FILTER_BLOCKS_MAX);
     for (uint32_t i = 0; i < table->filter_count; i++) {
         const struct block_reference reference = table_block_reference(&blocks[i]);
-        /* A miss may evict what was found before: then all is left. */
+        /*
+         * A miss may evict a block that was found before. Then all ids are left to forest_ask_id.
+         */
         const enum cache_result result =
             cache_get(cache, &reference, BLOCK_FILTER, format->tree, &frame);
         if (result != CACHE_READY) return false;
@@ -69,7 +72,7 @@ filter_line(const struct table_info *table, const uint8_t *const *filters, uint6
            line % FILTER_LINES_PER_BLOCK * FILTER_LINE_SIZE;
 }
 
-/* Ids first … end − 1 are in the table's range. */
+/* Screens the ids first … end − 1, which are in the table's range of keys. */
 static void
 screen_table(
     struct screening *screening, const struct table_info *table, uint32_t first, uint32_t end)
@@ -104,7 +107,7 @@ screen_run(struct screening *screening, uint32_t number)
     const struct tree_run *run = &tree->runs[number];
     uint32_t next = 0;
     assert(run->used);
-    /* What is hidden is in another run. */
+    /* Keys that are hidden in this run are in another one. */
     while (next < screening->count && run->has_hidden &&
            screened_id(screening, next) <= run->hidden) {
         next += 1;
@@ -121,7 +124,7 @@ screen_run(struct screening *screening, uint32_t number)
     }
 }
 
-/* Takes the ids in, and finds those that are in memory. */
+/* Puts the ids in order, and finds those that are in memory. */
 static void
 screen_tail(
     struct screening *screening, const struct groove *groove, const char *ids, uint32_t stride)
@@ -146,7 +149,7 @@ screen_tail(
     }
 }
 
-/* Do keys of the run lie where ids of the batch may? */
+/* Do the ranges of the run's keys and of the batch's ids overlap? */
 static bool
 run_concerns(const struct tree_run *run, u128 id_min, u128 id_max)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* See scrub.h. */
-#include "forest/scrub.h"
+/* See watch.h. */
+#include "forest/watch.h"
 
 #include "base/units.h"
 #include "forest/internal.h"
@@ -51,7 +51,7 @@ scrub_note(struct scrub *scrub)
     scrub->damaged_count += 1;
 }
 
-/* Forgets what the tour didn't find again. */
+/* Forgets the damaged blocks that the tour didn't find again. */
 static void
 scrub_end_tour(struct scrub *scrub)
 {
@@ -91,7 +91,7 @@ forest_scrub_work(struct forest *forest)
         case TOUR_END:
             scrub_end_tour(scrub);
             assert(scrub->due > 0);
-            scrub->due -= 1; /* This is so that the tours of an empty forest end too. */
+            scrub->due -= 1; /* Counted so that the tours of an empty forest end too. */
             break;
         }
         progress = true;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* See tour.h. */
-#include "forest/tour.h"
+/* See watch.h. */
+#include "forest/watch.h"
 
 #include <string.h>
 
@@ -52,7 +52,7 @@ tour_tree(const struct tour *tour)
     return &forest_part(tour->forest, tour->part)->tree;
 }
 
-/* Is the current table still one of the tree's? */
+/* Does the tree still have the current table? */
 static bool
 table_live(struct tour *tour)
 {
@@ -73,7 +73,7 @@ table_live(struct tour *tour)
     return false;
 }
 
-/* Does the table come after where the tour is? */
+/* Does the table come after the place where the tour is? */
 static bool
 table_after(const struct tour *tour, const struct table_info *table)
 {
@@ -83,7 +83,7 @@ table_after(const struct tour *tour, const struct table_info *table)
            table->index.address > tour->table.index.address;
 }
 
-/* The run's first table after where the tour is, or NULL. */
+/* The run's first table after the place where the tour is, or NULL. */
 static const struct table_info *
 run_next(const struct tour *tour, uint32_t run)
 {
@@ -101,8 +101,9 @@ run_next(const struct tour *tour, uint32_t run)
 }
 
 /*
- * To the part's next table; false if there is none. In the order of keys: what is moved to another
- * run meanwhile is neither left out nor visited twice. (D3)
+ * Goes on to the part's next table; false if there is none. Tables are visited in the order of
+ * their keys, so that one that is moved to another run meanwhile is neither left out nor visited
+ * twice (D3).
  */
 static bool
 next_table(struct tour *tour)
@@ -136,7 +137,7 @@ next_table(struct tour *tour)
 
 /* ---- Where a block is ---------------------------------------------------------------------- */
 
-/* A block that is to be read. */
+/* The block that is to be read next. */
 struct tour_target {
     struct block_reference reference;
     enum block_type type;
@@ -150,7 +151,7 @@ tour_blocks(const struct tour *tour)
     return (const void *) (tour->index + BLOCK_HEADER_SIZE);
 }
 
-/* The entry of the index block for the current block. */
+/* What the index block says of the current block. */
 static const struct table_block *
 tour_block(const struct tour *tour)
 {
@@ -183,7 +184,7 @@ target_in_table(const struct tour *tour, struct tour_target *target)
     }
 }
 
-/* False at the end. */
+/* The next of the checkpoint's own blocks; false at the end. */
 static bool
 target_own(struct tour *tour, struct tour_target *target)
 {
@@ -193,14 +194,15 @@ target_own(struct tour *tour, struct tour_target *target)
     assert(checkpoint->own_count <= checkpoint->own_max);
     if (tour->own >= checkpoint->own_count) return false;
     target->reference = checkpoint->own[tour->own];
-    if (target->reference.checksum == 0) return false; /* A checkpoint is being made. */
+    /* A checkpoint is being made, and the block isn't sealed yet. */
+    if (target->reference.checksum == 0) return false;
     assert(target->reference.address != 0);
     target->type = forest_own_type(checkpoint, tour->own);
     target->buffer = tour->block;
     return true;
 }
 
-/* The next block; false at the end of the tour. */
+/* Chooses the next block; false at the end of the tour. */
 static bool
 tour_choose(struct tour *tour, struct tour_target *target)
 {
@@ -297,7 +299,7 @@ values_right(struct tour *tour)
     return key_before == block->key_last;
 }
 
-/* One item of the manifest: a run's head, or one of its tables. */
+/* Checks one item of the manifest: the head of a run, or one of its tables. */
 static bool
 manifest_item_right(struct tour *tour, const char *item)
 {
@@ -318,7 +320,10 @@ manifest_item_right(struct tour *tour, const char *item)
     return ascends && table.key_min <= table.key_max && table.index.address != 0; /* (V1) */
 }
 
-/* Its blocks are a stream: where one is missing, the others can't be read on their own. */
+/*
+ * Checks a block of the manifest. Its blocks are a stream: if one is missing, those behind it can't
+ * be understood.
+ */
 static bool
 manifest_right(struct tour *tour)
 {
@@ -385,7 +390,7 @@ tour_on_read(struct grid_read *read, enum grid_result result)
     tour->read_done = true;
 }
 
-/* Is what was read still what the forest refers to? (D2) */
+/* Does the forest still refer to the block that was read? (D2) */
 static bool
 tour_target_live(struct tour *tour)
 {
@@ -412,7 +417,10 @@ tour_note_damage(struct tour *tour, uint64_t address, bool whole)
     if (!whole && tour->result == GRID_IO_ERROR) tour->damage.kind = TOUR_UNREADABLE;
 }
 
-/* Past the block that was read. Behind a damaged index block nothing is known. */
+/*
+ * Goes on behind the block that was read. If that was a damaged index block, its table is unknown
+ * and skipped.
+ */
 static void
 tour_advance(struct tour *tour, bool right)
 {
@@ -432,7 +440,9 @@ tour_advance(struct tour *tour, bool right)
     tour->place += 1;
 }
 
-/* The read is done, or there was nothing to be read. */
+/*
+ * Judges the block after its read is done, or after it turned out that there was nothing to read.
+ */
 static enum tour_step
 tour_finish_read(struct tour *tour)
 {
@@ -469,7 +479,7 @@ tour_step(struct tour *tour)
     if (cache_writes(&forest->cache, target.reference.address)) return TOUR_WAIT;
     tour->reading = true;
     tour->read_done = false;
-    /* Into its own memory: the cache stays as it is. (D1) */
+    /* Reads into the tour's own memory, so that the cache stays as it is (D1). */
     const bool within = grid_read_block_start(
         forest->grid, &tour->read, &target.reference, target.type, target.buffer, tour_on_read);
     if (!within) {

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * After opening: the records that changed last come among the objects, table by table, so that
- * replay and the first new ops needn't look for them one by one.
+ * After opening, the records that changed last are brought among the objects, table by table, so
+ * that replay and the first new ops needn't look them up one by one.
  *
- * A help, and no more: results never depend on it. Where a block can't be read, it ends: what is
- * in older runs may be older versions of what the block holds.
+ * This only helps; results never depend on it. If a block can't be read, warming ends: what older
+ * runs have may be older versions of what that block holds.
  */
 #include "base/units.h"
 #include "forest/internal.h"
 
-/* Blocks that are asked for ahead. */
+/* How many blocks are asked for ahead. */
 #define WARM_BLOCKS_AHEAD 64
 
 static const struct tree *
@@ -19,7 +19,10 @@ warm_tree(const struct forest *forest)
     return &forest->parts[forest->grooves[forest->warm.groove].records].tree;
 }
 
-/* The current run: from new to old, so that the first version of a record is the newest. */
+/*
+ * The current run. Runs are taken from new to old, so that the version of a record that is met
+ * first is the newest.
+ */
 static uint32_t
 warm_run(const struct forest *forest)
 {
@@ -30,7 +33,10 @@ warm_run(const struct forest *forest)
     return tree->order[warm->level][tree->run_count[warm->level] - 1 - warm->run];
 }
 
-/* What is hidden is elsewhere; what is left of it here may be an older version. */
+/*
+ * The first key that isn't hidden. What is hidden is in another run, and may be an older version
+ * here.
+ */
 static u128
 warm_key_first(const struct forest *forest)
 {
@@ -39,7 +45,7 @@ warm_key_first(const struct forest *forest)
     return run->has_hidden ? run->hidden + 1 : 1;
 }
 
-/* The next groove; what is a log has no records that change. */
+/* Goes on to the next groove. Logs are left out, since their records never change. */
 static void
 warm_next_groove(struct forest *forest)
 {
@@ -48,7 +54,7 @@ warm_next_groove(struct forest *forest)
     *warm = (struct forest_warm){.groove = warm->groove + 1, .blocks = warm->blocks};
 }
 
-/* At the run's first table, or past the level's end at the next level's. */
+/* Goes to the run's first table, or past the level's last run to the next level. */
 static void
 warm_settle(struct forest *forest)
 {
@@ -84,7 +90,7 @@ warm_next_table(struct forest *forest)
     warm->settled = false;
 }
 
-/* Takes in what isn't there. False: there is no more room. */
+/* Brings in the records that aren't in memory yet. Returns false if there is no more room. */
 static bool
 warm_take(struct forest *forest, uint32_t frame, uint32_t entry_count)
 {
@@ -105,7 +111,7 @@ warm_take(struct forest *forest, uint32_t frame, uint32_t entry_count)
     return true;
 }
 
-/* The current block, and a step. */
+/* Takes the current block, and goes on to the next. */
 static enum forest_work
 warm_block(struct forest *forest)
 {
@@ -117,12 +123,14 @@ warm_block(struct forest *forest)
     enum cache_result result = table_index_get(cache, &tree->format, table, &frame);
     if (result == CACHE_WAIT) return FOREST_WORK_WAITS;
     if (result == CACHE_LOST) {
-        warm_next_groove(forest); /* What follows may be older versions of what was in it. */
+        /* What follows may be older versions of the records in this block. */
+        warm_next_groove(forest);
         return FOREST_WORK_LEFT;
     }
     const struct table_block *blocks = table_blocks(cache, frame);
     const struct table_values values = table_values_at(table, blocks, warm->block);
-    cache_pin(cache, frame); /* What is asked for may evict something: not what names it. */
+    /* Asking for blocks may evict others, but not the index block that names them. */
+    cache_pin(cache, frame);
     for (uint32_t i = 1; i <= WARM_BLOCKS_AHEAD && warm->block + i < table->block_count; i++) {
         const struct block_reference next = table_block_reference(&blocks[warm->block + i]);
         (void) cache_hint(cache, &next, BLOCK_VALUES, tree->format.tree);

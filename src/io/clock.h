@@ -20,14 +20,17 @@ struct clock {
     const struct clock_ops *ops;
 };
 
-/* Nanoseconds since the Unix epoch. May jump, also backwards. */
+/* Nanoseconds since the Unix epoch. It may jump, backwards too. */
 static inline uint64_t
 clock_realtime_ns(struct clock *clock)
 {
     return clock->ops->realtime_ns(clock);
 }
 
-/* Nanoseconds since some start. Never goes backwards. For durations in statistics only. */
+/*
+ * Nanoseconds since some fixed moment. It never goes backwards. Only for durations: statistics and
+ * waiting times.
+ */
 static inline uint64_t
 clock_monotonic_ns(struct clock *clock)
 {

@@ -12,6 +12,7 @@
  *  - A write may gather, a read may scatter: several buffers of one size lie in the file one behind
  *    the other. It is one request in everything: it fails as a whole, and a crash may leave any of
  *    a write's sectors. The array of the buffers' addresses is lent as they are.
+ *  - A hint (`solo`) is only about speed: where a write is done, its rules are the same.
  *  - An error is final: storage never retries a failed write into success. Short transfers and
  *    interruptions are not errors, and are continued inside.
  */
@@ -49,9 +50,17 @@ storage_file_name(enum storage_file file)
 
 enum storage_result {
     STORAGE_OK,
-    STORAGE_IO_ERROR, /* The sectors cannot be read, or it is unknown what the write left behind. */
-    STORAGE_NO_SPACE, /* Only growth can answer this. Nothing was changed. */
+    /* The sectors can't be read, or it is unknown what the write has left behind. */
+    STORAGE_IO_ERROR,
+    STORAGE_NO_SPACE, /* Only for growth. Nothing was changed. */
 };
+
+/* How a solo write is done: see storage_request.solo. */
+enum storage_way {
+    STORAGE_WAY_RING, /* Given to the kernel, as all others are; the caller goes on meanwhile. */
+    STORAGE_WAY_CALL, /* By plain calls, in the thread of the caller, which blocks. */
+};
+#define STORAGE_WAY_COUNT 2
 
 enum storage_direction { STORAGE_READ, STORAGE_WRITE };
 
@@ -64,20 +73,29 @@ struct storage_request {
     enum storage_file file;
     uint64_t offset_bytes;
     uint64_t size_bytes;
-    void *buffer; /* Not changed by a write. NULL if there are several. */
+    void *buffer; /* A write doesn't change it. NULL if there are several buffers. */
     storage_callback *callback;
 
-    /* If there are several; otherwise zero. */
+    /* For several buffers; otherwise zero. */
     void *const *buffers;
     uint32_t buffer_count;      /* size_bytes is buffer_count * buffer_size_bytes. */
     uint32_t buffer_size_bytes;
+
+    /*
+     * Of a write, or the first of an ordered pair: the caller has nothing else to do until it is
+     * done, and polls again before it sleeps. Storage may then do it inside a poll, blocking for
+     * as long as the disk takes, if that is the faster way; see storage.idle. A hint: it changes
+     * when things happen, and nothing else.
+     */
+    bool solo;
 
     /* Filled by storage before the callback. */
     enum storage_result result;
 
     /* Owned by storage from submit to callback. */
     struct queue_link link;
-    struct storage_request *then; /* Starts only when this one has completed STORAGE_OK. */
+    /* If set, the request that starts when this one has completed with STORAGE_OK. */
+    struct storage_request *then;
     uint64_t done_bytes;
     bool in_flight;
 };
@@ -85,11 +103,14 @@ struct storage_request {
 struct storage_growth;
 typedef void storage_growth_callback(struct storage_growth *growth);
 
-/* A file on its way to a larger size. Owned by its caller, lent to storage until its callback. */
+/*
+ * A file that is to become larger. It belongs to its caller, and is lent to storage until its
+ * callback.
+ */
 struct storage_growth {
-    /* Filled by the caller. */
+    /* Filled in by the caller. */
     enum storage_file file;
-    uint64_t size_bytes; /* More than the file has. */
+    uint64_t size_bytes; /* More than the file's present size. */
     storage_growth_callback *callback;
 
     /* Filled by storage before the callback. */
@@ -107,13 +128,26 @@ struct storage_ops {
     void (*grow)(struct storage *storage, struct storage_growth *growth);
 };
 
+/* What became of solo writes. */
+struct storage_solo_stats {
+    enum storage_way way; /* Which way they go at present. */
+    uint64_t writes[STORAGE_WAY_COUNT];
+    uint64_t latency_ns[STORAGE_WAY_COUNT]; /* The median of recent ones; 0: it is not known. */
+};
+
 /* First member of each implementation. */
 struct storage {
     const struct storage_ops *ops;
     void (*before_poll)(void); /* The host's chance to end the process while an engine opens. */
     uint64_t file_size_bytes[STORAGE_FILE_COUNT];
-    uint32_t in_flight_count;       /* The growth included. */
-    struct storage_growth *growing; /* NULL: none is under way. */
+    uint32_t in_flight_count;       /* Includes the growth. */
+    struct storage_growth *growing; /* The running growth, or NULL. */
+    /*
+     * The caller says before each poll whether there is still nothing else to do. If not, a solo
+     * write that has not begun doesn't block it.
+     */
+    bool idle;
+    struct storage_solo_stats solo;
 };
 
 static inline void
@@ -123,6 +157,7 @@ storage_check(const struct storage *storage, const struct storage_request *reque
     assert(!request->in_flight);
     assert(request->size_bytes > 0);
     assert(request->size_bytes % SECTOR_SIZE == 0);
+    assert(!request->solo || request->direction == STORAGE_WRITE);
     assert(request->offset_bytes % SECTOR_SIZE == 0);
     assert(request->offset_bytes + request->size_bytes <= storage->file_size_bytes[request->file]);
     if (request->buffer_count == 0) {
@@ -140,7 +175,10 @@ storage_check(const struct storage *storage, const struct storage_request *reque
     }
 }
 
-/* Where byte `at` of the request lies in memory, and how many bytes from there on are one piece. */
+/*
+ * Where byte `at` of the request lies in memory. *size_bytes: how many bytes from there on are
+ * contiguous.
+ */
 static inline uint8_t *
 storage_request_piece(const struct storage_request *request, uint64_t at, uint64_t *size_bytes)
 {
@@ -165,9 +203,10 @@ storage_submit(struct storage *storage, struct storage_request *request)
 }
 
 /*
- * Two writes in order: the second starts when the first is durable. If the first fails, the second
- * is not started, and completes STORAGE_IO_ERROR. Both callbacks run, first's before second's. This
- * is one submission, so that an implementation can save the wake-up between them.
+ * Two writes in order: the second starts only when the first is durable. If the first fails, the
+ * second isn't started, and completes with STORAGE_IO_ERROR. Both callbacks run, that of the first
+ * before that of the second. This is a single submission, so that an implementation can save the
+ * wake-up in between.
  */
 static inline void
 storage_submit_ordered(
@@ -185,7 +224,7 @@ storage_submit_ordered(
     storage->ops->submit(storage, first);
 }
 
-/* Runs the callbacks of what has completed; returns how many. Never blocks. */
+/* Runs the callbacks of what has completed, and returns how many. Never blocks. */
 static inline uint32_t
 storage_poll(struct storage *storage)
 {
@@ -205,11 +244,12 @@ storage_wait(struct storage *storage)
 }
 
 /*
- * Makes the file size_bytes large, with space allocated; new space reads as zeros. Requests within
- * the old size go on meanwhile, and nobody is held up. When the callback runs with STORAGE_OK, the
- * new size is durable and file_size_bytes says so; with STORAGE_NO_SPACE all is as it was. After
- * STORAGE_IO_ERROR nobody knows how large the file is: it is not grown again before it was opened
- * again. A crash leaves any size from the old to the new one. One growth at a time.
+ * Makes the file size_bytes large, with its space allocated; new space reads as zeros. Meanwhile,
+ * requests within the old size go on, and nobody is held up. The callback runs with one of these
+ * results. STORAGE_OK: the new size is durable, and file_size_bytes says so. STORAGE_NO_SPACE:
+ * everything is as before. STORAGE_IO_ERROR: the size of the file is unknown, and it can't grow
+ * again until it was opened again. A crash leaves any size from the old to the new one. There is
+ * one growth at a time.
  */
 static inline void
 storage_grow_start(struct storage *storage, struct storage_growth *growth)
@@ -225,7 +265,7 @@ storage_grow_start(struct storage *storage, struct storage_growth *growth)
     storage->ops->grow(storage, growth);
 }
 
-/* For implementations: the growth under way is over. */
+/* For implementations: ends the running growth. */
 static inline void
 storage_grow_finish(struct storage *storage, enum storage_result result)
 {
@@ -247,8 +287,8 @@ storage_grow_on_done(struct storage_growth *growth)
 }
 
 /*
- * The same, waited for: for opening and formatting. Nothing to do if the file is that large.
- * Callbacks of what else is in flight may run meanwhile.
+ * Grows the file and waits, for opening and formatting. Does nothing if the file is that large
+ * already. Callbacks of other requests may run meanwhile.
  */
 static inline enum storage_result
 storage_grow(struct storage *storage, enum storage_file file, uint64_t size_bytes)
@@ -272,8 +312,8 @@ storage_now_on_done(struct storage_request *request)
 }
 
 /*
- * One transfer, waited for. For opening and formatting only. Callbacks of what else is in flight
- * may run meanwhile.
+ * Makes one transfer and waits, for opening and formatting only. Callbacks of other requests may
+ * run meanwhile.
  */
 static inline enum storage_result
 storage_transfer_now(

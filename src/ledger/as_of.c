@@ -1,30 +1,34 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Accounts as they were at the read's instant. Rows were copied as they were when their turn came,
- * which may be later, even hours later if a page continues a scan that its client left open.
+ * Accounts as they were at the instant of the read. Each row was copied from the account as it was
+ * when its turn came. That may be later than the instant, even hours later if a page continues a
+ * scan that its client left open.
  *
  * An event keeps the balances and flags of both its accounts as they were after it. So what an
- * account had at the instant is what the first event after the instant found there: what that event
- * says, less what its transfer did. If there is no such event, the row is right as it is; also if
- * the account changed after it was copied, for then there is one.
+ * account had at the instant is what its first event after the instant found: what that event says,
+ * less what its transfer did. If there is no such event, the account hasn't changed since, and its
+ * row is right as it is. If the account changed after it was copied, there is such an event, so
+ * that case is covered.
  *
- *     list    the rows whose accounts may have changed since the instant. Where nothing was
- *             committed meanwhile that is none; where all accounts are in memory it is exactly
- *             those that did.
- *     walk    along the events since the instant, in their order, until each listed account has
- *             been met, or the events that there were when the last row was listed are over.
- *     seek    after a long walk: the first event of each account that is still listed, in the
- *             indexes of transfers and expiries. A walk costs a fraction of a microsecond for each
- *             event there has been, a search some ten microseconds for each row, or more if the
- *             disk is asked; so no page costs more than twice what searches alone would.
- *     undo    the first event that an account is met in.
+ *      list    the rows whose accounts may have changed since the instant. If nothing was committed
+ *              meanwhile, there are none; if all accounts are in memory, they are exactly those
+ *              that
+ *              did change.
+ *      walk    goes through the events since the instant in their order, until each listed account
+ *              was met, or until the events are over that existed when the last row was listed.
+ *      seek after a long walk: finds the first event of each account that is still listed, by the
+ *              indexes of transfers and expiries. A walk costs a fraction of a microsecond for each
+ *              event, a search some ten microseconds for each row, or more if the disk is asked. So
+ *              no page costs more than twice what searches alone would.
+ *      undo    takes back the first event in which an account was met.
  *
  * For example, an account has debits_posted 500 at the instant. While other rows are read, it pays
  * 30, and then 20 more. Its row says 500, 530 or 550, depending on when it was copied. The walk
  * meets the first payment, whose event says 530, and its transfer says 30: the row becomes 500.
  *
- * Everything is bounded: the rows of one page, one event at a time, and the events that there were.
- * Nothing is tried again, and no op waits.
+ * Everything is bounded: by the rows of one page, one event at a time, and the events that existed.
+ * Nothing is tried again, and no op waits. What can go wrong: an event and its transfer contradict
+ * each other, or a block is damaged; then the read is lost.
  */
 #include <stddef.h>
 #include <string.h>
@@ -36,7 +40,9 @@ static_assert(RESULTS_MAX < ROW_NONE, "a row's number fits");
 
 /* ---- Rows by account ------------------------------------------------------------------------- */
 
-/* The multiplier is 2^64 divided by the golden ratio: timestamps that follow each other spread. */
+/*
+ * The multiplier is 2^64 divided by the golden ratio: it spreads timestamps that follow each other.
+ */
 static uint32_t
 bucket_of(const struct ledger_read *read, uint64_t account_timestamp)
 {
@@ -58,7 +64,10 @@ rows_list(struct ledger_read *read, uint32_t row)
     read->as_of.listed += 1;
 }
 
-/* The first listed row of the account at or after `row` in its bucket; ROW_NONE: there is none. */
+/*
+ * The first listed row of the account, searching its bucket from `row` on; ROW_NONE if there is
+ * none.
+ */
 static uint32_t
 rows_find(const struct ledger_read *read, uint32_t row, uint64_t account_timestamp)
 {
@@ -71,7 +80,7 @@ rows_find(const struct ledger_read *read, uint32_t row, uint64_t account_timesta
     return row;
 }
 
-/* The row is of the instant. */
+/* The row is now as it was at the instant, so it isn't listed any more. */
 static void
 row_done(struct ledger_read *read, uint32_t row)
 {
@@ -140,8 +149,8 @@ list_rows(struct ledger_read *read, uint32_t *rows_left)
 /* ---- Undoing an event ------------------------------------------------------------------------ */
 
 /*
- * Reads what the event did: its transfer, and the hold if that transfer resolved one. They stay in
- * `as_of`, so that a block that has to be awaited costs no other one that was there.
+ * Reads the event's transfer, and the hold if that transfer resolved one. They stay in `as_of`: if
+ * one of them has to be awaited, the other needn't be read again.
  */
 static enum forest_found
 read_transfers(struct ledger_read *read)
@@ -162,14 +171,16 @@ read_transfers(struct ledger_read *read)
     return forest_refuse(read->forest, GROOVE_TRANSFER, as_of->transfer.timestamp);
 }
 
-/* One side of an event, from after it to before it. See the table in movement.c. */
+/*
+ * One side of an event. The balances after it become those before it. See the table in movement.c.
+ */
 struct undo {
     uint16_t flags;
     u128 pending;
     u128 posted;
 };
 
-/* False if the transfer can't have led to what the event says. */
+/* Undoes the amounts. Returns false if the transfer can't have led to what the event says. */
 static bool
 undo_amounts(struct undo *side, u128 held, u128 released, u128 posted)
 {
@@ -204,7 +215,10 @@ undo_event(const struct ledger_as_of *as_of, uint16_t closing, struct undo *side
     }
 }
 
-/* What the account of one side was before the event, beside what never changes. */
+/*
+ * Sets the changing fields of the account on one side to their values before the event. Returns
+ * false if that is impossible.
+ */
 static bool
 account_before(const struct ledger_as_of *as_of, bool debit, struct account *account)
 {
@@ -226,7 +240,10 @@ account_before(const struct ledger_as_of *as_of, bool debit, struct account *acc
     return true;
 }
 
-/* Sets all rows of the side's account, which may have been asked for twice; they are done then. */
+/*
+ * Sets all rows of the side's account to what it was, and takes them off the list. There are
+ * several rows if the same account was asked for more than once.
+ */
 static bool
 undo_rows(struct ledger_read *read, bool debit)
 {
@@ -252,8 +269,8 @@ undo_rows(struct ledger_read *read, bool debit)
 /* ---- The walk -------------------------------------------------------------------------------- */
 
 /*
- * To the next event that is the first of a listed account. FOREST_ABSENT: there are no more;
- * FOREST_FOUND without one: the walk has been long enough.
+ * Goes on to the next event that is the first of a listed account. FOREST_ABSENT: there are no
+ * more. FOREST_FOUND without having met one: the walk has been long enough, and seeking begins.
  */
 static enum forest_found
 walk(struct ledger_read *read, uint32_t *rows_left)
@@ -280,10 +297,13 @@ walk(struct ledger_read *read, uint32_t *rows_left)
 
 /* ---- Seeking --------------------------------------------------------------------------------- */
 
-/* What a search takes, in rows that are looked at. */
+/* What a search costs, counted in rows that are looked at. */
 #define SEEK_ROWS 32
 
-/* The events of the row's account since the instant, by the indexes of what they are events of. */
+/*
+ * Makes a scan of the events of the row's account since the instant, from the indexes of transfers
+ * and of expiries.
+ */
 static enum forest_found
 seek_start(struct ledger_read *read)
 {
@@ -324,7 +344,10 @@ seek_start(struct ledger_read *read)
     return FOREST_FOUND;
 }
 
-/* An index of ids gives other accounts' transfers too, where the ids have the same hash. */
+/*
+ * Did the scan find an event of this account? The index of account ids gives transfers of another
+ * account too, if both ids have the same hash.
+ */
 static bool
 seek_found(const struct ledger_read *read, bool debit)
 {
@@ -335,7 +358,7 @@ seek_found(const struct ledger_read *read, bool debit)
     return timestamp == (debit ? event->debit_account_timestamp : event->credit_account_timestamp);
 }
 
-/* To the first event of the next listed row. FOREST_ABSENT: no row is listed. */
+/* Goes on to the first event of the next listed row. FOREST_ABSENT: no row is listed any more. */
 static enum forest_found
 seek(struct ledger_read *read, uint32_t *rows_left)
 {
@@ -372,8 +395,8 @@ seek(struct ledger_read *read, uint32_t *rows_left)
 /* ---- All of it ------------------------------------------------------------------------------- */
 
 /*
- * The event is the first since the instant of each account that a walk meets in it; of a search,
- * only of the account that was sought.
+ * Undoes the event. If a walk met it, it is the first event since the instant for each listed
+ * account in it. If a search found it, that is certain only of the account that was sought.
  */
 static bool
 undo(struct ledger_read *read, bool sought)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * create_accounts: one event. The checks are in the order of precedence of the account codes, which
- * clients see; the batch loop has done those of chains, imported batches and the event's timestamp.
+ * clients see. The batch loop has already checked chains, imported batches and the event's
+ * timestamp.
  */
 #include <stddef.h>
 
@@ -57,9 +58,9 @@ check_fields(const struct account *event)
 }
 
 /*
- * The timestamp must be newer than that of any account, and nobody else's (L7). Each transfer has
- * an event of the same timestamp, so that one look into the events answers for transfers and
- * expiries.
+ * An imported timestamp must be newer than that of any account, and nothing else may have it (L7).
+ * Each transfer has an event of the same timestamp, so one look into the events answers for
+ * transfers and expiries at once.
  */
 static uint32_t
 check_imported_timestamp(const struct forest *forest, const struct account *event)

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * create_transfers: one event. The checks are in the order of precedence of the transfer codes,
- * which clients see; the batch loop has done those of chains, imported batches and the event's
- * timestamp. What all transfers have in common, then single-phase and pending transfers;
- * resolve_transfer.c has posts and voids.
+ * which clients see. The batch loop has already checked chains, imported batches and the event's
+ * timestamp.
+ *
+ * Here is what all transfers have in common, and single-phase and pending transfers. Posts and
+ * voids are in resolve_transfer.c.
  */
 #include <stddef.h>
 
@@ -22,7 +24,7 @@ transfer_timestamp_regresses(const struct forest *forest, uint64_t timestamp)
 
 /* ---- Single-phase and pending transfers ------------------------------------------------------ */
 
-/* Rows 24–33: what is wrong with the event whatever is stored. */
+/* Rows 24–33: what can be wrong with the event by itself, whatever is stored. */
 static uint32_t
 check_fields(const struct transfer *event)
 {
@@ -48,7 +50,7 @@ check_fields(const struct transfer *event)
     return STATUS_UNDECIDED;
 }
 
-/* Rows 34–43: the event against its accounts, but for their balances. */
+/* Rows 34–43: checks the event against its accounts, except for their balances. */
 static uint32_t
 check_accounts(
     const struct forest *forest,
@@ -82,8 +84,8 @@ check_accounts(
 }
 
 /*
- * A balancing transfer moves no more than brings an account's pending and posted side up to its
- * other posted side.
+ * The amount of a balancing transfer: at most as much as brings the account's posted and pending
+ * amounts on this side up to its posted amount on the other side.
  */
 static u128
 clamp_amount(
@@ -103,7 +105,10 @@ clamp_amount(
     return amount;
 }
 
-/* Rows 44–52: `transfer` (amount clamped, timestamp set) against balances and limits. */
+/*
+ * Rows 44–52: checks `transfer` (its amount clamped, its timestamp set) against balances and
+ * limits.
+ */
 static uint32_t
 check_balances(
     const struct transfer *transfer, const struct account *debit, const struct account *credit)
@@ -140,7 +145,7 @@ check_balances(
     return STATUS_UNDECIDED;
 }
 
-/* Everything is decided: writes it. */
+/* Writes the transfer. Everything has been decided. */
 static void
 apply(
     struct ledger *ledger,
@@ -216,7 +221,7 @@ check_id(const struct transfer *event)
     return STATUS_UNDECIDED;
 }
 
-/* The id is good and new. */
+/* Creates the transfer. Its id is valid and new. */
 static uint32_t
 create_new(struct ledger *ledger, const struct transfer *event, uint64_t event_timestamp)
 {

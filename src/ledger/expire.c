@@ -1,28 +1,32 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The pulse: releases pending transfers (holds) whose timeout has passed.
+ * The pulse releases pending transfers (holds) whose timeout has passed.
  *
- * What is due is read off the index of expiry times, so that nothing needs to be rolled back with
- * chains. The index keeps holds that were resolved: they are skipped. New holds expire later than
- * the time of any op before them, so what lies before that time, and before the first unresolved
- * hold, stays behind for good: `resolved` remembers the place, which makes things faster and
- * nothing different. A pulse takes at most PULSE_EXPIRIES_MAX; the rest is still due afterwards.
+ * What is due is read from the index of expiry times. The index also keeps holds that were
+ * resolved, because then nothing in it needs to be rolled back when a chain fails; they are
+ * skipped.
  *
- * Whether a pulse is due is asked at a time of no op, which may be further ahead than the next op's
- * will be: how far that looked is good only until there is a new hold.
+ * New holds expire later than the time of any op before them. So everything that lies before that
+ * time, and before the first unresolved hold, is done with for good. `resolved` remembers that
+ * place. It makes things faster and changes no result. A pulse releases at most PULSE_EXPIRIES_MAX
+ * holds; if more are due, they are still due afterwards.
  *
- * A restart finds the place again where the last pulse came to: the forest's memo (L9). That
- * follows from the log alone, wherever the pulse began: it is the last hold due at the pulse's
- * time, or the last one that it released if it was full. So a pulse is also due, with nothing to
- * release, when PULSE_PASSED_MAX resolved holds have been passed since the last one.
+ * The question whether a pulse is due is asked between ops, for a time that may be later than the
+ * next op's. So what was learned by looking ahead holds only until a new hold is created.
  *
- * `expired` while it is gathered: holds in the order of the index, of which some may still turn out
- * to be resolved; those have the bit EXPIRED_UNKNOWN.
+ * After a restart, the place is found again in the forest's memo (L9), which says where the last
+ * pulse came to. That follows from the log alone, wherever the pulse began: it is the last hold due
+ * at the pulse's time, or if the pulse was full, the last one that it released. So that the memo
+ * doesn't fall far behind, a pulse is also due, with nothing to release, when PULSE_PASSED_MAX
+ * resolved holds have been passed since the last one.
  *
- * A pulse that is in the log must be executed: one that meets a damaged block would stop the engine
- * at each start, although no client has asked for anything. So a pulse is rehearsed before it is
- * made: everything that it would look at is read, and if that fails, it is not made. Its holds stay
- * open, which is reported, and all else goes on.
+ * While holds are gathered, `expired` has them in the order of the index. Some may still turn out
+ * to be resolved; these have the bit EXPIRED_UNKNOWN.
+ *
+ * A pulse that is in the log must be executed. If it met a damaged block, it would stop the engine
+ * at each start, although no client has asked for anything. Therefore a pulse is rehearsed before
+ * it is made: everything that it would look at is read, and if that fails, no pulse is made. Its
+ * holds stay open, which is reported, and everything else goes on.
  *
  * When all goes well: a tick asks ledger_pulse_due; the pulse is rehearsed, logged, prefetched
  * (ledger_prefetch_pulse: the same holds are gathered again, and what releasing them needs is
@@ -41,7 +45,7 @@
 #define EXPIRED_UNKNOWN (UINT64_C(1) << 63)
 static_assert(EXPIRED_UNKNOWN > TIMESTAMP_MAX, "no timestamp has the bit");
 
-/* What releasing holds needs is asked for in two rounds: the holds, then their accounts. */
+/* What releasing holds needs is asked for in two rounds: first the holds, then their accounts. */
 #define EXPIRED_ROUNDS 2
 
 /* Is the hold unresolved? FOREST_FOUND: it is. FOREST_ABSENT: it has been resolved. */
@@ -63,8 +67,8 @@ range_before(const struct forest_range *a, const struct forest_range *b)
 }
 
 /*
- * Where to look on, for what is due at this time: a hold that has come since may expire before
- * where we are, and somebody may have asked about a later time.
+ * Chooses where to go on looking for holds that are due at this time. It is the place that was
+ * looked at last, unless a hold has been created since, which may expire before that place.
  */
 static void
 look_start(struct ledger *ledger, uint64_t timestamp)
@@ -114,7 +118,10 @@ ledger_pulse_due(struct state_machine *machine, uint64_t timestamp)
 
 /* ---- Gathering ------------------------------------------------------------------------------- */
 
-/* Takes more holds that are due, if there is room. FOREST_FOUND: it is full, or there are none. */
+/*
+ * Takes more holds that are due, while there is room. FOREST_FOUND: there is no more room, or no
+ * more holds are due.
+ */
 static enum forest_found
 gather_take(struct ledger *ledger, uint64_t timestamp_final, uint32_t *looks_left)
 {
@@ -138,7 +145,7 @@ gather_take(struct ledger *ledger, uint64_t timestamp_final, uint32_t *looks_lef
     return FOREST_FOUND;
 }
 
-/* Drops those that are resolved. FOREST_FOUND: the others are known not to be. */
+/* Drops the holds that are resolved. FOREST_FOUND: all that are left are known to be unresolved. */
 static enum forest_found
 gather_sift(struct ledger *ledger)
 {
@@ -163,8 +170,8 @@ gather_sift(struct ledger *ledger)
 }
 
 /*
- * Asks for what releasing the holds needs: first for them, then for what they lead to. FOREST_LOST:
- * one of them is not what it should be.
+ * Asks for what releasing the holds needs: in the first round for the holds, in the second for what
+ * they lead to. FOREST_LOST: one of them isn't what it should be.
  */
 static enum forest_found
 gather_ask(const struct ledger *ledger, uint32_t round)
@@ -191,7 +198,7 @@ gather_ask(const struct ledger *ledger, uint32_t round)
     return FOREST_FOUND;
 }
 
-/* Brings all of that within reach. */
+/* Brings everything that releasing them needs within reach. */
 static enum forest_found
 gather_reach(struct ledger *ledger)
 {
@@ -209,7 +216,7 @@ gather_reach(struct ledger *ledger)
     return FOREST_FOUND;
 }
 
-/* Begins behind what is known to be resolved. */
+/* Begins to gather, behind the place up to which all holds are resolved. */
 static void
 gather_start(struct ledger *ledger, uint64_t timestamp_final)
 {
@@ -225,7 +232,7 @@ gather_start(struct ledger *ledger, uint64_t timestamp_final)
     ledger->expired_asked = false;
 }
 
-/* Goes on until all holds are known that are due, or as many as a pulse releases. */
+/* Goes on until all holds that are due are known, or as many as a pulse releases. */
 static enum forest_found
 gather_holds(struct ledger *ledger, uint64_t timestamp_final)
 {
@@ -260,7 +267,7 @@ ledger_prefetch_pulse(struct state_machine *machine, uint64_t timestamp_final)
 
 /* ---- Rehearsing ------------------------------------------------------------------------------ */
 
-/* An account that the transfer names: that it is not there is damage. */
+/* Reads an account that the transfer names. If it doesn't exist, that is damage. */
 static enum forest_found
 rehearse_account(struct forest *forest, const struct transfer *pending, const u128 *id)
 {
@@ -270,7 +277,7 @@ rehearse_account(struct forest *forest, const struct transfer *pending, const u1
     return forest_refuse(forest, GROOVE_TRANSFER, pending->timestamp);
 }
 
-/* Reads what gather_ask asks for. */
+/* Reads everything that gather_ask asks for. */
 static enum forest_found
 rehearse_hold(struct forest *forest, uint64_t hold)
 {
@@ -286,8 +293,8 @@ rehearse_hold(struct forest *forest, uint64_t hold)
 }
 
 /*
- * A pass over the holds that are left: those that wait for blocks come to the front of `expired`,
- * for the next pass; the others are done with.
+ * Makes a pass over the holds that are left. Those that wait for blocks are moved to the front of
+ * `expired`, for the next pass; the others are done.
  */
 static enum forest_found
 rehearse_pass(struct ledger *ledger)

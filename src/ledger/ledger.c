@@ -1,18 +1,23 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The batch loop: events in order, and the linked chains among them.
+ * The batch loop: executes events in order, and keeps track of linked chains.
  *
- * A chain is a run of events with the flag `linked` and the one event after it. It is executed
- * within a scope of the forest: when one of its events fails, the scope is discarded and all the
- * others fail too.
+ * A chain consists of events with the flag `linked`, one after another, and the one event behind
+ * them. It is executed within a scope of the forest. When one of its events fails, the scope is
+ * discarded, and all its other events fail too.
  *
- *     event            chain before    chain after         scope
- *     linked           none            open                opened
- *     fails            open            broken              discarded
- *     not linked       open            none                persisted
- *     not linked       broken          none                -
+ *      event            chain before    chain after         scope
+ *      linked           none            open                opened
+ *      fails            open            broken              discarded
+ *      not linked       open            none                persisted
+ *      not linked       broken          none                -
  *
- * An id that failed for good is burnt after the discard: that much of a failed chain stays.
+ * For example, of four events A, B and C are linked and D isn't: all four are one chain. If C
+ * fails, A and B are undone and get linked_event_failed, C gets its own code, and D gets
+ * linked_event_failed.
+ *
+ * If the id of a failed event must never succeed later, it is burnt after the scope was discarded.
+ * That much of a failed chain remains.
  */
 #include "ledger/ledger.h"
 
@@ -21,17 +26,19 @@
 
 #include "ledger/ledger_internal.h"
 
-/* Events ahead: as far as what an event takes from memory needs to come. */
+/* So many events ahead, the memory that an event needs is fetched. */
 #define HINT_EVENTS_AHEAD 6
 
-/* The loop looks at these fields only, and finds them at the same place in both kinds of events. */
+/*
+ * The loop itself looks only at these fields. They are at the same place in both kinds of events.
+ */
 static_assert(offsetof(struct account, flags) == offsetof(struct transfer, flags), "same place");
 static_assert(
     offsetof(struct account, timestamp) == offsetof(struct transfer, timestamp), "same place");
 static_assert((int) ACCOUNT_LINKED == (int) TRANSFER_LINKED, "same bit");
 static_assert(sizeof(struct create_result) == RESULT_SIZE, "the replica's stride");
 
-/* The codes that the loop gives: these are the same for both kinds … */
+/* Codes that the loop gives. These have the same number for both kinds of events … */
 enum {
     LINKED_EVENT_FAILED = TRANSFER_STATUS_linked_event_failed,
     LINKED_EVENT_CHAIN_OPEN = TRANSFER_STATUS_linked_event_chain_open,
@@ -41,7 +48,7 @@ static_assert(LINKED_EVENT_FAILED == (int) ACCOUNT_STATUS_linked_event_failed, "
 static_assert(LINKED_EVENT_CHAIN_OPEN == (int) ACCOUNT_STATUS_linked_event_chain_open, "same code");
 static_assert(TIMESTAMP_MUST_BE_ZERO == (int) ACCOUNT_STATUS_timestamp_must_be_zero, "same code");
 
-/* … and these are not. */
+/* … and these differ. */
 struct import_rules {
     uint16_t flag;
     uint32_t expected;
@@ -68,13 +75,13 @@ static const struct import_rules transfer_import_rules = {
 
 enum chain_state { CHAIN_NONE, CHAIN_OPEN, CHAIN_BROKEN };
 
-/* One batch being executed. */
+/* A batch while it is executed. */
 struct run {
     struct ledger *ledger;
     const struct state_machine_batch *batch;
     const struct import_rules *import_rules;
     struct create_result *results;
-    bool imported; /* The first event's flag: all must have the same. */
+    bool imported; /* The flag `imported` of the first event. All others must have the same. */
     enum chain_state chain;
     uint32_t chain_start; /* Index of the chain's first event. */
 };
@@ -110,7 +117,7 @@ chain_open(struct run *run, uint32_t index)
     forest_scope_open(run->ledger->machine.forest);
 }
 
-/* The event at `index` has failed: undoes those of the chain before it, which fail with it. */
+/* The event at `index` has failed. Undoes the events before it in its chain, which fail with it. */
 static void
 chain_break(struct run *run, uint32_t index)
 {
@@ -137,7 +144,7 @@ chain_end(struct run *run)
 
 /* ---- The loop -------------------------------------------------------------------------------- */
 
-/* The first rows of both tables, in their order. */
+/* The first rows of both tables of precedence, in their order. */
 static uint32_t
 check_batch_rules(const struct run *run, uint32_t index)
 {
@@ -211,7 +218,10 @@ batch_valid(struct state_machine *machine, uint8_t operation, uint32_t event_cou
     return event_count >= 1 && event_count <= EVENTS_PER_BATCH_MAX;
 }
 
-/* All was in the processor's cache when it was asked for, but that may be long ago. */
+/*
+ * Fetches what updates will need once more: it was in the processor's cache when it was asked for,
+ * but that may be long ago.
+ */
 static void
 hint_updates_ahead(const struct run *run, uint32_t index)
 {
@@ -224,7 +234,7 @@ hint_updates_ahead(const struct run *run, uint32_t index)
     if (reached->credit != NULL) forest_hint_update(forest, GROOVE_ACCOUNT, reached->credit);
 }
 
-/* It can pause where no chain is open. */
+/* Executes events. It can pause between any two events where no chain is open. */
 static uint32_t
 execute(
     struct state_machine *machine,

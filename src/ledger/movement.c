@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Moving money. Every transfer and every expiry comes down to one movement between two accounts and
- * one event that tells of it; this file is the only one that changes balances, the closed flag and
- * pending states.
+ * Moving money. Every transfer and every expiry comes down to one movement between two accounts,
+ * and one event that records it. Only this file changes balances, the closed flag and pending
+ * states.
  *
- *     event          debit account              credit account              closed
- *     single-phase   posted + a                 posted + a
- *     pending        pending + a                pending + a                 set by closing_*
- *     post a of p    pending − p, posted + a    pending − p, posted + a
- *     void, expiry   pending − p                pending − p                 unset by closing_*
+ *      event          debit account              credit account              closed
+ *      single-phase   posted + a                 posted + a
+ *      pending        pending + a                pending + a                 set by closing_*
+ *      post a of p    pending − p, posted + a    pending − p, posted + a
+ *      void, expiry   pending − p                pending − p                 unset by closing_*
+ *
+ * For example, a hold of 100 that is posted with 70: pending falls by 100 and posted rises by 70,
+ * on both sides alike.
  */
 #include <stddef.h>
 
@@ -44,7 +47,8 @@ movement_add(struct movement *movement, const struct transfer *transfer)
 }
 
 /*
- * A closing transfer that is still pending has its account closed: nothing else can reopen it (L5).
+ * As long as a closing transfer is pending, its account is closed, and nothing else can reopen it
+ * (L5).
  */
 static void
 account_reopen(struct account *account)
@@ -71,7 +75,8 @@ movement_release(
     movement->credit.credits_posted += posted;
 
     const uint16_t closing = pending->flags & (TRANSFER_CLOSING_DEBIT | TRANSFER_CLOSING_CREDIT);
-    if (status == PENDING_POSTED) assert(closing == 0); /* Refused: the account is closed. */
+    /* The post of a closing transfer is refused, since its account is closed. */
+    if (status == PENDING_POSTED) assert(closing == 0);
     if (closing & TRANSFER_CLOSING_DEBIT) account_reopen(&movement->debit);
     if (closing & TRANSFER_CLOSING_CREDIT) account_reopen(&movement->credit);
 }
@@ -112,7 +117,7 @@ movement_check(const struct movement *movement)
 
     account_change_check(debit_before, debit);
     account_change_check(credit_before, credit);
-    /* (L1); differences wrap alike on both sides where pending shrinks. */
+    /* (L1) Where pending shrinks, the differences wrap around, on both sides alike. */
     assert(
         (u128) (debit->debits_pending - debit_before->debits_pending) ==
         (u128) (credit->credits_pending - credit_before->credits_pending));
@@ -125,7 +130,10 @@ movement_check(const struct movement *movement)
     assert(credit->debits_posted == credit_before->debits_posted);
 }
 
-/* A movement of 0 that closes and reopens nothing leaves the account as it is. */
+/*
+ * Writes the account, unless the movement left it as it was: one of amount 0 that neither closes
+ * nor reopens.
+ */
 static void
 account_write(struct forest *forest, const struct account *before, const struct account *after)
 {

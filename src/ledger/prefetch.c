@@ -1,30 +1,34 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Prefetching: everything that executing a batch may ask the forest for, asked for before. In two
- * rounds: what a pending transfer leads to is known when that is within reach.
+ * Prefetching: everything that executing a batch may look up in the forest is asked for beforehand.
+ * It takes two rounds, since what a pending transfer leads to is known only when that transfer is
+ * within reach.
  *
- *     create_accounts    the account by id; imported: the event of its timestamp
- *     create_transfers   the transfer by id; imported: the account of its timestamp
- *       single, pending    both accounts by id
- *       post, void         the pending transfer by id; then its state and its accounts
+ *      create_accounts    the account by id; imported: the event of its timestamp
+ *      create_transfers   the transfer by id; imported: the account of its timestamp
+ *        single, pending    both accounts by id
+ *        post, void         the pending transfer by id; then its state and its accounts
  *
- * What an event of the same prepare creates is within reach without: if a post finds no pending
- * transfer here, but executing finds one, then that was made by an earlier event, with accounts
- * that were prefetched for it. And a stored post or void, which a retry is compared with, names the
- * same pending transfer as the retry, or is not compared any further.
+ * What an earlier event of the same prepare creates needs no asking. If a post finds no pending
+ * transfer here, but finds one when it is executed, then an earlier event made that transfer, and
+ * its accounts were prefetched for that event. A stored post or void, with which a retry is
+ * compared, either names the same pending transfer as the retry, or isn't compared any further.
  */
 #include <stddef.h>
 
 #include "ledger/ledger_internal.h"
 
-/* Batches from here on are screened: nearly all their ids are new. */
+/* Batches of at least so many events are screened, since nearly all their ids are new. */
 #define SCREEN_EVENTS_MIN 64
 
-/* Events ahead: what a lookup needs takes some time to come, and what it leads to as long again. */
+/*
+ * So many events ahead, what a lookup needs is fetched. It takes some time to come, and the record
+ * that it leads to takes as long again.
+ */
 #define HINT_IDS_AHEAD     12
 #define HINT_RECORDS_AHEAD 6
 
-/* Ids that can't exist are refused before they are looked up. */
+/* Can this id exist? Others are refused before they are looked up. */
 static bool
 id_possible(u128 id)
 {
@@ -38,7 +42,9 @@ ask_id(struct forest *forest, enum ledger_groove groove, const u128 *id)
     return id_possible(*id) ? forest_ask_id(forest, (uint32_t) groove, id) : NULL;
 }
 
-/* Timestamps that are out of range are refused likewise. */
+/*
+ * Timestamps that are out of range are refused before they are looked up, so they aren't asked for.
+ */
 static void
 ask_timestamp(struct forest *forest, enum ledger_groove groove, uint64_t timestamp)
 {
@@ -80,7 +86,10 @@ ask_account(struct forest *forest, const struct account *event)
     }
 }
 
-/* Finds out which ids are new; `absent` is the ledger's. NULL: it isn't worth doing. */
+/*
+ * Finds out which ids are certainly new. Returns the ledger's `absent`, or NULL if that isn't worth
+ * it.
+ */
 static const bool *
 screen(struct ledger *ledger, const struct state_machine_batch *batch)
 {
@@ -115,7 +124,7 @@ hint_asks_ahead(
     }
 }
 
-/* True if some of them resolve pending transfers. */
+/* Asks for transfers. Returns true if some of them resolve pending transfers. */
 static bool
 ask_transfers(struct ledger *ledger, const struct state_machine_batch *batch)
 {
@@ -133,7 +142,7 @@ ask_transfers(struct ledger *ledger, const struct state_machine_batch *batch)
     return any_resolves;
 }
 
-/* The pending transfers are within reach. */
+/* The second round: the pending transfers are within reach now. */
 static void
 ask_for_resolved(struct forest *forest, const struct state_machine_batch *batch)
 {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Queries: a filter becomes a plan of scans, whose timestamps become rows.
+ * Queries: a filter becomes a plan of scans, and their timestamps become rows.
  *
- *     get_account_transfers, _balances   (debit side ∪ credit side) ∩ each field that is set;
- *                                        with expiries: ∪ those of either side
- *     query_accounts, query_transfers    each field that is set, intersected; none: all records
- *     query_holds                        the same over holds; or by expiry, without a plan
- *     get_change_events                  all events
+ *      get_account_transfers, _balances   (debit side ∪ credit side) ∩ each field that is set;
+ *                                         with expiries: ∪ those of either side
+ *      query_accounts, query_transfers    each field that is set, intersected; none: all records
+ *      query_holds                        the same over holds; or by expiry, without a plan
+ *      get_change_events                  all events
  *
- * The window of timestamps and the direction are those of every scan in the plan. Indexes of
+ * Every scan in the plan has the same window of timestamps and the same direction. Indexes of
  * 16-byte fields may give records with other values, so each record is compared with the filter.
  */
 #include <stddef.h>
@@ -17,7 +17,10 @@
 
 /* ---- Plans ----------------------------------------------------------------------------------- */
 
-/* Bounds of 0 are open. False if there is nothing between them that was there at the instant. */
+/*
+ * Begins a plan for the window. A bound of 0 is open. Returns false if nothing between the bounds
+ * existed at the instant.
+ */
 static bool
 plan_start(
     struct ledger_read *read,
@@ -25,9 +28,9 @@ plan_start(
     uint64_t timestamp_max,
     enum scan_direction direction)
 {
+    assert(timestamp_min <= TIMESTAMP_MAX && timestamp_max <= TIMESTAMP_MAX);
     struct ledger_plan *plan = &read->plan;
     const uint64_t max = timestamp_max == 0 ? TIMESTAMP_MAX : timestamp_max;
-    assert(timestamp_min <= TIMESTAMP_MAX && timestamp_max <= TIMESTAMP_MAX);
     plan->forest = read->forest;
     plan->window = (struct scan_window){
         .timestamp_min = max_u64(timestamp_min, 1),
@@ -62,7 +65,7 @@ plan_require(struct ledger_plan *plan, struct scan *scan)
     plan->input_count += 1;
 }
 
-/* A field of the filter: 0 filters nothing. */
+/* Adds a scan for a field of the filter. A field of 0 filters nothing. */
 static void
 plan_filter(struct ledger_plan *plan, enum ledger_index index, u128 value)
 {
@@ -87,8 +90,8 @@ plan_end(struct ledger_plan *plan, enum ledger_groove groove)
 }
 
 /*
- * Events of transfers have the transfers' timestamps: the same plan finds both, one to one.
- * Expiries have their own.
+ * Events of transfers have the transfers' timestamps, so the same plan finds both. Expiries have
+ * their own.
  */
 static bool
 plan_account_transfers(struct ledger_read *read)
@@ -165,9 +168,10 @@ query_by_expiry(const struct ledger_read *read)
 }
 
 /*
- * Up to where the newest pulse came all holds are resolved (L9): whoever wants open ones begins
- * behind it. Not at an instant of the past, when some of them were open: later pages begin where
- * the first one ended, which is behind the pulse of its time.
+ * Where a list of holds by expiry begins. All holds up to the place that the newest pulse came to
+ * are resolved (L9), so a list of open holds begins behind it. At an instant of the past some of
+ * them were still open; but such a read is a later page, and begins where the first page ended,
+ * which is behind the pulse of its time.
  */
 static void
 start_by_expiry(struct ledger_read *read)
@@ -186,8 +190,8 @@ start_by_expiry(struct ledger_read *read)
 }
 
 /*
- * An account's holds are of one ledger: that is compared. Without an account or a ledger all holds
- * are looked at.
+ * All holds of an account are of one ledger, so then the ledger is compared rather than scanned.
+ * With neither account nor ledger, all holds are looked at.
  */
 static bool
 plan_holds(struct ledger_read *read)
@@ -279,7 +283,7 @@ query_limit(const struct ledger_read *read)
 
 /* ---- Filters --------------------------------------------------------------------------------- */
 
-/* A field of the filter that is 0 wants everything. */
+/* Does this field of the filter want the value? A field of 0 wants every value. */
 static bool
 wants(u128 wanted, u128 value)
 {

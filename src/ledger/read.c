@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Reads: what may be asked, and how an answer comes about, step by step, between ops.
+ * Reads: what may be asked, and how an answer is made, step by step, between ops.
  *
- * An answer is as many rows as match, up to three bounds: the filter's limit, the operation's
- * maximum, and the room in the reply. Whoever wants the rest asks again from the last row's
- * timestamp.
+ * An answer has as many rows as match, up to three bounds: the filter's limit, the operation's
+ * maximum, and the room in the reply. A client that wants the rest asks again, from the last row's
+ * timestamp on.
  *
- *     collect   timestamps out of the plan's scans (query.c), or ids out of the input, as many as
- *               there is room for rows
- *     rows      each row is asked for (read_row.c), and asked for again until it is there; of those
- *               that aren't in memory, as many at a time as can be read
- *     settle    rows that the filter does not want make way; then more are collected if there is
- *               room, up to the end
- *     as of     accounts: all rows become those of the read's instant (as_of.c)
+ *      collect takes timestamps from the plan's scans (query.c), or ids from the input, as many as
+ *                there is room for rows
+ *      rows asks for each row (read_row.c), again and again until it is there; of the rows that
+ *                aren't in memory, as many at a time as can be read
+ *      settle    removes rows that the filter doesn't want; if that makes room, more are collected
+ *      as of     for accounts: brings all rows back to the read's instant (as_of.c)
  *
- * Ops are committed meanwhile. The read's instant is the state when it began, or an older one, so
- * that the pages of a scan can all be of the state when the first of them began. Transfers and
- * events never change, and which of them were there at the instant is told by their timestamps; so
- * it is told of accounts, whose rows are then computed back to what they were.
+ * Ops are committed meanwhile. The read's instant is the state when it began, or an older one; so
+ * the pages of a scan can all show the state of the time when the first of them began. Transfers
+ * and events never change, and their timestamps tell which of them existed at the instant. The same
+ * is true of accounts, but they do change, so their rows are computed back.
+ *
+ * What can go wrong: the input is malformed (ledger_read_check, before the read starts), or a block
+ * that is needed is damaged (FOREST_LOST). Then there is no answer at all, not a part of one.
  */
 #include <stddef.h>
 #include <string.h>
@@ -77,7 +79,10 @@ rows_max(uint8_t operation)
 
 /* ---- Is it valid? ---------------------------------------------------------------------------- */
 
-/* The three that all filters have. Above TIMESTAMP_MAX nothing can be stored; 0 is no bound. */
+/*
+ * Checks the three fields that all filters have. Nothing is stored above TIMESTAMP_MAX; 0 is no
+ * bound.
+ */
 static const char *
 window_check(uint64_t timestamp_min, uint64_t timestamp_max, uint32_t limit)
 {
@@ -152,7 +157,7 @@ change_events_filter_check(const struct change_events_filter *filter)
     return window_check(filter->timestamp_min, filter->timestamp_max, filter->limit);
 }
 
-/* Any 16 bytes are an id that can be looked up; those that can't exist are not found. */
+/* Any 16 bytes can be looked up as an id. Ids that can't exist are simply not found. */
 static const char *
 ids_check(uint8_t operation, uint32_t input_size)
 {
@@ -168,7 +173,7 @@ const char *
 ledger_read_check(uint8_t operation, const void *input, uint32_t input_size)
 {
     assert(input != NULL || input_size == 0);
-    union ledger_filter filter; /* A copy, which is aligned. */
+    union ledger_filter filter; /* A copy that is aligned. */
     switch ((enum ledger_operation) operation) {
     case LEDGER_LOOKUP_ACCOUNTS:
     case LEDGER_LOOKUP_TRANSFERS:
@@ -224,7 +229,7 @@ groove_of(uint8_t operation)
     case LEDGER_GET_ACCOUNT_TRANSFERS:
     case LEDGER_QUERY_HOLDS:
     case LEDGER_QUERY_TRANSFERS: return GROOVE_TRANSFER;
-    case LEDGER_GET_ACCOUNT_BALANCES: /* Expiries have rows too. */
+    case LEDGER_GET_ACCOUNT_BALANCES: /* From the events, since expiries have rows too. */
     case LEDGER_LOOKUP_CHANGE_EVENTS:
     case LEDGER_GET_CHANGE_EVENTS: return GROOVE_ACCOUNT_EVENT;
     case LEDGER_CREATE_ACCOUNTS:
@@ -256,7 +261,10 @@ instant_now(const struct forest *forest, uint64_t op)
     };
 }
 
-/* No transfer is newer than the newest event: each has one, of the same timestamp. */
+/*
+ * The newest timestamp that existed at the instant. No transfer is newer than the newest event,
+ * since each transfer has an event of the same timestamp.
+ */
 static uint64_t
 timestamp_max(const struct ledger_read *read)
 {
@@ -313,8 +321,8 @@ ledger_read_start(
 /* ---- Going on -------------------------------------------------------------------------------- */
 
 /*
- * LEDGER_GET_ACCOUNT_BALANCES: which account's? Without it there are no rows; nor without its
- * history, in the public model.
+ * LEDGER_GET_ACCOUNT_BALANCES: finds the account. If it doesn't exist there are no rows; nor, in
+ * the public model, if it has no history.
  */
 static enum forest_found
 read_account(struct ledger_read *read)
@@ -380,7 +388,7 @@ collect_next(struct ledger_read *read, uint64_t *timestamp)
     return SCAN_FOUND;
 }
 
-/* FOREST_FOUND: there are no more, or there is no room for more. */
+/* Collects timestamps. FOREST_FOUND: there are no more, or there is no room for more rows. */
 static enum forest_found
 collect_timestamps(struct ledger_read *read, uint32_t *rows_left)
 {
@@ -414,7 +422,7 @@ collect_timestamps(struct ledger_read *read, uint32_t *rows_left)
     return FOREST_FOUND;
 }
 
-/* The pass is over, as far as it goes now. FOREST_FOUND: all rows are there. */
+/* Ends a pass over the rows. FOREST_FOUND: all rows are there. */
 static enum forest_found
 pass_end(struct ledger_read *read)
 {
@@ -428,8 +436,8 @@ pass_end(struct ledger_read *read)
 }
 
 /*
- * Asks for every row that is not there, as long as it can be read now: those behind have their turn
- * when others have come. FOREST_FOUND: all are there.
+ * Asks for every row that isn't there yet, as long as more can be read; the rows behind have their
+ * turn when others have arrived. FOREST_FOUND: all are there.
  */
 static enum forest_found
 read_rows(struct ledger_read *read, uint32_t *rows_left)
@@ -453,7 +461,7 @@ read_rows(struct ledger_read *read, uint32_t *rows_left)
     return pass_end(read);
 }
 
-/* All rows on their way have come: those that are none make way for the others. */
+/* All rows in work have arrived. Moves them together, over the rows that were dropped. */
 static void
 read_settle(struct ledger_read *read)
 {
@@ -484,7 +492,7 @@ read_settle(struct ledger_read *read)
     assert(read->rows_done <= read->rows_max);
 }
 
-/* FOREST_FOUND: all rows are there. */
+/* Collects and reads rows. FOREST_FOUND: all rows are there. */
 static enum forest_found
 gather(struct ledger_read *read, uint32_t *rows_left)
 {

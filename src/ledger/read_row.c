@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * One row of a reply on its way: what is read for it, in which order.
+ * One row of a reply in work: what is read for it, and in which order.
  *
- *     lookups               the record by id
- *     accounts, transfers   the record, compared with the filter
- *     holds                 the state, compared with the filter; then the transfer
- *     resolutions           the hold by id; its state; the transfer that resolved it
- *     balances              the event of the transfer's timestamp; before it the transfer, if the
- *                           filter wants more of it than an account
- *     change events         the event; then, all at once, its transfer and both accounts
+ *      lookups               the record by id
+ *      accounts, transfers   the record, compared with the filter
+ *      holds                 the state, compared with the filter; then the transfer
+ *      resolutions           the hold by id; its state; the transfer that resolved it
+ *      balances              the event of the transfer's timestamp; before it the transfer, if the
+ *                            filter compares more of it than an account
+ *      change events         the event; then, all at once, its transfer and both accounts
  *
- * Transfers that are holds have their state read for what became of them, and the transfer that
- * posted or voided them for its id. A hold that was resolved after the read's instant is open: so
- * all rows are of that instant.
+ * For a transfer that is a hold, its state is read too, and for the id of what posted or voided it,
+ * that transfer. A hold that was resolved after the read's instant is shown as open, so that all
+ * rows are of that instant.
  *
- * What a row still needs is in its words (READ_… of ledger_internal.h). Nothing is decided by what
- * is in the reply: it may lie where others can write.
+ * What a row still needs is in its words (READ_… of ledger_internal.h). No decision depends on what
+ * is already in the reply, because the reply may lie where others can write.
  */
 #include <stddef.h>
 #include <string.h>
@@ -37,7 +37,7 @@ row_bytes(const struct ledger_read *read, uint32_t index)
     return (char *) read->question.reply + (size_t) (read->rows_done + index) * read->row_size;
 }
 
-/* The row is complete; NULL: it is none. */
+/* Completes the row with `row`; NULL means that it doesn't belong in the reply. */
 static enum forest_found
 row_end(struct ledger_read *read, uint32_t index, const void *row)
 {
@@ -60,7 +60,7 @@ row_id(const struct ledger_read *read, uint32_t index)
 
 /* ---- Accounts -------------------------------------------------------------------------------- */
 
-/* The account as it is now, and where as_of.c finds the row again. */
+/* Completes the row with the account as it is now, and notes it where as_of.c finds it again. */
 static enum forest_found
 row_end_account(struct ledger_read *read, uint32_t index, const struct account *account)
 {
@@ -94,7 +94,7 @@ row_account(struct ledger_read *read, uint32_t index)
 
 /* ---- Transfers ------------------------------------------------------------------------------- */
 
-/* Finds it by the id of the row. FOREST_ABSENT: there was none at the instant. */
+/* Finds the transfer by the id of the row. FOREST_ABSENT: it didn't exist at the instant. */
 static enum forest_found
 read_transfer_by_id(struct ledger_read *read, uint32_t index, struct transfer *transfer)
 {
@@ -107,7 +107,7 @@ read_transfer_by_id(struct ledger_read *read, uint32_t index, struct transfer *t
     return there ? FOREST_FOUND : FOREST_ABSENT;
 }
 
-/* The state of a hold, as it was at the instant. */
+/* Reads the state of a hold as it was at the instant. */
 static enum forest_found
 read_state(const struct ledger_read *read, uint64_t hold, struct transfer_pending *state)
 {
@@ -127,7 +127,9 @@ read_state(const struct ledger_read *read, uint64_t hold, struct transfer_pendin
     return FOREST_FOUND;
 }
 
-/* The transfer is known, and wanted: what became of it, if it is a hold. */
+/*
+ * Completes the row of a transfer that is wanted. If it is a hold, first reads what became of it.
+ */
 static enum forest_found
 row_end_transfer(struct ledger_read *read, uint32_t index, const struct transfer *transfer)
 {
@@ -167,7 +169,10 @@ row_transfer(struct ledger_read *read, uint32_t index)
     return row_end_transfer(read, index, &transfer);
 }
 
-/* The state first: most holds are resolved, and who lists open ones passes over the others. */
+/*
+ * Reads the state first: most holds are resolved, and a list of open holds passes over these
+ * without reading their transfers.
+ */
 static enum forest_found
 row_hold(struct ledger_read *read, uint32_t index)
 {
@@ -181,7 +186,7 @@ row_hold(struct ledger_read *read, uint32_t index)
     return wanted ? row_transfer(read, index) : row_end(read, index, NULL);
 }
 
-/* The transfer that posted or voided the hold of the row's id, if there is one. */
+/* Finds the transfer that posted or voided the hold of the row's id, if there is one. */
 static enum forest_found
 row_resolution(struct ledger_read *read, uint32_t index)
 {
@@ -209,8 +214,9 @@ row_resolution(struct ledger_read *read, uint32_t index)
 /* ---- Balances -------------------------------------------------------------------------------- */
 
 /*
- * The event is of other accounts. Either so is the transfer: their ids have the same hash as the
- * one that is asked for. Or the event is not the transfer's.
+ * The event names other accounts than the one asked for. Either the transfer does so too, because
+ * the two account ids have the same hash; then the row is dropped. Or the event isn't that of the
+ * transfer, which is damage.
  */
 static enum forest_found
 row_other_account(struct ledger_read *read, uint32_t index)
@@ -259,7 +265,7 @@ row_balance(struct ledger_read *read, uint32_t index)
 
 /* ---- Change events --------------------------------------------------------------------------- */
 
-/* All that the event tells, and what is yet to be read. */
+/* Fills in what the event tells, and notes what is still to be read. */
 static enum forest_found
 event_start(struct ledger_read *read, uint64_t *words, struct change_event *row)
 {
@@ -308,7 +314,7 @@ event_transfer(struct ledger_read *read, uint64_t *word, struct change_event *ro
     return FOREST_FOUND;
 }
 
-/* Takes from the account as it is now what never changes. Balances and flags are the event's. */
+/* Fills in the fields of an account that never change. Balances and flags come from the event. */
 static enum forest_found
 event_account(struct ledger_read *read, uint64_t *word, struct change_event_account *row)
 {
@@ -327,8 +333,8 @@ event_account(struct ledger_read *read, uint64_t *word, struct change_event_acco
 }
 
 /*
- * The event of the row's id: of its two rows the first is the transfer's own, the second that of
- * its expiry. FOREST_ABSENT: there is none.
+ * Finds the event for the row's id. Of the two rows of an id, the first is the transfer's own
+ * event, the second that of its expiry. FOREST_ABSENT: there is none.
  */
 static enum forest_found
 event_by_id(struct ledger_read *read, uint32_t index, uint64_t *word)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Posts and voids: transfers that resolve a pending transfer. What the pending transfer has
- * reserved was admitted then, so that neither overflows nor limits are looked at again.
+ * Posts and voids: transfers that resolve a pending transfer. The amount that the pending transfer
+ * holds was admitted when it was created, so overflows and limits need no second check.
  */
 #include <stddef.h>
 
@@ -10,8 +10,8 @@
 #define STATUS(name) TRANSFER_STATUS_##name
 
 /*
- * Amount: a post of U128_MAX and a void of 0 mean all of the pending amount. Other fields: 0 means
- * the same.
+ * What a post or void leaves open: an amount of U128_MAX in a post, or of 0 in a void, means the
+ * whole pending amount; 0 in another field means the pending transfer's value.
  */
 struct transfer
 transfer_inherit(const struct transfer *event, const struct transfer *pending)
@@ -33,7 +33,7 @@ transfer_inherit(const struct transfer *event, const struct transfer *pending)
     return transfer;
 }
 
-/* Rows 24–28: what is wrong with the event whatever is stored. */
+/* Rows 24–28: what can be wrong with the event by itself, whatever is stored. */
 static uint32_t
 check_fields(const struct transfer *event)
 {
@@ -53,7 +53,7 @@ check_fields(const struct transfer *event)
     return STATUS_UNDECIDED;
 }
 
-/* Rows 31–36: `transfer` is the event after inheritance. */
+/* Rows 31–36. `transfer` is the event after inheritance. */
 static uint32_t
 check_match(const struct transfer *transfer, const struct transfer *pending)
 {
@@ -75,8 +75,8 @@ check_match(const struct transfer *transfer, const struct transfer *pending)
 }
 
 /*
- * Rows 37–39. A pending transfer is expired as soon as it is due, though a pulse has not released
- * it yet.
+ * Rows 37–39. A pending transfer counts as expired as soon as it is due, even if no pulse has
+ * released it yet.
  */
 static uint32_t
 check_unresolved(
@@ -98,7 +98,7 @@ check_unresolved(
     return STATUS_UNDECIDED;
 }
 
-/* Rows 40–42. A void undoes: closed accounts do not hinder it. */
+/* Rows 40–42. Closed accounts don't prevent a void, since it only undoes. */
 static uint32_t
 check_accounts(
     const struct forest *forest,
@@ -119,7 +119,7 @@ check_accounts(
     return STATUS_UNDECIDED;
 }
 
-/* Everything is decided: writes it. */
+/* Writes the post or void. Everything has been decided. */
 static void
 apply(
     struct ledger *ledger,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* What the forest has to know of the records: sizes, names, and which fields are indexed. */
+/* What the forest must know of the records: sizes, names, and which fields are indexed. */
 #include <stddef.h>
 
 #include "ledger/ledger_internal.h"
@@ -11,7 +11,8 @@ static const struct groove_schema grooves[] = {
             .record_size = sizeof(struct account),
             .timestamp_offset = offsetof(struct account, timestamp),
             .id_offset = offsetof(struct account, id),
-            .burnt_groove = FOREST_NONE, /* No account error depends on state. */
+            /* No error of an account depends on state, so no account id can burn. */
+            .burnt_groove = FOREST_NONE,
             .inserts_per_event_max = 1,
             .updates_per_event_max = 2,
         },
@@ -57,7 +58,7 @@ static const struct groove_schema grooves[] = {
         },
 };
 
-/* An index for equality over one field. 0 means that the client left the field unset. */
+/* An index of one field, for equality. The value 0 means that the client left the field unset. */
 #define INDEX(groove_number, record, field)                                                        \
     {                                                                                              \
         .name = #record "." #field, .groove = (groove_number), .kind = INDEX_EQUAL,                \
@@ -65,7 +66,7 @@ static const struct groove_schema grooves[] = {
         .field_size = sizeof(((struct record *) 0)->field), .zero_indexed = false,                 \
     }
 
-/* The same over transfers that are holds, and over events that are expiries. */
+/* The same for transfers that are holds; and below, for events that are expiries. */
 #define INDEX_OF_HOLDS(field)                                                                      \
     {                                                                                              \
         .name = "hold." #field, .groove = GROOVE_TRANSFER, .kind = INDEX_EQUAL,                    \
@@ -106,11 +107,11 @@ static const struct index_schema indexes[] = {
             .zero_indexed = false,
         },
     /*
-     * What became of a hold changes, and entries never go: these indexes keep holds that are
-     * resolved. Whoever lists open ones passes over the others, at the cost of reading the 32 bytes
-     * of each one's state: some microseconds where it is in memory. So a list of the open holds of
-     * an account takes time for all holds that it ever had, not for all transfers; a window of
-     * timestamps bounds it.
+     * The state of a hold changes, but entries of an index are never removed. So these indexes keep
+     * holds that are resolved. A list of open holds passes over them, and reads the 32 bytes of
+     * each one's state, which takes some microseconds if it is in memory. So listing the open holds
+     * of an account takes time for all holds that it ever had (but not for all its transfers). A
+     * window of timestamps bounds that.
      */
     [INDEX_HOLD_DEBIT_ACCOUNT] = INDEX_OF_HOLDS(debit_account_id),
     [INDEX_HOLD_CREDIT_ACCOUNT] = INDEX_OF_HOLDS(credit_account_id),

@@ -32,8 +32,8 @@ create_transfer_status_name(uint32_t status)
 
 /*
  * These seven depend on what is stored: the same event might succeed later. A client that lost the
- * reply and asks again must not see another outcome. All other failures are of the event itself, or
- * final anyway.
+ * reply and asks again must not see another outcome, so the id is burnt. All other failures are
+ * caused by the event itself, or can't change anyway.
  */
 bool
 transfer_status_is_transient(uint32_t status)

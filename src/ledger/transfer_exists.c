@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * What a transfer is told whose id is stored already. Retries must get `exists`, whatever was
- * clamped, inherited or abbreviated when the transfer was created; anything else is another
- * transfer under the same id.
+ * What a transfer is answered whose id is already stored. A retry must get `exists`, whatever was
+ * clamped, inherited or left open when the transfer was created. Anything else is another transfer
+ * under the same id.
  */
 #include <stddef.h>
 
@@ -10,7 +10,9 @@
 
 #define STATUS(name) TRANSFER_STATUS_##name
 
-/* A balancing transfer stores what its upper limit was clamped to. */
+/*
+ * A balancing transfer is stored with the clamped amount; the event's amount was the upper limit.
+ */
 static bool
 amount_matches(const struct transfer *wanted, const struct transfer *stored)
 {

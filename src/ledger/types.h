@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * Accounts, transfers, filters and their results, to the byte: these are the records that clients
- * pack, that prepares carry, and that grooves keep. All integers are little-endian; nothing is
- * padded silently.
+ * pack, that prepares carry, and that grooves keep. All integers are little-endian; there is no
+ * hidden padding.
  *
  * The layouts, flags and codes are those of TigerBeetle's public data model (see README.md), so
- * that its clients' mental model and tools carry over.
+ * that what its users know, and their tools, apply here too.
  */
 #ifndef LEDGER_LEDGER_TYPES_H
 #define LEDGER_LEDGER_TYPES_H
@@ -107,11 +107,14 @@ enum pending_status {
     PENDING_EXPIRED = 4,
 };
 
-/* The state of a pending transfer, named by its timestamp. The transfer itself never changes. */
+/*
+ * The state of a pending transfer, found by that transfer's timestamp. The transfer itself never
+ * changes.
+ */
 struct transfer_pending {
     uint64_t timestamp;
-    uint64_t expires_at;  /* Indexed. 0: never. Stays when it is resolved. */
-    uint64_t resolved_at; /* The timestamp of its post, void or expiry; 0: unresolved. */
+    uint64_t expires_at;  /* Indexed; 0 means never. It stays after the transfer is resolved. */
+    uint64_t resolved_at; /* The timestamp of its post, void or expiry; 0 while it is unresolved. */
     uint8_t status;       /* enum pending_status */
     uint8_t reserved[7];
 };
@@ -124,15 +127,18 @@ struct balances {
     u128 credits_posted;
 };
 
-/* One for each transfer and each expiry: both accounts as they were after it. */
+/*
+ * There is one for each transfer and for each expiry. It has both accounts as they were afterwards.
+ */
 struct account_event {
     uint64_t timestamp;
-    uint64_t transfer_timestamp; /* The same, or that of the pending transfer that expired. */
+    /* The same timestamp, or for an expiry that of the pending transfer. */
+    uint64_t transfer_timestamp;
     uint64_t debit_account_timestamp;
     uint64_t credit_account_timestamp;
     struct balances debit;
     struct balances credit;
-    u128 amount_requested; /* Before balancing; 0 for an expiry. */
+    u128 amount_requested; /* The amount before balancing; 0 for an expiry. */
     uint16_t debit_flags;
     uint16_t credit_flags;
     uint8_t type; /* enum change_event_type */
@@ -141,11 +147,11 @@ struct account_event {
 static_assert(sizeof(struct account_event) == 192, "record layout");
 
 /*
- * An id that failed for a reason that depends on state, and may never succeed (id_already_failed).
+ * An id that failed for a reason that depends on state. It must never succeed (id_already_failed).
  */
 struct burnt_id {
     u128 id;
-    uint64_t timestamp; /* Slot of the event that failed. */
+    uint64_t timestamp; /* The timestamp of the event that failed. */
     uint64_t reserved;
 };
 static_assert(sizeof(struct burnt_id) == 32, "record layout");
@@ -157,8 +163,9 @@ enum account_filter_flags {
     ACCOUNT_FILTER_CREDITS = 1 << 1,
     ACCOUNT_FILTER_REVERSED = 1 << 2,
     /*
-     * Not of the public model. Of balances only: expiries have rows too, and accounts have them
-     * with or without ACCOUNT_HISTORY. Filters of transfers (user_data, code) don't go with it.
+     * Not in the public model, and for balances only: expiries have rows too, and accounts have
+     * rows with or without ACCOUNT_HISTORY. It can't be combined with filters of transfers
+     * (user_data, code).
      */
     ACCOUNT_FILTER_EXPIRIES = 1 << 3,
 };
@@ -197,15 +204,16 @@ static_assert(sizeof(struct query_filter) == 64, "record layout");
 
 enum hold_filter_flags {
     HOLD_FILTER_REVERSED = 1 << 0,
-    /* In the order of (expires_at, timestamp); those that never expire are left out. */
+    /* In the order of (expires_at, timestamp). Holds that never expire are left out. */
     HOLD_FILTER_BY_EXPIRY = 1 << 1,
 };
 
 /*
- * Holds (pending transfers) by what became of them. A field that is 0 filters nothing.
+ * Holds (pending transfers), chosen by what became of them among others. A field of 0 filters
+ * nothing.
  *
- * Pages by expiry go on from the last row: expires_min and after_timestamp are its expires_at and
- * timestamp.
+ * In the order of expiry, the next page begins after the last row: its expires_at is the page's
+ * expires_min, its timestamp the page's after_timestamp.
  */
 struct hold_filter {
     u128 debit_account_id;
@@ -216,13 +224,16 @@ struct hold_filter {
     uint64_t timestamp_max;
     uint64_t expires_min;
     uint64_t expires_max;
-    uint64_t after_timestamp; /* By expiry: of those that expire at expires_min, newer ones only. */
+    /*
+     * In the order of expiry: of the holds that expire at expires_min, only newer ones than this.
+     */
+    uint64_t after_timestamp;
     uint32_t user_data_32;
     uint32_t ledger;
     uint32_t limit;
     uint16_t flags;
     uint16_t code;
-    uint8_t states; /* 1 << enum pending_status, or-ed. None: all states. */
+    uint8_t states; /* 1 << enum pending_status, combined by "or". 0 means all states. */
     uint8_t reserved[15];
 };
 static_assert(sizeof(struct hold_filter) == 128, "record layout");
@@ -241,14 +252,14 @@ struct change_events_filter {
 static_assert(sizeof(struct change_events_filter) == 64, "record layout");
 
 /*
- * A transfer as reads give it: with what became of it, if it is a hold. All of this is 0 in
- * transfers that are none.
+ * A transfer as reads return it, with what became of it if it is a hold. For other transfers these
+ * fields are 0.
  */
 struct transfer_row {
     struct transfer transfer;
-    u128 resolved_by;     /* The id of its post or void. 0: it is open or expired. */
-    uint64_t resolved_at; /* 0: it is open. */
-    uint64_t expires_at;  /* 0: never. Stays when it is resolved. */
+    u128 resolved_by;     /* The id of its post or void; 0 while it is open, or if it expired. */
+    uint64_t resolved_at; /* 0 while it is open. */
+    uint64_t expires_at;  /* 0 means never. It stays after the transfer is resolved. */
     uint8_t state;        /* enum pending_status */
     uint8_t reserved[15];
 };
@@ -306,7 +317,7 @@ static_assert(sizeof(struct change_event) == 384, "record layout");
 
 #define STATUS_CREATED 0xffffffffu
 
-/* name, code */
+/* Name and code. */
 #define CREATE_ACCOUNT_STATUS_LIST(X)                                                              \
     X(linked_event_failed, 1)                                                                      \
     X(linked_event_chain_open, 2)                                                                  \
@@ -417,8 +428,8 @@ enum create_transfer_status {
 };
 
 /*
- * One for each event, in order. `timestamp`: of the created or existing record; else the event's
- * timestamp.
+ * One for each event, in order. `timestamp` is that of the record that was created or already
+ * existed; otherwise the event's own.
  */
 struct create_result {
     uint64_t timestamp;
@@ -427,13 +438,15 @@ struct create_result {
 };
 static_assert(sizeof(struct create_result) == 16, "record layout");
 
-/* The status' name ("created", "exists" …), or NULL for a number that is none. */
+/* The status' name ("created", "exists" …), or NULL if no status has this number. */
 const char *create_account_status_name(uint32_t status);
 const char *create_transfer_status_name(uint32_t status);
 
 /* ---- Operations ------------------------------------------------------------------------------ */
 
-/* Numbers are those of the public protocol. Creates go through the log; the others only read. */
+/*
+ * The numbers are those of the public protocol. Creates go through the log; all others only read.
+ */
 enum ledger_operation {
     LEDGER_GET_CHANGE_EVENTS = 137,
     LEDGER_LOOKUP_ACCOUNTS = 140,
@@ -444,32 +457,39 @@ enum ledger_operation {
     LEDGER_QUERY_TRANSFERS = 145,
     LEDGER_CREATE_ACCOUNTS = 146,
     LEDGER_CREATE_TRANSFERS = 147,
-    /* Not of that protocol: */
-    LEDGER_VERIFY = 200,      /* Rows of struct verify_finding. */
-    LEDGER_QUERY_HOLDS = 201, /* A struct hold_filter; rows of struct transfer_row. */
-    /* Ids of holds; rows of struct transfer_row: the transfers that posted or voided them. */
+    /* Not in that protocol: */
+    LEDGER_VERIFY = 200,      /* Gives rows of struct verify_finding. */
+    LEDGER_QUERY_HOLDS = 201, /* Takes a struct hold_filter, gives rows of struct transfer_row. */
+    /*
+     * Takes ids of holds, gives rows of struct transfer_row: the transfers that posted or voided
+     * them.
+     */
     LEDGER_LOOKUP_RESOLUTIONS = 202,
-    /* Ids of transfers; rows of struct change_event: each one's event, and its expiry's if any. */
+    /*
+     * Takes ids of transfers, gives rows of struct change_event: each transfer's event, and that of
+     * its expiry if there is one.
+     */
     LEDGER_LOOKUP_CHANGE_EVENTS = 203,
 };
 
 /*
- * A state of the ledger that reads can be of: what was committed after some op. A read that is
- * given none is of the present state, and says which one that is; whoever gives that to the next
- * page of a scan gets it from the same state. Not on disk: the host passes it on as it came.
+ * An instant: a state of the ledger that a read can show, namely what was committed after some op.
+ * A read that is given none shows the present state, and says which one that is. If that is given
+ * to the read of the next page, both pages are of the same state. It is never on disk: the host
+ * passes it on as it came.
  */
 struct ledger_instant {
-    uint64_t known; /* 0: none is given. */
+    uint64_t known; /* 0 means that none is given. */
     uint64_t op;
     /*
-     * Timestamps of the newest account and of the newest event that there were. Those that come
-     * later are newer, imported ones too, so that these two tell what there was.
+     * Timestamps of the newest account and of the newest event at that time. All that come later
+     * are newer, even imported ones, so these two tell what existed.
      */
     uint64_t account_newest;
     uint64_t event_newest;
 };
 
-/* Does it go through the log: are there events to create? */
+/* Does the operation create something, so that it goes through the log? */
 static inline bool
 ledger_operation_creates(uint8_t operation)
 {
@@ -479,12 +499,16 @@ ledger_operation_creates(uint8_t operation)
 /* ---- Verification ---------------------------------------------------------------------------- */
 
 enum verify_kind {
-    VERIFY_BLOCK = 1,  /* Of the grid. number: its address. */
+    VERIFY_BLOCK = 1,  /* A block of the grid. number: its address. */
     VERIFY_TABLE,      /* number: address of the index block. */
-    VERIFY_FREE_SET,   /* Blocks that something refers to (expected), and that are taken (found). */
+    /* expected: blocks that something refers to; found: blocks that are taken. */
+    VERIFY_FREE_SET,
     VERIFY_JOURNAL,    /* number: op of the prepare. */
-    VERIFY_HEADER,     /* The prepare's entry in the headers log. number: its op. */
-    /* Of a groove: records; entries of its ids, of its list; and of an index. Expected, found. */
+    VERIFY_HEADER,     /* The entry of a prepare in headers.wal. number: its op. */
+    /*
+     * Of a groove: its records, the entries of its ids, those of its list; and those of an index.
+     * expected and found are numbers of them.
+     */
     VERIFY_RECORDS,
     VERIFY_IDS,
     VERIFY_LIST,
@@ -492,9 +516,10 @@ enum verify_kind {
     VERIFY_EVENT,      /* number: its timestamp; id: the account. */
     VERIFY_TRANSFER,   /* number: its timestamp. */
     VERIFY_ACCOUNT,    /* number: its timestamp; id. */
-    VERIFY_LEDGER,     /* number: the ledger. Debits (expected) and credits (found). */
-    VERIFY_UNFINISHED, /* Something can't be compared to the end for want of the block `number`. */
-    VERIFY_MORE,       /* So many more findings: number. */
+    VERIFY_LEDGER,     /* number: the ledger. expected: its debits; found: its credits. */
+    /* Something can't be compared to the end, because the block `number` is missing. */
+    VERIFY_UNFINISHED,
+    VERIFY_MORE,       /* number: how many more findings there are. */
 };
 
 enum verify_what {
@@ -506,12 +531,13 @@ enum verify_what {
     VERIFY_DEBITS_POSTED,
     VERIFY_CREDITS_PENDING,
     VERIFY_CREDITS_POSTED,
-    VERIFY_MISSING,  /* What it refers to is not there. */
-    VERIFY_MISFILED, /* Transfer, accounts and event don't name each other. */
+    VERIFY_MISSING,  /* What it refers to doesn't exist. */
+    VERIFY_MISFILED, /* Transfer, accounts and event don't refer to each other. */
     VERIFY_TYPE,
-    VERIFY_STATUS,   /* The status of the pending transfer. */
-    VERIFY_FLAGS,    /* The account's flags, as numbers: `closed` follows from transfers. */
-    VERIFY_COUNT,    /* There are more or fewer than there should be. */
+    VERIFY_STATUS,   /* The status of the pending transfer is wrong. */
+    /* The account's flags, as numbers. Whether `closed` is set follows from transfers. */
+    VERIFY_FLAGS,
+    VERIFY_COUNT,    /* There are more or fewer of them than there should be. */
 };
 
 struct verify_finding {

@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "base/units.h"
-#include "forest/check.h"
+#include "forest/watch.h"
 
-/* What looking at a block or a prepare costs, in rows of others. */
+/* What it costs to look at a block or a prepare, counted in rows. */
 #define ROWS_PER_BLOCK 32
 
 void
@@ -86,8 +86,8 @@ uint32_t
 ledger_verify_reply(const struct verify *verify, void *reply, uint32_t reply_size_max)
 {
     assert(verify->stage == VERIFY_IDLE);
-    const uint64_t room = reply_size_max / sizeof(struct verify_finding);
     assert(reply != NULL || reply_size_max == 0);
+    const uint64_t room = reply_size_max / sizeof(struct verify_finding);
     const uint64_t listed = min_u64(verify->finding_count, VERIFY_FINDINGS_MAX);
     uint64_t count = min_u64(listed, room);
     if (count < verify->finding_count && count == room && count > 0) count -= 1;
@@ -113,7 +113,7 @@ rows_spend(uint32_t *rows_left, uint32_t count)
     *rows_left -= (uint32_t) min_u64(*rows_left, count);
 }
 
-/* Reads into the same memory come to their end first. */
+/* Before it starts, reads of a cancelled verification into the same memory must end. */
 static enum forest_found
 step_start(struct verify *verify)
 {
@@ -210,7 +210,10 @@ step_prepares(struct verify *verify, uint32_t *rows_left)
     return FOREST_WAIT;
 }
 
-/* A block that is damaged is a finding already; here it means that no more can be compared. */
+/*
+ * A damaged block that ends a comparison is a finding already. This notes in addition what couldn't
+ * be compared to the end because of it.
+ */
 static void
 note_unfinished(struct verify *verify)
 {

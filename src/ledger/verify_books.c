@@ -3,18 +3,19 @@
  * Do the books add up? Balances are recomputed from transfers, and compared with what every event
  * says of its two accounts, and with the accounts.
  *
- * Memory is bounded: accounts come in windows, by timestamp, and for each window all events are
- * walked, from the first on. An account's record is read at the start of its window, with the
- * newest event at that moment: what is recomputed up to there must be what the record said. So
- * nothing has to stand still, and no walk has to catch up with what is committed meanwhile. (Y1)
+ * Memory is bounded: accounts are taken in windows, by timestamp, and for each window all events
+ * are walked from the first on. The record of an account is read at the start of its window, and
+ * the newest event at that moment is noted. What is recomputed up to that event must be what the
+ * record said. So nothing has to stand still, and no walk has to catch up with what is committed
+ * meanwhile (Y1).
  *
- *     type of event     debit account              credit account         closed
- *     single-phase      posted + a                 posted + a
- *     pending           pending + a                pending + a            set by closing_*
- *     posted            pending − p, posted + a    likewise
- *     voided, expired   pending − p                likewise               unset by closing_*
+ *      type of event     debit account              credit account         closed
+ *      single-phase      posted + a                 posted + a
+ *      pending           pending + a                pending + a            set by closing_*
+ *      posted            pending − p, posted + a    likewise
+ *      voided, expired   pending − p                likewise               unset by closing_*
  *
- * The same as in movement.c.
+ * This is the table of movement.c, but the code is separate, so that it checks the other.
  */
 #include <string.h>
 
@@ -68,7 +69,7 @@ window_start(struct verify_books *books)
     books->stage = BOOKS_ACCOUNTS;
 }
 
-/* All accounts are there: on to the events. */
+/* All accounts of the window have been read. Goes on to the events. */
 static void
 window_filled(struct verify_books *books, bool last)
 {
@@ -93,7 +94,7 @@ window_filled(struct verify_books *books, bool last)
     scan_groove(&books->scan, books->forest, GROOVE_ACCOUNT_EVENT, &window);
 }
 
-/* To the next timestamp of the scan, unless there is one already. */
+/* Goes on to the next timestamp of the scan, unless there is a current one. */
 static enum forest_found
 scan_step(struct verify_books *books)
 {
@@ -183,7 +184,9 @@ in_window(const struct verify_books *books, uint64_t timestamp)
 
 /* ---- An event -------------------------------------------------------------------------------- */
 
-/* Reads a transfer that the event can't do without; ABSENT is a finding. */
+/*
+ * Reads the transfers that the event refers to. If one doesn't exist, that is a finding (ABSENT).
+ */
 static enum forest_found
 event_read_transfers(struct verify_books *books)
 {
@@ -212,7 +215,7 @@ event_expires(const struct verify_books *books)
     return books->event.type == CHANGE_TWO_PHASE_EXPIRED;
 }
 
-/* What the transfer makes of the event. */
+/* The type that the event should have, as its transfer says. */
 static uint8_t
 event_type_expected(const struct verify_books *books)
 {
@@ -224,7 +227,7 @@ event_type_expected(const struct verify_books *books)
     return flags & TRANSFER_PENDING ? CHANGE_TWO_PHASE_PENDING : CHANGE_SINGLE_PHASE;
 }
 
-/* What it adds to either side; what is taken back wraps around. */
+/* What the event adds to each side. Negative amounts are represented by wrapping around. */
 static void
 event_amounts(const struct verify_books *books, u128 *pending, u128 *posted)
 {
@@ -245,7 +248,7 @@ event_amounts(const struct verify_books *books, u128 *pending, u128 *posted)
     unreachable();
 }
 
-/* Whether the account of one side is closed after the event. One that is has no other events. */
+/* Is the account of this side closed after the event? `closed`: it was before. */
 static bool
 event_closes(const struct verify_books *books, bool debit, bool closed)
 {
@@ -269,7 +272,7 @@ flags_expected(const struct verify_account *account)
     return account->closed ? others | ACCOUNT_CLOSED : others;
 }
 
-/* The first balance that differs; VERIFY_NOTHING if none does. */
+/* The first balance that differs, or VERIFY_NOTHING. */
 static enum verify_what
 balances_compare(
     const struct balances *expected, const struct balances *found, struct verify_finding *finding)
@@ -301,6 +304,8 @@ event_note(
     enum verify_what what,
     struct verify_account *side)
 {
+    assert(what != VERIFY_NOTHING);
+    assert(verify->books.event_there);
     const struct account_event *event = &verify->books.event;
     const struct verify_finding finding = {
         .kind = (uint16_t) kind,
@@ -308,13 +313,11 @@ event_note(
         .id = side == NULL ? 0 : side->id,
         .number = kind == VERIFY_TRANSFER ? event->transfer_timestamp : event->timestamp,
     };
-    assert(what != VERIFY_NOTHING);
-    assert(verify->books.event_there);
     if (side != NULL) side->told = true;
     if (!verify_noted(verify, kind, finding.number)) verify_note(verify, &finding);
 }
 
-/* One of the event's two sides, whose account is in the window. */
+/* Checks one of the event's two sides, whose account is in the window. */
 static void
 event_side(struct verify *verify, struct verify_account *account, bool debit)
 {
@@ -362,7 +365,10 @@ event_side(struct verify *verify, struct verify_account *account, bool debit)
     if (!verify_noted(verify, VERIFY_EVENT, event->timestamp)) verify_note(verify, &finding);
 }
 
-/* An account of the window that the event names, or NULL; if it doesn't exist, a finding. */
+/*
+ * The account of this timestamp, if it is in the window, or NULL. If it should be but doesn't
+ * exist, that is a finding.
+ */
 static struct verify_account *
 event_account(struct verify *verify, uint64_t timestamp)
 {
@@ -374,7 +380,7 @@ event_account(struct verify *verify, uint64_t timestamp)
     return account;
 }
 
-/* The hold has a state. It tells what became of it: once resolved, it never changes. */
+/* Checks the state of the hold, which says what became of it. Once resolved, it never changes. */
 static enum forest_found
 event_check_status(struct verify *verify, struct verify_account *side)
 {
@@ -395,9 +401,12 @@ event_check_status(struct verify *verify, struct verify_account *side)
     const enum forest_found found =
         forest_read(books->forest, GROOVE_TRANSFER_PENDING, hold->timestamp, &state);
     if (found == FOREST_WAIT || found == FOREST_LOST) return found;
-    /* Not transfer_expires_at: the transfer may be any. */
+    /* transfer_expires_at isn't used, since this transfer may be damaged in any way. */
     const uint64_t expires_at = hold->timeout == 0 ? 0 : hold->timestamp + hold->timeout * NS_PER_S;
-    /* What resolved it says so itself; what it says to have resolved it is looked for. */
+    /*
+     * If this event resolved the hold, the state must say so. If it is the hold's own event, the
+     * event that the state names as its resolution must exist.
+     */
     bool right = found == FOREST_FOUND && state.expires_at == expires_at;
     if (right && resolved) {
         right = state.status == statuses[type] && state.resolved_at == books->event.timestamp;
@@ -417,7 +426,8 @@ event_check_status(struct verify *verify, struct verify_account *side)
     if (!right) {
         const bool told = side->told;
         event_note(verify, VERIFY_TRANSFER, VERIFY_STATUS, side);
-        side->told = told; /* Balances don't depend on it. */
+        /* This finding says nothing about balances, so those are still compared. */
+        side->told = told;
     }
     return FOREST_FOUND;
 }
@@ -482,7 +492,10 @@ step_event(struct verify *verify)
 
 /* ---- The end --------------------------------------------------------------------------------- */
 
-/* What the record says now is what it said then, if nothing has happened since. */
+/*
+ * Compares the record with what was recomputed. If nothing has happened to the account since its
+ * record was read, the record must still be the same.
+ */
 static enum forest_found
 compare_account(struct verify *verify, uint32_t index)
 {
@@ -517,7 +530,7 @@ compare_account(struct verify *verify, uint32_t index)
     return FOREST_FOUND;
 }
 
-/* Debits are credits, in each ledger; and nothing is left over. */
+/* In each ledger, debits must equal credits; and nothing may be left over. */
 static void
 compare_sums(struct verify *verify)
 {
@@ -580,7 +593,7 @@ books_step(struct verify *verify, uint32_t *rows_left)
         enum forest_found found = FOREST_FOUND;
         switch (books->stage) {
         case BOOKS_WINDOW:
-            if (books->account_newest == 0) return FOREST_FOUND; /* There is nothing. */
+            if (books->account_newest == 0) return FOREST_FOUND; /* There are no accounts at all. */
             window_start(books);
             break;
         case BOOKS_ACCOUNTS: found = step_account(verify); break;

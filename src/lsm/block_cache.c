@@ -6,21 +6,19 @@
 
 #include "base/units.h"
 
-/* A block just read, made or used survives so many passes of the clock's hand. */
-#define FRAME_USED_KEPT  3 /* Index and filter blocks, and what was just flushed. */
+/* How many passes of the clock's hand a block survives after it was read, made or used. */
+/* Index and filter blocks, blocks of ids, and blocks that were just flushed. */
+#define FRAME_USED_KEPT  3
 #define FRAME_USED_OTHER 1
 
-/* Kept blocks are no more than three quarters of all before they are evicted like others. */
+/* Kept blocks are protected while they are at most three quarters of all frames. */
 #define CACHE_KEPT_SHARE(frame_count) ((frame_count) / 4 * 3)
 
 static uint32_t
 head_count_for(uint32_t frame_count)
 {
     uint32_t count = 1;
-    assert(frame_count > 0);
-    assert(frame_count < UINT32_MAX / 2);
     while (count < frame_count) count *= 2;
-    assert((count & (count - 1)) == 0);
     return count;
 }
 
@@ -42,7 +40,6 @@ cache_init(
     cache->reads = arena_take(arena, GRID_READS_MAX, sizeof(struct cache_read), 16);
     cache->writes = arena_take(arena, GRID_WRITES_MAX, sizeof(struct cache_write), 16);
     cache->memory = arena_take(arena, frame_count, BLOCK_SIZE, SECTOR_SIZE);
-    assert(cache->head_mask + 1 >= cache->frame_count);
 }
 
 void
@@ -50,8 +47,6 @@ cache_open(struct block_cache *cache)
 {
     assert(cache->reading == 0);
     assert(cache->writing == 0);
-    assert(cache->frame_count > 0);
-    assert(cache->queue_count == 0);
     for (uint32_t i = 0; i <= cache->head_mask; i++) {
         cache->heads[i] = FRAME_NONE;
     }
@@ -86,7 +81,7 @@ static uint32_t *
 chain_of(const struct block_cache *cache, uint64_t address)
 {
     assert(address != 0);
-    /* Neighbours are used together: any odd multiplier spreads them. */
+    /* Blocks with neighbouring addresses are used together. Any odd multiplier spreads them. */
     const uint64_t mixed = address * UINT64_C(0x9e3779b97f4a7c15);
     return &cache->heads[(mixed >> 32) & cache->head_mask];
 }
@@ -94,7 +89,6 @@ chain_of(const struct block_cache *cache, uint64_t address)
 static uint32_t
 frame_find(const struct block_cache *cache, uint64_t address)
 {
-    assert(address != 0);
     uint32_t frame = *chain_of(cache, address);
     while (frame != FRAME_NONE && cache->frames[frame].reference.address != address) {
         frame = cache->frames[frame].next;
@@ -126,7 +120,7 @@ frame_leave(struct block_cache *cache, uint32_t frame)
 
 /* ---- Frames -------------------------------------------------------------------------------- */
 
-/* What is lost counts too (B3): perhaps nobody asks for it again. */
+/* A lost block counts as available too (B3): it may be that nobody asks for it again. */
 static bool
 frame_available(const struct frame *frame)
 {
@@ -135,18 +129,16 @@ frame_available(const struct frame *frame)
     return (frame->state == FRAME_READY || frame->state == FRAME_LOST) && frame->pins == 0;
 }
 
-/* The frame has just become available. */
+/* Counts a frame that has just become available. */
 static void
 frame_offer(struct block_cache *cache, const struct frame *at)
 {
     assert(frame_available(at));
     cache->available += 1;
     if (at->kept) cache->available_kept += 1;
-    assert(cache->available <= cache->frame_count);
-    assert(cache->available_kept <= cache->kept); /* (B4) */
 }
 
-/* It won't be available. */
+/* Counts a frame that isn't available any more. */
 static void
 frame_withdraw(struct block_cache *cache, const struct frame *at)
 {
@@ -154,10 +146,9 @@ frame_withdraw(struct block_cache *cache, const struct frame *at)
     assert(cache->available > 0);
     cache->available -= 1;
     if (at->kept) cache->available_kept -= 1;
-    assert(cache->available_kept <= cache->available); /* (B4) */
 }
 
-/* What is in the frame is no block any more. */
+/* Empties the frame's description: what it holds is no block any more. */
 static void
 frame_vacate(struct block_cache *cache, uint32_t frame)
 {
@@ -168,7 +159,7 @@ frame_vacate(struct block_cache *cache, uint32_t frame)
     *at = (struct frame){.state = FRAME_FREE};
 }
 
-/* The frame, which has left its chain and is not available, is free, and available. */
+/* Makes a frame free and available. It has left its hash chain and isn't counted as available. */
 static void
 frame_free(struct block_cache *cache, uint32_t frame)
 {
@@ -179,10 +170,7 @@ frame_free(struct block_cache *cache, uint32_t frame)
     frame_offer(cache, &cache->frames[frame]);
 }
 
-/*
- * The next frame, among those that are kept or among the others, that was not used since the hand
- * last came by.
- */
+/* The next frame to evict, kept or not: the first one not used since the hand last came by. */
 static uint32_t
 clock_next(struct block_cache *cache, bool kept)
 {
@@ -199,15 +187,13 @@ clock_next(struct block_cache *cache, bool kept)
     }
 }
 
-/* A free frame, not available any more; evicts a block if there is none. (B2) */
+/* A free frame, which counts as available no more. If none is free, a block is evicted (B2). */
 static uint32_t
 frame_acquire(struct block_cache *cache)
 {
     assert(cache->available > 0);
-    assert(cache->available <= cache->frame_count);
     uint32_t frame = cache->free_head;
     if (frame != FRAME_NONE) {
-        assert(cache->frames[frame].state == FRAME_FREE);
         cache->free_head = cache->frames[frame].next;
         frame_withdraw(cache, &cache->frames[frame]);
         return frame;
@@ -235,7 +221,6 @@ cache_keep(struct block_cache *cache, uint32_t frame)
     at->kept = true;
     cache->kept += 1;
     if (frame_available(at)) cache->available_kept += 1;
-    assert(cache->available_kept <= cache->kept); /* (B4) */
 }
 
 void
@@ -263,7 +248,7 @@ cache_unpin(struct block_cache *cache, uint32_t frame)
 
 /* ---- Reading ------------------------------------------------------------------------------- */
 
-/* Lookups pass through blocks of these types. */
+/* Blocks that lookups pass through on their way are kept. */
 static bool
 type_kept(enum block_type type)
 {
@@ -284,7 +269,7 @@ cache_on_read(struct grid_read *grid_read, enum grid_result result)
     cache->reading -= 1;
     cache->reads_done += 1;
     if (at->reference.address == 0) {
-        frame_free(cache, read->frame); /* Its address has become another block's meanwhile. */
+        frame_free(cache, read->frame); /* Meanwhile its address was given to another block. */
         assert(cache->reading_stale > 0);
         cache->reading_stale -= 1;
         cache_issue_writes(cache);
@@ -304,7 +289,7 @@ type_used(enum block_type type)
     return type_kept(type) ? FRAME_USED_KEPT : FRAME_USED_OTHER;
 }
 
-/* What reads a block into the frame, which is LOADING. */
+/* Takes a read request for the frame, which is LOADING. */
 static struct cache_read *
 read_take(struct block_cache *cache, uint32_t frame)
 {
@@ -312,17 +297,15 @@ read_take(struct block_cache *cache, uint32_t frame)
     assert(cache->frames[frame].state == FRAME_LOADING);
     assert(cache->reading < GRID_READS_MAX);
     while (cache->reads[number].busy) number += 1;
-    assert(number < GRID_READS_MAX);
     struct cache_read *read = &cache->reads[number];
     read->frame = frame;
     read->busy = true;
     cache->reading += 1;
     cache->stats.misses += 1;
-    assert(cache->available < cache->frame_count);
     return read;
 }
 
-/* Starts to read the block, or the extract that is said. */
+/* Starts to read the block, or only the extract if one is given. */
 static void
 read_start(struct block_cache *cache, uint32_t frame, const struct grid_extract *extract)
 {
@@ -340,7 +323,7 @@ read_start(struct block_cache *cache, uint32_t frame, const struct grid_extract 
     assert(started);
 }
 
-/* A frame for the block, or an extract of it, that is about to be read. cache_may_read. */
+/* A frame for a block, or an extract, that is about to be read. Precondition: cache_may_read. */
 static uint32_t
 frame_load(
     struct block_cache *cache,
@@ -370,7 +353,7 @@ frame_load(
     return frame;
 }
 
-/* Starts to read the block whole, of which the frame has an extract, if that can be done now. */
+/* The frame has an extract. Starts to read the whole block, if that is possible now. */
 static void
 cache_complete(struct block_cache *cache, uint32_t frame)
 {
@@ -390,7 +373,7 @@ cache_complete(struct block_cache *cache, uint32_t frame)
     read_start(cache, frame, NULL);
 }
 
-/* Does the frame have the whole block, or the extract that is wanted? (B5) */
+/* Does the frame have what is wanted: the whole block, or all sectors of the extract? (B5) */
 static bool
 frame_serves(const struct frame *at, const struct grid_extract *extract)
 {
@@ -400,15 +383,14 @@ frame_serves(const struct frame *at, const struct grid_extract *extract)
            extract->first + extract->count <= (uint32_t) at->extract_first + at->extract_count;
 }
 
-/* No such block can be read: nobody is to wait for it. */
+/* True if no block has this address. Then nobody may wait for its read. */
 static bool
 cache_beyond(const struct block_cache *cache, const struct block_reference *reference)
 {
-    assert(reference->address != 0);
     return reference->address > cache->grid->block_count;
 }
 
-/* Tells of the damage once, so that whoever asks again later reads again. */
+/* Reports the damage and frees the frame, so that the next who asks reads the block again. */
 static enum cache_result
 cache_lose(struct block_cache *cache, uint32_t frame)
 {
@@ -444,7 +426,7 @@ cache_accuse(struct block_cache *cache, uint64_t address, uint8_t tree)
     cache->damage = (struct cache_damage){.address = address, .tree = tree};
 }
 
-/* What both ways of getting something have in common; NULL extract: the whole block. */
+/* What getting a block and getting an extract have in common. NULL extract: the whole block. */
 static enum cache_result
 cache_obtain(
     struct block_cache *cache,
@@ -462,14 +444,15 @@ cache_obtain(
             return CACHE_LOST;
         }
         if (!cache_may_read(cache)) {
-            cache->awaited = 0; /* Room for another read. */
+            /* No read is free at the moment. The caller waits for room, not for a certain block. */
+            cache->awaited = 0;
             return CACHE_WAIT;
         }
         found = frame_load(cache, reference, extract, type, tree);
         read_start(cache, found, extract);
     }
     struct frame *at = &cache->frames[found];
-    /* (B1) Two that refer to it and don't agree: one of them is damaged. */
+    /* (B1) Two references name this address and disagree, so one of them is damaged. */
     if (at->reference.checksum != reference->checksum || at->type != type) {
         return cache_refuse(cache, found);
     }
@@ -519,7 +502,7 @@ cache_get_extract(
     return cache_obtain(cache, reference, extract, BLOCK_VALUES, tree, frame);
 }
 
-/* What is wanted now goes first. */
+/* May this block be read ahead? What is needed now goes first. */
 static bool
 may_hint(const struct block_cache *cache, const struct block_reference *reference)
 {
@@ -552,7 +535,7 @@ cache_hint(
     return true;
 }
 
-/* How many of the blocks, from the first on, one read can get now. */
+/* How many of the blocks, counted from the first, can be fetched by one read now. */
 static uint32_t
 hint_count(
     const struct block_cache *cache, const struct block_reference *references, uint32_t count)
@@ -623,7 +606,6 @@ cache_writes(const struct block_cache *cache, uint64_t address)
 bool
 cache_reads_released(const struct block_cache *cache)
 {
-    assert(cache->reading <= GRID_READS_MAX);
     if (cache->reading == 0) return false;
     for (uint32_t i = 0; i < GRID_READS_MAX; i++) {
         const struct cache_read *read = &cache->reads[i];
@@ -646,7 +628,7 @@ cache_forget(struct block_cache *cache, uint64_t address)
     const uint32_t frame = frame_find(cache, address);
     if (frame == FRAME_NONE) return;
     struct frame *at = &cache->frames[frame];
-    /* What is on its way to or from the disk leaves with the clock. */
+    /* Being read or written, it can't leave at once. The clock evicts it soon after. */
     if (!frame_available(at)) {
         at->used = 0;
         return;
@@ -677,7 +659,7 @@ cache_untake(struct block_cache *cache, uint32_t frame)
     frame_free(cache, frame);
 }
 
-/* An older block of this address may be here still: released, and free again. (B1) */
+/* Drops an older block of this address, which was released and given out again (B1). */
 static void
 cache_drop_stale(struct block_cache *cache, uint64_t address)
 {
@@ -688,9 +670,8 @@ cache_drop_stale(struct block_cache *cache, uint64_t address)
     assert(at->state == FRAME_READY || at->state == FRAME_LOADING || at->state == FRAME_LOST);
     frame_leave(cache, stale);
     if (at->state == FRAME_LOADING) {
-        at->reference.address = 0; /* Freed when the read is done. */
+        at->reference.address = 0; /* The frame is freed when the read is done. */
         cache->reading_stale += 1;
-        assert(cache->reading_stale <= cache->reading);
         return;
     }
     frame_withdraw(cache, at);
@@ -731,7 +712,6 @@ cache_seal(struct block_cache *cache, uint32_t frame, uint64_t address)
     cache->queue[(cache->queue_start + cache->queue_count) % cache->frame_count] = frame;
     cache->queue_count += 1;
     cache->writing += 1;
-    assert(cache->queue_count <= cache->writing);
     return at->reference;
 }
 
@@ -745,7 +725,6 @@ cache_on_written(struct grid_write *grid_write, enum grid_result result)
     assert(cache->writing >= write->count);
     write->busy = false;
     cache->writing -= write->count;
-    assert(cache->queue_count <= cache->writing);
     if (result != GRID_OK) {
         cache->failed = true;
         return;
@@ -759,7 +738,7 @@ cache_on_written(struct grid_write *grid_write, enum grid_result result)
     cache_issue_writes(cache);
 }
 
-/* Takes the next blocks of the queue that are neighbours on disk. */
+/* Takes the next blocks from the queue, as long as they are neighbours on disk. */
 static void
 write_gather(struct block_cache *cache, struct cache_write *write)
 {
@@ -787,12 +766,35 @@ write_gather(struct block_cache *cache, struct cache_write *write)
 void
 cache_issue_writes(struct block_cache *cache)
 {
-    assert(cache->queue_count <= cache->writing);
-    assert(cache->reading_stale <= cache->reading);
-    /* No address is read and written at the same time: the storage may mix them. */
+    /*
+     * The storage gives no order to a read and a write of one address, so they never run together.
+     */
     if (cache->reading_stale > 0) return;
     for (uint32_t number = 0; number < GRID_WRITES_MAX && cache->queue_count > 0; number++) {
         if (cache->failed) return;
         if (!cache->writes[number].busy) write_gather(cache, &cache->writes[number]);
     }
+}
+
+/* ---- Invariants ---------------------------------------------------------------------------- */
+
+void
+cache_invariants(const struct block_cache *cache)
+{
+    /* Reads have a place each. Writes wait for those of stale blocks, as long as there are any. */
+    assert(cache->reading <= GRID_READS_MAX);
+    assert(cache->reading_stale <= cache->reading);
+    assert(cache->queue_count <= cache->writing);
+    /*
+     * (B2) (B3) Frames with transfers under way are not available: or else a frame would be evicted
+     * that the disk still writes into, or cache_take would find none where one was counted.
+     */
+    assert(cache->available <= cache->frame_count);
+    assert((uint64_t) cache->reading + cache->writing <= cache->frame_count - cache->available);
+    /* (B4) By these the clock chooses its hand; if they were wrong, it would turn for ever. */
+    assert(cache->available_kept <= cache->available);
+    assert(cache->available_kept <= cache->kept);
+    assert(cache->kept - cache->available_kept <= cache->frame_count - cache->available);
+    assert(cache->clock_hands[0] < cache->frame_count);
+    assert(cache->clock_hands[1] < cache->frame_count);
 }

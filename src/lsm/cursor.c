@@ -39,7 +39,10 @@ cursor_end(struct cursor *cursor)
     return TREE_ABSENT;
 }
 
-/* Within the block where it stands, if it is there still. False: the key lies elsewhere. */
+/*
+ * Seeks within the block where the cursor stands, if that is still in its frame. Returns false if
+ * the key lies elsewhere.
+ */
 static bool
 cursor_seek_near(struct cursor *cursor, const struct tree *tree, bool descending, u128 key)
 {
@@ -48,7 +51,7 @@ cursor_seek_near(struct cursor *cursor, const struct tree *tree, bool descending
     }
     assert(cursor->entry < cursor->entry_count);
     assert(!cursor->exhausted);
-    /* The next one is the most frequent by far. */
+    /* Most often by far, the entry wanted is the next one. */
     if (descending) {
         if (cursor->entry == 0 || cursor_key_at(cursor, tree, 0) > key) return false;
         uint32_t entry = cursor->entry - 1;
@@ -71,7 +74,7 @@ cursor_seek_near(struct cursor *cursor, const struct tree *tree, bool descending
     return true;
 }
 
-/* Has the block in memory; the cursor's frame is it. */
+/* Makes sure that the block is in memory, in the cursor's frame. */
 static enum tree_found
 cursor_load(struct cursor *cursor, const struct tree *tree, const struct table_values *values)
 {
@@ -87,7 +90,7 @@ cursor_load(struct cursor *cursor, const struct tree *tree, const struct table_v
     return TREE_FOUND;
 }
 
-/* On to the block `place`: asks for those behind it. `frame` has the index block. */
+/* Moves on to block `place`, and asks for the blocks behind it. `frame` has the index block. */
 static void
 cursor_walk(
     const struct cursor *cursor,
@@ -100,7 +103,7 @@ cursor_walk(
     assert(cursor->reads_ahead);
     assert(place < table->block_count);
     if (cursor->address != 0) cache_leave(tree->cache, cursor->address);
-    cache_pin(tree->cache, frame); /* What is asked for may evict something. */
+    cache_pin(tree->cache, frame); /* Asking for blocks may evict others, and this one must stay. */
     for (uint32_t i = 1; i <= CURSOR_BLOCKS_AHEAD && place + i < table->block_count; i++) {
         const struct block_reference next = table_block_reference(&blocks[place + i]);
         (void) cache_hint(tree->cache, &next, BLOCK_VALUES, tree->format.tree);
@@ -124,7 +127,7 @@ cursor_seek_table(
     if (result != CACHE_READY) return tree_found_of(result);
     const struct table_block *blocks = table_blocks(tree->cache, frame);
     uint32_t place = table_blocks_find(blocks, table->block_count, key);
-    if (place == table->block_count) place -= 1; /* Descending, from beyond the end. */
+    if (place == table->block_count) place -= 1; /* A descending cursor begins beyond the end. */
     assert(place < table->block_count);
     const bool has_before = place > 0;
     const struct table_values before = table_values_at(table, blocks, has_before ? place - 1 : 0);
@@ -139,7 +142,7 @@ cursor_seek_table(
         return cursor_stand(cursor, tree, entry);
     }
     if (entry > 0) return cursor_stand(cursor, tree, entry - 1);
-    /* Between two blocks. */
+    /* The key lies between two blocks. */
     assert(has_before); /* (T1): the table's first key is not above. */
     found = cursor_load(cursor, tree, &before);
     return found == TREE_FOUND ? cursor_stand(cursor, tree, cursor->entry_count - 1) : found;
@@ -153,7 +156,7 @@ cursor_seek(struct cursor *cursor, const struct tree *tree, bool descending, u12
     assert(run->used);
     if (cursor->exhausted) return TREE_ABSENT;
     if (run->has_hidden && key <= run->hidden) {
-        /* The merged run has those. */
+        /* Keys up to `hidden` are read from the merged run. */
         if (descending) return cursor_end(cursor);
         key = run->hidden + 1;
     }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * A set of ids that may say yes wrongly, but never no: a Bloom filter in lines of the processor's
- * cache (Putze, Sanders, Singler, "Cache-, hash- and space-efficient Bloom filters", 2007).
+ * A set of ids that may wrongly say yes, but never wrongly no: a Bloom filter in lines of the
+ * processor's cache (Putze, Sanders, Singler, "Cache-, hash- and space-efficient Bloom filters",
+ * 2007).
  *
- * The hash chooses a line, and one bit in each of its eight words. So a lookup costs one cache
- * line, and no branch until the answer is known. Lines don't know of each other: a filter may lie
- * in several disk blocks, and who looks up finds the line there.
+ * The hash of an id chooses a line, and one bit in each of the line's eight words. So a lookup
+ * costs one cache line, and no branch until the answer is known. No line depends on another, so a
+ * filter may extend over several disk blocks: a lookup needs only the block that has its line.
  *
  * Numbered invariants:
  *  (H1) what was added is never denied.
@@ -27,10 +28,10 @@
 
 static_assert(FILTER_LINE_WORDS * 6 <= 64, "six bits of the hash choose one of a word's 64");
 
-/* Lines for so many keys: at least one. */
+/* How many lines the filter of so many keys has: at least one. */
 uint32_t filter_line_count(uint32_t key_count);
 
-/* The lines start as zeros. */
+/* Before the first key is added, all lines are zero. */
 void filter_add(uint8_t *lines, uint32_t line_count, uint64_t hash);
 
 static inline uint64_t
@@ -40,8 +41,8 @@ filter_hash(u128 id)
 }
 
 /*
- * From the high half of the hash, by multiplication (Lemire, "Fast random integer generation in an
- * interval", 2019).
+ * Scales the high half of the hash to a line number by a multiplication instead of a division
+ * (Lemire, "Fast random integer generation in an interval", 2019).
  */
 static inline uint32_t
 filter_line_of(uint64_t hash, uint32_t line_count)
@@ -50,14 +51,17 @@ filter_line_of(uint64_t hash, uint32_t line_count)
     return (uint32_t) (((hash >> 32) * line_count) >> 32);
 }
 
-/* What chooses the bits: depends on all of the hash, the line's number on little of it. */
+/*
+ * Chooses the bits. The line's number depends on few bits of the hash, these on all of them, so
+ * that keys in one line still get different bits.
+ */
 static inline uint64_t
 filter_bits(uint64_t hash)
 {
     return (hash * HASH_KEY_1) >> (64 - FILTER_LINE_WORDS * 6);
 }
 
-/* Can the id of this hash be among those that were added? `line` is the one of filter_line_of. */
+/* May the id of this hash be among those that were added? `line` is the line of filter_line_of. */
 static inline bool
 filter_may_hold(const uint8_t *line, uint64_t hash)
 {

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The hash of ids and of indexed values: 128 bits to 64, of which tables in memory use the high 32.
- * It is fixed, and the same on every replica.
+ * The hash of ids and of indexed values, 128 bits to 64. Tables in memory use the high 32 bits. It
+ * is fixed, and the same on every replica.
  *
- * Clients choose ids, and the function is public, so one who wants collisions can search for them.
- * No unkeyed function prevents that. This one leaves only search: the sums beside the product keep
- * every input bit in play when a factor is zero. What a found collision costs is a longer search
- * among the objects in memory, or one more block that a filter does not spare.
+ * Clients choose ids, and the function is public, so a client that wants collisions can search for
+ * them. No function without a secret key prevents that. This one makes sure that searching is
+ * needed: the sums beside the product keep every input bit in play even when a factor is zero. A
+ * collision that was found costs a longer search among the objects in memory, or one more block
+ * that a filter doesn't spare.
  */
 #ifndef LEDGER_LSM_HASH_H
 #define LEDGER_LSM_HASH_H
@@ -21,7 +22,7 @@
 #define HASH_KEY_2 UINT64_C(0x3c6ef372fe94f82b)
 #define HASH_KEY_3 UINT64_C(0xa54ff53a5f1d36f1)
 
-/* High and low half of the 128-bit product, folded. */
+/* Multiplies to 128 bits and folds the high and the low half together. */
 static inline uint64_t
 hash_multiply_fold(uint64_t a, uint64_t b)
 {
@@ -29,7 +30,7 @@ hash_multiply_fold(uint64_t a, uint64_t b)
     return (uint64_t) product ^ (uint64_t) (product >> 64);
 }
 
-/* All 64 bits: what filters and indexes keep. */
+/* All 64 bits. Filters and indexes keep these. */
 static inline uint64_t
 hash_u128_wide(u128 value)
 {

@@ -28,7 +28,10 @@ log_frames_needed(const struct log *log, uint64_t record_count)
 {
     assert(record_count <= LOG_OP_RECORDS_MAX);
     assert(log->per_block > 0);
-    /* One that is begun, and two index blocks: the last block may finish a table. */
+    /*
+     * Besides the full blocks there are the one that is begun and two index blocks, since the last
+     * block may finish a table.
+     */
     return (uint32_t) div_ceil(record_count, log->per_block) + 3;
 }
 
@@ -127,7 +130,7 @@ log_seal_block(struct log *log, uint32_t frame, uint32_t count)
     table_builder_add_block(&log->builder, frame, count);
     assert(
         log->builder.table.block_count > 0 && log->builder.table.block_count <= TABLE_BLOCKS_MAX);
-    /* Hardly any block of a history that goes back for years is read soon. */
+    /* Blocks of history are rarely read soon after they are written. */
     const struct table_block *blocks = table_builder_blocks(&log->builder);
     cache_leave(log->tree->cache, blocks[log->builder.table.block_count - 1].address);
     if (log->builder.table.block_count == TABLE_BLOCKS_MAX) log_finish_table(log);
@@ -180,7 +183,7 @@ log_in_builder(const struct log *log, uint64_t timestamp)
            timestamp <= log->builder.key_last;
 }
 
-/* Has the block in memory, and sets its entries. */
+/* Makes sure that the block is in memory, and sets *entries to its records. */
 static enum tree_found
 log_block(const struct log *log, const struct table_values *values, const char **entries)
 {
@@ -215,7 +218,7 @@ log_lookup(const struct log *log, uint64_t timestamp, void *record)
 
 /* ---- Seeking ------------------------------------------------------------------------------- */
 
-/* The nearest timestamp in a list of blocks; the caller knows that there is one. */
+/* The nearest timestamp in a list of blocks. The caller knows that there is one. */
 static enum tree_found
 seek_in_blocks(
     const struct log *log,
@@ -227,7 +230,7 @@ seek_in_blocks(
     const struct entry_format *format = &log->tree->format;
     assert(table->block_count > 0);
     uint32_t place = table_blocks_find(blocks, table->block_count, *timestamp);
-    if (place == table->block_count) place -= 1; /* Descending, from beyond the end. */
+    if (place == table->block_count) place -= 1; /* A descending search begins beyond the end. */
     const struct table_values values = table_values_at(table, blocks, place);
     const uint32_t count = values.block.entry_count;
     const char *entries = NULL;
@@ -239,7 +242,7 @@ seek_in_blocks(
         const bool exact = at < count &&
                            entry_key(format, entries + (uint64_t) at * format->size) == *timestamp;
         if (!exact && at == 0) {
-            /* It lies between two blocks. */
+            /* The timestamp lies between two blocks. */
             assert(place > 0); /* (T1): the table's first key is not above. */
             *timestamp = u128_low(blocks[place - 1].key_last);
             return TREE_FOUND;
@@ -326,9 +329,8 @@ log_seek(const struct log *log, bool descending, uint64_t *timestamp)
 enum tree_found
 log_next(const struct log *log, uint64_t *timestamp, void *record)
 {
-    uint64_t next = *timestamp + 1;
-    assert(record != NULL);
     assert(*timestamp < UINT64_MAX);
+    uint64_t next = *timestamp + 1;
     enum tree_found found = log_seek(log, false, &next);
     if (found != TREE_FOUND) return found;
     found = log_lookup(log, next, record);

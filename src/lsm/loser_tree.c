@@ -70,7 +70,10 @@ loser_tree_build(struct loser_tree *tree)
 u128
 loser_tree_runner_up(const struct loser_tree *tree)
 {
-    /* The second has lost against the winner, so it is on the winner's way. */
+    /*
+     * The second smallest has lost only against the winner, so it lies on the winner's way to the
+     * root.
+     */
     u128 smallest = U128_MAX;
     const uint32_t leaf = loser_tree_winner_input(tree);
     assert(leaf < tree->leaf_count);

@@ -2,18 +2,22 @@
 /*
  * Which of several sorted inputs is next: a tree of losers (Knuth, TAOCP vol. 3, 5.4.1).
  *
- * The tree knows a key of each input, not more. Each inner node keeps the loser of the match that
- * was played there; the winner of all is kept apart. When the winner's input has gone on to its
- * next key, only the matches on the way from its leaf to the root are played again.
+ * The tree knows one key of each input, and nothing else. Each inner node keeps the loser of the
+ * match that was played there; the overall winner is kept apart. When the winner's input moves on
+ * to its next key, only the matches on the way from its leaf to the root are played again.
+ *
+ * An example of four inputs with the keys 7, 3, 5, 9: the first round is 7 against 3 and 5 against
+ * 9. These nodes keep 7 and 9. The final is 3 against 5: the root keeps 5, and 3 is the winner.
  *
  * A processor can't guess which input wins a match, so that is computed without a branch. Inputs
- * that are exhausted, and those that fill the tree up to a power of two, have a key after all
+ * that are exhausted, and inputs that only fill the tree up to a power of two, have a key above all
  * others.
  *
  * Numbered invariants:
  *  (W1) the winner is the input of the smallest key; of equal ones, the input of lowest number.
  *  (W2) the keys of an input ascend or stay.
- *  (W3) keys are neither 0 nor U128_MAX. No id is, nor is a value that a timestamp follows.
+ *  (W3) keys are neither 0 nor U128_MAX. No id is either of them, nor is a value followed by a
+ *       timestamp.
  */
 #ifndef LEDGER_LSM_LOSER_TREE_H
 #define LEDGER_LSM_LOSER_TREE_H
@@ -28,9 +32,9 @@
 #define LOSER_TREE_NONE       UINT32_MAX
 
 /*
- * Keys are two words, and each word has an array of its own. What one match stores the next one
- * loads at once: compilers would make one access of 16 bytes of neighbours, and those wait until
- * smaller stores have left the processor's buffer.
+ * Keys are kept as two words, in an array for each word. The reason is speed: what one match
+ * stores, the next match loads at once. Compilers would load two neighbouring words by one access
+ * of 16 bytes, which has to wait until both smaller stores have left the processor's buffer.
  */
 struct loser_tree_nodes {
     uint64_t low[LOSER_TREE_INPUTS_MAX];
@@ -42,11 +46,11 @@ struct loser_tree {
     uint32_t leaf_count; /* A power of two. */
     uint32_t input_count;
     /*
-     * [0]: the winner. [1] … [leaf_count - 1]: losers, [1] in the final match; [n]'s children are
-     * [2n], [2n + 1]. The key U128_MAX: exhausted.
+     * [0] is the winner. [1] … [leaf_count - 1] are losers, [1] that of the final match; the
+     * children of [n] are [2n] and [2n + 1]. The key U128_MAX means that the input is exhausted.
      */
     struct loser_tree_nodes nodes;
-    u128 leaves[LOSER_TREE_INPUTS_MAX]; /* Keys, until the tree is built. */
+    u128 leaves[LOSER_TREE_INPUTS_MAX]; /* The first key of each input, until the tree is built. */
 };
 
 static inline u128
@@ -55,7 +59,7 @@ loser_tree_key(const struct loser_tree *tree, uint32_t node)
     return u128_make(tree->nodes.high[node], tree->nodes.low[node]);
 }
 
-/* The smallest key of all, U128_MAX if all inputs are exhausted; and whose it is. */
+/* The smallest key of all, or U128_MAX if all inputs are exhausted. */
 static inline u128
 loser_tree_winner_key(const struct loser_tree *tree)
 {
@@ -68,17 +72,17 @@ loser_tree_winner_input(const struct loser_tree *tree)
     return (uint32_t) tree->nodes.input[0];
 }
 
-/* Inputs 0 … count - 1, all of them exhausted so far. */
+/* A tree of the inputs 0 … count - 1. All count as exhausted until loser_tree_set. */
 void loser_tree_init(struct loser_tree *tree, uint32_t count);
 
-/* Before the tree is built: the first key of an input. */
+/* Gives the first key of an input, before the tree is built. */
 void loser_tree_set(struct loser_tree *tree, uint32_t input, u128 key);
 void loser_tree_exhaust(struct loser_tree *tree, uint32_t input);
 
 /* Plays all matches. */
 void loser_tree_build(struct loser_tree *tree);
 
-/* The input whose key is next, or LOSER_TREE_NONE: all are exhausted (W1). */
+/* The input whose key is next (W1), or LOSER_TREE_NONE if all are exhausted. */
 static inline uint32_t
 loser_tree_winner(const struct loser_tree *tree)
 {
@@ -87,11 +91,12 @@ loser_tree_winner(const struct loser_tree *tree)
 }
 
 /*
- * Plays the matches of the winner again, which comes with another key.
+ * Plays the winner's matches again, now with another key.
  *
- * Where the way comes from a right child, the other has the lower number and wins if keys are
- * equal: then one is taken from its key beforehand (W3), outside of the chain of comparisons that
- * wait for each other. Masks, as compilers make branches of conditional expressions here.
+ * If keys are equal, the lower input number must win. Where the way comes from a right child, the
+ * opponent has the lower number; then one is subtracted from the opponent's key beforehand (W3),
+ * which keeps this test out of the chain of comparisons that wait for each other. Masks are used
+ * because compilers turn conditional expressions into branches here.
  */
 static inline void
 loser_tree_replay(struct loser_tree *tree, uint64_t high, uint64_t low)
@@ -135,8 +140,8 @@ loser_tree_exhaust_winner(struct loser_tree *tree)
 }
 
 /*
- * The smallest key of all inputs but the winner's, so that what is below it can be taken from the
- * winner's input at once. U128_MAX if all others are exhausted.
+ * The smallest key of all inputs but the winner's. All entries of the winner's input that are below
+ * it can be taken at once. U128_MAX if all others are exhausted.
  */
 u128 loser_tree_runner_up(const struct loser_tree *tree);
 

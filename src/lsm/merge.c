@@ -1,21 +1,25 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * See merge.h for what a merge is. How it goes, when all goes well:
+ * See merge.h for what a merge is. What happens when all goes well:
  *
  *  1. merge_start takes the oldest runs of the level as inputs, and begins an output run.
- *  2. merge_work, with a quota: a loser tree says which input has the smallest key; its entries go
- *     out as long as they are below the next input's, block by block into the table builder. A full
- *     table is listed in the output, and what it covers is hidden in the inputs in the same step,
- *     so that a lookup never finds a key twice or not at all.
- *  3. Tables of inputs that are wholly hidden are released.
- *  4. When the inputs are exhausted the output is complete, and the inputs go.
+ *  2. merge_work works off a quota of entries. A loser tree says which input has the smallest key.
+ *     Entries of that input go out as long as they are below the next input's key, block by block
+ *     into the table builder. When a table is full, it is listed in the output, and in the same
+ *     step
+ *     the keys it covers are hidden in the inputs, so that a lookup never finds a key twice or not
+ *     at all.
+ *  3. Input tables whose keys are all hidden are released.
+ *  4. When the inputs are exhausted, the output is complete and the inputs go.
  *
  * What can go wrong:
- *  - An input's block isn't in memory, or no frame is free. MERGE_WAIT, and the quota is kept: a
- *    merge does nothing else meanwhile, or its bytes would depend on the pace of the disk.
+ *  - An input's block isn't in memory, or no frame is free: MERGE_WAIT. The rest of the quota
+ *    stays,
+ *    and the merge does nothing else meanwhile; otherwise its bytes would depend on the disk's
+ *    pace.
  *  - A checkpoint comes. The table is ended where it is, and `hidden` says up to which key (M2).
- *  - A restart. merge_resume goes on behind `hidden`; a part of the inputs' first tables is
- *    skipped.
+ *  - A restart. merge_resume goes on behind `hidden`; the entries of the inputs' first tables up to
+ *    there are skipped.
  *  - Two inputs have a key of which there can be only one, or a block is damaged. MERGE_LOST: the
  *    engine stops rather than choose one of them.
  */
@@ -26,7 +30,7 @@
 #include "base/units.h"
 #include "lsm/loser_tree.h"
 
-/* What of each input is brought into the processor's cache ahead. */
+/* How many bytes of each input are brought into the processor's cache ahead of their use. */
 #define MERGE_BYTES_AHEAD 256
 
 static_assert(LEVEL_RUNS_MAX <= LOSER_TREE_INPUTS_MAX, "all runs of a level compete");
@@ -41,7 +45,7 @@ merge_init(struct merge *merge, struct tree *tree, uint32_t level)
     table_builder_init(&merge->builder, tree->cache, &tree->format);
 }
 
-/* Nothing was asked for ahead of the start of the current table. */
+/* Forgets what was asked for: the next block to ask for is the first of the current table. */
 static void
 input_ask_anew(const struct tree *tree, struct merge_input *input)
 {
@@ -72,7 +76,7 @@ merge_add_input(struct merge *merge, uint32_t run_number)
     merge->entries_left += run->entry_count;
 }
 
-/* All inputs at the first of their entries that is not hidden. */
+/* Puts all inputs to the first of their entries that isn't hidden. */
 static void
 merge_take_inputs(struct merge *merge)
 {
@@ -102,7 +106,7 @@ merge_start(struct merge *merge, bool same_level)
         run->merging = !run->building;
     }
     assert(same_level || merge->level < LSM_LEVELS - 1);
-    /* What comes to the same level meanwhile is newer than the output. */
+    /* Runs that arrive at this level meanwhile are newer than the output. */
     const uint32_t level = same_level ? merge->level : merge->level + 1;
     merge->output = (uint8_t) tree_run_new(tree, level, same_level);
     tree->runs[merge->output].building = true;
@@ -137,7 +141,7 @@ input_unpin(struct merge *merge, struct merge_input *input)
     input->positioned = false;
 }
 
-/* The next table, at its start; past the last one the input is exhausted. */
+/* Goes to the start of the next table. Behind the last table, the input is exhausted. */
 static void
 input_next_table(struct merge *merge, struct merge_input *input)
 {
@@ -150,11 +154,11 @@ input_next_table(struct merge *merge, struct merge_input *input)
     input->entry = 0;
     input->entered = false;
     input->exhausted = input->place.node == NODE_NONE;
-    /* If something of the next table was asked for already, that goes on from there. */
+    /* If blocks of the next table were asked for already, asking goes on behind them. */
     if (!asked) input_ask_anew(merge->tree, input);
 }
 
-/* Skips what is hidden: after a restart, the first table is merged in part. */
+/* Skips the entries that are hidden. After a restart, the first table may be merged in part. */
 static bool
 input_skip_hidden(
     const struct merge *merge, struct merge_input *input, const struct table_block *blocks)
@@ -167,7 +171,7 @@ input_skip_hidden(
     return true;
 }
 
-/* Tables that were merged wholly before the restart, or just now. */
+/* Skips tables that were merged completely, before a restart or just now. */
 static void
 input_skip_tables(struct merge *merge, struct merge_input *input)
 {
@@ -189,7 +193,7 @@ merge_input_outside(const struct merge *merge, const struct merge_input *input)
     return !run->has_hidden || tree_table(merge->tree, input->place)->key_min > run->hidden;
 }
 
-/* Brings the input's current entry into memory. */
+/* Makes sure that the input's current entry is in memory. */
 static enum cache_result
 input_position(struct merge *merge, struct merge_input *input)
 {
@@ -209,7 +213,8 @@ input_position(struct merge *merge, struct merge_input *input)
     const struct table_values values = table_values_at(table, blocks, input->block);
     result = table_values_get(tree->cache, &tree->format, &values, &frame);
     if (result != CACHE_READY) {
-        if (skipped) input->block = 0; /* Found again then. */
+        /* The block will be searched for again once the index block is in memory. */
+        if (skipped) input->block = 0;
         return result;
     }
     input->entries = cache_content(tree->cache, frame);
@@ -260,8 +265,8 @@ input_next_block(struct merge *merge, struct merge_input *input)
 /* ---- Output -------------------------------------------------------------------------------- */
 
 /*
- * The input has a key that has gone out already. Of records that change it is an older version;
- * else there is only one entry of each key.
+ * The input has a key that has already gone out. If records can change, this entry is an older
+ * version. Otherwise each key may exist only once, and this is damage.
  */
 static void
 merge_older(struct merge *merge, const struct merge_input *input)
@@ -274,7 +279,7 @@ merge_older(struct merge *merge, const struct merge_input *input)
         tree->cache, tree_table(tree, input->place)->index.address, tree->format.tree);
 }
 
-/* Everything up to the key is in the output's tables. */
+/* Everything up to this key is in the output's tables now: hides it in the inputs. */
 static void
 merge_hide(struct merge *merge, u128 key)
 {
@@ -288,7 +293,10 @@ merge_hide(struct merge *merge, u128 key)
         run->hidden = key;
         run->has_hidden = true;
         if (input->exhausted || tree_table(tree, input->place)->key_max > key) continue;
-        /* All that is left of its table is an older version of the key: it goes with the table. */
+        /*
+         * All that is left of this table is an older version of the key. It is dropped with the
+         * table.
+         */
         merge_older(merge, input);
         assert(merge->entries_left > 0);
         merge->entries_left -= 1;
@@ -309,7 +317,10 @@ merge_finish_table(struct merge *merge)
     merge_hide(merge, table.key_max);
 }
 
-/* False: it is somebody else's, or was one of several tables that name it. */
+/*
+ * Releases the block. Returns false if the block isn't this table's to release: it is free, or was
+ * released already because several tables name it, which is damage.
+ */
 static bool
 release_block(struct tree *tree, uint64_t address)
 {
@@ -321,7 +332,7 @@ release_block(struct tree *tree, uint64_t address)
     return true;
 }
 
-/* Gives a table's blocks back: its index block, which is in memory, lists the others. */
+/* Releases all blocks of a table. Its index block, which is in memory, lists them. */
 static enum cache_result
 release_table(struct tree *tree, const struct table_info *table, uint32_t frame_index)
 {
@@ -338,7 +349,7 @@ release_table(struct tree *tree, const struct table_info *table, uint32_t frame_
     return cache_refuse(tree->cache, frame_index);
 }
 
-/* Releases the tables of inputs that are wholly hidden. */
+/* Releases the input tables whose keys are all hidden. */
 static enum cache_result
 merge_drop(struct merge *merge)
 {
@@ -365,7 +376,7 @@ merge_drop(struct merge *merge)
     return CACHE_READY;
 }
 
-/* All inputs are empty. */
+/* Ends the merge: all inputs are exhausted. */
 static void
 merge_complete(struct merge *merge)
 {
@@ -387,8 +398,8 @@ merge_complete(struct merge *merge)
 /* ---- Working ------------------------------------------------------------------------------- */
 
 /*
- * Has all inputs positioned that are within a table. All are asked, so that their reads are under
- * way at the same time.
+ * Makes sure that all inputs that are within a table have their entry in memory. It asks for all of
+ * them before it waits, so that their reads run at the same time.
  */
 static enum merge_result
 merge_position(struct merge *merge, struct loser_tree *losers)
@@ -422,7 +433,10 @@ merge_may_move(const struct merge *merge, const struct merge_input *input, u128 
     const struct table_info *table = tree_table(merge->tree, input->place);
     assert(bound >= table->key_min);
     if (table->entry_count < table_entries_max(&merge->tree->format) / 2) return false;
-    /* An older input's entry of the same key would be left over. */
+    /*
+     * Not if they are equal: then an older input has an entry of the same key, which would be left
+     * over.
+     */
     return table->key_max < bound;
 }
 
@@ -435,7 +449,10 @@ merge_move_table(struct merge *merge, struct merge_input *input)
     const struct table_info moved = *table;
     assert(!moved.moved);
     if (table_builder_active(&merge->builder)) {
-        /* The small table that this may leave behind is paid for with what moving saves. */
+        /*
+         * The table being made has to end, perhaps while it is small. So that such tables stay
+         * rare, the entries that were moved count as merged.
+         */
         merge->quota -= min_u64(merge->quota, moved.entry_count);
         merge_finish_table(merge);
     }
@@ -449,7 +466,7 @@ merge_move_table(struct merge *merge, struct merge_input *input)
     merge_hide(merge, moved.key_max);
 }
 
-/* The winner's table can't be moved. */
+/* The winner's table can't be moved, so its entries are merged. */
 static enum merge_result
 merge_enter(struct merge *merge, const struct loser_tree *losers, struct merge_input *input)
 {
@@ -462,7 +479,7 @@ merge_enter(struct merge *merge, const struct loser_tree *losers, struct merge_i
     return MERGE_DONE;
 }
 
-/* The winner's block is merged: its next one competes. */
+/* The winner's block is at its end. Goes on to the next one, whose first key competes. */
 static enum merge_result
 merge_next_block(struct merge *merge, struct loser_tree *losers, struct merge_input *input)
 {
@@ -481,15 +498,18 @@ merge_next_block(struct merge *merge, struct loser_tree *losers, struct merge_in
 }
 
 /*
- * What is taken from the inputs, and what of it goes out: all but older versions of what has gone
- * out before.
+ * How many entries are taken from the inputs, and how many of these go out. Older versions of an
+ * entry that has gone out are taken, but don't go out.
  */
 struct merge_count {
     uint32_t taken;
     uint32_t out;
 };
 
-/* Takes entries of the winner as long as they are below the bound: all other keys are not. */
+/*
+ * Takes entries of the winner while they are below the bound. All other inputs' keys are at or
+ * above it, so no match needs to be played in between.
+ */
 static struct merge_count
 merge_stretch(
     struct merge *merge, struct loser_tree *losers, u128 bound, char *to, uint32_t count_max)
@@ -509,7 +529,7 @@ merge_stretch(
     return (struct merge_count){.taken = count, .out = count};
 }
 
-/* Where each input is, as addresses. */
+/* Where each input is, as memory addresses. */
 struct merge_places {
     const char *next[LEVEL_RUNS_MAX];
     const char *end[LEVEL_RUNS_MAX];
@@ -539,10 +559,10 @@ merge_places_leave(struct merge *merge, uint32_t size, const struct merge_places
 }
 
 /*
- * Takes entries one by one, until the winner's block is at its end, or that of the next winner at
- * its start. `format` is the tree's, with what is known of it to the compiler: nearly all of the
- * time of merging goes in here, waiting for the one chain from a winner to its next entry and
- * through the matches to the next winner.
+ * Takes entries one by one until the block of a winner is at its end, or that of the next winner at
+ * its start. `format` is the tree's, passed with what the compiler can know of it: nearly all time
+ * of merging is spent here, waiting for the one chain of dependent loads that leads from a winner
+ * to its next entry and through the matches to the next winner.
  */
 static inline __attribute__((always_inline)) struct merge_count
 merge_each(
@@ -596,7 +616,7 @@ merge_entries(struct merge *merge, struct loser_tree *losers, char *to, uint32_t
     unreachable();
 }
 
-/* An entry is an older version of what went out last. */
+/* The entry is an older version of the one that went out last, and is dropped. */
 static enum merge_result
 merge_skip(struct merge *merge, struct loser_tree *losers, struct merge_input *input)
 {
@@ -611,7 +631,7 @@ merge_skip(struct merge *merge, struct loser_tree *losers, struct merge_input *i
     return MERGE_DONE;
 }
 
-/* Takes up to count_max entries, the first of which is no older version. */
+/* Takes up to count_max entries. The first of them is no older version. */
 static enum merge_result
 merge_take(struct merge *merge, struct loser_tree *losers, u128 bound, uint64_t count_max)
 {
@@ -641,8 +661,8 @@ merge_take(struct merge *merge, struct loser_tree *losers, u128 bound, uint64_t 
 }
 
 /*
- * Merges until so many entries are gone, or a table is finished, or all inputs are exhausted. The
- * frames that this takes are available.
+ * Merges until `entries_max` entries are taken, a table is finished, or all inputs are exhausted.
+ * The frames that this takes are available.
  */
 static enum merge_result
 merge_step(struct merge *merge, struct loser_tree *losers, uint64_t entries_max)
@@ -695,7 +715,7 @@ merge_step_frames(const struct merge *merge)
     return table_frames_needed(&merge->tree->format, step_entries(merge)) + merge->input_count;
 }
 
-/* One thing that is to be done; MERGE_DONE if it was done. */
+/* Does the next thing that is to be done. MERGE_DONE means that it was done. */
 static enum merge_result
 merge_advance(struct merge *merge)
 {
@@ -762,7 +782,8 @@ merge_checkpoint(struct merge *merge, uint64_t op)
     }
     assert(!merge->dropping);
     /*
-     * The state is made what it is after a restart, so that the same follows with one and without.
+     * Brings the state into the form that it has after a restart, so that the merge goes on in the
+     * same way whether there is one or not.
      */
     merge_take_inputs(merge);
     if (merge_exhausted(merge)) merge_complete(merge);

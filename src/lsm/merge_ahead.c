@@ -2,11 +2,13 @@
 /*
  * Which blocks a merge needs next: forecasting (Knuth, TAOCP vol. 3, 5.4.6).
  *
- * Of the blocks of an input that were asked for, the last one says when more of them are needed:
- * when its last key has gone out. So the input whose last key asked for is the smallest is the one
- * that runs dry first, and gets the next blocks, some at a time: neighbours on disk are one read.
- * However unevenly the inputs are used, a bounded number of blocks is ahead of the merge, and it is
- * the right ones.
+ * When the last key of all blocks asked for in an input has gone out, that input needs more. So the
+ * input whose last key asked for is the smallest runs dry first, and gets the next blocks. It gets
+ * several at a time, since neighbours on disk are one read. However unevenly the inputs are used,
+ * only a bounded number of blocks is read ahead, and they are the right ones.
+ *
+ * An example: of input A, blocks up to key 500 were asked for, of input B up to key 300. Entries go
+ * out in the order of their keys, so that B is the first that needs another block.
  */
 #include "base/units.h"
 #include "lsm/merge.h"
@@ -14,10 +16,10 @@
 /* The blocks that are read ahead for one merge take at most this share of all frames. */
 #define AHEAD_SHARE 64
 
-/* How many blocks of an input are asked for at a time. */
+/* How many blocks of an input are asked for at once. */
 #define AHEAD_STEP GRID_READ_BLOCKS_MAX
 
-/* Blocks that were asked for and that the merge has not come to. */
+/* How many blocks were asked for that the merge hasn't reached yet. */
 static uint32_t
 blocks_ahead(const struct merge *merge)
 {
@@ -29,7 +31,7 @@ blocks_ahead(const struct merge *merge)
     return count;
 }
 
-/* The input that runs dry first, of those that have more blocks; or NULL. */
+/* Of the inputs that have more blocks, the one that runs dry first; or NULL. */
 static struct merge_input *
 input_driest(struct merge *merge)
 {
@@ -43,7 +45,7 @@ input_driest(struct merge *merge)
     return driest;
 }
 
-/* Does the input come next with a table that is moved, so that nothing of it is read? */
+/* Is the input next, with a table that will be moved? Then nothing of that table is read. */
 static bool
 input_moves(const struct merge *merge, const struct merge_input *input)
 {
@@ -58,7 +60,7 @@ input_moves(const struct merge *merge, const struct merge_input *input)
            merge_may_move(merge, input, bound);
 }
 
-/* Asks for the input's next blocks. False: more can't be asked for now. */
+/* Asks for the input's next blocks. Returns false if no more can be asked for now. */
 static bool
 input_ask(const struct tree *tree, struct merge_input *input)
 {
@@ -80,7 +82,7 @@ input_ask(const struct tree *tree, struct merge_input *input)
     }
     const u128 key_last = blocks[count - 1].key_last;
     if (cache_hint_some(tree->cache, references, count, tree->format.tree) < count) return false;
-    /* The table's first block may be the current one: then it isn't ahead. */
+    /* If the first of these is the table's current block, it isn't ahead of the merge. */
     const bool first = input->ask_block == 0 && table_place_same(input->ask_place, input->place);
     input->ahead += first ? count - 1 : count;
     input->ask_block += count;
@@ -94,7 +96,7 @@ merge_ahead(struct merge *merge)
     const struct tree *tree = merge->tree;
     const uint64_t share = max_u64(tree->cache->frame_count / AHEAD_SHARE, AHEAD_STEP);
     const uint64_t most = min_u64(MERGE_BLOCKS_AHEAD, share);
-    /* Frames that the current step relies on stay available. */
+    /* The frames that the current step relies on must stay available. */
     const uint64_t reserve = merge_step_frames(merge) + AHEAD_STEP + 1;
     while (blocks_ahead(merge) + AHEAD_STEP <= most && tree->cache->available >= reserve) {
         struct merge_input *input = input_driest(merge);

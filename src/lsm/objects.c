@@ -6,7 +6,7 @@
 
 #include "base/units.h"
 
-/* How many objects ahead of the hand cache lines are fetched. */
+/* Cache lines are fetched for objects that the hand will reach after so many others. */
 #define OBJECTS_EVICT_AHEAD 8
 
 static uint64_t
@@ -30,9 +30,10 @@ objects_id(const struct objects *objects, uint32_t object)
 }
 
 /*
- * Timestamps that share all but their two last bits are neighbours in the index: those of one batch
- * are consecutive, and are inserted, evicted and often searched for one after another. Groups of
- * four are spread by the hash, which keeps searches as short as in a table of buckets of four.
+ * Timestamps that differ only in their two last bits are neighbours in the index. Those of one
+ * batch are consecutive, and they are inserted, evicted and often searched for one after another.
+ * The hash spreads groups of four, so that searches are as short as in a table whose buckets hold
+ * four.
  */
 static uint32_t
 objects_hash_timestamp(const struct objects_index *index, uint64_t timestamp)
@@ -51,7 +52,7 @@ objects_entry(uint32_t hash, uint32_t object)
     return (uint64_t) hash << 32 | (object + 1);
 }
 
-/* Where the entry is now. It must be there (C1). */
+/* Where the entry is now. It must be in the index (C1). */
 static uint32_t
 objects_index_position(const struct objects_index *index, uint64_t entry)
 {
@@ -63,7 +64,10 @@ objects_index_position(const struct objects_index *index, uint64_t entry)
     return position;
 }
 
-/* Looks at the entries between home and the first empty one: none may be of an equal record. */
+/*
+ * Looks at the entries between home and the first empty one: none of them may be of an equal
+ * record.
+ */
 static void
 objects_index_insert(
     const struct objects *objects, struct objects_index *index, uint32_t hash, uint32_t object)
@@ -86,7 +90,9 @@ objects_index_insert(
     index->entries[position] = objects_entry(hash, object);
 }
 
-/* Entries after the gap move into it as long as that brings them no further than home (C1). */
+/*
+ * Moves entries behind the gap into it, as long as that doesn't bring them before their home (C1).
+ */
 static void
 objects_index_remove(struct objects_index *index, uint64_t entry)
 {
@@ -148,7 +154,6 @@ objects_hint_object(const struct objects *objects, uint32_t object)
 {
     const uint32_t size = objects->options.record_size;
     const char *record = objects_record(objects, object);
-    assert(object < objects->objects_begun);
     __builtin_prefetch(&objects->states[object], 1);
     for (uint32_t at = 0; at < size; at += 64) __builtin_prefetch(record + at, 1);
 }
@@ -191,7 +196,7 @@ objects_number_of(const struct objects *objects, const void *record)
 static void
 objects_index_init(struct objects_index *index, struct arena *arena, uint32_t object_count)
 {
-    uint32_t bits = 3; /* A cache line, at least. */
+    uint32_t bits = 3; /* An index is at least as large as a cache line. */
     while ((UINT64_C(1) << bits) < (uint64_t) object_count * OBJECTS_INDEX_SPREAD) bits += 1;
     assert(bits <= 31);
     index->shift = 32 - bits;
@@ -199,7 +204,6 @@ objects_index_init(struct objects_index *index, struct arena *arena, uint32_t ob
     index->entries = arena_take(arena, (uint64_t) index->mask + 1, sizeof(uint64_t), 64);
     if (index->entries == NULL) return;
     memset(index->entries, 0, ((uint64_t) index->mask + 1) * sizeof(uint64_t));
-    assert(index->entries[index->mask] == OBJECTS_ENTRY_EMPTY);
 }
 
 void
@@ -245,13 +249,11 @@ bool
 objects_room(const struct objects *objects, uint64_t epoch, uint32_t count)
 {
     assert(epoch >= objects->epoch);
-    assert(objects->retained_count >= objects->dirty_count);
-    assert(objects->retained_count <= objects->options.object_count);
     const uint32_t held = epoch == objects->epoch ? objects->retained_count : objects->dirty_count;
     return count <= objects->options.object_count - held; /* (C2) */
 }
 
-/* Takes the object out of the indexes and out of all counts. It is clean. */
+/* Takes a clean object out of the indexes and out of all counts. */
 static void
 objects_forget(struct objects *objects, uint32_t object)
 {
@@ -272,14 +274,13 @@ objects_forget(struct objects *objects, uint32_t object)
 }
 
 /*
- * Evicting would wait for memory at every step, as each record is elsewhere in the index of ids.
- * But which records are next is nearly known.
+ * Evicting would wait for memory at every step, because each record has its entry elsewhere in the
+ * index of ids. But it is nearly known which records are next, so their lines are fetched ahead.
  */
 static void
 objects_hint_evict(const struct objects *objects, uint32_t object)
 {
     const uint32_t object_count = objects->options.object_count;
-    assert(object < object_count);
     if (object + OBJECTS_EVICT_AHEAD >= object_count) return;
     const uint32_t ahead = object + OBJECTS_EVICT_AHEAD;
     const struct object_state *state = &objects->states[ahead];
@@ -292,7 +293,10 @@ objects_hint_evict(const struct objects *objects, uint32_t object)
     for (uint32_t at = 0; at < size; at += 64) __builtin_prefetch(record + at, 1);
 }
 
-/* Moves the hand to an object that may go. The second time that it comes by nothing is marked. */
+/*
+ * Moves the hand to an object that may go. In one round it clears the marks, so that in the second
+ * round nothing is marked.
+ */
 static uint32_t
 objects_evict(struct objects *objects)
 {
@@ -349,7 +353,10 @@ objects_insert(struct objects *objects, const void *record, uint64_t epoch)
     };
     objects->states[object] = state;
     if (timestamp % 4 == 0) {
-        /* Two groups on: nothing tells of these as hints do of ids, but they come one by one. */
+        /*
+         * Fetches the line two groups further on. Unlike ids, these timestamps aren't announced by
+         * hints, but they arrive in order.
+         */
         const struct objects_index *index = &objects->timestamps;
         const uint32_t hash = objects_hash_timestamp(index, timestamp + 8);
         __builtin_prefetch(&index->entries[hash >> index->shift], 1);
@@ -359,7 +366,6 @@ objects_insert(struct objects *objects, const void *record, uint64_t epoch)
     objects->count += 1;
     objects->pinned_count += 1;
     objects->retained_count += 1;
-    assert(objects->count <= objects->objects_begun);
     return object;
 }
 
@@ -368,12 +374,11 @@ objects_remove(struct objects *objects, uint32_t object)
 {
     assert(objects_op(objects, object) == 0);
     objects_forget(objects, object);
-    static_assert(OBJECT_NONE <= OBJECTS_EPOCH_MAX, "a slot's number fits in place of an epoch");
+    static_assert(OBJECT_NONE <= OBJECTS_EPOCH_MAX, "an object's number fits in place of an epoch");
     objects->states[object] = (struct object_state){
         .marks = objects->free_first * (uint64_t) OBJECTS_STATE_EPOCH,
     };
     objects->free_first = object;
-    assert(objects->count < objects->objects_begun);
 }
 
 void
@@ -386,7 +391,6 @@ objects_pin(struct objects *objects, uint32_t object, uint64_t epoch)
     if (objects_pinned(objects, marks)) return;
     objects->pinned_count += 1;
     if (!(marks & OBJECTS_STATE_DIRTY)) objects->retained_count += 1; /* (C2) */
-    assert(objects->retained_count <= objects->count);
 }
 
 void
@@ -425,7 +429,6 @@ uint32_t
 objects_take_dirty(struct objects *objects, uint32_t *numbers)
 {
     const uint32_t count = objects->dirty_count;
-    assert(count <= objects->options.dirty_max);
     sort_items_by_key(objects->dirty, count, objects->scratch);
     for (uint32_t i = 0; i < count; i++) {
         const uint32_t object = (uint32_t) objects->dirty[i].item;
@@ -438,7 +441,7 @@ objects_take_dirty(struct objects *objects, uint32_t *numbers)
     return count;
 }
 
-/* Empties the entries one by one, without closing gaps: all will go. */
+/* Empties the entries one by one without closing gaps, since all of them will go. */
 static void
 objects_clear_each(struct objects *objects)
 {
@@ -465,8 +468,6 @@ objects_clear_each(struct objects *objects)
 void
 objects_clear(struct objects *objects)
 {
-    assert(objects->records != NULL);
-    assert(objects->count <= objects->objects_begun);
     if (objects->objects_begun < objects->options.object_count / 16) {
         objects_clear_each(objects);
     } else {
@@ -491,4 +492,97 @@ objects_forgot(struct objects *objects, uint64_t op)
     assert(objects->count == 0);
     assert(objects->forgotten_op <= op);
     objects->forgotten_op = op;
+}
+
+/* ---- Invariants ------------------------------------------------------------------------------ */
+
+/* No entry is of what left: there are as many as objects, each of which was found (C1). */
+static void
+index_recount(const struct objects_index *index, uint32_t count)
+{
+    uint32_t filled = 0;
+    for (uint64_t i = 0; i <= index->mask; i++) filled += index->entries[i] != OBJECTS_ENTRY_EMPTY;
+    assert(filled == count);
+    assert((uint64_t) filled * OBJECTS_INDEX_SPREAD <= (uint64_t) index->mask + 1);
+}
+
+/* The object is where its record says: whoever searches for its timestamp or id finds it (C1). */
+static void
+object_recount(const struct objects *objects, uint32_t object)
+{
+    const struct object_state *state = &objects->states[object];
+    const uint64_t timestamp = objects_timestamp(objects, object);
+    assert(state->timestamp_hash == objects_hash_timestamp(&objects->timestamps, timestamp));
+    (void) objects_index_position(
+        &objects->timestamps, objects_entry(state->timestamp_hash, object));
+    if (objects->ids.entries == NULL) return;
+    assert(state->id_hash == hash_u128(objects_id(objects, object)));
+    (void) objects_index_position(&objects->ids, objects_entry(state->id_hash, object));
+}
+
+/* Free objects are in the list of free ones, each once, and no other is. */
+static void
+free_recount(const struct objects *objects)
+{
+    uint32_t free_count = 0;
+    for (uint32_t object = objects->free_first; object != OBJECT_NONE;) {
+        const uint64_t marks = objects->states[object].marks;
+        assert(!(marks & OBJECTS_STATE_USED));
+        assert(free_count < objects->objects_begun);
+        free_count += 1;
+        object = (uint32_t) (marks / OBJECTS_STATE_EPOCH);
+    }
+    assert(free_count == objects->objects_begun - objects->count);
+}
+
+void
+objects_recount(const struct objects *objects)
+{
+    uint32_t used = 0;
+    uint32_t dirty = 0;
+    uint32_t pinned = 0;
+    uint32_t retained = 0;
+    objects_invariants(objects);
+    for (uint32_t object = 0; object < objects->objects_begun; object++) {
+        const uint64_t marks = objects->states[object].marks;
+        if (!(marks & OBJECTS_STATE_USED)) continue;
+        const bool is_dirty = (marks & OBJECTS_STATE_DIRTY) != 0;
+        const bool is_pinned = objects_pinned(objects, marks);
+        used += 1;
+        dirty += is_dirty;
+        pinned += is_pinned;
+        retained += is_dirty || is_pinned;
+        object_recount(objects, object);
+    }
+    assert(used == objects->count);
+    assert(dirty == objects->dirty_count);
+    assert(pinned == objects->pinned_count);
+    assert(retained == objects->retained_count); /* (C2) */
+    for (uint32_t i = 0; i < dirty; i++) {
+        const uint32_t object = (uint32_t) objects->dirty[i].item;
+        assert(objects_is_dirty(objects, object)); /* (C3) */
+        assert(objects->dirty[i].key == objects_timestamp(objects, object));
+    }
+    index_recount(&objects->timestamps, used);
+    if (objects->ids.entries != NULL) index_recount(&objects->ids, used);
+    free_recount(objects);
+}
+
+void
+objects_invariants(const struct objects *objects)
+{
+    /* Numbers are handed out from below, and each is used or in the list of free ones. */
+    assert(objects->objects_begun <= objects->options.object_count);
+    assert(objects->count <= objects->objects_begun);
+    assert((objects->free_first == OBJECT_NONE) == (objects->count == objects->objects_begun));
+    assert(objects->hand < objects->options.object_count);
+    /*
+     * (C2) What can't be evicted: too small a count, and objects_room promises what objects_evict
+     * does not find; too large a one, and events are refused that have room.
+     */
+    assert(objects->dirty_count <= objects->retained_count);
+    assert(objects->pinned_count <= objects->retained_count);
+    assert(objects->retained_count <= (uint64_t) objects->dirty_count + objects->pinned_count);
+    assert(objects->retained_count <= objects->count);
+    assert(objects->dirty_count <= objects->options.dirty_max); /* (C3) Its list has a bound. */
 }

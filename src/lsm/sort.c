@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * See sort.h. One algorithm for three kinds of entry: everything here is inlined into the three
- * functions at the end, with the layout known to the compiler.
+ * See sort.h. One algorithm serves three kinds of entry: everything here is inlined into the three
+ * functions at the end, so that the compiler knows the layout.
  */
 #include "lsm/sort.h"
 
@@ -12,11 +12,11 @@
 #include "base/assert.h"
 #include "base/u128.h"
 
-/* Entries as words: how many there are, and which are the key's. */
+/* An entry as a row of words: how many there are, and which of them are the key. */
 struct sort_layout {
     uint32_t words;
     uint32_t key_high;
-    uint32_t key_low; /* The same as key_high: the key is one word. */
+    uint32_t key_low; /* Equal to key_high if the key is one word. */
 };
 
 /* Some bits of a word of the key. */
@@ -25,13 +25,16 @@ struct sort_digit {
     uint32_t shift;
 };
 
-/* Up to this count, tables of 2^11 counters would cost more than more passes. */
+/*
+ * Up to this count, narrow digits are better: counting with tables of 2^11 counters would cost more
+ * than the additional passes.
+ */
 #define SORT_FEW            1024
 #define SORT_DIGIT_BITS_FEW 8
 #define SORT_DIGIT_BITS     11
-/* For keys of 128 bits: the last digit of a word may be narrow. */
+/* Enough for keys of 128 bits, where the last digit of each word may be narrow. */
 #define SORT_DIGITS_MAX 16
-/* Up to this count, insertion alone. */
+/* Up to this count, insertion alone is used. */
 #define SORT_INSERTION_MAX 16
 
 static_assert(
@@ -58,8 +61,8 @@ sort_copy(uint64_t *to, const uint64_t *from, struct sort_layout layout)
 }
 
 /*
- * The most significant digits in which keys differ, the most significant first; returns how many
- * there are. *complete: keys that are equal in these are equal.
+ * Chooses the digits in which keys differ, the most significant first, and returns how many there
+ * are. *complete is set if keys that are equal in these digits are equal altogether.
  */
 INLINE uint32_t
 sort_choose_digits(
@@ -93,7 +96,7 @@ sort_choose_digits(
     return count;
 }
 
-/* Moves all entries, ordered by one digit, stably (N1). */
+/* Moves all entries, ordered by one digit. It is stable (N1). */
 INLINE void
 sort_pass(
     const uint64_t *source,
@@ -125,7 +128,7 @@ sort_pass(
     }
 }
 
-/* Sorts by these digits, the last first. The result is where the input was. */
+/* Sorts by these digits, the last one first. The result is where the input was. */
 INLINE void
 sort_by_digits(
     uint64_t *entries,
@@ -149,7 +152,10 @@ sort_by_digits(
     if (source != entries) memcpy(entries, source, (size_t) count * layout.words * 8);
 }
 
-/* Straight insertion, stable (N1). False: given up before (N2) would be broken; some are sorted. */
+/*
+ * Straight insertion, which is stable (N1). Returns false if it gave up before breaking (N2); some
+ * entries are sorted then.
+ */
 INLINE bool
 sort_by_insertion(uint64_t *entries, uint32_t count, struct sort_layout layout)
 {

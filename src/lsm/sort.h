@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Sorting of what a checkpoint interval has gathered, before it becomes a table on disk.
+ * Sorts what was gathered in memory before it becomes a table on disk.
  *
- * Radix sort from the least significant digit (Knuth, TAOCP vol. 3, 5.2.5, algorithm R) over those
- * bits only in which keys differ at all. Where many bits differ, the first SORT_DIGITS_FIRST digits
- * of them, counted from the most significant, nearly always decide already: only those are sorted
- * by, and what is left to do is done by straight insertion (5.2.1, algorithm S), which is right
- * whatever the keys are. Where it would take long, the rest is sorted by all digits instead. So the
- * time is linear for every input.
+ * It is a radix sort from the least significant digit (Knuth, TAOCP vol. 3, 5.2.5, algorithm R),
+ * over only those bits in which keys differ at all. Where many bits differ, the most significant
+ * SORT_DIGITS_FIRST digits of them nearly always decide the order already. So only these are sorted
+ * by at first, and straight insertion (5.2.1, algorithm S) does the rest, which gives the right
+ * order whatever the keys are. If insertion would take long, the entries are sorted by all digits
+ * instead. So the time is linear for every input.
  *
  * Numbered invariants:
  *  (N1) sorting is stable: entries of equal key stay in the order of the input.
@@ -31,24 +31,24 @@ struct entry24 {
     uint64_t timestamp;
 };
 
-/* An object's number, and what objects are sorted by. */
+/* The number of an object, and the key it is sorted by. */
 struct sort_item {
     uint64_t key;
     uint64_t item;
 };
 
-/* Digits that are sorted by at first. */
+/* How many digits are sorted by at first. */
 #define SORT_DIGITS_FIRST 3
 #define SORT_MOVES_MAX    4
 
 /*
- * All of them: `scratch` has room for `count` entries, its content doesn't matter and is lost. What
- * is in order already costs one look at each entry.
+ * For all three functions: `scratch` has room for `count` entries; its content is overwritten.
+ * Input that is in order already costs one look at each entry.
  */
 
 /*
- * Sorts by value. If the input ascends by timestamp, then entries of equal value still do
- * afterwards (N1).
+ * Sorts by value. If the input ascends by timestamp, entries of equal value still do so afterwards
+ * (N1).
  */
 void sort_entries16(struct entry16 *entries, uint32_t count, struct entry16 *scratch);
 

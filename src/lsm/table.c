@@ -29,7 +29,9 @@ uint64_t
 table_frames_needed(const struct entry_format *format, uint64_t entry_count)
 {
     assert(entries_per_block(format) > 0);
-    /* A block and a table may be begun, and another one is begun by the last entry. */
+    /*
+     * A block and a table may have been begun before, and the last entry may begin another of each.
+     */
     const uint64_t blocks = div_ceil(entry_count, entries_per_block(format)) + 1;
     const uint64_t tables = div_ceil(entry_count, table_entries_max(format)) + 1;
     const uint32_t extra = format->filtered ? 1 + FILTER_BLOCKS_MAX : 1;
@@ -125,7 +127,7 @@ builder_seal(
     return cache_seal(builder->cache, frame, grid_acquire(builder->cache->grid));
 }
 
-/* The block in the frame has just been sealed. */
+/* Notes the block in the frame, which has just been sealed, in the index block. */
 static void
 builder_list(struct table_builder *builder, uint32_t place, uint32_t frame, uint32_t count)
 {
@@ -158,7 +160,7 @@ builder_seal_values(struct table_builder *builder)
     builder_list(
         builder, builder->table.block_count, builder->frame, builder->frame_count);
     if (builder->soon) cache_favour(builder->cache, builder->frame);
-    /* What was put together here is as it should be. */
+    /* What was built here is right, so it needs no check when it is read from the cache. */
     const struct table_values values = table_values_at(
         &builder->table, table_builder_blocks(builder), builder->table.block_count);
     builder->cache->frames[builder->frame].checked =
@@ -308,7 +310,7 @@ table_info_valid(const struct entry_format *format, const struct table_info *tab
     return table->filter_count == filter_blocks_for(table->filter_lines);
 }
 
-/* Does the index block list a table like that? */
+/* Does this index block describe the table that refers to it? */
 static bool
 index_valid(
     const struct block_cache *cache,
@@ -350,7 +352,10 @@ timestamp_possible(uint64_t timestamp)
     return timestamp - 1 < BURNT_BIT - 1;
 }
 
-/* (T1) Each shape in a loop of its own, without branches: blocks are read to be merged, too. */
+/*
+ * (T1) Each shape has its own loop without branches. It must be fast, since blocks that are merged
+ * pass through here too.
+ */
 static bool
 index_entries_valid(const struct entry16 *entries, uint32_t count)
 {
@@ -393,7 +398,7 @@ records_valid(const struct entry_format *format, const char *entries, uint32_t c
     return valid;
 }
 
-/* Are the entries what the table says they are? */
+/* Are the entries what the table says of them? */
 static bool
 values_valid(
     const struct entry_format *format, const struct table_values *values, const char *entries)
@@ -413,7 +418,7 @@ values_valid(
     unreachable();
 }
 
-/* Does the index block say of the block's sectors what the block itself says? */
+/* Does the index block have the same sector sums for this block as the block itself? */
 static bool
 sums_agree(const struct block_cache *cache, const struct table_values *values, uint32_t frame)
 {
@@ -476,17 +481,19 @@ table_values_get(
     return CACHE_READY;
 }
 
-/* ---- Parts of blocks ----------------------------------------------------------------------- */
+/* ---- Extracts of blocks -------------------------------------------------------------------- */
 
 /*
- * The place in its block of the record with this timestamp, if there is one; a guess, but between
- * two bounds: timestamps ascend, so that it is no further from either end of the block in entries
- * than in nanoseconds. Those of a prepare's events are consecutive, but for events that failed. So
- * where a block is of one prepare, the bounds are close, and it is interpolated, which gives a
- * place between them (Perl, Itai and Avni, "Interpolation search", CACM 1978). Where it is of two,
- * which are far apart, the bound from the end on the same side is as good as exact.
+ * Guesses the place of the record with this timestamp in its block, if there is such a record.
+ *
+ * The guess lies between two bounds. Timestamps ascend by at least one, so the record is no more
+ * entries away from either end of the block than it is nanoseconds. The events of a prepare have
+ * consecutive timestamps, except for events that failed. So if a block comes from a single prepare,
+ * the bounds are close together, and interpolation gives a place between them (Perl, Itai and Avni,
+ * "Interpolation search", CACM 1978). If it comes from two prepares, which are far apart in time,
+ * the bound from the end that belongs to the same prepare is as good as exact.
  */
-#define PREPARES_APART 16 /* Nanoseconds an entry. */
+#define PREPARES_APART 16 /* Nanoseconds per entry. */
 
 
 static uint32_t
@@ -510,7 +517,7 @@ record_guess(const struct table_values *values, u128 key)
     return (uint32_t) guess;
 }
 
-/* The sectors that hold the record of this number. */
+/* The sectors that hold record `number`. */
 static struct grid_extract
 record_extract(
     const struct entry_format *format, const struct table_values *values, uint32_t number)
@@ -528,8 +535,9 @@ record_extract(
 }
 
 /*
- * Does the caller come from a neighbour of the block? Then it wants all that is in between: what
- * is next to that neighbour is asked for, and that is here or on its way.
+ * Has the caller come from a neighbouring block, walking? Then it will want all records in between,
+ * so the whole block should be read. The sign is that the wanted record lies at an edge of this
+ * block, and the block beyond that edge is in memory or being read.
  */
 static bool
 walked_to(
@@ -548,7 +556,7 @@ walked_to(
     return false;
 }
 
-/* Records first … end - 1 of the block lie in an extract of it, whole. */
+/* The records first … end - 1 lie completely in an extract of the block. */
 struct extract_records {
     uint32_t first;
     uint32_t end;
@@ -571,7 +579,7 @@ extract_records(
     };
 }
 
-/* Are the records what the table says they are, as far as they are here? */
+/* Are the records that the extract has what the table says of them? */
 static bool
 extract_valid(
     const struct entry_format *format,
@@ -589,7 +597,7 @@ extract_valid(
     return records_valid(format, start, records.end - records.first);
 }
 
-/* The record in the extract of the block that the frame has. NULL: it isn't there. */
+/* Looks for the record in the extract that the frame has. *entry is NULL if it isn't there. */
 static enum cache_result
 extract_search(
     struct block_cache *cache,
@@ -602,7 +610,8 @@ extract_search(
     struct frame *at = &cache->frames[frame];
     const char *entries = cache_content(cache, frame);
     const struct extract_records records = extract_records(format, values, at);
-    const uint64_t more = values->exact ? 3 : 2; /* Not what a whole block keeps. */
+    /* Another fingerprint than that of a whole block. */
+    const uint64_t more = values->exact ? 3 : 2;
     const uint64_t checked =
         checked_of(format, values->key_min, values->block.key_last, more);
     if (at->checked != checked) {
@@ -669,7 +678,10 @@ entries_lower_bound(
     assert(format->size > 0);
     uint32_t low = 0;
     uint32_t length = count;
-    /* Without branches that depend on keys: what is looked up is as good as random. */
+    /*
+     * No branch depends on a key: what is looked up is as good as random, so branches would be
+     * guessed wrongly half of the time.
+     */
     while (length > 0) {
         const uint32_t half = length / 2;
         const char *middle = entries + (uint64_t) (low + half) * format->size;

@@ -59,7 +59,7 @@ tail_id(const struct tail *tail, uint32_t number)
     return u128_make(tail->entries.ids[number].id_high, tail->entries.ids[number].id_low);
 }
 
-/* The bucket that holds the id, or the empty one where it would go. */
+/* The bucket that holds the id, or the empty one where the id belongs. */
 static uint32_t
 bucket_find(const struct tail *tail, u128 id, uint64_t hash)
 {
@@ -115,7 +115,10 @@ tail_truncate(struct tail *tail, uint32_t count)
 {
     assert(count <= tail->count);
     assert(tail->sorted_count <= count);
-    /* Newest first: what came after an entry and went past its bucket is gone before it. */
+    /*
+     * The newest goes first. So whatever was added after an entry, and perhaps went to a later
+     * bucket because of it, has gone before the entry goes.
+     */
     while (tail->buckets != NULL && tail->count > count) {
         const u128 id = tail_id(tail, tail->count - 1);
         const uint32_t bucket = bucket_find(tail, id, filter_hash(id));

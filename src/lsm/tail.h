@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The tail: a tree's newest entries, in memory, in the order in which they came. Ids are found
- * through a hash table; entries of an index, whose order matters, are sorted when somebody asks.
+ * The tail: the newest entries of a tree, in memory, in the order in which they came. Ids are found
+ * through a hash table. Entries of an index, where the order matters, are sorted when somebody
+ * asks.
  *
  * Numbered invariants (asserted, tested under their number):
  *  (E1) in a tail of an index, entries of the same value ascend by timestamp, always: so a stable
@@ -28,7 +29,8 @@ struct tail {
     uint32_t bucket_mask;
     uint32_t count;
     uint32_t count_max;
-    uint32_t sorted_count; /* In a tail of an index, so many entries from the start are in order. */
+    /* Of an index: how many entries, counted from the start, are in order. */
+    uint32_t sorted_count;
 };
 
 void tail_init(
@@ -41,21 +43,21 @@ void tail_clear(struct tail *tail);
 
 void tail_add(struct tail *tail, uint64_t value, uint64_t timestamp);
 
-/* The id is not in the tail. */
+/* Precondition: the id isn't in the tail. */
 void tail_add_id(struct tail *tail, u128 id, uint64_t timestamp);
 
-/* Has the id's place in the hash table on its way to the CPU. */
+/* Fetches the id's place in the hash table into the processor's cache. */
 void tail_hint_id(const struct tail *tail, u128 id);
 
 /* True if it is in the tail. */
 bool tail_find_id(const struct tail *tail, u128 id, uint64_t *timestamp);
 
-/* Takes the newest entries away until `count` are left; nothing was sorted since they came. */
+/* Takes back the newest entries until `count` are left. Nothing was sorted since they came. */
 void tail_truncate(struct tail *tail, uint32_t count);
 
 /*
- * Sorts everything (E1); the scratch holds as many entries as the tail. Ids: their hash table is
- * void afterwards, so this is the end of the tail.
+ * Sorts everything (E1). The scratch has room for as many entries as the tail. Sorting ids destroys
+ * their hash table, so it is the last thing that is done with a tail of ids.
  */
 void tail_sort(struct tail *tail, void *scratch);
 

@@ -267,7 +267,10 @@ tree_run_find_last(const struct tree *tree, uint32_t run_number, u128 key)
     struct table_place last = {.node = NODE_NONE, .index = 0};
     assert(run->used);
     if (run->table_count == 0 || key < run->key_min) return last;
-    /* The table before the first one that starts above. Nodes are skipped by their ends. */
+    /*
+     * The table before the first one that starts above the key. Whole nodes are skipped by their
+     * last keys.
+     */
     struct table_place place = tree_run_first(tree, run_number);
     while (place.node != NODE_NONE) {
         const struct table_node *node = &tree->pool->nodes[place.node];
@@ -291,7 +294,7 @@ tree_run_find_last(const struct tree *tree, uint32_t run_number, u128 key)
 
 /* ---- Looking up ---------------------------------------------------------------------------- */
 
-/* Can the table hold the key of this hash? */
+/* May the table hold the key of this hash? */
 static enum tree_found
 filter_lookup(
     const struct tree *tree,
@@ -312,7 +315,7 @@ filter_lookup(
     return filter_may_hold(content + offset, hash) ? TREE_FOUND : TREE_ABSENT;
 }
 
-/* The only block of the table that can hold the key. `hash`: of the filter. */
+/* Finds the only block of the table that can hold the key. `hash` is the key's, for the filter. */
 static enum tree_found
 table_seek(
     const struct tree *tree,
@@ -356,7 +359,10 @@ block_lookup(const struct tree *tree, const struct table_values *values, u128 ke
     }
     result = table_values_get(tree->cache, format, values, &frame);
     if (result != CACHE_READY) return tree_found_of(result);
-    /* A block has many ids and few records, and after each id its record is looked up. */
+    /*
+     * Keep blocks of ids: a block has many more ids than records, and the record of each id is
+     * looked up right after it.
+     */
     if (format->shape == ENTRY_ID) cache_keep(tree->cache, frame);
     const char *entries = cache_content(tree->cache, frame);
     const uint32_t at = entries_lower_bound(format, entries, values->block.entry_count, key);
@@ -375,7 +381,7 @@ table_lookup(const struct tree *tree, const struct table_info *table, u128 key, 
     return found == TREE_FOUND ? block_lookup(tree, &values, key, entry) : found;
 }
 
-/* The table of the run that the key would be in, if it may be in the run. */
+/* The table of this run that would hold the key, or NULL if it can't be in this run. */
 static const struct table_info *
 run_table(const struct tree *tree, uint32_t number, u128 key)
 {
@@ -398,11 +404,16 @@ tree_lookup(const struct tree *tree, u128 key, void *entry)
             if (table == NULL) continue;
             enum tree_found found = table_seek(tree, table, key, hash, &values);
             if (found == TREE_FOUND) {
-                /* Behind one that waits may be a newer version. */
+                /*
+                 * A newer run still waits for its block. It may have a newer version of the record.
+                 */
                 if (tree_mutable(tree) && result != TREE_ABSENT) return result;
                 found = block_lookup(tree, &values, key, entry);
                 if (found == TREE_FOUND) return TREE_FOUND;
-                /* The filter is hardly ever wrong: nothing is read that isn't needed. */
+                /*
+                 * Wait before asking older runs: a filter that says yes is nearly always right, and
+                 * nothing should be read without need.
+                 */
                 if (found == TREE_WAIT) return result == TREE_LOST ? TREE_LOST : TREE_WAIT;
             }
             if (found != TREE_ABSENT && result != TREE_LOST) result = found;

@@ -12,7 +12,10 @@ walk_init(struct walk *walk, const struct tree *tree)
     walk->cursor_count = 0;
 }
 
-/* (V2) Whatever runs there are now: what lies behind was met in those that there were. */
+/*
+ * (V2) Makes a cursor for each run that exists now. Keys up to walk->key were met in the runs that
+ * existed before.
+ */
 static void
 walk_make_cursors(struct walk *walk)
 {
@@ -30,7 +33,10 @@ walk_make_cursors(struct walk *walk)
     assert(walk->cursor_count <= TREE_RUNS_MAX);
 }
 
-/* The cursor at the first key that is not below; NULL if there is none. All are asked. */
+/*
+ * Finds the cursor that stands at the first key at or after `key`; NULL if there is none. All
+ * cursors are asked, so that their reads run at the same time.
+ */
 static enum tree_found
 walk_seek(struct walk *walk, u128 key, struct cursor **nearest)
 {
@@ -60,7 +66,7 @@ walk_next(struct walk *walk, const void **entry)
     enum tree_found found = walk_seek(walk, walk->key + 1, &nearest);
     if (found != TREE_FOUND) return found;
     if (!cache_holds(tree->cache, nearest->frame, nearest->address)) {
-        /* Evicted while others were asked. */
+        /* Its block was evicted while other cursors were asked. */
         nearest->standing = false;
         found = cursor_seek(nearest, tree, false, walk->key + 1);
         if (found != TREE_FOUND) return found;

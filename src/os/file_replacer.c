@@ -39,7 +39,7 @@ write_all(int fd, const char *content, size_t size)
     return 0;
 }
 
-/* The folder that holds the path, for its name to be durable. */
+/* Syncs the folder that contains the path, so that a rename in it is durable. */
 static int
 sync_folder(const char *path)
 {

@@ -3,14 +3,16 @@
  * Replaces a small file, over and over, in a thread of its own: durably, and without the caller
  * ever waiting for the disk.
  *
- *     file_replacer_put    hands over the new content; what was not written yet is superseded
- *     file_replacer_stop   waits until the newest content is written, and ends the thread
+ *      file_replacer_put    hands over the new content; what wasn't written yet is superseded
+ *      file_replacer_stop   waits until the newest content is written, and ends the thread
  *
- * At each moment, also after a crash, the file has one of the contents that were put, whole: the
- * content goes to `<path>.tmp`, is synced, and takes the name by a rename, which is synced too.
+ * At each moment, even after a crash, the file has one of the contents that were put, and has it
+ * whole. For this, the content is written to `<path>.tmp` and synced; a rename gives it the name,
+ * and the folder is synced too.
  *
- * The thread blocks all signals, allocates nothing, and calls nothing but the system. Where it
- * can't be started, put writes by itself.
+ * The thread blocks all signals, allocates nothing, and calls only the system. If it can't be
+ * started, put does the writing itself. If writing fails, file_replacer_error says why, and the
+ * next put tries again.
  */
 #ifndef LEDGER_OS_FILE_REPLACER_H
 #define LEDGER_OS_FILE_REPLACER_H
@@ -23,7 +25,7 @@
 #define FILE_REPLACER_CONTENT_MAX 1024
 #define FILE_REPLACER_PATH_MAX    256
 
-/* Does not move while it is started. */
+/* It must not be moved while it is started. */
 struct file_replacer {
     char path[FILE_REPLACER_PATH_MAX];
     char path_temporary[FILE_REPLACER_PATH_MAX];
@@ -36,23 +38,25 @@ struct file_replacer {
     pthread_cond_t changed;
     char content[FILE_REPLACER_CONTENT_MAX];
     size_t size;
-    bool waiting; /* `content` is not yet being written. */
+    bool waiting; /* `content` waits to be written. */
     bool stopping;
-    int error_number; /* Of the newest attempt; 0: it succeeded, or there was none. */
+    int error_number; /* Why the newest attempt failed; 0 if it succeeded, or if there was none. */
 };
 
-/* `path` is shorter than FILE_REPLACER_PATH_MAX less ".tmp"; its folder stays where it is. */
+/*
+ * `path` must be shorter than FILE_REPLACER_PATH_MAX less ".tmp". Its folder must stay where it is.
+ */
 void file_replacer_start(struct file_replacer *replacer, const char *path, mode_t mode);
 
 void file_replacer_put(struct file_replacer *replacer, const char *content, size_t size);
 
-/* errno of the newest attempt that has ended; 0 if it succeeded. */
+/* The errno of the newest attempt that has ended; 0 if it succeeded. */
 int file_replacer_error(struct file_replacer *replacer);
 
-/* Returns what file_replacer_error would. */
+/* Returns the same as file_replacer_error. */
 int file_replacer_stop(struct file_replacer *replacer);
 
-/* The same once, waited for; errno, or 0. */
+/* Replaces the file once, and waits. Returns an errno, or 0. */
 int file_replace(
     const char *path, const char *path_temporary, mode_t mode, const char *content, size_t size);
 

@@ -16,7 +16,7 @@
 #define TEXT_SIZE     4096
 #define CGROUP_FOLDER "/sys/fs/cgroup"
 
-/* The start of a small file, as a string. */
+/* Reads the beginning of a small file, as a string. */
 static bool
 read_text(const char *path, char text[static TEXT_SIZE])
 {
@@ -41,7 +41,9 @@ machine_available(const char *root)
     return line == NULL ? UINT64_MAX : strtoull(line + sizeof(label) - 1, NULL, 10) * KIB;
 }
 
-/* A number in a file of a control group; UINT64_MAX also for "max". */
+/*
+ * Reads a number from a file of a control group. UINT64_MAX if there is none, or if it says "max".
+ */
 static uint64_t
 group_number(const char *root, const char *group, const char *name)
 {
@@ -62,7 +64,7 @@ group_available(const char *root, const char *group)
     return limit - min_u64(limit, used);
 }
 
-/* The line of version 2 is "0::/a/b": the limits of /a/b, of /a and of the root hold. */
+/* In version 2 the line is "0::/a/b", and the limits of /a/b, of /a and of the root all apply. */
 static uint64_t
 groups_available(const char *root)
 {

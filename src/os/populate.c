@@ -8,7 +8,7 @@
 #include "base/assert.h"
 #include "base/units.h"
 
-/* At 0.5 GB/s, as slow as has been seen, 4 and 30 ms. */
+/* At 0.5 GB/s, the slowest that was measured, these take 4 and 30 ms. */
 #define STEP_BYTES         (UINT64_C(2) * MIB)
 #define ASYNCHRONOUS_BYTES (UINT64_C(16) * MIB)
 
@@ -45,7 +45,10 @@ populate_done(struct populate *populate, uint64_t size_bytes, int error_number)
     if (error_number == 0) {
         populate->done_bytes += size_bytes;
     } else if (error_number != EINTR && error_number != EAGAIN) {
-        /* Kernels before 5.14 don't know it, or there is no memory left: no more of this. */
+        /*
+         * Kernels before 5.14 don't have this call; or no memory is left. Give up: pages come on
+         * first use.
+         */
         populate->done_bytes = populate->size_bytes;
     }
 }
@@ -68,13 +71,14 @@ populate_ask(struct populate *populate, uint64_t size_bytes)
     assert(size_bytes <= ASYNCHRONOUS_BYTES);
     struct io_uring_sqe *entry = io_uring_get_sqe(&populate->ring);
     assert(entry != NULL);
-    /* Some versions of liburing take 32 bits, others a long: both can be given these. */
+    /* Some versions of liburing take 32 bits here, others a long. These values fit both. */
     const uint32_t length = (uint32_t) size_bytes;
     char *const start = populate->memory + populate->done_bytes;
     io_uring_prep_madvise(entry, start, length, MADV_POPULATE_WRITE);
     populate->asked_bytes = size_bytes;
     if (io_uring_submit(&populate->ring) == 1) return;
-    populate->asynchronous = false; /* What it was asked, it may still do: that is harmless. */
+    /* The kernel may still do what it was asked for, which is harmless. */
+    populate->asynchronous = false;
     populate->asked_bytes = 0;
 }
 

@@ -2,11 +2,11 @@
 /*
  * Gives memory its pages before it is used.
  *
- * A page that is touched for the first time waits for the kernel to zero it, which on a virtual
- * machine can be half of the time that bulk work takes. Where io_uring works, a kernel thread does
- * it meanwhile (madvise(2), MADV_POPULATE_WRITE, through a ring of its own); else idle times are
- * used. A limit keeps it from taking what may never be needed. All of it is a favour: without it,
- * pages come when they are first used.
+ * When a page is touched for the first time, the kernel has to zero it, which on a virtual machine
+ * can take half of the time of bulk work. Where io_uring works, a thread of the kernel does it
+ * beforehand (madvise(2), MADV_POPULATE_WRITE, through a ring of its own). Otherwise it is done in
+ * idle times. A limit keeps it from taking memory that may never be needed. Nothing depends on it:
+ * without it, pages come when they are first used.
  */
 #ifndef LEDGER_OS_POPULATE_H
 #define LEDGER_OS_POPULATE_H
@@ -18,25 +18,29 @@
 struct populate {
     char *memory;
     uint64_t size_bytes;
-    uint64_t done_bytes;  /* How much of it, from its start, has pages. */
-    uint64_t limit_bytes; /* How much should have now. */
-    uint64_t asked_bytes; /* How much the current request has asked for; 0: there is none. */
-    struct io_uring ring; /* If asynchronous. */
+    uint64_t done_bytes;  /* How many bytes, from the start, have pages. */
+    uint64_t limit_bytes; /* How many bytes should have pages now. */
+    /* How many bytes the running request has asked for; 0 if none is running. */
+    uint64_t asked_bytes;
+    struct io_uring ring; /* Only if asynchronous. */
     bool asynchronous;
 };
 
-/* memory: page-aligned. use_uring: if the system allows it. */
+/* `memory` must be page-aligned. use_uring: try that way first, if the system allows it. */
 void populate_open(struct populate *populate, void *memory, uint64_t size_bytes, bool use_uring);
 
-/* How much of the memory should have pages. More than there is: all. Less than have: a pause. */
+/*
+ * Sets how many bytes should have pages. More than there are means all; less than have pages
+ * already means a pause.
+ */
 void populate_limit(struct populate *populate, uint64_t limit_bytes);
 
-/* Before any of it was asked for: nothing is under way. */
+/* Closes it. This is allowed only before any request was made. */
 void populate_close(struct populate *populate);
 
 /*
- * Goes on; never waits, but where it isn't asynchronous takes some milliseconds in idle times. True
- * if it did something itself.
+ * Goes on. It never waits, except that without io_uring it takes some milliseconds in idle times.
+ * Returns true if it did something itself.
  */
 bool populate_poll(struct populate *populate, bool idle);
 

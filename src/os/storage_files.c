@@ -25,7 +25,7 @@
 /* After so many zeros they are synced, so that no sync has more to write, and none takes long. */
 #define ZEROS_SYNC_SIZE (64 * MIB)
 
-/* What was found in the directory. */
+/* Which files were found in the directory. */
 struct presence {
     uint32_t file_count;
     bool superblock;
@@ -164,7 +164,10 @@ unsupported(int error_number)
     return error_number == EOPNOTSUPP || error_number == ENOSYS;
 }
 
-/* If true, errno is EWOULDBLOCK where somebody else kept it locked all the time. */
+/*
+ * Returns true if the lock can't be had. errno is EWOULDBLOCK if another process held it all the
+ * time.
+ */
 static bool
 lock_fails(int fd)
 {
@@ -214,8 +217,8 @@ directory_make(const char *directory, struct storage_os_report *report, int *dir
 }
 
 /*
- * A creation that is undone removes the lock file too. So whoever has waited for the lock looks
- * whether what it got is still the file of that name.
+ * A creation that is undone removes the lock file too. So after waiting for the lock, one must
+ * check that the locked file still is the one with that name.
  */
 static enum storage_os_error
 lock_take(struct storage_files *files, const char *directory, struct storage_os_report *report)
@@ -350,7 +353,10 @@ files_make(
     return STORAGE_OS_OPENED;
 }
 
-/* The mark goes last: a crash in between leaves a creation that has not finished. */
+/*
+ * Removes what a failed creation made. The mark goes last: if a crash interrupts this, what is left
+ * is still recognised as an unfinished creation.
+ */
 static void
 files_unmake(const struct storage_files *files, const char *directory, bool directory_made)
 {
@@ -404,7 +410,7 @@ file_open(
         return fail_with(
             report, STORAGE_OS_FAILED, 0, "\"%s\" is not a regular file", directory, name);
     }
-    /* The process that wrote the file before may have died before its size was durable. */
+    /* The process that wrote the file may have died before the file's size was durable. */
     if (!sync_fd(fd)) return fail(report, "could not fsync \"%s\"", directory, name);
     if (!options->direct && !drop_cached(fd)) {
         return fail(report, "could not drop cached pages of \"%s\"", directory, name);
@@ -447,7 +453,7 @@ files_open(
     return STORAGE_OS_OPENED;
 }
 
-/* Absent, incomplete, or STORAGE_OS_OPENED: all files are there. */
+/* What the found files mean: absent, incomplete, or STORAGE_OS_OPENED if all are there. */
 static enum storage_os_error
 presence_check(
     const struct presence *presence,
@@ -515,7 +521,7 @@ storage_files_open(
         error = fail(report, "could not open directory \"%s\"", directory, "");
     }
     if (error == STORAGE_OS_OPENED && !options->create) {
-        /* Where there is no ledger, nothing is left behind, not even a lock file. */
+        /* If there is no ledger, nothing must be left behind, not even a lock file. */
         const struct presence presence = presence_find(files->directory_fd);
         error = presence_check(&presence, options, report);
     }
@@ -580,15 +586,56 @@ storage_files_pieces(
     return count;
 }
 
+/*
+ * Makes one call of the kernel for the rest of the request. Returns how many bytes it transferred,
+ * or -1 with errno.
+ */
+static ssize_t
+transfer_once(const struct storage_files *files, const struct storage_request *request)
+{
+    const int fd = files->fds[request->file];
+    const off_t offset = (off_t) (request->offset_bytes + request->done_bytes);
+    assert(request->done_bytes < request->size_bytes);
+    if (request->buffer_count > 0) {
+        struct iovec pieces[STORAGE_BUFFERS_MAX];
+        const int count = storage_files_pieces(request, pieces);
+        return request->direction == STORAGE_WRITE ? pwritev(fd, pieces, count, offset)
+                                                   : preadv(fd, pieces, count, offset);
+    }
+    uint64_t left_bytes;
+    uint8_t *at = storage_request_piece(request, request->done_bytes, &left_bytes);
+    return request->direction == STORAGE_WRITE ? pwrite(fd, at, left_bytes, offset)
+                                               : pread(fd, at, left_bytes, offset);
+}
+
+enum storage_result
+storage_files_transfer(struct storage_files *files, struct storage_request *request)
+{
+    while (request->done_bytes < request->size_bytes) {
+        const ssize_t result = transfer_once(files, request);
+        if (result > 0) {
+            assert((uint64_t) result <= request->size_bytes - request->done_bytes);
+            request->done_bytes += (uint64_t) result;
+        } else if (result == 0 || (errno != EINTR && errno != EAGAIN)) {
+            storage_files_note_failure(files, request, result == 0 ? 0 : errno);
+            return STORAGE_IO_ERROR;
+        }
+    }
+    return STORAGE_OK;
+}
+
 enum storage_result
 storage_files_extend(int fd, uint64_t size_old_bytes, uint64_t size_bytes, int *error_number)
 {
-    const uint64_t added_bytes = size_bytes - size_old_bytes;
     assert(size_bytes > size_old_bytes);
+    const uint64_t added_bytes = size_bytes - size_old_bytes;
     bool ok = allocate(fd, size_old_bytes, added_bytes);
     if (!ok && unsupported(errno)) ok = write_zeros(fd, size_old_bytes, added_bytes, NULL);
     if (!ok && errno_is_no_space(errno)) {
-        /* If what was allocated cannot be given back, the file is larger than known. */
+        /*
+         * If the allocated space can't be given back, the file is larger than we know, which is
+         * harmless.
+         */
         const int ignored = ftruncate(fd, (off_t) size_old_bytes);
         (void) ignored;
         return STORAGE_NO_SPACE;

@@ -33,23 +33,25 @@
 
 #include "io/storage.h"
 
-/* Requests that may be in flight or wait at a time, seconds of ordered pairs not counted. */
+/* The most requests that are in flight or wait. An ordered pair counts as one. */
 #define STORAGE_OS_REQUESTS_MAX 65536
 
-/* One request. A single transfer of the kernel takes no more than 2 GiB less a page. */
+/*
+ * The most bytes of one request. A single transfer of the kernel is limited to 2 GiB less a page.
+ */
 #define STORAGE_OS_REQUEST_SIZE_MAX GIB
 
 #define STORAGE_OS_TEXT_SIZE 1024
 
 enum storage_os_error {
     STORAGE_OS_OPENED,
-    STORAGE_OS_ABSENT,     /* There are no files, and none were to be created. */
+    STORAGE_OS_ABSENT,     /* There are no files, and they were not to be created. */
     STORAGE_OS_INCOMPLETE, /* Some of the files are missing. */
     STORAGE_OS_LOCKED,     /* Another process uses the directory. */
     STORAGE_OS_NO_DIRECT,  /* The file system refuses O_DIRECT. */
-    STORAGE_OS_NO_SPACE,   /* Creation did not fit, and was undone. */
-    STORAGE_OS_NO_URING,   /* io_uring was asked for and is refused. */
-    STORAGE_OS_ENDED,      /* Creation was not to go on, and was undone. */
+    STORAGE_OS_NO_SPACE,   /* The files to be created didn't fit. The creation was undone. */
+    STORAGE_OS_NO_URING,   /* io_uring was demanded, and is refused. */
+    STORAGE_OS_ENDED,      /* The creation was told to end, and was undone. */
     STORAGE_OS_FAILED,     /* Another system call failed. */
 };
 
@@ -59,7 +61,7 @@ struct storage_os_options {
     const char *directory; /* Not kept after opening. */
     enum storage_os_method method;
     bool direct;
-    bool create; /* If absent. Then also the directory, but not its parents. */
+    bool create; /* Create the files if they are absent; also the directory, but not its parents. */
     uint64_t create_size_bytes[STORAGE_FILE_COUNT];
 
     /*
@@ -70,14 +72,16 @@ struct storage_os_options {
 };
 
 struct storage_os_report {
-    enum storage_os_method method; /* In effect. */
+    enum storage_os_method method; /* The method in effect. */
     bool created;
 
-    /* Where opening failed: which call on which path, and why. A sentence without full stop. */
+    /*
+     * If opening failed: which call failed on which path, and why. A sentence without a full stop.
+     */
     int error_number;
     char error_text[STORAGE_OS_TEXT_SIZE];
 
-    /* Where io_uring was refused, and, by method auto, sync is used instead: why, and by whom. */
+    /* If io_uring was refused and method auto uses sync instead: why, and who refuses it. */
     int uring_error_number;
     char uring_text[STORAGE_OS_TEXT_SIZE];
 };
@@ -89,7 +93,7 @@ struct storage_files_failure {
     enum storage_direction direction;
     enum storage_file file;
     uint64_t offset_bytes;
-    int error_number; /* 0: the file ended too early. */
+    int error_number; /* 0 means that the file ended too early. */
 };
 
 struct storage_files {
@@ -99,7 +103,7 @@ struct storage_files {
     struct storage_files_failure failure;
 };
 
-/* On success fills size_bytes. On failure nothing stays open, and the report says why. */
+/* On success fills in size_bytes. On failure nothing stays open, and the report says why. */
 enum storage_os_error storage_files_open(
     struct storage_files *files,
     const struct storage_os_options *options,
@@ -109,8 +113,8 @@ enum storage_os_error storage_files_open(
 void storage_files_close(struct storage_files *files);
 
 /*
- * What growth promises, waited for; on STORAGE_IO_ERROR says why. It uses nothing but its
- * arguments, so that a thread of its own may do it.
+ * Grows a file as io/storage.h promises, and waits. On STORAGE_IO_ERROR, *error_number says why. It
+ * uses nothing but its arguments, so that a thread of its own may call it.
  */
 enum storage_result storage_files_extend(
     int fd,
@@ -125,11 +129,21 @@ void storage_files_note_growth_failure(
     uint64_t size_old_bytes,
     int error_number);
 
-/* What is left of a request with several buffers, for the kernel; returns the number of pieces. */
+/*
+ * Describes what is left of a request with several buffers, for the kernel. Returns the number of
+ * pieces.
+ */
 int storage_files_pieces(
     const struct storage_request *request, struct iovec pieces[STORAGE_BUFFERS_MAX]);
 
-/* Remembers a request's failure if it is the first. */
+/*
+ * Carries a request out by plain calls, which block. Short transfers and interruptions are
+ * continued. If a part of the request is done already, that isn't repeated.
+ */
+enum storage_result
+storage_files_transfer(struct storage_files *files, struct storage_request *request);
+
+/* Notes that a request failed, if it is the first failure. */
 void storage_files_note_failure(
     struct storage_files *files, const struct storage_request *request, int error_number);
 

@@ -19,7 +19,7 @@ storage_grower_init(
     *grower = (struct storage_grower){.files = files, .storage = storage, .event_fd = event_fd};
 }
 
-/* In the thread. The write comes last: who reads the event sees `done`. */
+/* Runs in the thread. It writes the event last, so that whoever sees the event also sees `done`. */
 static void *
 grower_run(void *context)
 {
@@ -49,7 +49,7 @@ storage_grower_start(struct storage_grower *grower)
     grower->size_bytes = growth->size_bytes;
     grower->error_number = 0;
     atomic_store(&grower->done, false);
-    /* Signals are the host's: the new thread begins with all of them blocked. */
+    /* Signals belong to the host, so the new thread starts with all of them blocked. */
     (void) sigfillset(&all);
     const int blocked = pthread_sigmask(SIG_SETMASK, &all, &before);
     assert(blocked == 0);

@@ -22,7 +22,8 @@ method_open(
     struct storage_os *storage_os, enum storage_os_method wanted, struct storage_os_report *report)
 {
     if (wanted != STORAGE_OS_SYNC) {
-        storage_os->uring = storage_uring_open(&storage_os->files, report);
+        storage_os->uring = storage_uring_open(
+            &storage_os->files, wanted == STORAGE_OS_AUTO, report);
         if (storage_os->uring != NULL) {
             storage_os->method = STORAGE_OS_URING;
             storage_os->storage = storage_uring_storage(storage_os->uring);

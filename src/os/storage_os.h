@@ -2,7 +2,8 @@
 /*
  * The real disk: a data directory opened with the method that was asked for, or that is to be had.
  *
- *     storage_os_open      auto: io_uring, and sync where it is refused. Same durability either way
+ *     storage_os_open      auto: io_uring, but solo writes go the way that is measured to be faster
+ *                          (storage_choice.h); sync where it is refused. All are equally durable
  *     os->storage          what the engine is given
  *     storage_os_wait_fd   readable while storage_poll has something to do: the host sleeps on it
  *     storage_os_close
@@ -25,7 +26,7 @@
 #include "os/storage_sync.h"
 #include "os/storage_uring.h"
 
-/* Does not move while it is open. */
+/* It must not be moved while it is open. */
 struct storage_os {
     struct storage *storage; /* The storage of the method that is in use. */
     struct storage_files files;
@@ -35,21 +36,24 @@ struct storage_os {
 };
 
 /*
- * On success the report says which method is in effect, and whether files were created. Otherwise
- * nothing stays open, and it says why. Blocks, at creation for as long as it takes to write all
- * files once.
+ * Opens a data directory. On success the report says which method is in effect, and whether files
+ * were created. Otherwise nothing stays open, and the report says why. It blocks; a creation takes
+ * as long as writing all files once.
  */
 enum storage_os_error storage_os_open(
     struct storage_os *storage_os,
     const struct storage_os_options *options,
     struct storage_os_report *report);
 
-/* What is in flight is waited for (io_uring) or forgotten (sync); its callbacks never run. */
+/* Requests in flight are waited for (io_uring) or forgotten (sync). Their callbacks never run. */
 void storage_os_close(struct storage_os *storage_os);
 
 int storage_os_wait_fd(const struct storage_os *storage_os);
 
-/* The first request or growth that failed since opening, as a sentence; false if none has. */
+/*
+ * Describes the first request or growth that failed since opening, as a sentence. Returns false if
+ * none has failed.
+ */
 bool storage_os_failure_text(const struct storage_os *storage_os, char *text, size_t text_size);
 
 const char *storage_os_method_name(enum storage_os_method method);

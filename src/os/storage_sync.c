@@ -29,6 +29,8 @@ bool
 storage_sync_open(struct storage_sync *sync, struct storage_files *files)
 {
     *sync = (struct storage_sync){.storage = {.ops = &storage_sync_ops}, .files = files};
+    clock_os_init(&sync->clock);
+    storage_choice_init(&sync->choice, &sync->storage.solo, STORAGE_WAY_CALL, true);
     queue_init(&sync->waiting, "storage_sync.waiting", STORAGE_OS_REQUESTS_MAX);
     sync->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     storage_grower_init(&sync->grower, files, &sync->storage, sync->event_fd);
@@ -78,42 +80,6 @@ sync_submit(struct storage *storage, struct storage_request *request)
     queue_push(&sync->waiting, &request->link);
 }
 
-/* What one call of the kernel transfers of the rest, or -1 and errno. */
-static ssize_t
-transfer_once(struct storage_sync *sync, const struct storage_request *request)
-{
-    const int fd = sync->files->fds[request->file];
-    const off_t offset = (off_t) (request->offset_bytes + request->done_bytes);
-    assert(request->done_bytes < request->size_bytes);
-    if (request->buffer_count > 0) {
-        struct iovec pieces[STORAGE_BUFFERS_MAX];
-        const int count = storage_files_pieces(request, pieces);
-        return request->direction == STORAGE_WRITE ? pwritev(fd, pieces, count, offset)
-                                                   : preadv(fd, pieces, count, offset);
-    }
-    uint64_t left_bytes;
-    uint8_t *at = storage_request_piece(request, request->done_bytes, &left_bytes);
-    return request->direction == STORAGE_WRITE ? pwrite(fd, at, left_bytes, offset)
-                                               : pread(fd, at, left_bytes, offset);
-}
-
-/* Carries it out, over short transfers and interruptions. */
-static enum storage_result
-transfer(struct storage_sync *sync, struct storage_request *request)
-{
-    while (request->done_bytes < request->size_bytes) {
-        const ssize_t result = transfer_once(sync, request);
-        if (result > 0) {
-            assert((uint64_t) result <= request->size_bytes - request->done_bytes);
-            request->done_bytes += (uint64_t) result;
-        } else if (result == 0 || (errno != EINTR && errno != EAGAIN)) {
-            storage_files_note_failure(sync->files, request, result == 0 ? 0 : errno);
-            return STORAGE_IO_ERROR;
-        }
-    }
-    return STORAGE_OK;
-}
-
 static void
 finish(struct storage_sync *sync, struct storage_request *request, enum storage_result result)
 {
@@ -124,6 +90,26 @@ finish(struct storage_sync *sync, struct storage_request *request, enum storage_
     request->in_flight = false;
     sync->storage.in_flight_count -= 1;
     request->callback(request);
+}
+
+/* A request or a pair. */
+static uint32_t
+carry_out(struct storage_sync *sync, struct storage_request *request)
+{
+    struct storage_request *last = request->then != NULL ? request->then : request;
+    const bool solo = storage_choice_takes(&sync->storage, request);
+    const uint64_t start_ns = clock_monotonic_ns(&sync->clock);
+    if (solo) (void) storage_choice_next(&sync->choice);
+    enum storage_result result = storage_files_transfer(sync->files, request);
+    if (last != request) {
+        finish(sync, request, result);
+        if (result == STORAGE_OK) result = storage_files_transfer(sync->files, last);
+    }
+    if (solo && result == STORAGE_OK) {
+        storage_choice_measured(&sync->choice, clock_monotonic_ns(&sync->clock) - start_ns);
+    }
+    finish(sync, last, result);
+    return last == request ? 1 : 2;
 }
 
 static uint32_t
@@ -146,16 +132,8 @@ sync_poll(struct storage *storage, bool wait)
     if (queue_empty(&sync->waiting)) event_clear(sync);
 
     sync->polling = true;
-    struct storage_request *request = container_of(link, struct storage_request, link);
-    struct storage_request *then = request->then;
-    uint32_t completed = 1;
-    enum storage_result result = transfer(sync, request);
-    finish(sync, request, result);
-    if (then != NULL) {
-        if (result == STORAGE_OK) result = transfer(sync, then);
-        finish(sync, then, result);
-        completed += 1;
-    }
+    const uint32_t completed =
+        carry_out(sync, container_of(link, struct storage_request, link));
     sync->polling = false;
     return completed;
 }

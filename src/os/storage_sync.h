@@ -11,19 +11,23 @@
 
 #include "base/queue.h"
 #include "io/storage.h"
+#include "os/clock_os.h"
+#include "os/storage_choice.h"
 #include "os/storage_files.h"
 #include "os/storage_grower.h"
 
 struct storage_sync {
     struct storage storage;
     struct storage_files *files;
-    struct queue waiting; /* Requests and firsts of pairs. */
+    struct queue waiting; /* Requests, and the first request of each pair. */
     int event_fd;
-    struct storage_grower grower; /* Growth alone goes on beside. */
+    struct storage_grower grower; /* Only growth goes on while others are carried out. */
+    struct clock clock;
+    struct storage_choice choice; /* Of one way: it only measures. */
     bool polling;
 };
 
-/* False and errno if there is no eventfd to be had. The files stay the caller's. */
+/* Returns false with errno if the system gives no eventfd. The files stay the caller's. */
 bool storage_sync_open(struct storage_sync *sync, struct storage_files *files);
 
 /* Forgets what is queued: its callbacks never run. */

@@ -18,6 +18,7 @@
 
 #include "base/queue.h"
 #include "base/units.h"
+#include "os/clock_os.h"
 #include "os/storage_grower.h"
 
 #define URING_ENTRIES 128
@@ -26,54 +27,63 @@
 #define FEATURES_NEEDED (IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_RW_CUR_POS)
 
 /*
- * What an entry's user_data says: nothing, or the address of a request, or of a pair with one of
- * these marks.
+ * The user_data of an entry: nothing, or the address of a request, or that of a pair with one of
+ * these marks added.
  */
 #define ENTRY_NOTHING UINT64_C(0)
 #define ENTRY_SECOND  UINT64_C(1)
 #define ENTRY_FIRST   UINT64_C(2)
 #define ENTRY_MARKS   (ENTRY_SECOND | ENTRY_FIRST)
-/* The grower's event was read. */
+/* The entry that has read the grower's event. */
 #define ENTRY_GROWN   ENTRY_MARKS
 
-/* An ordered pair in the hands of the kernel, until both entries have come back. */
+/* The state of an ordered pair that the kernel has, until both its entries have come back. */
 enum pair_state {
     PAIR_FREE,
     PAIR_STARTED,  /* Neither entry is back. */
     PAIR_SPLIT,    /* The second has no entry: the kernel did not take it. */
     PAIR_CANCELED, /* The second's entry is back, canceled; the first's is not. */
     PAIR_HALF,     /* The first is durable; the second's entry is not back. */
-    PAIR_OVER,     /* The first was not durable. The second's entry will come, and means nothing. */
+    PAIR_OVER,     /* The first failed. The second's entry will still come, and is ignored. */
 };
 
 struct pair {
     enum pair_state state;
     struct storage_request *first;
-    struct storage_request *second; /* In PAIR_OVER perhaps gone. */
+    struct storage_request *second; /* In PAIR_OVER it may not exist any more. */
 };
 
 struct storage_uring {
     struct storage storage;
     struct storage_files *files;
     struct io_uring ring;
-    struct queue waiting; /* Requests and firsts of pairs that are not in the ring. */
+    /* Requests, and the first request of each pair, that aren't in the ring yet. */
+    struct queue waiting;
     uint32_t entry_count; /* (U1) */
     bool polling;
+
+    /* Solo writes. */
+    struct clock clock;
+    struct storage_choice choice;
+    struct storage_request *held; /* Waits for the next poll, in no queue; NULL: none does. */
+    /* The last part of the one in the ring whose latency is measured, from timed_ns on. */
+    const struct storage_request *timed;
+    uint64_t timed_ns;
 
     /* Growth: the ring reads the grower's event, so that its descriptor tells of that too. */
     struct storage_grower grower;
     uint64_t event_count;
-    bool event_due; /* The entry that reads it is not in the ring yet. */
+    bool event_due; /* The entry that reads it must still be put into the ring. */
 
     /* The submission last put into the ring. */
-    struct pair *submitted_pair; /* NULL: not a pair, or split already. */
+    struct pair *submitted_pair; /* NULL if it isn't a pair, or was split already. */
     struct io_uring_sqe *submitted_second_entry;
     /*
      * The buffers of each entry that has several. The kernel copies them when it takes the entry.
      */
     struct iovec submitted_pieces[2][STORAGE_BUFFERS_MAX];
 
-    struct pair pairs[URING_ENTRIES]; /* Each that is not free has an entry (U1). */
+    struct pair pairs[URING_ENTRIES]; /* Each pair that isn't free has an entry in the ring (U1). */
 };
 
 static void uring_submit(struct storage *storage, struct storage_request *request);
@@ -147,7 +157,9 @@ refusal_describe(struct storage_os_report *report, const char *call, int error_n
         who);
 }
 
-/* A filter may allow the set-up and refuse the use. Returns 0 or an errno. */
+/*
+ * A system-call filter may allow setting up a ring but not using it, so try. Returns 0 or an errno.
+ */
 static int
 ring_try(struct io_uring *ring)
 {
@@ -190,7 +202,7 @@ ring_open(struct io_uring *ring, struct storage_os_report *report)
 }
 
 struct storage_uring *
-storage_uring_open(struct storage_files *files, struct storage_os_report *report)
+storage_uring_open(struct storage_files *files, bool chooses, struct storage_os_report *report)
 {
     struct storage_uring *uring = calloc(1, sizeof(*uring));
     if (uring == NULL) {
@@ -201,7 +213,8 @@ storage_uring_open(struct storage_files *files, struct storage_os_report *report
         free(uring);
         return NULL;
     }
-    const int event_fd = eventfd(0, EFD_CLOEXEC); /* Not O_NONBLOCK: the ring's read waits. */
+    /* Without O_NONBLOCK, so that the ring's read waits. */
+    const int event_fd = eventfd(0, EFD_CLOEXEC);
     if (event_fd < 0) {
         refusal_describe(report, "eventfd", errno);
         io_uring_queue_exit(&uring->ring);
@@ -211,6 +224,8 @@ storage_uring_open(struct storage_files *files, struct storage_os_report *report
     storage_grower_init(&uring->grower, files, &uring->storage, event_fd);
     uring->storage.ops = &storage_uring_ops;
     uring->files = files;
+    clock_os_init(&uring->clock);
+    storage_choice_init(&uring->choice, &uring->storage.solo, STORAGE_WAY_RING, !chooses);
     queue_init(&uring->waiting, "storage_uring.waiting", STORAGE_OS_REQUESTS_MAX);
     return uring;
 }
@@ -219,6 +234,12 @@ struct storage *
 storage_uring_storage(struct storage_uring *uring)
 {
     return &uring->storage;
+}
+
+struct storage_choice *
+storage_uring_choice(struct storage_uring *uring)
+{
+    return &uring->choice;
 }
 
 int
@@ -293,7 +314,9 @@ ring_fill(struct storage_uring *uring, struct storage_request *request)
     uring->submitted_second_entry = entry_fill(uring, pair->second, address | ENTRY_SECOND);
 }
 
-/* Offers what is in the ring to the kernel. False: put off, offer it again later. */
+/*
+ * Offers what is in the ring to the kernel. Returns false if it was put off: offer it again later.
+ */
 static bool
 ring_submit(struct storage_uring *uring)
 {
@@ -338,7 +361,7 @@ event_fill(struct storage_uring *uring)
     uring->event_due = false;
 }
 
-/* Fills the ring from the queue, in order, as far as there is room. */
+/* Fills the ring from the queue, in order, while there is room. */
 static void
 ring_refill(struct storage_uring *uring)
 {
@@ -358,10 +381,36 @@ ring_refill(struct storage_uring *uring)
     }
 }
 
+/* Lets a held solo write take the usual way. */
+static void
+held_release(struct storage_uring *uring)
+{
+    if (uring->held == NULL) return;
+    queue_push(&uring->waiting, &uring->held->link);
+    uring->held = NULL;
+}
+
+/* Holds the solo write, or begins to measure it. True if it is held. */
+static bool
+solo_hold(struct storage_uring *uring, struct storage_request *request)
+{
+    assert(uring->held == NULL);
+    if (storage_choice_next(&uring->choice) == STORAGE_WAY_CALL) {
+        uring->held = request;
+        return true;
+    }
+    uring->timed = request->then != NULL ? request->then : request;
+    uring->timed_ns = clock_monotonic_ns(&uring->clock);
+    return false;
+}
+
 static void
 uring_submit(struct storage *storage, struct storage_request *request)
 {
     struct storage_uring *uring = uring_of(storage);
+    /* Something else goes on now, so a running measurement is worthless. */
+    uring->timed = NULL;
+    held_release(uring);
     for (struct storage_request *part = request; part != NULL; part = part->then) {
         assert(part->size_bytes <= STORAGE_OS_REQUEST_SIZE_MAX);
         part->in_flight = true;
@@ -369,6 +418,7 @@ uring_submit(struct storage *storage, struct storage_request *request)
         part->link = (struct queue_link){0};
         storage->in_flight_count += 1;
     }
+    if (storage_choice_takes(storage, request) && solo_hold(uring, request)) return;
     queue_push(&uring->waiting, &request->link);
     ring_refill(uring);
 }
@@ -381,11 +431,35 @@ finish(struct storage_uring *uring, struct storage_request *request, enum storag
     assert(request->in_flight);
     assert(!request->link.queued);
     assert(uring->storage.in_flight_count > 0);
+    if (request == uring->timed) {
+        uring->timed = NULL;
+        if (result == STORAGE_OK) {
+            const uint64_t now_ns = clock_monotonic_ns(&uring->clock);
+            storage_choice_measured(&uring->choice, now_ns - uring->timed_ns);
+        }
+    }
     request->result = result;
     request->then = NULL;
     request->in_flight = false;
     uring->storage.in_flight_count -= 1;
     request->callback(request);
+}
+
+/* Does the held write by calls, which block, in order; as the ring would. */
+static uint32_t
+held_write(struct storage_uring *uring)
+{
+    struct storage_request *first = uring->held;
+    struct storage_request *last = first->then != NULL ? first->then : first;
+    uring->held = NULL;
+    uring->timed = last;
+    uring->timed_ns = clock_monotonic_ns(&uring->clock);
+    enum storage_result result = storage_files_transfer(uring->files, first);
+    finish(uring, first, result);
+    if (last == first) return 1;
+    if (result == STORAGE_OK) result = storage_files_transfer(uring->files, last);
+    finish(uring, last, result);
+    return 2;
 }
 
 /* What has become of a request. */
@@ -403,7 +477,7 @@ request_advance(struct storage_uring *uring, struct storage_request *request, in
     return PROGRESS_FAILED;
 }
 
-/* Completes a request that is alone, or the second of a pair whose first is durable. */
+/* Completes a request that isn't part of a pair, or the second of a pair whose first is durable. */
 static uint32_t
 single_complete(struct storage_uring *uring, struct storage_request *request, int result)
 {
@@ -464,7 +538,10 @@ second_complete(struct storage_uring *uring, struct pair *pair, int result)
     return 0;
 }
 
-/* If the event could not be read, the thread is waited for: that takes longer, and ends too. */
+/*
+ * The event has come. If it couldn't be read, the thread is waited for all the same, which ends
+ * too.
+ */
 static uint32_t
 event_complete(struct storage_uring *uring, int result)
 {
@@ -478,7 +555,7 @@ event_complete(struct storage_uring *uring, int result)
     return 1;
 }
 
-/* Takes one completion of the kernel; returns how many callbacks ran. */
+/* Handles one completion of the kernel. Returns how many callbacks ran. */
 static uint32_t
 entry_complete(struct storage_uring *uring, uint64_t user_data, int result)
 {
@@ -493,7 +570,7 @@ entry_complete(struct storage_uring *uring, uint64_t user_data, int result)
     return single_complete(uring, subject, result);
 }
 
-/* Only what is there at the start: callbacks may submit more. */
+/* Handles only the completions that are there at the start, since callbacks may submit more. */
 static uint32_t
 ring_reap(struct storage_uring *uring)
 {
@@ -509,7 +586,9 @@ ring_reap(struct storage_uring *uring)
     return callbacks;
 }
 
-/* Blocks until the kernel has completed an entry; for a moment only if it has taken none. */
+/*
+ * Blocks until the kernel has completed an entry; only for a moment if the kernel has taken none.
+ */
 static void
 ring_wait(struct storage_uring *uring)
 {
@@ -532,9 +611,14 @@ uring_poll(struct storage *storage, bool wait)
     assert(!uring->polling);
     uring->polling = true;
     uint32_t callbacks = 0;
+    if (uring->held != NULL && (wait || storage->idle)) {
+        callbacks += held_write(uring); /* Whose callbacks may submit another one. */
+    } else {
+        held_release(uring);
+    }
     do {
         ring_refill(uring);
-        if (wait) ring_wait(uring);
+        if (wait && callbacks == 0) ring_wait(uring);
         callbacks += ring_reap(uring);
     } while (wait && callbacks == 0);
     ring_refill(uring);
@@ -548,6 +632,7 @@ uring_grow(struct storage *storage, struct storage_growth *growth)
 {
     struct storage_uring *uring = uring_of(storage);
     assert(storage->growing == growth);
+    uring->timed = NULL;
     storage_grower_start(&uring->grower);
     uring->event_due = true;
     ring_refill(uring);
@@ -557,7 +642,7 @@ void
 storage_uring_close(struct storage_uring *uring)
 {
     assert(!uring->polling);
-    storage_grower_close(&uring->grower); /* So that the read of its event ends. */
+    storage_grower_close(&uring->grower); /* This makes the pending read of its event end. */
     while (uring->entry_count > 0) {
         ring_wait(uring);
         while (io_uring_cq_ready(&uring->ring) > 0) {

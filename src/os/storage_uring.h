@@ -29,6 +29,10 @@
  * (IORING_FEAT_SUBMIT_STABLE, without which the ring isn't opened), so that two arrays do, one for
  * each entry of the one submission of (U2).
  *
+ * A solo write (io/storage.h) may be held instead of being given to the kernel, if the ring may
+ * choose (storage_choice.h): until the next poll, which does it by plain calls, if the caller has
+ * still nothing else to do; or until something else is submitted. Then it takes the usual way.
+ *
  * The ring's descriptor is readable exactly while completions wait to be reaped.
  *
  * The ring has no task-run flags on purpose: with them a linked second would not start until this
@@ -38,21 +42,27 @@
 #define LEDGER_OS_STORAGE_URING_H
 
 #include "io/storage.h"
+#include "os/storage_choice.h"
 #include "os/storage_files.h"
 
 struct storage_uring;
 
 /*
- * NULL if io_uring is refused: then report->uring_error_number and uring_text say why and by whom,
- * and nothing is left open. The files stay the caller's, until close.
+ * Opens a ring. If `chooses` is set, solo writes go the faster way; otherwise everything goes
+ * through the ring. Returns NULL if io_uring is refused: report->uring_error_number and uring_text
+ * then say why and who refuses it, and nothing is left open. The files stay the caller's until
+ * close.
  */
 struct storage_uring *
-storage_uring_open(struct storage_files *files, struct storage_os_report *report);
+storage_uring_open(struct storage_files *files, bool chooses, struct storage_os_report *report);
 
 /* Waits until the kernel has finished with every buffer. Callbacks never run. */
 void storage_uring_close(struct storage_uring *uring);
 
 struct storage *storage_uring_storage(struct storage_uring *uring);
+
+/* For tests, which may say how long writes took. */
+struct storage_choice *storage_uring_choice(struct storage_uring *uring);
 
 int storage_uring_wait_fd(const struct storage_uring *uring);
 

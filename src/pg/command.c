@@ -109,7 +109,7 @@ command_run(struct command *command)
     acquire(box, command, wait_event);
     PG_ENSURE_ERROR_CLEANUP(leave, (Datum) 0);
     {
-        shared_wake_worker();
+        shared_wake_worker(false);
         done = wait_done(box, wait_event);
         if (done) *command = box->command;
     }

@@ -48,7 +48,7 @@ assert_failed(const char *expression, const char *file, int line)
 {
     static int failures;
     char detail[512];
-    failures++;
+    failures += 1;
     if (failures > 1 && worker_is_here()) abort();
     snprintf(detail, sizeof(detail), "%s, at %s:%d.", expression, file, line);
     if (worker_is_here()) {

@@ -109,7 +109,7 @@ define_storage_settings(void)
     DefineCustomEnumVariable(
         "ledger.io_method",
         "Selects how the ledger engine reads and writes its files.",
-        "\"auto\" uses io_uring where the system allows it. Writes are equally durable in every method.",
+        "\"auto\" uses io_uring where the system allows it, and plain calls for small writes that nothing goes on beside, if they are measured to be faster. Writes are equally durable in every method.",
         &settings_io_method,
         SETTINGS_IO_AUTO,
         io_methods,

@@ -6,7 +6,9 @@
  * Slot i < small_count is small and belongs to the backend of proc number i, so nobody competes for
  * it. The slots above are large, and shared: a backend takes any free one, or waits for one.
  *
- *     small_count + bulk_count slots | small data … | bulk data …     data: input, then reply
+ *     sleepers | small_count + bulk_count slots | small data … | bulk data …
+ *
+ * Data is input, then reply.
  *
  * States, and who changes them. Each change is a compare-and-exchange, which is also a full memory
  * barrier.
@@ -14,7 +16,7 @@
  *     FREE → FILLING        a backend: becomes the slot's owner
  *     FILLING → SUBMITTED   owner, after it wrote the request; then it pushes to the ready list
  *     SUBMITTED → RUNNING   worker, when it takes the ready list
- *     RUNNING → DONE        worker, after it wrote the answer; then it wakes the owner
+ *     RUNNING → DONE        worker, after it wrote the answer; then it calls the owner
  *     FILLING, DONE → FREE  owner
  *     SUBMITTED → WITHDRAWN owner, leaving before the worker took it: it never runs
  *     RUNNING → ABANDONED   owner, leaving while it runs
@@ -31,9 +33,14 @@
  *       when a worker ends, what is SUBMITTED is still on the list, and the next worker takes it;
  *       what is RUNNING is lost.
  *
- * Sleeping. An owner sleeps on its slot's state as on a futex, which takes a third of what a latch
- * does: a signal, a descriptor to read it from, and three system calls. Signals interrupt that
- * sleep; only one that comes in the instant before it goes unnoticed, until the time is up.
+ *  (K5) An owner sleeps only as one of `sleepers` (os/sleepers.h) that wait for their slot to be
+ *       DONE; and the worker calls it after it has made the slot DONE, and wakes it before it looks
+ *       for more work. So no owner sleeps on whose slot is DONE (Q1), and all whom one prepare
+ *       answers are woken by one call of the kernel for every 32 of them.
+ *
+ * A futex costs a third of what a latch does: a signal, a descriptor to read it from, and three
+ * system calls. Signals interrupt that sleep; only one that comes in the instant before it goes
+ * unnoticed, until the time is up.
  *
  * The ready list is a stack that backends push to and the worker takes whole. Taking whole is why
  * the compare-and-exchange of a push cannot be fooled by a head that left and came back: the head
@@ -58,6 +65,7 @@
 
 #include "config.h"
 #include "engine/engine.h"
+#include "os/sleepers.h"
 
 enum slot_state {
     SLOT_FREE,
@@ -100,12 +108,7 @@ static_assert(
 struct slot {
     pg_atomic_uint32 state;
     uint32 next; /* The ready list: index + 1, or 0. Owner before SUBMITTED, then the worker. */
-    /*
-     * Dekker: the owner stores owner_sleeps, then loads the state; the worker stores the state,
-     * then loads owner_sleeps; both with a full barrier between. So one of them sees what the other
-     * did, and no owner sleeps on a slot that is DONE.
-     */
-    pg_atomic_uint32 owner_sleeps;
+    struct sleeper owner; /* Sleeps until the state is DONE (K5). */
 
     /* The request (K2). */
     uint32 operation;
@@ -153,7 +156,7 @@ bool slots_done(struct slots *slots, uint32 index);
 
 /*
  * Sleeps until the slot is DONE, or a signal comes, or some milliseconds have passed; and sometimes
- * for no reason. False if the time was up.
+ * for no reason, which is counted. False if the time was up.
  */
 bool slots_sleep(struct slots *slots, uint32 index);
 
@@ -180,11 +183,14 @@ uint32 slots_take(struct slots *slots, uint32 *taken);
 /* Has the owner of a slot that the worker took left? */
 bool slots_abandoned(struct slots *slots, uint32 index);
 
-/* Ends a slot that the worker took. The owner, if it hasn't left, is to be woken: slots_wake. */
+/* Ends a slot that the worker took. The owner, if it hasn't left and sleeps, is called. */
 void slots_finish(struct slots *slots, uint32 index, enum slot_outcome outcome);
 
-/* Wakes the slot's owner, if there is one and it sleeps. */
-void slots_wake(struct slots *slots, uint32 index);
+/* Wakes all owners that were called. To be done before the worker sleeps or waits for anything. */
+void slots_wake(struct slots *slots);
+
+/* What sleeping and waking has come to since the server started. */
+struct sleepers_stats slots_stats(struct slots *slots);
 
 /*
  * Ends everything that a worker took and will not finish, and wakes its owners, and those of what

@@ -77,7 +77,9 @@ free_set_acquire(struct free_set *free_set)
 {
     assert(free_set_free_count(free_set) > 0);
 
-    /* Below search_start all bits of its word are set: the lowest clear one is not below it. */
+    /*
+     * All bits of the words before search_start are set, so the lowest clear bit is not below it.
+     */
     uint64_t word = free_set->search_start / 64;
     while (free_set->acquired.words[word] == UINT64_MAX) {
         word += 1;
@@ -180,7 +182,7 @@ free_set_fill(
     }
 }
 
-/* The bits of a word that stand for blocks which exist and are free. */
+/* The bits of a word whose blocks exist and are free. */
 static uint64_t
 free_set_word_free(const struct free_set *free_set, uint64_t word)
 {
@@ -204,7 +206,8 @@ free_set_load(
         if ((words[i] & ~free_set_word_free(free_set, first_word + i)) != 0) return false;
     }
     for (uint64_t i = 0; i < word_count; i++) {
-        if (words[i] == 0) continue; /* There may be no such word. */
+        /* A word without a set bit needs no check; it may even lie beyond the bitset. */
+        if (words[i] == 0) continue;
         free_set->acquired.words[first_word + i] |= words[i];
         free_set->acquired_count += (uint64_t) __builtin_popcountll(words[i]);
     }

@@ -11,7 +11,10 @@
 
 static_assert(BLOCK_HEADER_SIZE < SECTOR_SIZE, "the header is in the first sector");
 
-/* A block's checksum covers what its header has after it, and so by sums all of the block. */
+/*
+ * The checksum covers the header after this field. The header contains a sum of each sector, so by
+ * way of these sums the checksum covers the whole block.
+ */
 static u128
 block_checksum(const struct block_header *header)
 {
@@ -113,7 +116,10 @@ growth_start(struct grid *grid, uint64_t block_count, bool needed)
     storage_grow_start(grid->storage, &growth->storage);
 }
 
-/* How large the grid has to be so that so many blocks are free; UINT64_MAX: larger than it can. */
+/*
+ * How many blocks the grid must have so that `count` of them are free. UINT64_MAX if that is more
+ * than the grid may ever have.
+ */
 static uint64_t
 growth_wanted(const struct grid *grid, uint64_t count)
 {
@@ -131,7 +137,7 @@ growth_rounded(const struct grid *grid, uint64_t wanted)
     return min_u64(rounded, grid->free_set.acquired.bit_count);
 }
 
-/* Nobody waits for it: it is not tried where there was no space before. */
+/* Growth that nobody waits for. Where the disk had no space before, it isn't tried again. */
 static void
 growth_ahead(struct grid *grid, uint64_t wished)
 {
@@ -158,7 +164,11 @@ grid_reserve(struct grid *grid, uint64_t count, uint64_t wished)
     const uint64_t wanted = growth_wanted(grid, count);
     if (wanted == UINT64_MAX) return GRID_ROOM_FULL;
     if (growth->needed && growth->refused != 0 && growth->refused <= wanted) {
-        growth->refused = 0; /* It was tried for this: the next one tries anew. */
+        /*
+         * The growth has been tried once more for this caller, so forget the refusal: the next
+         * caller causes a new attempt.
+         */
+        growth->refused = 0;
         return GRID_ROOM_FULL;
     }
     const uint64_t rounded = growth_rounded(grid, wanted);
@@ -295,8 +305,9 @@ grid_write_on_done(struct storage_request *request)
 }
 
 /*
- * A block that was changed after it was sealed is found here by the tests, and by the next read
- * otherwise: in production it would be the second checksum of every byte that is written.
+ * Was the block left unchanged since it was sealed? Only the tests' build looks. In production this
+ * would be the second checksum over every byte that is written, and the next read finds a changed
+ * block anyway.
  */
 static bool
 grid_block_sealed(const struct grid *grid, const struct block_header *header)
@@ -370,7 +381,7 @@ grid_block_valid(
     return bytes_zero((const uint8_t *) header + header->size, BLOCK_SIZE - header->size);
 }
 
-/* The read's own request is over, or that of which it was a part. */
+/* Completes one read, after its own request or the request it was a part of. */
 static void
 read_finish(struct grid_read *read, enum storage_result got)
 {
@@ -411,7 +422,7 @@ read_submit(struct grid_read *read)
     storage_submit(read->grid->storage, &read->request);
 }
 
-/* The callback of a block may start another read with the same structure. */
+/* The callback of a block may reuse its structure to start another read. */
 static void
 grid_read_on_done(struct storage_request *request)
 {
@@ -425,19 +436,23 @@ grid_read_on_done(struct storage_request *request)
         if (alone || got == STORAGE_OK) {
             read_finish(read, got);
         } else {
-            read_submit(read); /* Which of them can't be read? */
+            /* Read each block by itself, to find out which of them can't be read. */
+            read_submit(read);
         }
         read = next;
     }
 }
 
-/* False: it names no block within the file. */
+/* Returns false if the reference names no block within the file. */
 static bool
 grid_read_start(struct grid_read *read)
 {
     struct grid *grid = read->grid;
     const uint64_t address = read->reference.address;
-    /* An address past the end: the file was cut short. That is like a block with wrong contents. */
+    /*
+     * The address is past the end: the file was cut short. Treat it like a block with wrong
+     * contents.
+     */
     if (address < 1 || address > grid->block_count) return false;
     grid->stats.blocks_read += 1;
     grid->stats.extracts_read += read->sector_count > 0;
@@ -478,6 +493,8 @@ grid_read_blocks_start(
     struct grid_read *first = reads[0];
     assert(callback != NULL);
     assert(count >= 2 && count <= GRID_READ_BLOCKS_MAX);
+    assert(references[0].address >= 1);
+    assert(references[count - 1].address <= grid->block_count);
     for (uint32_t i = 0; i < count; i++) {
         assert(!reads[i]->request.in_flight);
         assert(references[i].address == references[0].address + i);
@@ -491,8 +508,6 @@ grid_read_blocks_start(
         };
     }
     memcpy(first->blocks, blocks, count * sizeof(blocks[0]));
-    assert(references[0].address >= 1);
-    assert(references[count - 1].address <= grid->block_count);
     grid->stats.blocks_read += count;
     grid->stats.read_requests += 1;
     first->request = (struct storage_request){

@@ -9,8 +9,8 @@
 #include "store/journal_internal.h"
 
 /*
- * A skip at the end of the ring wastes less than one prepare, so an empty ring has room for any
- * prepare.
+ * The bytes skipped at the end of the ring are fewer than one prepare's. So a ring of two prepares
+ * takes any prepare when it is empty.
  */
 static_assert(PREPARES_SIZE_MIN >= 2 * PREPARE_SIZE_MAX, "an empty ring takes the largest prepare");
 
@@ -53,9 +53,9 @@ journal_header(const struct journal *journal, uint64_t op)
 }
 
 /*
- * Brings a prepare that lies at `place` into journal->buffer, with what follows it in the log:
- * replay reads in order, and small prepares would each cost a disk latency. What follows may be
- * unreadable; then only the prepare is read.
+ * Reads the prepare that lies at `place` into journal->buffer, together with what follows it in the
+ * log: replay reads in order, and with many small prepares each would otherwise cost the latency of
+ * a disk read. What follows may be unreadable; then the prepare alone is read.
  */
 static const uint8_t *
 read_window(struct journal *journal, uint64_t place, uint64_t size)
@@ -126,10 +126,7 @@ journal_used_bytes(const struct journal *journal)
     return journal_end(&journal->head) - journal_end(&journal->checkpoint);
 }
 
-/*
- * (J1): the image of a sector of headers.wal names nothing but prepares up to `op`, each in its
- * entry.
- */
+/* (J1): this sector of headers.wal names only prepares up to `op`, each in its own entry. */
 static void
 journal_check_image(const struct journal *journal, uint64_t entry_first, uint64_t op)
 {
@@ -199,6 +196,7 @@ journal_append(struct journal *journal, struct journal_append *append)
         .size_bytes = size_on_disk,
         .buffer = (void *) prepare,
         .callback = journal_append_on_prepare,
+        .solo = append->solo,
     };
     journal->write_header = (struct storage_request){
         .direction = STORAGE_WRITE,

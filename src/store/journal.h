@@ -2,14 +2,20 @@
 /*
  * The journal: two write-ahead logs that together tell a crash from a broken disk.
  *
- *   prepares.wal   byte-addressed ring: each prepare (header, body, zero padding to a sector) lies
- *                  right after its parent (store/prepare.h, P2). Cost follows bytes.
- *   headers.wal    ring of copies of the same headers, HEADERS_PER_SECTOR to a sector, entry = op
- *                  mod count. There is an entry for each sector of prepares.wal, so it is never the
- *                  one that is full.
+ *    prepares.wal   byte-addressed ring: each prepare (header, body, zero padding to a sector) lies
+ *                   right after its parent (store/prepare.h, P2). Cost follows bytes.
+ *    headers.wal    ring of copies of the same headers, HEADERS_PER_SECTOR to a sector, entry = op
+ *                   mod count. It has an entry for each sector of prepares.wal, so prepares.wal is
+ *                   always full first.
  *
- * An append writes the prepare, and when that is durable the sector of the headers log that holds
- * its header; when that is durable too, the append is complete. Appends are strictly serial.
+ * An append first writes the prepare. When that is durable, it writes the sector of headers.wal
+ * that holds the prepare's header. When that is durable too, the append is complete. Appends run
+ * strictly one after another.
+ *
+ * Why two: after a crash, a prepare at the end that isn't whole was either never completed (it may
+ * be dropped), or was acknowledged and has been damaged since (it must not be dropped). One log
+ * can't tell these apart. With two, a header in headers.wal proves that its prepare was durable
+ * once.
  *
  * Numbered invariants (asserted, tested under their number):
  *  (J1) the header of op N is in headers.wal only if prepare N was durable before.
@@ -21,14 +27,14 @@
  * Recovery (journal_recovery.c) reads both logs whole. It walks from the checkpoint along the
  * parent links, op by op, as far as either log has the next op. op_max is the highest op after the
  * checkpoint that an intact header in headers.wal or an intact prepare in prepares.wal proves. By
- * J1 and J2 everything up to op_max was once durable, hence what is damaged there is rot or a lost
- * write, and is never guessed away; whatever lies after op_max was never complete, hence never
- * acknowledged, and is dropped silently. The decision for each (header state × prepare state ×
- * place) is a table of data, journal_rules.
+ * J1 and J2, everything up to op_max was durable once. So damage there is rot or a lost write, and
+ * is never guessed away. Whatever lies after op_max was never complete, hence never acknowledged,
+ * and is dropped silently. The decision for each (header state × prepare state × place) is a row of
+ * the table journal_rules.
  *
- * The body of a prepare holds bytes that users chose, and they may imitate a header. So a scan for
- * evidence never looks inside a prepare whose extent is known, and an imitation must carry the
- * cluster's id to count: whoever may write transfers must not be told that id.
+ * The body of a prepare holds bytes that users chose, and they may imitate a header. Therefore a
+ * scan for evidence never looks inside a prepare whose extent is known, and an imitation would have
+ * to carry the cluster's id to count. Whoever may write transfers must not be told that id.
  */
 #ifndef LEDGER_STORE_JOURNAL_H
 #define LEDGER_STORE_JOURNAL_H
@@ -52,14 +58,15 @@ typedef void journal_append_callback(struct journal_append *append, enum storage
 
 /* Caller-owned, lent to the journal until the callback. */
 struct journal_append {
-    /* Sector-aligned message, sealed, padding zeroed by the journal's caller. */
+    /* Sector-aligned, sealed, and with its padding zeroed by the caller. */
     const struct prepare_header *prepare;
     journal_append_callback *callback;
+    bool solo; /* A hint: the caller has nothing else to do meanwhile. See storage_request. */
 };
 
 struct journal_stats {
     uint64_t prepares_bytes_written;
-    uint64_t prepares_writes; /* Each is one durable write (a sync). */
+    uint64_t prepares_writes; /* Each is one durable write, which costs a sync. */
     uint64_t headers_bytes_written;
     uint64_t headers_writes;
 };
@@ -71,27 +78,29 @@ struct journal {
     u128 cluster;
 
     /*
-     * headers_count entries, sector aligned: what headers.wal holds, and the buffer it is written
-     * from. An entry is entered when its append is submitted: its sector is written after the
-     * prepare, and no other write of that sector can come between, since appends are serial (J1,
-     * J2).
+     * The image of headers.wal: headers_count entries, sector-aligned. It is also the buffer that
+     * is written from. An append enters its header when it is submitted, before its prepare is
+     * durable. That is safe: the sector is written after the prepare, and since appends are serial,
+     * no other write of that sector can come between (J1, J2).
      */
     struct prepare_header *headers;
-    struct prepare_header head; /* Newest prepare, durable in both logs; or the checkpoint's. */
+    /* Newest prepare that is durable in both logs, or else the checkpoint's. */
+    struct prepare_header head;
     struct prepare_header checkpoint;
 
     struct journal_append *append; /* The one in flight, or NULL. */
     struct storage_request write_prepare;
     struct storage_request write_header;
     enum storage_result write_prepare_result;
-    bool failed; /* Not recovered yet, or a write failed: the log takes no appends. */
+    bool failed; /* Recovery hasn't run yet, or a write failed. No append is accepted. */
 
     uint8_t *buffer; /* For recovery and replay: PREPARE_SIZE_MAX bytes, sector aligned. */
-    uint64_t window_place; /* What of prepares.wal replay has in the buffer. */
-    uint64_t window_size;  /* 0: nothing. */
-    bool check_reads;      /* journal_check.h: the prepare at check_position is being read. */
+    uint64_t window_place; /* Where in prepares.wal the bytes lie that replay has in the buffer. */
+    uint64_t window_size;  /* How many bytes these are; 0 means none. */
+    bool check_reads;      /* The prepare at check_position is being read (journal_check.h). */
     uint64_t check_position;
-    bool check_reads_headers; /* The same of a sector of headers.wal. */
+    /* The sector check_sector of headers.wal is being read (journal_check.h). */
+    bool check_reads_headers;
     uint64_t check_sector;
     struct journal_stats stats;
 };
@@ -104,28 +113,29 @@ void journal_init(
 
 /* ---- Recovery -------------------------------------------------------------------------------- */
 
-/* What the headers log says of an op. */
+/* What headers.wal says of an op. */
 enum journal_header_state {
-    JOURNAL_HEADER_MATCH,   /* Intact, of this op, and it continues the log. */
-    JOURNAL_HEADER_OLDER,   /* Intact, of an earlier lap; or blank (first lap). */
-    JOURNAL_HEADER_CORRUPT, /* Unreadable, damaged, or one that cannot be in this entry here. */
+    JOURNAL_HEADER_MATCH,   /* Intact, has this op, and continues the log. */
+    JOURNAL_HEADER_OLDER,   /* Intact and of an earlier lap, or blank (in the first lap). */
+    JOURNAL_HEADER_CORRUPT, /* Unreadable, damaged, or a header that can't belong to this entry. */
 };
 #define JOURNAL_HEADER_STATE_COUNT 3
 
-/* What the prepares log says of an op. */
+/* What prepares.wal says of an op. */
 enum journal_prepare_state {
     /*
-     * Intact, of this op, and the one that the matching header names; without one: continues the
-     * log.
+     * Intact, has this op, and is the prepare that the matching header names. If no header matches:
+     * intact, has this op, and continues the log.
      */
     JOURNAL_PREPARE_MATCH,
-    JOURNAL_PREPARE_DIFFERENT, /* Intact, of this op, but another one. */
-    JOURNAL_PREPARE_DAMAGED,   /* Its header is intact and of this op, the rest is not. */
-    JOURNAL_PREPARE_ABSENT,    /* Anything else: blank, an older lap's bytes, unreadable. */
+    /* Intact and has this op, but is another prepare than the header names. */
+    JOURNAL_PREPARE_DIFFERENT,
+    JOURNAL_PREPARE_DAMAGED,   /* Its header is intact and has this op, but the rest is damaged. */
+    JOURNAL_PREPARE_ABSENT,    /* Anything else: blank, bytes of an older lap, unreadable. */
 };
 #define JOURNAL_PREPARE_STATE_COUNT 4
 
-/* Where the op lies. */
+/* Where the op lies, compared with the newest op that anything proves. */
 enum journal_place {
     JOURNAL_PLACE_BELOW, /* op < op_max */
     JOURNAL_PLACE_HEAD,  /* op = op_max */
@@ -134,20 +144,21 @@ enum journal_place {
 #define JOURNAL_PLACE_COUNT 3
 
 enum journal_decision {
-    JOURNAL_KEEP,       /* Both agree. */
+    JOURNAL_KEEP,       /* Both logs agree. */
     JOURNAL_FIX,        /* The prepare is intact: write its header to the headers log again. */
-    JOURNAL_CUT,        /* Never complete: the log ends before it. */
-    JOURNAL_REPAIR,     /* Durable once, damaged now. Peers have it; a lone node must stop. */
-    JOURNAL_IMPOSSIBLE, /* Cannot occur: what is intact proves the op, so it is not the tail. */
+    JOURNAL_CUT,        /* The append was never complete: the log ends before it. */
+    /* It was durable once and is damaged now. Peers have it; a lone node must stop. */
+    JOURNAL_REPAIR,
+    JOURNAL_IMPOSSIBLE, /* It can't occur: something intact proves the op, so it isn't the tail. */
 };
 
 struct journal_rule {
     enum journal_header_state header;
     enum journal_prepare_state prepare;
     enum journal_place place;
-    enum journal_decision lone;    /* In a cluster of one. */
-    enum journal_decision cluster; /* With peers. */
-    const char *name;              /* Short, unique: appears in messages and tests. */
+    enum journal_decision lone;    /* What to do in a cluster of one. */
+    enum journal_decision cluster; /* What to do with peers. */
+    const char *name;              /* Short and unique. It appears in messages and in tests. */
 };
 #define JOURNAL_RULE_COUNT                                                                         \
     (JOURNAL_HEADER_STATE_COUNT * JOURNAL_PREPARE_STATE_COUNT * JOURNAL_PLACE_COUNT)
@@ -162,30 +173,33 @@ const struct journal_rule *journal_rule_for(
 
 enum journal_recovery {
     JOURNAL_RECOVERED,
-    JOURNAL_RECOVERY_SHORT,    /* The log ends before commit_max: nothing was written. */
-    JOURNAL_RECOVERY_DAMAGED,  /* report.damage tells which op; a lone node must not start. */
-    /* A repair write failed; or neither log can be read at its end, and nothing was written. */
+    JOURNAL_RECOVERY_SHORT,    /* The log ends before commit_max. Nothing was written. */
+    /* report.damage says which rule, damage_op which op. A lone node must not start. */
+    JOURNAL_RECOVERY_DAMAGED,
+    /*
+     * A write of the repair failed; or neither log can be read at its end, and nothing was written.
+     */
     JOURNAL_RECOVERY_IO_ERROR,
 };
 
 struct journal_report {
-    uint64_t op_head;          /* Newest op of the recovered log. */
+    uint64_t op_head;          /* The newest op of the recovered log. */
     uint64_t entries_kept;
     uint64_t headers_fixed;
-    uint64_t rule_uses[JOURNAL_RULE_COUNT]; /* How many ops each of journal_rules decided. */
-    bool tail_cut;             /* There was a trace of a torn append, and it was dropped. */
-    /* JOURNAL_RECOVERY_DAMAGED: the first damaged op, and where it lies. */
+    uint64_t rule_uses[JOURNAL_RULE_COUNT]; /* For each rule, how many ops it decided. */
+    bool tail_cut;             /* A trace of a torn append was found and dropped. */
+    /* Set for JOURNAL_RECOVERY_DAMAGED: the rule that decided the first damaged op. */
     const struct journal_rule *damage;
     uint64_t damage_op;
-    uint64_t damage_offset_bytes; /* In prepares.wal; UINT64_MAX where it can't be known. */
-    uint64_t damage_size_bytes;   /* 0 where it can't be known. */
+    uint64_t damage_offset_bytes; /* Its place in prepares.wal; UINT64_MAX if it can't be known. */
+    uint64_t damage_size_bytes;   /* Its length; 0 if it can't be known. */
 };
 
 /*
- * Reads both logs, decides each op after the checkpoint as a lone node, erases a torn append,
- * rewrites the headers log where it differs. Waits. Unless JOURNAL_RECOVERED, the journal stays
- * failed; when damaged or short, nothing was written. commit_max: what the superblock knows to be
- * committed.
+ * Reads both logs, decides each op after the checkpoint as a lone node would, erases a torn append,
+ * and rewrites headers.wal where it differs. Waits until all this is done. The journal stays failed
+ * unless the result is JOURNAL_RECOVERED; when it is damaged or short, nothing was written.
+ * commit_max is the op up to which the superblock knows that everything is committed.
  */
 enum journal_recovery journal_recover(
     struct journal *journal,
@@ -196,13 +210,13 @@ enum journal_recovery journal_recover(
 
 enum journal_read {
     JOURNAL_READ_OK,
-    JOURNAL_READ_DAMAGED, /* The disk gives something else than at the recovery. */
+    JOURNAL_READ_DAMAGED, /* The disk now gives other bytes than at recovery. */
     JOURNAL_READ_IO_ERROR,
 };
 
 /*
- * Reads the prepare of an op after the checkpoint into message (PREPARE_SIZE_MAX bytes, sector
- * aligned), verified. Waits. For replay.
+ * Reads the prepare of an op after the checkpoint into message (PREPARE_SIZE_MAX bytes,
+ * sector-aligned) and verifies it. Waits. For replay.
  */
 enum journal_read journal_read_prepare(struct journal *journal, uint64_t op, void *message);
 
@@ -216,19 +230,19 @@ bool journal_busy(const struct journal *journal);
 
 /*
  * True if a prepare of size_on_disk bytes may follow the head without overwriting anything newer
- * than the checkpoint (J3). Bytes skipped at the end of the ring count.
+ * than the checkpoint (J3). Bytes that are skipped at the end of the ring count as used.
  */
 bool journal_has_room(const struct journal *journal, uint64_t size_on_disk);
 
 /*
- * Bytes of the prepares log used since the durable checkpoint. A checkpoint is due at half of the
- * ring.
+ * Bytes of prepares.wal used since the durable checkpoint. A checkpoint is due when half of the
+ * ring is used.
  */
 uint64_t journal_used_bytes(const struct journal *journal);
 
 /*
  * Appends the prepare that follows head. Precondition: not busy, not failed, has room. The callback
- * comes once both writes are durable, or with STORAGE_IO_ERROR, after which the journal is failed.
+ * runs when both writes are durable, or with STORAGE_IO_ERROR; after that the journal is failed.
  */
 void journal_append(struct journal *journal, struct journal_append *append);
 

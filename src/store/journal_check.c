@@ -35,7 +35,7 @@ check_on_read(struct storage_request *request)
     assert(!check->read_done);
     assert(journal->check_reads != journal->check_reads_headers);
     check->read_done = true;
-    /* Here, for nobody may ask any more. */
+    /* Cleared here and not in journal_check_step: it may be that nobody calls that any more. */
     journal->check_reads = false;
     journal->check_reads_headers = false;
 }
@@ -63,7 +63,7 @@ check_read(struct journal_check *check)
     storage_submit(journal->storage, &check->read);
 }
 
-/* False: not now, for the sector is being written. */
+/* Returns false while that sector is being written: then ask again later. */
 static bool
 check_read_headers(struct journal_check *check)
 {
@@ -92,7 +92,7 @@ check_read_headers(struct journal_check *check)
     return true;
 }
 
-/* The next entry, whose sector is in the buffer or could not be read. */
+/* Compares the next entry. Its sector is in the buffer, or couldn't be read. */
 static enum journal_check_step
 check_entry(struct journal_check *check)
 {
@@ -131,7 +131,10 @@ journal_check_step(struct journal_check *check)
     const struct journal *journal = check->journal;
     if (check->reading) return check->read_done ? check_finish(check) : JOURNAL_CHECK_WAIT;
     if (check->op < journal->checkpoint.op) {
-        /* What lies before it may be gone. */
+        /*
+         * A checkpoint has passed the op we were at, so the log before the checkpoint may be
+         * overwritten.
+         */
         check->op = journal->checkpoint.op;
         check->parent = journal->checkpoint.checksum;
     }

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Reads both logs from the checkpoint to the head again, while the journal works, and compares them
- * with what was written: first the prepares, each whole, and the child of the one before; then
- * their entries in the headers log, which are the same headers.
+ * Reads both logs from the checkpoint to the head once more, while the journal works, and compares
+ * them with what was written. First come the prepares: each must be whole, and the child of the one
+ * before. Then come the entries of headers.wal, which must hold the same headers.
+ *
+ * It is done in steps, so that the engine works on meanwhile: journal_check_start, then
+ * journal_check_step again and again until it returns JOURNAL_CHECK_END. A step that finds damage
+ * says so, and the next step goes on behind it.
  *
  * Numbered invariants (asserted, tested under their number):
  *  (J5) what is being read is not overwritten: no prepare, even if a checkpoint passes it
@@ -18,32 +22,32 @@
 
 enum journal_check_step {
     JOURNAL_CHECK_WAIT,
-    JOURNAL_CHECK_STARTED, /* A read. */
+    JOURNAL_CHECK_STARTED, /* A read was started. */
     JOURNAL_CHECK_WHOLE,
-    JOURNAL_CHECK_DAMAGED, /* The prepare header.op is. */
-    JOURNAL_CHECK_HEADER_DAMAGED, /* The entry of header.op in the headers log is. */
+    JOURNAL_CHECK_DAMAGED, /* The prepare of header.op is damaged. */
+    JOURNAL_CHECK_HEADER_DAMAGED, /* The entry of header.op in headers.wal is damaged. */
     JOURNAL_CHECK_END,
 };
 
 struct journal_check {
     struct journal *journal;
     struct storage_request read;
-    struct prepare_header header; /* What the header of the current prepare should be. */
-    u128 parent;                  /* Checksum of the header before. */
-    uint64_t op;                  /* All up to it were checked. */
+    struct prepare_header header; /* The header that the current prepare should have. */
+    u128 parent;                  /* Checksum of the header of the op before. */
+    uint64_t op;                  /* Everything up to this op was checked. */
     uint64_t op_end;
-    bool headers;    /* The second half: the headers log. */
-    uint64_t sector; /* The sector of the headers log in the buffer; UINT64_MAX: none. */
+    bool headers;    /* The second half has begun: entries of headers.wal are checked. */
+    uint64_t sector; /* Which sector of headers.wal is in the buffer; UINT64_MAX if none is. */
     bool reading;
     bool read_done;
 };
 
 void journal_check_init(struct journal_check *check, struct journal *journal);
 
-/* From the checkpoint as it is now to the head as it is now. No read is under way. */
+/* Begins a check from the present checkpoint to the present head. No read may be under way. */
 void journal_check_start(struct journal_check *check);
 
-/* Uses the journal's buffer. */
+/* One step. It uses the journal's buffer. */
 enum journal_check_step journal_check_step(struct journal_check *check);
 
 #endif

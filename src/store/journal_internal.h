@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* Arithmetic of the two rings, for journal*.c. */
+/* Arithmetic of the two rings, for journal*.c only. */
 #ifndef LEDGER_STORE_JOURNAL_INTERNAL_H
 #define LEDGER_STORE_JOURNAL_INTERNAL_H
 
@@ -14,7 +14,7 @@ journal_entry(const struct journal *journal, uint64_t op)
     return op % journal->headers_count;
 }
 
-/* The sector of headers.wal that has it. */
+/* The sector of headers.wal that contains this entry. */
 static inline uint64_t
 journal_sector(const struct journal *journal, uint64_t op)
 {
@@ -29,14 +29,17 @@ journal_place(const struct journal *journal, uint64_t position)
     return position % journal->prepares_size_bytes;
 }
 
-/* The position after a prepare. */
+/* The position right after a prepare. */
 static inline uint64_t
 journal_end(const struct prepare_header *header)
 {
     return header->position + prepare_size_on_disk(header);
 }
 
-/* No prepare may reach beyond: there lies, a lap later, the first one after the checkpoint (J3). */
+/*
+ * No prepare may reach beyond this position: in the ring, the first prepare after the checkpoint
+ * lies there (J3).
+ */
 static inline uint64_t
 journal_limit(const struct journal *journal)
 {

@@ -5,15 +5,17 @@
  * The order of the work, and what it relies on:
  *  1. Read headers.wal. Any intact header in it, in whatever entry, proves its op: only headers are
  *     ever written there, each after its prepare was durable (J1).
- *  2. Walk the parent links from the checkpoint. Where the next op's header is intact, it names the
- *     place of the prepare. Where it is not, there are two places, for position and parent follow
- *     from the op before (P2): right behind it, or at the start of the next lap. The first op
- *     without an intact prepare ends the walk.
+ *  2. Walk the parent links from the checkpoint. If the next op's header is intact, it says where
+ *     the
+ *     prepare lies. If it isn't, there are only two possible places, because the op before
+ *     determines
+ *     position and parent (P2): right behind it, or at the start of the next lap. The walk ends at
+ *     the first op without an intact prepare.
  *  3. Scan the rest of the ring for prepares that prove later ops.
- *  4. Decide by the table; then, unless something is damaged, write: erase the torn append, so that
+ *  4. Decide by the table. Then, unless something is damaged, write: erase the torn append, so that
  *     no later recovery meets it, and make headers.wal say what this recovery found.
  *
- * A crash at any point of step 4 leaves what this recovery decides in the same way again.
+ * If a crash interrupts step 4 anywhere, the next recovery comes to the same decisions.
  */
 #include <string.h>
 
@@ -22,32 +24,32 @@
 #include "store/journal.h"
 #include "store/journal_internal.h"
 
-/* Fills sectors that cannot be read: never blank, never valid. */
+/* Fills the sectors that can't be read. A sector of these bytes is neither blank nor valid. */
 #define UNREADABLE_BYTE 0xff
 
 struct recovery {
     struct journal *journal;
     struct journal_report *report;
-    struct prepare_header previous; /* The last op of the walk, or the checkpoint. */
+    struct prepare_header previous; /* The last op of the walk, or at first the checkpoint. */
     uint64_t op_max;
-    uint64_t window_place; /* What of prepares.wal journal->buffer holds. */
+    uint64_t window_place; /* The bytes of prepares.wal that journal->buffer holds now. */
     uint64_t window_size;
 };
 
-/* What both logs say of one op. */
+/* What the two logs say of one op. */
 struct probe {
     uint64_t op;
     enum journal_header_state header_state;
     enum journal_prepare_state prepare_state;
-    bool known; /* `header` is the header of this op as one of the logs has it. */
+    bool known; /* One of the logs has a header of this op, and `header` is it. */
     struct prepare_header header;
 };
 
 /* ---- Reading --------------------------------------------------------------------------------- */
 
 /*
- * Whole if possible, else sector by sector. What can't be read, or lies beyond a file cut short, is
- * marked.
+ * Reads the whole range at once, or if that fails, sector by sector. Sectors that can't be read, or
+ * lie beyond the end of a file that was cut short, are filled with UNREADABLE_BYTE.
  */
 static void
 recovery_read(
@@ -83,7 +85,8 @@ sector_unreadable(const uint8_t *sector)
 }
 
 /*
- * Bytes of prepares.wal, valid until the next call. Reads ahead: the walk and the scan go forward.
+ * Bytes of prepares.wal, valid until the next call. It reads ahead, since the walk and the scan
+ * both go forward.
  */
 static const void *
 recovery_window(struct recovery *recovery, uint64_t place, uint64_t size_bytes)
@@ -105,7 +108,10 @@ recovery_window(struct recovery *recovery, uint64_t place, uint64_t size_bytes)
     return journal->buffer + (place - recovery->window_place);
 }
 
-/* An intact prepare header of any op and lap that belongs at this place. */
+/*
+ * Reads the prepare header at this place. True if it is intact and belongs at this place, whatever
+ * its op and lap.
+ */
 static bool
 recovery_header_at(struct recovery *recovery, uint64_t place, struct prepare_header *header)
 {
@@ -127,13 +133,14 @@ recovery_intact(struct recovery *recovery, const struct prepare_header *header)
     const struct prepare_header *prepare =
         recovery_window(recovery, place, prepare_size_on_disk(header));
     /*
-     * The window may have been read anew, and a disk that fails need not give the same bytes twice.
+     * Compare again: the window may have been read a second time since, and a failing disk need not
+     * return the same bytes twice.
      */
     if (memcmp(prepare, header, sizeof(*header)) != 0) return false;
     return prepare_valid(prepare, recovery->journal->cluster);
 }
 
-/* MATCH stands here for: intact, of this op, at this position. */
+/* What lies at this position. Here, MATCH means only: intact, has this op, has this position. */
 static enum journal_prepare_state
 recovery_prepare_at(
     struct recovery *recovery, uint64_t op, uint64_t position, struct prepare_header *header)
@@ -173,7 +180,7 @@ recovery_header_state(const struct recovery *recovery, uint64_t op)
     return JOURNAL_HEADER_MATCH;
 }
 
-/* The header is known, and with it the place. */
+/* The header is known, and it says where the prepare lies. */
 static void
 recovery_probe_named(struct recovery *recovery, struct probe *probe)
 {
@@ -194,9 +201,10 @@ recovery_probe_named(struct recovery *recovery, struct probe *probe)
 }
 
 /*
- * The places where the next prepare can begin: right behind, and at the start of the next lap, if a
- * prepare can be too long for what is left of this one. How many bytes it takes decides. A single
- * place is told by equality.
+ * The positions where the next prepare can begin: right behind the previous one, and, if a prepare
+ * can be too long for the rest of this lap, at the start of the next. Which of the two it is
+ * depends on the prepare's length, which isn't known. If only one is possible, both positions are
+ * equal.
  */
 static void
 recovery_next_places(const struct recovery *recovery, uint64_t positions[2])
@@ -210,7 +218,9 @@ recovery_next_places(const struct recovery *recovery, uint64_t positions[2])
     assert(positions[0] <= positions[1]);
 }
 
-/* The header is not known: what lies where the next prepare can be? The best state wins. */
+/*
+ * The header isn't known. Look at the places where the next prepare can be, and take the best find.
+ */
 static void
 recovery_probe_unnamed(struct recovery *recovery, struct probe *probe)
 {
@@ -229,8 +239,8 @@ recovery_probe_unnamed(struct recovery *recovery, struct probe *probe)
         }
         if (state == JOURNAL_PREPARE_ABSENT) continue;
         /*
-         * Two of one kind: one was dropped once and couldn't be erased. The higher view is the
-         * later one.
+         * Both places hold a prepare of this op in the same state. One of them was dropped by an
+         * earlier recovery that couldn't erase it. The one of the higher view is the later one.
          */
         const bool better = state < probe->prepare_state ||
                             (state == probe->prepare_state && found.view > probe->header.view);
@@ -252,7 +262,7 @@ recovery_probe(struct recovery *recovery, uint64_t op)
         .header_state = JOURNAL_HEADER_OLDER,
         .prepare_state = JOURNAL_PREPARE_ABSENT,
     };
-    /* The log is full: there is no entry for this op, and no place. */
+    /* The log is full: it has neither an entry nor a place for this op. */
     if (op - journal->checkpoint.op > journal->headers_count) return probe;
 
     probe.header_state = recovery_header_state(recovery, op);
@@ -294,8 +304,9 @@ recovery_read_headers(struct recovery *recovery)
 }
 
 /*
- * Intact prepares from position `from` to the end of the log. Whatever is intact and belongs where
- * it lies, of any lap, is stepped over whole: its inside is users' bytes.
+ * Takes account of each intact prepare from position `from` to the end of the log. An intact
+ * prepare of any lap that lies where it belongs is stepped over whole, since its inside is users'
+ * bytes, which may imitate a header.
  */
 static void
 recovery_scan_prepares(struct recovery *recovery, uint64_t from)
@@ -320,8 +331,8 @@ recovery_scan_prepares(struct recovery *recovery, uint64_t from)
 }
 
 /*
- * Where the scan begins: behind the op that ended the walk, if a header tells how long that is. The
- * parent link makes sure that it is no imitation.
+ * Where the scan begins: behind the op that ended the walk, if a header says how long that op is.
+ * The parent link makes sure that this header is no imitation.
  */
 static uint64_t
 recovery_scan_start(const struct recovery *recovery, const struct probe *probe)
@@ -374,9 +385,9 @@ recovery_decide(struct recovery *recovery, const struct probe *probe, enum journ
 }
 
 /*
- * Neither log can be read where the next op would be. A single fault doesn't do that: the disk
- * fails, or the files are gone. To cut the log here, and to write, would lose what may still be
- * there.
+ * True if neither log can be read where the next op would be. A single fault doesn't do that: the
+ * disk is failing, or the files are gone. Cutting the log here, and writing, would lose what may
+ * still be there.
  */
 static bool
 recovery_blind(struct recovery *recovery)
@@ -393,11 +404,12 @@ recovery_blind(struct recovery *recovery)
         recovery_window(recovery, journal_place(journal, position), SECTOR_SIZE));
 }
 
-/* Steps 2 and 3, and the decisions. True if the log is whole up to recovery->previous. */
+/* Steps 2 and 3, and the decisions. Returns true if the log is whole up to recovery->previous. */
 static bool
 recovery_walk(struct recovery *recovery)
 {
-    struct probe last = {0}; /* Undecided until it is known whether it is the head. */
+    /* The op before the current one. It is decided only when it is known whether it is the head. */
+    struct probe last = {0};
     struct probe probe = recovery_probe(recovery, recovery->previous.op + 1);
     while (probe.prepare_state == JOURNAL_PREPARE_MATCH) {
         if (last.op != 0) (void) recovery_decide(recovery, &last, JOURNAL_PLACE_BELOW);
@@ -427,8 +439,8 @@ recovery_walk(struct recovery *recovery)
 /* ---- Writing --------------------------------------------------------------------------------- */
 
 /*
- * Erases what a dropped append may have left at its two possible places. An append that follows may
- * lie at the other one; were this one then found beside it, recovery would have two prepares of one
+ * Erases what a dropped append may have left at its two possible places. The next append may go to
+ * only one of them. If the other kept its content, a later recovery would find two prepares of one
  * op.
  */
 static bool
@@ -458,8 +470,8 @@ recovery_erase_tail(struct recovery *recovery)
 }
 
 /*
- * Slots behind the head must be blank or of an earlier lap, or an append would write junk beside
- * its header (J1).
+ * Entries behind the head must be blank or of an earlier lap. Otherwise an append would write
+ * whatever junk they hold once more, in the same sector as its header (J1).
  */
 static void
 recovery_blank_entries(struct recovery *recovery)
@@ -469,13 +481,13 @@ recovery_blank_entries(struct recovery *recovery)
     assert(recovery->previous.op <= op_end);
     for (uint64_t op = recovery->previous.op + 1; op <= op_end; op++) {
         const enum journal_header_state state = recovery_header_state(recovery, op);
-        assert(state != JOURNAL_HEADER_MATCH); /* It would have proved the op. */
+        assert(state != JOURNAL_HEADER_MATCH); /* A header that matched would have proved the op. */
         if (state == JOURNAL_HEADER_OLDER) continue;
         memset(&journal->headers[journal_entry(journal, op)], 0, PREPARE_HEADER_SIZE);
     }
 }
 
-/* Writes each sector of headers.wal that does not hold what journal->headers has. */
+/* Writes each sector of headers.wal that differs from journal->headers. */
 static bool
 recovery_write_headers(struct recovery *recovery)
 {

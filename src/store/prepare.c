@@ -63,7 +63,7 @@ prepare_seal(struct prepare_header *header)
 bool
 prepare_header_valid(const struct prepare_header *header, u128 cluster)
 {
-    /* Cheap refusals first: recovery asks this of every sector of the log. */
+    /* The cheap checks come first: recovery asks this of every sector of the log. */
     if (header->cluster != cluster) return false;
     if (header->version != DISK_FORMAT_VERSION) return false;
     if (header->size < PREPARE_HEADER_SIZE || header->size > PREPARE_SIZE_MAX) return false;

@@ -41,8 +41,9 @@
 /* What a prepare does. */
 enum prepare_operation {
     PREPARE_RESERVED = 0, /* Never valid: zeroed memory is no prepare. */
-    PREPARE_ROOT = 1,     /* Op 0, a function of the cluster's id. In the superblock only. */
-    PREPARE_PULSE = 2,    /* Releases expired holds. No body. */
+    /* Op 0. Its content follows from the cluster's id, and only the superblock holds it. */
+    PREPARE_ROOT = 1,
+    PREPARE_PULSE = 2,    /* Expires holds. It has no body. */
     PREPARE_BATCHES = 3,  /* Requests of clients, see vsr/multi_batch.h. */
 };
 
@@ -51,19 +52,23 @@ struct prepare_header {
     u128 checksum_body;
     u128 parent;
     u128 cluster;
-    u128 checkpoint_id; /* The checkpoint that the log continues. States diverged if it differs. */
-    u128 client;        /* Session; 0 for what the primary makes itself. */
+    /*
+     * The checkpoint that the log continues. If two nodes' ids differ, their states have diverged.
+     */
+    u128 checkpoint_id;
+    u128 client;        /* The client's session; 0 for what the primary makes for itself. */
     uint64_t op;
-    uint64_t commit;    /* The primary's newest committed op when it made this. */
-    uint64_t timestamp; /* The last event's; event i of n has timestamp − n + i + 1. */
+    /* The newest op that the primary had committed when it made this prepare. */
+    uint64_t commit;
+    uint64_t timestamp; /* The last event's timestamp; event i of n has timestamp − n + i + 1. */
     uint64_t position;
-    uint32_t size; /* Header and body, bytes. */
+    uint32_t size; /* Bytes of header and body. */
     uint32_t view;
     uint32_t request;
-    uint32_t event_count; /* Timestamps that this prepare consumes. */
+    uint32_t event_count; /* How many timestamps this prepare consumes. */
     uint16_t version;
     uint8_t operation;
-    uint8_t replica; /* Index of the primary that made it. */
+    uint8_t replica; /* Index of the replica that made it as primary. */
     uint8_t reserved[108];
 };
 
@@ -81,7 +86,7 @@ prepare_header_of(void *message)
     return message;
 }
 
-/* Header and body, rounded up to sectors: what the prepare takes in the log. */
+/* Bytes that the prepare takes in the log: header and body, rounded up to whole sectors. */
 uint64_t prepare_size_on_disk(const struct prepare_header *header);
 
 /*
@@ -97,17 +102,17 @@ uint64_t prepare_next_position(
 void prepare_seal(struct prepare_header *header);
 
 /*
- * Checksum, cluster, version, operation, sizes and reserved bytes are right. Says nothing of the
- * body.
+ * True if checksum, cluster, version, operation, sizes and reserved bytes are right. The body isn't
+ * looked at.
  */
 bool prepare_header_valid(const struct prepare_header *header, u128 cluster);
 
-/* All 256 bytes are zero: never written. */
+/* True if all 256 bytes are zero: the entry was never written. */
 bool prepare_header_blank(const struct prepare_header *header);
 
 /*
- * The header is valid, checksum_body matches, and the padding up to the sector boundary is zero
- * (P3).
+ * True if the header is valid, checksum_body matches the body, and the padding up to the sector
+ * boundary is zero (P3).
  */
 bool prepare_valid(const struct prepare_header *header, u128 cluster);
 

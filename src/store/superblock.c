@@ -10,15 +10,16 @@
 #include "base/checksum.h"
 #include "base/units.h"
 
-/* (S3): copies that must read back identical before an update is durable. */
+/* (S3): how many copies must read back identical before an update is durable. */
 #define SUPERBLOCK_VERIFY_MIN 3
 /*
- * (S4): identical valid copies that make a state. 3 + 2 > 4: a durable state always keeps its two.
+ * (S4): how many identical valid copies make a state. Since 3 + 2 > 4, any two copies that are read
+ * include one of the at least three that made an update durable.
  */
 #define SUPERBLOCK_OPEN_MIN 2
 static_assert(SUPERBLOCK_VERIFY_MIN + SUPERBLOCK_OPEN_MIN > SUPERBLOCK_COPIES, "quorums overlap");
 
-/* The checksum leaves out itself and `copy`. */
+/* The checksum covers neither itself nor `copy`. */
 #define SUPERBLOCK_CHECKSUM_START offsetof(struct superblock_state, version)
 
 const char *
@@ -46,7 +47,7 @@ superblock_checksum(const struct superblock_state *state)
         sizeof(*state) - SUPERBLOCK_CHECKSUM_START);
 }
 
-/* What the format promises of a state of this version, beyond its checksum. */
+/* Checks what the format demands of a state of this version, beyond its checksum. */
 static bool
 superblock_state_sound(const struct superblock_state *state)
 {
@@ -62,8 +63,8 @@ superblock_state_sound(const struct superblock_state *state)
 }
 
 enum copy_state {
-    COPY_BLANK,   /* Readable, all zero. */
-    COPY_INVALID, /* Unreadable, torn, rotten, or another copy's. */
+    COPY_BLANK,   /* Readable, and all zero. */
+    COPY_INVALID, /* Unreadable, torn, rotten, or the content of another copy. */
     COPY_VALID,
 };
 
@@ -74,7 +75,7 @@ superblock_copy_classify(const struct superblock_state *state, uint32_t copy)
     if (bytes_zero(state, sizeof(*state))) return COPY_BLANK;
     if (state->copy != copy) return COPY_INVALID;
     if (state->checksum != superblock_checksum(state)) return COPY_INVALID;
-    /* What another version or build wrote is whole, but not ours to interpret. */
+    /* A state of another version or build is whole, but we can't interpret its fields. */
     if (state->version != DISK_FORMAT_VERSION) return COPY_VALID;
     if (state->config_fingerprint != CONFIG_FINGERPRINT) return COPY_VALID;
     return superblock_state_sound(state) ? COPY_VALID : COPY_INVALID;
@@ -104,7 +105,7 @@ superblock_init(struct superblock *superblock, struct arena *arena, struct stora
 
 static void superblock_update_on_done(struct storage_request *request);
 
-/* The copy that the current step is at. */
+/* The copy that the present step works on. */
 static uint32_t
 superblock_update_copy(const struct superblock *superblock)
 {
@@ -196,7 +197,7 @@ superblock_update_on_done(struct storage_request *request)
             superblock_update_finish(superblock, SUPERBLOCK_IO_ERROR);
             return;
         }
-        /* A copy that cannot be read is one that is not identical. */
+        /* A copy that can't be read counts as not identical. */
         memset(superblock->reading + superblock->step_count, 0, SECTOR_SIZE);
     }
     superblock->step_count += 1;
@@ -213,7 +214,9 @@ superblock_update_on_done(struct storage_request *request)
     superblock_update_submit(superblock);
 }
 
-/* The state that follows `working`, to be changed by the caller before superblock_update_begin. */
+/*
+ * A copy of `working` as the next state. The caller changes it, then calls superblock_update_begin.
+ */
 static struct superblock_state *
 superblock_stage(struct superblock *superblock)
 {
@@ -236,7 +239,8 @@ superblock_update_begin(struct superblock *superblock, superblock_callback *call
     assert(staging->log_view >= working->log_view);
     assert(staging->commit_max >= working->commit_max);
     assert(staging->checkpoint.header.op >= working->checkpoint.header.op);
-    assert(superblock_state_sound(staging)); /* Or open would refuse what was written. */
+    /* Otherwise opening would refuse what is about to be written. */
+    assert(superblock_state_sound(staging));
 
     staging->checksum = superblock_checksum(staging);
     superblock->callback = callback;
@@ -285,7 +289,8 @@ superblock_update_owner(
     superblock_callback *callback)
 {
     assert(incarnation != 0);
-    assert(incarnation != superblock->working->incarnation); /* Or the old owner could open it. */
+    /* With the same incarnation, the old owner could still open it. */
+    assert(incarnation != superblock->working->incarnation);
     assert(superblock->working->sequence > 0);
     struct superblock_state *staging = superblock_stage(superblock);
     staging->incarnation = incarnation;
@@ -317,7 +322,7 @@ superblock_read_copies(struct superblock *superblock, struct superblock_copies *
     for (uint32_t copy = 0; copy < SUPERBLOCK_COPIES; copy++) {
         const uint64_t offset_bytes = superblock_copy_offset_bytes(copy);
         struct superblock_state *state = superblock->reading + copy;
-        /* A file that was cut short has lost copies; one that is empty never had any. */
+        /* A file that was cut short has lost copies; an empty file never had any. */
         const bool readable =
             offset_bytes + SECTOR_SIZE <= file_size_bytes &&
             storage_transfer_now(
@@ -334,7 +339,9 @@ superblock_read_copies(struct superblock *superblock, struct superblock_copies *
     assert(copies->blank_count + copies->valid_count <= SUPERBLOCK_COPIES);
 }
 
-/* Compares every two valid copies, both ways round. */
+/*
+ * Is there a fork between these two? The caller compares every two valid copies, both ways round.
+ */
 static bool
 superblock_states_fork(const struct superblock_state *a, const struct superblock_state *b)
 {
@@ -343,7 +350,10 @@ superblock_states_fork(const struct superblock_state *a, const struct superblock
     return false;
 }
 
-/* (S4), over the copies in `reading`. On SUPERBLOCK_OK *chosen is one copy of the state to take. */
+/*
+ * Applies (S4) to the copies in `reading`. On SUPERBLOCK_OK, *chosen is one copy of the state to
+ * take.
+ */
 static enum superblock_result
 superblock_choose(
     const struct superblock *superblock,
@@ -370,8 +380,9 @@ superblock_choose(
     }
     if (*chosen == NULL) return SUPERBLOCK_QUORUM_LOST;
     /*
-     * A single copy of the next sequence is a torn update. One that is further ahead says that the
-     * next sequence was durable once and has lost its copies: going back would undo it.
+     * A single copy of the next sequence is a torn update, which doesn't count. A copy that is two
+     * or more ahead proves that the next sequence was durable once and has since lost its copies.
+     * Going back to the older state would undo it, so we refuse.
      */
     assert(sequence_max >= (*chosen)->sequence);
     if (sequence_max - (*chosen)->sequence > 1) return SUPERBLOCK_QUORUM_LOST;
@@ -380,7 +391,7 @@ superblock_choose(
     return SUPERBLOCK_OK;
 }
 
-/* Makes the copy hold `working`. */
+/* Writes `working` to this copy. */
 static enum storage_result
 superblock_repair_copy(struct superblock *superblock, uint32_t copy)
 {
@@ -397,8 +408,8 @@ superblock_repair_copy(struct superblock *superblock, uint32_t copy)
 }
 
 /*
- * What was repaired must read back as (S3) asks; and no valid copy of another state may survive, or
- * the next update could make a fork of it.
+ * What was repaired must read back as (S3) demands. Also, no valid copy of another state may
+ * survive: together with the next update it would make a fork.
  */
 static bool
 superblock_repair_verified(struct superblock *superblock)
@@ -468,7 +479,7 @@ superblock_repair(struct superblock *superblock)
 
 /* ---- Format ---------------------------------------------------------------------------------- */
 
-/* The result is read off `working`, which only a durable update replaces. */
+/* Nothing to do: the caller sees the result in `working`, which only a durable update replaces. */
 static void
 superblock_format_on_done(struct superblock *superblock, enum superblock_result result)
 {

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The superblock: where everything starts. Identity, view, and the newest durable checkpoint.
+ * The superblock: where opening starts. It holds the identity, the view, and the newest durable
+ * checkpoint.
  *
- * Four copies, each in its own erase unit, written one after another: a crash tears at most one. A
- * copy is one sector; all copies of a sequence are identical but for `copy`, which the checksum
- * leaves out (so one checksum names the state) and which is compared with the place it was read
- * from.
+ * It has four copies, each in its own erase unit of the disk. They are written one after another,
+ * so that a crash tears at most one. A copy is one sector. All copies of one sequence are identical
+ * except for the field `copy`, the copy's own index. The checksum leaves that field out, so one
+ * checksum names the state; instead it is compared with the place that the copy was read from.
+ *
+ * The happy path: open (read, choose), repair, then updates. What can go wrong: too few copies are
+ * intact (SUPERBLOCK_QUORUM_LOST), copies contradict each other (SUPERBLOCK_FORK), another version
+ * or build wrote them. Then nothing is written, and a person has to decide.
  *
  * Numbered invariants (asserted, tested under their number):
  *  (S1) sequence grows by one at each update, and parent is the checksum of the state before.
@@ -13,12 +18,12 @@
  *  (S3) an update is durable when all copies are written and at least three read back identical.
  *  (S4) open takes the highest sequence that at least two identical valid copies hold; if a valid
  *       copy of the next sequence exists but only once, that update was torn, and does not count.
- *       One further ahead is refused. Two valid copies of one sequence with different checksums, or
- *       of neighbouring sequences without the parent link: a fork, refused.
+ *       A copy further ahead is refused. Two valid copies of one sequence with different checksums,
+ *       or of neighbouring sequences without the parent link, are a fork, and refused.
  *  (S5) open writes nothing; repair writes copies that are missing, torn or misplaced, and comes
  *       before the first update.
- *  (S6) an update first looks which copies are bad, and writes those first. So although two were,
- *       a crash that tears a third leaves a pair: of the state before, or of the new one.
+ *  (S6) an update first looks which copies are bad, and writes those first. So even if two were bad
+ *       and a crash tears a third, a pair is left: of the state before, or of the new one.
  */
 #ifndef LEDGER_STORE_SUPERBLOCK_H
 #define LEDGER_STORE_SUPERBLOCK_H
@@ -39,11 +44,13 @@ struct block_reference {
     uint64_t reserved;
 };
 
-/* A durable state of the state machine, and the prepare after which it was taken. */
+/* A durable state of the state machine, together with the prepare after which it was taken. */
 struct checkpoint_state {
     struct prepare_header header; /* The prepare at the checkpoint. Recovery starts here. */
-    struct block_reference root;  /* The forest's root block; address 0 when empty. */
-    uint64_t grid_block_count;    /* The highest block that is in use: no others count. */
+    /* The forest's root block; address 0 while the forest is empty. */
+    struct block_reference root;
+    /* The highest block in use. Whatever lies beyond it belongs to no checkpoint. */
+    uint64_t grid_block_count;
     uint64_t reserved[11];
 };
 static_assert(sizeof(struct checkpoint_state) == 384, "no padding");
@@ -56,7 +63,7 @@ struct superblock_state {
     uint64_t config_fingerprint;
     u128 parent;
     u128 cluster;
-    u128 incarnation; /* This life of the node: one that joins again gets a new one. */
+    u128 incarnation; /* Names this life of the node: a node that joins again gets a new one. */
     uint64_t sequence;
     uint64_t system_identifier; /* The Postgres cluster that owns the directory. */
     uint64_t prepares_size_bytes;
@@ -75,11 +82,11 @@ enum superblock_result {
     SUPERBLOCK_OK,
     SUPERBLOCK_ABSENT,          /* No copy was ever written. */
     SUPERBLOCK_PRESENT,         /* Format: the file is not all zero, and was left alone. */
-    SUPERBLOCK_FORK,            /* One sequence, two contents. */
-    SUPERBLOCK_QUORUM_LOST,     /* Fewer than two identical valid copies of any candidate. */
-    SUPERBLOCK_OTHER_VERSION,   /* Intact, but of another format version. */
-    SUPERBLOCK_OTHER_CONFIG,    /* Intact, but of a build with other limits. */
-    SUPERBLOCK_IO_ERROR,        /* A repair write failed, or an update is not durable. */
+    SUPERBLOCK_FORK,            /* Two contents for one sequence. */
+    SUPERBLOCK_QUORUM_LOST,     /* No candidate has two identical valid copies. */
+    SUPERBLOCK_OTHER_VERSION,   /* Intact, but written by another format version. */
+    SUPERBLOCK_OTHER_CONFIG,    /* Intact, but written by a build with other limits. */
+    SUPERBLOCK_IO_ERROR,        /* A write of the repair failed, or an update is not durable. */
 };
 
 const char *superblock_result_name(enum superblock_result result);
@@ -91,17 +98,18 @@ enum superblock_step { SUPERBLOCK_LOOK, SUPERBLOCK_WRITE, SUPERBLOCK_VERIFY };
 
 struct superblock {
     struct storage *storage;
-    struct superblock_state *working; /* The durable state, after open. Read-only for others. */
+    struct superblock_state *working; /* The durable state, once open. Others only read it. */
     struct superblock_state *staging; /* The state being written. */
     struct superblock_state *reading; /* Read-back buffer: SUPERBLOCK_COPIES sectors. */
     superblock_callback *callback;    /* Not NULL while an update runs. */
-    void *context; /* Belongs to the caller of updates, who sets it after open. */
+    void *context; /* Belongs to the caller of updates, which sets it after open. */
     struct storage_request request;
     enum superblock_step step; /* The step that the update is at. */
-    uint32_t step_count;       /* Copies that the step is done with. */
-    uint32_t order[SUPERBLOCK_COPIES];  /* In which copies are written: bad ones first (S6). */
-    bool copy_good[SUPERBLOCK_COPIES];  /* It holds `working`, when it was last looked at. */
-    bool settled;                       /* Repaired, or just formatted. */
+    uint32_t step_count;       /* How many copies the present step has done. */
+    /* The order in which copies are written: bad ones first (S6). */
+    uint32_t order[SUPERBLOCK_COPIES];
+    bool copy_good[SUPERBLOCK_COPIES];  /* The copy held `working` when it was last looked at. */
+    bool settled;                       /* It was repaired, or has just been formatted. */
     uint32_t copies_repaired;
 };
 
@@ -117,15 +125,16 @@ struct superblock_format_options {
 };
 
 /*
- * Writes the first state over a file that is all zero. Waits. The last step of making a data
- * directory.
+ * Writes the first state, over a file that is all zero. This is the last step of making a data
+ * directory. Waits.
  */
 enum superblock_result superblock_format(
     struct superblock *superblock,
     const struct superblock_format_options *options);
 
 /*
- * Reads and decides by (S4). Writes nothing: whose state it is, the caller compares first. Waits.
+ * Reads the copies and chooses by (S4). It writes nothing, so that the caller can first check whose
+ * state this is. Waits.
  */
 enum superblock_result superblock_open(struct superblock *superblock);
 
@@ -133,8 +142,9 @@ enum superblock_result superblock_open(struct superblock *superblock);
 enum superblock_result superblock_repair(struct superblock *superblock);
 
 /*
- * The three updates there are. Each makes `working` the new state and calls back when it is durable
- * by (S3); on SUPERBLOCK_IO_ERROR the caller must stop. One at a time: asserted.
+ * The three kinds of update. Each makes `working` the new state, and calls back when that is
+ * durable by (S3). After SUPERBLOCK_IO_ERROR the caller must stop. Only one may run at a time
+ * (asserted).
  */
 void superblock_update_checkpoint(
     struct superblock *superblock,
@@ -159,7 +169,7 @@ void superblock_update_owner(
     uint64_t system_identifier,
     superblock_callback *callback);
 
-/* Names the checkpoint: checksum over checkpoint_state. */
+/* The checkpoint's id: the checksum of checkpoint_state. */
 u128 superblock_checkpoint_id(const struct superblock *superblock);
 
 #endif

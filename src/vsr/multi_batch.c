@@ -7,7 +7,7 @@
 #include "base/bytes.h"
 #include "base/units.h"
 
-/* Table, trailer and the padding before them. */
+/* Bytes of the table, the trailer, and the padding before them. */
 static uint32_t
 table_size(uint32_t batch_count)
 {

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Several requests in the body of one prepare: group commit.
+ * Several requests in the body of one prepare (group commit), so that they share one write to disk.
  *
- *   events of batch 0 · events of batch 1 · … · zero padding · table of batches · trailer
+ *    events of batch 0 · events of batch 1 · … · zero padding · table of batches · trailer
  *
- * The table has one 4-byte entry a batch, in order; the 4-byte trailer holds their number. Padding
- * makes table and trailer a multiple of EVENT_SIZE. Batches are independent of each other: chains
- * and rules of a batch never reach into the next. Timestamps are laid over all batches
- * consecutively.
+ * The table has an entry of 4 bytes for each batch, in order. The trailer, also 4 bytes, holds
+ * their number. Padding makes table and trailer together a multiple of EVENT_SIZE. Batches are
+ * independent of each other: neither a chain nor a rule of one batch reaches into the next.
+ * Timestamps are consecutive over all batches.
  */
 #ifndef LEDGER_VSR_MULTI_BATCH_H
 #define LEDGER_VSR_MULTI_BATCH_H
@@ -41,10 +41,10 @@ struct multi_batch_writer {
 /* Writes into `body`, which has room for a prepare's largest body. */
 void multi_batch_begin(struct multi_batch_writer *writer, void *body);
 
-/* True if a batch of so many events fits beside those added. */
+/* True if a batch of event_count events fits beside those already added. */
 bool multi_batch_fits(const struct multi_batch_writer *writer, uint32_t event_count);
 
-/* Copies the events in. Precondition: it fits, and is not empty. */
+/* Copies the events in. Precondition: they fit, and there is at least one. */
 void multi_batch_add(
     struct multi_batch_writer *writer,
     uint8_t operation,
@@ -63,8 +63,8 @@ struct multi_batch_reader {
 };
 
 /*
- * False if the body is not what multi_batch_end makes. timestamp_final: of the last event of the
- * last batch; event_count: of all batches, as the prepare's header says.
+ * Returns false if the body isn't what multi_batch_end makes. timestamp_final is that of the last
+ * batch's last event; event_count, from the prepare's header, is the sum over all batches.
  */
 bool multi_batch_open(
     struct multi_batch_reader *reader,

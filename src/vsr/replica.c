@@ -51,7 +51,7 @@ replica_entry(struct replica *replica, uint64_t op)
 
 /* ---- Opening --------------------------------------------------------------------------------- */
 
-/* Waits for whatever is under way. Something is, or the forest has something to do. */
+/* Waits for what is under way. Something must be, or the forest must have something to do. */
 static void
 open_wait(struct replica *replica)
 {
@@ -65,7 +65,10 @@ open_wait(struct replica *replica)
     replica_stop(replica);
 }
 
-/* Replay asks for records by the ten thousand; most of them are those that changed last. */
+/*
+ * Brings records that changed lately into memory. Replay will ask for records by the ten thousand,
+ * and most of them are those.
+ */
 static void
 open_warm(struct replica *replica)
 {
@@ -208,7 +211,7 @@ replica_stop(struct replica *replica)
     replica->status = REPLICA_STOPPED;
     replica->pulse = PULSE_NONE;
     fail_requests(&replica->execution.executed);
-    /* Beyond `op` there is the prepare that was being made, if one was, and empty entries. */
+    /* Beyond `op` there is the prepare that was being made, if any; the other entries are empty. */
     const uint64_t op_last = replica->commit + PIPELINE_PREPARES_MAX;
     for (uint64_t op = replica->commit + 1; op <= op_last; op++) {
         fail_requests(&replica_entry(replica, op)->requests);
@@ -238,7 +241,7 @@ replica_poll(struct replica *replica)
         fail_requests(&replica->requests);
         return progress;
     }
-    /* First the disk gets its next write, then the CPU executes what the last one made durable. */
+    /* First the disk gets its next write; then the CPU executes what the last one made durable. */
     assert(replica->status == REPLICA_NORMAL);
     progress |= replica_prepare_requests(replica);
     progress |= replica_commit(replica);
@@ -261,4 +264,14 @@ replica_busy(const struct replica *replica)
 {
     return replica->op != replica->commit || replica->commit_stage != COMMIT_IDLE ||
            replica->pulse != PULSE_NONE || !queue_empty(&replica->requests);
+}
+
+uint32_t
+replica_requests_count(const struct replica *replica)
+{
+    uint32_t count = replica->requests.count + replica->execution.executed.count;
+    for (uint32_t i = 0; i < PIPELINE_PREPARES_MAX; i++) {
+        count += replica->pipeline[i].requests.count;
+    }
+    return count;
 }

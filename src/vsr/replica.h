@@ -4,7 +4,11 @@
  * 2012, §4), in a cluster of one. It is primary of every view, and its replication quorum is
  * itself: a prepare commits when its own journal has it.
  *
- *   request → queue → prepare (all waiting requests) → journal → commit in op order → answer
+ *    request → queue → prepare (all waiting requests) → journal → commit in op order → answer
+ *
+ * What can go wrong: there is no room for a request, which is refused and has no effect; a write
+ * fails, or a block that an op needs can't be read. Then the replica stops, and answers everything
+ * that waits with REPLICA_FAILED, since the outcome is unknown. Opening it again replays the log.
  *
  * Numbered invariants (asserted, tested under their number):
  *  (R1) commit <= journaled <= op, and op − commit <= PIPELINE_PREPARES_MAX.
@@ -37,70 +41,81 @@
 
 enum replica_status {
     REPLICA_CLOSED,
-    REPLICA_RECOVERING, /* Replaying the journal: takes no requests. */
+    REPLICA_RECOVERING, /* It replays the journal and takes no requests. */
     REPLICA_NORMAL,
-    /* A write or a growth failed. Answers nothing but REPLICA_FAILED until opened again. */
+    /*
+     * A write or the growth of a file failed, or a needed block is damaged. Until it is opened
+     * again, it answers everything with REPLICA_FAILED.
+     */
     REPLICA_STOPPED,
 };
 
-/* What committing waits for: see replica_commit.c. */
+/* What committing is doing, and in brackets what comes next: see replica_commit.c. */
 enum commit_stage {
     COMMIT_IDLE,
-    COMMIT_PREFETCH,              /* What op commit + 1 needs comes into reach. → COMMIT_EXECUTE */
-    COMMIT_EXECUTE,               /* It is executed, piece by piece. → COMMIT_COMPACT */
-    COMMIT_COMPACT,               /* The forest does what is due after it. → COMMIT_IDLE, … */
-    COMMIT_CHECKPOINT_FOREST,     /* The forest writes what changed. → ..._SUPERBLOCK */
-    COMMIT_CHECKPOINT_SUPERBLOCK, /* The superblock takes the new root. → COMMIT_IDLE */
+    COMMIT_PREFETCH,              /* Brings what op commit + 1 needs within reach. (→ EXECUTE) */
+    COMMIT_EXECUTE,               /* Executes it piece by piece. (→ COMPACT) */
+    /* The forest does what is due after it. (→ IDLE, or a checkpoint) */
+    COMMIT_COMPACT,
+    COMMIT_CHECKPOINT_FOREST,     /* The forest writes what changed. (→ SUPERBLOCK) */
+    COMMIT_CHECKPOINT_SUPERBLOCK, /* The superblock takes the new root. (→ IDLE) */
 };
 
-/* The op commit + 1 from COMMIT_PREFETCH to COMMIT_EXECUTE. */
+/* Op commit + 1, from COMMIT_PREFETCH to the end of COMMIT_EXECUTE. */
 struct replica_execution {
     bool begun;         /* The forest has begun the op. */
-    bool all_in_reach;  /* All that its execution will look at is in memory. */
-    uint32_t round;     /* Number of times that its batches have been asked what they need. */
-    bool round_asked;   /* They have been asked in this round. */
-    bool another_round; /* What is brought in this round will say what else is needed. */
+    bool all_in_reach;  /* Everything that its execution will look at is in memory. */
+    uint32_t round;     /* How many rounds of asking the batches what they need are complete. */
+    bool round_asked;   /* The batches have been asked in the current round. */
+    /* What this round brings will tell what else is needed, so another round follows. */
+    bool another_round;
     struct multi_batch_reader reader;
     struct state_machine_batch batch;
-    uint32_t next; /* Next event of the batch; at its event_count, the batch is done. */
-    struct queue executed; /* Requests that are answered when the op is committed (R3). */
+    uint32_t next; /* The next event of the batch. When it equals event_count, the batch is done. */
+    struct queue executed; /* Executed requests, to be answered when the op is committed (R3). */
 };
 
 enum pulse_stage {
     PULSE_NONE,
-    PULSE_LOOK,   /* Is one due? */
-    PULSE_WANTED, /* One is due: no new prepares until the pipeline is empty for it. */
+    PULSE_LOOK,   /* Finding out whether one is due. */
+    /* One is due. No new prepares are made until the pipeline is empty, so that it can be made. */
+    PULSE_WANTED,
 };
 
 /*
- * A pulse is made a moment after it was rehearsed, so that more may be due then. So it is rehearsed
- * for a later time, up to which the rehearsal is good: there is nothing in it then that was not
- * read.
+ * A pulse is made a moment after its rehearsal, and by then more may be due. So the rehearsal is
+ * done for a later time, and is good for a pulse at any time up to that: such a pulse looks at
+ * nothing that wasn't read.
  */
 struct pulse_rehearsal {
-    uint64_t timestamp; /* Good for pulses up to this time; 0: there is none. */
-    uint64_t commit;    /* And after this op only. */
-    uint64_t ahead_ns;  /* How far ahead it was begun: more than it takes. */
+    uint64_t timestamp; /* It is good for pulses up to this time; 0 if there is no rehearsal. */
+    uint64_t commit;    /* And only while this is the newest committed op. */
+    /* How far ahead of the clock it was begun. It must be more than the rehearsal takes. */
+    uint64_t ahead_ns;
 };
 
-/* A block that pulses need can't be read: none is made before `retry_ns` of the monotonic clock. */
+/*
+ * A block that pulses need can't be read. No pulse is made before the monotonic clock says
+ * retry_ns.
+ */
 struct pulse_block {
     bool damaged;
     uint64_t retry_ns;
     struct forest_damage damage;
 };
 
-/* A prepare from its making to its commit. */
+/* A prepare, from the time when it is made until it is committed. */
 struct pipeline_entry {
     void *message; /* Sector-aligned, PREPARE_SIZE_MAX bytes: header, body, zero padding. */
-    /* The requests whose batches it has, in order. Empty in replay and for pulses. */
+    /* The requests whose batches it contains, in order. Empty in replay, and for pulses. */
     struct queue requests;
 };
 
 struct replica_stats {
     uint64_t prepares;
     uint64_t pulses;
-    uint64_t pulses_skipped; /* Due, and not made: a block that they need can't be read. */
+    /* Pulses that were due but not made, because a block that they need can't be read. */
+    uint64_t pulses_skipped;
     uint64_t checkpoints;
     struct histogram events_per_prepare;
     struct histogram requests_per_prepare;
@@ -119,30 +134,31 @@ struct replica {
     uint64_t op;        /* Newest prepare. */
     uint64_t journaled; /* Newest durable prepare. */
     uint64_t commit;    /* Newest executed prepare. */
-    uint64_t timestamp; /* The newest prepare's. */
-    uint64_t checkpoint_events; /* How many events came after the start of the newest checkpoint. */
+    uint64_t timestamp; /* Timestamp of the newest prepare. */
+    uint64_t checkpoint_events; /* Events that came since the newest checkpoint was started. */
     uint32_t view;
 
     struct pipeline_entry pipeline[PIPELINE_PREPARES_MAX]; /* [op % PIPELINE_PREPARES_MAX] */
     uint64_t pipeline_events; /* Sum of event_count of the ops in (commit, op]. */
     struct journal_append append;
-    struct queue requests; /* Waiting for a prepare. */
+    struct queue requests; /* Requests that wait for a prepare. */
 
     struct replica_execution execution;
     enum commit_stage commit_stage;
-    struct prepare_header commit_header; /* The header of op `commit`, from COMMIT_COMPACT on. */
-    bool lost; /* It stopped because a block that an op needs can't be read. */
+    /* The header of op `commit`; set from COMMIT_COMPACT on. */
+    struct prepare_header commit_header;
+    bool lost; /* It has stopped because a block that an op needs can't be read. */
 
     /*
-     * Grows whenever the storage or the forest gets on. A commit stage that had to wait for them is
-     * tried again only then, and so are reads.
+     * Grows whenever the storage or the forest has made progress. Only then is it worth trying
+     * again: a commit stage that had to wait for them, or a read.
      */
     uint64_t progress;
     bool commit_waits;
     uint64_t commit_waits_since;
 
     struct multi_batch_writer writer;
-    uint8_t *results; /* The results of a batch that nobody waits for. */
+    uint8_t *results; /* Where the results of a batch go that nobody waits for. */
     enum pulse_stage pulse;
     struct pulse_rehearsal rehearsal;
     struct pulse_block pulse_block;
@@ -170,43 +186,50 @@ enum replica_open_result {
     REPLICA_OPEN_MEMORY_FULL, /* The log holds more than memory has room for. */
     REPLICA_OPEN_DISK_FULL,
     REPLICA_OPEN_IO_ERROR,
-    REPLICA_OPEN_PREPARE_DAMAGED, /* The entry of op `op` is not what recovery has read. */
+    REPLICA_OPEN_PREPARE_DAMAGED, /* The entry of op `op` is no longer what recovery has read. */
     REPLICA_OPEN_DAMAGED,         /* A block that the log needs can't be read: forest_damage(). */
-    REPLICA_OPEN_INVALID_PREPARE, /* Intact, but not what a replica makes: op `op`. */
+    REPLICA_OPEN_INVALID_PREPARE, /* Op `op` is intact, but no replica makes such a prepare. */
 };
 
 /*
- * Superblock, forest and journal are open. Executes the journal from the checkpoint to its head,
- * starts a new view, and takes requests. Waits. *op: the op that was reached.
+ * Opens the replica. Superblock, forest and journal must be open. It executes the journal from the
+ * checkpoint to the head, starts a new view, and takes requests from then on. Waits. *op is the op
+ * that was reached.
  */
 enum replica_open_result replica_open(struct replica *replica, uint64_t *op);
 
 /* Queues the request. It is answered later, inside replica_poll. */
 void replica_submit(struct replica *replica, struct replica_request *request);
 
-/* Does what can be done now; true if something was done. Never blocks. */
+/* Does what can be done now, and returns true if something was done. Never blocks. */
 bool replica_poll(struct replica *replica);
 
-/* Makes a pulse if one is due: now, or in one of the next polls, also under continuous load. */
+/* Makes a pulse if one is due: now, or in one of the next polls, even under continuous load. */
 void replica_tick(struct replica *replica);
 
 /*
- * True while no pulses are made because a block that they need can't be read: says which one. It is
- * tried again from time to time.
+ * True while no pulses are made, because a block that they need can't be read; *damage says which.
+ * It is tried again from time to time.
  */
 bool replica_pulse_damage(const struct replica *replica, struct forest_damage *damage);
 
-/* True while an op has been executed in part: the state is none that may be read. */
+/* True while an op is executed in part. The state may not be read then. */
 bool replica_executing(const struct replica *replica);
 
-/* True while there is something in the pipeline, a checkpoint runs, or a pulse is looked for. */
+/*
+ * True if the pipeline isn't empty, a checkpoint is running, or it is being found out whether a
+ * pulse is due.
+ */
 bool replica_busy(const struct replica *replica);
+
+/* How many requests were submitted, and not answered. */
+uint32_t replica_requests_count(const struct replica *replica);
 
 /*
  * ---- What others may know of it ----------------------------------------------------------------
  */
 
-/* The newest prepare; the newest op that is executed; the time of the newest prepare. */
+/* The newest prepare; then, the newest executed op; then, the timestamp of the newest prepare. */
 static inline uint64_t
 replica_op(const struct replica *replica)
 {
@@ -232,8 +255,8 @@ replica_view(const struct replica *replica)
 }
 
 /*
- * Grows whenever the storage or the forest gets on. Whoever had to wait for either need not ask
- * again before it has grown.
+ * Grows whenever the storage or the forest has made progress. A caller that had to wait for either
+ * need not ask again before that.
  */
 static inline uint64_t
 replica_progress(const struct replica *replica)
@@ -241,7 +264,7 @@ replica_progress(const struct replica *replica)
     return replica->progress;
 }
 
-/* It has failed, and does nothing any more. */
+/* It has failed and does nothing any more. */
 static inline bool
 replica_stopped(const struct replica *replica)
 {

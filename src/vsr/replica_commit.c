@@ -1,24 +1,28 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Committing: prepares of the journal, executed in op order; and the checkpoint that follows when
- * one is due.
+ * Committing: executes prepares of the journal in op order, and makes the checkpoint when one is
+ * due.
  *
- *   COMMIT_IDLE ── an op is journaled ──→ COMMIT_PREFETCH ── all is there ──→ COMMIT_EXECUTE
- *        ▲                                                                        │ executed,
- *        │                                                                        │ answered
- *        ├──── done; checkpoint due? no ─────────────────────────────────── COMMIT_COMPACT
- *        │                                                                        │ yes
- *        │ checkpoint_on_superblock                                               ▼
- *   COMMIT_CHECKPOINT_SUPERBLOCK ←── checkpoint_on_forest ──────── COMMIT_CHECKPOINT_FOREST
+ *    COMMIT_IDLE ── an op is journaled ──→ COMMIT_PREFETCH ── all is there ──→ COMMIT_EXECUTE
+ *         ▲                                                                        │ executed,
+ *         │                                                                        │ answered
+ *         ├──── done; checkpoint due? no ─────────────────────────────────── COMMIT_COMPACT
+ *         │                                                                        │ yes
+ *         │ checkpoint_on_superblock                                               ▼
+ *    COMMIT_CHECKPOINT_SUPERBLOCK ←── checkpoint_on_forest ──────── COMMIT_CHECKPOINT_FOREST
  *
- * While a checkpoint runs nothing is executed, so the forest does not change under it; prepares go
- * on being journaled, as far as pipeline and ring allow.
+ * While a checkpoint runs nothing is executed, so that the forest doesn't change under it. Prepares
+ * are still journaled, as far as the pipeline and the ring allow.
  *
- * An op is executed in pieces of about EXECUTE_EVENTS_MAX events, between which the replica looks
- * for new requests: the disk must not wait for a large batch to be executed; nor for the work that
- * the forest has after it, which is done in pieces too. Records may be on
- * disk: no op begins to be executed before all that it needs is in memory. In all stages but
- * COMMIT_EXECUTE the state is that of op `commit`, and may be read.
+ * An op is executed in pieces of about EXECUTE_EVENTS_MAX events, and the forest's work after it is
+ * done in pieces too. Between the pieces the replica looks for new requests, so that the disk needn't
+ * wait for a large batch.
+ *
+ * Records may be on disk, so an op begins to be executed only when everything it needs is in
+ * memory. In all stages but COMMIT_EXECUTE the state is that of op `commit`, and may be read.
+ *
+ * What can go wrong: a block that the op needs can't be read, the forest fails, or the checkpoint
+ * isn't written. Then the replica stops.
  */
 #include "base/units.h"
 #include "vsr/replica_internal.h"
@@ -86,7 +90,10 @@ checkpoint_start(struct replica *replica)
 
 /* ---- Waiting --------------------------------------------------------------------------------- */
 
-/* What the stage needs is not there: true until something has happened. */
+/*
+ * True while the stage waits for something, and nothing has happened since that it could go on
+ * with.
+ */
 static bool
 commit_waits(const struct replica *replica)
 {
@@ -94,7 +101,10 @@ commit_waits(const struct replica *replica)
     return replica->commit_waits && replica->commit_waits_since == replica->progress;
 }
 
-/* Returns false: there is nothing more to do now. */
+/*
+ * Notes that the stage must wait. Returns false, so that the caller can return it: nothing more can
+ * be done now.
+ */
 static bool
 commit_wait(struct replica *replica)
 {
@@ -115,7 +125,7 @@ commit_enter(struct replica *replica, enum commit_stage stage)
 
 /* ---- Execution ------------------------------------------------------------------------------- */
 
-/* Checks the batches of a prepare, all of them before any is executed. */
+/* Checks all batches of a prepare before any of them is executed. */
 static bool
 batches_open(struct replica *replica, const struct prepare_header *header)
 {
@@ -144,8 +154,8 @@ batches_open(struct replica *replica, const struct prepare_header *header)
 }
 
 /*
- * Executes a piece of the current batch. In normal work, the batch goes with the oldest of
- * `requests`, which gets the results; in replay there are none.
+ * Executes a piece of the current batch. In normal work the batch belongs to the oldest of
+ * `requests`, which gets the results. In replay there are no requests.
  */
 static void
 batch_execute(struct replica *replica, struct queue *requests, uint32_t count)
@@ -170,7 +180,7 @@ batch_execute(struct replica *replica, struct queue *requests, uint32_t count)
     queue_push(&execution->executed, &replica_pop_request(requests)->link);
 }
 
-/* True when all batches are executed. */
+/* Executes batches. Returns true when all are executed. */
 static bool
 execute_batches(struct replica *replica, struct queue *requests, uint32_t count)
 {
@@ -218,7 +228,10 @@ replica_commit_start(struct replica *replica)
     return true;
 }
 
-/* Asks for what the batches need, as far as this round knows. True: there is another round. */
+/*
+ * Asks for what the batches need, as far as this round knows. Returns true if another round is
+ * needed.
+ */
 static bool
 batches_ask(struct replica *replica)
 {
@@ -287,7 +300,7 @@ commit_prefetch(struct replica *replica)
     return true;
 }
 
-/* A piece. At the end the op is committed, and its requests are answered (R3). */
+/* Executes a piece. After the last one the op is committed, and its requests are answered (R3). */
 static void
 commit_execute(struct replica *replica)
 {
@@ -301,7 +314,7 @@ commit_execute(struct replica *replica)
         return;
     }
     assert(queue_empty(&entry->requests));
-    /* The message's place may be taken by the next prepare from now on. */
+    /* From here on the next prepare may take the place of this message. */
     replica->commit_header = *header;
     replica->pipeline_events -= header->event_count;
     replica->checkpoint_events += header->event_count;
@@ -337,7 +350,7 @@ replica_commit(struct replica *replica)
     if (replica->commit_stage == COMMIT_IDLE) {
         if (replica->commit == replica->journaled) return false;
         const bool started = replica_commit_start(replica);
-        assert(started); /* This replica made it. */
+        assert(started); /* It can't be invalid, since this replica made it. */
         progress = true;
     }
     if (replica->commit_stage == COMMIT_PREFETCH) progress |= commit_prefetch(replica);

@@ -18,36 +18,39 @@ replica_pop_request(struct queue *requests)
     return container_of(link, struct replica_request, link);
 }
 
-/* Asserts R1 and what follows from the status. */
+/* Asserts (R1), and what follows from the status. */
 void replica_invariants(const struct replica *replica);
 
 struct pipeline_entry *replica_entry(struct replica *replica, uint64_t op);
 
-/* A write or a growth failed: answers everything that waits with REPLICA_FAILED (R3). */
+/*
+ * Stops, because a write or the growth of a file failed: answers everything that waits with
+ * REPLICA_FAILED (R3).
+ */
 void replica_stop(struct replica *replica);
 
 /*
  * Makes one prepare of the waiting requests and hands it to the journal, if that is possible now.
- * True if it did.
+ * Returns true if it did.
  */
 bool replica_prepare_requests(struct replica *replica);
 
 /*
- * Looks whether a pulse is due, and makes it once the pipeline is empty, if there is room. True if
- * it did something, or there is more to do.
+ * Finds out whether a pulse is due, and makes it when the pipeline is empty, if there is room.
+ * Returns true if it did something, or if there is more to do.
  */
 bool replica_pulse(struct replica *replica);
 
-/* Goes on with committing as far as possible now, but for a piece of execution at most. */
+/* Commits as much as possible now, but executes one piece at most. */
 bool replica_commit(struct replica *replica);
 
 /*
- * Begins with op commit + 1, which is journaled. False if it is not what a replica makes; then
- * nothing was done.
+ * Begins with op commit + 1, which is journaled. Returns false, having done nothing, if no replica
+ * makes such a prepare.
  */
 bool replica_commit_start(struct replica *replica);
 
-/* Storage and forest get on. True if they did. */
+/* Lets storage and forest work. Returns true if they made progress. */
 bool replica_storage_poll(struct replica *replica);
 
 #endif

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* Making prepares: requests (or time) in, one sealed message to the journal out. */
+/*
+ * Making prepares: takes requests (or the time, for a pulse), and gives a sealed message to the
+ * journal.
+ */
 #include <string.h>
 
 #include "base/units.h"
 #include "vsr/replica_internal.h"
 
 /*
- * Can a prepare be made at all now? What waits is made into one prepare when the last append is
- * done: group commit.
+ * Can a prepare be made now? Whatever requests wait until the last append is done become one
+ * prepare together: group commit.
  */
 static bool
 can_prepare(const struct replica *replica)
@@ -20,8 +23,8 @@ can_prepare(const struct replica *replica)
 }
 
 /*
- * (R4) Real time where it is ahead, else just after what was given out. `event_count` timestamps up
- *      to the result are the prepare's own.
+ * (R4) The real time if it is ahead; otherwise just after what was given out last. The event_count
+ * timestamps up to the result belong to the prepare.
  */
 static uint64_t
 next_timestamp(const struct replica *replica, uint32_t event_count)
@@ -85,18 +88,22 @@ prepare_append(
     prepare_seal(header);
     assert(header->timestamp - event_count >= parent->timestamp); /* (R4) */
 
+    /* Nothing to execute, nothing to write after it: until it is durable, there is only waiting. */
+    const bool solo = replica->op == replica->commit && replica->commit_stage == COMMIT_IDLE &&
+                      queue_empty(&replica->requests);
     replica->op += 1;
     replica->timestamp = header->timestamp;
     replica->pipeline_events += event_count;
     replica->append = (struct journal_append){
         .prepare = header,
         .callback = prepare_on_journaled,
+        .solo = solo,
     };
     journal_append(replica->journal, &replica->append);
     replica_invariants(replica);
 }
 
-/* Answers the oldest waiting request that there is no room for it. */
+/* Answers the oldest waiting request: there is no room for it. */
 static void
 refuse_oldest(struct replica *replica, enum forest_room room)
 {
@@ -121,7 +128,10 @@ replica_prepare_requests(struct replica *replica)
     bool refused = false;
 
     if (queue_empty(&replica->requests) || !can_prepare(replica)) return false;
-    /* The pulse comes first; but the pipeline can't drain for it while a checkpoint runs. */
+    /*
+     * The pulse goes first. But while a checkpoint runs the pipeline can't drain, so don't wait for
+     * it then.
+     */
     const bool checkpoint_runs = replica->commit_stage == COMMIT_CHECKPOINT_FOREST ||
                                  replica->commit_stage == COMMIT_CHECKPOINT_SUPERBLOCK;
     if (replica->pulse == PULSE_WANTED && !checkpoint_runs) return false;
@@ -140,7 +150,8 @@ replica_prepare_requests(struct replica *replica)
             replica_stop(replica);
             return true;
         }
-        if (room == FOREST_ROOM_WAITS) break; /* What has come before it goes on. */
+        /* The requests taken before this one go on without it. */
+        if (room == FOREST_ROOM_WAITS) break;
         if (room == FOREST_ROOM) {
             take_oldest(replica, entry);
         } else {
@@ -162,13 +173,16 @@ replica_prepare_requests(struct replica *replica)
 
 /* ---- Pulses ---------------------------------------------------------------------------------- */
 
-/* Between two tries to read a block that pulses need and that can't be read. */
+/* The time between two attempts to read a block that pulses need and that can't be read. */
 #define PULSE_RETRY_NS (UINT64_C(10) * NS_PER_S)
 
-/* What a rehearsal is ahead of time by at first. No new hold can expire sooner. */
+/* How far ahead of the time a rehearsal begins. No new hold can expire sooner than that. */
 #define REHEARSAL_AHEAD_NS NS_PER_S
 
-/* A block that it needs can't be read: nothing is in the log yet, so nobody must execute it. */
+/*
+ * Skips the pulse, because a block that it needs can't be read. As nothing is in the log yet,
+ * nobody has to execute it.
+ */
 static void
 pulse_skip(struct replica *replica)
 {
@@ -182,7 +196,7 @@ pulse_skip(struct replica *replica)
     forest_damage(replica->forest, &block->damage);
 }
 
-/* Is there something that a pulse made now would do? */
+/* Would a pulse that is made now do anything? */
 static enum forest_found
 pulse_due(struct replica *replica)
 {
@@ -211,8 +225,9 @@ pulse_look(struct replica *replica)
 }
 
 /*
- * Has all been read that a pulse with this timestamp needs (R7)? A rehearsal that took so long that
- * its time has come begins again, further ahead; what it has read is mostly in memory then.
+ * Has everything been read that a pulse with this timestamp needs (R7)? If the rehearsal took
+ * longer than it was ahead, it begins again, further ahead; most of what it needs is in memory by
+ * then.
  */
 static enum forest_found
 pulse_rehearse(struct replica *replica, uint64_t timestamp)
@@ -240,7 +255,7 @@ pulse_prepare(struct replica *replica)
 {
     assert(replica->pulse == PULSE_WANTED);
     assert(replica->status == REPLICA_NORMAL);
-    /* What is in the pipeline may change what is due. */
+    /* Prepares in the pipeline may change what is due, so wait until it is empty. */
     if (replica->op != replica->commit || !can_prepare(replica)) return false;
     const uint64_t timestamp = next_timestamp(replica, PULSE_EXPIRIES_MAX);
     enum forest_found found = pulse_due(replica);
@@ -249,7 +264,7 @@ pulse_prepare(struct replica *replica)
     replica->pulse = PULSE_NONE;
     if (found != FOREST_FOUND) return false;
     replica->pulse_block.damaged = false;
-    /* Without room it stays due; the next tick tries again. */
+    /* If there is no room the pulse remains due, and the next tick tries again. */
     const enum forest_room room = forest_reserve(replica->forest, PULSE_EXPIRIES_MAX);
     if (room == FOREST_IO_ERROR) replica_stop(replica);
     if (room != FOREST_ROOM) return false;

@@ -9,9 +9,9 @@
 
 enum replica_outcome {
     REPLICA_EXECUTED,
-    REPLICA_MEMORY_FULL, /* Took no effect. */
-    REPLICA_DISK_FULL,   /* Took no effect. */
-    REPLICA_FAILED,      /* The replica has stopped: outcome unknown. */
+    REPLICA_MEMORY_FULL, /* Memory is full. The request had no effect. */
+    REPLICA_DISK_FULL,   /* The disk is full. The request had no effect. */
+    REPLICA_FAILED,      /* The replica has stopped. The outcome is unknown. */
 };
 
 struct replica_request;
@@ -21,10 +21,10 @@ typedef void replica_callback(struct replica_request *request, enum replica_outc
 struct replica_request {
     uint8_t operation;
     uint32_t event_count; /* 1 … EVENTS_PER_BATCH_MAX */
-    const void *events;   /* EVENT_SIZE bytes each. Read until the callback. */
-    void *results;        /* RESULT_SIZE bytes each. Must not overlap events. */
+    const void *events;   /* EVENT_SIZE bytes each. They are read until the callback. */
+    void *results;        /* RESULT_SIZE bytes each. The buffer must not overlap the events. */
     replica_callback *callback;
-    struct queue_link link; /* The replica's. */
+    struct queue_link link; /* Used by the replica. */
 };
 
 #endif

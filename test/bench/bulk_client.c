@@ -467,7 +467,7 @@ read_arguments(int argc, char **argv)
         die("usage", "bulk_client MODE BATCH CLIENTS SECONDS ACCOUNTS [FILE]");
     }
     while (mode < MODE_COUNT && strcmp(argv[1], mode_names[mode]) != 0)
-        mode++;
+        mode += 1;
     batch = (uint32_t) strtoul(argv[2], NULL, 10);
     clients = (uint32_t) strtoul(argv[3], NULL, 10);
     seconds_max = strtod(argv[4], NULL);

@@ -9,8 +9,8 @@
 
 #include "../unit/forest_fixture.h"
 #include "../unit/reseal.h"
+#include "forest/watch.h"
 #include "fuzz.h"
-#include "forest/audit.h"
 #include "unit/reserve.h"
 
 static struct forest_fixture fixture;

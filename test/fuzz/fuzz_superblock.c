@@ -8,24 +8,14 @@
 #include "base/units.h"
 #include "store/superblock.h"
 
-#include "../sim/storage_sim.h"
+#include "unit/superblock_fixture.h"
 #include "fuzz.h"
 
 #define HISTORY_MAX 6
 
-static _Alignas(SECTOR_SIZE) uint8_t memory[16 * SECTOR_SIZE];
 static struct storage_sim sim;
 static struct superblock superblock;
 static struct superblock_state history[HISTORY_MAX + 1]; /* By sequence. */
-
-static void
-restart(void)
-{
-    struct arena arena;
-    memset(memory, 0xa5, sizeof(memory));
-    arena_init(&arena, memory, sizeof(memory));
-    superblock_init(&superblock, &arena, &sim.storage);
-}
 
 static void
 update_on_done(struct superblock *updated, enum superblock_result result)
@@ -55,25 +45,11 @@ build_history(struct prng *prng, uint64_t sequence_max)
     }
 }
 
-static enum superblock_result
-open_and_repair(void)
-{
-    const enum superblock_result result = superblock_open(&superblock);
-    return result == SUPERBLOCK_OK ? superblock_repair(&superblock) : result;
-}
-
-static struct superblock_state *
-copy_on_disk(uint32_t copy)
-{
-    uint8_t *bytes = storage_sim_bytes(&sim, STORAGE_SUPERBLOCK);
-    return (struct superblock_state *) (void *) (bytes + copy * SUPERBLOCK_COPY_STRIDE);
-}
-
 /* Returns the sequence that the slot holds validly, or 0. */
 static uint64_t
 mutate_slot(struct prng *prng, uint32_t copy, uint64_t sequence_max)
 {
-    struct superblock_state *state = copy_on_disk(copy);
+    struct superblock_state *state = superblock_copy_on_disk(&sim, copy);
     switch (prng_below(prng, 8)) {
     case 0: memset(state, 0, sizeof(*state)); return 0;
     case 1:
@@ -110,15 +86,15 @@ check_open(const uint64_t sequences[SUPERBLOCK_COPIES], bool all_blank)
         }
     }
     const bool ok = chosen != 0 && highest - chosen <= 1;
-    restart();
-    const enum superblock_result result = open_and_repair();
+    superblock_restart(&superblock, &sim);
+    const enum superblock_result result = superblock_open_and_repair(&superblock);
     if (all_blank) {
         assert(result == SUPERBLOCK_ABSENT);
     } else if (ok) {
         assert(result == SUPERBLOCK_OK);
         assert(memcmp(superblock.working, &history[chosen], SECTOR_SIZE) == 0);
-        restart();
-        const enum superblock_result again = open_and_repair();
+        superblock_restart(&superblock, &sim);
+        const enum superblock_result again = superblock_open_and_repair(&superblock);
         assert(again == SUPERBLOCK_OK);
         assert(superblock.copies_repaired == 0);
         assert(memcmp(superblock.working, &history[chosen], SECTOR_SIZE) == 0);
@@ -132,7 +108,7 @@ static void
 forge_and_open(struct prng *prng)
 {
     for (uint32_t copy = 0; copy < SUPERBLOCK_COPIES; copy++) {
-        struct superblock_state *state = copy_on_disk(copy);
+        struct superblock_state *state = superblock_copy_on_disk(&sim, copy);
         const uint64_t start = offsetof(struct superblock_state, version);
         uint8_t *bytes = (uint8_t *) state;
         for (uint64_t i = prng_below(prng, 3); i > 0; i--) {
@@ -140,8 +116,8 @@ forge_and_open(struct prng *prng)
         }
         state->checksum = checksum(bytes + start, SECTOR_SIZE - start);
     }
-    restart();
-    (void) open_and_repair();
+    superblock_restart(&superblock, &sim);
+    (void) superblock_open_and_repair(&superblock);
 }
 
 void
@@ -152,7 +128,7 @@ fuzz_superblock(struct prng *prng, uint64_t rounds)
             .file_size_bytes = {[STORAGE_SUPERBLOCK] = SUPERBLOCK_FILE_SIZE},
         };
         storage_sim_init(&sim, &options, prng);
-        restart();
+        superblock_restart(&superblock, &sim);
         const uint64_t sequence_max = prng_range(prng, 1, HISTORY_MAX);
         build_history(prng, sequence_max);
         if (prng_chance(prng, 1, 5)) {
@@ -164,7 +140,8 @@ fuzz_superblock(struct prng *prng, uint64_t rounds)
                 sequences[copy] = mutate_slot(prng, copy, sequence_max);
                 if (sequences[copy] != 0) continue;
                 /* Distinct, so that two invalid slots are no pair. */
-                blank += copy_on_disk(copy)->checksum == 0 && copy_on_disk(copy)->sequence == 0;
+                blank += superblock_copy_on_disk(&sim, copy)->checksum == 0 &&
+                         superblock_copy_on_disk(&sim, copy)->sequence == 0;
             }
             check_open(sequences, blank == SUPERBLOCK_COPIES);
         }

@@ -3,17 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/units.h"
 #include "model/model.h"
-
-static bool
-all_zero(const void *bytes, uint64_t size)
-{
-    for (uint64_t i = 0; i < size; i++) {
-        if (((const uint8_t *) bytes)[i] != 0) return false;
-    }
-    return true;
-}
 
 static bool
 window_valid(uint64_t timestamp_min, uint64_t timestamp_max)
@@ -38,7 +30,7 @@ account_filter_valid(const struct account_filter *filter)
     if (filter->flags & ACCOUNT_FILTER_EXPIRIES && filters_transfers) return false;
     return filter->account_id != 0 && filter->account_id != U128_MAX && filter->limit != 0 &&
            (filter->flags & sides) != 0 && (filter->flags & ~known) == 0 &&
-           all_zero(filter->reserved, sizeof(filter->reserved)) &&
+           bytes_zero(filter->reserved, sizeof(filter->reserved)) &&
            window_valid(filter->timestamp_min, filter->timestamp_max);
 }
 
@@ -47,7 +39,7 @@ query_filter_valid(const struct query_filter *filter)
 {
     const uint32_t known = QUERY_FILTER_REVERSED;
     return filter->limit != 0 && (filter->flags & ~known) == 0 &&
-           all_zero(filter->reserved, sizeof(filter->reserved)) &&
+           bytes_zero(filter->reserved, sizeof(filter->reserved)) &&
            window_valid(filter->timestamp_min, filter->timestamp_max);
 }
 
@@ -61,7 +53,7 @@ hold_filter_valid(const struct hold_filter *filter)
     return filter->limit != 0 && (filter->flags & ~known) == 0 && (filter->states & ~0x1e) == 0 &&
            filter->debit_account_id != U128_MAX && filter->credit_account_id != U128_MAX &&
            filter->after_timestamp <= TIMESTAMP_MAX &&
-           all_zero(filter->reserved, sizeof(filter->reserved)) &&
+           bytes_zero(filter->reserved, sizeof(filter->reserved)) &&
            window_valid(filter->expires_min, filter->expires_max) &&
            window_valid(filter->timestamp_min, filter->timestamp_max);
 }
@@ -70,7 +62,7 @@ static bool
 change_events_filter_valid(const struct change_events_filter *filter)
 {
     if (filter->flags > CHANGE_EVENTS_FILTER_REVERSED) return false;
-    return filter->limit != 0 && all_zero(filter->reserved, sizeof(filter->reserved)) &&
+    return filter->limit != 0 && bytes_zero(filter->reserved, sizeof(filter->reserved)) &&
            window_valid(filter->timestamp_min, filter->timestamp_max);
 }
 

@@ -173,8 +173,10 @@ check_refusal(struct sim *sim, const struct engine_request *request)
     case ENGINE_DISK_FULL:
         sim_check(
             sim,
-            sim->disk.options.space_limit_bytes > 0 || sim->disk.crashed,
+            sim->disk.options.space_limit_bytes > 0 || sim->full_before_calm || sim->disk.crashed,
             "disk full, which has no end");
+        /* Each growth that is refused is an answer to one request. */
+        if (sim->calm) sim->full_before_calm = false;
         sim->counts.refused += 1;
         return;
     case ENGINE_DAMAGED:

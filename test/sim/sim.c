@@ -236,6 +236,7 @@ static void
 run_calm(struct sim *sim)
 {
     sim->calm = true;
+    sim->full_before_calm = sim->disk.options.space_limit_bytes > 0;
     sim->disk.options.space_limit_bytes = 0;
     if (sim->disk.crashed) run_reopen(sim, true);
     storage_sim_crash_after(&sim->disk, 0);

@@ -222,6 +222,7 @@ struct sim {
     uint64_t faults_at_open; /* Faults of the disk before this life. */
     uint32_t rests;          /* Polls in a row of a busy engine that had nothing to do. */
     bool calm;               /* No more faults. */
+    bool full_before_calm;   /* A growth that the full disk refused may still be answered for. */
     enum sim_canary canary;
     u128 replies_hash;
     struct sim_counts counts;

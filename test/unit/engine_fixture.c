@@ -297,3 +297,22 @@ node_op(const struct node_request *request)
     assert(request->request.status == ENGINE_OK);
     return node_op_of(request->node, node_result(request, request->event_count - 1).timestamp);
 }
+
+void
+node_reopen(struct node *node)
+{
+    node_crash(node);
+    const enum engine_open_result result = node_open(node);
+    assert(result == ENGINE_OPENED);
+}
+
+void
+node_begin(struct node *node, uint64_t memory_extra, uint64_t seed, uint32_t account_count)
+{
+    node_init(node, NODE_RING_SIZE, memory_extra, seed);
+    const enum engine_open_result result = node_open(node);
+    assert(result == ENGINE_OPENED);
+    node_latency(node, 0, 2);
+    (void) node_create_accounts(node, account_count);
+    node_settle(node);
+}

@@ -18,6 +18,7 @@
 #define NODE_REQUESTS_MAX    1024
 #define NODE_OPS_MAX         16384
 #define NODE_CHECKPOINTS_MAX 4096
+#define NODE_RING_SIZE       (UINT64_C(64) * SECTOR_SIZE) /* Of node_begin. */
 #define NODE_STEPS_MAX       20000
 #define NODE_START_NS        (UINT64_C(1700000000) * NS_PER_S)
 #define NODE_STEP_NS         NS_PER_MS
@@ -92,6 +93,12 @@ enum engine_open_result node_open(struct node *node);
 void node_crash(struct node *node);
 
 void node_free(struct node *node);
+
+/* A power cut, and what a restart finds must be in order. */
+void node_reopen(struct node *node);
+
+/* A new node at work, with accounts 1 … account_count; the disk takes up to two ticks. */
+void node_begin(struct node *node, uint64_t memory_extra, uint64_t seed, uint32_t account_count);
 
 void node_latency(struct node *node, uint32_t min_ticks, uint32_t max_ticks);
 

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "unit/reserve.h"
+
 static void *
 fixture_records(struct fixture_model *model, uint32_t groove)
 {
@@ -92,6 +94,14 @@ fixture_begin(struct forest_fixture *fixture, struct prng *prng, uint64_t memory
     struct forest_open_report report;
     const enum forest_open_result result = fixture_open(fixture, &fixture->root, &report);
     assert(result == FOREST_OPENED);
+}
+
+void
+fixture_begin_seed(
+    struct forest_fixture *fixture, struct prng *prng, uint64_t seed, uint64_t memory_bytes_extra)
+{
+    prng_init(prng, seed);
+    fixture_begin(fixture, prng, memory_bytes_extra);
 }
 
 void
@@ -394,6 +404,18 @@ fixture_batch(struct forest_fixture *fixture, uint32_t event_count)
         forest_memo_set(fixture->forest, fixture->model->memo);
     }
     fixture_op_commit(fixture);
+}
+
+void
+fixture_batches(struct forest_fixture *fixture, uint32_t batch_count)
+{
+    for (uint32_t i = 0; i < batch_count; i++) {
+        const uint32_t event_count =
+            (uint32_t) prng_range(fixture->prng, 1, EVENTS_PER_BATCH_MAX);
+        const enum forest_room room = reserve_now(fixture->forest, event_count);
+        assert(room == FOREST_ROOM);
+        fixture_batch(fixture, event_count);
+    }
 }
 
 /* ---- Checkpoints --------------------------------------------------------------------------- */

@@ -175,6 +175,13 @@ uint64_t fixture_memory_min(void);
 
 void fixture_begin(struct forest_fixture *fixture, struct prng *prng, uint64_t memory_bytes_extra);
 
+/* The same, with a generator that begins anew too. */
+void fixture_begin_seed(
+    struct forest_fixture *fixture,
+    struct prng *prng,
+    uint64_t seed,
+    uint64_t memory_bytes_extra);
+
 void fixture_end(struct forest_fixture *fixture);
 
 /* ---- Waiting ------------------------------------------------------------------------------- */
@@ -249,6 +256,9 @@ void fixture_event(struct forest_fixture *fixture, bool scope_open);
 
 /* A batch of events, some of them in scopes, some of which are discarded. */
 void fixture_batch(struct forest_fixture *fixture, uint32_t event_count);
+
+/* Batches of random length, for which there is room. */
+void fixture_batches(struct forest_fixture *fixture, uint32_t batch_count);
 
 /* ---- Checkpoints --------------------------------------------------------------------------- */
 

@@ -113,7 +113,7 @@ difference(const uint8_t *a, const uint8_t *b, uint32_t size)
 {
     uint32_t i = 0;
     while (i < size && a[i] == b[i])
-        i++;
+        i += 1;
     return i;
 }
 
@@ -182,8 +182,8 @@ op_begin(struct ledger_fixture *fixture, uint32_t event_count)
     while (!forest_begin(fixture->forest, event_count)) ledger_fixture_progress(fixture);
 }
 
-static void
-op_commit(struct ledger_fixture *fixture)
+void
+ledger_fixture_op_commit(struct ledger_fixture *fixture)
 {
     fixture->op += 1;
     enum forest_work work;
@@ -235,7 +235,7 @@ ledger_fixture_create(
         const uint32_t piece = 1 + (uint32_t) (batch.timestamp_final % 7) * batch.event_count / 6;
         next = machine->ops->execute(machine, &batch, results, next, piece);
     }
-    op_commit(fixture);
+    ledger_fixture_op_commit(fixture);
     model_execute(&fixture->model, operation, events, count, fixture->timestamp, expected);
     compare_results(fixture, operation, count, results, expected);
 }
@@ -275,7 +275,7 @@ ledger_fixture_pulse_replay(struct ledger_fixture *fixture)
     op_begin(fixture, PULSE_EXPIRIES_MAX);
     prefetch_pulse(fixture, fixture->timestamp);
     machine->ops->pulse(machine, fixture->timestamp);
-    op_commit(fixture);
+    ledger_fixture_op_commit(fixture);
     model_pulse(model, fixture->timestamp);
     const struct forest_memo memo = forest_memo(fixture->forest);
     const bool same = memo.words[0] == model->pulsed_expires_at &&
@@ -480,4 +480,13 @@ ledger_fixture_compare(struct ledger_fixture *fixture)
         }
     }
     compare_events(fixture);
+}
+
+uint32_t
+ledger_fixture_finish(struct ledger_fixture *fixture)
+{
+    ledger_fixture_compare(fixture);
+    const uint32_t mismatches = fixture->mismatches;
+    ledger_fixture_free(fixture);
+    return mismatches;
 }

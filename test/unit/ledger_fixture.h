@@ -53,6 +53,9 @@ void
 ledger_fixture_init(struct ledger_fixture *fixture, const struct ledger_fixture_options *options);
 void ledger_fixture_free(struct ledger_fixture *fixture);
 
+/* Compares everything, then frees it. Returns how often ledger and model have differed. */
+uint32_t ledger_fixture_finish(struct ledger_fixture *fixture);
+
 /* Lets time pass. */
 void ledger_fixture_advance(struct ledger_fixture *fixture, uint64_t duration_ns);
 
@@ -63,6 +66,9 @@ void ledger_fixture_create(
     const void *events,
     uint32_t count,
     struct create_result *results);
+
+/* The op that was begun is committed, and all its work is done. */
+void ledger_fixture_op_commit(struct ledger_fixture *fixture);
 
 /* Executes one pulse if one is due; says whether. */
 bool ledger_fixture_pulse(struct ledger_fixture *fixture);

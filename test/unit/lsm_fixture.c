@@ -121,6 +121,26 @@ lsm_build(struct lsm_fixture *fixture, uint64_t address, uint64_t number)
     return cache_seal(&fixture->cache, frame, address);
 }
 
+void
+lsm_build_on_disk(
+    struct lsm_fixture *fixture, struct block_reference *references, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        while (fixture->cache.available == 0) lsm_progress(fixture);
+        references[i] = lsm_build(fixture, grid_acquire(&fixture->grid), i);
+    }
+    lsm_forget(fixture);
+}
+
+uint64_t
+lsm_content(struct lsm_fixture *fixture, uint32_t frame)
+{
+    const uint64_t number = lsm_number(fixture, frame, 0);
+    assert(fixture->cache.frames[frame].extract_count == 0); /* (B5) */
+    for (uint32_t i = 1; i < BLOCK_SECTORS; i++) assert(lsm_number(fixture, frame, i) == number);
+    return number;
+}
+
 uint8_t *
 lsm_disk_block(struct lsm_fixture *fixture, uint64_t address)
 {
@@ -157,57 +177,4 @@ void
 lsm_heal(struct lsm_fixture *fixture, uint64_t address, const void *block)
 {
     memcpy(lsm_disk_block(fixture, address), block, BLOCK_SIZE);
-}
-
-/* ---- Counted anew -------------------------------------------------------------------------- */
-
-bool
-lsm_cache_consistent(const struct block_cache *cache)
-{
-    uint32_t available = 0;
-    uint32_t available_kept = 0;
-    uint32_t kept = 0;
-    uint32_t reading = 0;
-    uint32_t writing = 0;
-    uint32_t entered = 0;
-    uint32_t chained = 0;
-    for (uint32_t i = 0; i < cache->frame_count; i++) {
-        const struct frame *frame = &cache->frames[i];
-        const bool done = frame->state == FRAME_READY || frame->state == FRAME_LOST;
-        available += frame->state == FRAME_FREE || (done && frame->pins == 0);
-        available_kept += frame->kept && done && frame->pins == 0;
-        kept += frame->kept;
-        reading += frame->state == FRAME_LOADING;
-        writing += frame->state == FRAME_WRITING;
-        entered += frame->reference.address != 0;
-        if (frame->state == FRAME_FREE && frame->reference.address != 0) return false;
-        if (frame->state == FRAME_FREE && frame->kept) return false;
-        const bool part = frame->extract_count > 0;
-        if (part && (frame->state == FRAME_WRITING || frame->pins > 0 || frame->kept)) return false;
-        if (part && cache_holds(cache, i, frame->reference.address)) return false;
-        if (part || (frame->state != FRAME_READY && frame->state != FRAME_WRITING)) continue;
-        const struct block_header *header = cache_block(cache, i);
-        if (header->address != frame->reference.address) return false;
-        if (header->checksum != frame->reference.checksum) return false;
-    }
-    for (uint32_t head = 0; head <= cache->head_mask; head++) {
-        for (uint32_t at = cache->heads[head]; at != FRAME_NONE; at = cache->frames[at].next) {
-            chained += 1;
-            if (chained > cache->frame_count) return false;
-            for (uint32_t other = cache->frames[at].next; other != FRAME_NONE;
-                 other = cache->frames[other].next) {
-                const uint64_t address = cache->frames[other].reference.address;
-                if (address == cache->frames[at].reference.address) return false;
-            }
-        }
-    }
-    uint32_t free_count = 0;
-    for (uint32_t at = cache->free_head; at != FRAME_NONE; at = cache->frames[at].next) {
-        if (cache->frames[at].state != FRAME_FREE || free_count > cache->frame_count) return false;
-        free_count += 1;
-    }
-    if (cache->failed) writing = cache->writing; /* What failed stays as it is. */
-    if (available_kept != cache->available_kept || kept != cache->kept) return false;
-    return available == cache->available && reading == cache->reading &&
-           writing == cache->writing && entered == chained;
 }

@@ -57,6 +57,15 @@ void lsm_fill(struct lsm_fixture *fixture, uint32_t frame, uint64_t number);
 /* A block of that content at that address, on its way to the disk. */
 struct block_reference lsm_build(struct lsm_fixture *fixture, uint64_t address, uint64_t number);
 
+/* So many blocks, whose contents are made of 0, 1 …: on disk, and none of them in the cache. */
+void lsm_build_on_disk(
+    struct lsm_fixture *fixture,
+    struct block_reference *references,
+    uint32_t count);
+
+/* The number that the content of a whole block in a frame was made of. */
+uint64_t lsm_content(struct lsm_fixture *fixture, uint32_t frame);
+
 /* The block on disk. */
 uint8_t *lsm_disk_block(struct lsm_fixture *fixture, uint64_t address);
 
@@ -69,10 +78,5 @@ u128 lsm_reseal(struct lsm_fixture *fixture, uint64_t address);
 void lsm_reseal_values(struct lsm_fixture *fixture, struct table_info *table, uint32_t place);
 
 void lsm_heal(struct lsm_fixture *fixture, uint64_t address, const void *block);
-
-/* ---- Counted anew -------------------------------------------------------------------------- */
-
-/* (B1) (B2) (B3) (B4) (B5): counts and chains of the cache are what its frames say. */
-bool lsm_cache_consistent(const struct block_cache *cache);
 
 #endif

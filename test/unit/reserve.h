@@ -4,16 +4,7 @@
 #define LEDGER_TEST_UNIT_RESERVE_H
 
 #include "forest/forest.h"
-#include "forest/internal.h"
 
-static inline enum forest_room
-reserve_now(struct forest *forest, uint64_t event_count)
-{
-    enum forest_room room;
-    while ((room = forest_reserve(forest, event_count)) == FOREST_ROOM_WAITS) {
-        (void) storage_wait(forest->grid->storage);
-    }
-    return room;
-}
+enum forest_room reserve_now(struct forest *forest, uint64_t event_count);
 
 #endif

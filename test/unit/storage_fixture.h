@@ -16,31 +16,19 @@
 #include <liburing.h>
 #undef BLOCK_SIZE
 
-#include <dirent.h>
-#include <dlfcn.h>
-#include <errno.h>
 #include <stdatomic.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/prng.h"
 #include "base/units.h"
 #include "os/storage_os.h"
 #include "sim/storage_sim.h"
-#include "unit/unit.h"
 
 #define GRID_SIZE     MIB
 #define BROKEN_OFFSET (UINT64_C(512) * KIB)
 
 /* Interposed calls ----------------------------------------------------------------------------- */
 
-static struct {
+struct storage_hooks {
     bool fallocate_unsupported;
     int fallocate_errno; /* 0: it works. */
     int fsync_errno;     /* 0: it works. */
@@ -49,142 +37,38 @@ static struct {
     uint32_t drops;      /* Files whose cached pages were dropped, just after a sync. */
     uint64_t pwrite_size_max;      /* 0: whatever is asked for. Of pwritev too. */
     uint32_t pwritevs;
+    uint32_t pwrites;
+    uint32_t submits;              /* Submissions that the kernel has seen. */
     uint32_t submits_put_off;      /* So many submissions are answered EAGAIN. */
     bool submits_split;            /* Of pairs, only the first is taken. */
     uint32_t submits_until_mended; /* The limit is lifted just before the n-th. */
     uint32_t splits;
     uint32_t seconds_canceled; /* The kernel cancels the seconds of so many pairs. */
     struct io_uring *ring;     /* That was used last. */
-} hooks;
+};
+
+extern struct storage_hooks hooks;
 
 /* Growth does not get on; set and looked at by different threads. */
-static atomic_bool growth_held;
+extern atomic_bool growth_held;
 
-static inline void
-limit_set(uint64_t size_bytes)
-{
-    const struct rlimit limit = {.rlim_cur = size_bytes, .rlim_max = RLIM_INFINITY};
-    (void) signal(SIGXFSZ, SIG_IGN);
-    if (setrlimit(RLIMIT_FSIZE, &limit) != 0) abort();
-}
-
-static inline void
-limit_lift(void)
-{
-    limit_set(RLIM_INFINITY);
-}
-
-ssize_t
-pwrite(int fd, const void *buffer, size_t size, off_t offset)
-{
-    if (hooks.pwrite_size_max > 0) size = min_u64(size, hooks.pwrite_size_max);
-    return syscall(SYS_pwrite64, fd, buffer, size, offset);
-}
-
-ssize_t
-pwritev(int fd, const struct iovec *pieces, int count, off_t offset)
-{
-    struct iovec cut[STORAGE_BUFFERS_MAX];
-    uint64_t left = hooks.pwrite_size_max > 0 ? hooks.pwrite_size_max : UINT64_MAX;
-    int cut_count = 0;
-    hooks.pwritevs += 1;
-    while (cut_count < count && left > 0) {
-        cut[cut_count] = pieces[cut_count];
-        cut[cut_count].iov_len = min_u64(cut[cut_count].iov_len, left);
-        left -= cut[cut_count].iov_len;
-        cut_count += 1;
-    }
-    /* The kernel takes the offset in two halves; the upper one is 0 on 64 bits. */
-    return syscall(SYS_pwritev, fd, cut, cut_count, offset, 0);
-}
-
-int
-fsync(int fd)
-{
-    if (hooks.fsync_errno != 0) {
-        errno = hooks.fsync_errno;
-        return -1;
-    }
-    hooks.fsync_fd = fd;
-    return (int) syscall(SYS_fsync, fd);
-}
-
-int
-posix_fadvise(int fd, off_t offset, off_t size, int advice)
-{
-    if (hooks.fadvise_errno != 0) return hooks.fadvise_errno;
-    if (hooks.fsync_fd == fd && offset == 0 && size == 0 && advice == POSIX_FADV_DONTNEED) {
-        hooks.drops += 1;
-    }
-    return syscall(SYS_fadvise64, fd, offset, size, advice) == 0 ? 0 : errno;
-}
-
-int
-fallocate(int fd, int mode, off_t offset, off_t size)
-{
-    while (atomic_load(&growth_held)) (void) usleep(1000);
-    if (hooks.fallocate_unsupported) {
-        errno = EOPNOTSUPP;
-        return -1;
-    }
-    if (hooks.fallocate_errno != 0) {
-        errno = hooks.fallocate_errno;
-        return -1;
-    }
-    return (int) syscall(SYS_fallocate, fd, mode, offset, size);
-}
-
-/*
- * A timeout linked behind a write is cancelled by the kernel when the write is done: as a second is
- * that has not been started.
- */
-static inline void
-second_cancel(struct io_uring *ring)
-{
-    static struct __kernel_timespec hour = {.tv_sec = 3600};
-    struct io_uring_sq *sq = &ring->sq;
-    struct io_uring_sqe *second = &sq->sqes[(sq->sqe_tail - 1) & *sq->kring_mask];
-    const uint64_t user_data = second->user_data;
-    io_uring_prep_link_timeout(second, &hour, 0);
-    second->user_data = user_data;
-}
-
-int
-io_uring_submit(struct io_uring *ring)
-{
-    static int (*real)(struct io_uring * ring);
-    if (real == NULL) *(void **) &real = dlsym(RTLD_NEXT, "io_uring_submit");
-    expect(io_uring_sq_ready(ring) <= 2); /* (U2) */
-    hooks.ring = ring;
-    if (hooks.submits_put_off > 0) {
-        hooks.submits_put_off -= 1;
-        return -EAGAIN;
-    }
-    if (hooks.submits_until_mended > 0) {
-        hooks.submits_until_mended -= 1;
-        if (hooks.submits_until_mended == 0) limit_lift();
-    }
-    if (hooks.seconds_canceled > 0 && io_uring_sq_ready(ring) == 2) {
-        hooks.seconds_canceled -= 1;
-        second_cancel(ring);
-    }
-    if (hooks.submits_split && io_uring_sq_ready(ring) == 2) {
-        hooks.splits += 1;
-        ring->sq.sqe_tail -= 1;
-        const int taken = real(ring);
-        ring->sq.sqe_tail += 1;
-        return taken;
-    }
-    return real(ring);
-}
+/* Writes beyond this size of a file fail; lifted: none do. */
+void limit_set(uint64_t size);
+void limit_lift(void);
 
 /* Disks ---------------------------------------------------------------------------------------- */
 
-enum disk_kind { DISK_SIM, DISK_SYNC, DISK_SYNC_DIRECT, DISK_URING, DISK_URING_DIRECT };
-#define DISK_KIND_COUNT 5
-
-static const char *const disk_names[DISK_KIND_COUNT] = {
-    "sim", "sync", "sync direct", "io_uring", "io_uring direct"};
+/* Every write that is submitted here is marked as solo. AUTO has found plain calls to be faster. */
+enum disk_kind {
+    DISK_SIM,
+    DISK_SYNC,
+    DISK_SYNC_DIRECT,
+    DISK_AUTO,
+    DISK_AUTO_DIRECT,
+    DISK_URING,
+    DISK_URING_DIRECT,
+};
+#define DISK_KIND_COUNT 7
 
 struct disk {
     enum disk_kind kind;
@@ -196,179 +80,42 @@ struct disk {
     char directory[256];
 };
 
-static const uint64_t size_bytes[STORAGE_FILE_COUNT] = {
-    [STORAGE_SUPERBLOCK] = 64 * KIB,
-    [STORAGE_PREPARES] = 256 * KIB,
-    [STORAGE_HEADERS] = 64 * KIB,
-    [STORAGE_GRID] = GRID_SIZE,
-};
+extern const uint64_t disk_size_bytes[STORAGE_FILE_COUNT];
 
-static inline bool
-kind_direct(enum disk_kind kind)
-{
-    return kind == DISK_SYNC_DIRECT || kind == DISK_URING_DIRECT;
-}
+bool kind_direct(enum disk_kind kind);
+enum storage_os_method kind_method(enum disk_kind kind);
 
-static inline enum storage_os_method
-kind_method(enum disk_kind kind)
-{
-    const bool sync = kind == DISK_SYNC || kind == DISK_SYNC_DIRECT;
-    return sync ? STORAGE_OS_SYNC : STORAGE_OS_URING;
-}
+/* Measures until the given way is known to be the faster one, just after a trial of the other. */
+void choice_teach(struct storage_choice *choice, enum storage_way faster);
 
 /* A new empty directory's name; nothing of that name exists. */
-static inline void
-directory_name(char *directory, size_t size)
-{
-    const char *parent = getenv("TMPDIR");
-    if (parent == NULL) parent = access("build", W_OK) == 0 ? "build" : ".";
-    (void) snprintf(directory, size, "%s/test_storage.XXXXXX", parent);
-    if (mkdtemp(directory) == NULL || rmdir(directory) != 0) abort();
-}
+void directory_name(char *directory, size_t size);
 
-static inline uint32_t
-directory_entries(const char *directory, bool remove_them)
-{
-    DIR *dir = opendir(directory);
-    if (dir == NULL) return 0;
-    uint32_t count = 0;
-    for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
-        if (entry->d_name[0] == '.') continue;
-        count += 1;
-        if (remove_them) (void) unlinkat(dirfd(dir), entry->d_name, 0);
-    }
-    (void) closedir(dir);
-    return count;
-}
+/* How many entries it has; removes them, or the directory too. */
+uint32_t directory_entries(const char *directory, bool remove_them);
+void directory_remove(const char *directory);
 
-static inline void
-directory_remove(const char *directory)
-{
-    (void) directory_entries(directory, true);
-    (void) rmdir(directory);
-}
-
-static inline enum storage_os_error
-disk_os_open(struct disk *disk, bool create)
-{
-    struct storage_os_options options = {
-        .directory = disk->directory,
-        .method = kind_method(disk->kind),
-        .direct = kind_direct(disk->kind),
-        .create = create,
-    };
-    memcpy(options.create_size_bytes, size_bytes, sizeof(size_bytes));
-    const enum storage_os_error error = storage_os_open(&disk->os, &options, &disk->report);
-    disk->storage = error == STORAGE_OS_OPENED ? disk->os.storage : NULL;
-    return error;
-}
+/* Opens, and perhaps creates, the files of a real disk. */
+enum storage_os_error disk_os_open(struct disk *disk, bool create);
 
 /* False, with a note, where this machine has not got such a disk. */
-static inline bool
-disk_open(struct disk *disk, enum disk_kind kind)
-{
-    memset(disk, 0, sizeof(*disk));
-    memset(&hooks, 0, sizeof(hooks));
-    disk->kind = kind;
-    if (kind == DISK_SIM) {
-        struct storage_sim_options options = {.latency_max_ticks = 5};
-        memcpy(options.file_size_bytes, size_bytes, sizeof(size_bytes));
-        prng_init(&disk->prng, 42);
-        storage_sim_init(&disk->sim, &options, &disk->prng);
-        disk->storage = &disk->sim.storage;
-        return true;
-    }
-    directory_name(disk->directory, sizeof(disk->directory));
-    const enum storage_os_error error = disk_os_open(disk, true);
-    if (error == STORAGE_OS_NO_DIRECT || error == STORAGE_OS_NO_URING) {
-        printf("%s: skipped on %s: %s\n", unit_current, disk_names[kind], disk->report.error_text);
-        directory_remove(disk->directory);
-        return false;
-    }
-    expect(error == STORAGE_OS_OPENED);
-    if (error != STORAGE_OS_OPENED) printf("%s\n", disk->report.error_text);
-    expect(disk->report.created);
-    return error == STORAGE_OS_OPENED;
-}
+bool disk_open(struct disk *disk, enum disk_kind kind);
 
-static inline void
-disk_close(struct disk *disk)
-{
-    if (disk->kind == DISK_SIM) {
-        storage_sim_free(&disk->sim);
-        return;
-    }
-    if (disk->storage != NULL) storage_os_close(&disk->os);
-    directory_remove(disk->directory);
-}
+void disk_close(struct disk *disk);
 
 /* As after a restart of the host. */
-static inline void
-disk_reopen(struct disk *disk)
-{
-    if (disk->kind == DISK_SIM) {
-        storage_sim_restart(&disk->sim);
-        return;
-    }
-    storage_os_close(&disk->os);
-    const enum storage_os_error error = disk_os_open(disk, false);
-    expect(error == STORAGE_OS_OPENED);
-    if (error != STORAGE_OS_OPENED) abort();
-}
-
-static inline bool
-sim_breaks(void *context, enum storage_file file, uint64_t offset_bytes, uint64_t size)
-{
-    (void) context;
-    (void) file;
-    return offset_bytes + size > BROKEN_OFFSET;
-}
+void disk_reopen(struct disk *disk);
 
 /* Writes that begin at BROKEN_OFFSET or later fail. */
-static inline void
-disk_break(struct disk *disk)
-{
-    if (disk->kind != DISK_SIM) {
-        limit_set(BROKEN_OFFSET);
-        return;
-    }
-    disk->sim.options.fault_allowed = sim_breaks;
-    disk->sim.options.write_error_per_million = 1000000;
-}
-
-static inline void
-disk_mend(struct disk *disk)
-{
-    limit_lift();
-    disk->sim.options.write_error_per_million = 0;
-}
+void disk_break(struct disk *disk);
+void disk_mend(struct disk *disk);
 
 typedef void disk_test(struct disk *disk);
 
-static inline void
-on_kinds(disk_test *test, enum disk_kind first, enum disk_kind last)
-{
-    static struct disk disk;
-    for (enum disk_kind kind = first; kind <= last; kind++) {
-        if (!disk_open(&disk, kind)) continue;
-        const int failed_before = unit_expectations_failed;
-        test(&disk);
-        if (unit_expectations_failed != failed_before) printf("… on %s\n", disk_names[kind]);
-        disk_close(&disk);
-    }
-}
-
-static inline void
-on_every_disk(disk_test *test)
-{
-    on_kinds(test, DISK_SIM, DISK_URING_DIRECT);
-}
-
-static inline void
-on_real_disks(disk_test *test)
-{
-    on_kinds(test, DISK_SYNC, DISK_URING_DIRECT);
-}
+/* Run the test on each of these kinds that this machine has. */
+void on_kinds(disk_test *test, enum disk_kind first, enum disk_kind last);
+void on_every_disk(disk_test *test);
+void on_real_disks(disk_test *test);
 
 /* Requests ------------------------------------------------------------------------------------- */
 
@@ -381,275 +128,75 @@ struct item {
     void *gathered[STORAGE_BUFFERS_MAX];
 };
 
-static struct item items[ITEMS_MAX];
-static _Alignas(SECTOR_SIZE) uint8_t buffers[ITEMS_MAX][ITEM_SIZE_MAX];
-static uint32_t done_count;
-static bool inside_submit;
+extern struct item items[ITEMS_MAX];
+extern uint8_t buffers[ITEMS_MAX][ITEM_SIZE_MAX]; /* Sector-aligned. */
+extern uint32_t done_count;
 
-static inline void
-item_on_done(struct storage_request *request)
-{
-    struct item *item = container_of(request, struct item, request);
-    expect(!inside_submit);
-    expect(!request->in_flight);
-    expect(item->done_order == 0);
-    done_count += 1;
-    item->done_order = done_count;
-}
+/* True during a submission: no callback may run then. */
+extern bool inside_submit;
 
-static inline void
-items_reset(void)
-{
-    memset(items, 0, sizeof(items));
-    done_count = 0;
-}
+/* The callback of items: notes when they are done. */
+void item_on_done(struct storage_request *request);
 
-static inline struct storage_request *
-item_prepare(
+/* Items are forgotten; item `index` becomes a request with the buffer of that number. */
+void items_reset(void);
+struct storage_request *item_prepare(
     uint32_t index,
     enum storage_direction direction,
     enum storage_file file,
     uint64_t offset_bytes,
-    uint64_t size)
-{
-    assert(size <= ITEM_SIZE_MAX);
-    items[index] = (struct item){
-        .request =
-            {
-                .direction = direction,
-                .file = file,
-                .offset_bytes = offset_bytes,
-                .size_bytes = size,
-                .buffer = buffers[index],
-                .callback = item_on_done,
-            },
-    };
-    return &items[index].request;
-}
+    uint64_t size);
 
-static inline void
-submit(struct storage *storage, struct storage_request *request)
-{
-    inside_submit = true;
-    storage_submit(storage, request);
-    inside_submit = false;
-}
+void submit(struct storage *storage, struct storage_request *request);
+void submit_ordered(
+    struct storage *storage,
+    struct storage_request *first,
+    struct storage_request *second);
 
-static inline void
-submit_ordered(
-    struct storage *storage, struct storage_request *first, struct storage_request *second)
-{
-    inside_submit = true;
-    storage_submit_ordered(storage, first, second);
-    inside_submit = false;
-}
-
-static inline void
-drain(struct storage *storage)
-{
-    while (storage->in_flight_count > 0) {
-        expect(storage_wait(storage) > 0);
-    }
-    expect_equal(storage_poll(storage), 0);
-}
+/* Until nothing is in flight. */
+void drain(struct storage *storage);
 
 /* Each sector of each item has its own content. */
-static inline void
-pattern_fill(uint8_t *bytes, uint64_t size, uint64_t seed)
-{
-    struct prng prng;
-    prng_init(&prng, seed);
-    for (uint64_t i = 0; i < size; i += sizeof(uint64_t)) {
-        const uint64_t word = prng_next(&prng);
-        memcpy(bytes + i, &word, sizeof(word));
-    }
-}
+void pattern_fill(uint8_t *bytes, uint64_t size, uint64_t seed);
+bool pattern_is(const uint8_t *bytes, uint64_t size, uint64_t seed);
 
-static inline bool
-pattern_is(const uint8_t *bytes, uint64_t size, uint64_t seed)
-{
-    static uint8_t wanted[ITEM_SIZE_MAX];
-    pattern_fill(wanted, size, seed);
-    return memcmp(bytes, wanted, size) == 0;
-}
-
-static inline bool
-all_zero(const uint8_t *bytes, uint64_t size)
-{
-    for (uint64_t i = 0; i < size; i++) {
-        if (bytes[i] != 0) return false;
-    }
-    return true;
-}
-
-static inline const uint8_t *
-read_back(struct disk *disk, enum storage_file file, uint64_t offset_bytes, uint64_t size)
-{
-    static _Alignas(SECTOR_SIZE) uint8_t bytes[ITEM_SIZE_MAX];
-    assert(size <= sizeof(bytes));
-    const enum storage_result result =
-        storage_transfer_now(disk->storage, STORAGE_READ, file, offset_bytes, bytes, size);
-    expect(result == STORAGE_OK);
-    return bytes;
-}
+/* What is on disk there; good until the next call. */
+const uint8_t *read_back(
+    struct disk *disk,
+    enum storage_file file,
+    uint64_t offset_bytes,
+    uint64_t size);
 
 /*
  * A write that gathers: a buffer of each of the items from `index` on, which their numbers have
  * filled. They are taken from the last one to the first, so that they don't lie side by side.
  */
-static inline struct storage_request *
-gather_prepare(
-    uint32_t index, uint32_t count, enum storage_file file, uint64_t offset_bytes, uint32_t size)
-{
-    struct storage_request *request =
-        item_prepare(index, STORAGE_WRITE, file, offset_bytes, (uint64_t) count * size);
-    for (uint32_t i = 0; i < count; i++) {
-        items[index].gathered[i] = buffers[index + count - 1 - i];
-        pattern_fill(items[index].gathered[i], size, index + i);
-    }
-    request->buffer = NULL;
-    request->buffers = items[index].gathered;
-    request->buffer_count = count;
-    request->buffer_size_bytes = size;
-    return request;
-}
+struct storage_request *gather_prepare(
+    uint32_t index,
+    uint32_t count,
+    enum storage_file file,
+    uint64_t offset_bytes,
+    uint32_t size);
 
 /* Buffers that gather_prepare has filled lie on disk in their order. */
-static inline void
-expect_gathered(
-    struct disk *disk, const struct storage_request *write, uint32_t index, uint32_t count)
-{
-    const uint64_t size = write->buffer_size_bytes;
-    for (uint32_t i = 0; i < count; i++) {
-        const uint64_t offset_bytes = write->offset_bytes + i * size;
-        expect(pattern_is(read_back(disk, write->file, offset_bytes, size), size, index + i));
-        expect(pattern_is(write->buffers[i], size, index + i));
-    }
-}
+void expect_gathered(
+    struct disk *disk,
+    const struct storage_request *write,
+    uint32_t index,
+    uint32_t count);
 
 /* The same buffers, wiped, get back what lies there: each its part, in one read. */
-static inline void
-expect_scattered(struct disk *disk, struct storage_request *request, uint32_t index)
-{
-    const uint32_t count = request->buffer_count;
-    const uint64_t size = request->buffer_size_bytes;
-    for (uint32_t i = 0; i < count; i++) {
-        memset(request->buffers[i], 0xEE, size);
-    }
-    items[index].done_order = 0;
-    request->direction = STORAGE_READ;
-    submit(disk->storage, request);
-    expect_equal(disk->storage->in_flight_count, 1);
-    drain(disk->storage);
-    expect(request->result == STORAGE_OK);
-    expect_equal(request->done_bytes, request->size_bytes);
-    for (uint32_t i = 0; i < count; i++) {
-        expect(pattern_is(request->buffers[i], size, index + i));
-    }
-}
+void expect_scattered(struct disk *disk, struct storage_request *request, uint32_t index);
 
 /* Cases that several tests are made of --------------------------------------------------------- */
 
-static inline void
-round_trip(struct disk *disk)
-{
-    static const uint64_t sizes[] = {SECTOR_SIZE, 3 * SECTOR_SIZE, ITEM_SIZE_MAX};
-    for (enum storage_file file = 0; file < STORAGE_FILE_COUNT; file++) {
-        expect_equal(disk->storage->file_size_bytes[file], size_bytes[file]);
-        expect(all_zero(read_back(disk, file, 0, 64 * KIB), 64 * KIB));
-        for (uint64_t i = 0; i < ARRAY_COUNT(sizes); i++) {
-            const uint64_t offset_bytes = size_bytes[file] - sizes[i];
-            pattern_fill(buffers[0], sizes[i], i);
-            const enum storage_result result = storage_transfer_now(
-                disk->storage, STORAGE_WRITE, file, offset_bytes, buffers[0], sizes[i]);
-            expect(result == STORAGE_OK);
-            expect(pattern_is(buffers[0], sizes[i], i));
-            expect(pattern_is(read_back(disk, file, offset_bytes, sizes[i]), sizes[i], i));
-        }
-    }
-    disk_reopen(disk);
-    for (enum storage_file file = 0; file < STORAGE_FILE_COUNT; file++) {
-        expect_equal(disk->storage->file_size_bytes[file], size_bytes[file]);
-        const uint64_t offset_bytes = size_bytes[file] - ITEM_SIZE_MAX;
-        expect(pattern_is(read_back(disk, file, offset_bytes, ITEM_SIZE_MAX), ITEM_SIZE_MAX, 2));
-    }
-}
-
-static inline void
-pair_in_order(struct disk *disk)
-{
-    items_reset();
-    for (uint32_t i = 0; i < 2; i++) {
-        pattern_fill(buffers[i], 2 * SECTOR_SIZE, i);
-    }
-    struct storage_request *first =
-        item_prepare(0, STORAGE_WRITE, STORAGE_PREPARES, 8 * SECTOR_SIZE, 2 * SECTOR_SIZE);
-    struct storage_request *second =
-        item_prepare(1, STORAGE_WRITE, STORAGE_HEADERS, SECTOR_SIZE, 2 * SECTOR_SIZE);
-    submit_ordered(disk->storage, first, second);
-    expect_equal(disk->storage->in_flight_count, 2);
-    expect(first->in_flight && second->in_flight);
-    drain(disk->storage);
-    expect_equal(items[0].done_order, 1);
-    expect_equal(items[1].done_order, 2);
-    expect(first->result == STORAGE_OK && second->result == STORAGE_OK);
-    const uint8_t *prepares = read_back(disk, STORAGE_PREPARES, 8 * SECTOR_SIZE, 2 * SECTOR_SIZE);
-    expect(pattern_is(prepares, 2 * SECTOR_SIZE, 0));
-    const uint8_t *headers = read_back(disk, STORAGE_HEADERS, SECTOR_SIZE, 2 * SECTOR_SIZE);
-    expect(pattern_is(headers, 2 * SECTOR_SIZE, 1));
-}
+void round_trip(struct disk *disk);
+void pair_in_order(struct disk *disk);
 
 /* The first begins where writes fail; the second would succeed. */
-static inline void
-pair_first_fails(struct disk *disk)
-{
-    items_reset();
-    pattern_fill(buffers[1], SECTOR_SIZE, 7);
-    struct storage_request *first =
-        item_prepare(0, STORAGE_WRITE, STORAGE_GRID, BROKEN_OFFSET, SECTOR_SIZE);
-    struct storage_request *second =
-        item_prepare(1, STORAGE_WRITE, STORAGE_HEADERS, 0, SECTOR_SIZE);
-    disk_break(disk);
-    submit_ordered(disk->storage, first, second);
-    drain(disk->storage);
-    expect_equal(items[0].done_order, 1);
-    expect_equal(items[1].done_order, 2);
-    expect(first->result == STORAGE_IO_ERROR);
-    expect(second->result == STORAGE_IO_ERROR);
-
-    /* An error is final for its request only. */
-    items_reset();
-    second = item_prepare(1, STORAGE_WRITE, STORAGE_PREPARES, 0, SECTOR_SIZE);
-    submit(disk->storage, second);
-    drain(disk->storage);
-    expect(second->result == STORAGE_OK);
-    disk_mend(disk);
-    expect(all_zero(read_back(disk, STORAGE_HEADERS, 0, SECTOR_SIZE), SECTOR_SIZE));
-    expect(pattern_is(read_back(disk, STORAGE_PREPARES, 0, SECTOR_SIZE), SECTOR_SIZE, 7));
-
-    if (disk->kind == DISK_SIM) return;
-    char text[256] = "";
-    expect(storage_os_failure_text(&disk->os, text, sizeof(text)));
-    expect(strstr(text, "could not write file \"grid\" at offset 524288: ") != NULL);
-    expect(strstr(text, strerror(EFBIG)) != NULL);
-}
+void pair_first_fails(struct disk *disk);
 
 /* Runs a body in a child that ends by _exit or a signal; returns its wait status. */
-static inline int
-in_child(void (*body)(struct disk *disk), struct disk *disk)
-{
-    (void) fflush(NULL);
-    const pid_t child = fork();
-    if (child == 0) {
-        body(disk);
-        (void) fflush(NULL);
-        _exit(unit_expectations_failed != 0);
-    }
-    int status = -1;
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-        continue;
-    }
-    return status;
-}
+int in_child(void (*body)(struct disk *disk), struct disk *disk);
 
 #endif

@@ -5,9 +5,13 @@
  */
 #include <string.h>
 
-#include "forest_work.h"
-#include "unit_aborts.h"
+#include "unit/forest_fixture.h"
 #include "unit/reserve.h"
+#include "unit/unit.h"
+#include "unit/unit_aborts.h"
+
+static struct forest_fixture fixture;
+static struct prng prng;
 
 /* Items with ids that are easy to tell, one an event. */
 static void
@@ -67,7 +71,7 @@ UNIT_TEST(byte_table_is_as_documented)
 
 UNIT_TEST(empty_forest_answers)
 {
-    begin(1, 0);
+    fixture_begin_seed(&fixture, &prng, 1, 0);
     expect(fixture_same(&fixture));
     struct forest_range position = {0};
     expect(!fixture_range_next(&fixture, FIXTURE_STATE_DUE, &position));
@@ -101,10 +105,10 @@ UNIT_TEST(measuring_takes_what_the_real_arena_takes)
 UNIT_TEST(f4_random_work_answers_as_the_model)
 {
     for (uint64_t seed = 1; seed <= 10; seed++) {
-        begin(seed, prng_below(&prng, 4) * 200 * KIB);
+        fixture_begin_seed(&fixture, &prng, seed, prng_below(&prng, 4) * 200 * KIB);
         fixture.spread = seed % 2 == 0 ? 10 : 500;
         for (uint32_t i = 0; i < 9; i++) {
-            run_batches((uint32_t) prng_range(&prng, 1, 14));
+            fixture_batches(&fixture, (uint32_t) prng_range(&prng, 1, 14));
             if (prng_chance(&prng, 1, 3)) expect(fixture_same(&fixture));
             if (prng_chance(&prng, 1, 3)) continue;
             fixture_checkpoint(&fixture);
@@ -122,9 +126,9 @@ UNIT_TEST(f4_random_work_answers_as_the_model)
 /* (F4) Many checkpoints with hardly anything between: small runs, merges that are always cut. */
 UNIT_TEST(f4_checkpoints_after_every_op)
 {
-    begin(20, 3 * MIB);
+    fixture_begin_seed(&fixture, &prng, 20, 3 * MIB);
     for (uint32_t i = 0; i < 120; i++) {
-        run_batches(1);
+        fixture_batches(&fixture, 1);
         fixture_checkpoint(&fixture);
         expect(fixture_blocks_accounted(&fixture));
         if (i % 3 == 0) expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
@@ -141,8 +145,8 @@ UNIT_TEST(f4_checkpoints_after_every_op)
 /* (F1) The newest timestamp is known; scans give all of them, in order. */
 UNIT_TEST(f1_timestamps_ascend)
 {
-    begin(3, 0);
-    run_batches(20);
+    fixture_begin_seed(&fixture, &prng, 3, 0);
+    fixture_batches(&fixture, 20);
     for (uint32_t groove = 0; groove < FIXTURE_GROOVE_COUNT; groove++) {
         uint64_t before = 0;
         const struct scan_window window = {1, TIMESTAMP_MAX, SCAN_ASCENDING};
@@ -173,8 +177,8 @@ insert_an_old_timestamp(void)
 
 UNIT_TEST(f1_an_old_timestamp_is_a_bug)
 {
-    begin(4, 0);
-    run_batches(3);
+    fixture_begin_seed(&fixture, &prng, 4, 0);
+    fixture_batches(&fixture, 3);
     expect(aborts(insert_an_old_timestamp));
     fixture_end(&fixture);
 }
@@ -184,10 +188,10 @@ UNIT_TEST(f1_an_old_timestamp_is_a_bug)
 /* (F2) Everything an op of the largest size does is undone; the op goes on after it. */
 UNIT_TEST(f2_discarded_scope_leaves_no_trace)
 {
-    begin(5, 300 * KIB);
+    fixture_begin_seed(&fixture, &prng, 5, 300 * KIB);
     for (uint32_t round = 0; round < 60; round++) {
         fixture.spread = prng_chance(&prng, 1, 2) ? 8 : 1000;
-        run_batches(1);
+        fixture_batches(&fixture, 1);
         expect(reserve_now(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM);
         const uint32_t before = (uint32_t) prng_below(&prng, EVENTS_PER_BATCH_MAX / 2);
         fixture_op_begin(&fixture, EVENTS_PER_BATCH_MAX);
@@ -219,8 +223,8 @@ UNIT_TEST(f2_ids_of_a_discarded_scope_come_again)
 {
     const u128 id = u128_make(7, 7);
     const void *record;
-    begin(6, 0);
-    run_batches(2);
+    fixture_begin_seed(&fixture, &prng, 6, 0);
+    fixture_batches(&fixture, 2);
     fixture_op_begin(&fixture, 3);
     for (uint32_t groove = FIXTURE_ITEM; groove <= FIXTURE_OWNER; groove++) {
         expect_equal(fixture_prefetch_id(&fixture, groove, &id, NULL), FOREST_ABSENT);
@@ -258,8 +262,8 @@ UNIT_TEST(f2_ids_of_a_discarded_scope_come_again)
 /* (F2) Updates in a discarded scope, of records that were changed before and of others. */
 UNIT_TEST(f2_updates_are_undone_to_what_they_were)
 {
-    begin(7, 0);
-    run_batches(10);
+    fixture_begin_seed(&fixture, &prng, 7, 0);
+    fixture_batches(&fixture, 10);
     fixture_checkpoint(&fixture);
     for (uint32_t round = 0; round < 40; round++) {
         fixture_op_begin(&fixture, 10);
@@ -300,8 +304,8 @@ UNIT_TEST(burnt_ids_stay_burnt)
 {
     const u128 id = u128_make(3, 14);
     const void *record;
-    begin(8, 0);
-    run_batches(3);
+    fixture_begin_seed(&fixture, &prng, 8, 0);
+    fixture_batches(&fixture, 3);
     fixture_op_begin(&fixture, 1);
     fixture.timestamp += 1;
     const struct fixture_burnt burnt = {.id = id, .timestamp = fixture.timestamp};
@@ -312,7 +316,7 @@ UNIT_TEST(burnt_ids_stay_burnt)
     fixture_op_commit(&fixture);
     expect_burnt(&id);
     for (uint32_t round = 0; round < 6; round++) {
-        run_batches(6);
+        fixture_batches(&fixture, 6);
         expect_burnt(&id);
         if (round % 2 == 0) continue;
         fixture_checkpoint(&fixture);
@@ -371,7 +375,7 @@ get_by_id_what_was_prefetched_before(void)
 
 UNIT_TEST(execution_is_caught_when_it_asks_for_more)
 {
-    begin(9, 0);
+    fixture_begin_seed(&fixture, &prng, 9, 0);
     insert_items(1, 20);
     fixture_checkpoint(&fixture);
     expect(aborts(get_what_was_not_prefetched));
@@ -383,7 +387,7 @@ UNIT_TEST(execution_is_caught_when_it_asks_for_more)
 /* What was brought stays where it is for the op, however much else is. */
 UNIT_TEST(prefetched_records_stay_for_the_op)
 {
-    begin(10, 0);
+    fixture_begin_seed(&fixture, &prng, 10, 0);
     for (uint32_t i = 0; i < 40; i++) {
         insert_items(1 + i * UINT64_C(30), 30);
     }
@@ -422,8 +426,8 @@ UNIT_TEST(prefetched_records_stay_for_the_op)
 /* So do records that were in memory already. */
 UNIT_TEST(records_that_are_in_memory_stay_for_the_op_too)
 {
-    begin(12, 0);
-    while (fixture.model->counts[FIXTURE_OWNER] < 1500) run_batches(5);
+    fixture_begin_seed(&fixture, &prng, 12, 0);
+    while (fixture.model->counts[FIXTURE_OWNER] < 1500) fixture_batches(&fixture, 5);
     for (uint32_t round = 0; round < 60; round++) {
         struct fixture_owner *owners = fixture.model->owners;
         const uint32_t count = fixture.model->counts[FIXTURE_OWNER];
@@ -466,12 +470,12 @@ UNIT_TEST(what_has_not_changed_is_as_it_was)
     uint32_t unchanged = 0;
     uint32_t changed = 0;
     uint32_t unknown = 0;
-    begin(11, 0);
+    fixture_begin_seed(&fixture, &prng, 11, 0);
     for (uint32_t round = 0; round < 150; round++) {
         const uint64_t op = fixture.op;
         const uint32_t count = fixture.model->counts[FIXTURE_OWNER];
         memcpy(before, fixture.model->owners, count * sizeof(before[0]));
-        run_batches(1);
+        fixture_batches(&fixture, 1);
         if (round % 30 == 29) {
             fixture_checkpoint(&fixture);
             if (round % 60 == 59) expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
@@ -522,10 +526,10 @@ UNIT_TEST(reads_go_on_while_the_forest_works)
     uint64_t extracts_read = 0;
     reads_under_way = 0;
     for (uint64_t seed = 30; seed < 36; seed++) {
-        begin(seed, 0);
+        fixture_begin_seed(&fixture, &prng, seed, 0);
         fixture.on_progress = read_something;
         for (uint32_t i = 0; i < 10; i++) {
-            run_batches(8);
+            fixture_batches(&fixture, 8);
             fixture_checkpoint(&fixture);
         }
         fixture.on_progress = NULL;
@@ -541,8 +545,8 @@ UNIT_TEST(reads_go_on_while_the_forest_works)
 UNIT_TEST(records_are_read_by_their_sectors)
 {
     const uint32_t logs[] = {FIXTURE_ITEM, FIXTURE_BURNT, FIXTURE_NOTE};
-    begin(72, 0);
-    run_batches(40);
+    fixture_begin_seed(&fixture, &prng, 72, 0);
+    fixture_batches(&fixture, 40);
     for (uint32_t round = 0; round < 3; round++) {
         /* In a table that is being made, in one that is listed, and after a restart. */
         if (round == 1) fixture_checkpoint(&fixture);
@@ -572,7 +576,7 @@ UNIT_TEST(records_are_read_by_their_sectors)
 UNIT_TEST(work_after_an_op_comes_in_pieces)
 {
     uint32_t pieces_most = 0;
-    begin(71, 8 * MIB);
+    fixture_begin_seed(&fixture, &prng, 71, 8 * MIB);
     for (uint32_t i = 0; i < 40; i++) {
         uint32_t pieces = 0;
         expect(reserve_now(fixture.forest, EVENTS_PER_BATCH_MAX) == FOREST_ROOM);

@@ -4,8 +4,8 @@
 
 #include <string.h>
 
+#include "forest/watch.h"
 #include "forest_fixture.h"
-#include "forest/audit.h"
 #include "unit/reserve.h"
 
 #define FINDINGS_MAX 20
@@ -16,13 +16,6 @@ static struct audit audit;
 static struct audit_finding findings[FINDINGS_MAX];
 static uint32_t finding_count;
 static uint64_t entries_seen; /* That the audit was about. */
-
-static void
-begin(uint64_t seed)
-{
-    prng_init(&prng, seed);
-    fixture_begin(&fixture, &prng, 100 * KIB);
-}
 
 static void
 batches(uint32_t count)
@@ -99,7 +92,7 @@ model_entries(void)
 /* (A1) Whatever is in memory or on disk, merged or being merged. */
 UNIT_TEST(a1_a_forest_at_rest_has_no_findings)
 {
-    begin(1);
+    fixture_begin_seed(&fixture, &prng, 1, 100 * KIB);
     expect_equal(audit_all(), 0);
     for (uint32_t i = 0; i < 60; i++) {
         batches(1);
@@ -120,7 +113,7 @@ UNIT_TEST(a1_a_forest_at_work_has_no_findings)
     uint64_t entries = 0;
     uint64_t entries_late = 0;
     for (uint64_t seed = 1; seed <= 20; seed++) {
-        begin(seed);
+        fixture_begin_seed(&fixture, &prng, seed, 100 * KIB);
         batches((uint32_t) prng_range(&prng, 5, 40));
         if (seed % 2 == 0) fixture_checkpoint(&fixture);
         finding_count = 0;
@@ -280,7 +273,7 @@ tails_filled(void)
 UNIT_TEST(a2_each_wrong_entry_is_found)
 {
     for (uint32_t number = 0; number < PLANTS; number++) {
-        begin(number + 1);
+        fixture_begin_seed(&fixture, &prng, number + 1, 100 * KIB);
         batches(20);
         fixture_checkpoint(&fixture);
         do batches(1);
@@ -304,7 +297,7 @@ UNIT_TEST(a2_each_wrong_entry_is_found)
 
 UNIT_TEST(a_damaged_block_ends_an_audit)
 {
-    begin(3);
+    fixture_begin_seed(&fixture, &prng, 3, 100 * KIB);
     batches(40);
     fixture_checkpoint(&fixture);
     expect_equal(audit_all(), 0);

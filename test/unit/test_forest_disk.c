@@ -6,8 +6,12 @@
 #include <setjmp.h>
 #include <string.h>
 
-#include "forest_work.h"
+#include "unit/forest_fixture.h"
 #include "unit/reserve.h"
+#include "unit/unit.h"
+
+static struct forest_fixture fixture;
+static struct prng prng;
 
 /* ---- The same work, under other circumstances ---------------------------------------------- */
 
@@ -348,7 +352,7 @@ UNIT_TEST(f3_after_room_nothing_runs_out)
 {
     uint32_t refused = 0;
     for (uint64_t seed = 1; seed <= 8; seed++) {
-        begin(seed, 12 * MIB);
+        fixture_begin_seed(&fixture, &prng, seed, 12 * MIB);
         /* Without room for anything; with no bytes there would be no limit. */
         expect_equal(grid_reserve_now(&fixture.grid, 1), GRID_ROOM);
         ballast_count = 0;
@@ -387,7 +391,7 @@ UNIT_TEST(f3_after_room_nothing_runs_out)
 UNIT_TEST(f3_what_was_admitted_finds_room_again)
 {
     for (uint64_t seed = 1; seed <= 12; seed++) {
-        begin(seed, 12 * MIB);
+        fixture_begin_seed(&fixture, &prng, seed, 12 * MIB);
         expect_equal(grid_reserve_now(&fixture.grid, 1), GRID_ROOM);
         ballast_count = 0;
         nodes_held = 0;
@@ -415,8 +419,8 @@ UNIT_TEST(f3_what_was_admitted_finds_room_again)
 /* A full disk is refused, and changes nothing; when it is larger the work goes on. */
 UNIT_TEST(f3_a_full_disk_is_refused)
 {
-    begin(40, MIB);
-    run_batches(5);
+    fixture_begin_seed(&fixture, &prng, 40, MIB);
+    fixture_batches(&fixture, 5);
     fixture.sim.options.space_limit_bytes = fixture.sim.storage.file_size_bytes[STORAGE_GRID];
     enum forest_room room;
     uint32_t batches = 0;
@@ -440,7 +444,7 @@ UNIT_TEST(f3_a_full_disk_is_refused)
 
 UNIT_TEST(f3_an_error_of_growth_is_said)
 {
-    begin(41, 0);
+    fixture_begin_seed(&fixture, &prng, 41, 0);
     fixture.sim.options.grow_error_per_million = 1000000;
     expect_equal(reserve_now(fixture.forest, EVENTS_PER_BATCH_MAX), FOREST_IO_ERROR);
     fixture_end(&fixture);
@@ -467,7 +471,7 @@ fill_memory(void)
 UNIT_TEST(f3_full_memory_is_refused)
 {
     struct fixture_note note;
-    begin(42, 0);
+    fixture_begin_seed(&fixture, &prng, 42, 0);
     expect_equal(grid_reserve_now(&fixture.grid, 9000), GRID_ROOM);
     const uint32_t batches = fill_memory();
     expect(batches > 100);
@@ -552,8 +556,8 @@ UNIT_TEST(a_damaged_block_is_named_and_the_rest_is_read)
     uint32_t refused = 0;
     uint32_t hidden = 0;
     bool named[BLOCK_ROOT + 1] = {0};
-    begin(50, 0);
-    run_batches(14);
+    fixture_begin_seed(&fixture, &prng, 50, 0);
+    fixture_batches(&fixture, 14);
     fixture_checkpoint(&fixture);
     for (uint64_t address = 1; address <= fixture.grid.block_count; address++) {
         static char healthy[BLOCK_SIZE] __attribute__((aligned(SECTOR_SIZE)));
@@ -616,9 +620,9 @@ expect_id_lost(const u128 *id)
 UNIT_TEST(an_id_that_leads_elsewhere_is_lost)
 {
     for (uint32_t kind = 0; kind < 3; kind++) {
-        begin(90 + kind, 0);
+        fixture_begin_seed(&fixture, &prng, 90 + kind, 0);
         struct tail *tail = &fixture.forest->grooves[FIXTURE_OWNER].id_tail;
-        while (tail->count < 5) run_batches(1);
+        while (tail->count < 5) fixture_batches(&fixture, 1);
         struct entry24 *entry = &tail->entries.ids[2];
         const u128 id = u128_make(entry->id_high, entry->id_low);
         if (kind == 0) entry->timestamp = tail->entries.ids[1].timestamp;
@@ -638,8 +642,8 @@ UNIT_TEST(an_id_that_leads_elsewhere_is_lost)
 /* A merge that needs a damaged block cannot go on, nor can the forest. */
 UNIT_TEST(a_merge_that_is_lost_fails_the_forest)
 {
-    begin(51, 0);
-    run_batches(30);
+    fixture_begin_seed(&fixture, &prng, 51, 0);
+    fixture_batches(&fixture, 30);
     fixture_checkpoint(&fixture);
     expect_equal(fixture_reopen(&fixture), FOREST_OPENED);
     for (uint64_t address = 1; address <= fixture.grid.block_count; address++) {
@@ -676,11 +680,11 @@ UNIT_TEST(a_failed_write_fails_the_checkpoint)
 {
     uint32_t failed = 0;
     for (uint64_t seed = 60; seed < 70; seed++) {
-        begin(seed, 0);
-        run_batches(4);
+        fixture_begin_seed(&fixture, &prng, seed, 0);
+        fixture_batches(&fixture, 4);
         fixture_checkpoint(&fixture);
         const struct block_reference before = fixture.root;
-        run_batches(3);
+        fixture_batches(&fixture, 3);
         fixture.sim.options.write_error_per_million = 200000;
         fixture_checkpoint_start(&fixture);
         while (!fixture.checkpoint_done) fixture_progress(&fixture);
@@ -704,11 +708,11 @@ UNIT_TEST(a_failed_write_fails_the_checkpoint)
 /* (F4) A crash at any moment of a checkpoint leaves the one before. */
 UNIT_TEST(f4_a_crash_in_a_checkpoint_leaves_the_one_before)
 {
-    begin(70, 0);
-    run_batches(6);
+    fixture_begin_seed(&fixture, &prng, 70, 0);
+    fixture_batches(&fixture, 6);
     fixture_checkpoint(&fixture);
     for (uint32_t fuse = 1; fuse < 100; fuse += 3) {
-        run_batches(2);
+        fixture_batches(&fixture, 2);
         storage_sim_crash_after(&fixture.sim, fuse);
         fixture_checkpoint_start(&fixture);
         while (!fixture.checkpoint_done && !fixture.sim.crashed) fixture_progress(&fixture);

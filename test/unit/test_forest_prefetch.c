@@ -21,23 +21,6 @@ static_assert(ASKED <= FOREST_ASKS_MAX, "so many may be asked for");
 static struct forest_fixture fixture;
 static struct prng prng;
 
-static void
-begin(uint64_t seed)
-{
-    prng_init(&prng, seed);
-    fixture_begin(&fixture, &prng, 0);
-}
-
-static void
-run_batches(uint32_t batch_count)
-{
-    for (uint32_t i = 0; i < batch_count; i++) {
-        const uint32_t event_count = (uint32_t) prng_range(&prng, 1, EVENTS_PER_BATCH_MAX);
-        expect(reserve_now(fixture.forest, event_count) == FOREST_ROOM);
-        fixture_batch(&fixture, event_count);
-    }
-}
-
 /* Items with neighbouring ids and timestamps, in tables, and nothing of them in memory. */
 static void
 items_on_disk(uint32_t count)
@@ -170,9 +153,9 @@ UNIT_TEST(all_that_was_asked_for_is_found_or_known_to_be_absent)
 {
     uint64_t waits = 0;
     for (uint64_t seed = 1; seed <= 12; seed++) {
-        begin(seed);
+        fixture_begin_seed(&fixture, &prng, seed, 0);
         for (uint32_t round = 0; round < 12; round++) {
-            run_batches(10);
+            fixture_batches(&fixture, 10);
             if (fixture.model->counts[FIXTURE_BURNT] == 0) continue;
             if (round % 4 == 3) {
                 fixture_checkpoint(&fixture);
@@ -204,7 +187,7 @@ UNIT_TEST(all_that_was_asked_for_is_found_or_known_to_be_absent)
 UNIT_TEST(more_can_be_asked_for_when_all_is_there)
 {
     const void *record;
-    begin(20);
+    fixture_begin_seed(&fixture, &prng, 20, 0);
     items_on_disk(900);
     fixture_op_begin(&fixture, EVENTS_PER_BATCH_MAX);
     for (uint32_t i = 0; i < EVENTS_PER_BATCH_MAX; i++) {
@@ -236,7 +219,7 @@ UNIT_TEST(many_reads_are_under_way)
 {
     const struct block_cache *cache;
     uint32_t full = 0;
-    begin(21);
+    fixture_begin_seed(&fixture, &prng, 21, 0);
     items_on_disk(3000);
     cache = &fixture.forest->cache;
     fixture_op_begin(&fixture, EVENTS_PER_BATCH_MAX);
@@ -260,7 +243,7 @@ UNIT_TEST(many_reads_are_under_way)
 UNIT_TEST(what_waits_is_not_looked_at_in_vain)
 {
     uint32_t early = 0;
-    begin(22);
+    fixture_begin_seed(&fixture, &prng, 22, 0);
     items_on_disk(900);
     const struct block_cache *cache = &fixture.forest->cache;
     fixture_op_begin(&fixture, EVENTS_PER_BATCH_MAX);
@@ -287,7 +270,7 @@ UNIT_TEST(what_waits_is_not_looked_at_in_vain)
 /* An index block, and the blocks that the items are in; and keys are looked up once. */
 UNIT_TEST(a_block_that_many_keys_need_is_read_once)
 {
-    begin(23);
+    fixture_begin_seed(&fixture, &prng, 23, 0);
     items_on_disk(900);
     fixture_op_begin(&fixture, EVENTS_PER_BATCH_MAX);
     const uint64_t read_before = fixture.grid.stats.blocks_read;
@@ -307,7 +290,7 @@ UNIT_TEST(a_block_that_many_keys_need_is_read_once)
 UNIT_TEST(ops_take_turns_in_where_they_begin)
 {
     uint32_t descending = 0;
-    begin(25);
+    fixture_begin_seed(&fixture, &prng, 25, 0);
     items_on_disk(900);
     for (uint32_t op = 0; op < 2; op++) {
         fixture_op_begin(&fixture, EVENTS_PER_BATCH_MAX);
@@ -342,7 +325,7 @@ get_what_is_still_being_read(void)
 
 UNIT_TEST(f6_what_is_still_being_read_is_not_taken_for_absent)
 {
-    begin(24);
+    fixture_begin_seed(&fixture, &prng, 24, 0);
     items_on_disk(900);
     expect(aborts(get_what_is_still_being_read));
     fixture_end(&fixture);
@@ -370,7 +353,7 @@ UNIT_TEST(an_op_that_meets_a_lost_block_is_given_up)
     for (uint64_t seed = 30; seed < 40; seed++) {
         struct forest_damage damage;
         uint8_t healthy[BLOCK_SIZE];
-        begin(seed);
+        fixture_begin_seed(&fixture, &prng, seed, 0);
         items_on_disk(900);
         const struct fixture_item *item = random_item();
         const uint64_t address = block_of(item);
@@ -404,9 +387,9 @@ UNIT_TEST(an_op_that_meets_a_lost_block_is_given_up)
 UNIT_TEST(an_id_without_its_record_is_damage)
 {
     struct forest_damage damage;
-    begin(41);
+    fixture_begin_seed(&fixture, &prng, 41, 0);
     items_on_disk(900);
-    run_batches(3);
+    fixture_batches(&fixture, 3);
     const uint64_t timestamps[] = {fixture.timestamp + 1000, 1, 0};
     for (uint32_t i = 0; i < ARRAY_COUNT(timestamps); i++) {
         const u128 id = u128_make(0xdead, i + 1);
@@ -426,9 +409,9 @@ UNIT_TEST(what_a_record_names_is_there_or_the_disk_is_damaged)
 {
     const u128 absent = u128_make(0xdead, 7);
     struct forest_damage damage;
-    begin(43);
+    fixture_begin_seed(&fixture, &prng, 43, 0);
     items_on_disk(900);
-    run_batches(3);
+    fixture_batches(&fixture, 3);
     fixture_checkpoint(&fixture);
     expect(fixture.model->counts[FIXTURE_BURNT] > 0);
     for (uint32_t kind = 0; kind < 6; kind++) {

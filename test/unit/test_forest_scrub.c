@@ -6,8 +6,8 @@
 
 #include "forest_fixture.h"
 
+#include "forest/watch.h"
 #include "reseal.h"
-#include "forest/scrub.h"
 #include "unit/reserve.h"
 
 #define EXTRA_MEMORY (UINT64_C(4) * MIB)

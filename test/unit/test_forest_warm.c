@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /* What comes into memory after opening is the newest version of each record, or nothing. */
-#include "forest_work.h"
+#include "unit/unit.h"
 
 #include <string.h>
+
+#include "unit/forest_fixture.h"
+
+static struct forest_fixture fixture;
+static struct prng prng;
 
 /* Opens what a history of so many batches has left, with merges half done. */
 static void
 begin_opened(uint64_t seed, uint32_t batch_count)
 {
-    begin(seed, 8 * MIB);
+    fixture_begin_seed(&fixture, &prng, seed, 8 * MIB);
     for (uint32_t i = 0; i < batch_count; i++) {
-        run_batches(1);
+        fixture_batches(&fixture, 1);
         if (prng_chance(&prng, 1, 5)) fixture_checkpoint(&fixture);
     }
     fixture_checkpoint(&fixture);

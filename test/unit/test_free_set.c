@@ -9,6 +9,7 @@
 #include "store/grid.h"
 
 #include "../sim/storage_sim.h"
+#include "unit/mark_acquired.h"
 
 #define CLUSTER         ((u128) 8 << 64 | 9)
 #define BLOCK_COUNT_MAX 200000
@@ -39,15 +40,6 @@ bare_open(struct bare *bare, uint64_t block_count)
     return &bare->grid;
 }
 
-/* As a checkpoint's free set does when it is opened. */
-static bool
-mark_acquired(struct grid *grid_marked, uint64_t address)
-{
-    if (address < 1 || address > grid_marked->block_count) return false;
-    const uint64_t word = UINT64_C(1) << ((address - 1) % 64);
-    return grid_free_set_load(grid_marked, (address - 1) / 64, &word, 1);
-}
-
 /* Acquires and releases at random; a part of the runs leaves hardly anything free or acquired. */
 static void
 acquire_randomly(struct grid *grid)
@@ -56,7 +48,7 @@ acquire_randomly(struct grid *grid)
     const uint64_t released_of_8 = prng_below(&prng, 9);
     for (uint64_t address = 1; address <= grid->block_count; address++) {
         if (!prng_chance(&prng, acquired_of_8, 8)) continue;
-        expect(mark_acquired(grid, address));
+        expect(grid_mark_acquired(grid, address));
     }
     for (uint64_t address = 1; address <= grid->block_count; address++) {
         const bool releases = prng_chance(&prng, released_of_8, 8);
@@ -157,7 +149,7 @@ UNIT_TEST(chain_is_as_long_as_the_blocks_need)
     const uint64_t expected[] = {0, 1, 1, 2, 3, 4};
     for (uint32_t i = 0; i < ARRAY_COUNT(counts); i++) {
         struct grid *grid = bare_open(&a, BLOCK_COUNT_MAX);
-        if (counts[i] > 0) expect(mark_acquired(grid, counts[i]));
+        if (counts[i] > 0) expect(grid_mark_acquired(grid, counts[i]));
         expect_equal(grid_free_set_block_count(grid), expected[i]);
     }
 }

@@ -13,6 +13,7 @@
 
 #include "../sim/storage_sim.h"
 #include "reseal.h"
+#include "unit/mark_acquired.h"
 
 #define CLUSTER         ((u128) 8 << 64 | 9)
 #define BLOCK_COUNT_MAX 100
@@ -583,15 +584,6 @@ UNIT_TEST(g1_g2_g3_acquire_and_release)
     }
 }
 
-/* As a checkpoint's free set does when it is opened. */
-static bool
-mark_acquired(struct grid *grid_marked, uint64_t address)
-{
-    if (address < 1 || address > grid_marked->block_count) return false;
-    const uint64_t word = UINT64_C(1) << ((address - 1) % 64);
-    return grid_free_set_load(grid_marked, (address - 1) / 64, &word, 1);
-}
-
 UNIT_TEST(g1_marked_blocks_are_not_acquired)
 {
     begin(1);
@@ -599,11 +591,11 @@ UNIT_TEST(g1_marked_blocks_are_not_acquired)
     restart();
     expect_equal(grid_free_count(&grid), grid.block_count);
     for (uint64_t address = 1; address <= 69; address++) {
-        if (address % 7 != 0) expect(mark_acquired(&grid, address));
+        if (address % 7 != 0) expect(grid_mark_acquired(&grid, address));
     }
-    expect(!mark_acquired(&grid, 1)); /* Taken already. */
-    expect(!mark_acquired(&grid, 0));
-    expect(!mark_acquired(&grid, grid.block_count + 1));
+    expect(!grid_mark_acquired(&grid, 1)); /* Taken already. */
+    expect(!grid_mark_acquired(&grid, 0));
+    expect(!grid_mark_acquired(&grid, grid.block_count + 1));
     for (uint64_t address = 7; address <= 63; address += 7) {
         expect_equal(grid_acquire(&grid), address);
     }

@@ -97,14 +97,6 @@ start(void)
     assert(results[1].status == STATUS_CREATED);
 }
 
-static void
-finish(void)
-{
-    ledger_fixture_compare(&fixture);
-    expect_equal(fixture.mismatches, 0);
-    ledger_fixture_free(&fixture);
-}
-
 static struct transfer
 plain(uint64_t id, uint64_t amount)
 {
@@ -277,7 +269,7 @@ UNIT_TEST(batches_have_one_to_the_maximum_of_events)
         expect_equal(machine->ops->batch_valid(machine, op, EVENTS_PER_BATCH_MAX), creates);
         expect(!machine->ops->batch_valid(machine, op, EVENTS_PER_BATCH_MAX + 1));
     }
-    finish();
+    expect_equal(ledger_fixture_finish(&fixture), 0);
 }
 
 /* ---- Records --------------------------------------------------------------------------------- */
@@ -363,7 +355,7 @@ UNIT_TEST(events_tell_both_accounts_after_each_transfer)
     expect_equal(event->credit.credits_posted, 7);
     expect_equal(event->credit.debits_posted, 0);
     expect_equal(event->debit_flags, ACCOUNT_HISTORY);
-    finish();
+    expect_equal(ledger_fixture_finish(&fixture), 0);
 }
 
 /* ---- Pending states (L6) --------------------------------------------------------------------- */
@@ -395,7 +387,7 @@ UNIT_TEST(expiry_index_has_those_with_a_timeout)
     expect_equal(expires_first(), UINT64_MAX);
     expect(!ledger_fixture_pulse(&fixture));
     expect_equal(state_of(1)->status, PENDING_PENDING);
-    finish();
+    expect_equal(ledger_fixture_finish(&fixture), 0);
 }
 
 /* The index keeps what is resolved; whoever looks for what is due passes by it, however much. */
@@ -419,7 +411,7 @@ UNIT_TEST(l6_pulses_skip_what_is_resolved)
         expect_equal(state_of(100 + COUNT - 2)->status, PENDING_VOIDED);
         expect_equal(state_of(100 + COUNT - 1)->status, PENDING_EXPIRED);
         expect(!ledger_fixture_pulse(&fixture));
-        finish();
+        expect_equal(ledger_fixture_finish(&fixture), 0);
     }
 }
 
@@ -436,7 +428,7 @@ UNIT_TEST(l6_looking_ahead_passes_by_nothing_that_is_yet_to_come)
     ledger_fixture_advance(&fixture, 6 * NS_PER_S);
     expect(ledger_fixture_pulse(&fixture));
     expect_equal(state_of(3)->status, PENDING_EXPIRED);
-    finish();
+    expect_equal(ledger_fixture_finish(&fixture), 0);
 }
 
 /* To the nanosecond, and before any pulse. */
@@ -456,7 +448,7 @@ UNIT_TEST(pending_transfers_expire_when_they_are_due)
     expect_equal(results[0].status, STATUS_CREATED);
     expect_equal(results[1].status, TRANSFER_STATUS_pending_transfer_expired);
     expect_equal(state_of(1)->status, PENDING_PENDING);
-    finish();
+    expect_equal(ledger_fixture_finish(&fixture), 0);
 
     start();
     create(pending(1, 5, 1));
@@ -464,7 +456,7 @@ UNIT_TEST(pending_transfers_expire_when_they_are_due)
     expect_equal(
         create(resolution(11, 1, TRANSFER_VOID_PENDING)).status,
         TRANSFER_STATUS_pending_transfer_expired);
-    finish();
+    expect_equal(ledger_fixture_finish(&fixture), 0);
 }
 
 /*
@@ -494,7 +486,7 @@ UNIT_TEST(pulses_expire_in_order_and_leave_the_rest)
     expect_equal(forest_newest(fixture.forest, GROOVE_ACCOUNT_EVENT), fixture.timestamp);
     expect(read_at(GROOVE_ACCOUNT_EVENT, fixture.timestamp - 3) == NULL);
     expect(!ledger_fixture_pulse(&fixture));
-    finish();
+    expect_equal(ledger_fixture_finish(&fixture), 0);
 }
 
 UNIT_TEST(closing_transfers_reopen_when_they_expire) /* (L5) */
@@ -507,7 +499,7 @@ UNIT_TEST(closing_transfers_reopen_when_they_expire) /* (L5) */
     ledger_fixture_advance(&fixture, 2 * NS_PER_S);
     expect(ledger_fixture_pulse(&fixture));
     expect_equal(read_account(1)->flags, ACCOUNT_HISTORY);
-    finish();
+    expect_equal(ledger_fixture_finish(&fixture), 0);
 }
 
 /* ---- Balances -------------------------------------------------------------------------------- */
@@ -558,7 +550,7 @@ UNIT_TEST(l3_posted_balances_never_shrink)
         }
     }
     expect(after[0] > 0 && after[1] > 0);
-    finish();
+    expect_equal(ledger_fixture_finish(&fixture), 0);
 }
 
 /* ---- Chains ---------------------------------------------------------------------------------- */
@@ -598,7 +590,7 @@ UNIT_TEST(broken_chains_leave_nothing_but_the_burnt_id)
     expect_equal(forest_newest(fixture.forest, GROOVE_BURNT_ID), slot);
     expect_equal(create(plain(13, 1)).status, TRANSFER_STATUS_id_already_failed);
     expect_equal(create(plain(10, 1)).status, STATUS_CREATED);
-    finish();
+    expect_equal(ledger_fixture_finish(&fixture), 0);
 }
 
 UNIT_TEST(broken_chains_of_imports_free_their_timestamps)
@@ -619,7 +611,7 @@ UNIT_TEST(broken_chains_of_imports_free_their_timestamps)
     const struct create_result again = create(imported(plain(1, 1), past + 10));
     expect_equal(again.status, STATUS_CREATED);
     expect_equal(again.timestamp, past + 10);
-    finish();
+    expect_equal(ledger_fixture_finish(&fixture), 0);
 }
 
 /* ---- Imported timestamps --------------------------------------------------------------------- */
@@ -637,7 +629,7 @@ UNIT_TEST(imports_must_be_older_than_their_own_slot)
     expect_equal(results[0].status, TRANSFER_STATUS_imported_event_timestamp_must_not_advance);
     expect_equal(results[1].status, STATUS_CREATED);
     expect_equal(results[1].timestamp, slot);
-    finish();
+    expect_equal(ledger_fixture_finish(&fixture), 0);
 }
 
 UNIT_TEST(imports_must_be_newer_than_expiries) /* (L7), (L8) */
@@ -671,7 +663,7 @@ UNIT_TEST(imports_must_be_newer_than_expiries) /* (L7), (L8) */
         create(imported(plain(2, 1), expired + 1)).status,
         TRANSFER_STATUS_imported_event_timestamp_must_not_regress);
     expect_equal(create(imported(plain(2, 1), expired + 2)).status, STATUS_CREATED);
-    finish();
+    expect_equal(ledger_fixture_finish(&fixture), 0);
 }
 
 /* ---- Reads ----------------------------------------------------------------------------------- */
@@ -697,7 +689,7 @@ UNIT_TEST(change_events_show_flags_as_of_the_event)
     expect_equal(rows[1].credit_account.flags, ACCOUNT_HISTORY);
     expect_equal(rows[1].transfer_pending_id, 1);
     expect_equal(rows[1].transfer_amount, 4);
-    finish();
+    expect_equal(ledger_fixture_finish(&fixture), 0);
 }
 
 /* Each reserved byte of a filter that is valid otherwise. */

@@ -23,14 +23,6 @@ start(void)
     }
 }
 
-static void
-finish(void)
-{
-    ledger_fixture_compare(&fixture);
-    expect_equal(fixture.mismatches, 0);
-    ledger_fixture_free(&fixture);
-}
-
 static uint64_t
 create(struct transfer transfer)
 {
@@ -109,7 +101,7 @@ UNIT_TEST(transfers_say_what_became_of_them)
     expect_equal(rows[3].resolved_at, 0);
     expect_equal(rows[4].state, PENDING_NONE);
     expect_equal(rows[5].resolved_at, 0);
-    finish();
+    expect_equal(ledger_fixture_finish(&fixture), 0);
 }
 
 UNIT_TEST(what_resolved_a_hold_is_found_by_its_id)
@@ -132,7 +124,7 @@ UNIT_TEST(what_resolved_a_hold_is_found_by_its_id)
     expect_equal(events[1].type, CHANGE_TWO_PHASE_EXPIRED);
     expect_equal(events[1].transfer_id, 10);
     expect_equal(events[4].transfer_id, 20);
-    finish();
+    expect_equal(ledger_fixture_finish(&fixture), 0);
 }
 
 UNIT_TEST(open_holds_of_accounts_ledgers_and_times_are_listed)
@@ -175,7 +167,7 @@ UNIT_TEST(open_holds_of_accounts_ledgers_and_times_are_listed)
         holds((struct hold_filter){.states = open, .flags = HOLD_FILTER_BY_EXPIRY}) < listed);
     expect(rows[0].expires_at > ledger_pulsed(fixture.forest).value);
     expect(holds((struct hold_filter){.states = 1 << PENDING_EXPIRED}) > 0);
-    finish();
+    expect_equal(ledger_fixture_finish(&fixture), 0);
 }
 
 /* The newest row of balances is what the account says, at any time; also without history. */
@@ -209,7 +201,7 @@ UNIT_TEST(balances_have_a_row_for_each_expiry)
     all.flags ^= ACCOUNT_FILTER_EXPIRIES;
     size = ledger_fixture_read(&fixture, LEDGER_GET_ACCOUNT_BALANCES, &all, sizeof(all), balances);
     expect_equal(size, 0); /* The public model: without history there is nothing. */
-    finish();
+    expect_equal(ledger_fixture_finish(&fixture), 0);
 }
 
 UNIT_TEST(filters_of_holds_that_make_no_sense_are_refused)

@@ -27,14 +27,6 @@ start(struct ledger_fixture *fixture)
 }
 
 static void
-finish(struct ledger_fixture *fixture)
-{
-    ledger_fixture_compare(fixture);
-    expect_equal(fixture->mismatches, 0);
-    ledger_fixture_free(fixture);
-}
-
-static void
 create(struct ledger_fixture *fixture, const struct transfer *transfers, uint32_t count)
 {
     struct create_result results[EVENTS_PER_BATCH_MAX];
@@ -130,7 +122,7 @@ UNIT_TEST(l9_a_restart_looks_at_few_resolved_holds)
     ledger_fixture_advance(&fixture, 2 * NS_PER_S);
     expect(ledger_fixture_pulse(&fixture));
     expect(!ledger_fixture_pulse(&fixture));
-    finish(&fixture);
+    expect_equal(ledger_fixture_finish(&fixture), 0);
 }
 
 /* A full pulse leaves the rest to the next, also when there is a restart between them. */
@@ -151,7 +143,7 @@ UNIT_TEST(l9_a_restart_goes_on_behind_a_full_pulse)
     ledger_fixture_reopen(&fixture);
     expect(!ledger_fixture_pulse(&fixture));
     expect_equal(looks(&fixture), PULSE_LOOKS_PER_POLL);
-    finish(&fixture);
+    expect_equal(ledger_fixture_finish(&fixture), 0);
 }
 
 /* Somebody asked about a time to which the clock did not come: that is not where the pulse is. */
@@ -170,7 +162,7 @@ UNIT_TEST(l9_looking_ahead_passes_by_nothing)
     expect(ledger_fixture_pulse_due(&fixture, fixture.timestamp + 30 * NS_PER_S));
     expect(ledger_fixture_pulse(&fixture));
     expect(!ledger_fixture_pulse_due(&fixture, fixture.timestamp + 30 * NS_PER_S));
-    finish(&fixture);
+    expect_equal(ledger_fixture_finish(&fixture), 0);
 }
 
 /* ---- Twins ----------------------------------------------------------------------------------- */
@@ -249,7 +241,7 @@ UNIT_TEST(l9_the_memo_follows_from_the_log)
             ledger_fixture_reopen(&twins[2]);
             twins_compare();
         }
-        for (uint32_t i = 0; i < TWINS; i++) finish(&twins[i]);
+        for (uint32_t i = 0; i < TWINS; i++) expect_equal(ledger_fixture_finish(&twins[i]), 0);
     }
     expect(pulses > 100);
 }

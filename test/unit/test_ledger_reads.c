@@ -22,14 +22,6 @@ start(uint64_t count)
     }
 }
 
-static void
-finish(void)
-{
-    ledger_fixture_compare(&fixture);
-    expect_equal(fixture.mismatches, 0);
-    ledger_fixture_free(&fixture);
-}
-
 /* From account 1. */
 static void
 create(uint64_t id, uint64_t credit_account_id, uint64_t user_data_128)
@@ -77,7 +69,7 @@ UNIT_TEST(answers_fit_the_reply_whatever_its_alignment)
             expect_equal(row.transfer.id, 14 - i);
         }
     }
-    finish();
+    expect_equal(ledger_fixture_finish(&fixture), 0);
 }
 
 /* The next value that an index of a 16-byte field gives, too, where this one is asked for. */
@@ -125,7 +117,7 @@ UNIT_TEST(queries_leave_out_what_an_index_gives_too_much)
         (void) ledger_fixture_read(&fixture, LEDGER_QUERY_TRANSFERS, &query, sizeof(query), rows);
         (void) ledger_fixture_read(&fixture, LEDGER_QUERY_ACCOUNTS, &query, sizeof(query), rows);
     }
-    finish();
+    expect_equal(ledger_fixture_finish(&fixture), 0);
 }
 
 /* The index of debits gives an account what its twin paid, also what that paid to it. */
@@ -163,7 +155,7 @@ UNIT_TEST(balances_are_of_the_side_that_is_asked_for)
             expect_equal(size / sizeof(rows[0]), (debits + credits) / (user_data + 1));
         }
     }
-    finish();
+    expect_equal(ledger_fixture_finish(&fixture), 0);
 }
 
 UNIT_MAIN(test_ledger_reads)

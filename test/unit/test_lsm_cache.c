@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /* The block cache, on the simulated disk. */
 #include "unit.h"
+#include "unit_aborts.h"
 
 #include <string.h>
 
@@ -16,22 +17,6 @@ begin(uint64_t seed, uint32_t frame_count)
     lsm_begin(&fixture, seed, seed + 1000, frame_count);
 }
 
-static bool
-consistent(void)
-{
-    return lsm_cache_consistent(&fixture.cache);
-}
-
-static uint64_t
-content(uint32_t frame)
-{
-    expect_equal(fixture.cache.frames[frame].extract_count, 0); /* (B5) */
-    for (uint32_t i = 1; i < BLOCK_SECTORS; i++) {
-        expect_equal(lsm_number(&fixture, frame, i), lsm_number(&fixture, frame, 0));
-    }
-    return lsm_number(&fixture, frame, 0);
-}
-
 /* A block of that content at that address, on its way to the disk. */
 static struct block_reference
 build_at(uint64_t address, uint64_t number)
@@ -43,17 +28,6 @@ static struct block_reference
 build(uint64_t number)
 {
     return build_at(grid_acquire(&fixture.grid), number);
-}
-
-/* Blocks on disk, none of them in the cache. */
-static void
-build_on_disk(struct block_reference *references, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        while (fixture.cache.available == 0) lsm_progress(&fixture);
-        references[i] = build(i);
-    }
-    lsm_forget(&fixture);
 }
 
 static enum cache_result
@@ -76,7 +50,7 @@ UNIT_TEST(a_block_is_read_once_for_all_who_ask)
     uint32_t frame = FRAME_NONE;
     uint32_t again = FRAME_NONE;
     begin(1, FRAMES);
-    build_on_disk(&reference, 1);
+    lsm_build_on_disk(&fixture, &reference, 1);
     expect_equal(get(&reference, &frame), CACHE_WAIT);
     expect_equal(get(&reference, &frame), CACHE_WAIT);
     (void) cache_hint(&fixture.cache, &reference, BLOCK_VALUES, 7);
@@ -86,14 +60,14 @@ UNIT_TEST(a_block_is_read_once_for_all_who_ask)
     expect_equal(get(&reference, &frame), CACHE_READY);
     expect_equal(get(&reference, &again), CACHE_READY);
     expect_equal(again, frame);
-    expect_equal(content(frame), 0);
+    expect_equal(lsm_content(&fixture, frame), 0);
     expect_equal(fixture.grid.stats.blocks_read, 1);
     expect_equal(fixture.cache.stats.misses, 1);
     expect_equal(fixture.cache.stats.hits, 2);
     expect(cache_holds(&fixture.cache, frame, reference.address));
     expect(!cache_holds(&fixture.cache, frame, reference.address + 1));
     expect_equal(fixture.cache.available, FRAMES);
-    expect(consistent());
+    cache_recount(&fixture.cache);
     lsm_end(&fixture);
 }
 
@@ -102,7 +76,7 @@ UNIT_TEST(reads_beyond_the_limit_wait)
 {
     struct block_reference references[3 * GRID_READS_MAX];
     begin(2, 4 * GRID_READS_MAX);
-    build_on_disk(references, ARRAY_COUNT(references));
+    lsm_build_on_disk(&fixture, references, ARRAY_COUNT(references));
     uint32_t frame;
     uint32_t ready = 0;
     for (uint32_t round = 0; ready < ARRAY_COUNT(references); round++) {
@@ -123,7 +97,7 @@ UNIT_TEST(hints_leave_reads_to_others)
 {
     struct block_reference references[2 * GRID_READS_MAX];
     begin(3, 4 * GRID_READS_MAX);
-    build_on_disk(references, ARRAY_COUNT(references));
+    lsm_build_on_disk(&fixture, references, ARRAY_COUNT(references));
     for (uint32_t i = 0; i < ARRAY_COUNT(references); i++) {
         (void) cache_hint(&fixture.cache, &references[i], BLOCK_VALUES, 7);
     }
@@ -131,7 +105,7 @@ UNIT_TEST(hints_leave_reads_to_others)
     lsm_settle(&fixture);
     uint32_t frame;
     expect_equal(get(&references[0], &frame), CACHE_READY);
-    expect_equal(content(frame), 0);
+    expect_equal(lsm_content(&fixture, frame), 0);
     lsm_end(&fixture);
 }
 
@@ -142,7 +116,7 @@ UNIT_TEST(neighbours_are_read_together)
     struct block_reference references[COUNT];
     uint32_t frame;
     begin(3, 4 * GRID_READS_MAX);
-    build_on_disk(references, COUNT);
+    lsm_build_on_disk(&fixture, references, COUNT);
     static_assert(GRID_READS_MAX / 4 * 3 <= GRID_READ_BLOCKS_MAX, "then hints have to wait");
     for (uint32_t turn = 1; turn <= 2; turn++) {
         const uint32_t there = turn * GRID_READ_BLOCKS_MAX;
@@ -160,9 +134,9 @@ UNIT_TEST(neighbours_are_read_together)
     lsm_settle(&fixture);
     for (uint32_t i = 0; i < next + 3; i++) {
         expect_equal(get(&references[i], &frame), CACHE_READY);
-        expect_equal(content(frame), i);
+        expect_equal(lsm_content(&fixture, frame), i);
     }
-    expect(consistent());
+    cache_recount(&fixture.cache);
     lsm_end(&fixture);
 }
 
@@ -209,7 +183,7 @@ UNIT_TEST(b2_pinned_frames_stay_and_a_get_waits_for_one)
     struct block_reference references[FRAMES + 1];
     uint32_t frames[FRAMES];
     begin(4, FRAMES);
-    build_on_disk(references, FRAMES + 1);
+    lsm_build_on_disk(&fixture, references, FRAMES + 1);
     for (uint32_t i = 0; i < FRAMES; i++) {
         expect_equal(get_waiting(&references[i], &frames[i]), CACHE_READY);
         cache_pin(&fixture.cache, frames[i]);
@@ -230,9 +204,9 @@ UNIT_TEST(b2_pinned_frames_stay_and_a_get_waits_for_one)
     for (uint32_t i = 0; i < FRAMES; i++) {
         const bool stays = i != 4;
         expect(cache_holds(&fixture.cache, frames[i], references[i].address) == stays);
-        if (stays) expect_equal(content(frames[i]), i);
+        if (stays) expect_equal(lsm_content(&fixture, frames[i]), i);
     }
-    expect(consistent());
+    cache_recount(&fixture.cache);
     lsm_end(&fixture);
 }
 
@@ -242,7 +216,7 @@ UNIT_TEST(what_is_used_stays)
     struct block_reference references[4 * FRAMES];
     uint32_t frame;
     begin(5, FRAMES);
-    build_on_disk(references, 4 * FRAMES);
+    lsm_build_on_disk(&fixture, references, 4 * FRAMES);
     for (uint32_t i = 0; i < 4 * FRAMES; i++) {
         expect_equal(get_waiting(&references[i], &frame), CACHE_READY);
         expect_equal(get_waiting(&references[0], &frame), CACHE_READY);
@@ -258,7 +232,7 @@ UNIT_TEST(b4_kept_blocks_outlive_others)
     struct block_reference references[5 * FRAMES];
     uint32_t frame;
     begin(20, FRAMES);
-    build_on_disk(references, 5 * FRAMES);
+    lsm_build_on_disk(&fixture, references, 5 * FRAMES);
     for (uint32_t i = 0; i < FRAMES / 2; i++) {
         expect_equal(get_waiting(&references[i], &frame), CACHE_READY);
         cache_keep(&fixture.cache, frame);
@@ -267,16 +241,16 @@ UNIT_TEST(b4_kept_blocks_outlive_others)
     expect_equal(fixture.cache.kept, FRAMES / 2);
     for (uint32_t i = FRAMES / 2; i < 5 * FRAMES; i++) {
         expect_equal(get_waiting(&references[i], &frame), CACHE_READY);
-        expect_equal(content(frame), i);
+        expect_equal(lsm_content(&fixture, frame), i);
     }
     for (uint32_t i = 0; i < FRAMES / 2; i++) {
         expect_equal(get(&references[i], &frame), CACHE_READY);
     }
     expect_equal(fixture.grid.stats.blocks_read, 5 * FRAMES);
-    expect(consistent());
+    cache_recount(&fixture.cache);
     cache_forget(&fixture.cache, references[0].address);
     expect_equal(fixture.cache.kept, FRAMES / 2 - 1);
-    expect(consistent());
+    cache_recount(&fixture.cache);
     lsm_end(&fixture);
 }
 
@@ -286,16 +260,16 @@ UNIT_TEST(b4_kept_blocks_leave_frames_to_others)
     struct block_reference references[5 * FRAMES];
     uint32_t frame;
     begin(21, FRAMES);
-    build_on_disk(references, 5 * FRAMES);
+    lsm_build_on_disk(&fixture, references, 5 * FRAMES);
     for (uint32_t i = 0; i < 3 * FRAMES; i++) {
         expect_equal(get_waiting(&references[i], &frame), CACHE_READY);
         cache_keep(&fixture.cache, frame);
-        expect(consistent());
+        cache_recount(&fixture.cache);
     }
     expect(fixture.cache.kept > FRAMES / 4 * 3);
     for (uint32_t i = 3 * FRAMES; i < 5 * FRAMES; i++) {
         expect_equal(get_waiting(&references[i], &frame), CACHE_READY);
-        expect(consistent());
+        cache_recount(&fixture.cache);
     }
     expect_equal(fixture.cache.kept, FRAMES / 4 * 3);
     for (uint32_t i = 3 * FRAMES - FRAMES / 2; i < 3 * FRAMES; i++) {
@@ -314,7 +288,7 @@ UNIT_TEST(a_lost_block_is_told_once_and_read_again)
     struct block_reference references[3];
     uint32_t frame;
     begin(6, FRAMES);
-    build_on_disk(references, 3);
+    lsm_build_on_disk(&fixture, references, 3);
     char healthy[BLOCK_SIZE];
     memcpy(healthy, lsm_disk_block(&fixture, references[1].address), BLOCK_SIZE);
     lsm_rot(&fixture, references[1].address);
@@ -326,11 +300,11 @@ UNIT_TEST(a_lost_block_is_told_once_and_read_again)
         expect_equal(fixture.cache.damage.tree, 7);
         expect(!fixture.cache.damage.io_error);
         expect_equal(fixture.cache.available, FRAMES);
-        expect(consistent());
+        cache_recount(&fixture.cache);
     }
     lsm_heal(&fixture, references[1].address, healthy);
     expect_equal(get_waiting(&references[1], &frame), CACHE_READY);
-    expect_equal(content(frame), 1);
+    expect_equal(lsm_content(&fixture, frame), 1);
     lsm_end(&fixture);
 }
 
@@ -339,7 +313,7 @@ UNIT_TEST(an_unreadable_block_and_one_beyond_the_file_are_lost)
     struct block_reference references[2];
     uint32_t frame;
     begin(7, FRAMES);
-    build_on_disk(references, 2);
+    lsm_build_on_disk(&fixture, references, 2);
     storage_sim_latent_error(
         &fixture.sim, STORAGE_GRID, (references[0].address - 1) * BLOCK_SIZE, 1);
     expect_equal(get_waiting(&references[0], &frame), CACHE_LOST);
@@ -352,7 +326,7 @@ UNIT_TEST(an_unreadable_block_and_one_beyond_the_file_are_lost)
     expect_equal(fixture.cache.damage.address, LSM_BLOCKS_MAX + 5);
     expect(!fixture.cache.damage.io_error);
     expect_equal(fixture.cache.available, FRAMES);
-    expect(consistent());
+    cache_recount(&fixture.cache);
     lsm_end(&fixture);
 }
 
@@ -362,7 +336,7 @@ UNIT_TEST(b3_lost_blocks_that_nobody_asks_for_take_no_frames)
     struct block_reference references[3 * FRAMES];
     uint32_t frame;
     begin(8, FRAMES);
-    build_on_disk(references, 3 * FRAMES);
+    lsm_build_on_disk(&fixture, references, 3 * FRAMES);
     for (uint32_t i = 0; i < 3 * FRAMES - 1; i++) {
         lsm_rot(&fixture, references[i].address);
     }
@@ -375,7 +349,7 @@ UNIT_TEST(b3_lost_blocks_that_nobody_asks_for_take_no_frames)
     expect_equal(fixture.cache.reading, 1);
     lsm_settle(&fixture);
     expect_equal(get(&references[3 * FRAMES - 1], &frame), CACHE_READY);
-    expect(consistent());
+    cache_recount(&fixture.cache);
     lsm_end(&fixture);
 }
 
@@ -399,18 +373,18 @@ rebuild(const struct block_reference *old, uint64_t number)
     expect_equal(address, old->address);
     const struct block_reference reference = build_at(address, number);
     expect(reference.checksum != old->checksum);
-    expect(consistent());
+    cache_recount(&fixture.cache);
     expect_equal(get(&reference, &frame), CACHE_READY); /* While it is written. */
-    expect_equal(content(frame), number);
+    expect_equal(lsm_content(&fixture, frame), number);
     expect_equal(fixture.cache.frames[frame].state, FRAME_WRITING);
     lsm_settle(&fixture);
     expect_equal(get(&reference, &frame), CACHE_READY);
-    expect_equal(content(frame), number);
+    expect_equal(lsm_content(&fixture, frame), number);
     expect_equal(fixture.cache.available, FRAMES);
-    expect(consistent());
+    cache_recount(&fixture.cache);
     lsm_forget(&fixture);
     expect_equal(get_waiting(&reference, &frame), CACHE_READY);
-    expect_equal(content(frame), number);
+    expect_equal(lsm_content(&fixture, frame), number);
 }
 
 /* (B1) */
@@ -419,7 +393,7 @@ UNIT_TEST(b1_an_address_is_built_again_while_its_old_block_is_cached)
     struct block_reference references[3];
     uint32_t frame;
     begin(9, FRAMES);
-    build_on_disk(references, 3);
+    lsm_build_on_disk(&fixture, references, 3);
     expect_equal(get_waiting(&references[1], &frame), CACHE_READY);
     cache_pin(&fixture.cache, frame); /* So that forgetting has to leave it. */
     release(&references[1]);
@@ -435,7 +409,7 @@ UNIT_TEST(b1_an_address_is_built_again_while_its_old_block_is_loading)
     struct block_reference references[3];
     uint32_t frame;
     begin(10, FRAMES);
-    build_on_disk(references, 3);
+    lsm_build_on_disk(&fixture, references, 3);
     expect_equal(get(&references[1], &frame), CACHE_WAIT);
     release(&references[1]);
     expect_equal(fixture.cache.reading, 1);
@@ -450,7 +424,7 @@ UNIT_TEST(b1_an_address_is_built_again_after_its_old_block_was_lost)
     struct block_reference references[3];
     uint32_t frame;
     begin(11, FRAMES);
-    build_on_disk(references, 3);
+    lsm_build_on_disk(&fixture, references, 3);
     lsm_rot(&fixture, references[1].address);
     expect_equal(get(&references[1], &frame), CACHE_WAIT);
     lsm_settle(&fixture);
@@ -464,7 +438,7 @@ UNIT_TEST(what_is_forgotten_is_gone)
     struct block_reference references[FRAMES];
     uint32_t frame;
     begin(12, FRAMES);
-    build_on_disk(references, FRAMES);
+    lsm_build_on_disk(&fixture, references, FRAMES);
     for (uint32_t i = 0; i < FRAMES; i++) {
         expect_equal(get_waiting(&references[i], &frame), CACHE_READY);
     }
@@ -474,7 +448,7 @@ UNIT_TEST(what_is_forgotten_is_gone)
     expect_equal(fixture.cache.available, FRAMES);
     cache_forget(&fixture.cache, references[5].address);
     cache_forget(&fixture.cache, 999);
-    expect(consistent());
+    cache_recount(&fixture.cache);
     expect_equal(get(&references[5], &frame), CACHE_WAIT);
     lsm_settle(&fixture);
     lsm_end(&fixture);
@@ -508,7 +482,7 @@ UNIT_TEST(neighbours_are_written_together)
     expect_equal(fixture.grid.stats.write_requests, 3 + 2 * GRID_WRITES_MAX);
     expect_equal(fixture.cache.writing, 0);
     expect_equal(fixture.cache.available, fixture.cache.frame_count);
-    expect(consistent());
+    cache_recount(&fixture.cache);
     lsm_end(&fixture);
 }
 
@@ -526,7 +500,7 @@ UNIT_TEST(a_failed_write_fails_the_cache)
     expect_equal(fixture.sim.storage.in_flight_count, 0);
     uint32_t frame;
     expect_equal(get(&reference, &frame), CACHE_READY);
-    expect_equal(content(frame), 1);
+    expect_equal(lsm_content(&fixture, frame), 1);
     lsm_end(&fixture);
 }
 
@@ -542,7 +516,7 @@ UNIT_TEST(b3_a_frame_that_is_not_needed_is_free_again)
         cache_untake(&fixture.cache, frames[i]);
         expect_equal(fixture.cache.available, i + 1);
     }
-    expect(consistent());
+    cache_recount(&fixture.cache);
     lsm_end(&fixture);
 }
 
@@ -609,7 +583,7 @@ step_get(struct known_block *block)
         return;
     case CACHE_READY: break;
     }
-    expect_equal(content(frame), block->number);
+    expect_equal(lsm_content(&fixture, frame), block->number);
     block->perhaps_lost = block->damaged;
     if (block->pinned != FRAME_NONE) {
         expect_equal(frame, block->pinned);
@@ -641,7 +615,7 @@ step_unpin(struct known_block *block)
 {
     if (block->pinned == FRAME_NONE) return;
     expect(cache_holds(&fixture.cache, block->pinned, block->reference.address)); /* (B2) */
-    expect_equal(content(block->pinned), block->number);
+    expect_equal(lsm_content(&fixture, block->pinned), block->number);
     cache_unpin(&fixture.cache, block->pinned);
     block->pinned = FRAME_NONE;
     pinned_count -= 1;
@@ -720,9 +694,7 @@ UNIT_TEST(b1_b2_b3_hold_in_random_runs)
         }
         for (uint32_t i = 0; i < 4000; i++) {
             step();
-            const bool good = consistent();
-            expect(good);
-            if (!good) return;
+            cache_recount(&fixture.cache);
         }
         evictions += fixture.cache.stats.evictions;
         lsm_settle(&fixture);
@@ -731,6 +703,65 @@ UNIT_TEST(b1_b2_b3_hold_in_random_runs)
     expect(lost_seen > 50);
     expect(parts_seen > 50);
     expect(evictions > 1000);
+}
+
+/* ---- What the invariants see --------------------------------------------------------------- */
+
+static void (*spoil)(struct block_cache *cache);
+
+static void
+spoil_available(struct block_cache *cache)
+{
+    cache->available -= 1; /* (B3) */
+}
+
+static void
+spoil_kept(struct block_cache *cache)
+{
+    cache->kept += 1; /* (B4) */
+}
+
+static void
+spoil_address(struct block_cache *cache)
+{
+    cache->frames[0].reference.address += 1; /* (B1) */
+}
+
+static void
+spoil_reading(struct block_cache *cache)
+{
+    cache->reading += 1; /* (B2) */
+}
+
+static void
+spoil_extract(struct block_cache *cache)
+{
+    cache->frames[0].extract_count = 1; /* (B5) */
+    cache->frames[0].kept = true;
+}
+
+static void
+spoil_and_look(void)
+{
+    begin(1, FRAMES);
+    (void) build(7);
+    lsm_settle(&fixture);
+    cache_recount(&fixture.cache);
+    if (spoil != NULL) spoil(&fixture.cache);
+    cache_recount(&fixture.cache);
+}
+
+UNIT_TEST(b1_b2_b3_b4_b5_a_cache_that_contradicts_itself_is_noticed)
+{
+    void (*const spoils[])(struct block_cache * cache) = {
+        spoil_available, spoil_kept, spoil_address, spoil_reading, spoil_extract,
+    };
+    spoil = NULL;
+    expect(!aborts(spoil_and_look));
+    for (uint32_t i = 0; i < sizeof(spoils) / sizeof(spoils[0]); i++) {
+        spoil = spoils[i];
+        expect(aborts(spoil_and_look));
+    }
 }
 
 UNIT_MAIN(test_lsm_cache)

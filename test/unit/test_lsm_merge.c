@@ -12,7 +12,7 @@
 #include "lsm/cursor.h"
 #include "lsm/merge.h"
 
-#include "tree_fixture.h"
+#include "unit/tree_fixture.h"
 
 #define KEYS_MAX 9000
 
@@ -38,6 +38,8 @@ struct outcome {
     uint32_t checkpoints_in_merges;
 };
 
+static struct lsm_fixture fixture;
+static struct tree tree;
 static struct prng prng_plan; /* Of what makes no difference. */
 static const uint64_t distinct = UINT32_MAX; /* Records that there may be. */
 static struct merge merges[LSM_LEVELS];
@@ -425,7 +427,7 @@ checkpoint(const struct plan *plan)
         outcome->checkpoints_in_merges += merge->active;
     }
     lsm_settle(&fixture);
-    expect(lsm_cache_consistent(&fixture.cache));
+    cache_recount(&fixture.cache);
     expect_equal(fixture.cache.available, fixture.cache.frame_count);
     grid_checkpoint_durable(&fixture.grid);
     check_blocks();
@@ -453,7 +455,7 @@ on_write(void *context, const struct storage_request *write, bool done)
 static void
 begin(const struct plan *plan, uint32_t fanout, struct outcome *into)
 {
-    begin_tree(plan->seed, plan->seed_sim, plan->frames, &formats[plan->shape]);
+    begin_tree(&fixture, &tree, plan->seed, plan->seed_sim, plan->frames, &formats[plan->shape]);
     prng_init(&prng_plan, plan->seed_sim + 77);
     outcome = into;
     memset(outcome, 0, sizeof(*outcome));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /* The object cache against a model that looks at everything: C1, C2, C3, C4. */
 #include "unit.h"
+#include "unit_aborts.h"
 
 #include "base/prng.h"
 #include "base/units.h"
@@ -122,30 +123,11 @@ model_find(const struct model *model, uint64_t timestamp)
 }
 
 static void
-check_index(const struct objects_index *index, uint32_t count)
-{
-    uint32_t filled = 0;
-    for (uint32_t i = 0; i <= index->mask; i++) {
-        const uint64_t entry = index->entries[i];
-        if (entry == OBJECTS_ENTRY_EMPTY) continue;
-        filled += 1;
-        for (uint32_t at = (uint32_t) (entry >> 32) >> index->shift; at != i;) {
-            expect(index->entries[at] != OBJECTS_ENTRY_EMPTY); /* C1 */
-            at = (at + 1) & index->mask;
-        }
-    }
-    expect_equal(filled, count);
-    expect(filled * OBJECTS_INDEX_SPREAD <= index->mask + 1);
-}
-
-static void
 check(struct model *model)
 {
     struct objects *objects = &model->objects;
+    objects_recount(objects); /* C1, C2, C3 */
     expect_equal(objects->count, model->count);
-    expect_equal(objects->count, model->count);
-    check_index(&objects->timestamps, model->count);
-    if (objects->ids.entries != NULL) check_index(&objects->ids, model->count);
     for (uint32_t i = 0; i < model->options.object_count; i++) {
         const struct model_slot *slot = &model->slots[i];
         if (!slot->used) continue;
@@ -377,8 +359,7 @@ UNIT_TEST(clear_with_few_leaves_nothing)
         for (uint64_t i = 1; i <= few; i++) insert_small(&objects, i * 31, 1);
         objects_remove(&objects, objects_find(&objects, 31));
         objects_clear(&objects);
-        check_index(&objects.timestamps, 0);
-        check_index(&objects.ids, 0);
+        objects_recount(&objects);
         expect_equal(objects_find(&objects, 62), OBJECT_NONE);
     }
 }
@@ -430,6 +411,71 @@ UNIT_TEST(ids_and_timestamps_of_any_kind_do_not_cluster)
         expect(length_max < 16);
 expect(search_length(&objects.timestamps, &length_max) < 200);
         expect(length_max < 40);
+    }
+}
+
+/* ---- What the invariants see --------------------------------------------------------------- */
+
+static void (*spoil)(struct objects *objects);
+
+static void
+spoil_index(struct objects *objects)
+{
+    for (uint32_t i = 0; i <= objects->ids.mask; i++) objects->ids.entries[i] = 0; /* C1 */
+}
+
+static void
+spoil_hash(struct objects *objects)
+{
+    objects->states[0].timestamp_hash += 1; /* C1 */
+}
+
+static void
+spoil_retained(struct objects *objects)
+{
+    objects->retained_count -= 1; /* C2 */
+}
+
+static void
+spoil_dirty(struct objects *objects)
+{
+    objects->dirty[0].item = 1; /* C3 */
+}
+
+static void
+spoil_free(struct objects *objects)
+{
+    objects->free_first = 0;
+}
+
+static void
+spoil_and_look(void)
+{
+    struct objects objects;
+    const struct objects_options options = {
+        .record_size = 64, .id_offset = 16, .object_count = 8, .dirty_max = 4,
+    };
+    init_objects(&objects, &options);
+    for (uint64_t i = 1; i <= 3; i++) {
+        const uint64_t record[8] = {i, 0, i};
+        (void) objects_insert(&objects, record, 1);
+    }
+    objects_touch(&objects, 0, 1);
+    objects_recount(&objects);
+    if (spoil != NULL) spoil(&objects);
+    objects_recount(&objects);
+}
+
+UNIT_TEST(c1_c2_c3_objects_that_contradict_themselves_are_noticed)
+{
+    void (*const spoils[])(struct objects * objects) = {
+        spoil_index, spoil_hash, spoil_retained, spoil_dirty, spoil_free,
+    };
+    spoil = NULL;
+    expect(!aborts(spoil_and_look));
+    for (uint32_t i = 0; i < sizeof(spoils) / sizeof(spoils[0]); i++) {
+        spoil = spoils[i];
+        expect(aborts(spoil_and_look));
     }
 }
 

@@ -9,23 +9,17 @@
 
 #include "lsm/tree.h"
 
-#include "tree_fixture.h"
+#include "unit/tree_fixture.h"
 #include "unit_aborts.h"
 
 #define FRAMES      (GRID_READS_MAX + 18)
 #define TABLE       (3 * entries_per_block(format)) /* Records of a table. */
 #define ENTRIES_MAX 2100
 
-/* ---- In the cache -------------------------------------------------------------------------- */
+static struct lsm_fixture fixture;
+static struct tree tree;
 
-static void
-build_on_disk(struct block_reference *references, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        references[i] = lsm_build(&fixture, grid_acquire(&fixture.grid), i);
-    }
-    lsm_forget(&fixture);
-}
+/* ---- In the cache -------------------------------------------------------------------------- */
 
 static enum cache_result
 get(const struct block_reference *reference, uint32_t *frame)
@@ -45,16 +39,6 @@ content_of(uint32_t frame, uint32_t sector)
     return lsm_number(&fixture, frame, sector);
 }
 
-static uint64_t
-content(uint32_t frame)
-{
-    expect_equal(fixture.cache.frames[frame].extract_count, 0); /* (B5) */
-    for (uint32_t i = 1; i < BLOCK_SECTORS; i++) {
-        expect_equal(content_of(frame, i), content_of(frame, 0));
-    }
-    return content_of(frame, 0);
-}
-
 static struct block_reference parted; /* A block on disk; its sums: */
 static uint64_t parted_sums[BLOCK_SECTORS];
 
@@ -63,7 +47,7 @@ begin_parted(uint64_t seed)
 {
     struct block_reference references[3];
     lsm_begin(&fixture, seed, seed + 1000, FRAMES);
-    build_on_disk(references, ARRAY_COUNT(references));
+    lsm_build_on_disk(&fixture, references, ARRAY_COUNT(references));
     parted = references[1];
     const struct block_header *header = (const void *) lsm_disk_block(&fixture, parted.address);
     memcpy(parted_sums, header->sector_sums, sizeof(parted_sums));
@@ -99,22 +83,22 @@ UNIT_TEST(b5_a_part_is_read_alone_and_then_the_block)
         expect_equal(fixture.cache.stats.misses, 1);
         expect_equal(fixture.cache.available, FRAMES);
         expect(!cache_holds(&fixture.cache, frame, parted.address));
-        expect(lsm_cache_consistent(&fixture.cache));
+        cache_recount(&fixture.cache);
         /* What it has not is not there: all of it is read. */
         expect_equal(get_part((sector + 1) % BLOCK_SECTORS, &frame), CACHE_WAIT);
         expect_equal(fixture.cache.awaited, parted.address);
         expect_equal(cache_presence(&fixture.cache, parted.address), CACHE_WHOLE);
         expect_equal(fixture.cache.available, FRAMES - 1);
-        expect(lsm_cache_consistent(&fixture.cache));
+        cache_recount(&fixture.cache);
         lsm_progress(&fixture);
         expect_equal(get_part((sector + 1) % BLOCK_SECTORS, &frame), CACHE_READY);
         expect_equal(get(&parted, &frame), CACHE_READY);
-        expect_equal(content(frame), 1);
+        expect_equal(lsm_content(&fixture, frame), 1);
         expect_equal(fixture.cache.frames[frame].record_count, 1);
         expect(cache_holds(&fixture.cache, frame, parted.address));
         expect_equal(fixture.grid.stats.blocks_read, 2);
         expect_equal(fixture.grid.stats.extracts_read, 1);
-        expect(lsm_cache_consistent(&fixture.cache));
+        cache_recount(&fixture.cache);
         lsm_end(&fixture);
     }
 }
@@ -136,9 +120,9 @@ UNIT_TEST(b5_a_part_is_never_given_as_a_whole)
         if (loading) expect_equal(get(&parted, &frame), CACHE_WAIT);
         lsm_settle(&fixture);
         expect_equal(get(&parted, &frame), CACHE_READY);
-        expect_equal(content(frame), 1);
+        expect_equal(lsm_content(&fixture, frame), 1);
         expect_equal(fixture.grid.stats.blocks_read, 2);
-        expect(lsm_cache_consistent(&fixture.cache));
+        cache_recount(&fixture.cache);
         lsm_end(&fixture);
     }
 }
@@ -172,7 +156,7 @@ UNIT_TEST(b5_a_part_waits_for_a_read)
     struct block_reference others[GRID_READS_MAX];
     uint32_t frame;
     begin_parted(46);
-    build_on_disk(others, GRID_READS_MAX);
+    lsm_build_on_disk(&fixture, others, GRID_READS_MAX);
     expect_equal(get_part_waiting(1, &frame), CACHE_READY);
     for (uint32_t i = 0; i < GRID_READS_MAX; i++) {
         expect_equal(get(&others[i], &frame), CACHE_WAIT);
@@ -182,9 +166,9 @@ UNIT_TEST(b5_a_part_waits_for_a_read)
     expect_equal(cache_presence(&fixture.cache, parted.address), CACHE_EXTRACT);
     expect_equal(get_part(1, &frame), CACHE_READY);
     expect_equal(content_of(frame, 1), 1);
-    expect(lsm_cache_consistent(&fixture.cache));
+    cache_recount(&fixture.cache);
     expect_equal(get_waiting(&parted, &frame), CACHE_READY);
-    expect_equal(content(frame), 1);
+    expect_equal(lsm_content(&fixture, frame), 1);
     lsm_settle(&fixture);
     lsm_end(&fixture);
 }
@@ -225,11 +209,11 @@ UNIT_TEST(a_damaged_part_is_lost_and_others_are_not)
             expect_equal(cache_presence(&fixture.cache, parted.address), CACHE_ABSENT);
             expect_equal(get_part_waiting(0, &frame), CACHE_READY);
             expect_equal(content_of(frame, 0), 1);
-            expect(lsm_cache_consistent(&fixture.cache));
+            cache_recount(&fixture.cache);
         }
         expect_equal(get_waiting(&parted, &frame), CACHE_LOST);
         expect_equal(fixture.cache.damage.io_error, kind == 1);
-        expect(lsm_cache_consistent(&fixture.cache));
+        cache_recount(&fixture.cache);
         if (kind == 0) lsm_heal(&fixture, parted.address, healthy);
         if (kind == 0) expect_equal(get_part_waiting(1, &frame), CACHE_READY);
         if (kind == 0) expect_equal(content_of(frame, 1), 1);
@@ -251,10 +235,10 @@ UNIT_TEST(b1_an_address_is_built_again_while_a_part_of_its_old_block_is_there)
         grid_checkpoint_durable(&fixture.grid);
         const struct block_reference built = lsm_build(&fixture, grid_acquire(&fixture.grid), 100);
         expect_equal(built.address, parted.address);
-        expect(lsm_cache_consistent(&fixture.cache));
+        cache_recount(&fixture.cache);
         for (uint32_t i = 0; i < 3; i++) {
             expect_equal(lsm_get(&fixture, &built, BLOCK_VALUES, &frame), CACHE_READY);
-            expect_equal(content(frame), 100);
+            expect_equal(lsm_content(&fixture, frame), 100);
             if (i == 0) lsm_settle(&fixture);
             if (i == 1) lsm_forget(&fixture);
         }
@@ -280,15 +264,7 @@ entry_at(const struct entry_format *format, uint32_t number)
 static void
 begin(uint64_t seed, const struct entry_format *format)
 {
-    begin_tree(seed, seed + 1000, FRAMES, format);
-}
-
-static enum tree_found
-lookup(const struct table_info *table, u128 key, void *entry)
-{
-    enum tree_found found;
-    while ((found = table_lookup(&tree, table, key, entry)) == TREE_WAIT) lsm_progress(&fixture);
-    return found;
+    begin_tree(&fixture, &tree, seed, seed + 1000, FRAMES, format);
 }
 
 /* Entries of these timestamps, in one table. */
@@ -324,7 +300,7 @@ cold_reads(const struct table_info *table, uint32_t number, uint64_t *parts)
     lsm_forget(&fixture);
     memset(fixture.cache.memory, 0xa5, 4 * BLOCK_SIZE); /* Nothing is left of what was read. */
     const struct grid_stats before = fixture.grid.stats;
-    expect_equal(lookup(table, entries.keys[number], entry), TREE_FOUND);
+    expect_equal(lookup_in_table(&fixture, &tree, table, entries.keys[number], entry), TREE_FOUND);
     expect(memcmp(entry, entry_at(&tree.format, number), tree.format.size) == 0);
     *parts = fixture.grid.stats.extracts_read - before.extracts_read;
     return fixture.grid.stats.blocks_read - before.blocks_read;
@@ -376,7 +352,7 @@ UNIT_TEST(a_record_costs_a_part_of_its_block)
             expect_equal(parts, 1);
             expect(reads == 2 || reads == 3);
             more += reads == 3;
-            expect(lsm_cache_consistent(&fixture.cache));
+            cache_recount(&fixture.cache);
         }
         /* With gaps, those beside the sectors' border. */
         expect(kind == 2 ? more <= count / 20 : more == 0);
@@ -403,10 +379,11 @@ UNIT_TEST(a_wrong_guess_has_the_whole_block_read)
         right += reads == 2;
         if (i == 0 || entries.keys[i - 1] == entries.keys[i] - 1) continue;
         lsm_forget(&fixture);
-        expect_equal(lookup(&table, entries.keys[i] - 1, entry), TREE_ABSENT);
+        expect_equal(
+            lookup_in_table(&fixture, &tree, &table, entries.keys[i] - 1, entry), TREE_ABSENT);
         /* As it was read whole, for others too. */
         const uint64_t before = fixture.grid.stats.blocks_read;
-        expect_equal(lookup(&table, entries.keys[i], entry), TREE_FOUND);
+        expect_equal(lookup_in_table(&fixture, &tree, &table, entries.keys[i], entry), TREE_FOUND);
         expect_equal(fixture.grid.stats.blocks_read, before);
     }
     expect(wrong > 20 && right > 20);
@@ -451,7 +428,9 @@ UNIT_TEST(more_records_of_a_block_have_it_read_whole)
         const struct grid_stats before = fixture.grid.stats;
         for (uint32_t i = 0; i < count; i++) {
             const uint32_t number = descending ? count - 1 - i : i;
-            expect_equal(lookup(&table, entries.keys[number], &record), TREE_FOUND);
+            expect_equal(
+                lookup_in_table(&fixture, &tree, &table, entries.keys[number], &record),
+                TREE_FOUND);
             expect(memcmp(&record, entry_at(format, number), sizeof(record)) == 0);
         }
         expect_equal(fixture.grid.stats.extracts_read - before.extracts_read, 1);
@@ -493,7 +472,8 @@ UNIT_TEST(a_damaged_sector_loses_its_records_only)
         for (uint32_t i = 0; i < count; i++) {
             const uint64_t start = BLOCK_HEADER_SIZE + (uint64_t) i * format->size;
             lsm_forget(&fixture);
-            const enum tree_found found = lookup(&table, entries.keys[i], &record);
+            const enum tree_found found =
+                lookup_in_table(&fixture, &tree, &table, entries.keys[i], &record);
             expect_equal(found, start / SECTOR_SIZE == sector ? TREE_LOST : TREE_FOUND);
             if (found == TREE_LOST) expect_equal(fixture.cache.damage.address, address);
             if (found != TREE_LOST) expect(memcmp(&record, entry_at(format, i), 128) == 0);
@@ -517,15 +497,18 @@ UNIT_TEST(t1_sums_that_lie_are_found)
             (void *) (lsm_disk_block(&fixture, table.index.address) + BLOCK_HEADER_SIZE);
         blocks[0].sector_sums[BLOCK_SECTORS - 1] ^= 1;
         table.index.checksum = lsm_reseal(&fixture, table.index.address);
-        expect_equal(lookup(&table, entries.keys[count - 1], entry), TREE_LOST);
+        expect_equal(
+            lookup_in_table(&fixture, &tree, &table, entries.keys[count - 1], entry), TREE_LOST);
         expect_equal(fixture.cache.damage.address, blocks[0].address);
         lsm_forget(&fixture);
-        expect_equal(lookup(&table, entries.keys[0], entry), whole ? TREE_LOST : TREE_FOUND);
+        expect_equal(
+            lookup_in_table(&fixture, &tree, &table, entries.keys[0], entry),
+            whole ? TREE_LOST : TREE_FOUND);
         blocks[0].sector_sums[BLOCK_SECTORS - 1] ^= 1;
         blocks[0].reserved = 1;
         table.index.checksum = lsm_reseal(&fixture, table.index.address);
         lsm_forget(&fixture);
-        expect_equal(lookup(&table, entries.keys[0], entry), TREE_LOST);
+        expect_equal(lookup_in_table(&fixture, &tree, &table, entries.keys[0], entry), TREE_LOST);
         expect_equal(fixture.cache.damage.address, table.index.address);
         lsm_end(&fixture);
     }

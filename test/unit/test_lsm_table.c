@@ -8,10 +8,13 @@
 #include "lsm/log.h"
 #include "lsm/tail.h"
 
-#include "tree_fixture.h"
+#include "unit/tree_fixture.h"
 
 #define FRAMES      160
 #define ENTRIES_MAX 4500
+
+static struct lsm_fixture fixture;
+static struct tree tree;
 
 /* Entries in the order of their keys; between any two keys there is room for another. */
 static struct entries {
@@ -44,15 +47,7 @@ make_entries(const struct entry_format *format, uint32_t count)
 static void
 begin(uint64_t seed, const struct entry_format *format)
 {
-    begin_tree(seed, seed + 1000, FRAMES, format);
-}
-
-static enum tree_found
-lookup(const struct table_info *table, u128 key, void *entry)
-{
-    enum tree_found found;
-    while ((found = table_lookup(&tree, table, key, entry)) == TREE_WAIT) lsm_progress(&fixture);
-    return found;
+    begin_tree(&fixture, &tree, seed, seed + 1000, FRAMES, format);
 }
 
 /* ---- Tables -------------------------------------------------------------------------------- */
@@ -131,9 +126,10 @@ check_table(
     expect_equal(table->filter_count > 0, format->shape == ENTRY_ID);
     for (uint32_t i = first; i < first + count; i++) {
         char entry[sizeof(struct record)];
-        expect_equal(lookup(table, entries.keys[i], entry), TREE_FOUND);
+        expect_equal(lookup_in_table(&fixture, &tree, table, entries.keys[i], entry), TREE_FOUND);
         expect(memcmp(entry, entry_at(format, i), format->size) == 0);
-        expect_equal(lookup(table, entries.keys[i] - 1, entry), TREE_ABSENT);
+        expect_equal(
+            lookup_in_table(&fixture, &tree, table, entries.keys[i] - 1, entry), TREE_ABSENT);
     }
 }
 
@@ -165,7 +161,7 @@ build_and_check(const struct entry_format *format, uint32_t count)
         check_blocks(format, &tables[i], firsts[i]);
     }
     lsm_settle(&fixture);
-    expect(lsm_cache_consistent(&fixture.cache));
+    cache_recount(&fixture.cache);
     expect_equal(fixture.cache.available, FRAMES);
 }
 
@@ -231,7 +227,8 @@ UNIT_TEST(filters_spare_reading_values)
         struct entry24 entry;
         lsm_forget(&fixture);
         const uint64_t read_before = fixture.grid.stats.blocks_read;
-        expect_equal(lookup(&table, entries.keys[i] - 1, &entry), TREE_ABSENT);
+        expect_equal(
+            lookup_in_table(&fixture, &tree, &table, entries.keys[i] - 1, &entry), TREE_ABSENT);
         const uint64_t blocks_read = fixture.grid.stats.blocks_read - read_before;
         expect(i == 0 ? blocks_read == 0 : blocks_read == 2 || blocks_read == 3);
         needless += blocks_read == 3;
@@ -272,9 +269,12 @@ UNIT_TEST(t1_tables_are_made_of_whole_blocks)
         expect(table.key_min == entries.keys[0] && table.key_max == entries.keys[done - 1]);
         for (uint32_t i = 0; i < ends[TABLE_BLOCKS_MAX - 1]; i++) {
             struct record record;
-            expect_equal(lookup(&table, entries.keys[i], &record), TREE_FOUND);
+            expect_equal(
+                lookup_in_table(&fixture, &tree, &table, entries.keys[i], &record), TREE_FOUND);
             expect(memcmp(&record, entry_at(format, i), sizeof(record)) == 0);
-            expect_equal(lookup(&table, entries.keys[i] - 1, &record), TREE_ABSENT);
+            expect_equal(
+                lookup_in_table(&fixture, &tree, &table, entries.keys[i] - 1, &record),
+                TREE_ABSENT);
         }
         lsm_end(&fixture);
     }
@@ -327,7 +327,8 @@ UNIT_TEST(damaged_blocks_lose_their_keys_only)
         lsm_rot(&fixture, address);
         uint32_t lost = 0;
         for (uint32_t at = 0; at < count; at++) {
-            const enum tree_found found = lookup(&table, entries.keys[at], &entry);
+            const enum tree_found found =
+                lookup_in_table(&fixture, &tree, &table, entries.keys[at], &entry);
             lost += found == TREE_LOST;
             expect(found == TREE_FOUND || fixture.cache.damage.address == address);
         }
@@ -336,7 +337,8 @@ UNIT_TEST(damaged_blocks_lose_their_keys_only)
         expect(lost > 0);
         lsm_heal(&fixture, address, healthy);
         for (uint32_t at = 0; at < count; at++) {
-            expect_equal(lookup(&table, entries.keys[at], &entry), TREE_FOUND);
+            expect_equal(
+                lookup_in_table(&fixture, &tree, &table, entries.keys[at], &entry), TREE_FOUND);
         }
     }
     lsm_end(&fixture);
@@ -437,7 +439,8 @@ UNIT_TEST(t1_values_that_lie_are_lost)
             const bool here = entries.keys[i] > before && entries.keys[i] <= blocks[place].key_last;
             const bool record = format->shape == ENTRY_RECORD;
             if (record) lsm_forget(&fixture);
-            const enum tree_found found = lookup(&table, entries.keys[i], entry);
+            const enum tree_found found =
+                lookup_in_table(&fixture, &tree, &table, entries.keys[i], entry);
             if (found == TREE_FOUND) expect(memcmp(entry, entry_at(format, i), format->size) == 0);
             if (!here || !record || sector_lies(healthy, values, i % entries_per_block(format))) {
                 expect_equal(found, here ? TREE_LOST : TREE_FOUND);
@@ -466,14 +469,14 @@ UNIT_TEST(t1_a_block_keeps_each_promise_or_is_lost)
     struct table_info other = table;
     other.key_min -= 1;
     lsm_forget(&fixture);
-    expect_equal(lookup(&table, entries.keys[50], entry), TREE_FOUND);
-    expect_equal(lookup(&other, entries.keys[50], entry), TREE_LOST);
+    expect_equal(lookup_in_table(&fixture, &tree, &table, entries.keys[50], entry), TREE_FOUND);
+    expect_equal(lookup_in_table(&fixture, &tree, &other, entries.keys[50], entry), TREE_LOST);
     other = table;
     other.entry_count += 1;
-    expect_equal(lookup(&other, entries.keys[50], entry), TREE_LOST);
-    expect_equal(lookup(&table, entries.keys[50], entry), TREE_FOUND);
+    expect_equal(lookup_in_table(&fixture, &tree, &other, entries.keys[50], entry), TREE_LOST);
+    expect_equal(lookup_in_table(&fixture, &tree, &table, entries.keys[50], entry), TREE_FOUND);
     tree.format.tree += 1;
-    expect_equal(lookup(&table, entries.keys[50], entry), TREE_LOST);
+    expect_equal(lookup_in_table(&fixture, &tree, &table, entries.keys[50], entry), TREE_LOST);
     expect_equal(fixture.cache.damage.address, table.index.address);
     lsm_end(&fixture);
 }
@@ -780,7 +783,7 @@ log_run(uint64_t seed, uint32_t record_size)
     log_check_seek(UINT64_MAX, true);
     log_check_seek(UINT64_MAX, false);
     lsm_settle(&fixture);
-    expect(lsm_cache_consistent(&fixture.cache));
+    cache_recount(&fixture.cache);
     lsm_end(&fixture);
 }
 

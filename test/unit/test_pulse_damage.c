@@ -32,15 +32,6 @@ steps(uint32_t count)
     }
 }
 
-static void
-restart(void)
-{
-    node_crash(&node);
-    const enum engine_open_result result = node_open(&node);
-    expect_equal(result, ENGINE_OPENED);
-    assert(result == ENGINE_OPENED);
-}
-
 /* Has the block the bytes, at a multiple of their size? */
 static bool
 block_has(const uint8_t *block, const void *bytes, uint32_t size)
@@ -177,12 +168,12 @@ pulse_is_held_up(enum damaged damaged)
     engine_stats_get(node.engine, &stats);
     expect(stats.pulses_skipped >= 2 && stats.pulses_skipped <= 4);
     expect_equal(stats.pulses, 0);
-    restart();
+    node_reopen(&node);
     expect_only_the_pulse_is_held_up();
 
     /* The block comes back from a backup. */
     memcpy(storage_sim_bytes(&node.sim, STORAGE_GRID), grid_before, grid_size);
-    restart();
+    node_reopen(&node);
     steps(500);
     expect(!engine_pulse_damage(node.engine, &told));
     expect_equal(node_state(&node).damaged_blocks, 0);
@@ -303,7 +294,7 @@ many_are_due(uint32_t timeout, uint64_t held_expected)
         expect(engine_pulse_damage(node.engine, &told));
         expect(!engine_failed(node.engine));
         expect_equal((uint64_t) held(), held_expected);
-        restart();
+        node_reopen(&node);
         steps(1000);
     }
     expect(!engine_failed(node.engine));

@@ -14,19 +14,13 @@
 static struct node node;
 static uint32_t accounts; /* Asked for. */
 
-#define RING_SIZE (UINT64_C(64) * SECTOR_SIZE)
 #define ACCOUNTS  20
 
 static void
 begin(uint64_t seed)
 {
-    node_init(&node, RING_SIZE, 0, seed);
-    const enum engine_open_result result = node_open(&node);
-    assert(result == ENGINE_OPENED);
-    node_latency(&node, 0, 2);
-    (void) node_create_accounts(&node, ACCOUNTS);
+    node_begin(&node, 0, seed, ACCOUNTS);
     accounts = ACCOUNTS;
-    node_settle(&node);
 }
 
 /* Transfers of 1 between accounts 1 … ACCOUNTS. */

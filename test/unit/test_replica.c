@@ -25,14 +25,6 @@ begin(uint64_t ring_size, uint64_t memory_extra, uint64_t seed)
     assert(result == ENGINE_OPENED);
 }
 
-static void
-reopen(void)
-{
-    node_crash(&node);
-    const enum engine_open_result result = node_open(&node);
-    assert(result == ENGINE_OPENED);
-}
-
 /* Accounts 1 and 2. */
 static void
 create_two_accounts(void)
@@ -119,7 +111,7 @@ UNIT_TEST(r2_replay_commits_each_op_once)
             node_step(&node);
         }
         const uint64_t op_durable = node.op_durable;
-        reopen();
+        node_reopen(&node);
         const struct engine_state state = node_state(&node);
         expect_equal(state.commit, node.report.op);
         expect_equal(state.op, node.report.op);
@@ -185,7 +177,7 @@ UNIT_TEST(r3_answered_requests_survive_a_crash)
             answered += request->answers == 1 && request->request.status == ENGINE_OK;
         }
         answered_total += (uint32_t) answered;
-        reopen();
+        node_reopen(&node);
         struct account account;
         for (uint64_t id = 1; id <= answered * EVENTS_PER_BATCH_MAX; id++) {
             expect(node_account(&node, id, &account));
@@ -292,7 +284,7 @@ UNIT_TEST(r4_timestamps_ascend_while_the_clock_jumps)
         case 2: break;
         default: node.clock.realtime_ns = NODE_START_NS + i * NS_PER_S; break;
         }
-        if (i % 10 == 9) reopen();
+        if (i % 10 == 9) node_reopen(&node);
         (void) node_create_accounts(&node, (uint32_t) prng_range(&node.prng, 1, 30));
         const uint64_t now = node.clock.realtime_ns;
         node_settle(&node);
@@ -356,7 +348,7 @@ r5_run(uint32_t latency_min, uint32_t latency_max, uint32_t crash_every)
         }
         node_step(&node);
         if (crash_every == 0 || node.answered < crash_every) continue;
-        reopen();
+        node_reopen(&node);
         op_lent = node.report.op;
     }
     node_settle(&node);
@@ -411,7 +403,7 @@ UNIT_TEST(r6_view_is_durable_before_its_first_prepare)
         (void) node_create_accounts(&node, EVENTS_PER_BATCH_MAX);
         node_settle(&node);
         expect_equal(node.log[node_state(&node).op].view, view);
-        reopen();
+        node_reopen(&node);
     }
     expect_equal(node.prepares_without_view, 0);
     node_free(&node);
@@ -432,7 +424,7 @@ UNIT_TEST(r6_no_view_is_used_twice)
         node_crash(&node);
         storage_sim_crash_after(&node.sim, fuse);
         (void) node_open(&node);
-        reopen();
+        node_reopen(&node);
     }
     expect_equal(node.prepares_without_view, 0);
     node_free(&node);

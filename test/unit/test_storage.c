@@ -2,6 +2,14 @@
 /* The contract of io/storage.h, run against each implementation of it. */
 #include "unit/storage_fixture.h"
 
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "unit/unit.h"
+
 UNIT_TEST(what_was_written_is_read) { on_every_disk(round_trip); }
 
 UNIT_TEST(pair_completes_in_order) { on_every_disk(pair_in_order); }
@@ -91,10 +99,10 @@ gather_round_trip(struct disk *disk)
             expect(write->result == STORAGE_OK);
             expect_equal(write->done_bytes, write->size_bytes);
             expect_gathered(disk, write, 7, count);
-            expect(all_zero(
+            expect(bytes_zero(
                 read_back(disk, STORAGE_GRID, offset_bytes - SECTOR_SIZE, SECTOR_SIZE),
                 SECTOR_SIZE));
-            expect(all_zero(read_back(disk, STORAGE_GRID, end_bytes, SECTOR_SIZE), SECTOR_SIZE));
+            expect(bytes_zero(read_back(disk, STORAGE_GRID, end_bytes, SECTOR_SIZE), SECTOR_SIZE));
             expect_scattered(disk, write, 7);
             offset_bytes = end_bytes + SECTOR_SIZE;
         }
@@ -158,7 +166,7 @@ gather_fails(struct disk *disk)
     disk_mend(disk);
     expect(first->result == STORAGE_IO_ERROR);
     expect(second->result == STORAGE_IO_ERROR);
-    expect(all_zero(read_back(disk, STORAGE_PREPARES, 0, 2 * SECTOR_SIZE), 2 * SECTOR_SIZE));
+    expect(bytes_zero(read_back(disk, STORAGE_PREPARES, 0, 2 * SECTOR_SIZE), 2 * SECTOR_SIZE));
 }
 
 UNIT_TEST(gathered_writes_may_fail) { on_every_disk(gather_fails); }
@@ -206,11 +214,11 @@ grow_file(struct disk *disk)
     const uint64_t size_new = GRID_SIZE + 32 * SECTOR_SIZE;
     expect(storage_grow(storage, STORAGE_GRID, GRID_SIZE) == STORAGE_OK);
     expect(storage_grow(storage, STORAGE_GRID, size_new) == STORAGE_OK);
-    expect(all_zero(read_back(disk, STORAGE_GRID, GRID_SIZE, 64 * KIB), 64 * KIB));
+    expect(bytes_zero(read_back(disk, STORAGE_GRID, GRID_SIZE, 64 * KIB), 64 * KIB));
     hooks.fallocate_unsupported = true;
     expect(storage_grow(storage, STORAGE_GRID, 2 * GRID_SIZE + SECTOR_SIZE) == STORAGE_OK);
     hooks.fallocate_unsupported = false;
-    expect(all_zero(read_back(disk, STORAGE_GRID, 2 * GRID_SIZE, SECTOR_SIZE), SECTOR_SIZE));
+    expect(bytes_zero(read_back(disk, STORAGE_GRID, 2 * GRID_SIZE, SECTOR_SIZE), SECTOR_SIZE));
 
     pattern_fill(buffers[0], SECTOR_SIZE, 5);
     const enum storage_result result = storage_transfer_now(
@@ -242,7 +250,7 @@ grow_without_space(struct disk *disk)
         expect_equal(storage->file_size_bytes[STORAGE_GRID], GRID_SIZE);
     }
     expect(storage_grow(storage, STORAGE_GRID, 2 * GRID_SIZE) == STORAGE_OK);
-    expect(all_zero(read_back(disk, STORAGE_GRID, GRID_SIZE, 64 * KIB), 64 * KIB));
+    expect(bytes_zero(read_back(disk, STORAGE_GRID, GRID_SIZE, 64 * KIB), 64 * KIB));
 }
 
 UNIT_TEST(growth_that_does_not_fit_changes_nothing) { on_every_disk(grow_without_space); }

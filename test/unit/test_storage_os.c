@@ -6,15 +6,24 @@
  */
 #include "unit/storage_fixture.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/magic.h>
 #include <linux/seccomp.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "base/bytes.h"
 #include "os/clock_os.h"
+#include "unit/unit.h"
 
 static void
 truncated_below(struct disk *disk)
@@ -81,7 +90,7 @@ sync_short(struct disk *disk)
     pair_in_order(disk);
 }
 
-UNIT_TEST(sync_continues_short_writes) { on_kinds(sync_short, DISK_SYNC, DISK_SYNC_DIRECT); }
+UNIT_TEST(calls_continue_short_writes) { on_kinds(sync_short, DISK_SYNC, DISK_AUTO_DIRECT); }
 
 /* Cut inside of a piece, at its end, and behind the first of the next. */
 static void
@@ -170,7 +179,7 @@ uring_short(struct disk *disk)
         expect_equal(hooks.submits_until_mended, 0);
 
         const uint8_t *headers = read_back(disk, STORAGE_HEADERS, 0, 4 * SECTOR_SIZE);
-        if (mended == 0) expect(all_zero(headers, 4 * SECTOR_SIZE));
+        if (mended == 0) expect(bytes_zero(headers, 4 * SECTOR_SIZE));
         if (mended == 1) expect(pattern_is(headers, 4 * SECTOR_SIZE, 1));
     }
     const uint8_t *grid =
@@ -375,7 +384,7 @@ growth_holds_nothing_up(struct disk *disk)
         expect_equal(storage->in_flight_count, 0);
         expect_equal(storage->file_size_bytes[STORAGE_GRID], round * GRID_SIZE);
         expect_equal(poll(&wait_fd, 1, 0), 0);
-        expect(all_zero(read_back(disk, STORAGE_GRID, GRID_SIZE, 64 * KIB), 64 * KIB));
+        expect(bytes_zero(read_back(disk, STORAGE_GRID, GRID_SIZE, 64 * KIB), 64 * KIB));
     }
 }
 
@@ -446,9 +455,10 @@ open_flags(struct disk *disk)
         struct stat status;
         expect(fstat(fd, &status) == 0);
         expect_equal(status.st_mode & 0777, 0600);
-        expect((uint64_t) status.st_blocks * 512 >= size_bytes[i]);
+        expect((uint64_t) status.st_blocks * 512 >= disk_size_bytes[i]);
     }
-    expect(disk->report.method == kind_method(disk->kind));
+    const bool sync = kind_method(disk->kind) == STORAGE_OS_SYNC;
+    expect(disk->report.method == (sync ? STORAGE_OS_SYNC : STORAGE_OS_URING));
 }
 
 UNIT_TEST(writes_are_durable_by_open_flags) { on_real_disks(open_flags); }
@@ -485,7 +495,7 @@ open_distrusts_cache(struct disk *disk)
     expect_equal(hooks.drops, kind_direct(disk->kind) ? 0 : STORAGE_FILE_COUNT);
     if (!kind_direct(disk->kind)) {
         for (int i = 0; i < STORAGE_FILE_COUNT; i++) {
-            expect_equal(cached_pages(disk->os.files.fds[i], size_bytes[i]), 0);
+            expect_equal(cached_pages(disk->os.files.fds[i], disk_size_bytes[i]), 0);
         }
     }
     storage_os_close(&disk->os);

@@ -2,6 +2,13 @@
 /* The simulated disk does what its header says: crashes, faults, determinism. */
 #include "unit/storage_fixture.h"
 
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "unit/unit.h"
+
 #define SECTORS 4
 #define EXTENT  (SECTORS * SECTOR_SIZE)
 
@@ -103,7 +110,7 @@ UNIT_TEST(time_passes_by_ticks_and_waits_only)
     storage_submit(disk.storage, write_extent(0, STORAGE_GRID, 0));
     for (int i = 0; i < 3; i++) {
         expect_equal(storage_poll(disk.storage), 0);
-        expect(all_zero(extent_bytes(STORAGE_GRID, 0), EXTENT));
+        expect(bytes_zero(extent_bytes(STORAGE_GRID, 0), EXTENT));
         storage_sim_tick(sim);
     }
     expect_equal(storage_poll(disk.storage), 1);
@@ -122,7 +129,7 @@ static enum sector_state
 sector_state(uint32_t index, enum storage_file file, uint64_t extent, uint32_t sector)
 {
     const uint8_t *bytes = extent_bytes(file, extent) + sector * SECTOR_SIZE;
-    if (all_zero(bytes, SECTOR_SIZE)) return SECTOR_OLD;
+    if (bytes_zero(bytes, SECTOR_SIZE)) return SECTOR_OLD;
     if (memcmp(bytes, buffers[index] + sector * SECTOR_SIZE, SECTOR_SIZE) == 0) return SECTOR_NEW;
     return SECTOR_OTHER;
 }
@@ -167,8 +174,8 @@ UNIT_TEST(crash_keeps_what_was_acknowledged_and_the_order_of_pairs)
                 states_seen[sector_state(0, STORAGE_PREPARES, 1, sector)] += 1;
             }
             /* Neighbours are as they were. */
-            expect(all_zero(extent_bytes(STORAGE_PREPARES, 0), EXTENT));
-            expect(all_zero(extent_bytes(STORAGE_PREPARES, 2), EXTENT));
+            expect(bytes_zero(extent_bytes(STORAGE_PREPARES, 0), EXTENT));
+            expect(bytes_zero(extent_bytes(STORAGE_PREPARES, 2), EXTENT));
             disk_close(&disk);
         }
     }
@@ -188,7 +195,7 @@ UNIT_TEST(crash_tears_sectors)
         uint32_t pieces_new = 0;
         for (uint64_t piece = 0; piece < SECTOR_SIZE; piece += 512) {
             const uint8_t *bytes = extent_bytes(STORAGE_GRID, 0) + piece;
-            if (all_zero(bytes, 512)) pieces_old += 1;
+            if (bytes_zero(bytes, 512)) pieces_old += 1;
             if (memcmp(bytes, buffers[0] + piece, 512) == 0) pieces_new += 1;
         }
         if (pieces_old > 0 && pieces_new > 0) torn += 1;
@@ -260,7 +267,7 @@ UNIT_TEST(crash_answers_errors_until_restart)
     expect_equal(disk.storage->in_flight_count, 0);
     expect_equal(disk.storage->file_size_bytes[STORAGE_GRID], GRID_SIZE);
     expect(pattern_is(read_back(&disk, STORAGE_GRID, 0, EXTENT), EXTENT, 0));
-    expect(all_zero(read_back(&disk, STORAGE_GRID, EXTENT, 2 * EXTENT), 2 * EXTENT));
+    expect(bytes_zero(read_back(&disk, STORAGE_GRID, EXTENT, 2 * EXTENT), 2 * EXTENT));
     disk_close(&disk);
 }
 
@@ -306,7 +313,7 @@ UNIT_TEST(latent_error_stays_until_overwritten)
         expect(items[0].request.result == STORAGE_IO_ERROR);
         items_reset();
     }
-    expect(all_zero(read_back(&disk, STORAGE_GRID, EXTENT, SECTOR_SIZE), SECTOR_SIZE));
+    expect(bytes_zero(read_back(&disk, STORAGE_GRID, EXTENT, SECTOR_SIZE), SECTOR_SIZE));
     storage_submit(disk.storage, write_extent(0, STORAGE_GRID, 1));
     drain(disk.storage);
     expect(pattern_is(read_back(&disk, STORAGE_GRID, EXTENT, EXTENT), EXTENT, 0));
@@ -320,11 +327,11 @@ UNIT_TEST(rot_changes_every_sector_that_it_touches)
         struct storage_sim *sim = sim_open(seed);
         storage_sim_rot(sim, STORAGE_GRID, SECTOR_SIZE - 1, SECTOR_SIZE + 2);
         const uint8_t *bytes = storage_sim_bytes(sim, STORAGE_GRID);
-        expect(all_zero(bytes, SECTOR_SIZE - 1));
-        expect(!all_zero(bytes + SECTOR_SIZE - 1, 1));
-        expect(!all_zero(bytes + SECTOR_SIZE, SECTOR_SIZE));
-        expect(!all_zero(bytes + 2 * SECTOR_SIZE, 1));
-        expect(all_zero(bytes + 2 * SECTOR_SIZE + 1, SECTOR_SIZE - 1));
+        expect(bytes_zero(bytes, SECTOR_SIZE - 1));
+        expect(!bytes_zero(bytes + SECTOR_SIZE - 1, 1));
+        expect(!bytes_zero(bytes + SECTOR_SIZE, SECTOR_SIZE));
+        expect(!bytes_zero(bytes + 2 * SECTOR_SIZE, 1));
+        expect(bytes_zero(bytes + 2 * SECTOR_SIZE + 1, SECTOR_SIZE - 1));
         expect_equal(sim->counters.rots, 3);
         expect(storage_sim_faulty(sim, STORAGE_GRID, 2 * SECTOR_SIZE, SECTOR_SIZE));
         disk_close(&disk);
@@ -338,7 +345,7 @@ UNIT_TEST(lost_write_is_acknowledged)
     storage_submit(disk.storage, write_extent(0, STORAGE_GRID, 0));
     drain(disk.storage);
     expect(items[0].request.result == STORAGE_OK);
-    expect(all_zero(extent_bytes(STORAGE_GRID, 0), EXTENT));
+    expect(bytes_zero(extent_bytes(STORAGE_GRID, 0), EXTENT));
     expect(storage_sim_faulty(sim, STORAGE_GRID, 0, EXTENT));
     disk_close(&disk);
 }
@@ -350,7 +357,7 @@ UNIT_TEST(misdirected_write_lands_elsewhere_in_the_file)
     storage_submit(disk.storage, write_extent(0, STORAGE_GRID, 0));
     drain(disk.storage);
     expect(items[0].request.result == STORAGE_OK);
-    expect(all_zero(extent_bytes(STORAGE_GRID, 0), EXTENT));
+    expect(bytes_zero(extent_bytes(STORAGE_GRID, 0), EXTENT));
     expect(storage_sim_faulty(sim, STORAGE_GRID, 0, SECTOR_SIZE));
     uint32_t places = 0;
     for (uint64_t offset = EXTENT; offset + EXTENT <= GRID_SIZE; offset += SECTOR_SIZE) {
@@ -381,7 +388,7 @@ UNIT_TEST(write_error_leaves_anything)
         for (uint32_t sector = 0; sector < SECTORS; sector++) {
             states_seen[sector_state(0, STORAGE_GRID, 0, sector)] += 1;
         }
-        expect(all_zero(extent_bytes(STORAGE_GRID, 1), EXTENT));
+        expect(bytes_zero(extent_bytes(STORAGE_GRID, 1), EXTENT));
         disk_close(&disk);
     }
     expect(states_seen[SECTOR_OLD] > 0 && states_seen[SECTOR_NEW] > 0);

@@ -8,11 +8,10 @@
 #include "base/units.h"
 #include "store/superblock.h"
 
-#include "../sim/storage_sim.h"
+#include "unit/superblock_fixture.h"
 
 #define CLUSTER ((u128) 3 << 64 | 4)
 
-static _Alignas(SECTOR_SIZE) uint8_t memory[16 * SECTOR_SIZE];
 static struct storage_sim sim;
 static struct prng prng;
 static struct superblock superblock;
@@ -26,23 +25,6 @@ static const struct superblock_format_options format_options = {
     .replica_count = 3,
 };
 
-/* As after a start: nothing is known but what the disk holds. */
-static void
-restart(void)
-{
-    struct arena arena;
-    memset(memory, 0xa5, sizeof(memory));
-    arena_init(&arena, memory, sizeof(memory));
-    superblock_init(&superblock, &arena, &sim.storage);
-}
-
-static enum superblock_result
-open_and_repair(void)
-{
-    const enum superblock_result result = superblock_open(&superblock);
-    return result == SUPERBLOCK_OK ? superblock_repair(&superblock) : result;
-}
-
 static void
 begin(uint64_t seed)
 {
@@ -51,7 +33,7 @@ begin(uint64_t seed)
         .file_size_bytes = {[STORAGE_SUPERBLOCK] = SUPERBLOCK_FILE_SIZE},
     };
     storage_sim_init(&sim, &options, &prng);
-    restart();
+    superblock_restart(&superblock, &sim);
 }
 
 static void
@@ -65,13 +47,6 @@ static void
 end(void)
 {
     storage_sim_free(&sim);
-}
-
-static struct superblock_state *
-copy_on_disk(uint32_t copy)
-{
-    uint8_t *bytes = storage_sim_bytes(&sim, STORAGE_SUPERBLOCK);
-    return (struct superblock_state *) (void *) (bytes + copy * SUPERBLOCK_COPY_STRIDE);
 }
 
 static void
@@ -132,7 +107,8 @@ disk_settled(void)
     for (uint32_t copy = 0; copy < SUPERBLOCK_COPIES; copy++) {
         struct superblock_state expected = *superblock.working;
         expected.copy = (uint16_t) copy;
-        if (memcmp(copy_on_disk(copy), &expected, sizeof(expected)) != 0) return false;
+        if (memcmp(superblock_copy_on_disk(&sim, copy), &expected, sizeof(expected)) != 0)
+            return false;
     }
     return true;
 }
@@ -170,10 +146,10 @@ UNIT_TEST(byte_table_is_as_documented)
 UNIT_TEST(format_then_open)
 {
     begin(1);
-    expect_equal(open_and_repair(), SUPERBLOCK_ABSENT);
+    expect_equal(superblock_open_and_repair(&superblock), SUPERBLOCK_ABSENT);
     expect_equal(superblock_format(&superblock, &format_options), SUPERBLOCK_OK);
-    restart();
-    expect_equal(open_and_repair(), SUPERBLOCK_OK);
+    superblock_restart(&superblock, &sim);
+    expect_equal(superblock_open_and_repair(&superblock), SUPERBLOCK_OK);
     const struct superblock_state *state = superblock.working;
     expect(state->cluster == CLUSTER && state->incarnation == 5);
     expect_equal(state->system_identifier, 6);
@@ -189,7 +165,7 @@ UNIT_TEST(format_then_open)
 
     /* A second format would lose everything. */
     expect_equal(superblock_format(&superblock, &format_options), SUPERBLOCK_PRESENT);
-    expect_equal(open_and_repair(), SUPERBLOCK_OK);
+    expect_equal(superblock_open_and_repair(&superblock), SUPERBLOCK_OK);
     end();
 }
 
@@ -230,8 +206,8 @@ UNIT_TEST(s2_updates_change_only_what_they_name)
     expect_equal(update_checkpoint(12), SUPERBLOCK_OK);
     expect(superblock_checkpoint_id(&superblock) != id);
     const struct superblock_state expected = *superblock.working;
-    restart();
-    expect_equal(open_and_repair(), SUPERBLOCK_OK);
+    superblock_restart(&superblock, &sim);
+    expect_equal(superblock_open_and_repair(&superblock), SUPERBLOCK_OK);
     expect(memcmp(superblock.working, &expected, sizeof(expected)) == 0);
     expect_equal(superblock.working->view, 3);
     expect_equal(superblock.working->log_view, 3);
@@ -283,7 +259,7 @@ set_slot(
     const struct superblock_state *new,
     const struct superblock_state *old)
 {
-    struct superblock_state *state = copy_on_disk(copy);
+    struct superblock_state *state = superblock_copy_on_disk(&sim, copy);
     *state = *new;
     state->copy = (uint16_t) copy;
     switch (slot) {
@@ -320,15 +296,15 @@ UNIT_TEST(s4_s5_each_combination_of_slots)
         const struct superblock_state *expected = NULL;
         if (counts[SLOT_OLD] >= 2) expected = &old;
         if (counts[SLOT_NEW] >= 2) expected = &new;
-        const enum superblock_result result = open_and_repair();
+        const enum superblock_result result = superblock_open_and_repair(&superblock);
         if (expected != NULL) {
             expect_equal(result, SUPERBLOCK_OK);
             expect(superblock.working->checksum == expected->checksum);
             expect(disk_settled()); /* (S5) */
             const uint32_t good = counts[expected == &new ? SLOT_NEW : SLOT_OLD];
             expect_equal(superblock.copies_repaired, SUPERBLOCK_COPIES - good);
-            restart();
-            expect_equal(open_and_repair(), SUPERBLOCK_OK);
+            superblock_restart(&superblock, &sim);
+            expect_equal(superblock_open_and_repair(&superblock), SUPERBLOCK_OK);
             expect_equal(superblock.copies_repaired, 0);
             expect_equal(update_view(9, 9), SUPERBLOCK_OK);
         } else if (counts[SLOT_BLANK] == SUPERBLOCK_COPIES) {
@@ -352,10 +328,10 @@ UNIT_TEST(s4_a_copy_two_ahead_is_no_torn_update)
         set_slot(copy, SLOT_NEW, &old, &old);
     }
     set_slot(1, SLOT_NEW, &middle, &middle);
-    expect_equal(open_and_repair(), SUPERBLOCK_QUORUM_LOST);
+    expect_equal(superblock_open_and_repair(&superblock), SUPERBLOCK_QUORUM_LOST);
     /* Two of the newest are enough, whatever the others are. */
     set_slot(1, SLOT_NEW, &new, &new);
-    expect_equal(open_and_repair(), SUPERBLOCK_OK);
+    expect_equal(superblock_open_and_repair(&superblock), SUPERBLOCK_OK);
     expect_equal(superblock.working->view, 2);
     expect(disk_settled());
     end();
@@ -367,19 +343,19 @@ UNIT_TEST(s4_forks_are_refused)
         /* One sequence, two contents. */
         begin_formatted(1);
         expect_equal(update_view(1, 1), SUPERBLOCK_OK);
-        copy_on_disk(copy)->view += 1;
-        reseal(copy_on_disk(copy));
-        struct superblock_state before = *copy_on_disk(copy);
-        expect_equal(open_and_repair(), SUPERBLOCK_FORK);
-        expect(memcmp(copy_on_disk(copy), &before, sizeof(before)) == 0);
+        superblock_copy_on_disk(&sim, copy)->view += 1;
+        reseal(superblock_copy_on_disk(&sim, copy));
+        struct superblock_state before = *superblock_copy_on_disk(&sim, copy);
+        expect_equal(superblock_open_and_repair(&superblock), SUPERBLOCK_FORK);
+        expect(memcmp(superblock_copy_on_disk(&sim, copy), &before, sizeof(before)) == 0);
 
         /* The next sequence, not a child; and the same with the roles changed. */
-        copy_on_disk(copy)->sequence += 1;
-        reseal(copy_on_disk(copy));
-        expect_equal(open_and_repair(), SUPERBLOCK_FORK);
-        copy_on_disk(copy)->sequence -= 2;
-        reseal(copy_on_disk(copy));
-        expect_equal(open_and_repair(), SUPERBLOCK_FORK);
+        superblock_copy_on_disk(&sim, copy)->sequence += 1;
+        reseal(superblock_copy_on_disk(&sim, copy));
+        expect_equal(superblock_open_and_repair(&superblock), SUPERBLOCK_FORK);
+        superblock_copy_on_disk(&sim, copy)->sequence -= 2;
+        reseal(superblock_copy_on_disk(&sim, copy));
+        expect_equal(superblock_open_and_repair(&superblock), SUPERBLOCK_FORK);
         end();
     }
 }
@@ -399,11 +375,11 @@ UNIT_TEST(s5_what_cannot_be_repaired_stops_the_open)
         }
         if (kind == 0) sim.options.write_error_per_million = 1000000;
         if (kind == 1) sim.options.lost_write_per_million = 1000000;
-        restart();
-        expect_equal(open_and_repair(), SUPERBLOCK_IO_ERROR);
+        superblock_restart(&superblock, &sim);
+        expect_equal(superblock_open_and_repair(&superblock), SUPERBLOCK_IO_ERROR);
         sim.options.write_error_per_million = 0;
         sim.options.lost_write_per_million = 0;
-        expect_equal(open_and_repair(), SUPERBLOCK_OK);
+        expect_equal(superblock_open_and_repair(&superblock), SUPERBLOCK_OK);
         expect_equal(superblock.working->sequence, 1);
         end();
     }
@@ -413,21 +389,21 @@ UNIT_TEST(other_versions_and_configurations_are_left_alone)
 {
     begin_formatted(1);
     for (uint32_t copy = 0; copy < SUPERBLOCK_COPIES; copy++) {
-        copy_on_disk(copy)->version += 1;
-        copy_on_disk(copy)->reserved[0] = 1; /* May mean something there. */
-        reseal(copy_on_disk(copy));
+        superblock_copy_on_disk(&sim, copy)->version += 1;
+        superblock_copy_on_disk(&sim, copy)->reserved[0] = 1; /* May mean something there. */
+        reseal(superblock_copy_on_disk(&sim, copy));
     }
-    memset(copy_on_disk(3), 0, SECTOR_SIZE);
-    expect_equal(open_and_repair(), SUPERBLOCK_OTHER_VERSION);
-    expect_equal(copy_on_disk(3)->sequence, 0);
+    memset(superblock_copy_on_disk(&sim, 3), 0, SECTOR_SIZE);
+    expect_equal(superblock_open_and_repair(&superblock), SUPERBLOCK_OTHER_VERSION);
+    expect_equal(superblock_copy_on_disk(&sim, 3)->sequence, 0);
     for (uint32_t copy = 0; copy < SUPERBLOCK_COPIES; copy++) {
-        *copy_on_disk(copy) = *copy_on_disk(0);
-        copy_on_disk(copy)->copy = (uint16_t) copy;
-        copy_on_disk(copy)->version = DISK_FORMAT_VERSION;
-        copy_on_disk(copy)->config_fingerprint = CONFIG_FINGERPRINT ^ 1;
-        reseal(copy_on_disk(copy));
+        *superblock_copy_on_disk(&sim, copy) = *superblock_copy_on_disk(&sim, 0);
+        superblock_copy_on_disk(&sim, copy)->copy = (uint16_t) copy;
+        superblock_copy_on_disk(&sim, copy)->version = DISK_FORMAT_VERSION;
+        superblock_copy_on_disk(&sim, copy)->config_fingerprint = CONFIG_FINGERPRINT ^ 1;
+        reseal(superblock_copy_on_disk(&sim, copy));
     }
-    expect_equal(open_and_repair(), SUPERBLOCK_OTHER_CONFIG);
+    expect_equal(superblock_open_and_repair(&superblock), SUPERBLOCK_OTHER_CONFIG);
     end();
 }
 
@@ -435,10 +411,10 @@ UNIT_TEST(sealed_nonsense_counts_as_invalid)
 {
     begin_formatted(1);
     for (uint32_t copy = 0; copy < SUPERBLOCK_COPIES; copy++) {
-        copy_on_disk(copy)->checkpoint.header.op += 1;
-        reseal(copy_on_disk(copy));
+        superblock_copy_on_disk(&sim, copy)->checkpoint.header.op += 1;
+        reseal(superblock_copy_on_disk(&sim, copy));
     }
-    expect_equal(open_and_repair(), SUPERBLOCK_QUORUM_LOST);
+    expect_equal(superblock_open_and_repair(&superblock), SUPERBLOCK_QUORUM_LOST);
     end();
 }
 
@@ -456,8 +432,8 @@ UNIT_TEST(a_torn_update)
             if (sim.crashed) expect(update_done);
             const bool durable = update_result == SUPERBLOCK_OK;
             if (sim.crashed) storage_sim_restart(&sim);
-            restart();
-            expect_equal(open_and_repair(), SUPERBLOCK_OK);
+            superblock_restart(&superblock, &sim);
+            expect_equal(superblock_open_and_repair(&superblock), SUPERBLOCK_OK);
             const bool is_old = memcmp(superblock.working, &old, sizeof(old)) == 0;
             if (!is_old) expect_equal(superblock.working->view, 1);
             if (durable) expect(!is_old);
@@ -491,8 +467,8 @@ UNIT_TEST(s1_s2_another_owner)
     expected.incarnation = 50;
     expected.system_identifier = 60;
     reseal(&expected);
-    restart();
-    expect_equal(open_and_repair(), SUPERBLOCK_OK);
+    superblock_restart(&superblock, &sim);
+    expect_equal(superblock_open_and_repair(&superblock), SUPERBLOCK_OK);
     expect(memcmp(superblock.working, &expected, sizeof(expected)) == 0);
     expect(disk_settled());
     end();
@@ -509,8 +485,8 @@ UNIT_TEST(a_torn_change_of_owner)
             (void) update_owner(50, 60);
             const bool durable = update_result == SUPERBLOCK_OK;
             if (sim.crashed) storage_sim_restart(&sim);
-            restart();
-            expect_equal(open_and_repair(), SUPERBLOCK_OK);
+            superblock_restart(&superblock, &sim);
+            expect_equal(superblock_open_and_repair(&superblock), SUPERBLOCK_OK);
             const bool is_new = superblock.working->incarnation == 50;
             expect_equal(superblock.working->system_identifier, is_new ? 60 : 6);
             expect(is_new || superblock.working->incarnation == 5);
@@ -546,8 +522,8 @@ UNIT_TEST(s6_a_torn_update_over_bad_copies)
                 const bool durable = update_result == SUPERBLOCK_OK;
                 torn += sim.crashed;
                 if (sim.crashed) storage_sim_restart(&sim);
-                restart();
-                expect_equal(open_and_repair(), SUPERBLOCK_OK);
+                superblock_restart(&superblock, &sim);
+                expect_equal(superblock_open_and_repair(&superblock), SUPERBLOCK_OK);
                 expect(superblock.working->view == 1 || !durable);
                 expect(disk_settled());
                 end();
@@ -561,10 +537,10 @@ UNIT_TEST(s6_a_torn_update_over_bad_copies)
 UNIT_TEST(s5_open_writes_nothing)
 {
     begin_formatted(1);
-    memset(copy_on_disk(1), 0, SECTOR_SIZE);
+    memset(superblock_copy_on_disk(&sim, 1), 0, SECTOR_SIZE);
     storage_sim_rot(&sim, STORAGE_SUPERBLOCK, 3 * SUPERBLOCK_COPY_STRIDE, SECTOR_SIZE);
     const uint64_t writes = sim.counters.writes;
-    restart();
+    superblock_restart(&superblock, &sim);
     expect_equal(superblock_open(&superblock), SUPERBLOCK_OK);
     expect_equal(sim.counters.writes, writes);
     expect_equal(superblock_repair(&superblock), SUPERBLOCK_OK);
@@ -581,7 +557,7 @@ UNIT_TEST(a_file_cut_short)
         sim.storage.file_size_bytes[STORAGE_SUPERBLOCK] = size;
         sim.files[STORAGE_SUPERBLOCK].size_bytes = size;
         const uint64_t left = (size + SUPERBLOCK_COPY_STRIDE - 1) / SUPERBLOCK_COPY_STRIDE;
-        const enum superblock_result result = open_and_repair();
+        const enum superblock_result result = superblock_open_and_repair(&superblock);
         if (size == 0) {
             expect_equal(result, SUPERBLOCK_ABSENT);
         } else if (left < 2) {

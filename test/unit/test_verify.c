@@ -4,8 +4,8 @@
 
 #include "unit/ledger_fixture.h"
 
-#include "forest/check.h"
 #include "forest/internal.h"
+#include "forest/watch.h"
 #include "ledger/ledger_internal.h"
 #include "ledger/verify.h"
 
@@ -106,16 +106,6 @@ op_begin(uint32_t event_count)
     while (!forest_begin(fixture.forest, event_count)) ledger_fixture_progress(&fixture);
 }
 
-static void
-op_end(void)
-{
-    fixture.op += 1;
-    enum forest_work work;
-    while ((work = forest_compact(fixture.forest, fixture.op)) != FOREST_WORK_DONE) {
-        if (work == FOREST_WORK_WAITS) ledger_fixture_progress(&fixture);
-    }
-}
-
 static const void *
 prefetched(uint32_t groove, uint64_t timestamp)
 {
@@ -131,7 +121,7 @@ make_up(const struct transfer *made, const struct account_event *event)
     op_begin(1);
     if (made != NULL) forest_insert(fixture.forest, GROOVE_TRANSFER, made);
     if (event != NULL) forest_insert(fixture.forest, GROOVE_ACCOUNT_EVENT, event);
-    op_end();
+    ledger_fixture_op_commit(&fixture);
 }
 
 /* The model is not asked: it knows nothing of what is changed here. */
@@ -187,7 +177,7 @@ change_account(u128 id, int64_t debits_posted, int64_t credits_posted)
     account.debits_posted += (u128) debits_posted;
     account.credits_posted += (u128) credits_posted;
     forest_update(fixture.forest, GROOVE_ACCOUNT, old, &account);
-    op_end();
+    ledger_fixture_op_commit(&fixture);
 }
 
 static bool
@@ -356,7 +346,7 @@ change_state(uint8_t status, uint64_t later_ns, struct transfer *held, struct tr
     changed.status = status;
     changed.resolved_at = status == PENDING_PENDING ? 0 : old->resolved_at + later_ns;
     forest_update(fixture.forest, GROOVE_TRANSFER_PENDING, old, &changed);
-    op_end();
+    ledger_fixture_op_commit(&fixture);
 }
 
 UNIT_TEST(a_hold_of_another_status)
@@ -389,7 +379,7 @@ change_flags(u128 id, uint16_t flags)
     const void *old = prefetched(GROOVE_ACCOUNT, account.timestamp);
     account.flags ^= flags;
     forest_update(fixture.forest, GROOVE_ACCOUNT, old, &account);
-    op_end();
+    ledger_fixture_op_commit(&fixture);
 }
 
 /* Both ways, of an account that the last closing transfer left as told. */
@@ -493,7 +483,7 @@ UNIT_TEST(a_hold_without_state_or_with_another_expiry)
     old = prefetched(GROOVE_ACCOUNT, account.timestamp);
     account.credits_pending += 5;
     forest_update(fixture.forest, GROOVE_ACCOUNT, old, &account);
-    op_end();
+    ledger_fixture_op_commit(&fixture);
     expect_equal(books_verify(), 1);
     expect(finds(VERIFY_TRANSFER, VERIFY_STATUS, made.timestamp));
     struct transfer_pending state = {
@@ -503,7 +493,7 @@ UNIT_TEST(a_hold_without_state_or_with_another_expiry)
     };
     op_begin(1);
     forest_insert(fixture.forest, GROOVE_TRANSFER_PENDING, &state);
-    op_end();
+    ledger_fixture_op_commit(&fixture);
     expect_equal(books_verify(), 1);
     expect(finds(VERIFY_TRANSFER, VERIFY_STATUS, made.timestamp));
     books_end();

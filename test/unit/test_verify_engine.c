@@ -12,18 +12,6 @@
 
 static struct node node;
 
-#define RING_SIZE (UINT64_C(64) * SECTOR_SIZE)
-
-static void
-node_begin(uint64_t seed)
-{
-    node_init(&node, RING_SIZE, 8 * MIB, seed);
-    const enum engine_open_result result = node_open(&node);
-    assert(result == ENGINE_OPENED);
-    node_latency(&node, 0, 2);
-    (void) node_create_accounts(&node, 20);
-    node_settle(&node);
-}
 
 static void
 node_fill(uint32_t batch_count)
@@ -56,7 +44,7 @@ verify_finish(const struct node_request *request, struct verify_finding *first)
 UNIT_TEST(y1_verification_while_ops_are_committed)
 {
     struct verify_finding first;
-    node_begin(1);
+    node_begin(&node, 8 * MIB, 1, 20);
     node_fill(20);
     const struct node_request *request = verify_start();
     const uint64_t commit = node_state(&node).commit;
@@ -82,7 +70,7 @@ UNIT_TEST(y1_verification_while_ops_are_committed)
 UNIT_TEST(a_damaged_block_and_a_damaged_prepare)
 {
     struct verify_finding first;
-    node_begin(2);
+    node_begin(&node, 8 * MIB, 2, 20);
     node_fill(30);
     /* Any block that is in use: the first one with values that a whole tour tells of. */
     uint64_t damaged = 0;
@@ -104,7 +92,7 @@ UNIT_TEST(a_damaged_block_and_a_damaged_prepare)
     expect_equal(verify_finish(verify_start(), &first), 0);
     const struct prepare_header *head = &node.log[node_state(&node).op];
     uint8_t *prepare =
-        storage_sim_bytes(&node.sim, STORAGE_PREPARES) + head->position % RING_SIZE;
+        storage_sim_bytes(&node.sim, STORAGE_PREPARES) + head->position % NODE_RING_SIZE;
     prepare[PREPARE_HEADER_SIZE + 3] ^= 1;
     expect_equal(verify_finish(verify_start(), &first), 1);
     expect_equal(first.kind, VERIFY_JOURNAL);
@@ -116,7 +104,7 @@ UNIT_TEST(a_damaged_block_and_a_damaged_prepare)
 static uint8_t *
 header_entry(uint64_t op)
 {
-    const uint64_t slot = op % headers_log_count(RING_SIZE);
+    const uint64_t slot = op % headers_log_count(NODE_RING_SIZE);
     return storage_sim_bytes(&node.sim, STORAGE_HEADERS) + slot * PREPARE_HEADER_SIZE;
 }
 
@@ -125,7 +113,7 @@ UNIT_TEST(a_damaged_entry_of_the_headers_log)
 {
     struct verify_finding first;
     uint8_t entry[PREPARE_HEADER_SIZE];
-    node_begin(6);
+    node_begin(&node, 8 * MIB, 6, 20);
     node_fill(30);
     const struct engine_state state = node_state(&node);
     expect(state.op > state.checkpoint_op + 1);
@@ -146,7 +134,8 @@ UNIT_TEST(a_damaged_entry_of_the_headers_log)
     storage_sim_latent_error(
         &node.sim,
         STORAGE_HEADERS,
-        state.op % headers_log_count(RING_SIZE) * PREPARE_HEADER_SIZE / SECTOR_SIZE * SECTOR_SIZE,
+        state.op % headers_log_count(NODE_RING_SIZE) * PREPARE_HEADER_SIZE / SECTOR_SIZE *
+            SECTOR_SIZE,
         SECTOR_SIZE);
     expect(verify_finish(verify_start(), &first) > 0);
     expect_equal(first.kind, VERIFY_HEADER);
@@ -207,7 +196,7 @@ UNIT_TEST(j5_the_log_wraps_after_one_was_given_up)
 UNIT_TEST(one_at_a_time_and_given_up)
 {
     struct verify_finding first;
-    node_begin(4);
+    node_begin(&node, 8 * MIB, 4, 20);
     node_fill(10);
     struct node_request *one = node_submit(&node, LEDGER_VERIFY, "", 0);
     struct node_request *two = node_submit(&node, LEDGER_VERIFY, "", 0);
@@ -234,7 +223,7 @@ UNIT_TEST(one_at_a_time_and_given_up)
 
 UNIT_TEST(a_tour_takes_the_interval)
 {
-    node_begin(5);
+    node_begin(&node, 8 * MIB, 5, 20);
     node_fill(30);
     expect_equal(node_state(&node).scrub_tours, 0);
     engine_scrub(node.engine, 2 * NS_PER_S);

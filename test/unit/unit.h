@@ -13,33 +13,27 @@
 #define LEDGER_TEST_UNIT_UNIT_H
 
 #include <inttypes.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/assert.h"
-
 typedef void unit_function(void);
 
-struct unit_test {
-    const char *name;
-    unit_function *function;
-};
+/* The test that runs, and how many expectations have failed so far. */
+extern const char *unit_current;
+extern int unit_expectations_failed;
 
-#define UNIT_TESTS_MAX 512
+void unit_register(const char *name, unit_function *function);
 
-static struct unit_test unit_tests[UNIT_TESTS_MAX];
-static int unit_test_count;
-static const char *unit_current = "(none)";
-static int unit_expectations_failed;
+/* Runs the tests whose names contain argv[1], or all. */
+int unit_main(const char *suite, int argc, char **argv);
 
 #define UNIT_TEST(name)                                                                            \
     static void unit_##name(void);                                                                 \
     __attribute__((constructor)) static void unit_register_##name(void)                            \
     {                                                                                              \
-        unit_tests[unit_test_count++] = (struct unit_test){#name, unit_##name};                    \
+        unit_register(#name, unit_##name);                                                         \
     }                                                                                              \
     static void unit_##name(void)
 
@@ -62,30 +56,10 @@ static int unit_expectations_failed;
         }                                                                                          \
     } while (0)
 
-_Noreturn void
-assert_failed(const char *expression, const char *file, int line)
-{
-    fflush(stdout);
-    fprintf(
-        stderr, "%s:%d: assertion failed in test %s: %s\n", file, line, unit_current, expression);
-    abort();
-}
-
 #define UNIT_MAIN(suite)                                                                           \
     int main(int argc, char **argv)                                                                \
     {                                                                                              \
-        int passed = 0, failed = 0;                                                                \
-        for (int i = 0; i < unit_test_count; i++) {                                                \
-            if (argc > 1 && strstr(unit_tests[i].name, argv[1]) == NULL) continue;                 \
-            unit_current = unit_tests[i].name;                                                     \
-            const int failed_before = unit_expectations_failed;                                    \
-            unit_tests[i].function();                                                              \
-            const bool ok = unit_expectations_failed == failed_before;                             \
-            passed += ok;                                                                          \
-            failed += !ok;                                                                         \
-        }                                                                                          \
-        printf(#suite ": %d passed, %d failed\n", passed, failed);                                 \
-        return failed != 0 || passed == 0;                                                         \
+        return unit_main(#suite, argc, argv);                                                      \
     }
 
 #endif

@@ -51,7 +51,7 @@ value_close(const struct plain_value *plain)
 static uint16_t
 flag_of_label(const struct convert_labels *labels, Oid label)
 {
-    for (uint32_t bit = 0; bit < labels->count; bit += 1) {
+    for (uint32_t bit = 0; bit < labels->count; bit++) {
         if (labels->oids[bit] == label) return (uint16_t) (1u << bit);
     }
     ereport(
@@ -84,7 +84,7 @@ flags_of_array(const ArrayType *array, enum convert_enum which)
     }
     const Oid *elements = (const Oid *) (const void *) ARR_DATA_PTR(array);
     uint16_t flags = 0;
-    for (int i = 0; i < count; i += 1) {
+    for (int i = 0; i < count; i++) {
         flags |= flag_of_label(labels, elements[i]);
     }
     return flags;
@@ -262,10 +262,10 @@ convert_u128_to_numeric(u128 value, void *buffer)
     }
 
     uint32_t end = ARRAY_COUNT(digits);
-    while (first < end && digits[first] == 0) first++;
+    while (first < end && digits[first] == 0) first += 1;
     int weight = value == 0 ? 0 : (int) (end - first) - 1;
     assert(weight <= NUMERIC_WEIGHT_MAX);
-    while (first < end && digits[end - 1] == 0) end--;
+    while (first < end && digits[end - 1] == 0) end -= 1;
 
     uint32_t size = VARHDRSZ + 2 + 2 * (end - first);
     uint16_t header = (uint16_t) (NUMERIC_KIND_SHORT | weight);

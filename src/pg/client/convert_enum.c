@@ -174,7 +174,7 @@ convert_labels(enum convert_enum which)
     if (labels->type != type) {
         labels->type = InvalidOid;
         labels->count = enums[which].count;
-        for (uint32_t value = 0; value < enums[which].count; value += 1) {
+        for (uint32_t value = 0; value < enums[which].count; value++) {
             const char *label = enums[which].names[value];
             labels->oids[value] = label ? enum_label_oid(type, type_name, label) : InvalidOid;
         }
@@ -204,7 +204,7 @@ enum pending_status
 convert_hold_state(Datum datum)
 {
     const struct convert_labels *labels = convert_labels(CONVERT_HOLD_STATE);
-    for (uint32_t state = PENDING_PENDING; state < labels->count; state += 1) {
+    for (uint32_t state = PENDING_PENDING; state < labels->count; state++) {
         if (labels->oids[state] == DatumGetObjectId(datum)) return (enum pending_status) state;
     }
     return PENDING_NONE;

@@ -70,7 +70,7 @@ static const char *const harmless_libraries[] = {
 static bool
 is_listed(const char *name, const char *const *names, int count)
 {
-    for (int i = 0; i < count; i += 1) {
+    for (int i = 0; i < count; i++) {
         if (strcmp(names[i], name) == 0) return true;
     }
     return false;
@@ -140,7 +140,7 @@ aggregate_may_write(struct walk *walk, Oid oid)
         aggregate->aggmfinalfn,
     };
     bool may_write = false;
-    for (int i = 0; i < lengthof(parts) && !may_write; i += 1) {
+    for (int i = 0; i < lengthof(parts) && !may_write; i++) {
         may_write = OidIsValid(parts[i]) && function_may_write(parts[i], walk);
     }
     ReleaseSysCache(tuple);
@@ -296,7 +296,7 @@ static bool
 plans_may_write(struct walk *walk)
 {
     /* The list grows meanwhile. */
-    for (int i = 0; i < list_length(walk->plans); i += 1) {
+    for (int i = 0; i < list_length(walk->plans); i++) {
         const Plan *plan = list_nth(walk->plans, i);
         if (plan == NULL) continue;
         if (expressions_may_write(walk, plan->targetlist, plan->qual)) return true;

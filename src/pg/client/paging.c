@@ -172,9 +172,9 @@ reserve(const struct paging *paging, struct paging_strand *strand, uint32_t rows
 static void
 read_page(struct paging *paging, struct paging_strand *strand, uint32_t count)
 {
+    assert(count > 0);
     const uint32_t record_size = ledger_row_size(paging->operation);
     const uint32_t rows = count * rows_per_id(paging);
-    assert(count > 0);
     reserve(paging, strand, rows);
 
     struct client_call call;
@@ -190,7 +190,7 @@ read_page(struct paging *paging, struct paging_strand *strand, uint32_t count)
     paging->instant = call.instant;
     client_end(&call);
 
-    paging->requests++;
+    paging->requests += 1;
     paging->records += strand->count;
 }
 
@@ -224,7 +224,7 @@ page_rows(const struct paging *paging, const struct paging_strand *strand)
 static void
 advance(const struct paging *paging, struct paging_strand *strand, uint32_t rows)
 {
-    strand->pages++;
+    strand->pages += 1;
     strand->rows_left -= strand->count;
     strand->ended = strand->count < rows || strand->rows_left == 0;
     if (strand->ended) return;

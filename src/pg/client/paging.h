@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * Reads of any length, page by page: for the functions that read (query.c) and for the foreign
- * tables (fdw_request.c).
+ * tables (fdw/request.c).
  *
  *     struct paging           what all pages of one read share: operation, direction, window, limit
  *     struct paging_strand    one filter, or one list of ids: what was not read yet, and its page

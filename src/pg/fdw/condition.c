@@ -17,7 +17,7 @@
 #include "utils/numeric.h"
 
 /* Operators by the function that implements them: their operands are integers, uuids, times or
- * states of holds, nothing else; or numerics, to which an integer field is cast (fdw_uncast). */
+ * states of holds, nothing else; or numerics, to which an integer field is cast (uncast). */
 static const struct {
     Oid function;
     enum fdw_compare compare;
@@ -85,7 +85,7 @@ static const struct {
 };
 
 static bool
-fdw_operator(Oid operator, enum fdw_compare * compare)
+compare_of_operator(Oid operator, enum fdw_compare * compare)
 {
     Oid function = get_opcode(operator);
     for (size_t i = 0; i < lengthof(fdw_operators); i++) {
@@ -99,7 +99,7 @@ fdw_operator(Oid operator, enum fdw_compare * compare)
 
 /* a < b is b > a. */
 static enum fdw_compare
-fdw_compare_commuted(enum fdw_compare compare)
+compare_commuted(enum fdw_compare compare)
 {
     switch (compare) {
     case FDW_EQUAL: return FDW_EQUAL;
@@ -117,7 +117,7 @@ fdw_compare_commuted(enum fdw_compare compare)
  * The cast is exact, so the field may be compared itself.
  */
 static Node *
-fdw_uncast(Node *node)
+uncast(Node *node)
 {
     if (!IsA(node, FuncExpr)) return node;
     FuncExpr *cast = (FuncExpr *) node;
@@ -126,9 +126,9 @@ fdw_uncast(Node *node)
 }
 
 static enum fdw_field
-fdw_field_of_node(RelOptInfo *rel, enum fdw_relation relation, Node *node)
+field_of_node(RelOptInfo *rel, enum fdw_relation relation, Node *node)
 {
-    node = fdw_uncast(node);
+    node = uncast(node);
     if (!IsA(node, Var)) return FDW_FIELD_NONE;
     Var *var = (Var *) node;
     if (var->varno != rel->relid || var->varlevelsup != 0) return FDW_FIELD_NONE;
@@ -136,14 +136,14 @@ fdw_field_of_node(RelOptInfo *rel, enum fdw_relation relation, Node *node)
 }
 
 static bool
-fdw_value_is_known(PlannerInfo *root, RelOptInfo *rel, Node *value)
+value_is_known(PlannerInfo *root, RelOptInfo *rel, Node *value)
 {
     if (bms_is_member(rel->relid, pull_varnos(root, value))) return false;
     return !contain_volatile_functions(value) && !contain_subplans(value);
 }
 
 static bool
-fdw_field_is_time(enum fdw_field field)
+field_is_time(enum fdw_field field)
 {
     return field == FDW_FIELD_TIMESTAMP || field == FDW_FIELD_CREATED_AT ||
            field == FDW_FIELD_EXPIRES_AT;
@@ -151,7 +151,7 @@ fdw_field_is_time(enum fdw_field field)
 
 /* Fields that say where to look: the larger, the fewer records; 0: others. */
 static int
-fdw_field_key_rank(enum fdw_field field)
+field_key_rank(enum fdw_field field)
 {
     switch (field) {
     case FDW_FIELD_ID:
@@ -165,39 +165,39 @@ fdw_field_key_rank(enum fdw_field field)
 }
 
 static bool
-fdw_field_is_key(enum fdw_field field)
+field_is_key(enum fdw_field field)
 {
-    return fdw_field_key_rank(field) > 0;
+    return field_key_rank(field) > 0;
 }
 
 /* Only holds have these: a condition on one of them wants holds. */
 static bool
-fdw_field_is_of_holds(enum fdw_field field)
+field_is_of_holds(enum fdw_field field)
 {
     return field == FDW_FIELD_STATE || field == FDW_FIELD_EXPIRES_AT;
 }
 
 /* A null in the column is a value that no record has, or none at all. */
 static bool
-fdw_field_is_nullable(enum fdw_field field)
+field_is_nullable(enum fdw_field field)
 {
     return field == FDW_FIELD_USER_DATA_128 || field == FDW_FIELD_PENDING_ID ||
-           fdw_field_is_of_holds(field);
+           field_is_of_holds(field);
 }
 
 /* 0 here means "no filter" to the engine, but 0 to the user. */
 static bool
-fdw_field_is_plain_zero(enum fdw_field field)
+field_is_plain_zero(enum fdw_field field)
 {
     return field == FDW_FIELD_USER_DATA_64 || field == FDW_FIELD_USER_DATA_32;
 }
 
 static struct fdw_condition *
-fdw_condition_new(enum fdw_field field, enum fdw_compare compare, Expr *value, Expr *clause)
+condition_new(enum fdw_field field, enum fdw_compare compare, Expr *value, Expr *clause)
 {
     const bool selects = compare == FDW_EQUAL || compare == FDW_ANY;
     if (field == FDW_FIELD_NONE) return NULL;
-    if (fdw_field_is_time(field) ? compare == FDW_ANY : !selects) return NULL;
+    if (field_is_time(field) ? compare == FDW_ANY : !selects) return NULL;
     struct fdw_condition *condition = palloc(sizeof(*condition));
     *condition = (struct fdw_condition){field, compare, value, clause, false};
     return condition;
@@ -213,7 +213,7 @@ struct fdw_known {
 };
 
 static void
-fdw_know_integer(struct fdw_known *known, Oid type, Datum value)
+know_integer(struct fdw_known *known, Oid type, Datum value)
 {
     switch (type) {
     case INT2OID: known->zero |= DatumGetInt16(value) == 0; return;
@@ -228,7 +228,7 @@ fdw_know_integer(struct fdw_known *known, Oid type, Datum value)
 }
 
 static void
-fdw_know_scalar(struct fdw_known *known, const Expr *value)
+know_scalar(struct fdw_known *known, const Expr *value)
 {
     if (!IsA(value, Const)) {
         known->constant = false;
@@ -236,12 +236,12 @@ fdw_know_scalar(struct fdw_known *known, const Expr *value)
     }
     const Const *constant = (const Const *) value;
     if (!constant->constisnull) {
-        fdw_know_integer(known, constant->consttype, constant->constvalue);
+        know_integer(known, constant->consttype, constant->constvalue);
     }
 }
 
 static void
-fdw_know_array(struct fdw_known *known, const Const *array)
+know_array(struct fdw_known *known, const Const *array)
 {
     if (array->constisnull) return;
     const Oid type = get_base_element_type(array->consttype);
@@ -261,24 +261,24 @@ fdw_know_array(struct fdw_known *known, const Const *array)
         &nulls,
         &known->count);
     for (int i = 0; i < known->count; i++) {
-        if (!nulls[i]) fdw_know_integer(known, type, elements[i]);
+        if (!nulls[i]) know_integer(known, type, elements[i]);
     }
 }
 
 static struct fdw_known
-fdw_know(const struct fdw_condition *condition)
+know_values(const struct fdw_condition *condition)
 {
     struct fdw_known known = {.constant = true};
     if (condition->compare != FDW_ANY) {
         known.count = 1;
-        fdw_know_scalar(&known, condition->value);
+        know_scalar(&known, condition->value);
     } else if (IsA(condition->value, Const)) {
-        fdw_know_array(&known, (const Const *) condition->value);
+        know_array(&known, (const Const *) condition->value);
     } else if (IsA(condition->value, ArrayExpr) && !((ArrayExpr *) condition->value)->multidims) {
         ListCell *cell;
         known.count = list_length(((ArrayExpr *) condition->value)->elements);
         foreach (cell, ((ArrayExpr *) condition->value)->elements) {
-            fdw_know_scalar(&known, lfirst(cell));
+            know_scalar(&known, lfirst(cell));
         }
     } else {
         known.count = -1;
@@ -290,69 +290,69 @@ fdw_know(const struct fdw_condition *condition)
 int
 fdw_condition_values(const struct fdw_condition *condition)
 {
-    return fdw_know(condition).count;
+    return know_values(condition).count;
 }
 
 /* ---- Clauses --------------------------------------------------------------------------------- */
 
 static struct fdw_condition *
-fdw_condition_from_operator(
+condition_from_operator(
     PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation, OpExpr *clause)
 {
     enum fdw_compare compare;
-    if (list_length(clause->args) != 2 || !fdw_operator(clause->opno, &compare)) return NULL;
+    if (list_length(clause->args) != 2 || !compare_of_operator(clause->opno, &compare)) return NULL;
 
     Node *left = linitial(clause->args);
     Node *right = lsecond(clause->args);
-    enum fdw_field field = fdw_field_of_node(rel, relation, left);
+    enum fdw_field field = field_of_node(rel, relation, left);
     if (field == FDW_FIELD_NONE) {
         Node *swap = left;
         left = right;
         right = swap;
-        compare = fdw_compare_commuted(compare);
-        field = fdw_field_of_node(rel, relation, left);
+        compare = compare_commuted(compare);
+        field = field_of_node(rel, relation, left);
     }
-    if (field == FDW_FIELD_NONE || !fdw_value_is_known(root, rel, right)) return NULL;
-    return fdw_condition_new(field, compare, (Expr *) right, (Expr *) clause);
+    if (field == FDW_FIELD_NONE || !value_is_known(root, rel, right)) return NULL;
+    return condition_new(field, compare, (Expr *) right, (Expr *) clause);
 }
 
 /* True if the nodes are the two accounts of a transfer, one each. */
 static bool
-fdw_is_both_accounts(RelOptInfo *rel, enum fdw_relation relation, Node *a, Node *b)
+is_both_accounts(RelOptInfo *rel, enum fdw_relation relation, Node *a, Node *b)
 {
-    enum fdw_field field_a = fdw_field_of_node(rel, relation, a);
-    enum fdw_field field_b = fdw_field_of_node(rel, relation, b);
+    enum fdw_field field_a = field_of_node(rel, relation, a);
+    enum fdw_field field_b = field_of_node(rel, relation, b);
     return (field_a == FDW_FIELD_DEBIT_ACCOUNT && field_b == FDW_FIELD_CREDIT_ACCOUNT) ||
            (field_a == FDW_FIELD_CREDIT_ACCOUNT && field_b == FDW_FIELD_DEBIT_ACCOUNT);
 }
 
 /* field = ANY (array), or value IN (debit_account_id, credit_account_id). */
 static struct fdw_condition *
-fdw_condition_from_array(
+condition_from_array(
     PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation, ScalarArrayOpExpr *clause)
 {
     enum fdw_compare compare;
-    if (!clause->useOr || !fdw_operator(clause->opno, &compare)) return NULL;
+    if (!clause->useOr || !compare_of_operator(clause->opno, &compare)) return NULL;
     if (compare != FDW_EQUAL) return NULL;
 
     Node *scalar = linitial(clause->args);
     Node *array = lsecond(clause->args);
-    enum fdw_field field = fdw_field_of_node(rel, relation, scalar);
+    enum fdw_field field = field_of_node(rel, relation, scalar);
     if (field != FDW_FIELD_NONE) {
-        if (!fdw_value_is_known(root, rel, array)) return NULL;
-        return fdw_condition_new(field, FDW_ANY, (Expr *) array, (Expr *) clause);
+        if (!value_is_known(root, rel, array)) return NULL;
+        return condition_new(field, FDW_ANY, (Expr *) array, (Expr *) clause);
     }
 
-    if (!IsA(array, ArrayExpr) || !fdw_value_is_known(root, rel, scalar)) return NULL;
+    if (!IsA(array, ArrayExpr) || !value_is_known(root, rel, scalar)) return NULL;
     List *elements = ((ArrayExpr *) array)->elements;
     if (list_length(elements) != 2) return NULL;
-    if (!fdw_is_both_accounts(rel, relation, linitial(elements), lsecond(elements))) return NULL;
-    return fdw_condition_new(FDW_FIELD_ACCOUNT, FDW_EQUAL, (Expr *) scalar, (Expr *) clause);
+    if (!is_both_accounts(rel, relation, linitial(elements), lsecond(elements))) return NULL;
+    return condition_new(FDW_FIELD_ACCOUNT, FDW_EQUAL, (Expr *) scalar, (Expr *) clause);
 }
 
 /* debit_account_id = value OR credit_account_id = the same value. */
 static struct fdw_condition *
-fdw_condition_from_both_accounts(List *equalities, BoolExpr *clause)
+condition_from_both_accounts(List *equalities, BoolExpr *clause)
 {
     if (list_length(equalities) != 2) return NULL;
     struct fdw_condition *a = linitial(equalities);
@@ -360,12 +360,12 @@ fdw_condition_from_both_accounts(List *equalities, BoolExpr *clause)
     bool both = (a->field == FDW_FIELD_DEBIT_ACCOUNT && b->field == FDW_FIELD_CREDIT_ACCOUNT) ||
                 (a->field == FDW_FIELD_CREDIT_ACCOUNT && b->field == FDW_FIELD_DEBIT_ACCOUNT);
     if (!both || !equal(a->value, b->value)) return NULL;
-    return fdw_condition_new(FDW_FIELD_ACCOUNT, FDW_EQUAL, a->value, (Expr *) clause);
+    return condition_new(FDW_FIELD_ACCOUNT, FDW_EQUAL, a->value, (Expr *) clause);
 }
 
 /* field = a OR field = b …: field = ANY (ARRAY[a, b, …]). */
 static struct fdw_condition *
-fdw_condition_from_equalities(List *equalities, BoolExpr *clause)
+condition_from_equalities(List *equalities, BoolExpr *clause)
 {
     const struct fdw_condition *first = linitial(equalities);
     const Oid type = exprType((Node *) first->value);
@@ -381,12 +381,12 @@ fdw_condition_from_equalities(List *equalities, BoolExpr *clause)
         array->elements = lappend(array->elements, condition->value);
     }
     if (!OidIsValid(array->array_typeid)) return NULL;
-    return fdw_condition_new(first->field, FDW_ANY, (Expr *) array, (Expr *) clause);
+    return condition_new(first->field, FDW_ANY, (Expr *) array, (Expr *) clause);
 }
 
 /* An OR of equalities. */
 static struct fdw_condition *
-fdw_condition_from_or(
+condition_from_or(
     PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation, BoolExpr *clause)
 {
     List *equalities = NIL;
@@ -396,12 +396,12 @@ fdw_condition_from_or(
         if (IsA(arm, RestrictInfo)) arm = (Node *) ((RestrictInfo *) arm)->clause;
         if (!IsA(arm, OpExpr)) return NULL;
         struct fdw_condition *equality =
-            fdw_condition_from_operator(root, rel, relation, (OpExpr *) arm);
+            condition_from_operator(root, rel, relation, (OpExpr *) arm);
         if (equality == NULL || equality->compare != FDW_EQUAL) return NULL;
         equalities = lappend(equalities, equality);
     }
-    struct fdw_condition *both = fdw_condition_from_both_accounts(equalities, clause);
-    return both != NULL ? both : fdw_condition_from_equalities(equalities, clause);
+    struct fdw_condition *both = condition_from_both_accounts(equalities, clause);
+    return both != NULL ? both : condition_from_equalities(equalities, clause);
 }
 
 /*
@@ -409,15 +409,15 @@ fdw_condition_from_or(
  * a null there, so a null value selects nothing either way.
  */
 static struct fdw_condition *
-fdw_condition_from_not(
+condition_from_not(
     PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation, BoolExpr *clause)
 {
     Node *negated = linitial(clause->args);
     if (!IsA(negated, DistinctExpr)) return NULL;
     struct fdw_condition *condition =
-        fdw_condition_from_operator(root, rel, relation, (OpExpr *) negated);
+        condition_from_operator(root, rel, relation, (OpExpr *) negated);
     if (condition == NULL || condition->compare != FDW_EQUAL) return NULL;
-    if (fdw_field_is_nullable(condition->field)) return NULL;
+    if (field_is_nullable(condition->field)) return NULL;
     condition->clause = (Expr *) clause;
     return condition;
 }
@@ -425,33 +425,33 @@ fdw_condition_from_not(
 /* The planner itself asks that a timestamp is not null when it turns max(timestamp) into an ordered
  * scan. */
 static struct fdw_condition *
-fdw_condition_from_null_test(RelOptInfo *rel, enum fdw_relation relation, NullTest *clause)
+condition_from_null_test(RelOptInfo *rel, enum fdw_relation relation, NullTest *clause)
 {
     if (clause->nulltesttype != IS_NOT_NULL || clause->argisrow) return NULL;
-    enum fdw_field field = fdw_field_of_node(rel, relation, (Node *) clause->arg);
+    enum fdw_field field = field_of_node(rel, relation, (Node *) clause->arg);
     if (field != FDW_FIELD_TIMESTAMP && field != FDW_FIELD_CREATED_AT) return NULL;
 
-    return fdw_condition_new(field, FDW_GREATER, NULL, (Expr *) clause);
+    return condition_new(field, FDW_GREATER, NULL, (Expr *) clause);
 }
 
 static struct fdw_condition *
-fdw_condition_from_clause(
+condition_from_clause(
     PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation, Expr *clause)
 {
     if (IsA(clause, OpExpr)) {
-        return fdw_condition_from_operator(root, rel, relation, (OpExpr *) clause);
+        return condition_from_operator(root, rel, relation, (OpExpr *) clause);
     }
     if (IsA(clause, ScalarArrayOpExpr)) {
-        return fdw_condition_from_array(root, rel, relation, (ScalarArrayOpExpr *) clause);
+        return condition_from_array(root, rel, relation, (ScalarArrayOpExpr *) clause);
     }
     if (is_orclause(clause)) {
-        return fdw_condition_from_or(root, rel, relation, (BoolExpr *) clause);
+        return condition_from_or(root, rel, relation, (BoolExpr *) clause);
     }
     if (is_notclause(clause)) {
-        return fdw_condition_from_not(root, rel, relation, (BoolExpr *) clause);
+        return condition_from_not(root, rel, relation, (BoolExpr *) clause);
     }
     if (IsA(clause, NullTest)) {
-        return fdw_condition_from_null_test(rel, relation, (NullTest *) clause);
+        return condition_from_null_test(rel, relation, (NullTest *) clause);
     }
     return NULL;
 }
@@ -466,9 +466,9 @@ fdw_condition_make(
     RestrictInfo *info = (RestrictInfo *) clause;
     if (!restriction_is_securely_promotable(info, rel)) return NULL;
     struct fdw_condition *condition =
-        fdw_condition_from_clause(root, rel, relation, clause->clause);
-    if (condition == NULL || !fdw_field_is_plain_zero(condition->field)) return condition;
-    const struct fdw_known known = fdw_know(condition);
+        condition_from_clause(root, rel, relation, clause->clause);
+    if (condition == NULL || !field_is_plain_zero(condition->field)) return condition;
+    const struct fdw_known known = know_values(condition);
     if (known.zero) return NULL;
     condition->optional = !known.constant;
     return condition;
@@ -482,16 +482,16 @@ fdw_condition_make(
  * both of their accounts; the executor checks the rest.
  */
 static struct fdw_condition *
-fdw_choose_key(List *conditions)
+choose_key(List *conditions)
 {
     struct fdw_condition *key = NULL;
     int key_rank = 0;
     ListCell *cell;
     foreach (cell, conditions) {
         struct fdw_condition *condition = lfirst(cell);
-        if (!fdw_field_is_key(condition->field)) continue;
-        int rank = fdw_field_key_rank(condition->field);
-        if (condition->compare == FDW_EQUAL) rank++;
+        if (!field_is_key(condition->field)) continue;
+        int rank = field_key_rank(condition->field);
+        if (condition->compare == FDW_EQUAL) rank += 1;
         if (rank > key_rank) {
             key = condition;
             key_rank = rank;
@@ -501,19 +501,19 @@ fdw_choose_key(List *conditions)
 }
 
 static bool
-fdw_wants_holds(List *conditions)
+wants_holds(List *conditions)
 {
     ListCell *cell;
     foreach (cell, conditions) {
         const struct fdw_condition *condition = lfirst(cell);
-        if (fdw_field_is_of_holds(condition->field)) return true;
+        if (field_is_of_holds(condition->field)) return true;
     }
     return false;
 }
 
 /* Those that expire in a given time, of whatever account. */
 static bool
-fdw_wants_holds_by_expiry(List *conditions, const struct fdw_condition *key)
+wants_holds_by_expiry(List *conditions, const struct fdw_condition *key)
 {
     ListCell *cell;
     if (key != NULL) return false;
@@ -525,21 +525,21 @@ fdw_wants_holds_by_expiry(List *conditions, const struct fdw_condition *key)
 }
 
 static enum ledger_operation
-fdw_choose_transfers_operation(List *conditions, const struct fdw_condition *key)
+choose_transfers_operation(List *conditions, const struct fdw_condition *key)
 {
     if (key != NULL && key->field == FDW_FIELD_ID) return LEDGER_LOOKUP_TRANSFERS;
     if (key != NULL && key->field == FDW_FIELD_PENDING_ID) return LEDGER_LOOKUP_RESOLUTIONS;
-    if (fdw_wants_holds(conditions)) return LEDGER_QUERY_HOLDS;
+    if (wants_holds(conditions)) return LEDGER_QUERY_HOLDS;
     return key == NULL ? LEDGER_QUERY_TRANSFERS : LEDGER_GET_ACCOUNT_TRANSFERS;
 }
 
 static enum ledger_operation
-fdw_choose_operation(
+choose_operation(
     enum fdw_relation relation, List *conditions, const struct fdw_condition *key)
 {
     switch (relation) {
     case FDW_ACCOUNTS: return key == NULL ? LEDGER_QUERY_ACCOUNTS : LEDGER_LOOKUP_ACCOUNTS;
-    case FDW_TRANSFERS: return fdw_choose_transfers_operation(conditions, key);
+    case FDW_TRANSFERS: return choose_transfers_operation(conditions, key);
     case FDW_ACCOUNT_BALANCES: return LEDGER_GET_ACCOUNT_BALANCES;
     case FDW_CHANGE_EVENTS:
         return key == NULL ? LEDGER_GET_CHANGE_EVENTS : LEDGER_LOOKUP_CHANGE_EVENTS;
@@ -549,7 +549,7 @@ fdw_choose_operation(
 
 /* Does the operation's filter have this field? Keys are not asked about. */
 static bool
-fdw_operation_takes(enum ledger_operation operation, enum fdw_field field)
+operation_takes(enum ledger_operation operation, enum fdw_field field)
 {
     switch (operation) {
     case LEDGER_LOOKUP_ACCOUNTS:
@@ -575,7 +575,7 @@ fdw_operation_takes(enum ledger_operation operation, enum fdw_field field)
  * the executor, and one that can't be counted may be.
  */
 static bool
-fdw_choose_list(struct fdw_condition *condition, int *strands)
+choose_list(struct fdw_condition *condition, int *strands)
 {
     if (condition->compare != FDW_ANY) return true;
     const int values = fdw_condition_values(condition);
@@ -587,14 +587,14 @@ fdw_choose_list(struct fdw_condition *condition, int *strands)
 
 /* Does the operation apply the condition? */
 static bool
-fdw_choose_applies(
+choose_applies(
     const struct fdw_choice *choice,
     const struct fdw_condition *key,
     struct fdw_condition *condition,
     int *strands)
 {
     if (condition->value == NULL) return false;
-    if (fdw_field_is_key(condition->field)) {
+    if (field_is_key(condition->field)) {
         const bool both = choice->operation == LEDGER_QUERY_HOLDS &&
                           key->field != FDW_FIELD_ACCOUNT &&
                           condition->field != FDW_FIELD_ACCOUNT &&
@@ -603,13 +603,13 @@ fdw_choose_applies(
     }
     /* Several states are one value of the filter, not several requests. */
     if (condition->field == FDW_FIELD_STATE) return choice->operation == LEDGER_QUERY_HOLDS;
-    return fdw_operation_takes(choice->operation, condition->field) &&
-           fdw_choose_list(condition, strands);
+    return operation_takes(choice->operation, condition->field) &&
+           choose_list(condition, strands);
 }
 
 /* A condition for each clause, in order; of those that stay with the executor only `clause`. */
 static List *
-fdw_choose_conditions(
+choose_conditions(
     PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation, List *clauses)
 {
     List *conditions = NIL;
@@ -635,18 +635,18 @@ fdw_choose(
     List *clauses,
     struct fdw_choice *choice)
 {
-    List *conditions = fdw_choose_conditions(root, rel, relation, clauses);
-    struct fdw_condition *key = fdw_choose_key(conditions);
+    List *conditions = choose_conditions(root, rel, relation, clauses);
+    struct fdw_condition *key = choose_key(conditions);
     int keys = key == NULL ? 1 : fdw_condition_values(key);
     memset(choice, 0, sizeof(*choice));
-    choice->operation = fdw_choose_operation(relation, conditions, key);
+    choice->operation = choose_operation(relation, conditions, key);
     /* Holds of an account are asked for by either side. */
     const bool sides = choice->operation == LEDGER_QUERY_HOLDS && key != NULL &&
                        key->field == FDW_FIELD_ACCOUNT;
     if (sides && keys > 0) keys *= 2;
     const bool by_expiry = choice->operation == LEDGER_QUERY_HOLDS &&
-                           fdw_wants_holds_by_expiry(conditions, key);
-    const bool lookup = key != NULL && fdw_field_key_rank(key->field) >= 6;
+                           wants_holds_by_expiry(conditions, key);
+    const bool lookup = key != NULL && field_key_rank(key->field) >= 6;
     choice->possible = relation != FDW_ACCOUNT_BALANCES || key != NULL;
     choice->ordered = !lookup && !by_expiry && keys >= 0 && keys <= FDW_STRANDS_MAX;
 
@@ -657,7 +657,7 @@ fdw_choose(
     foreach (cell, conditions) {
         struct fdw_condition *condition = lfirst(cell);
         const bool served = condition->field != FDW_FIELD_NONE;
-        const bool applied = served && fdw_choose_applies(choice, key, condition, &strands);
+        const bool applied = served && choose_applies(choice, key, condition, &strands);
         if (applied && condition->optional) {
             optional = lappend(optional, condition);
         } else if (applied) {

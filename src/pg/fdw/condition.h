@@ -13,7 +13,7 @@
  * exceptions, which both check:
  *  - 0 in user_data_64 or user_data_32 means "no filter" to the engine. So these are exact only if
  *    all values are constants; a constant 0 is no condition at all.
- *  - A field with several values makes several requests (fdw_request.h), FDW_STRANDS_MAX at most.
+ *  - A field with several values makes several requests (request.h), FDW_STRANDS_MAX at most.
  *    If the planner can't count the values, whoever starts the scan does, and leaves the condition
  *    to the executor if there are too many.
  *

@@ -13,7 +13,7 @@
 #include "pg/fdw/scan.h"
 
 static const char *
-fdw_operation_name(enum ledger_operation operation)
+operation_name(enum ledger_operation operation)
 {
     switch (operation) {
     case LEDGER_GET_CHANGE_EVENTS: return "get_change_events";
@@ -34,7 +34,7 @@ fdw_operation_name(enum ledger_operation operation)
 }
 
 static const char *
-fdw_compare_name(enum fdw_compare compare)
+compare_name(enum fdw_compare compare)
 {
     switch (compare) {
     case FDW_EQUAL: return "=";
@@ -49,7 +49,7 @@ fdw_compare_name(enum fdw_compare compare)
 
 /* A constant is shown bare; anything else as the server writes it. */
 static const char *
-fdw_value_text(Node *value, List *context, bool qualify)
+value_text(Node *value, List *context, bool qualify)
 {
     if (IsA(value, Const) && !((Const *) value)->constisnull) {
         const Const *constant = (const Const *) value;
@@ -62,7 +62,7 @@ fdw_value_text(Node *value, List *context, bool qualify)
 }
 
 static void
-fdw_append_condition(
+append_condition(
     StringInfo text,
     enum fdw_relation relation,
     enum fdw_field field,
@@ -75,19 +75,19 @@ fdw_append_condition(
     } else if (compare == FDW_ANY) {
         appendStringInfo(text, "%s = ANY (%s)", fdw_field_name(field), value);
     } else {
-        appendStringInfo(text, "%s %s %s", fdw_field_name(field), fdw_compare_name(compare), value);
+        appendStringInfo(text, "%s %s %s", fdw_field_name(field), compare_name(compare), value);
     }
 }
 
 static const char *
-fdw_limit_text(const struct fdw_plan *plan, List *values, List *context)
+limit_text(const struct fdw_plan *plan, List *values, List *context)
 {
     int index = list_length(plan->fields);
     Node *limit = list_nth(values, index);
-    const char *limit_text = fdw_value_text(limit, context, false);
+    const char *limit_text = value_text(limit, context, false);
     if (!plan->has_offset) return limit_text;
     return psprintf(
-        "%s + %s", limit_text, fdw_value_text(list_nth(values, index + 1), context, false));
+        "%s + %s", limit_text, value_text(list_nth(values, index + 1), context, false));
 }
 
 void
@@ -103,8 +103,8 @@ fdw_explain_scan(ForeignScanState *node, ExplainState *explain)
     List *context = set_deparse_context_plan(explain->deparse_cxt, node->ss.ps.plan, NIL);
     for (int i = 0; i < list_length(plan.fields); i++) {
         const char *name = strVal(list_nth(plan.names, i));
-        if (name[0] == '\0') name = fdw_value_text(list_nth(scan->fdw_exprs, i), context, qualify);
-        fdw_append_condition(
+        if (name[0] == '\0') name = value_text(list_nth(scan->fdw_exprs, i), context, qualify);
+        append_condition(
             &filter,
             plan.relation,
             (enum fdw_field) list_nth_int(plan.fields, i),
@@ -112,7 +112,7 @@ fdw_explain_scan(ForeignScanState *node, ExplainState *explain)
             name);
     }
 
-    ExplainPropertyText("Ledger Operation", fdw_operation_name(plan.operation), explain);
+    ExplainPropertyText("Ledger Operation", operation_name(plan.operation), explain);
     if (filter.len > 0) ExplainPropertyText("Ledger Filter", filter.data, explain);
     if (plan.ordered) {
         ExplainPropertyText(
@@ -120,7 +120,7 @@ fdw_explain_scan(ForeignScanState *node, ExplainState *explain)
     }
     if (plan.has_limit) {
         ExplainPropertyText(
-            "Ledger Limit", fdw_limit_text(&plan, scan->fdw_exprs, context), explain);
+            "Ledger Limit", limit_text(&plan, scan->fdw_exprs, context), explain);
     }
     if (!explain->analyze) return;
     uint64_t requests;

@@ -2,12 +2,12 @@
 /*
  * The foreign-data wrapper `ledger_fdw`: foreign tables over the engine's relations, for reading.
  *
- *     fdw_relation    what the tables show: columns, and which of them the engine has indexes for
- *     fdw_condition   which clauses become conditions, which operation of the engine serves them
- *     fdw_plan        paths, estimates, order and limit; the plan
- *     fdw_request     the conditions with their values: filters, and pages
- *     fdw_scan        rows for the executor
- *     fdw_explain     EXPLAIN
+ *     client/relation.h   what the tables show: columns, and which have indexes in the engine
+ *     condition.c         which clauses become conditions, and by which operation they are served
+ *     plan.c              paths, estimates, order and limit; the plan
+ *     request.c           the conditions with their values: filters, and pages
+ *     scan.c              rows for the executor
+ *     explain.c           EXPLAIN
  *
  * Creating goes through functions, which answer each event; accounts and transfers never change. So
  * every command that would write through a table is refused here, with the way that works.
@@ -71,7 +71,7 @@ ledger_fdw_validator(PG_FUNCTION_ARGS)
 /* ---- Writes are refused ---------------------------------------------------------------------- */
 
 static void
-fdw_raise_insert(Relation table)
+raise_insert(Relation table)
 {
     enum fdw_relation relation = fdw_relation_of_table(RelationGetRelid(table));
     const char *hint = NULL;
@@ -91,7 +91,7 @@ fdw_raise_insert(Relation table)
 }
 
 static void
-fdw_raise_immutable(Relation table, const char *command)
+raise_immutable(Relation table, const char *command)
 {
     ereport(
         ERROR,
@@ -101,44 +101,44 @@ fdw_raise_immutable(Relation table, const char *command)
         errhint("Correct a transfer by another transfer in the opposite direction."));
 }
 
-/* INSERT comes to fdw_plan_modify first, COPY to fdw_begin_insert. */
+/* INSERT comes to plan_modify first, COPY to refuse_copy. */
 static int
-fdw_is_updatable(Relation table)
+is_updatable(Relation table)
 {
     return 1 << CMD_INSERT;
 }
 
 static List *
-fdw_plan_modify(PlannerInfo *root, ModifyTable *plan, Index result_relation, int subplan_index)
+plan_modify(PlannerInfo *root, ModifyTable *plan, Index result_relation, int subplan_index)
 {
     Relation table = RelationIdGetRelation(planner_rt_fetch(result_relation, root)->relid);
-    fdw_raise_insert(table);
+    raise_insert(table);
     return NIL;
 }
 
 static void
-fdw_add_update_targets(PlannerInfo *root, Index index, RangeTblEntry *entry, Relation table)
+add_update_targets(PlannerInfo *root, Index index, RangeTblEntry *entry, Relation table)
 {
-    fdw_raise_immutable(table, root->parse->commandType == CMD_DELETE ? "delete from" : "update");
+    raise_immutable(table, root->parse->commandType == CMD_DELETE ? "delete from" : "update");
 }
 
 static void
-fdw_begin_insert(ModifyTableState *state, ResultRelInfo *info)
+refuse_copy(ModifyTableState *state, ResultRelInfo *info)
 {
-    fdw_raise_insert(info->ri_RelationDesc);
+    raise_insert(info->ri_RelationDesc);
 }
 
 static TupleTableSlot *
-fdw_insert(EState *estate, ResultRelInfo *info, TupleTableSlot *slot, TupleTableSlot *plan_slot)
+refuse_row(EState *estate, ResultRelInfo *info, TupleTableSlot *slot, TupleTableSlot *plan_slot)
 {
-    fdw_raise_insert(info->ri_RelationDesc);
+    raise_insert(info->ri_RelationDesc);
     return NULL;
 }
 
 static void
-fdw_truncate(List *tables, DropBehavior behavior, bool restart_sequences)
+refuse_truncate(List *tables, DropBehavior behavior, bool restart_sequences)
 {
-    fdw_raise_immutable(linitial(tables), "truncate");
+    raise_immutable(linitial(tables), "truncate");
 }
 
 /* ---- Handler --------------------------------------------------------------------------------- */
@@ -159,12 +159,12 @@ ledger_fdw_handler(PG_FUNCTION_ARGS)
     routine->EndForeignScan = fdw_end_scan;
     routine->ExplainForeignScan = fdw_explain_scan;
 
-    routine->IsForeignRelUpdatable = fdw_is_updatable;
-    routine->AddForeignUpdateTargets = fdw_add_update_targets;
-    routine->PlanForeignModify = fdw_plan_modify;
-    routine->BeginForeignInsert = fdw_begin_insert;
-    routine->ExecForeignInsert = fdw_insert;
-    routine->ExecForeignTruncate = fdw_truncate;
+    routine->IsForeignRelUpdatable = is_updatable;
+    routine->AddForeignUpdateTargets = add_update_targets;
+    routine->PlanForeignModify = plan_modify;
+    routine->BeginForeignInsert = refuse_copy;
+    routine->ExecForeignInsert = refuse_row;
+    routine->ExecForeignTruncate = refuse_truncate;
 
     PG_RETURN_POINTER(routine);
 }

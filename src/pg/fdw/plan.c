@@ -92,7 +92,7 @@ fdw_plan_decode(List *list, struct fdw_plan *plan)
 /* ---- Estimates ------------------------------------------------------------------------------- */
 
 static double
-fdw_records_total(enum fdw_relation relation)
+records_total(enum fdw_relation relation)
 {
     struct engine_state state;
     if (!monitor_state_get(&state)) return FDW_ROWS_UNKNOWN;
@@ -107,22 +107,22 @@ fdw_records_total(enum fdw_relation relation)
 
 /* Each transfer is of two accounts. */
 static double
-fdw_transfers_per_account(double sides)
+transfers_per_account(double sides)
 {
-    double accounts = fdw_records_total(FDW_ACCOUNTS);
-    return Max(fdw_records_total(FDW_TRANSFERS) * sides / accounts, 1.0);
+    double accounts = records_total(FDW_ACCOUNTS);
+    return Max(records_total(FDW_TRANSFERS) * sides / accounts, 1.0);
 }
 
 /* Values that the condition's field may have. */
 static double
-fdw_condition_keys(const struct fdw_condition *condition)
+condition_keys(const struct fdw_condition *condition)
 {
     const int values = fdw_condition_values(condition);
     return values < 0 ? FDW_ARRAY_ELEMENTS : Max(values, 1);
 }
 
 static double
-fdw_condition_fraction(const struct fdw_condition *condition)
+condition_fraction(const struct fdw_condition *condition)
 {
     switch (condition->field) {
     case FDW_FIELD_USER_DATA_128: return FDW_USER_DATA_128_FRACTION;
@@ -146,36 +146,36 @@ fdw_condition_fraction(const struct fdw_condition *condition)
 }
 
 static void
-fdw_estimate_choice(
+estimate_choice(
     PlannerInfo *root,
     RelOptInfo *rel,
     enum fdw_relation relation,
     const struct fdw_choice *choice,
     struct fdw_estimate *estimate)
 {
-    double fetched = fdw_records_total(relation);
+    double fetched = records_total(relation);
     double requests_min = 1.0;
     double fraction = 1.0;
     ListCell *cell;
 
     foreach (cell, choice->applied) {
         const struct fdw_condition *condition = lfirst(cell);
-        const double keys = fdw_condition_keys(condition);
+        const double keys = condition_keys(condition);
         switch (condition->field) {
         case FDW_FIELD_ID:
         case FDW_FIELD_PENDING_ID:
         case FDW_FIELD_TRANSFER_ID: fetched = keys; break;
         case FDW_FIELD_ACCOUNT:
-            fetched = keys * fdw_transfers_per_account(2.0);
+            fetched = keys * transfers_per_account(2.0);
             requests_min *= keys;
             break;
         case FDW_FIELD_DEBIT_ACCOUNT:
         case FDW_FIELD_CREDIT_ACCOUNT:
-            fetched = keys * fdw_transfers_per_account(1.0);
+            fetched = keys * transfers_per_account(1.0);
             requests_min *= keys;
             break;
         default:
-            fraction *= Min(keys * fdw_condition_fraction(condition), 1.0);
+            fraction *= Min(keys * condition_fraction(condition), 1.0);
             requests_min *= keys;
             break;
         }
@@ -205,8 +205,8 @@ fdw_get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid table)
     struct fdw_choice choice;
     struct fdw_estimate estimate;
     fdw_choose(root, rel, relation, rel->baserestrictinfo, &choice);
-    fdw_estimate_choice(root, rel, relation, &choice, &estimate);
-    rel->tuples = fdw_records_total(relation);
+    estimate_choice(root, rel, relation, &choice, &estimate);
+    rel->tuples = records_total(relation);
     rel->rows = estimate.rows;
 }
 
@@ -214,7 +214,7 @@ fdw_get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid table)
 
 /* The field of this table that the sort key is equal to, if it is a timestamp. */
 static enum fdw_field
-fdw_pathkey_field(RelOptInfo *rel, enum fdw_relation relation, const PathKey *key)
+pathkey_field(RelOptInfo *rel, enum fdw_relation relation, const PathKey *key)
 {
     ListCell *cell;
     if (key->pk_eclass->ec_has_volatile) return FDW_FIELD_NONE;
@@ -231,7 +231,7 @@ fdw_pathkey_field(RelOptInfo *rel, enum fdw_relation relation, const PathKey *ke
 
 /* A type may be ordered in other ways than its usual one: ORDER BY x USING <operator>. */
 static bool
-fdw_pathkey_is_usual(enum fdw_field field, const PathKey *key)
+pathkey_is_usual(enum fdw_field field, const PathKey *key)
 {
     const Oid type = field == FDW_FIELD_TIMESTAMP ? INT8OID : TIMESTAMPTZOID;
     return key->pk_opfamily == lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY)->btree_opf;
@@ -243,7 +243,7 @@ fdw_pathkey_is_usual(enum fdw_field field, const PathKey *key)
  * is one order as long as neither turns around.
  */
 static List *
-fdw_pathkeys(PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation, bool *reversed)
+pathkeys_of(PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation, bool *reversed)
 {
     List *pathkeys = NIL;
     ListCell *cell;
@@ -251,8 +251,8 @@ fdw_pathkeys(PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation, boo
     foreach (cell, root->query_pathkeys) {
         PathKey *key = lfirst(cell);
         bool descending = compat_pathkey_is_descending(key);
-        enum fdw_field field = fdw_pathkey_field(rel, relation, key);
-        if (field == FDW_FIELD_NONE || !fdw_pathkey_is_usual(field, key)) break;
+        enum fdw_field field = pathkey_field(rel, relation, key);
+        if (field == FDW_FIELD_NONE || !pathkey_is_usual(field, key)) break;
         if (pathkeys != NIL && descending != *reversed) break;
         *reversed = descending;
         pathkeys = lappend(pathkeys, key);
@@ -264,7 +264,7 @@ fdw_pathkeys(PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation, boo
 /* ---- Paths ----------------------------------------------------------------------------------- */
 
 static void
-fdw_add_path(
+offer_path(
     PlannerInfo *root,
     RelOptInfo *rel,
     const struct fdw_estimate *estimate,
@@ -287,7 +287,7 @@ fdw_add_path(
 }
 
 static bool
-fdw_ec_member_matches(
+ec_member_matches(
     PlannerInfo *root,
     RelOptInfo *rel,
     EquivalenceClass *class,
@@ -302,7 +302,7 @@ fdw_ec_member_matches(
 /* Join clauses that might be conditions: those that the planner keeps, and those that equivalences
  * imply. */
 static List *
-fdw_join_clauses(PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation)
+join_clauses(PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation)
 {
     List *clauses = list_copy(rel->joininfo);
     if (!rel->has_eclass_joins) return clauses;
@@ -311,18 +311,18 @@ fdw_join_clauses(PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation)
         clauses = list_concat(
             clauses,
             generate_implied_equalities_for_column(
-                root, rel, fdw_ec_member_matches, &column, rel->lateral_referencers));
+                root, rel, ec_member_matches, &column, rel->lateral_referencers));
     }
     return clauses;
 }
 
 /* Sets of other tables that tell what to look for. */
 static List *
-fdw_outer_relids(PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation)
+outer_relids(PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation)
 {
     List *outers = NIL;
     ListCell *cell;
-    foreach (cell, fdw_join_clauses(root, rel, relation)) {
+    foreach (cell, join_clauses(root, rel, relation)) {
         RestrictInfo *info = lfirst_node(RestrictInfo, cell);
         if (!join_clause_is_movable_to(info, rel)) continue;
         struct fdw_condition *condition = fdw_condition_make(root, rel, relation, info);
@@ -351,26 +351,26 @@ fdw_get_paths(PlannerInfo *root, RelOptInfo *rel, Oid table)
     List *pathkeys = NIL;
 
     fdw_choose(root, rel, relation, rel->baserestrictinfo, &choice);
-    fdw_estimate_choice(root, rel, relation, &choice, &estimate);
-    if (choice.ordered) pathkeys = fdw_pathkeys(root, rel, relation, &reversed);
-    fdw_add_path(root, rel, &estimate, pathkeys, rel->lateral_relids, reversed);
+    estimate_choice(root, rel, relation, &choice, &estimate);
+    if (choice.ordered) pathkeys = pathkeys_of(root, rel, relation, &reversed);
+    offer_path(root, rel, &estimate, pathkeys, rel->lateral_relids, reversed);
 
     ListCell *cell;
-    foreach (cell, fdw_outer_relids(root, rel, relation)) {
+    foreach (cell, outer_relids(root, rel, relation)) {
         Relids outer = lfirst(cell);
         ParamPathInfo *info = get_baserel_parampathinfo(root, rel, outer);
         List *clauses = list_concat_copy(rel->baserestrictinfo, info->ppi_clauses);
         fdw_choose(root, rel, relation, clauses, &choice);
-        fdw_estimate_choice(root, rel, relation, &choice, &estimate);
+        estimate_choice(root, rel, relation, &choice, &estimate);
         info->ppi_rows = estimate.rows;
-        fdw_add_path(root, rel, &estimate, NIL, outer, false);
+        offer_path(root, rel, &estimate, NIL, outer, false);
     }
 }
 
 /* ---- Plan ------------------------------------------------------------------------------------ */
 
 static bool
-fdw_limit_is_plain(Node *limit)
+limit_is_plain(Node *limit)
 {
     if (limit == NULL) return true;
     if (IsA(limit, Const)) return true;
@@ -382,12 +382,12 @@ fdw_limit_is_plain(Node *limit)
  * for no more. The Limit node stays above, so nothing depends on it but the size of the first page.
  */
 static bool
-fdw_limit_bounds_scan(PlannerInfo *root, const Path *path, List *local)
+limit_bounds_scan(PlannerInfo *root, const Path *path, List *local)
 {
     const Query *query = root->parse;
     if (query->limitCount == NULL || query->limitOption != LIMIT_OPTION_COUNT) return false;
-    if (!fdw_limit_is_plain(query->limitCount)) return false;
-    if (!fdw_limit_is_plain(query->limitOffset)) return false;
+    if (!limit_is_plain(query->limitCount)) return false;
+    if (!limit_is_plain(query->limitOffset)) return false;
     if (local != NIL || path->param_info != NULL) return false;
     if (query->hasAggs || query->hasWindowFuncs || query->hasTargetSRFs) return false;
     if (query->groupClause != NIL || query->groupingSets != NIL || query->havingQual != NULL) {
@@ -399,7 +399,7 @@ fdw_limit_bounds_scan(PlannerInfo *root, const Path *path, List *local)
 }
 
 static bool
-fdw_needs_values(RelOptInfo *rel, List *local)
+needs_values(RelOptInfo *rel, List *local)
 {
     Bitmapset *columns = NULL;
     pull_varattnos((Node *) rel->reltarget->exprs, rel->relid, &columns);
@@ -409,7 +409,7 @@ fdw_needs_values(RelOptInfo *rel, List *local)
 
 /* EXPLAIN of a scan inside a nested loop can't see whose column became its parameter. */
 static char *
-fdw_value_name(PlannerInfo *root, const Expr *value)
+value_name(PlannerInfo *root, const Expr *value)
 {
     if (!IsA(value, Var)) return pstrdup("");
     const Var *var = (const Var *) value;
@@ -421,7 +421,7 @@ fdw_value_name(PlannerInfo *root, const Expr *value)
 }
 
 static void
-fdw_raise_account_needed(void)
+raise_account_needed(void)
 {
     ereport(
         ERROR,
@@ -444,7 +444,7 @@ fdw_get_plan(
     enum fdw_relation relation = fdw_relation_of_table(table);
     struct fdw_choice choice;
     fdw_choose(root, rel, relation, scan_clauses, &choice);
-    if (!choice.possible) fdw_raise_account_needed();
+    if (!choice.possible) raise_account_needed();
 
     List *values = NIL;
     List *recheck = NIL;
@@ -453,7 +453,7 @@ fdw_get_plan(
         .operation = choice.operation,
         .ordered = best_path->path.pathkeys != NIL,
         .reversed = intVal(linitial(best_path->fdw_private)) != 0,
-        .needs_values = fdw_needs_values(rel, choice.local),
+        .needs_values = needs_values(rel, choice.local),
     };
     ListCell *cell;
     foreach (cell, choice.applied) {
@@ -461,11 +461,11 @@ fdw_get_plan(
         plan.fields = lappend_int(plan.fields, (int) condition->field);
         plan.compares = lappend_int(plan.compares, (int) condition->compare);
         plan.optionals = lappend_int(plan.optionals, condition->optional);
-        plan.names = lappend(plan.names, makeString(fdw_value_name(root, condition->value)));
+        plan.names = lappend(plan.names, makeString(value_name(root, condition->value)));
         values = lappend(values, condition->value);
         recheck = lappend(recheck, condition->clause);
     }
-    if (choice.ordered && fdw_limit_bounds_scan(root, &best_path->path, choice.local)) {
+    if (choice.ordered && limit_bounds_scan(root, &best_path->path, choice.local)) {
         plan.has_limit = true;
         values = lappend(values, root->parse->limitCount);
         plan.has_offset = root->parse->limitOffset != NULL;

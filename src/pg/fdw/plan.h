@@ -2,7 +2,7 @@
 /*
  * The planner's side of the foreign tables, and the plan that it hands to the executor.
  *
- * Each set of clauses has one way to be answered (fdw_condition.h), so a table has one path of its
+ * Each set of clauses has one way to be answered (condition.h), so a table has one path of its
  * own, and one for each set of other tables whose columns a condition compares it with: these let a
  * nested loop look records up.
  */

@@ -17,7 +17,7 @@
 
 /* What contradicts every record. */
 static void
-fdw_request_contradict(struct fdw_request *request)
+request_contradict(struct fdw_request *request)
 {
     request->empty = true;
 }
@@ -41,7 +41,7 @@ fdw_request_init(struct fdw_request *request, const struct fdw_plan *plan, Memor
  * any bound + 1.
  */
 static void
-fdw_request_add_range(
+request_add_range(
     struct fdw_request *request, enum fdw_field field, __int128 min, __int128 max)
 {
     const bool expiry = field == FDW_FIELD_EXPIRES_AT;
@@ -51,7 +51,7 @@ fdw_request_add_range(
         *window_min = min > TIMESTAMP_MAX ? TIMESTAMP_MAX : (uint64_t) min;
     }
     if (max < (__int128) *window_max) *window_max = max < 0 ? 0 : (uint64_t) max;
-    if (min > TIMESTAMP_MAX || *window_min > *window_max) fdw_request_contradict(request);
+    if (min > TIMESTAMP_MAX || *window_min > *window_max) request_contradict(request);
 }
 
 /*
@@ -59,7 +59,7 @@ fdw_request_add_range(
  * `last` and `first`.
  */
 static void
-fdw_request_add_compare(
+request_add_compare(
     struct fdw_request *request,
     enum fdw_field field,
     enum fdw_compare compare,
@@ -70,11 +70,11 @@ fdw_request_add_compare(
     const __int128 most = TIMESTAMP_MAX;
     assert(first <= last + 1);
     switch (compare) {
-    case FDW_EQUAL: fdw_request_add_range(request, field, first, last); return;
-    case FDW_LESS: fdw_request_add_range(request, field, least, first - 1); return;
-    case FDW_LESS_OR_EQUAL: fdw_request_add_range(request, field, least, last); return;
-    case FDW_GREATER: fdw_request_add_range(request, field, last + 1, most); return;
-    case FDW_GREATER_OR_EQUAL: fdw_request_add_range(request, field, first, most); return;
+    case FDW_EQUAL: request_add_range(request, field, first, last); return;
+    case FDW_LESS: request_add_range(request, field, least, first - 1); return;
+    case FDW_LESS_OR_EQUAL: request_add_range(request, field, least, last); return;
+    case FDW_GREATER: request_add_range(request, field, last + 1, most); return;
+    case FDW_GREATER_OR_EQUAL: request_add_range(request, field, first, most); return;
     case FDW_ANY: break;
     }
     unreachable();
@@ -83,7 +83,7 @@ fdw_request_add_compare(
 /* What a date or a timestamp without time zone means in the session's time zone, as the server
  * compares them. What is out of range becomes an infinity. */
 static TimestampTz
-fdw_time(Oid type, Datum value)
+time_of(Oid type, Datum value)
 {
     int overflow;
     switch (type) {
@@ -98,7 +98,7 @@ fdw_time(Oid type, Datum value)
 /* created_at is the timestamp cut to microseconds: a thousand timestamps have the same; likewise
  * expires_at. Infinities are far enough. */
 static void
-fdw_request_add_time(
+request_add_time(
     struct fdw_request *request,
     enum fdw_field field,
     enum fdw_compare compare,
@@ -108,20 +108,20 @@ fdw_request_add_time(
         (__int128) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
     __int128 first = ((__int128) time + epochs_apart_us) * NS_PER_US;
     if (field == FDW_FIELD_EXPIRES_AT) request->expiry_given = true;
-    fdw_request_add_compare(request, field, compare, first, first + (NS_PER_US - 1));
+    request_add_compare(request, field, compare, first, first + (NS_PER_US - 1));
 }
 
 /* ---- Values ---------------------------------------------------------------------------------- */
 
 /* A value that is compared with integers: the nearest ones, equal if it is one itself. */
-struct fdw_integers {
+struct integers {
     __int128 floor;
     __int128 ceiling;
 };
 
 /* What no int64 can be is one beyond them. NaN is greater than all, as the server orders it. */
 static __int128
-fdw_integer_of_whole(Datum whole)
+integer_of_whole(Datum whole)
 {
     const Datum least = NumericGetDatum(int64_to_numeric(INT64_MIN));
     const Datum most = NumericGetDatum(int64_to_numeric(INT64_MAX));
@@ -134,8 +134,8 @@ fdw_integer_of_whole(Datum whole)
     return DatumGetInt64(DirectFunctionCall1(numeric_int8, whole));
 }
 
-static struct fdw_integers
-fdw_integers(Oid type, Datum value)
+static struct integers
+integers_of(Oid type, Datum value)
 {
     __int128 integer;
     switch (type) {
@@ -143,20 +143,20 @@ fdw_integers(Oid type, Datum value)
     case INT4OID: integer = DatumGetInt32(value); break;
     case INT8OID: integer = DatumGetInt64(value); break;
     case NUMERICOID:
-        return (struct fdw_integers){
-            .floor = fdw_integer_of_whole(DirectFunctionCall1(numeric_floor, value)),
-            .ceiling = fdw_integer_of_whole(DirectFunctionCall1(numeric_ceil, value)),
+        return (struct integers){
+            .floor = integer_of_whole(DirectFunctionCall1(numeric_floor, value)),
+            .ceiling = integer_of_whole(DirectFunctionCall1(numeric_ceil, value)),
         };
     default: unreachable();
     }
-    return (struct fdw_integers){.floor = integer, .ceiling = integer};
+    return (struct integers){.floor = integer, .ceiling = integer};
 }
 
 /* False if it is none from `least` to `most`. */
 static bool
-fdw_integer_within(Oid type, Datum datum, int64_t least, int64_t most, u128 *value)
+integer_within(Oid type, Datum datum, int64_t least, int64_t most, u128 *value)
 {
-    const struct fdw_integers integers = fdw_integers(type, datum);
+    const struct integers integers = integers_of(type, datum);
     *value = (u128) integers.floor;
     return integers.floor == integers.ceiling && integers.floor >= least && integers.floor <= most;
 }
@@ -166,7 +166,7 @@ fdw_integer_within(Oid type, Datum datum, int64_t least, int64_t most, u128 *val
  * 0 is given for fields where it means "no filter" to the engine.
  */
 static bool
-fdw_value(enum fdw_field field, Oid type, Datum datum, u128 *value)
+value_of(enum fdw_field field, Oid type, Datum datum, u128 *value)
 {
     switch (field) {
     case FDW_FIELD_ID:
@@ -181,13 +181,13 @@ fdw_value(enum fdw_field field, Oid type, Datum datum, u128 *value)
         *value = convert_uuid_to_u128(datum);
         return *value != 0;
     case FDW_FIELD_USER_DATA_64: {
-        const bool known = fdw_integer_within(type, datum, INT64_MIN, INT64_MAX, value);
+        const bool known = integer_within(type, datum, INT64_MIN, INT64_MAX, value);
         *value = (uint64_t) *value;
         return known;
     }
-    case FDW_FIELD_USER_DATA_32: return fdw_integer_within(type, datum, 0, UINT32_MAX, value);
-    case FDW_FIELD_LEDGER: return fdw_integer_within(type, datum, 1, UINT32_MAX, value);
-    case FDW_FIELD_CODE: return fdw_integer_within(type, datum, 1, UINT16_MAX, value);
+    case FDW_FIELD_USER_DATA_32: return integer_within(type, datum, 0, UINT32_MAX, value);
+    case FDW_FIELD_LEDGER: return integer_within(type, datum, 1, UINT32_MAX, value);
+    case FDW_FIELD_CODE: return integer_within(type, datum, 1, UINT16_MAX, value);
     case FDW_FIELD_STATE: *value = convert_hold_state(datum); return *value != PENDING_NONE;
     case FDW_FIELD_NONE:
     case FDW_FIELD_TIMESTAMP:
@@ -198,7 +198,7 @@ fdw_value(enum fdw_field field, Oid type, Datum datum, u128 *value)
 }
 
 static int
-fdw_compare_values(const void *a, const void *b)
+compare_values(const void *a, const void *b)
 {
     const u128 value_a = *(const u128 *) a;
     const u128 value_b = *(const u128 *) b;
@@ -208,7 +208,7 @@ fdw_compare_values(const void *a, const void *b)
 
 /* The elements that a record can have, ascending, each once. Nulls equal nothing. */
 static struct fdw_values
-fdw_values_of_array(enum fdw_field field, Oid type, Datum datum)
+values_of_array(enum fdw_field field, Oid type, Datum datum)
 {
     struct fdw_values set = {.given = true};
     int16 length;
@@ -229,10 +229,11 @@ fdw_values_of_array(enum fdw_field field, Oid type, Datum datum)
         &count);
     set.values = palloc(Max((Size) count, 1) * sizeof(u128));
     for (int i = 0; i < count; i++) {
-        if (!nulls[i] && fdw_value(field, type, elements[i], &set.values[set.count])) set.count++;
+        if (nulls[i]) continue;
+        if (value_of(field, type, elements[i], &set.values[set.count])) set.count += 1;
     }
 
-    qsort(set.values, set.count, sizeof(u128), fdw_compare_values);
+    qsort(set.values, set.count, sizeof(u128), compare_values);
     uint32_t kept = 0;
     for (uint32_t i = 0; i < set.count; i++) {
         if (kept > 0 && set.values[kept - 1] == set.values[i]) continue;
@@ -243,21 +244,21 @@ fdw_values_of_array(enum fdw_field field, Oid type, Datum datum)
 }
 
 static struct fdw_values
-fdw_values_of_scalar(enum fdw_field field, Oid type, Datum datum)
+values_of_scalar(enum fdw_field field, Oid type, Datum datum)
 {
     struct fdw_values set = {.given = true, .values = palloc(sizeof(u128))};
-    if (fdw_value(field, type, datum, &set.values[0])) set.count = 1;
+    if (value_of(field, type, datum, &set.values[0])) set.count = 1;
     return set;
 }
 
 /* Keeps in `set` what is in `other` too. */
 static void
-fdw_values_intersect(struct fdw_values *set, const struct fdw_values *other)
+values_intersect(struct fdw_values *set, const struct fdw_values *other)
 {
     uint32_t kept = 0;
     uint32_t next = 0;
     for (uint32_t i = 0; i < set->count; i++) {
-        while (next < other->count && other->values[next] < set->values[i]) next++;
+        while (next < other->count && other->values[next] < set->values[i]) next += 1;
         if (next == other->count) break;
         if (other->values[next] == set->values[i]) set->values[kept++] = set->values[i];
     }
@@ -280,7 +281,7 @@ static const enum fdw_field fdw_filter_fields[] = {
 
 /* A filter of holds has both accounts: one that may be either needs a strand for each side. */
 static bool
-fdw_request_has_sides(const struct fdw_request *request)
+request_has_sides(const struct fdw_request *request)
 {
     return request->paging.operation == LEDGER_QUERY_HOLDS &&
            request->fields[FDW_FIELD_ACCOUNT].given;
@@ -288,20 +289,20 @@ fdw_request_has_sides(const struct fdw_request *request)
 
 /* How many combinations of values there are. */
 static uint64_t
-fdw_request_strands(const struct fdw_request *request)
+request_strands(const struct fdw_request *request)
 {
     uint64_t strands = 1;
     for (size_t i = 0; i < lengthof(fdw_filter_fields); i++) {
         const struct fdw_values *set = &request->fields[fdw_filter_fields[i]];
         if (set->given) strands *= set->count;
     }
-    if (fdw_request_has_sides(request)) strands *= 2;
+    if (request_has_sides(request)) strands *= 2;
     return strands;
 }
 
 /* The value of the field in strand `*index`, whose digits are the fields' values; 0: any. */
 static u128
-fdw_request_pick(const struct fdw_request *request, enum fdw_field field, uint64_t *index)
+request_pick(const struct fdw_request *request, enum fdw_field field, uint64_t *index)
 {
     const struct fdw_values *set = &request->fields[field];
     if (!set->given) return 0;
@@ -312,7 +313,7 @@ fdw_request_pick(const struct fdw_request *request, enum fdw_field field, uint64
 }
 
 static struct hold_filter
-fdw_request_hold_filter(const struct fdw_request *request, const u128 *picked)
+request_hold_filter(const struct fdw_request *request, const u128 *picked)
 {
     const struct fdw_values *states = &request->fields[FDW_FIELD_STATE];
     struct hold_filter filter = {
@@ -335,21 +336,21 @@ fdw_request_hold_filter(const struct fdw_request *request, const u128 *picked)
 }
 
 static union paging_filter
-fdw_request_filter(const struct fdw_request *request, uint64_t index)
+request_filter(const struct fdw_request *request, uint64_t index)
 {
     u128 picked[FDW_FIELD_COUNT] = {0};
-    const bool credit = fdw_request_has_sides(request) && index % 2 == 1;
-    if (fdw_request_has_sides(request)) index /= 2;
+    const bool credit = request_has_sides(request) && index % 2 == 1;
+    if (request_has_sides(request)) index /= 2;
     for (size_t i = 0; i < lengthof(fdw_filter_fields); i++) {
         const enum fdw_field field = fdw_filter_fields[i];
-        picked[field] = fdw_request_pick(request, field, &index);
+        picked[field] = request_pick(request, field, &index);
     }
     union paging_filter filter = {0};
     switch (request->paging.operation) {
     case LEDGER_QUERY_HOLDS:
         picked[credit ? FDW_FIELD_CREDIT_ACCOUNT : FDW_FIELD_DEBIT_ACCOUNT] |=
             picked[FDW_FIELD_ACCOUNT];
-        filter.hold = fdw_request_hold_filter(request, picked);
+        filter.hold = request_hold_filter(request, picked);
         return filter;
     case LEDGER_GET_ACCOUNT_TRANSFERS:
     case LEDGER_GET_ACCOUNT_BALANCES:
@@ -392,22 +393,22 @@ fdw_request_filter(const struct fdw_request *request, uint64_t index)
 
 /* The field has one of these values, whatever else was said of it. */
 static void
-fdw_request_restrict(
+request_restrict(
     struct fdw_request *request, enum fdw_field field, bool optional, struct fdw_values set)
 {
     struct fdw_values *field_set = &request->fields[field];
     const bool least_is_zero = set.count > 0 && set.values[0] == 0;
-    /* 0 is no filter to the engine; the executor checks it (fdw_condition.h). */
+    /* 0 is no filter to the engine; the executor checks it (condition.h). */
     assert(!least_is_zero || optional);
     if (least_is_zero) return;
 
     const struct fdw_values before = *field_set;
     if (before.given) {
-        fdw_values_intersect(&set, &before);
+        values_intersect(&set, &before);
     }
     *field_set = set;
-    if (set.count == 0) fdw_request_contradict(request);
-    if (optional && set.count > 1 && fdw_request_strands(request) > FDW_STRANDS_MAX) {
+    if (set.count == 0) request_contradict(request);
+    if (optional && set.count > 1 && request_strands(request) > FDW_STRANDS_MAX) {
         *field_set = before;
     }
 }
@@ -422,13 +423,12 @@ fdw_request_add(
     Datum value)
 {
     if (field == FDW_FIELD_TIMESTAMP) {
-        const struct fdw_integers timestamps = fdw_integers(type, value);
-        fdw_request_add_compare(
-            request, field, compare, timestamps.ceiling, timestamps.floor);
+        const struct integers timestamps = integers_of(type, value);
+        request_add_compare(request, field, compare, timestamps.ceiling, timestamps.floor);
         return;
     }
     if (field == FDW_FIELD_CREATED_AT || field == FDW_FIELD_EXPIRES_AT) {
-        fdw_request_add_time(request, field, compare, fdw_time(type, value));
+        request_add_time(request, field, compare, time_of(type, value));
         return;
     }
     if (field == FDW_FIELD_ACCOUNT || field == FDW_FIELD_DEBIT_ACCOUNT) {
@@ -438,12 +438,12 @@ fdw_request_add(
         request->account_flags |= ACCOUNT_FILTER_CREDITS;
     }
     MemoryContext caller = MemoryContextSwitchTo(request->memory);
-    fdw_request_restrict(
+    request_restrict(
         request,
         field,
         optional,
-        compare == FDW_ANY ? fdw_values_of_array(field, type, value)
-                           : fdw_values_of_scalar(field, type, value));
+        compare == FDW_ANY ? values_of_array(field, type, value)
+                           : values_of_scalar(field, type, value));
     MemoryContextSwitchTo(caller);
 }
 
@@ -451,7 +451,7 @@ fdw_request_add(
 
 /* The field whose values a lookup looks for; FDW_FIELD_NONE: the operation is no lookup. */
 static enum fdw_field
-fdw_request_lookup_field(const struct fdw_request *request)
+request_lookup_field(const struct fdw_request *request)
 {
     switch (request->paging.operation) {
     case LEDGER_LOOKUP_ACCOUNTS:
@@ -464,27 +464,27 @@ fdw_request_lookup_field(const struct fdw_request *request)
 
 /* The next strand that was not started takes the place of an open one. */
 static void
-fdw_request_start_strand(struct fdw_request *request, uint32_t place)
+request_start_strand(struct fdw_request *request, uint32_t place)
 {
     struct paging_strand *strand = &request->strands[place];
     assert(request->strands_started < request->strands_total);
     request->strands_next[place] = 0;
-    const enum fdw_field lookup_field = fdw_request_lookup_field(request);
+    const enum fdw_field lookup_field = request_lookup_field(request);
     if (lookup_field != FDW_FIELD_NONE) {
         const struct fdw_values *ids = &request->fields[lookup_field];
         paging_strand_start_lookup(strand, ids->values, ids->count);
     } else {
-        const union paging_filter filter = fdw_request_filter(request, request->strands_started);
+        const union paging_filter filter = request_filter(request, request->strands_started);
         paging_strand_start(&request->paging, strand, &filter);
     }
-    request->strands_started++;
+    request->strands_started += 1;
 }
 
 void
 fdw_request_begin(struct fdw_request *request, uint64_t row_limit)
 {
     if (request->empty) return;
-    request->strands_total = fdw_request_strands(request);
+    request->strands_total = request_strands(request);
     request->merged = request->merged && request->strands_total > 1;
     assert(request->strands_total > 0);
     assert(!request->merged || request->strands_total <= FDW_STRANDS_MAX);
@@ -501,13 +501,13 @@ fdw_request_begin(struct fdw_request *request, uint64_t row_limit)
                                 request->expiry_given && request->account_flags == 0;
     paging_begin(&request->paging);
     for (uint32_t place = 0; place < request->strands_open; place++) {
-        fdw_request_start_strand(request, place);
+        request_start_strand(request, place);
     }
 }
 
 /* The strand's first record that was not returned; NULL at its end. */
 static const void *
-fdw_request_head(struct fdw_request *request, uint32_t place)
+request_head(struct fdw_request *request, uint32_t place)
 {
     struct paging_strand *strand = &request->strands[place];
     if (request->strands_next[place] == strand->count) {
@@ -519,12 +519,12 @@ fdw_request_head(struct fdw_request *request, uint32_t place)
 
 /* The strand whose head is next by timestamp; of two that are equal, the lower one. */
 static const void *
-fdw_request_merge(struct fdw_request *request, uint32_t *place)
+request_merge(struct fdw_request *request, uint32_t *place)
 {
     const void *first = NULL;
     uint64_t first_timestamp = 0;
     for (uint32_t i = 0; i < request->strands_open; i++) {
-        const void *head = fdw_request_head(request, i);
+        const void *head = request_head(request, i);
         if (head == NULL) continue;
         const uint64_t timestamp = paging_timestamp(&request->paging, head);
         const bool before = request->paging.reversed ? timestamp > first_timestamp
@@ -544,17 +544,17 @@ fdw_request_next(struct fdw_request *request)
     uint32_t place = 0;
     const void *record;
     if (request->merged) {
-        record = fdw_request_merge(request, &place);
+        record = request_merge(request, &place);
     } else {
-        record = fdw_request_head(request, place);
+        record = request_head(request, place);
         while (record == NULL && request->strands_started < request->strands_total) {
-            fdw_request_start_strand(request, place);
-            record = fdw_request_head(request, place);
+            request_start_strand(request, place);
+            record = request_head(request, place);
         }
     }
     if (record == NULL) return NULL;
     request->strand = &request->strands[place];
-    request->strands_next[place]++;
+    request->strands_next[place] += 1;
     return record;
 }
 

@@ -48,7 +48,7 @@ fdw_begin_scan(ForeignScanState *node, int executor_flags)
 
 /* The value of the ith expression; lives as long as the run. */
 static Datum
-fdw_scan_value(struct fdw_scan *scan, int index, ExprContext *econtext, bool *is_null)
+scan_value(struct fdw_scan *scan, int index, ExprContext *econtext, bool *is_null)
 {
     return ExecEvalExprSwitchContext(list_nth(scan->values, index), econtext, is_null);
 }
@@ -56,23 +56,23 @@ fdw_scan_value(struct fdw_scan *scan, int index, ExprContext *econtext, bool *is
 /* LIMIT + OFFSET, if they bound the scan. Bad values are left to the Limit node to complain
  * about. */
 static uint64_t
-fdw_scan_row_limit(struct fdw_scan *scan, ExprContext *econtext)
+scan_row_limit(struct fdw_scan *scan, ExprContext *econtext)
 {
     if (!scan->plan.has_limit) return PAGING_NO_LIMIT;
     int index = list_length(scan->plan.fields);
     bool is_null;
-    int64_t limit = DatumGetInt64(fdw_scan_value(scan, index, econtext, &is_null));
+    int64_t limit = DatumGetInt64(scan_value(scan, index, econtext, &is_null));
     if (is_null || limit <= 0) return PAGING_NO_LIMIT;
     if (!scan->plan.has_offset) return (uint64_t) limit;
 
-    int64_t offset = DatumGetInt64(fdw_scan_value(scan, index + 1, econtext, &is_null));
+    int64_t offset = DatumGetInt64(scan_value(scan, index + 1, econtext, &is_null));
     if (is_null || offset < 0) return (uint64_t) limit;
     return (uint64_t) limit + (uint64_t) offset;
 }
 
 /* Conditions are ANDed, so one that is null rules everything out. */
 static void
-fdw_scan_start(ForeignScanState *node, struct fdw_scan *scan)
+scan_start(ForeignScanState *node, struct fdw_scan *scan)
 {
     ExprContext *econtext = node->ss.ps.ps_ExprContext;
     MemoryContextReset(scan->context);
@@ -85,7 +85,7 @@ fdw_scan_start(ForeignScanState *node, struct fdw_scan *scan)
         const ExprState *value = list_nth(scan->values, i);
         const enum fdw_compare compare = (enum fdw_compare) list_nth_int(scan->plan.compares, i);
         const Oid type = exprType((const Node *) value->expr);
-        Datum datum = fdw_scan_value(scan, i, econtext, &is_null);
+        Datum datum = scan_value(scan, i, econtext, &is_null);
         if (is_null) {
             scan->request.empty = true;
             continue;
@@ -100,7 +100,7 @@ fdw_scan_start(ForeignScanState *node, struct fdw_scan *scan)
     }
     MemoryContextSwitchTo(caller);
 
-    fdw_request_begin(&scan->request, fdw_scan_row_limit(scan, econtext));
+    fdw_request_begin(&scan->request, scan_row_limit(scan, econtext));
     scan->started = true;
 }
 
@@ -110,7 +110,7 @@ fdw_iterate_scan(ForeignScanState *node)
     struct fdw_scan *scan = node->fdw_state;
     TupleTableSlot *slot = node->ss.ss_ScanTupleSlot;
     ExecClearTuple(slot);
-    if (!scan->started) fdw_scan_start(node, scan);
+    if (!scan->started) scan_start(node, scan);
     const void *record = fdw_request_next(&scan->request);
     if (record == NULL) return slot;
 

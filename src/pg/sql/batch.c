@@ -177,7 +177,7 @@ row_reader_open(struct row_reader *reader, Oid type, enum ledger_operation opera
     const int attributes = reader->descriptor->natts;
     int column = 0;
     bool same = true;
-    for (int i = 0; i < attributes && same; i += 1) {
+    for (int i = 0; i < attributes && same; i++) {
         const FormData_pg_attribute *attribute = TupleDescAttr(reader->descriptor, i);
         if (attribute->attisdropped) continue;
         same = column < reader->columns;
@@ -205,7 +205,7 @@ row_reader_read(struct row_reader *reader, const char *element, Datum *values, b
         .t_data = header,
     };
     heap_deform_tuple(&tuple, reader->descriptor, reader->values, reader->nulls);
-    for (int column = 0; column < reader->columns; column += 1) {
+    for (int column = 0; column < reader->columns; column++) {
         values[column] = reader->values[reader->attributes[column]];
         nulls[column] = reader->nulls[reader->attributes[column]];
     }
@@ -234,7 +234,7 @@ pack_array(ArrayType *array, int count, enum ledger_operation operation, char *r
     };
     error_context_stack = &context;
     const char *element = ARR_DATA_PTR(array);
-    for (; index < count; index += 1) {
+    for (; index < count; index++) {
         CHECK_FOR_INTERRUPTS();
         element = (const char *) att_align_pointer(element, TYPALIGN_DOUBLE, -1, element);
         Datum values[TRANSFER_INPUT_COLUMNS];
@@ -263,7 +263,7 @@ put_results(
         operation == LEDGER_CREATE_ACCOUNTS ? CONVERT_ACCOUNT_STATUS : CONVERT_TRANSFER_STATUS);
     bool nulls[3] = {false, false, false};
     assert(set->setDesc->natts == 3);
-    for (uint64_t i = 0; i < count; i += 1) {
+    for (uint64_t i = 0; i < count; i++) {
         Datum values[3] = {
             Int32GetDatum((int32_t) (i + 1)),
             convert_status(labels, results[i].status),

@@ -51,7 +51,7 @@ create_one(enum ledger_operation operation, const void *event)
 static void
 arguments_to_row(FunctionCallInfo fcinfo, const uint8_t *columns, Datum *values, bool *nulls)
 {
-    for (int i = 0; i < PG_NARGS(); i += 1) {
+    for (int i = 0; i < PG_NARGS(); i++) {
         values[columns[i]] = fcinfo->args[i].value;
         nulls[columns[i]] = fcinfo->args[i].isnull;
     }

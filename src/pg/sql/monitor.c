@@ -16,6 +16,7 @@
 #include "pg/client/availability.h"
 #include "pg/client/convert.h"
 #include "pg/monitor_shared.h"
+#include "pg/shared.h"
 
 PG_FUNCTION_INFO_V1(ledger_status);
 PG_FUNCTION_INFO_V1(ledger_stats);
@@ -37,7 +38,7 @@ row_put(struct monitor_row *row, Datum value, bool is_null)
     assert(row->columns < MONITOR_COLUMNS_MAX);
     row->values[row->columns] = value;
     row->nulls[row->columns] = is_null;
-    row->columns++;
+    row->columns += 1;
 }
 
 static void
@@ -210,6 +211,30 @@ monitor_failed_count(const uint64_t *counts, uint32_t exists)
     return failed;
 }
 
+static void
+row_put_solo_writes(struct monitor_row *row, const struct storage_solo_stats *solo)
+{
+    static const char *const methods[STORAGE_WAY_COUNT] = {
+        [STORAGE_WAY_RING] = "io_uring",
+        [STORAGE_WAY_CALL] = "sync",
+    };
+    row_put_text(row, methods[solo->way]);
+    for (int way = 0; way < STORAGE_WAY_COUNT; way++) row_put_count(row, solo->writes[way]);
+    for (int way = 0; way < STORAGE_WAY_COUNT; way++) {
+        const uint64_t ns = solo->latency_ns[way];
+        row_put(row, Float8GetDatum((double) ns / NS_PER_US), ns == 0);
+    }
+}
+
+static void
+row_put_sleepers(struct monitor_row *row)
+{
+    const struct sleepers_stats sleepers = slots_stats(shared_slots());
+    row_put_count(row, sleepers.wakes);
+    row_put_count(row, sleepers.woken);
+    row_put_count(row, sleepers.in_vain);
+}
+
 Datum
 ledger_stats(PG_FUNCTION_ARGS)
 {
@@ -237,7 +262,9 @@ ledger_stats(PG_FUNCTION_ARGS)
     row_put_count(&row, stats->journal.prepares_writes);
     row_put_count(&row, stats->journal.headers_bytes_written);
     row_put_count(&row, stats->journal.headers_writes);
+    row_put_solo_writes(&row, &stats->solo_writes);
     row_put_count(&row, stats->checkpoints);
+    row_put_sleepers(&row);
     row_put_time(&row, monitor.opened_at);
     row_put_time(&row, monitor.published_at);
     return row_to_datum(fcinfo, &row);

@@ -4,8 +4,6 @@
 
 #include "pg/worker/worker.h"
 
-#include <sched.h>
-
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -20,6 +18,7 @@
 #include "base/units.h"
 #include "pg/settings.h"
 #include "pg/shared.h"
+#include "pg/spinning.h"
 #include "pg/worker/host.h"
 
 #define RESTART_SECONDS 1
@@ -48,13 +47,15 @@ struct worker {
     struct slots *slots;
     struct worker_request *requests; /* One for each slot: a slot carries one request at a time. */
     uint32 *taken;                   /* Scratch: slots that were just taken. */
-    uint32 *wakes;                   /* Slots whose owners to wake after this pass. */
-    uint32 wakes_count;
     uint32 under_way; /* Requests taken and not answered. */
     uint32 verifying; /* The slot of the verification that is under way, or SLOT_NONE. */
     WaitEventSet *wait_set;
     uint32 wait_event;
-    uint64 active_ns; /* When there was something to do last. */
+    uint64 active_ns;  /* When there was something to do last. */
+    uint64 writing_op; /* Of the prepare that is being written; 0: none is. */
+    uint64 writing_ns; /* Since when. */
+    struct spinning for_writes;
+    struct spinning for_requests;
     uint64 ticked_ns;
     uint64 published_ns;
     bool published; /* The monitor shows the present state: nothing has happened since. */
@@ -219,7 +220,7 @@ refuse(const struct refusal *refusal)
         refusal->hint[0] == '\0' ? 0 : errhint("%s", refusal->hint));
     publish_refusal(refusal);
     shared_set_worker_state(refusal->none ? WORKER_NONE : WORKER_REFUSED);
-    pg_atomic_write_u32(&shared->worker_asleep, 1);
+    pg_atomic_write_u32(&shared->worker_asleep, WORKER_ASLEEP);
     const uint32 wait_event = compat_wait_event("LedgerEngineRefused");
     const TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_PAUSE_MS);
     const int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (refusal->retries ? WL_TIMEOUT : 0);
@@ -228,7 +229,7 @@ refuse(const struct refusal *refusal)
         if (refusal->retries && now >= end) break;
         slots_refuse(shared_slots());
         if (obey(refusal)) {
-            pg_atomic_write_u32(&shared->worker_asleep, 0);
+            pg_atomic_write_u32(&shared->worker_asleep, WORKER_AWAKE);
             return;
         }
         const long pause_ms = TimestampDifferenceMilliseconds(now, end);
@@ -268,9 +269,6 @@ finish(struct worker *worker, uint32 index, enum slot_outcome outcome)
     slots_finish(worker->slots, index, outcome);
     assert(worker->under_way > 0);
     worker->under_way -= 1;
-    assert(worker->wakes_count < slots_count(worker->slots));
-    worker->wakes[worker->wakes_count] = index;
-    worker->wakes_count += 1;
 }
 
 static void
@@ -397,16 +395,12 @@ submit(struct worker *worker, uint32 index)
     if (operation == LEDGER_VERIFY && worker->verifying == SLOT_NONE) worker->verifying = index;
 }
 
+/* For those who wait. A store that changes nothing would cost them a cache line. */
 static void
-wake_owners(struct worker *worker)
+publish_under_way(const struct worker *worker)
 {
-    for (uint32 i = 0; i < worker->wakes_count; i++) {
-        slots_wake(worker->slots, worker->wakes[i]);
-    }
-    if (worker->wakes_count > 0) {
-        pg_atomic_write_u32(&shared->requests_under_way, worker->under_way);
-    }
-    worker->wakes_count = 0;
+    if (pg_atomic_read_u32(&shared->requests_under_way) == worker->under_way) return;
+    pg_atomic_write_u32(&shared->requests_under_way, worker->under_way);
 }
 
 /* One pass; true if something was done. */
@@ -417,9 +411,10 @@ step(struct worker *worker)
     for (uint32 i = 0; i < taken_count; i++)
         submit(worker, worker->taken[i]);
     worker->under_way += taken_count;
-    if (taken_count > 0) pg_atomic_write_u32(&shared->requests_under_way, worker->under_way);
+    publish_under_way(worker);
     const bool progress = engine_poll(worker->host.engine);
-    wake_owners(worker);
+    slots_wake(worker->slots);
+    publish_under_way(worker);
     return progress || taken_count > 0;
 }
 
@@ -452,6 +447,8 @@ do_what_is_due(struct worker *worker, uint64 now)
         log_damage(worker);
         log_pulse_damage(worker, now);
         cancel_verification(worker);
+        /* A tick may have ended requests. */
+        slots_wake(worker->slots);
         worker->ticked_ns = now;
     }
     if (!worker->published && now - worker->published_ns >= MONITOR_INTERVAL_MS * NS_PER_MS) {
@@ -473,14 +470,15 @@ worker_sleep(struct worker *worker, uint64 now)
 {
     const bool busy = engine_busy(worker->host.engine);
     if (!busy && !worker->published) publish_numbers(worker, now);
-    pg_atomic_write_u32(&shared->worker_asleep, 1);
+    const enum worker_sleep sleep = worker->writing_op == 0 ? WORKER_ASLEEP : WORKER_ASLEEP_WRITING;
+    pg_atomic_write_u32(&shared->worker_asleep, sleep);
     pg_memory_barrier();
     /* A backend that pushed before it could see the flag has not set the latch: look once more. */
     if (!slots_ready(worker->slots)) {
         const bool soon = busy || worker->host.populate.asked_bytes > 0;
         wait_for_events(worker, soon ? ENGINE_TICK_MS : IDLE_SLEEP_MS);
     }
-    pg_atomic_write_u32(&shared->worker_asleep, 0);
+    pg_atomic_write_u32(&shared->worker_asleep, WORKER_AWAKE);
 }
 
 /*
@@ -488,10 +486,40 @@ worker_sleep(struct worker *worker, uint64 now)
  * two calls, and sleeping during it costs two wake-ups.
  */
 static uint64
-spin_ns(const struct worker *worker)
+spin_ns(bool busy)
 {
     const uint64 spin = (uint64) settings_spin_us * NS_PER_US;
-    return engine_busy(worker->host.engine) ? spin * SPIN_WRITE_FACTOR : spin;
+    return busy ? spin * SPIN_WRITE_FACTOR : spin;
+}
+
+/* After a pass: what had been waited for before it? */
+static void
+learn(struct worker *worker, bool progress, uint64 now)
+{
+    const uint64 writing_op = engine_writing_op(worker->host.engine);
+    if (worker->writing_op == 0 && progress) {
+        spinning_learn(&worker->for_requests, now - worker->active_ns, spin_ns(false));
+    }
+    if (writing_op == worker->writing_op) return;
+    if (worker->writing_op != 0) {
+        spinning_learn(&worker->for_writes, now - worker->writing_ns, spin_ns(true));
+    }
+    worker->writing_op = writing_op;
+    worker->writing_ns = now;
+}
+
+/* There is nothing to do. True if looking again pays more than sleeping. */
+static bool
+spin(struct worker *worker, uint64 now)
+{
+    const bool busy = engine_busy(worker->host.engine);
+    const bool writing = worker->writing_op != 0;
+    struct spinning *spinning = writing ? &worker->for_writes : &worker->for_requests;
+    if (now - worker->active_ns >= spin_ns(busy)) return false;
+    if ((writing || !busy) && !spinning_pays(spinning)) return false;
+    /* On few processors, the next request may come from a backend that waits for this one. */
+    spinning_yield(spinning, now);
+    return true;
 }
 
 static void
@@ -500,6 +528,7 @@ run(struct worker *worker)
     while (!ShutdownRequestPending && !engine_failed(worker->host.engine)) {
         const bool progress = step(worker);
         const uint64 now = now_ns(worker);
+        learn(worker, progress, now);
         if (progress) {
             worker->active_ns = now;
             worker->published = false;
@@ -507,14 +536,7 @@ run(struct worker *worker)
         if (ConfigReloadPending) reload();
         do_what_is_due(worker, now);
         if (host_populate(&worker->host, worker_idle(worker, now)) || progress) continue;
-        if (now - worker->active_ns >= spin_ns(worker)) {
-            worker_sleep(worker, now);
-        } else {
-            /*
-             * On few processors, the next request may come from a backend that waits for this one.
-             */
-            (void) sched_yield();
-        }
+        if (!spin(worker, now)) worker_sleep(worker, now);
     }
 }
 
@@ -534,7 +556,7 @@ stop(struct worker *worker)
             break;
         }
         const bool progress = engine_poll(worker->host.engine);
-        wake_owners(worker);
+        slots_wake(worker->slots);
         if (!progress) wait_for_events(worker, ENGINE_TICK_MS);
     }
     if (!engine_failed(worker->host.engine)) host_stop(&worker->host);
@@ -567,7 +589,6 @@ make_worker(void)
     worker->requests =
         MemoryContextAllocZero(TopMemoryContext, count * sizeof(struct worker_request));
     worker->taken = MemoryContextAllocZero(TopMemoryContext, count * sizeof(uint32));
-    worker->wakes = MemoryContextAllocZero(TopMemoryContext, count * sizeof(uint32));
     return worker;
 }
 
@@ -580,7 +601,7 @@ start(struct host *host)
     BackgroundWorkerUnblockSignals();
     here = true;
     before_shmem_exit(on_exit_worker, (Datum) 0);
-    pg_atomic_write_u32(&shared->worker_asleep, 0);
+    pg_atomic_write_u32(&shared->worker_asleep, WORKER_AWAKE);
     pg_atomic_write_u32(&shared->requests_under_way, 0);
     pg_atomic_write_u32(&shared->worker_procno, compat_my_proc_number());
     host->lock_waited = publish_start();
