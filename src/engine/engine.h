@@ -124,8 +124,8 @@ enum engine_open_result {
     ENGINE_OPENED,
     ENGINE_OPEN_ABSENT,          /* The superblock was never written: not formatted. */
     ENGINE_OPEN_SUPERBLOCK,      /* superblock_name says what is wrong with it. */
-    ENGINE_OPEN_OTHER_VERSION,   /* It is intact, but of another disk format than this build's. */
-    ENGINE_OPEN_OTHER_CONFIG,    /* It is intact, but of a build with other limits. */
+    ENGINE_OPEN_OTHER_VERSION,   /* It is intact, but has another disk format than this build. */
+    ENGINE_OPEN_OTHER_CONFIG,    /* It is intact, but was made by a build with other limits. */
     /* It is intact, but not the expected identity; `identity` is the one found. */
     ENGINE_OPEN_OTHER_IDENTITY,
     ENGINE_OPEN_SIZE_MISMATCH,   /* A log's file doesn't have the size that the superblock says. */

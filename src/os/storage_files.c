@@ -11,6 +11,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -97,10 +98,27 @@ sync_fd(int fd)
     return result == 0;
 }
 
+/*
+ * Where there is less space than it is asked for, fallocate takes all that there is before it
+ * fails: until that is given back, nobody else has any, and a server that can't write its log goes
+ * down. So what is too much for certain is not asked for. Some file systems don't tell.
+ */
+static bool
+space_is_short(int fd, uint64_t size_bytes)
+{
+    struct statvfs space;
+    if (fstatvfs(fd, &space) != 0 || space.f_blocks == 0 || space.f_frsize == 0) return false;
+    return space.f_bavail < div_ceil(size_bytes, space.f_frsize);
+}
+
 static bool
 allocate(int fd, uint64_t offset_bytes, uint64_t size_bytes)
 {
     int result;
+    if (space_is_short(fd, size_bytes)) {
+        errno = ENOSPC;
+        return false;
+    }
     do {
         result = fallocate(fd, 0, (off_t) offset_bytes, (off_t) size_bytes);
     } while (result < 0 && errno == EINTR);

@@ -7,10 +7,10 @@
  *     CALL NAME ACTION [VALUE]        e.g.  allocate grid fail 28
  *
  * CALL is one of allocate (fallocate), zeros (a write of a megabyte or more), sync (fsync),
- * truncate (ftruncate) and read (pread, if the I/O method is sync); NAME is how the path ends.
- * ACTION is `slow` (VALUE milliseconds), `fail` (VALUE is the errno), `kill_before`, or
- * `kill_after`. A process that is to be killed removes the file first, so that its successor is
- * not.
+ * truncate (ftruncate), read (pread, if the I/O method is sync) and space (fstatvfs); NAME is how
+ * the path ends. ACTION is `slow` (VALUE milliseconds), `fail` (VALUE is the errno), `kill_before`,
+ * `kill_after`, or `is` (space: VALUE blocks are free). A process that is to be killed removes the
+ * file first, so that its successor is not.
  */
 #define _GNU_SOURCE 1
 
@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -152,6 +153,19 @@ fsync(int fd)
 }
 
 int
+fstatvfs(int fd, struct statvfs *space)
+{
+    int (*next)(int, struct statvfs *) = next_symbol("fstatvfs");
+    const struct fault fault = fault_of("space", fd);
+    if (before(&fault)) return -1;
+    const int result = next(fd, space);
+    if (result == 0 && strcmp(fault.action, "is") == 0) {
+        space->f_bavail = (fsblkcnt_t) fault.value;
+    }
+    return result;
+}
+
+int
 ftruncate(int fd, off_t size)
 {
     int (*next)(int, off_t) = next_symbol("ftruncate");
@@ -181,6 +195,12 @@ ssize_t
 pwrite64(int fd, const void *bytes, size_t size, off_t offset)
 {
     return pwrite(fd, bytes, size, offset);
+}
+
+int
+fstatvfs64(int fd, struct statvfs64 *space)
+{
+    return fstatvfs(fd, (struct statvfs *) space);
 }
 
 int
