@@ -704,6 +704,9 @@ CREATE FUNCTION ledger.get_stats(
     OUT solo_write_us_io_uring double precision,
     OUT solo_write_us_sync double precision,
     OUT checkpoints bigint,
+    OUT wake_calls bigint,
+    OUT sessions_woken bigint,
+    OUT sessions_woken_in_vain bigint,
     OUT since timestamptz,
     OUT published_at timestamptz
 )
@@ -719,6 +722,11 @@ COMMENT ON COLUMN ledger.stats.pulses IS 'batches that released expired transfer
 COMMENT ON COLUMN ledger.stats.events_failed IS 'by status in ledger.stats_events; exists is no failure';
 COMMENT ON COLUMN ledger.stats.batch_events_p50 IS 'events in a prepare; percentiles are exact to a quarter';
 COMMENT ON COLUMN ledger.stats.batch_requests_p50 IS 'requests that shared a prepare';
+COMMENT ON COLUMN ledger.stats.wake_calls IS
+    'since the server started: calls of the kernel that woke sessions whose answers were there; one for up to 32 of them';
+COMMENT ON COLUMN ledger.stats.sessions_woken IS 'since the server started: by these calls; sessions that still looked for their answer need none';
+COMMENT ON COLUMN ledger.stats.sessions_woken_in_vain IS
+    'since the server started: sessions whose sleep ended before their answer was there, and that slept again';
 COMMENT ON COLUMN ledger.stats.commit_latency_us_p50 IS 'microseconds from request to answer, of what creates';
 COMMENT ON COLUMN ledger.stats.solo_write_method IS
     'io_uring or sync: how a small prepare is written while there is nothing else to do; with ledger.io_method = auto, what is faster';

@@ -51,6 +51,14 @@ $(BUILD)/unit/test_lsm_parts_production: $(PARTS_SRCS) $(wildcard src/*.h src/*/
 	@mkdir -p $(@D)
 	$(CC) $(PARTS_CFLAGS) $(TEST_WARNINGS) $(PARTS_SRCS) -o $@ $(TEST_LIBS)
 
+# Stepped instruction by instruction: without those of sanitizers.
+SLEEPERS_SRCS = test/unit/test_sleepers.c src/os/sleepers.c
+SLEEPERS_CFLAGS = $(filter-out $(SANITIZE),$(PARTS_CFLAGS))
+
+$(BUILD)/unit/test_sleepers: $(SLEEPERS_SRCS) src/os/sleepers.h test/unit/unit.h
+	@mkdir -p $(@D)
+	$(CC) $(SLEEPERS_CFLAGS) $(TEST_WARNINGS) -Wl,-z,now $(SLEEPERS_SRCS) -o $@
+
 $(BUILD)/sim: $(call test_objects,$(SIM_SRCS)) $(BUILD)/libtest.a
 	$(CC) $(TEST_CFLAGS) $^ -o $@ $(TEST_LIBS)
 

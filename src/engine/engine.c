@@ -43,6 +43,7 @@ engine_take(
 {
     const struct journal_options journal_options = {
         .prepares_size_bytes = options->prepares_size_bytes,
+        .sync = options->wal_sync,
     };
     engine->options = *options;
     engine->storage = storage;
@@ -326,6 +327,12 @@ engine_busy(const struct engine *engine)
 {
     return !queue_empty(&engine->arrived) || !queue_empty(&engine->reads.waiting) ||
            engine->reads.running_count > 0 || replica_busy(&engine->replica);
+}
+
+uint64_t
+engine_writing_op(const struct engine *engine)
+{
+    return journal_busy(&engine->journal) ? engine->replica.op : 0;
 }
 
 bool

@@ -57,6 +57,7 @@ struct engine_options {
     uint64_t prepares_size_bytes; /* Size of the prepares log, which must be the file's. */
     uint64_t grid_size_bytes;     /* Size of the grid's file. */
     uint32_t requests_max;        /* The most requests that are lent at the same time. */
+    enum journal_sync wal_sync;   /* What an answer waits for: see doc/wal_order.md. */
     /*
      * How far the ledger is known to have come. Files that haven't come so far are an older copy of
      * it.
@@ -123,6 +124,8 @@ enum engine_open_result {
     ENGINE_OPENED,
     ENGINE_OPEN_ABSENT,          /* The superblock was never written: not formatted. */
     ENGINE_OPEN_SUPERBLOCK,      /* superblock_name says what is wrong with it. */
+    ENGINE_OPEN_OTHER_VERSION,   /* It is intact, but of another disk format than this build's. */
+    ENGINE_OPEN_OTHER_CONFIG,    /* It is intact, but of a build with other limits. */
     /* It is intact, but not the expected identity; `identity` is the one found. */
     ENGINE_OPEN_OTHER_IDENTITY,
     ENGINE_OPEN_SIZE_MISMATCH,   /* A log's file doesn't have the size that the superblock says. */
@@ -174,8 +177,9 @@ struct engine_inspection {
 };
 
 /*
- * Reads the superblock and writes nothing. The result is ENGINE_OPENED, ENGINE_OPEN_ABSENT or
- * ENGINE_OPEN_SUPERBLOCK. `scratch` is as for engine_format.
+ * Reads the superblock and writes nothing. The result is ENGINE_OPENED, or what is wrong with the
+ * superblock: ENGINE_OPEN_ABSENT, ENGINE_OPEN_SUPERBLOCK, ENGINE_OPEN_OTHER_VERSION or
+ * ENGINE_OPEN_OTHER_CONFIG. `scratch` is as for engine_format.
  */
 enum engine_open_result engine_inspect(
     struct storage *storage,
@@ -244,6 +248,12 @@ bool engine_scrub_damage(struct engine *engine, struct engine_damage *damage);
  * new requests.
  */
 bool engine_busy(const struct engine *engine);
+
+/*
+ * The prepare that is being written; 0: none is. Creates that are submitted meanwhile can only wait
+ * for its end. When it has ended, well or not, storage has something to do.
+ */
+uint64_t engine_writing_op(const struct engine *engine);
 
 /*
  * A write failed, or an op needs a block that can't be read. Every request is answered by

@@ -47,8 +47,17 @@ identity_of(const struct superblock_state *state)
 static enum engine_open_result
 superblock_opened(enum superblock_result result)
 {
-    if (result == SUPERBLOCK_ABSENT) return ENGINE_OPEN_ABSENT;
-    return result == SUPERBLOCK_OK ? ENGINE_OPENED : ENGINE_OPEN_SUPERBLOCK;
+    switch (result) {
+    case SUPERBLOCK_OK: return ENGINE_OPENED;
+    case SUPERBLOCK_ABSENT: return ENGINE_OPEN_ABSENT;
+    case SUPERBLOCK_OTHER_VERSION: return ENGINE_OPEN_OTHER_VERSION;
+    case SUPERBLOCK_OTHER_CONFIG: return ENGINE_OPEN_OTHER_CONFIG;
+    case SUPERBLOCK_PRESENT:
+    case SUPERBLOCK_FORK:
+    case SUPERBLOCK_QUORUM_LOST:
+    case SUPERBLOCK_IO_ERROR: return ENGINE_OPEN_SUPERBLOCK;
+    }
+    unreachable();
 }
 
 enum engine_open_result

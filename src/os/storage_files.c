@@ -614,10 +614,7 @@ storage_files_extend(int fd, uint64_t size_old_bytes, uint64_t size_bytes, int *
     bool ok = allocate(fd, size_old_bytes, added_bytes);
     if (!ok && unsupported(errno)) ok = write_zeros(fd, size_old_bytes, added_bytes, NULL);
     if (!ok && errno_is_no_space(errno)) {
-        /*
-         * If the allocated space can't be given back, the file is larger than we know, which is
-         * harmless.
-         */
+        /* If the allocated space can't be given back, the file is larger than we know. */
         const int ignored = ftruncate(fd, (off_t) size_old_bytes);
         (void) ignored;
         return STORAGE_NO_SPACE;

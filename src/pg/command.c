@@ -9,7 +9,7 @@
 
 #include "pg/shared.h"
 
-/* How often a session that waits looks whether the worker still takes commands. */
+/* How often a waiting session checks that the worker still takes commands. */
 #define LOOK_MS 100
 
 void
@@ -20,7 +20,7 @@ command_init(struct command_box *box)
     ConditionVariableInit(&box->changed);
 }
 
-/* Changes the state if it is `from`; true if it was. */
+/* Changes the state to `to` if it is `from`. Returns true if it was. */
 static bool
 change(struct command_box *box, enum command_state from, enum command_state to)
 {
@@ -42,7 +42,7 @@ state_of(struct command_box *box)
 
 /* ---- For sessions ---------------------------------------------------------------------------- */
 
-/* However the session leaves, the box is free again, or will be. */
+/* However the session leaves, the box is free again, now or when the worker is done with it. */
 static void
 leave(int code, Datum argument)
 {
@@ -82,7 +82,10 @@ worker_takes_commands(void)
     return state == WORKER_NONE || state == WORKER_REFUSED;
 }
 
-/* True: it is done. False: the worker takes none, and it was taken back. */
+/*
+ * Waits. True: the command was carried out. False: the worker takes no commands now, and the
+ * command was taken back.
+ */
 static bool
 wait_done(struct command_box *box, uint32 wait_event)
 {
@@ -109,7 +112,7 @@ command_run(struct command *command)
     acquire(box, command, wait_event);
     PG_ENSURE_ERROR_CLEANUP(leave, (Datum) 0);
     {
-        shared_wake_worker();
+        shared_wake_worker(false);
         done = wait_done(box, wait_event);
         if (done) *command = box->command;
     }

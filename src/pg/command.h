@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Commands to a worker that has no engine: to make a ledger, or to adopt one. The worker owns the
- * files, so a session asks it, through one box in shared memory:
+ * Commands to a worker that has no engine: to make a ledger, or to adopt one. The files belong to
+ * the worker, so a session asks it, through one box in shared memory:
  *
- *     FREE → ASKED       a session: the box is its own until it gives it back
- *     ASKED → RUNNING    the worker
- *     RUNNING → DONE     the worker, after it wrote the result
- *     ASKED, DONE → FREE the session
- *     RUNNING → FREE     the worker, if the session has left meanwhile (`abandoned`)
+ *      FREE → ASKED       a session; from now on the box is its own, until it gives it back
+ *      ASKED → RUNNING    the worker
+ *      RUNNING → DONE     the worker, after it wrote the result
+ *      ASKED, DONE → FREE the session
+ *      RUNNING → FREE     the worker, if the session has left meanwhile (`abandoned`)
  *
- * One command at a time; who finds the box taken waits. A session that is cancelled takes back what
- * the worker has not begun; what has begun is carried through, and its outcome is to be seen in
- * ledger.status. A worker that ends answers what it had begun.
+ * There is one command at a time; a session that finds the box taken waits. What can go wrong:
+ *  - The session is cancelled. If the worker hasn't begun, the command is taken back. Otherwise it
+ *    is
+ *    carried out, and ledger.status shows its outcome.
+ *  - The worker ends. It first answers the command that it has begun.
  */
 #ifndef LEDGER_PG_COMMAND_H
 #define LEDGER_PG_COMMAND_H
@@ -30,11 +32,11 @@ enum command_kind {
 
 struct command {
     enum command_kind kind;
-    u128 ledger; /* The one to adopt; or, after COMMAND_CREATE, the one that was made. */
+    u128 ledger; /* The ledger to adopt; or, after COMMAND_CREATE, the ledger that was made. */
 
     /* The result. */
     bool done;
-    struct refusal why; /* If not done. */
+    struct refusal why; /* Why it wasn't done. */
 };
 
 enum command_state {
@@ -45,7 +47,8 @@ enum command_state {
 };
 
 struct command_box {
-    slock_t mutex; /* Guards state and abandoned; whose turn it is owns the rest. */
+    /* Guards state and abandoned. The rest belongs to whoever's turn it is by the state. */
+    slock_t mutex;
     enum command_state state;
     bool abandoned;
     struct command command;
@@ -57,18 +60,19 @@ void command_init(struct command_box *box);
 /* ---- For sessions ---------------------------------------------------------------------------- */
 
 /*
- * Has the command carried out. Waits, and can be cancelled. False if the worker has come to a state
- * in which it takes none before it took this one: nothing was done, and the caller looks again.
+ * Has the command carried out. Waits, and can be cancelled. Returns false if the worker, before it
+ * took this command, has come to a state in which it takes none. Then nothing was done, and the
+ * caller should look at the state again.
  */
 bool command_run(struct command *command);
 
 /* ---- For the worker -------------------------------------------------------------------------- */
 
-/* The command that was asked for, if one was: it is to be answered. */
+/* Takes the command that was asked for, if there is one. The worker must then answer it. */
 bool command_take(struct command *command);
 void command_finish(const struct command *command);
 
-/* At the worker's end: answers what it has taken. */
+/* Called when the worker ends: answers what it has taken. */
 void command_lose(void);
 
 #endif

@@ -30,9 +30,9 @@
 #endif
 
 /*
- * 16: portability/instr_time.h has names of base/units.h too, as signed numbers of the same values.
- * It is included first, here, and its names give way; otherwise whichever of the two headers comes
- * second defines them again. That is why each file includes this one right after postgres.h.
+ * 16: portability/instr_time.h defines names that base/units.h has too, as signed numbers of the
+ * same values. It is included here, first, and its names are removed; otherwise whichever header
+ * comes second would redefine them. That is why each file includes this one right after postgres.h.
  */
 #undef NS_PER_US
 #undef NS_PER_MS
@@ -69,8 +69,8 @@ compat_create_wait_event_set(int event_count)
 }
 
 /*
- * Has the server taken a worker into its list, or had it no place for it? To be asked in the
- * postmaster, after the registration. 18: the list is doubly linked.
+ * Has the server registered the worker, or had it no place for it? To be asked in the postmaster,
+ * after the registration. 18: the list is doubly linked.
  */
 static inline bool
 compat_background_worker_is_registered(const char *name)
@@ -127,9 +127,7 @@ compat_is_explain_receiver(const DestReceiver *receiver)
 #define COMPAT_MODULE_MAGIC(module_name, module_version) PG_MODULE_MAGIC
 #endif
 
-/*
- * 17 and 18: more parameters. None of our nodes is disabled, and no clause is given to one above.
- */
+/* 17 and 18: it has more parameters. None of our paths is disabled, and none restricts a join. */
 #if PG_VERSION_NUM >= 180000
 #define compat_create_foreignscan_path(root, rel, rows, startup, total, keys, outer, data)         \
     create_foreignscan_path(                                                                       \

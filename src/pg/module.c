@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Where the library begins. Loaded by shared_preload_libraries, it sets everything up; loaded later
- * (CREATE EXTENSION alone), it only defines functions, and those say which line is missing.
- * pg_upgrade needs only the functions, too. What either makes is a server that may have to get the
- * ledger of another one: see awaited.h.
+ * Where the library begins. Loaded by shared_preload_libraries, it sets everything up. Loaded
+ * later, as by CREATE EXTENSION alone, it only defines the functions, and they say which line of
+ * the configuration is missing. pg_upgrade needs only the functions, too. In both cases the server
+ * may be one that should get an existing ledger: see awaited.h.
  */
 #include "postgres.h"
 #include "pg/compat.h"
@@ -38,10 +38,10 @@ _PG_init(void)
 }
 
 /*
- * In the worker, a failed assertion ends the worker alone, with an exit code that the postmaster
- * takes for a quiet restart. In a backend, which only packs and unpacks with the core's code, it
- * ends the statement. A second one on the way out leaves no orderly way: then the process crashes,
- * and the postmaster starts all over.
+ * In the worker, a failed assertion ends only the worker, with an exit code at which the postmaster
+ * quietly starts it again. In a backend, which uses the core's code only to pack and unpack, it
+ * ends the statement. If a second one fails on the way out, there is no orderly way left: the
+ * process crashes, and the postmaster starts everything anew.
  */
 void
 assert_failed(const char *expression, const char *file, int line)

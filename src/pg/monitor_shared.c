@@ -5,7 +5,9 @@
 
 #include "pg/shared.h"
 
-/* A copy that a change has crossed is made again: so often at once, then after a pause. */
+/*
+ * If a change happens during a copy, the copy is repeated: this often at once, later after a pause.
+ */
 #define MONITOR_SPINS    100
 #define MONITOR_PAUSE_US 100
 
@@ -37,7 +39,7 @@ monitor_copy(void *copy, Size offset, Size size)
         pg_read_barrier();
         if (before % 2 == 0 && pg_atomic_read_u32(&board->changes) == before) return;
         CHECK_FOR_INTERRUPTS();
-        /* The writer may have been put off its processor in the middle of a change. */
+        /* The writer may have lost its processor in the middle of a change. */
         tries += 1;
         if (tries < MONITOR_SPINS) {
             pg_spin_delay();

@@ -3,9 +3,10 @@
  * What the worker tells everyone about itself: one board in shared memory, which only the worker
  * writes.
  *
- * Readers never hold the worker up: it counts each change before and after (odd: being changed),
- * and a reader whose copy was crossed by a change copies again. The board is renewed at most every
- * MONITOR_INTERVAL_MS while there is work, and once more when work ends.
+ * Readers never hold the worker up. The worker counts each change before and after it (so an odd
+ * count means that the board is being changed); a reader that sees a change during its copy copies
+ * again. The board is renewed at most every MONITOR_INTERVAL_MS while there is work, and once more
+ * when work ends.
  */
 #ifndef LEDGER_PG_MONITOR_SHARED_H
 #define LEDGER_PG_MONITOR_SHARED_H
@@ -25,40 +26,45 @@
  *                OPENING → NONE → STOPPED         NONE → OPENING: somebody has asked for a ledger
  */
 enum worker_state {
-    WORKER_STARTING, /* Not started yet since the server started. On a standby: never. */
+    WORKER_STARTING, /* It hasn't started since the server started. On a standby it never does. */
     WORKER_OPENING,  /* Makes or opens the files, and replays the log. */
     WORKER_RUNNING,
-    /* Alive, but opens nothing: `refusal` says why. A reload, or time, tries again. */
+    /*
+     * Alive, but it opens nothing; `refusal` says why. It tries again after a reload, or after some
+     * time.
+     */
     WORKER_REFUSED,
-    WORKER_NONE,    /* Alive, and there is no ledger: it waits until somebody asks for one. */
+    WORKER_NONE,    /* Alive, but there is no ledger: it waits for a command. */
     WORKER_STOPPED, /* Ended or ending; `refusal` says why if it failed. */
 };
 
 /*
- * Why there is no engine, or what it can't do: three texts as in every error message. Empty where
- * there is nothing to say.
+ * Why there is no engine, or what it can't do: the three texts of an error message. A text is empty
+ * if there is nothing to say.
  */
 struct refusal {
     char message[256];
     char detail[768];
     char hint[512];
-    int sqlstate;   /* The SQLSTATE for callers that are refused; 0: there is no special one. */
-    bool retries;   /* The cause may go by itself: the worker tries again without being told. */
-    bool none;      /* Nothing is wrong: there is no ledger. */
-    bool adoptable; /* ledger.adopt() of `ledger` is a way on. */
-    u128 ledger;    /* What the data directory holds; 0: not known. */
+    int sqlstate;   /* The SQLSTATE for refused calls; 0 if there is no special one. */
+    /* The cause may go away by itself, so the worker tries again without being told. */
+    bool retries;
+    bool none;      /* Nothing is wrong, but there is no ledger. */
+    bool adoptable; /* ledger.adopt() of `ledger` would help. */
+    u128 ledger;    /* The ledger that the data directory holds; 0 if it isn't known. */
 };
 
 struct monitor {
-    int32 worker_pid;              /* 0: none. */
-    uint32 worker_starts;          /* Since the server started. */
-    TimestampTz opened_at;         /* 0: not open. */
-    TimestampTz published_at;      /* When the numbers below were taken. 0: there are none. */
+    int32 worker_pid;              /* 0 if there is no worker. */
+    uint32 worker_starts;          /* How often the worker was started since the server started. */
+    TimestampTz opened_at;         /* 0 if it isn't open. */
+    TimestampTz published_at;      /* When the numbers below were taken; 0 if there are none. */
     char data_directory[MAXPGPATH];
-    char io_method[16]; /* In effect: "io_uring" or "sync"; empty before it is known. */
-    bool io_direct;     /* In effect. */
+    /* The method in effect, "io_uring" or "sync"; empty while it isn't known. */
+    char io_method[16];
+    bool io_direct;     /* Whether O_DIRECT is in effect. */
     struct refusal refusal;
-    struct refusal warning; /* What an engine that works can't do at present. */
+    struct refusal warning; /* What a working engine can't do at present. */
     struct engine_identity identity; /* Valid if opened_at is set. */
     uint64 ops_replayed;             /* How many ops the last opening has replayed. */
     struct engine_state state;
@@ -77,18 +83,18 @@ void monitor_init(struct monitor_board *board);
 /* The worker's state. WORKER_STOPPED if the library was not preloaded. */
 enum worker_state monitor_worker_state(void);
 
-/* A consistent copy of the whole board; false if the library was not preloaded. */
+/* Makes a consistent copy of the whole board. Returns false if the library wasn't preloaded. */
 bool monitor_get(struct monitor *monitor);
 
-/* The reason only; false if the library was not preloaded. */
+/* Copies only the refusal. Returns false if the library wasn't preloaded. */
 bool monitor_refusal_get(struct refusal *refusal);
 
-/* The engine's numbers only; false if there are none. */
+/* Copies only the engine's numbers. Returns false if there are none. */
 bool monitor_state_get(struct engine_state *state);
 
 /* ---- For the worker -------------------------------------------------------------------------- */
 
-/* Between the two, the worker writes to board->monitor, and raises nothing. */
+/* Between these two, the worker writes to board->monitor, and nothing may raise an error. */
 struct monitor *monitor_change_begin(struct monitor_board *board);
 void monitor_change_end(struct monitor_board *board);
 

@@ -14,7 +14,7 @@
 #include "config.h"
 
 #define MEMORY_MB_DEFAULT 1024
-/* What is really needed depends on other settings: the worker checks. */
+/* How much is really needed depends on other settings, and the worker checks that. */
 #define MEMORY_MB_MIN          64
 #define WAL_SIZE_MB_DEFAULT    256
 #define WAL_SIZE_MB_MIN        ((int) (PREPARES_SIZE_MIN / MIB))
@@ -56,8 +56,8 @@ static const struct config_enum_entry commit_modes[] = {
 };
 
 /*
- * Refuses nothing: the server would only warn, and go on with the default, where there is another
- * ledger or none. The worker checks (directory.h).
+ * Refuses nothing. If it did, the server would only warn and use the default path, where there is
+ * no ledger or another one. The worker checks the path (directory.h).
  */
 static bool
 canonicalize_data_directory(char **value, void **extra, GucSource source)
@@ -183,7 +183,11 @@ define_process_settings(void)
         SETTINGS_COMMIT_AUTO,
         commit_modes,
         PGC_USERSET,
-        GUC_REPORT, /* A pooler can give each of its clients the value that it has set. */
+        /*
+         * Reported to clients, so that a pooler can give each of its clients the value that it has
+         * set.
+         */
+        GUC_REPORT,
         NULL,
         NULL,
         NULL);

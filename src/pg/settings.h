@@ -11,12 +11,13 @@
 enum settings_io_method { SETTINGS_IO_AUTO, SETTINGS_IO_URING, SETTINGS_IO_SYNC };
 
 enum settings_commit_mode {
-    SETTINGS_COMMIT_AUTO,          /* Immediate where the call is a whole transaction by itself. */
+    /* Immediate, if the call is a whole transaction by itself. Otherwise refused. */
+    SETTINGS_COMMIT_AUTO,
     SETTINGS_COMMIT_IMMEDIATE,     /* Durable when the call returns, survives ROLLBACK. */
     SETTINGS_COMMIT_TRANSACTIONAL, /* Takes effect if and only if the transaction commits. */
 };
 
-extern char *settings_data_directory; /* Canonical, else unchecked. */
+extern char *settings_data_directory; /* In canonical form, but not checked any further. */
 extern int settings_memory_mb;
 extern int settings_wal_size_mb;
 extern int settings_io_method; /* enum settings_io_method */
@@ -25,7 +26,7 @@ extern int settings_commit_mode; /* enum settings_commit_mode */
 extern int settings_bulk_slots;
 extern int settings_spin_us;
 extern int settings_scrub_interval_s;
-/* While a write is on its way, spinning goes on for so many times ledger.spin. */
+/* While a write is running, the worker spins for this many times ledger.spin. */
 #define SPIN_WRITE_FACTOR 3
 
 /* Called once, while shared_preload_libraries are loaded. */

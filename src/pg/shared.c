@@ -24,7 +24,8 @@ head_size(void)
 }
 
 /*
- * Backends, background workers and others that could call: all with proc numbers below MaxBackends.
+ * One for each process that could call: backends, background workers and others, all with proc
+ * numbers below MaxBackends.
  */
 static uint32
 small_slots_count(void)
@@ -65,7 +66,7 @@ startup(void)
     if (!found) {
         pg_atomic_init_u32(&shared->worker_state, WORKER_STARTING);
         pg_atomic_init_u32(&shared->worker_procno, SLOT_NONE);
-        pg_atomic_init_u32(&shared->worker_asleep, 0);
+        pg_atomic_init_u32(&shared->worker_asleep, WORKER_AWAKE);
         pg_atomic_init_u32(&shared->requests_under_way, 0);
         pg_atomic_init_u64(&shared->start_awaited_since, 0);
         command_init(&shared->command_box);
@@ -94,10 +95,12 @@ shared_set_worker_state(enum worker_state state)
 }
 
 void
-shared_wake_worker(void)
+shared_wake_worker(bool can_wait)
 {
     pg_memory_barrier();
-    if (pg_atomic_read_u32(&shared->worker_asleep) == 0) return;
+    const uint32 sleep = pg_atomic_read_u32(&shared->worker_asleep);
+    if (sleep == WORKER_AWAKE) return;
+    if (sleep == WORKER_ASLEEP_WRITING && can_wait) return;
     const uint32 procno = pg_atomic_read_u32(&shared->worker_procno);
     if (procno != SLOT_NONE) SetLatch(&GetPGProcByNumber(procno)->procLatch);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The shared memory of the extension: a fixed head, then the slots. Taken once, when the server
- * starts, from the main segment; so a crash of any process, which makes the postmaster start all
- * over, also makes it new.
+ * The shared memory of the extension: a fixed head, then the slots. It is part of the main segment,
+ * and reserved when the server starts. When any process crashes, the postmaster starts everything
+ * anew, and this memory with it.
  *
- *     struct shared | slots (slots.h)
+ *      struct shared | slots (slots.h)
  */
 #ifndef LEDGER_PG_SHARED_H
 #define LEDGER_PG_SHARED_H
@@ -18,26 +18,34 @@
 #include "pg/monitor_shared.h"
 #include "pg/slots.h"
 
+enum worker_sleep {
+    WORKER_AWAKE,
+    WORKER_ASLEEP,
+    /* A prepare is being written, and its end wakes the worker: a create needs not do so. */
+    WORKER_ASLEEP_WRITING,
+};
+
 struct shared {
-    /* Written by the worker only, where nothing else is said. */
+    /* Written only by the worker, unless something else is said. */
     pg_atomic_uint32 worker_state;  /* enum worker_state */
-    /* The process whose latch wakes it; SLOT_NONE: there is none. */
+    /* The process whose latch wakes the worker; SLOT_NONE if there is none. */
     pg_atomic_uint32 worker_procno;
     /*
-     * The worker sets it before it looks at the ready list for the last time and sleeps; a backend
-     * reads it after it has pushed to the list. With a full barrier between the two steps on both
-     * sides, one sees the other.
+     * enum worker_sleep. The worker sets it before it looks at the ready list for the last time and
+     * sleeps; a backend reads it after it has pushed to the list. With a full barrier between the
+     * two steps on both sides, one sees the other.
      */
     pg_atomic_uint32 worker_asleep;
-    pg_atomic_uint32 requests_under_way; /* Taken and not answered; a hint to those who wait. */
-    /* When a session first missed a worker that has not begun; see availability.c. 0: none has. */
+    /* Requests that were taken and aren't answered. It is only a hint, to those who wait. */
+    pg_atomic_uint32 requests_under_way;
+    /* When a session first missed a worker that hasn't begun (availability.c); 0 if none has. */
     pg_atomic_uint64 start_awaited_since;
     struct command_box command_box;
     ConditionVariable worker_state_changed;
     struct monitor_board board;
 };
 
-/* NULL: the library was not loaded by shared_preload_libraries. */
+/* NULL if the library wasn't loaded by shared_preload_libraries. */
 extern struct shared *shared;
 
 struct slots *shared_slots(void);
@@ -45,10 +53,13 @@ struct slots *shared_slots(void);
 /* Called once, while shared_preload_libraries are loaded. */
 void shared_request(void);
 
-/* The worker says what it does now. */
+/* The worker announces its state. */
 void shared_set_worker_state(enum worker_state state);
 
-/* Wakes the worker if it sleeps. After something was put where it looks. */
-void shared_wake_worker(void);
+/*
+ * Wakes the worker if it sleeps. After something was put where it looks. `can_wait`: for the end of
+ * the write that is under way, if one is.
+ */
+void shared_wake_worker(bool can_wait);
 
 #endif

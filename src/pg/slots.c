@@ -1,21 +1,16 @@
 /* SPDX-License-Identifier: PostgreSQL */
 #include "pg/slots.h"
 
-#include <errno.h>
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-
 #include "storage/shmem.h"
 
 #define SLOT_SMALL_BYTES ((Size) SLOT_SMALL_INPUT_BYTES + SLOT_SMALL_REPLY_BYTES)
 #define SLOT_BULK_BYTES  ((Size) SLOT_BULK_INPUT_BYTES + SLOT_BULK_REPLY_BYTES)
 #define SLOTS_ALIGNMENT  128
 
-/* How late an interrupt may be noticed that came in the instant before the sleep. */
+/* How late a signal may be noticed that comes in the instant before the sleep. */
 #define SLEEP_MS 50
 
+static_assert(SLOTS_ALIGNMENT == SLEEPERS_ALIGNMENT, "sleepers are aligned");
 static_assert(sizeof(struct slot) % SLOTS_ALIGNMENT == 0, "slots don't share cache lines");
 static_assert(SLOT_SMALL_INPUT_BYTES % SLOTS_ALIGNMENT == 0, "data is aligned");
 static_assert(SLOT_SMALL_BYTES % SLOTS_ALIGNMENT == 0, "data is aligned");
@@ -28,10 +23,18 @@ header_size(void)
     return TYPEALIGN(SLOTS_ALIGNMENT, sizeof(struct slots));
 }
 
+/* At most one sleeper a slot. */
+static Size
+sleepers_part_size(uint32 count)
+{
+    return TYPEALIGN(SLOTS_ALIGNMENT, sleepers_size(count));
+}
+
 Size
 slots_size(uint32 small_count, uint32 bulk_count)
 {
     Size size = header_size() + SLOTS_ALIGNMENT;
+    size = add_size(size, sleepers_part_size(small_count + bulk_count));
     size = add_size(size, mul_size(small_count + bulk_count, sizeof(struct slot)));
     size = add_size(size, mul_size(small_count, SLOT_SMALL_BYTES));
     return add_size(size, mul_size(bulk_count, SLOT_BULK_BYTES));
@@ -43,12 +46,23 @@ slots_count(const struct slots *slots)
     return slots->small_count + slots->bulk_count;
 }
 
+static struct sleepers *
+slots_sleepers(struct slots *slots)
+{
+    return (struct sleepers *) (void *) ((char *) slots + header_size());
+}
+
+static char *
+slots_array(struct slots *slots)
+{
+    return (char *) slots_sleepers(slots) + sleepers_part_size(slots_count(slots));
+}
+
 struct slot *
 slots_slot(struct slots *slots, uint32 index)
 {
     assert(index < slots_count(slots));
-    char *const array = (char *) slots + header_size();
-    return (struct slot *) (void *) (array + (Size) index * sizeof(struct slot));
+    return (struct slot *) (void *) (slots_array(slots) + (Size) index * sizeof(struct slot));
 }
 
 static bool
@@ -62,7 +76,7 @@ void *
 slots_input(struct slots *slots, uint32 index)
 {
     const Size array_size = (Size) slots_count(slots) * sizeof(struct slot);
-    char *const small_data = (char *) slots + header_size() + array_size;
+    char *const small_data = slots_array(slots) + array_size;
     if (slot_is_small(slots, index)) return small_data + index * SLOT_SMALL_BYTES;
     char *const bulk_data = small_data + slots->small_count * SLOT_SMALL_BYTES;
     return bulk_data + (index - slots->small_count) * SLOT_BULK_BYTES;
@@ -117,11 +131,11 @@ slots_init(struct slots *slots, uint32 small_count, uint32 bulk_count)
     slots->bulk_count = bulk_count;
     pg_atomic_init_u32(&slots->ready_head, 0);
     ConditionVariableInit(&slots->freed);
+    sleepers_init(slots_sleepers(slots), slots_count(slots));
     for (uint32 i = 0; i < slots_count(slots); i++) {
         struct slot *slot = slots_slot(slots, i);
         memset(slot, 0, sizeof(*slot));
         pg_atomic_init_u32(&slot->state, SLOT_FREE);
-        pg_atomic_init_u32(&slot->owner_sleeps, 0);
     }
     slots_invariants(slots);
 }
@@ -184,27 +198,17 @@ slots_done(struct slots *slots, uint32 index)
     return true;
 }
 
-static long
-futex(pg_atomic_uint32 *word, int operation, uint32 value, const struct timespec *timeout)
-{
-    return syscall(SYS_futex, &word->value, operation, value, timeout, NULL, 0);
-}
-
 bool
 slots_sleep(struct slots *slots, uint32 index)
 {
-    const struct timespec timeout = {.tv_nsec = SLEEP_MS * 1000L * 1000L};
     struct slot *slot = slots_slot(slots, index);
-    bool timed_out = false;
-    pg_atomic_write_u32(&slot->owner_sleeps, 1);
-    pg_memory_barrier();
-    /* The worker changes the state first, then looks whether somebody sleeps. */
-    const uint32 state = pg_atomic_read_u32(&slot->state);
-    if (state != SLOT_DONE) {
-        timed_out = futex(&slot->state, FUTEX_WAIT, state, &timeout) != 0 && errno == ETIMEDOUT;
-    }
-    pg_atomic_write_u32(&slot->owner_sleeps, 0);
-    return !timed_out;
+    const enum sleep_end how = sleepers_sleep( /* (K5) */
+        slots_sleepers(slots),
+        &slot->owner,
+        &slot->state.value,
+        SLOT_DONE,
+        SLEEP_MS);
+    return how != SLEEP_TIMED_OUT;
 }
 
 bool
@@ -226,15 +230,15 @@ slots_release(struct slots *slots, uint32 index)
     struct slot *slot = slots_slot(slots, index);
     const bool small = slot_is_small(slots, index);
     /*
-     * The worker may move it on meanwhile, from SUBMITTED to RUNNING to DONE: then the next branch
-     * fits.
+     * Meanwhile the worker may change it from SUBMITTED to RUNNING, or to DONE. Then one of the
+     * next branches applies.
      */
     if (slot_change(slot, SLOT_SUBMITTED, SLOT_WITHDRAWN)) return;
     if (slot_change(slot, SLOT_RUNNING, SLOT_ABANDONED)) return;
     const uint32 state = pg_atomic_read_u32(&slot->state);
     assert(state == SLOT_FILLING || state == SLOT_DONE);
     slot_must_change(slot, state, SLOT_FREE);
-    /* Only the releasing backend itself can want its small slot. */
+    /* Only the releasing backend itself can want its small slot, so nobody waits for it. */
     if (!small) ConditionVariableBroadcast(&slots->freed);
 }
 
@@ -292,23 +296,30 @@ slots_finish(struct slots *slots, uint32 index, enum slot_outcome outcome)
 {
     struct slot *slot = slots_slot(slots, index);
     slot->outcome = outcome;
-    if (!slot_change(slot, SLOT_RUNNING, SLOT_DONE)) slot_free(slots, index, SLOT_ABANDONED);
+    if (slot_change(slot, SLOT_RUNNING, SLOT_DONE)) {
+        sleepers_call(slots_sleepers(slots), &slot->owner); /* (K5) */
+    } else {
+        slot_free(slots, index, SLOT_ABANDONED);
+    }
 }
 
 void
-slots_wake(struct slots *slots, uint32 index)
+slots_wake(struct slots *slots)
 {
-    struct slot *slot = slots_slot(slots, index);
-    if (pg_atomic_read_u32(&slot->owner_sleeps) == 0) return;
-    (void) futex(&slot->state, FUTEX_WAKE, 1, NULL);
+    sleepers_wake(slots_sleepers(slots));
+}
+
+struct sleepers_stats
+slots_stats(struct slots *slots)
+{
+    return sleepers_stats(slots_sleepers(slots));
 }
 
 static void
-finish_and_wake(struct slots *slots, uint32 index, enum slot_outcome outcome)
+finish_empty(struct slots *slots, uint32 index, enum slot_outcome outcome)
 {
     slots_slot(slots, index)->reply_size = 0;
     slots_finish(slots, index, outcome);
-    slots_wake(slots, index);
 }
 
 void
@@ -316,10 +327,10 @@ slots_lose(struct slots *slots)
 {
     for (uint32 i = 0; i < slots_count(slots); i++) {
         const uint32 state = pg_atomic_read_u32(&slots_slot(slots, i)->state);
-        if (state == SLOT_RUNNING || state == SLOT_ABANDONED) finish_and_wake(slots, i, SLOT_LOST);
-        /* It may have been answered, and its owner not woken yet. */
-        if (state == SLOT_DONE) slots_wake(slots, i);
+        if (state == SLOT_RUNNING || state == SLOT_ABANDONED) finish_empty(slots, i, SLOT_LOST);
     }
+    /* Among them owners of what was answered before, and who were only called. */
+    slots_wake(slots);
 }
 
 void
@@ -331,9 +342,10 @@ slots_refuse(struct slots *slots)
         const uint32 index = head - 1;
         head = slot->next;
         if (slot_change(slot, SLOT_SUBMITTED, SLOT_RUNNING)) {
-            finish_and_wake(slots, index, SLOT_NOT_RUNNING);
+            finish_empty(slots, index, SLOT_NOT_RUNNING);
         } else {
             slot_free(slots, index, SLOT_WITHDRAWN);
         }
     }
+    slots_wake(slots);
 }

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Request slots: how backends and the worker hand each other bytes. In shared memory, indexes only,
- * no pointers.
+ * Request slots: how backends and the worker hand each other bytes. They are in shared memory, so
+ * they contain indexes and no pointers.
  *
  * Slot i < small_count is small and belongs to the backend of proc number i, so nobody competes for
- * it. The slots above are large, and shared: a backend takes any free one, or waits for one.
+ * it. The slots above are large and shared: a backend takes any free one, or waits for one.
  *
- *     small_count + bulk_count slots | small data … | bulk data …     data: input, then reply
+ *     sleepers | small_count + bulk_count slots | small data … | bulk data …
+ *
+ * Data is input, then reply.
  *
  * States, and who changes them. Each change is a compare-and-exchange, which is also a full memory
  * barrier.
@@ -14,7 +16,7 @@
  *     FREE → FILLING        a backend: becomes the slot's owner
  *     FILLING → SUBMITTED   owner, after it wrote the request; then it pushes to the ready list
  *     SUBMITTED → RUNNING   worker, when it takes the ready list
- *     RUNNING → DONE        worker, after it wrote the answer; then it wakes the owner
+ *     RUNNING → DONE        worker, after it wrote the answer; then it calls the owner
  *     FILLING, DONE → FREE  owner
  *     SUBMITTED → WITHDRAWN owner, leaving before the worker took it: it never runs
  *     RUNNING → ABANDONED   owner, leaving while it runs
@@ -23,21 +25,26 @@
  * Numbered invariants:
  *  (K1) A slot is on the ready list from SUBMITTED until the worker takes it, hence at most once.
  *  (K2) Request fields and input are written only in FILLING, by the owner; read only in RUNNING or
- *       ABANDONED, by the worker.
- *       So is the instant that a read asks for; the answer's is written over it (K3).
+ *       ABANDONED, by the worker. The same is true of the instant that a read asks for; that of the
+ *       answer is written over it (K3).
  *  (K3) Answer fields and reply are written only in RUNNING or ABANDONED, by the worker; read only
  *       in DONE, by the owner.
  *  (K4) The worker never ends between taking the ready list and marking what it took RUNNING. So
  *       when a worker ends, what is SUBMITTED is still on the list, and the next worker takes it;
  *       what is RUNNING is lost.
  *
- * Sleeping. An owner sleeps on its slot's state as on a futex, which takes a third of what a latch
- * does: a signal, a descriptor to read it from, and three system calls. Signals interrupt that
- * sleep; only one that comes in the instant before it goes unnoticed, until the time is up.
+ *  (K5) An owner sleeps only as one of `sleepers` (os/sleepers.h) that wait for their slot to be
+ *       DONE; and the worker calls it after it has made the slot DONE, and wakes it before it looks
+ *       for more work. So no owner sleeps on whose slot is DONE (Q1), and all whom one prepare
+ *       answers are woken by one call of the kernel for every 32 of them.
  *
- * The ready list is a stack that backends push to and the worker takes whole. Taking whole is why
- * the compare-and-exchange of a push cannot be fooled by a head that left and came back: the head
- * is only a link to it.
+ * A futex costs a third of what a latch does: a signal, a descriptor to read it from, and three
+ * system calls. Signals interrupt that sleep; only one that comes in the instant before it goes
+ * unnoticed, until the time is up.
+ *
+ * The ready list is a stack to which backends push, and which the worker takes as a whole. Since it
+ * is taken as a whole, the compare-and-exchange of a push can't be fooled by a head that left and
+ * came back: a push only needs the head as the link to what follows.
  *
  * When all goes well: FREE, FILLING, SUBMITTED, RUNNING, DONE, FREE. What can go wrong:
  *  - The owner is cancelled, or ends, before the worker has taken the slot. WITHDRAWN: it never
@@ -45,8 +52,6 @@
  *  - The same while it runs. ABANDONED: it is executed, and nobody reads the answer. The client
  *    doesn't know the outcome of a write, and may retry with the same ids.
  *  - The worker ends. It answers what is RUNNING first; the rest stays for the next worker (K4).
- *  - A signal comes in the instant before the sleep. It is noticed when the time of the sleep is
- *    up.
  */
 #ifndef LEDGER_PG_SLOTS_H
 #define LEDGER_PG_SLOTS_H
@@ -58,6 +63,7 @@
 
 #include "config.h"
 #include "engine/engine.h"
+#include "os/sleepers.h"
 
 enum slot_state {
     SLOT_FREE,
@@ -69,7 +75,7 @@ enum slot_state {
     SLOT_ABANDONED,
 };
 
-/* How a request ended. The first seven are those of enum engine_status. */
+/* How a request ended. The first seven are the same as in enum engine_status. */
 enum slot_outcome {
     SLOT_OK = ENGINE_OK,
     SLOT_INVALID = ENGINE_INVALID,
@@ -78,11 +84,14 @@ enum slot_outcome {
     SLOT_FAILED = ENGINE_FAILED,
     SLOT_DAMAGED = ENGINE_DAMAGED,
     SLOT_BUSY = ENGINE_BUSY,
-    SLOT_LOST,        /* The worker ended while it ran: it may have taken effect. */
-    SLOT_NOT_RUNNING, /* The engine was not running: nothing happened. */
+    SLOT_LOST,        /* The worker ended while it ran. It may have taken effect. */
+    SLOT_NOT_RUNNING, /* The engine wasn't running. Nothing happened. */
 };
 
-/* 16 events in, 23 transfers or 32 accounts out: nearly every call that is not a bulk load. */
+/*
+ * Room for 16 events in, and 23 transfers or 32 accounts out. Nearly every call fits that isn't a
+ * bulk load.
+ */
 #define SLOT_SMALL_INPUT_BYTES (16 * EVENT_SIZE)
 #define SLOT_SMALL_REPLY_BYTES 4096
 #define SLOT_BULK_INPUT_BYTES  ((EVENTS_PER_BATCH_MAX * EVENT_SIZE + 4095) / 4096 * 4096)
@@ -96,21 +105,16 @@ static_assert(
 #define SLOT_NONE       UINT32_MAX
 #define SLOT_DETAIL_MAX 96
 
-/* A size of its own for each slot keeps them out of each other's cache lines. */
+/* Aligned, so that no two slots share a cache line. */
 struct slot {
     pg_atomic_uint32 state;
     uint32 next; /* The ready list: index + 1, or 0. Owner before SUBMITTED, then the worker. */
-    /*
-     * Dekker: the owner stores owner_sleeps, then loads the state; the worker stores the state,
-     * then loads owner_sleeps; both with a full barrier between. So one of them sees what the other
-     * did, and no owner sleeps on a slot that is DONE.
-     */
-    pg_atomic_uint32 owner_sleeps;
+    struct sleeper owner; /* Sleeps until the state is DONE (K5). */
 
     /* The request (K2). */
     uint32 operation;
     uint32 input_size;
-    /* The instant that a read asks for; in the answer, the one that it is of. */
+    /* The instant that a read asks for; then, in the answer, the instant that it shows. */
     struct ledger_instant instant;
 
     /* The answer (K3). */
@@ -123,7 +127,8 @@ struct slots {
     uint32 small_count;
     uint32 bulk_count;
     pg_atomic_uint32 ready_head; /* Index + 1 of the slot that was pushed last, or 0. */
-    ConditionVariable freed;     /* Large slots, and what the worker frees. */
+    /* Signalled when a large slot becomes free, and when the worker frees a slot. */
+    ConditionVariable freed;
 };
 
 /* Bytes of everything, and its first state. */
@@ -140,20 +145,20 @@ uint32 slots_reply_size_max(const struct slots *slots, uint32 index);
 /* ---- For backends ---------------------------------------------------------------------------- */
 
 /*
- * FREE → FILLING. The caller's own small slot, or any large one: SLOT_NONE if it is (all are)
- * taken.
+ * FREE → FILLING, for the caller's own small slot, or for any large one. SLOT_NONE if that slot is
+ * taken, or if all large ones are.
  */
 uint32 slots_reserve_small(struct slots *slots, uint32 procno);
 uint32 slots_reserve_bulk(struct slots *slots);
 
-/* FILLING → SUBMITTED, and onto the ready list. The caller then wakes the worker. */
+/* FILLING → SUBMITTED, and pushes it to the ready list. The caller must then wake the worker. */
 void slots_submit(struct slots *slots, uint32 index);
 
 bool slots_done(struct slots *slots, uint32 index);
 
 /*
  * Sleeps until the slot is DONE, or a signal comes, or some milliseconds have passed; and sometimes
- * for no reason. False if the time was up.
+ * for no reason, which is counted. False if the time was up.
  */
 bool slots_sleep(struct slots *slots, uint32 index);
 
@@ -163,36 +168,39 @@ bool slots_alone(struct slots *slots, uint32 index);
 /* SUBMITTED → WITHDRAWN, if the worker hasn't taken it yet. */
 bool slots_withdraw(struct slots *slots, uint32 index);
 
-/* The owner is through with the slot, whatever its state. */
+/* The owner is done with the slot, whatever its state. */
 void slots_release(struct slots *slots, uint32 index);
 
 /* ---- For the worker -------------------------------------------------------------------------- */
 
-/* There is something to take. */
+/* Is there something to take? */
 bool slots_ready(struct slots *slots);
 
 /*
- * Takes the ready list: writes the indexes to `taken` (slots_count of them at most) in order of
- * arrival, all RUNNING.
+ * Takes the ready list: writes the indexes of its slots to `taken` (at most slots_count of them),
+ * in the order of their arrival. All are RUNNING then.
  */
 uint32 slots_take(struct slots *slots, uint32 *taken);
 
-/* Has the owner of a slot that the worker took left? */
+/* Has the owner left a slot that the worker took? */
 bool slots_abandoned(struct slots *slots, uint32 index);
 
-/* Ends a slot that the worker took. The owner, if it hasn't left, is to be woken: slots_wake. */
+/* Ends a slot that the worker took. The owner, if it hasn't left and sleeps, is called. */
 void slots_finish(struct slots *slots, uint32 index, enum slot_outcome outcome);
 
-/* Wakes the slot's owner, if there is one and it sleeps. */
-void slots_wake(struct slots *slots, uint32 index);
+/* Wakes all owners that were called. To be done before the worker sleeps or waits for anything. */
+void slots_wake(struct slots *slots);
+
+/* What sleeping and waking has come to since the server started. */
+struct sleepers_stats slots_stats(struct slots *slots);
 
 /*
- * Ends everything that a worker took and will not finish, and wakes its owners, and those of what
- * is DONE.
+ * Ends all slots that a worker took and won't finish. Wakes their owners, and those of slots that
+ * are DONE.
  */
 void slots_lose(struct slots *slots);
 
-/* Answers everything on the ready list with SLOT_NOT_RUNNING, and wakes its owners. */
+/* Answers everything on the ready list by SLOT_NOT_RUNNING, and wakes the owners. */
 void slots_refuse(struct slots *slots);
 
 #endif

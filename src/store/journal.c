@@ -19,6 +19,8 @@ journal_check(const struct journal *journal)
 {
     assert(journal->checkpoint.op <= journal->head.op);
     assert(journal->head.op - journal->checkpoint.op <= journal->headers_count);
+    assert(journal->named <= journal->head.op);
+    assert(journal->head.op - journal->named <= 2); /* (J2) */
     assert(journal_end(&journal->head) <= journal_limit(journal)); /* (J3) */
 }
 
@@ -34,10 +36,12 @@ journal_init(
         .storage = storage,
         .prepares_size_bytes = options->prepares_size_bytes,
         .headers_count = headers_log_count(options->prepares_size_bytes),
+        .sync = options->sync,
         .failed = true,
     };
     assert(journal->headers_count % HEADERS_PER_SECTOR == 0);
     journal->headers = arena_take(arena, journal->headers_count, PREPARE_HEADER_SIZE, SECTOR_SIZE);
+    journal->sector = arena_take(arena, 1, SECTOR_SIZE, SECTOR_SIZE);
     journal->buffer = arena_take(arena, 1, PREPARE_SIZE_MAX, SECTOR_SIZE);
 }
 
@@ -97,8 +101,21 @@ journal_read_prepare(struct journal *journal, uint64_t op, void *message)
 bool
 journal_busy(const struct journal *journal)
 {
-    if (journal->append != NULL) assert(!journal->failed);
-    return journal->append != NULL;
+    assert(journal->named <= journal->head.op);
+    if (journal->append != NULL) return true;
+    return !journal->failed && journal->head.op - journal->named > 1; /* (J2) */
+}
+
+bool
+journal_naming(const struct journal *journal)
+{
+    return !journal->failed && journal->named < journal->head.op;
+}
+
+bool
+journal_failed(const struct journal *journal)
+{
+    return journal->failed;
 }
 
 bool
@@ -126,20 +143,72 @@ journal_used_bytes(const struct journal *journal)
     return journal_end(&journal->head) - journal_end(&journal->checkpoint);
 }
 
+/* ---- Appends --------------------------------------------------------------------------------- */
+
 /* (J1): this sector of headers.wal names only prepares up to `op`, each in its own entry. */
 static void
-journal_check_image(const struct journal *journal, uint64_t entry_first, uint64_t op)
+sector_check(const struct journal *journal, uint64_t entry_first, uint64_t op)
 {
     assert(entry_first % HEADERS_PER_SECTOR == 0);
     for (uint64_t i = 0; i < HEADERS_PER_SECTOR; i++) {
-        const struct prepare_header *header = &journal->headers[entry_first + i];
+        const struct prepare_header *header = &journal->sector[i];
         assert(header->op <= op);
         if (header->op != 0) assert(journal_entry(journal, header->op) == entry_first + i);
     }
 }
 
+/* Prepares the write of the sector that has the entry of this op, as it is in memory. */
 static void
-journal_append_on_prepare(struct storage_request *request)
+sector_fill(struct journal *journal, uint64_t op, storage_callback *callback)
+{
+    const uint64_t entry_first = journal_sector_entry(journal, op);
+    memcpy(journal->sector, &journal->headers[entry_first], SECTOR_SIZE);
+    journal->write_header = (struct storage_request){
+        .direction = STORAGE_WRITE,
+        .file = STORAGE_HEADERS,
+        .offset_bytes = entry_first * PREPARE_HEADER_SIZE,
+        .size_bytes = SECTOR_SIZE,
+        .buffer = journal->sector,
+        .callback = callback,
+    };
+}
+
+static void
+count_prepare(struct journal *journal)
+{
+    journal->stats.prepares_bytes_written += journal->write_prepare.size_bytes;
+    journal->stats.prepares_writes += 1;
+}
+
+static void
+count_header(struct journal *journal)
+{
+    journal->stats.headers_bytes_written += journal->write_header.size_bytes;
+    journal->stats.headers_writes += 1;
+}
+
+/* The append in flight has come to its end. */
+static void
+append_finish(struct journal *journal, enum storage_result result)
+{
+    struct journal_append *append = journal->append;
+    assert(append != NULL);
+    journal->append = NULL;
+    if (result == STORAGE_OK) {
+        const struct prepare_header *prepare = append->prepare;
+        assert(!journal->failed);
+        journal->head = *prepare;
+        journal->headers[journal_entry(journal, prepare->op)] = *prepare;
+        if (journal->sync == JOURNAL_SYNC_BOTH) journal->named = prepare->op;
+        journal_check(journal);
+    } else {
+        journal->failed = true;
+    }
+    append->callback(append, result);
+}
+
+static void
+both_on_prepare(struct storage_request *request)
 {
     struct journal *journal = container_of(request, struct journal, write_prepare);
     assert(journal->append != NULL);
@@ -148,26 +217,65 @@ journal_append_on_prepare(struct storage_request *request)
 }
 
 static void
-journal_append_on_header(struct storage_request *request)
+both_on_header(struct storage_request *request)
 {
     struct journal *journal = container_of(request, struct journal, write_header);
-    struct journal_append *append = journal->append;
-    assert(append != NULL);
     assert(!journal->failed);
     if (journal->write_prepare_result != STORAGE_OK) assert(request->result != STORAGE_OK);
-
-    journal->append = NULL;
     if (request->result == STORAGE_OK) {
-        journal->head = *append->prepare;
-        journal->stats.prepares_bytes_written += journal->write_prepare.size_bytes;
-        journal->stats.prepares_writes += 1;
-        journal->stats.headers_bytes_written += journal->write_header.size_bytes;
-        journal->stats.headers_writes += 1;
-        journal_check(journal);
+        count_prepare(journal);
+        count_header(journal);
+    }
+    append_finish(journal, request->result);
+}
+
+static void first_name(struct journal *journal);
+
+static void
+first_on_header(struct storage_request *request)
+{
+    struct journal *journal = container_of(request, struct journal, write_header);
+    assert(journal->naming > journal->named);
+    assert(request->result != STORAGE_NO_SPACE);
+    if (request->result == STORAGE_OK) {
+        count_header(journal);
+        journal->named = journal->naming;
     } else {
         journal->failed = true;
     }
-    append->callback(append, request->result);
+    journal->naming = 0;
+    first_name(journal);
+}
+
+/*
+ * Writes the next sector of headers.wal that lacks headers of complete appends: all of them that it
+ * can have. One at a time.
+ */
+static void
+first_name(struct journal *journal)
+{
+    if (journal->failed || journal->naming != 0 || journal->named == journal->head.op) return;
+    uint64_t op = journal->named + 1;
+    sector_fill(journal, op, first_on_header);
+    while (op < journal->head.op &&
+           journal_sector(journal, op + 1) == journal_sector(journal, op)) {
+        op += 1;
+    }
+    sector_check(journal, journal_sector_entry(journal, op), op);
+    journal->naming = op;
+    storage_submit(journal->storage, &journal->write_header);
+}
+
+static void
+first_on_prepare(struct storage_request *request)
+{
+    struct journal *journal = container_of(request, struct journal, write_prepare);
+    assert(request->result != STORAGE_NO_SPACE);
+    /* A header's write may have failed meanwhile. */
+    const bool whole = request->result == STORAGE_OK && !journal->failed;
+    if (whole) count_prepare(journal);
+    append_finish(journal, whole ? STORAGE_OK : STORAGE_IO_ERROR);
+    first_name(journal);
 }
 
 void
@@ -182,11 +290,7 @@ journal_append(struct journal *journal, struct journal_append *append)
     const uint64_t size_on_disk = prepare_size_on_disk(prepare);
     assert(journal_has_room(journal, size_on_disk)); /* (J3) */
 
-    const uint64_t entry = journal_entry(journal, prepare->op);
-    const uint64_t entry_first = entry / HEADERS_PER_SECTOR * HEADERS_PER_SECTOR;
-    journal->headers[entry] = *prepare;
-    journal_check_image(journal, entry_first, prepare->op); /* (J1) */
-
+    const bool both = journal->sync == JOURNAL_SYNC_BOTH;
     journal->append = append;
     journal->write_prepare_result = STORAGE_IO_ERROR;
     journal->write_prepare = (struct storage_request){
@@ -195,17 +299,17 @@ journal_append(struct journal *journal, struct journal_append *append)
         .offset_bytes = journal_place(journal, prepare->position),
         .size_bytes = size_on_disk,
         .buffer = (void *) prepare,
-        .callback = journal_append_on_prepare,
+        .callback = both ? both_on_prepare : first_on_prepare,
         .solo = append->solo,
     };
-    journal->write_header = (struct storage_request){
-        .direction = STORAGE_WRITE,
-        .file = STORAGE_HEADERS,
-        .offset_bytes = entry_first * PREPARE_HEADER_SIZE,
-        .size_bytes = SECTOR_SIZE,
-        .buffer = &journal->headers[entry_first],
-        .callback = journal_append_on_header,
-    };
+    if (!both) {
+        storage_submit(journal->storage, &journal->write_prepare);
+        return;
+    }
+    assert(journal->named == journal->head.op);
+    sector_fill(journal, prepare->op, both_on_header);
+    journal->sector[journal_entry(journal, prepare->op) % HEADERS_PER_SECTOR] = *prepare;
+    sector_check(journal, journal_sector_entry(journal, prepare->op), prepare->op);
     storage_submit_ordered(journal->storage, &journal->write_prepare, &journal->write_header);
 }
 

@@ -9,8 +9,9 @@
  *                   always full first.
  *
  * An append first writes the prepare. When that is durable, it writes the sector of headers.wal
- * that holds the prepare's header. When that is durable too, the append is complete. Appends run
- * strictly one after another.
+ * that holds the prepare's header. The append is complete when both are durable; or, with
+ * JOURNAL_SYNC_FIRST, as soon as the prepare is: then the header is written beside what follows.
+ * doc/wal_order.md says what that gives up. Prepares are written strictly one after another.
  *
  * Why two: after a crash, a prepare at the end that isn't whole was either never completed (it may
  * be dropped), or was acknowledged and has been damaged since (it must not be dropped). One log
@@ -19,18 +20,19 @@
  *
  * Numbered invariants (asserted, tested under their number):
  *  (J1) the header of op N is in headers.wal only if prepare N was durable before.
- *  (J2) the write of prepare N + 1 starts only after both writes of N have completed; so at most
- *       one append is uncertain after a crash: the one after the highest op that any log proves.
+ *  (J2) the write of prepare N + 1 starts only after that of prepare N has completed, and that of
+ *       its header; with JOURNAL_SYNC_FIRST, of the header of N − 1. So at most one append is
+ *       uncertain after a crash: the one after the highest op that any log proves.
  *  (J3) a prepare's place is overwritten only when its op is at or below the durable checkpoint.
  *  (J4) op N + 1's parent is the checksum of N's header.
  *
  * Recovery (journal_recovery.c) reads both logs whole. It walks from the checkpoint along the
  * parent links, op by op, as far as either log has the next op. op_max is the highest op after the
- * checkpoint that an intact header in headers.wal or an intact prepare in prepares.wal proves. By
- * J1 and J2, everything up to op_max was durable once. So damage there is rot or a lost write, and
- * is never guessed away. Whatever lies after op_max was never complete, hence never acknowledged,
- * and is dropped silently. The decision for each (header state × prepare state × place) is a row of
- * the table journal_rules.
+ * checkpoint that an intact header in headers.wal or an intact prepare in prepares.wal proves, even
+ * one that a misdirected write has brought to a wrong place. By J1 and J2, everything up to op_max
+ * was durable once. So damage there is rot or a lost write, and is never guessed away. Whatever
+ * lies after op_max was never complete, hence never acknowledged, and is dropped silently. The
+ * decision for each (header state × prepare state × place) is a row of the table journal_rules.
  *
  * The body of a prepare holds bytes that users chose, and they may imitate a header. Therefore a
  * scan for evidence never looks inside a prepare whose extent is known, and an imitation would have
@@ -47,9 +49,16 @@
 #include "io/storage.h"
 #include "store/prepare.h"
 
+/* Which writes complete an append. Recovery is the same for both. */
+enum journal_sync {
+    JOURNAL_SYNC_BOTH,  /* The prepare, then its header. */
+    JOURNAL_SYNC_FIRST, /* The prepare. Its header follows. */
+};
+
 struct journal_options {
     /* Multiple of SECTOR_SIZE * HEADERS_PER_SECTOR, ≥ PREPARES_SIZE_MIN. */
     uint64_t prepares_size_bytes;
+    enum journal_sync sync;
 };
 
 struct journal;
@@ -75,23 +84,29 @@ struct journal {
     struct storage *storage;
     uint64_t prepares_size_bytes;
     uint64_t headers_count;
+    enum journal_sync sync;
     u128 cluster;
 
     /*
-     * The image of headers.wal: headers_count entries, sector-aligned. It is also the buffer that
-     * is written from. An append enters its header when it is submitted, before its prepare is
-     * durable. That is safe: the sector is written after the prepare, and since appends are serial,
-     * no other write of that sector can come between (J1, J2).
+     * The image of headers.wal: headers_count entries, sector-aligned. Entries of the ops in
+     * (named, head] are not on disk yet. An append enters its header when it is complete.
      */
     struct prepare_header *headers;
-    /* Newest prepare that is durable in both logs, or else the checkpoint's. */
+    /* The newest prepare whose append is complete, or else the checkpoint's. */
     struct prepare_header head;
     struct prepare_header checkpoint;
+    uint64_t named; /* The newest op whose header is durable; head.op, or a little less. */
 
     struct journal_append *append; /* The one in flight, or NULL. */
     struct storage_request write_prepare;
     struct storage_request write_header;
     enum storage_result write_prepare_result;
+    /*
+     * The sector of headers.wal that is being written. It is a copy, because an entry may be added
+     * to `headers` meanwhile whose prepare was not durable when the write began (J1).
+     */
+    struct prepare_header *sector;
+    uint64_t naming; /* JOURNAL_SYNC_FIRST: the newest op in `sector`; 0: no write is in flight. */
     bool failed; /* Recovery hasn't run yet, or a write failed. No append is accepted. */
 
     uint8_t *buffer; /* For recovery and replay: PREPARE_SIZE_MAX bytes, sector aligned. */
@@ -225,8 +240,14 @@ enum journal_read journal_read_prepare(struct journal *journal, uint64_t op, voi
 /* The header of an op in (checkpoint, head], or the checkpoint's own. */
 const struct prepare_header *journal_header(const struct journal *journal, uint64_t op);
 
-/* True while an append runs. */
+/* True while no append can begin, for one runs, or too few headers are durable (J2). */
 bool journal_busy(const struct journal *journal);
+
+/* True while headers of complete appends are not durable. */
+bool journal_naming(const struct journal *journal);
+
+/* A write has failed: no append completes any more. */
+bool journal_failed(const struct journal *journal);
 
 /*
  * True if a prepare of size_on_disk bytes may follow the head without overwriting anything newer
@@ -242,7 +263,8 @@ uint64_t journal_used_bytes(const struct journal *journal);
 
 /*
  * Appends the prepare that follows head. Precondition: not busy, not failed, has room. The callback
- * runs when both writes are durable, or with STORAGE_IO_ERROR; after that the journal is failed.
+ * runs when what journal_sync says is durable, or with STORAGE_IO_ERROR; after that the journal is
+ * failed. With JOURNAL_SYNC_FIRST, the header's write may fail later; then the journal fails too.
  */
 void journal_append(struct journal *journal, struct journal_append *append);
 

@@ -63,6 +63,18 @@ check_read(struct journal_check *check)
     storage_submit(journal->storage, &check->read);
 }
 
+/* Is this sector of headers.wal being written, or about to be, without a further append? */
+static bool
+sector_changes(const struct journal *journal, uint64_t sector)
+{
+    const uint64_t head = journal->head.op;
+    if (journal->append != NULL && sector == journal_sector(journal, head + 1)) return true;
+    for (uint64_t op = journal->named + 1; op <= head; op++) {
+        if (sector == journal_sector(journal, op)) return true;
+    }
+    return false;
+}
+
 /* Returns false while that sector is being written: then ask again later. */
 static bool
 check_read_headers(struct journal_check *check)
@@ -71,9 +83,7 @@ check_read_headers(struct journal_check *check)
     const uint64_t sector = journal_sector(journal, check->op + 1);
     assert(!check->reading);
     assert(check->headers);
-    if (journal_busy(journal) && sector == journal_sector(journal, journal->head.op + 1)) {
-        return false;
-    }
+    if (sector_changes(journal, sector)) return false;
     check->sector = sector;
     check->reading = true;
     check->read_done = false;

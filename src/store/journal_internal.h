@@ -21,6 +21,13 @@ journal_sector(const struct journal *journal, uint64_t op)
     return journal_entry(journal, op) / HEADERS_PER_SECTOR;
 }
 
+/* Its first entry. */
+static inline uint64_t
+journal_sector_entry(const struct journal *journal, uint64_t op)
+{
+    return journal_sector(journal, op) * HEADERS_PER_SECTOR;
+}
+
 /* Where in prepares.wal a position lies. */
 static inline uint64_t
 journal_place(const struct journal *journal, uint64_t position)

@@ -6,12 +6,11 @@
  *  1. Read headers.wal. Any intact header in it, in whatever entry, proves its op: only headers are
  *     ever written there, each after its prepare was durable (J1).
  *  2. Walk the parent links from the checkpoint. If the next op's header is intact, it says where
- *     the
- *     prepare lies. If it isn't, there are only two possible places, because the op before
- *     determines
- *     position and parent (P2): right behind it, or at the start of the next lap. The walk ends at
- *     the first op without an intact prepare.
- *  3. Scan the rest of the ring for prepares that prove later ops.
+ *     the prepare lies. If it isn't, there are only two possible places, because the op before
+ *     determines position and parent (P2): right behind it, or at the start of the next lap. The
+ *     walk ends at the first op without an intact prepare.
+ *  3. Scan the rest of the ring for prepares that prove later ops. One that is astray proves its op
+ *     too: only a misdirected write brings a prepare of this cluster to a wrong place.
  *  4. Decide by the table. Then, unless something is damaged, write: erase the torn append, so that
  *     no later recovery meets it, and make headers.wal say what this recovery found.
  *
@@ -108,26 +107,31 @@ recovery_window(struct recovery *recovery, uint64_t place, uint64_t size_bytes)
     return journal->buffer + (place - recovery->window_place);
 }
 
-/*
- * Reads the prepare header at this place. True if it is intact and belongs at this place, whatever
- * its op and lap.
- */
+/* Reads the prepare header at this place. True if it is intact, whatever its op, lap and place. */
 static bool
-recovery_header_at(struct recovery *recovery, uint64_t place, struct prepare_header *header)
+recovery_any_header_at(struct recovery *recovery, uint64_t place, struct prepare_header *header)
 {
     const struct journal *journal = recovery->journal;
     assert(place < journal->prepares_size_bytes);
     memcpy(header, recovery_window(recovery, place, SECTOR_SIZE), sizeof(*header));
     if (!prepare_header_valid(header, journal->cluster)) return false;
     if (header->op == 0) return false;
-    if (journal_place(journal, header->position) != place) return false;
     return place + prepare_size_on_disk(header) <= journal->prepares_size_bytes;
 }
 
+/* One that belongs at this place. */
 static bool
-recovery_intact(struct recovery *recovery, const struct prepare_header *header)
+recovery_header_at(struct recovery *recovery, uint64_t place, struct prepare_header *header)
 {
-    const uint64_t place = journal_place(recovery->journal, header->position);
+    return recovery_any_header_at(recovery, place, header) &&
+           journal_place(recovery->journal, header->position) == place;
+}
+
+/* Is the prepare at this place, which has this header, whole? */
+static bool
+recovery_intact(
+    struct recovery *recovery, uint64_t place, const struct prepare_header *header)
+{
     assert(header->op > 0);
     assert(place + prepare_size_on_disk(header) <= recovery->journal->prepares_size_bytes);
     const struct prepare_header *prepare =
@@ -155,7 +159,8 @@ recovery_prepare_at(
     }
     if (header->op != op || header->position != position) return JOURNAL_PREPARE_ABSENT;
     if (journal_end(header) > limit) return JOURNAL_PREPARE_ABSENT;
-    return recovery_intact(recovery, header) ? JOURNAL_PREPARE_MATCH : JOURNAL_PREPARE_DAMAGED;
+    const bool intact = recovery_intact(recovery, journal_place(journal, position), header);
+    return intact ? JOURNAL_PREPARE_MATCH : JOURNAL_PREPARE_DAMAGED;
 }
 
 /* ---- The walk -------------------------------------------------------------------------------- */
@@ -303,10 +308,18 @@ recovery_read_headers(struct recovery *recovery)
     }
 }
 
+/* A prepare is astray where it doesn't belong: a write that was misdirected has left it there. */
+static bool
+recovery_astray(
+    const struct recovery *recovery, uint64_t place, const struct prepare_header *header)
+{
+    return journal_place(recovery->journal, header->position) != place;
+}
+
 /*
- * Takes account of each intact prepare from position `from` to the end of the log. An intact
- * prepare of any lap that lies where it belongs is stepped over whole, since its inside is users'
- * bytes, which may imitate a header.
+ * Takes account of each intact prepare from position `from` to the end of the log: those of this
+ * lap that lie where they belong, and those that are astray. An intact prepare of any lap is
+ * stepped over whole, since its inside is users' bytes, which may imitate a header.
  */
 static void
 recovery_scan_prepares(struct recovery *recovery, uint64_t from)
@@ -319,14 +332,36 @@ recovery_scan_prepares(struct recovery *recovery, uint64_t from)
     while (position < limit) {
         struct prepare_header header;
         const uint64_t place = journal_place(journal, position);
-        if (!recovery_header_at(recovery, place, &header) || !recovery_intact(recovery, &header)) {
+        if (!recovery_any_header_at(recovery, place, &header) ||
+            !recovery_intact(recovery, place, &header)) {
             position += SECTOR_SIZE;
             continue;
         }
-        if (header.position == position) {
+        if (header.position == position || recovery_astray(recovery, place, &header)) {
             recovery->op_max = max_u64(recovery->op_max, header.op);
         }
         position += prepare_size_on_disk(&header);
+    }
+}
+
+/*
+ * The op that ended the walk is damaged, but its header is intact. Was it overwritten by a later
+ * prepare that went astray? In there, a prepare that lies where it belongs proves nothing, because
+ * a body can imitate that.
+ */
+static void
+recovery_scan_inside(struct recovery *recovery, const struct probe *probe)
+{
+    const uint64_t place = journal_place(recovery->journal, probe->header.position);
+    const uint64_t end = place + prepare_size_on_disk(&probe->header);
+    assert(probe->prepare_state == JOURNAL_PREPARE_DAMAGED);
+    assert(probe->known && probe->header.op == probe->op);
+    for (uint64_t at = place + SECTOR_SIZE; at < end; at += SECTOR_SIZE) {
+        struct prepare_header header;
+        if (!recovery_any_header_at(recovery, at, &header)) continue;
+        if (!recovery_astray(recovery, at, &header)) continue;
+        if (!recovery_intact(recovery, at, &header)) continue;
+        recovery->op_max = max_u64(recovery->op_max, header.op);
     }
 }
 
@@ -418,6 +453,7 @@ recovery_walk(struct recovery *recovery)
         recovery->previous = probe.header;
         probe = recovery_probe(recovery, recovery->previous.op + 1);
     }
+    if (probe.prepare_state == JOURNAL_PREPARE_DAMAGED) recovery_scan_inside(recovery, &probe);
     recovery_scan_prepares(recovery, recovery_scan_start(recovery, &probe));
 
     const uint64_t op_max = recovery->op_max;
@@ -559,6 +595,8 @@ journal_recover(
     journal->cluster = cluster;
     journal->checkpoint = *checkpoint;
     journal->head = *checkpoint;
+    journal->named = checkpoint->op;
+    journal->naming = 0;
 
     struct recovery recovery = {
         .journal = journal,
@@ -577,6 +615,7 @@ journal_recover(
     if (recovery_blind(&recovery)) return JOURNAL_RECOVERY_IO_ERROR;
     if (!recovery_write(&recovery)) return JOURNAL_RECOVERY_IO_ERROR;
     journal->head = recovery.previous;
+    journal->named = journal->head.op;
     journal->window_size = 0;
     journal->failed = false;
     assert(journal_end(&journal->head) <= journal_limit(journal));

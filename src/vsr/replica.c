@@ -236,6 +236,10 @@ replica_poll(struct replica *replica)
         replica->lost = forest_lost(replica->forest);
         replica_stop(replica);
     }
+    /* A header's write, after its op was journaled; no append may be there to tell. */
+    if (journal_failed(replica->journal) && replica->status == REPLICA_NORMAL) {
+        replica_stop(replica);
+    }
     if (replica->status == REPLICA_STOPPED) {
         progress |= !queue_empty(&replica->requests);
         fail_requests(&replica->requests);
@@ -263,7 +267,8 @@ bool
 replica_busy(const struct replica *replica)
 {
     return replica->op != replica->commit || replica->commit_stage != COMMIT_IDLE ||
-           replica->pulse != PULSE_NONE || !queue_empty(&replica->requests);
+           replica->pulse != PULSE_NONE || !queue_empty(&replica->requests) ||
+           journal_naming(replica->journal);
 }
 
 uint32_t

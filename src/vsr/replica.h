@@ -217,8 +217,8 @@ bool replica_pulse_damage(const struct replica *replica, struct forest_damage *d
 bool replica_executing(const struct replica *replica);
 
 /*
- * True if the pipeline isn't empty, a checkpoint is running, or it is being found out whether a
- * pulse is due.
+ * True if the pipeline isn't empty, a checkpoint is running, it is being found out whether a pulse
+ * is due, or a header is on its way to the disk.
  */
 bool replica_busy(const struct replica *replica);
 

@@ -15,8 +15,8 @@
  * are still journaled, as far as the pipeline and the ring allow.
  *
  * An op is executed in pieces of about EXECUTE_EVENTS_MAX events, and the forest's work after it is
- * done in pieces too. Between the pieces the replica looks for new requests, so that the disk needn't
- * wait for a large batch.
+ * done in pieces too. Between the pieces the replica looks for new requests, so that the disk
+ * needn't wait for a large batch.
  *
  * Records may be on disk, so an op begins to be executed only when everything it needs is in
  * memory. In all stages but COMMIT_EXECUTE the state is that of op `commit`, and may be read.

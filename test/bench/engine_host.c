@@ -142,6 +142,8 @@ open_result_name(enum engine_open_result result)
         [ENGINE_OPENED] = "opened",
         [ENGINE_OPEN_ABSENT] = "absent",
         [ENGINE_OPEN_SUPERBLOCK] = "superblock",
+        [ENGINE_OPEN_OTHER_VERSION] = "other version",
+        [ENGINE_OPEN_OTHER_CONFIG] = "other config",
         [ENGINE_OPEN_OTHER_IDENTITY] = "other identity",
         [ENGINE_OPEN_SIZE_MISMATCH] = "size mismatch",
         [ENGINE_OPEN_JOURNAL_DAMAGED] = "journal damaged",

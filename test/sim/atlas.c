@@ -16,6 +16,8 @@
  *    next append;
  *  - or, while the engine is gone, its header does.
  *  What is older is proved by it, and may lose both its prepare and its header.
+ *  Where the answer waits for the prepare only (JOURNAL_SYNC_FIRST), its write is not lost or
+ *  misdirected: that is what is given up, and window.c's subject.
  */
 #include "sim/sim.h"
 
@@ -88,7 +90,7 @@ atlas_faulty(const struct sim *sim)
 bool
 atlas_damaged(const struct sim *sim)
 {
-    return sim->options.profile == SIM_DAMAGE && atlas_faulty(sim);
+    return sim->options.profile >= SIM_DAMAGE && atlas_faulty(sim);
 }
 
 void
@@ -171,8 +173,8 @@ superblock_spares(const struct sim *sim, const struct storage_request *asked)
     return hit == 0 || identical == SUPERBLOCK_COPIES - 1;
 }
 
-static bool
-header_on_disk(const struct sim *sim, const struct prepare_header *header)
+bool
+atlas_header_on_disk(const struct sim *sim, const struct prepare_header *header)
 {
     const uint64_t slot = header->op % headers_log_count(sim->options.prepares_size_bytes);
     const uint64_t offset = slot * PREPARE_HEADER_SIZE;
@@ -195,7 +197,16 @@ evidence_stays(const struct sim *sim, const struct storage_request *asked)
         !storage_sim_faulty(&sim->disk, STORAGE_PREPARES, place, size) &&
         memcmp(sim->disk.files[STORAGE_PREPARES].bytes + place, header, size) == 0;
     if (intact && !asked_about(sim, asked, STORAGE_PREPARES, place, size)) return true;
-    return sim->engine == NULL && asked->file == STORAGE_PREPARES && header_on_disk(sim, header);
+    return sim->engine == NULL && asked->file == STORAGE_PREPARES &&
+           atlas_header_on_disk(sim, header);
+}
+
+static bool
+lies_of_a_prepare(const struct sim *sim, const struct storage_request *asked)
+{
+    const enum storage_sim_fault fault = sim->disk.fault_asked;
+    return asked->file == STORAGE_PREPARES &&
+           (fault == STORAGE_SIM_LOST_WRITE || fault == STORAGE_SIM_MISDIRECTED_WRITE);
 }
 
 static bool
@@ -213,7 +224,9 @@ atlas_decides(const struct sim *sim, const struct storage_request *asked)
         return asked->file == STORAGE_HEADERS || write_error;
     case SIM_DAMAGE:
         if (asked->file == STORAGE_SUPERBLOCK || asked->file == STORAGE_GRID) return true;
+        if (sim->options.sync == JOURNAL_SYNC_FIRST && lies_of_a_prepare(sim, asked)) return false;
         return evidence_stays(sim, asked);
+    case SIM_WINDOW: return sim->window.armed && lies_of_a_prepare(sim, asked);
     }
     unreachable();
 }

@@ -100,6 +100,7 @@ node_create(struct sim *sim)
         .prepares_size_bytes = sim->options.prepares_size_bytes,
         .grid_size_bytes = sim->disk.storage.file_size_bytes[STORAGE_GRID],
         .requests_max = SIM_CLIENTS_MAX + 2,
+        .wal_sync = sim->options.sync,
     };
     if (sim->memory == NULL) {
         if (sim->memory_bytes == 0) {
@@ -151,6 +152,8 @@ open_refused(
         if (damaged && prng_chance(&sim->prng, 1, 2)) atlas_heal(sim);
         return;
     case ENGINE_OPEN_SUPERBLOCK:
+    case ENGINE_OPEN_OTHER_VERSION:
+    case ENGINE_OPEN_OTHER_CONFIG:
     case ENGINE_OPEN_JOURNAL_DAMAGED:
     case ENGINE_OPEN_GRID_CORRUPT:
         sim_check(
@@ -200,6 +203,23 @@ open_once(struct sim *sim, bool faulty)
     sim->counts.opens_failed += 1;
     if (!crashed) open_refused(sim, result, &report, sim->faults_at_open);
     return false;
+}
+
+enum engine_open_result
+node_try(struct sim *sim, struct engine_open_report *report)
+{
+    assert(sim->engine == NULL);
+    sim->faults_at_open = sim_faults(sim);
+    sim->atlas.healing = true;
+    node_create(sim);
+    const enum engine_open_result result = engine_open(sim->engine, &sim_identity, report);
+    sim->atlas.healing = false;
+    assert(!sim->disk.crashed);
+    if (result == ENGINE_OPENED) return result;
+    while (sim->disk.storage.in_flight_count > 0) (void) storage_wait(&sim->disk.storage);
+    sim->engine = NULL;
+    storage_sim_restart(&sim->disk);
+    return result;
 }
 
 /*

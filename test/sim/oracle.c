@@ -108,7 +108,9 @@ oracle_wrote(struct sim *sim, const struct storage_request *write, bool done)
     struct sim_log_entry *entry = &oracle->log[header->op % SIM_LOG_ENTRIES];
     entry->op = header->op;
     memcpy(entry->bytes, write->buffer, write->size_bytes);
-    if (done) oracle->op_done = header->op;
+    if (!done) return;
+    oracle->op_done = header->op;
+    window_wrote(sim, header);
 }
 
 /* ---- Execution ------------------------------------------------------------------------------- */
@@ -207,6 +209,7 @@ commit_next(struct sim *sim, bool replay)
     oracle->commit = op;
     oracle->checksum = header->checksum;
     oracle->timestamp = header->timestamp;
+    window_committed(sim);
 }
 
 void

@@ -118,8 +118,36 @@ canary_step(struct sim *sim)
 
 /* ---- A run ----------------------------------------------------------------------------------- */
 
+/* Of a stream of its own, so that everything else of a seed is the same with either. */
+static enum journal_sync
+sync_random(uint64_t seed)
+{
+    struct prng prng;
+    prng_init(&prng, ~seed);
+    return prng_chance(&prng, 1, 2) ? JOURNAL_SYNC_FIRST : JOURNAL_SYNC_BOTH;
+}
+
+/* One fault and one crash, and nothing else that could take part. */
 static void
-run_init(struct sim *sim, uint64_t seed, enum sim_canary canary)
+options_window(struct sim_options *options)
+{
+    options->profile = SIM_WINDOW;
+    options->fuse_max = 0;
+    options->injections = 0;
+    options->stops = 0;
+    options->grid_space_bytes = 0;
+    options->memory_small = false;
+    options->memory_extra_bytes = 8 * MIB;
+    options->scrub_ns = 0;
+    options->verifies = false;
+    options->disk = (struct storage_sim_options){
+        .latency_min_ticks = options->disk.latency_min_ticks,
+        .latency_max_ticks = options->disk.latency_max_ticks,
+    };
+}
+
+static void
+run_init(struct sim *sim, uint64_t seed, enum sim_canary canary, bool window)
 {
     memset(sim, 0, sizeof(*sim));
     sim->seed = seed;
@@ -128,6 +156,8 @@ run_init(struct sim *sim, uint64_t seed, enum sim_canary canary)
     prng_init(&sim->prng_disk, prng_next(&sim->prng));
     prng_init(&sim->prng_workload, prng_next(&sim->prng));
     sim->options = sim_options_random(&sim->prng);
+    sim->options.sync = sync_random(seed);
+    if (window) options_window(&sim->options);
     if (canary != SIM_CANARY_NONE) {
         sim->options.profile = SIM_CRASHES;
         sim->options.fuse_max = 300;
@@ -258,7 +288,7 @@ run_calm(struct sim *sim)
 void
 sim_run(struct sim *sim, uint64_t seed, enum sim_canary canary)
 {
-    run_init(sim, seed, canary);
+    run_init(sim, seed, canary, false);
     node_format(sim);
     node_open(sim);
     run_faulty(sim);
@@ -268,8 +298,18 @@ sim_run(struct sim *sim, uint64_t seed, enum sim_canary canary)
 }
 
 void
+sim_run_window(struct sim *sim, uint64_t seed)
+{
+    run_init(sim, seed, SIM_CANARY_NONE, true);
+    node_format(sim);
+    node_open(sim);
+    window_run(sim);
+}
+
+void
 sim_free(struct sim *sim)
 {
+    model_past_free(&sim->window.past);
     oracle_free(sim);
     atlas_free(sim);
     storage_sim_free(&sim->disk);

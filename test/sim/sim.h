@@ -12,6 +12,7 @@
  *   compare.c   everything the engine can be asked, against the model
  *   verify.c    verifications, and what the scrubber reports
  *   atlas.c     which faults a lone node must survive; what the disk should hold; healing
+ *   window.c    one fault of the newest prepare, and a crash: what each order of the logs loses
  *
  * WHAT IS CHECKED. The oracle sees each prepare on its way to the disk. When the engine commits an
  * op, the model executes that prepare, and
@@ -66,12 +67,14 @@ enum sim_profile {
     SIM_CRASHES,   /* Crashes only. */
     SIM_SURVIVABLE, /* Crashes, and faults that must not be noticed: see atlas.c. */
     SIM_DAMAGE,    /* Any fault that leaves evidence: recovered, or reported. */
+    SIM_WINDOW,    /* Not drawn: see window.c. */
 };
-#define SIM_PROFILE_COUNT 4
+#define SIM_PROFILE_COUNT 4 /* Those that are drawn. */
 
 struct sim_options {
     enum sim_profile profile;
     uint64_t prepares_size_bytes;
+    enum journal_sync sync;
     uint64_t memory_extra_bytes;
     uint64_t grid_space_bytes; /* 0: no limit. */
     uint32_t requests;
@@ -197,6 +200,21 @@ struct sim_counts {
     uint64_t parts; /* Of blocks, that were read alone. */
 };
 
+/* A window seed: see window.c. */
+enum sim_window_fault { SIM_WINDOW_LOST, SIM_WINDOW_MISDIRECTED, SIM_WINDOW_ROT };
+
+struct sim_window {
+    bool armed; /* The next prepare's write is the victim. */
+    enum sim_window_fault fault;
+    uint64_t victim; /* Its op; 0: there is none yet. */
+    bool past_taken; /* What was before the victim was executed: */
+    struct model_past past;
+    u128 past_checksum;
+    uint64_t past_timestamp;
+    bool lost; /* The victim was acknowledged, and is gone without a word. */
+    bool told;
+};
+
 struct sim_verify {
     struct engine_request request;
     bool lent;
@@ -224,6 +242,7 @@ struct sim {
     bool calm;               /* No more faults. */
     bool full_before_calm;   /* A growth that the full disk refused may still be answered for. */
     enum sim_canary canary;
+    struct sim_window window;
     u128 replies_hash;
     struct sim_counts counts;
 };
@@ -250,6 +269,19 @@ void sim_step(struct sim *sim);
 /* All faults that the disk has had. */
 uint64_t sim_faults(const struct sim *sim);
 
+/* The same, in the profile SIM_WINDOW. */
+void sim_run_window(struct sim *sim, uint64_t seed);
+
+/* ---- window.c -------------------------------------------------------------------------------- */
+
+void window_run(struct sim *sim);
+
+/* The disk has taken a prepare, or says so. */
+void window_wrote(struct sim *sim, const struct prepare_header *header);
+
+/* The model has executed an op. */
+void window_committed(struct sim *sim);
+
 /* ---- node.c ---------------------------------------------------------------------------------- */
 
 extern const struct engine_identity sim_identity;
@@ -258,6 +290,9 @@ void node_format(struct sim *sim);
 
 /* Opens until it is open, through crashes and damage. */
 void node_open(struct sim *sim);
+
+/* Opens once, without faults. */
+enum engine_open_result node_try(struct sim *sim, struct engine_open_report *report);
 
 /* The engine is gone, and what it was doing is cut. */
 void node_crash(struct sim *sim);
@@ -340,6 +375,9 @@ bool atlas_faulty(const struct sim *sim);
 
 /* True if there is one that the engine may notice. */
 bool atlas_damaged(const struct sim *sim);
+
+/* True if the entry of the headers log is what it should be. */
+bool atlas_header_on_disk(const struct sim *sim, const struct prepare_header *header);
 
 /* Writes what was meant wherever a fault is. */
 void atlas_heal(struct sim *sim);

@@ -7,11 +7,12 @@
 const char *
 sim_profile_name(enum sim_profile profile)
 {
-    static const char *const names[SIM_PROFILE_COUNT] = {
+    static const char *const names[SIM_PROFILE_COUNT + 1] = {
         [SIM_QUIET] = "quiet",
         [SIM_CRASHES] = "crashes",
         [SIM_SURVIVABLE] = "survivable",
         [SIM_DAMAGE] = "damage",
+        [SIM_WINDOW] = "window",
     };
     return names[profile];
 }

@@ -6,6 +6,9 @@
 
 #include "base/units.h"
 
+/* The messages of the fixture before: tests make thousands of fixtures, one after another. */
+static uint8_t *spare;
+
 struct prepare_header *
 journal_fixture_message(struct journal_fixture *fixture, uint64_t op)
 {
@@ -42,7 +45,10 @@ journal_fixture_recover(struct journal_fixture *fixture, struct journal_report *
 {
     /* Nothing may depend on what memory held before. */
     memset(fixture->memory, 0xa5, fixture->memory_size);
-    const struct journal_options options = {.prepares_size_bytes = fixture->ring_size};
+    const struct journal_options options = {
+        .prepares_size_bytes = fixture->ring_size,
+        .sync = fixture->sync,
+    };
     struct arena arena;
     arena_init(&arena, fixture->memory, fixture->memory_size);
     journal_init(&fixture->journal, &arena, &fixture->sim.storage, &options);
@@ -52,8 +58,16 @@ journal_fixture_recover(struct journal_fixture *fixture, struct journal_report *
 void
 journal_fixture_init(struct journal_fixture *fixture, uint64_t ring_size, uint64_t seed)
 {
+    journal_fixture_init_sync(fixture, ring_size, seed, JOURNAL_SYNC_BOTH);
+}
+
+void
+journal_fixture_init_sync(
+    struct journal_fixture *fixture, uint64_t ring_size, uint64_t seed, enum journal_sync sync)
+{
     memset(fixture, 0, sizeof(*fixture));
     fixture->ring_size = ring_size;
+    fixture->sync = sync;
     prng_init(&fixture->prng, seed);
     const struct storage_sim_options sim_options = {
         .file_size_bytes =
@@ -70,7 +84,10 @@ journal_fixture_init(struct journal_fixture *fixture, uint64_t ring_size, uint64
     journal_init(&fixture->journal, &arena, &fixture->sim.storage, &options);
     fixture->memory_size = align_up(arena.used_bytes, SECTOR_SIZE);
     fixture->memory = aligned_alloc(SECTOR_SIZE, fixture->memory_size);
-    fixture->messages = aligned_alloc(SECTOR_SIZE, (uint64_t) FIXTURE_OPS_MAX * PREPARE_SIZE_MAX);
+    fixture->messages =
+        spare != NULL ? spare
+                      : aligned_alloc(SECTOR_SIZE, (uint64_t) FIXTURE_OPS_MAX * PREPARE_SIZE_MAX);
+    spare = NULL;
     assert(fixture->memory != NULL && fixture->messages != NULL);
     memset(fixture->messages, 0, PREPARE_SIZE_MAX);
 
@@ -86,7 +103,11 @@ journal_fixture_free(struct journal_fixture *fixture)
 {
     storage_sim_free(&fixture->sim);
     free(fixture->memory);
-    free(fixture->messages);
+    if (spare == NULL) {
+        spare = fixture->messages;
+    } else {
+        free(fixture->messages);
+    }
 }
 
 struct prepare_header *
@@ -122,8 +143,8 @@ journal_fixture_append_on_done(struct journal_append *append, enum storage_resul
     fixture->append_result = result;
 }
 
-enum storage_result
-journal_fixture_append_message(struct journal_fixture *fixture)
+void
+journal_fixture_append_begin(struct journal_fixture *fixture)
 {
     fixture->append_done = false;
     fixture->append = (struct journal_append){
@@ -132,7 +153,13 @@ journal_fixture_append_message(struct journal_fixture *fixture)
     };
     journal_append(&fixture->journal, &fixture->append);
     assert(journal_busy(&fixture->journal));
-    while (!fixture->append_done) {
+}
+
+enum storage_result
+journal_fixture_append_message(struct journal_fixture *fixture)
+{
+    journal_fixture_append_begin(fixture);
+    while (!fixture->append_done || journal_naming(&fixture->journal)) {
         (void) storage_wait(&fixture->sim.storage);
     }
     assert(!journal_busy(&fixture->journal));

@@ -21,6 +21,7 @@ struct journal_fixture {
     struct storage_sim sim;
     struct journal journal;
     uint64_t ring_size;
+    enum journal_sync sync;
     uint64_t memory_size;
     void *memory;
     uint8_t *messages; /* PREPARE_SIZE_MAX bytes an op; op 0 is the root. */
@@ -56,7 +57,14 @@ enum journal_recovery journal_fixture_recover(
     struct journal_fixture *fixture,
     struct journal_report *report);
 
+/* JOURNAL_SYNC_BOTH. */
 void journal_fixture_init(struct journal_fixture *fixture, uint64_t ring_size, uint64_t seed);
+
+void journal_fixture_init_sync(
+    struct journal_fixture *fixture,
+    uint64_t ring_size,
+    uint64_t seed,
+    enum journal_sync sync);
 
 void journal_fixture_free(struct journal_fixture *fixture);
 
@@ -68,7 +76,12 @@ struct prepare_header *journal_fixture_make_prepare(
 
 void journal_fixture_append_on_done(struct journal_append *append, enum storage_result result);
 
-/* Appends the message of op_head + 1. Returns what its callback gave. */
+/* Begins to append the message of op_head + 1; `append_done` says when its callback has come. */
+void journal_fixture_append_begin(struct journal_fixture *fixture);
+
+/*
+ * Appends the message of op_head + 1, and waits for its header too. Returns what its callback gave.
+ */
 enum storage_result journal_fixture_append_message(struct journal_fixture *fixture);
 
 enum storage_result journal_fixture_append(struct journal_fixture *fixture, uint32_t size_body);

@@ -2,6 +2,9 @@
 /* What of the engine's opening and stopping needs no model: on the simulated disk. */
 #include "unit.h"
 
+#include <stddef.h>
+
+#include "base/checksum.h"
 #include "base/prng.h"
 #include "base/units.h"
 #include "engine/engine.h"
@@ -291,6 +294,29 @@ UNIT_TEST(inspecting_writes_nothing)
     storage_sim_bytes(&disk, STORAGE_SUPERBLOCK)[0] = 1;
     expect_equal(engine_inspect(&disk.storage, owner_scratch, &absent), ENGINE_OPEN_SUPERBLOCK);
     expect(strcmp(absent.superblock_name, "quorum lost") == 0);
+    end();
+}
+
+static enum engine_open_result
+inspect_changed(bool version)
+{
+    struct engine_inspection inspection;
+    for (uint64_t copy = 0; copy < SUPERBLOCK_COPIES; copy++) {
+        uint8_t *bytes = storage_sim_bytes(&disk, STORAGE_SUPERBLOCK);
+        struct superblock_state *state = (void *) (bytes + copy * SUPERBLOCK_COPY_STRIDE);
+        state->version = DISK_FORMAT_VERSION + (version ? 1 : 0);
+        state->config_fingerprint = CONFIG_FINGERPRINT ^ (version ? 0 : 1);
+        const size_t start = offsetof(struct superblock_state, version);
+        state->checksum = checksum((const uint8_t *) state + start, sizeof(*state) - start);
+    }
+    return engine_inspect(&disk.storage, owner_scratch, &inspection);
+}
+
+UNIT_TEST(what_another_build_made_is_told_from_damage)
+{
+    begin(1);
+    expect_equal(inspect_changed(true), ENGINE_OPEN_OTHER_VERSION);
+    expect_equal(inspect_changed(false), ENGINE_OPEN_OTHER_CONFIG);
     end();
 }
 

@@ -13,11 +13,11 @@
 #include "pg/worker/worker.h"
 
 /*
- * A worker that did not even begin by then will not. The time is counted from the first look of any
+ * A worker that hasn't begun by then won't begin. The time counts from the first look of any
  * session, so only sessions of that time wait.
  */
 #define START_WAIT_MS 10000
-/* How often it is looked again; what changes is told at once. */
+/* How often to look again. A change is noticed at once. */
 #define LOOK_MS 1000
 
 const char *
@@ -82,7 +82,7 @@ why_stopped(struct refusal *why)
     refusal_hint(why, "Retry. If it persists, see the server log.");
 }
 
-/* True if the worker should have begun, and has had the time to. */
+/* Returns true if the worker should have begun, and has had the time to. */
 static bool
 start_is_overdue(void)
 {
@@ -166,7 +166,7 @@ availability_raise(void)
     struct availability availability;
     availability_get(&availability);
     if (availability.role <= ROLE_OPENING) {
-        /* It has come back just now. The call was not taken by the engine before. */
+        /* The worker has just come back. The engine before it had not taken the call. */
         memset(&availability, 0, sizeof(availability));
         availability.role = ROLE_STOPPED;
         why_stopped(&availability.why);

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/*
- * Is there an engine, and if not, why: one answer for calls, commands and ledger.status.
- */
+/* Is there an engine, and if not, why? One answer for calls, commands and ledger.status. */
 #ifndef LEDGER_PG_CLIENT_AVAILABILITY_H
 #define LEDGER_PG_CLIENT_AVAILABILITY_H
 
@@ -10,9 +8,9 @@
 #include "pg/monitor_shared.h"
 
 enum availability_role {
-    ROLE_PRIMARY,  /* It works. */
-    ROLE_STARTING, /* Not yet: it is waited for. */
-    ROLE_OPENING,  /* The same, and the worker lives. */
+    ROLE_PRIMARY,  /* The engine works. */
+    ROLE_STARTING, /* The worker hasn't begun yet. It is waited for. */
+    ROLE_OPENING,  /* The worker is alive and opens the engine. It is waited for. */
     ROLE_STANDBY,
     ROLE_NONE,
     ROLE_REFUSED,
@@ -21,26 +19,27 @@ enum availability_role {
 
 struct availability {
     enum availability_role role;
-    struct refusal why; /* For all but the first three. */
-    bool engine_says;   /* `why` is what kept the engine from working, or made it stop. */
+    struct refusal why; /* Set for all but the first three. */
+    /* `why` comes from the engine: what kept it from working, or made it stop. */
+    bool engine_says;
 };
 
-/* "primary", "starting" … */
+/* The name of the role: "primary", "starting" …. */
 const char *availability_role_name(enum availability_role role);
 
-/* What is known at once. */
+/* Says what is known at once. */
 void availability_get(struct availability *availability);
 
-/* Waits while it is starting or opening, which takes as long as there is log to replay. */
+/* Waits while it is starting or opening. That takes as long as there is log to replay. */
 void availability_wait_settled(struct availability *availability);
 
-/* The same until the engine works; if it does not, raises the reason. */
+/* Waits until the engine works. If it doesn't, raises the reason. */
 void availability_wait_running(void);
 
-/* Raises why there is no engine now. For who has found out that there is none. */
+/* Raises why there is no engine now. For callers that have found out that there is none. */
 pg_attribute_noreturn() void availability_raise(void);
 
-/* Raises that the library is not preloaded, if it is not. */
+/* Raises an error if the library isn't preloaded. */
 void availability_check_preloaded(void);
 
 #endif

@@ -4,23 +4,22 @@
 
 #include "pg/client/client.h"
 
-#include <sched.h>
-
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "miscadmin.h"
-#include "portability/instr_time.h"
 #include "storage/ipc.h"
 #include "storage/pmsignal.h"
 #include "utils/guc.h"
 #include "utils/wait_event.h"
 
+#include "base/units.h"
 #include "pg/client/availability.h"
 #include "pg/client/commit_mode.h"
 #include "pg/settings.h"
 #include "pg/shared.h"
+#include "pg/spinning.h"
 
-/* Slots that this backend owns, each with the subtransaction whose abort gives it back. */
+/* The slots that this backend owns. Each has the subtransaction whose abort gives it back. */
 struct owned_slot {
     uint32 slot;
     SubTransactionId subtransaction;
@@ -163,10 +162,7 @@ reserve_now(bool fits_small)
     const uint32 procno = compat_my_proc_number();
     uint32 slot = SLOT_NONE;
     if (fits_small) slot = slots_reserve_small(slots, procno);
-    /*
-     * The small slot is taken by another call of this session, or by one that was cancelled and
-     * still runs.
-     */
+    /* Another call of this session has the small slot, or one that was cancelled and still runs. */
     if (slot == SLOT_NONE) slot = slots_reserve_bulk(slots);
     return slot;
 }
@@ -234,7 +230,7 @@ client_submit(struct client_call *call)
     slot->input_size = call->input_size;
     slot->instant = call->instant;
     slots_submit(shared_slots(), call->slot);
-    shared_wake_worker();
+    shared_wake_worker(ledger_operation_creates(call->operation));
 }
 
 static int
@@ -246,8 +242,8 @@ detail_outcome(uint8_t operation)
 }
 
 /*
- * Adds to the error that an interrupt raises (cancel, timeout, terminate), which keeps its own code
- * and message.
+ * Adds to the error of an interrupt (cancel, timeout, terminate), which keeps its own code and
+ * message.
  */
 static void
 on_interrupt_error(void *argument)
@@ -272,14 +268,12 @@ check_interrupts(struct client_call *call)
     error_context_stack = callback.previous;
 }
 
-/*
- * Codes for requests that could write, where that makes a difference, and for those that only read.
- */
+/* SQLSTATEs for requests that could write and for those that only read, where they differ. */
 struct outcome_error {
     int sqlstate_write;
     int sqlstate_read;
     const char *message;
-    const char *detail; /* NULL: for writes, that the outcome is unknown. */
+    const char *detail; /* NULL: for writes, say that the outcome is unknown. */
     const char *hint;
 };
 
@@ -345,40 +339,45 @@ pg_attribute_noreturn() static void raise_outcome(
         error->hint == NULL ? 0 : errhint("%s", error->hint));
 }
 
+static uint64
+spin_limit_ns(void)
+{
+    return (uint64) settings_spin_us * SPIN_WRITE_FACTOR * NS_PER_US;
+}
+
+static bool
+is_alone(const struct client_call *call)
+{
+    if (!slots_alone(shared_slots(), call->slot)) return false;
+    return pg_atomic_read_u32(&shared->requests_under_way) <= 1;
+}
+
 /*
- * A session that nobody else waits with looks for its answer before it sleeps: to be woken would
- * take it and the worker a good part of the time of a durable write.
+ * If no other session is waiting, looks for the answer before it sleeps: being woken would take the
+ * session and the worker a good part of the time of a durable write.
  */
 static void
-spin_alone(const struct client_call *call)
+spin_alone(const struct client_call *call, struct spinning *spinning, uint64 start_ns)
 {
-    struct slots *slots = shared_slots();
-    const uint64 spin_us = (uint64) settings_spin_us * SPIN_WRITE_FACTOR;
-    instr_time start;
-    INSTR_TIME_SET_CURRENT(start);
-    while (!slots_done(slots, call->slot)) {
-        if (InterruptPending || !slots_alone(slots, call->slot)) return;
-        if (pg_atomic_read_u32(&shared->requests_under_way) > 1) return;
-        instr_time elapsed;
-        INSTR_TIME_SET_CURRENT(elapsed);
-        INSTR_TIME_SUBTRACT(elapsed, start);
-        if (INSTR_TIME_GET_MICROSEC(elapsed) >= spin_us) return;
+    const uint64 limit_ns = spin_limit_ns();
+    while (!slots_done(shared_slots(), call->slot)) {
+        const uint64 now_ns = spinning_now_ns();
+        if (InterruptPending || !is_alone(call) || now_ns - start_ns >= limit_ns) return;
         /* The worker, and the kernel's part of the write, may need this processor. */
-        (void) sched_yield();
+        spinning_yield(spinning, now_ns);
     }
 }
 
-void
-client_wait(struct client_call *call)
+static void
+sleep_until_done(struct client_call *call)
 {
     static uint32 wait_event;
     struct slots *slots = shared_slots();
     if (wait_event == 0) wait_event = compat_wait_event("LedgerRequest");
-    spin_alone(call);
     while (!slots_done(slots, call->slot)) {
         const enum worker_state state = monitor_worker_state();
         if (state == WORKER_STOPPED || state == WORKER_REFUSED || state == WORKER_NONE) {
-            /* If the worker has it already, the worker answers. */
+            /* If the worker has taken it already, the worker will answer. */
             if (slots_withdraw(slots, call->slot)) {
                 owned_forget(call->slot);
                 availability_raise();
@@ -390,6 +389,26 @@ client_wait(struct client_call *call)
         if (!in_time && !PostmasterIsAlive()) proc_exit(1);
         check_interrupts(call);
     }
+}
+
+/* As soon as the answer is there. */
+static void
+await(struct client_call *call)
+{
+    static struct spinning spinning;
+    const bool alone = is_alone(call);
+    const uint64 start_ns = spinning_now_ns();
+    if (alone && spinning_pays(&spinning)) spin_alone(call, &spinning, start_ns);
+    sleep_until_done(call);
+    if (!alone) return;
+    spinning_learn(&spinning, spinning_now_ns() - start_ns, spin_limit_ns());
+}
+
+void
+client_wait(struct client_call *call)
+{
+    struct slots *slots = shared_slots();
+    await(call);
     const struct slot *slot = slots_slot(slots, call->slot);
     call->reply_size = slot->reply_size;
     call->instant = slot->instant;

@@ -21,22 +21,23 @@
 /* The outermost query that is being executed. */
 struct running {
     const QueryDesc *query;
-    bool had_xid;         /* The transaction had written before it. */
-    bool in_parts;        /* The client asked for some of its rows, and may go on later. */
+    /* The transaction had an id, so it had written something, before this query. */
+    bool had_xid;
+    bool in_parts;        /* The client asked for only some of its rows, and may go on later. */
     uint64 ledger_writes; /* Calls that have taken effect. */
 };
 
 static struct running running;
 
 /*
- * How many ExecutorRun are on the stack: 2 means that a query was run by a function of another
- * query.
+ * How many calls of ExecutorRun are on the stack. 2 means that a function of one query runs
+ * another.
  */
 static int executor_depth;
 
-/* What the calls of this transaction have found. */
+/* What the calls of this transaction have found out. */
 static struct {
-    const PlannedStmt *proven; /* This statement changes nothing else. */
+    const PlannedStmt *proven; /* The statement that was found to change nothing else. */
     bool sequences;            /* But it takes numbers from sequences. */
     bool closed;               /* The transaction was made read-only. */
 } transaction;
@@ -50,9 +51,9 @@ has_xid(void)
 }
 
 /*
- * Has the transaction written rows of tables? They alone use a command's number, numbers from
- * sequences don't, though both need a transaction id. Only an increment shows whether the present
- * number is used; it is what every function that writes does too.
+ * Has the transaction written rows of tables? Only that uses a command's number. Taking numbers
+ * from sequences doesn't, though both need a transaction id. Only an increment shows whether the
+ * present number is used; every function that writes does the same.
  */
 static bool
 has_written_rows(void)
@@ -64,7 +65,7 @@ has_written_rows(void)
 
 /* ---- What is running ------------------------------------------------------------------------- */
 
-/* Adds to an error of the statement: nobody should think that nothing has happened. */
+/* Adds to an error of the statement, so that nobody thinks that nothing has happened. */
 static void
 on_statement_error(void *argument)
 {
@@ -117,9 +118,10 @@ executor_run(COMPAT_EXECUTOR_RUN_PARAMETERS)
 }
 
 /*
- * Procedural languages evaluate simple expressions without the executor, so depth alone doesn't
- * show them; but all of them connect to SPI first. There is no call that only asks. This one
- * changes nothing, as no relation has an empty name, and fails for one reason or the other.
+ * Is the call made inside SPI? Procedural languages evaluate simple expressions without the
+ * executor, so the depth alone doesn't show them; but all of them connect to SPI first. The server
+ * has no function that only asks. This one changes nothing, since no relation has an empty name. It
+ * always fails, for one of two reasons, which tell.
  */
 static bool
 inside_spi(void)
@@ -164,8 +166,8 @@ commit_mode_install(void)
 /* ---- May the call be made? ------------------------------------------------------------------- */
 
 /*
- * Not to a table, a function, or a cursor that outlives the transaction. Those of EXECUTE are
- * stored first.
+ * True unless the rows go to a table, a function, or a cursor that outlives the transaction. Rows
+ * of EXECUTE are stored first.
  */
 static bool
 rows_go_to_client(const DestReceiver *receiver, const PortalData *portal)
@@ -183,8 +185,8 @@ rows_go_to_client(const DestReceiver *receiver, const PortalData *portal)
 }
 
 /*
- * The statement around the query that is running: itself, or EXPLAIN or COPY of it. A rule makes
- * several of one.
+ * Looks at the statement around the running query: it must be that query, or EXPLAIN or COPY of it.
+ * A rule makes several statements of one.
  */
 static bool
 portal_only_reads(Portal portal)
@@ -202,7 +204,10 @@ portal_only_reads(Portal portal)
     return false;
 }
 
-/* Without a query and its portal, only a function call message of the protocol has no text. */
+/*
+ * If there is neither a query nor its portal, only a function call message of the protocol has no
+ * text.
+ */
 static bool
 is_function_call_message(void)
 {

@@ -1,23 +1,26 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Is a call a whole transaction by itself? Decides what ledger.commit_mode = auto means for it.
+ * Is a call a whole transaction by itself? That decides what ledger.commit_mode = auto means for
+ * it.
  *
  * A call is alone if the transaction provably changes nothing but the ledger:
  *
- *   - it is neither in a transaction block, also the implicit one of several statements in one
- *     message, nor in a subtransaction;
- *   - the client's own statement makes it, not a function of another language;
- *   - that statement is a SELECT, its EXPLAIN ANALYZE, its COPY to the client or a file, or its
- *     EXECUTE; or a function call message of the protocol. Its rows go to no table or cursor;
- *   - its plan changes nothing else (effects.h);
- *   - the transaction has no id yet: it has written nothing.
+ *    - it is in no transaction block (nor the implicit one of several statements in one message),
+ *      and
+ *      in no subtransaction;
+ *    - the client's own statement makes it, not a function in another language;
+ *    - that statement is a SELECT, its EXPLAIN ANALYZE, its COPY to the client or a file, or its
+ *      EXECUTE; or it is a function call message of the protocol. Its rows go to no table or
+ *      cursor;
+ *    - its plan changes nothing else (effects.h);
+ *    - the transaction has no id yet, so it has written nothing.
  *
- * Then the transaction is closed against everything else: it becomes read-only, it ends with the
- * statement where a client sends several in a pipeline, and it fails if it has an id when it
- * commits. So what a wrongly declared function would write later fails loudly.
+ * Then the transaction is closed to everything else: it becomes read-only, it ends with the
+ * statement if the client sends several in a pipeline, and it fails if it has an id when it
+ * commits. So if a wrongly declared function writes something later, that fails loudly.
  *
- * A statement may call the ledger more than once, and fail after a call: each call takes effect by
- * itself, when it returns. An error that comes after one says so in its context.
+ * A statement may call the ledger more than once, and fail after a call. Each call takes effect by
+ * itself, when it returns. If an error comes after one, its context says so.
  */
 #ifndef LEDGER_PG_CLIENT_COMMIT_MODE_H
 #define LEDGER_PG_CLIENT_COMMIT_MODE_H
@@ -28,15 +31,18 @@
 void commit_mode_install(void);
 
 /*
- * Why the call that is being made is not a whole transaction by itself, as a sentence; NULL if it
- * is, and then the transaction is closed.
+ * If the call that is being made is not a whole transaction by itself, returns why, as a sentence.
+ * If it is, returns NULL and closes the transaction.
  */
 const char *commit_mode_refuse(void);
 
-/* The transaction is read-only because a call has closed it, which doesn't forbid further calls. */
+/*
+ * True if the transaction is read-only because a call has closed it. That doesn't forbid further
+ * calls.
+ */
 bool commit_mode_closed(void);
 
-/* A call has taken effect. */
+/* Counts a call that has taken effect. */
 void commit_mode_count_write(void);
 
 #endif

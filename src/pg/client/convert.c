@@ -17,8 +17,8 @@
 /* ---- Values of variable length --------------------------------------------------------------- */
 
 /*
- * A value of variable length in one block, with a header of one or four bytes; with one byte it
- * need not be aligned.
+ * A value of variable length in one block. Its header has four bytes, or a single byte; with a
+ * single byte the value need not be aligned.
  */
 struct plain_value {
     struct varlena *value;
@@ -27,8 +27,9 @@ struct plain_value {
 
 /*
  * The server passes such a value in any of its forms: expanded (a variable of PL/pgSQL), external
- * or compressed (from a table), short (inside a row). Macros that ask for a short header say yes to
- * an expanded or external one, whose size they then give as zero; so this comes first.
+ * or compressed (from a table), or short (inside a row). The macros that ask for a short header
+ * also say yes to an expanded or external value, and then give its size as zero. So those forms are
+ * handled first.
  */
 static struct plain_value
 value_open(Datum datum)
@@ -39,7 +40,7 @@ value_open(Datum datum)
     return (struct plain_value){.value = value, .copied = value != given};
 }
 
-/* A batch has thousands of values: their copies must not add up. */
+/* Frees a copy. A batch has thousands of values, and their copies must not add up. */
 static void
 value_close(const struct plain_value *plain)
 {
@@ -95,7 +96,10 @@ convert_array_to_flags(Datum datum, enum convert_enum which)
 {
     assert(which == CONVERT_ACCOUNT_FLAG || which == CONVERT_TRANSFER_FLAG);
     struct plain_value plain = value_open(datum);
-    /* Inside a row an array is short and unaligned: it is copied aside, not into new memory. */
+    /*
+     * Inside a row an array is short and unaligned. It is copied to the stack, which costs no
+     * allocation.
+     */
     char aligned[VARHDRSZ + VARATT_SHORT_MAX] __attribute__((aligned(8)));
     const void *array = plain.value;
     if (VARATT_IS_SHORT(plain.value)) {
@@ -142,10 +146,10 @@ convert_u128_to_uuid(u128 value, pg_uuid_t *uuid)
 }
 
 /*
- * The stored form of a numeric (unchanged since 9.1; not in a header): a 16-bit word that holds the
- * sign, the scale and a small weight; or sign and scale, followed by a 16-bit weight; then digits
- * of base 10,000, the first worth 10,000^weight. Zeros are stripped at both ends, so zero has no
- * digit.
+ * The stored form of a numeric (unchanged since 9.1, but not in a header). It begins with a 16-bit
+ * word that holds the sign, the scale and a small weight; or with a word that holds sign and scale,
+ * and a 16-bit weight. Then come digits of base 10,000, of which the first counts 10,000^weight.
+ * Zeros are stripped at both ends, so zero has no digits.
  */
 #define NUMERIC_KIND_MASK 0xc000
 #define NUMERIC_KIND_NEGATIVE 0x4000
@@ -156,7 +160,7 @@ convert_u128_to_uuid(u128 value, pg_uuid_t *uuid)
 #define NUMERIC_SHORT_WEIGHT_MASK 0x003f
 #define NUMERIC_BASE 10000
 #define NUMERIC_BASE_POWER_4 UINT64_C(10000000000000000)
-/* 2^128 - 1 is 340 and nine more digits of base 10,000. */
+/* 2^128 - 1 is 340 followed by nine digits of base 10,000. */
 #define NUMERIC_WEIGHT_MAX 9
 static_assert(
     CONVERT_NUMERIC_SIZE_MAX >= VARHDRSZ + 2 + 2 * (NUMERIC_WEIGHT_MAX + 1),
@@ -174,7 +178,7 @@ raise_numeric(Datum datum, const char *name, int sqlstate, const char *rule)
     pg_unreachable();
 }
 
-/* The word at this index. Words need not be aligned. */
+/* The word at this index. It need not be aligned. */
 static inline uint16_t
 load_u16(const char *words, int index)
 {
@@ -238,10 +242,7 @@ convert_numeric_to_u128(Datum datum, const char *name)
 uint32_t
 convert_u128_to_numeric(u128 value, void *buffer)
 {
-    /*
-     * From the last digit to the first, four digits at a time, without their common zeros at the
-     * end.
-     */
+    /* From the last digit to the first. Zeros at the end are left out. */
     uint16_t digits[12];
     uint32_t first = ARRAY_COUNT(digits);
     u128 rest = value;
@@ -328,7 +329,7 @@ convert_interval_to_seconds(const Interval *interval, const char *name)
             errdetail("Their length is not fixed."),
             errhint("Give the interval in days or smaller units."));
     }
-    /* Neither part is near an overflow: 2^31 days are 10^14 seconds, 2^63 microseconds 10^13. */
+    /* Neither part can overflow: 2^31 days are 10^14 seconds, 2^63 microseconds 10^13. */
     int64_t seconds = (int64_t) interval->day * SECS_PER_DAY + interval->time / USECS_PER_SEC;
     if (interval->time % USECS_PER_SEC != 0) {
         ereport(
@@ -440,7 +441,10 @@ transfer_amount(const Datum *values, const bool *nulls, uint16_t flags)
     if (!nulls[TRANSFER_INPUT_AMOUNT]) {
         return convert_numeric_to_u128(values[TRANSFER_INPUT_AMOUNT], "amount");
     }
-    /* In both cases: all of the pending amount. With both flags the engine refuses the transfer. */
+    /*
+     * In both cases the whole pending amount. If both flags are set, the engine refuses the
+     * transfer.
+     */
     if ((flags & TRANSFER_POST_PENDING) != 0) return U128_MAX;
     if ((flags & TRANSFER_VOID_PENDING) != 0) return 0;
     convert_raise_null("amount");
@@ -553,7 +557,7 @@ row_put_balances(struct convert_row *row, int column, const struct balances *bal
     return column;
 }
 
-/* Zero means none. */
+/* Zero means none, and is shown as NULL. */
 static int
 row_put_reference(struct convert_row *row, int column, u128 id)
 {
@@ -594,7 +598,7 @@ convert_account_to_row(const struct account *account, struct convert_row *row)
     assert(column == CONVERT_ACCOUNT_COLUMNS);
 }
 
-/* 0: none. */
+/* Zero means none, and is shown as NULL. */
 static int
 row_put_time(struct convert_row *row, int column, uint64_t timestamp_ns)
 {

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Between SQL values and the engine's records.
+ * Conversions between SQL values and the engine's records.
  *
- *     uuid                u128, big-endian: the order of uuids is the order of the numbers
- *     numeric             u128, exact: a fraction, a sign, NaN, 2^128 or more is an ERROR
- *     bigint              u64 (bit pattern), u32 (range checked), timestamps (0 ... 2^63 - 1)
- *     integer             u16 (range checked)
- *     array of an enum    flags, a bit for each element
- *     interval            u32 seconds
+ *      uuid                u128, big-endian: the order of uuids is the order of the numbers
+ *      numeric             u128, exact: a fraction, a sign, NaN, 2^128 or more is an ERROR
+ *      bigint              u64 (bit pattern), u32 (range checked), timestamps (0 ... 2^63 - 1)
+ *      integer             u16 (range checked)
+ *      array of an enum    flags, a bit for each element
+ *      interval            u32 seconds
  *
- * Inputs: NULL is zero where the engine lets zero mean "none"; where it does not, NULL is an ERROR.
- * Outputs: NULL stands for "none" of user_data_128, pending_id and resolved_by (the zero uuid names
- * nothing), and of what a transfer that is no hold has not.
- * Integers are shown as they are, zero included.
+ * Input: NULL is zero where the engine lets zero mean "none"; elsewhere, NULL is an ERROR. Output:
+ * NULL stands for "none" in user_data_128, pending_id and resolved_by (the zero uuid names
+ * nothing), and in columns that only holds have, if the transfer isn't a hold. Integers are shown
+ * as they are, even zero.
  *
  * Conversions to records raise errors that name the column. None of this calls the engine.
  */
@@ -27,18 +27,18 @@
 /* ---- Enums ----------------------------------------------------------------------------------- */
 
 enum convert_enum {
-    CONVERT_ACCOUNT_FLAG,    /* Values: bit numbers. */
-    CONVERT_TRANSFER_FLAG,   /* Values: bit numbers. */
-    CONVERT_ACCOUNT_STATUS,  /* Values: codes; STATUS_CREATED is CONVERT_CREATED. */
-    CONVERT_TRANSFER_STATUS, /* Values: codes; STATUS_CREATED is CONVERT_CREATED. */
+    CONVERT_ACCOUNT_FLAG,    /* The values are numbers of bits. */
+    CONVERT_TRANSFER_FLAG,   /* The values are numbers of bits. */
+    CONVERT_ACCOUNT_STATUS,  /* The values are codes; CONVERT_CREATED stands for STATUS_CREATED. */
+    CONVERT_TRANSFER_STATUS, /* The values are codes; CONVERT_CREATED stands for STATUS_CREATED. */
     CONVERT_CHANGE_EVENT_TYPE,
-    CONVERT_HOLD_STATE, /* Values: enum pending_status. */
+    CONVERT_HOLD_STATE, /* The values are those of enum pending_status. */
 };
 #define CONVERT_ENUM_COUNT 6
 #define CONVERT_ENUM_VALUES_MAX 70
 #define CONVERT_CREATED 0
 
-/* The oids of one SQL enum's labels, by value; InvalidOid where no label has the value. */
+/* The oids of one SQL enum's labels, by value; InvalidOid if no label has the value. */
 struct convert_labels {
     Oid type;
     Oid array_type;
@@ -46,7 +46,9 @@ struct convert_labels {
     Oid oids[CONVERT_ENUM_VALUES_MAX];
 };
 
-/* Stays valid for the statement; free after the first call. */
+/*
+ * Valid until the end of the statement. Only the first call in a session has to look anything up.
+ */
 const struct convert_labels *convert_labels(enum convert_enum which);
 
 /* The label of a value that has one. */
@@ -75,7 +77,7 @@ uint16_t convert_array_to_flags(Datum datum, enum convert_enum which);
 
 TimestampTz convert_timestamp_to_timestamptz(uint64_t timestamp_ns);
 
-/* The hold_state as enum pending_status; PENDING_NONE if it is none of its labels. */
+/* The hold_state as enum pending_status; PENDING_NONE if the value isn't one of its labels. */
 enum pending_status convert_hold_state(Datum datum);
 
 _Noreturn void convert_raise_null(const char *name);
@@ -113,9 +115,9 @@ enum transfer_input_column {
 };
 
 /*
- * The SQL type that a letter stands for, where the columns of a row type are written as letters: u
- * uuid, n numeric, b bigint, i integer, z timestamptz, a array of account flags, t array of
- * transfer flags, e type of a change event, h state of a hold.
+ * The SQL type that a letter stands for. The columns of a row type are written as letters: u uuid,
+ * n numeric, b bigint, i integer, z timestamptz, a array of account flags, t array of transfer
+ * flags, e type of a change event, h state of a hold.
  */
 Oid convert_letter_type(char letter);
 
@@ -126,8 +128,8 @@ Oid convert_letter_type(char letter);
 void convert_row_to_account(const Datum *values, const bool *nulls, struct account *account);
 
 /*
- * The amount may be NULL in a post (all of the pending amount) and in a void. Accounts, ledger and
- * code may be NULL in both: then they are the pending transfer's.
+ * The amount may be NULL in a post, where it means the whole pending amount, and in a void. In
+ * both, accounts, ledger and code may be NULL, which means the pending transfer's.
  */
 void convert_row_to_transfer(const Datum *values, const bool *nulls, struct transfer *transfer);
 /* The same, with `flags` in place of the row's. */
@@ -154,7 +156,7 @@ struct convert_row {
     Datum values[CONVERT_COLUMNS_MAX];
     bool nulls[CONVERT_COLUMNS_MAX];
     uint32_t space_used;
-    /* A change event needs the most: 9 numerics, 6 uuids, 3 arrays of flags. */
+    /* A change event needs the most: 9 numerics, 7 uuids, 3 arrays of flags. */
     char space[1024] __attribute__((aligned(16)));
 };
 

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/*
- * The labels of the extension's enums: which oid each has in this database.
- */
+/* The labels of the extension's enums: which oid each label has in this database. */
 #include "postgres.h"
 #include "pg/compat.h"
 
@@ -97,8 +95,8 @@ labels_on_type_change(Datum argument, int cache_id, uint32 hash_value)
 }
 
 /*
- * The extension's schema, InvalidOid if there is none. It is found as a member of the extension and
- * not by its name, which its owner may change.
+ * The extension's schema, or InvalidOid if there is none. It is found as a member of the extension,
+ * because its owner may have changed its name.
  */
 static Oid
 extension_schema(void)
@@ -168,7 +166,7 @@ convert_labels(enum convert_enum which)
         callback_registered = true;
     }
 
-    /* The extension may have been dropped and created again: then all oids are new. */
+    /* The extension may have been dropped and created again. Then all oids have changed. */
     const char *type_name = enums[which].type_name;
     Oid type = enum_type_oid(type_name);
     if (labels->type != type) {

@@ -19,16 +19,16 @@
 #include "base/units.h"
 
 struct walk {
-    List *plans; /* The plans that were found; each is looked at once. */
+    List *plans; /* The plans that were found. Each is looked at once. */
     Oid writer;  /* A function that may write. */
     bool sequences;
     bool user_functions;
-    bool unknown; /* A node that this version doesn't know. */
+    bool unknown; /* There is a node that this version doesn't know. */
 };
 
 /* ---- Functions ------------------------------------------------------------------------------- */
 
-/* Volatile functions of the catalog that write nothing. Locks and settings are no data. */
+/* Volatile functions of the catalog that write nothing. Locks and settings don't count as data. */
 static const char *const harmless_functions[] = {
     "clock_timestamp",
     "gen_random_uuid",
@@ -57,10 +57,10 @@ static const char *const harmless_functions[] = {
 
 static const char *const sequence_functions[] = {"currval", "lastval", "nextval"};
 
-/* These give the transaction an id as a write does, though they are declared stable. */
+/* These give the transaction an id, as writing does, although they are declared stable. */
 static const char *const xid_functions[] = {"pg_current_xact_id", "txid_current"};
 
-/* C libraries whose functions write nothing; ours writes to nothing but the ledger. */
+/* C libraries whose functions write nothing. Ours write only to the ledger. */
 static const char *const harmless_libraries[] = {
     "$libdir/ledger",
     "$libdir/pgcrypto",
@@ -78,7 +78,7 @@ is_listed(const char *name, const char *const *names, int count)
 
 #define IS_LISTED(name, names) is_listed(name, names, lengthof(names))
 
-/* Made by initdb, so that its declaration is right. True if it may write. */
+/* A function made by initdb, so its declaration is right. Returns true if it may write. */
 static bool
 catalog_function_may_write(struct walk *walk, const FormData_pg_proc *function)
 {
@@ -101,7 +101,7 @@ is_of_harmless_library(HeapTuple tuple)
     return !is_null && IS_LISTED(TextDatumGetCString(library), harmless_libraries);
 }
 
-/* The callback of check_functions_in_node: true ends the walk. */
+/* The callback of check_functions_in_node. Returning true ends the walk. */
 static bool
 function_may_write(Oid oid, void *context)
 {
@@ -121,7 +121,10 @@ function_may_write(Oid oid, void *context)
     return may_write;
 }
 
-/* An aggregate is declared immutable, whatever the functions that it is made of are. */
+/*
+ * An aggregate is always declared immutable, whatever functions it is made of, so these are looked
+ * at.
+ */
 static bool
 aggregate_may_write(struct walk *walk, Oid oid)
 {
@@ -151,12 +154,12 @@ aggregate_may_write(struct walk *walk, Oid oid)
 
 static bool expression_may_write(Node *node, void *context);
 
-/* An expression is as deep as the stack allows: the server's walker checks that. */
+/* An expression may be as deep as the stack allows; the server's walker checks that. */
 /* NOLINTBEGIN(misc-no-recursion): a domain's checks are expressions. */
 static bool
 domain_may_write(struct walk *walk, Oid type)
 {
-    /* The memory context lets go of it, so it must live as long. */
+    /* A callback of the memory context uses it, so it must live as long as the context. */
     DomainConstraintRef *checks = palloc0_object(DomainConstraintRef);
     InitDomainConstraintRef(type, checks, CurrentMemoryContext, false);
     ListCell *cell;
@@ -167,7 +170,7 @@ domain_may_write(struct walk *walk, Oid type)
     return false;
 }
 
-/* Subplans are in the statement's list of plans. */
+/* Subplans aren't followed here, since they are in the statement's list of plans. */
 static bool
 expression_may_write(Node *node, void *context)
 {
@@ -208,7 +211,7 @@ expressions_may_write(struct walk *walk, const void *first, const void *second)
     return expression_may_write((Node *) second, walk);
 }
 
-/* Scans: what they have beyond target list and conditions. */
+/* What scans have besides their target list and conditions. */
 static bool
 scan_may_write(struct walk *walk, const Plan *plan)
 {
@@ -249,8 +252,8 @@ scan_may_write(struct walk *walk, const Plan *plan)
 }
 
 /*
- * What a node has beyond target list and conditions. Not looked at: what partitions are pruned by,
- * which is never volatile.
+ * What a node has besides its target list and conditions. The expressions by which partitions are
+ * pruned aren't looked at; they are never volatile.
  */
 static bool
 node_may_write(struct walk *walk, const Plan *plan)

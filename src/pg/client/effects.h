@@ -2,21 +2,22 @@
 /*
  * Does a statement provably change nothing but the ledger?
  *
- * The plan is looked at, not the text: views, policies and inlined functions are in it. It must be
- * a SELECT, without WITH queries that write and without FOR UPDATE, and each function in it, by
- * whatever syntax it is called, must be
+ * It looks at the plan, not at the text, because the plan contains views, policies and inlined
+ * functions. The plan must be that of a SELECT, without WITH queries that write, and without FOR
+ * UPDATE. Each function in it, by whatever syntax it is called, must be
  *
- *     the ledger's own;
- *     or declared stable or immutable;
- *     or volatile, and known to write nothing: catalog functions that are listed here, and those of
- *     a few libraries.
+ *      the ledger's own;
+ *      or declared stable or immutable;
+ *      or volatile, and known to write nothing: catalog functions that are listed here, and those
+ *      of
+ *      a few libraries.
  *
- * A declaration may be wrong, and functions of users hide where no plan shows them: behind the
+ * A declaration may be wrong, and users' functions may hide where no plan shows them: behind the
  * operators of a sort, or in the checks of a domain that a function of the server reads. So the
- * caller also looks at what the transaction has done, and makes it read-only (commit_mode.c). The
- * latter is impossible where the statement takes numbers from sequences: they write, though nothing
- * that a transaction could undo. Such a statement may call no functions but the server's, the
- * ledger's and those of these libraries.
+ * caller also looks at what the transaction has done, and makes it read-only (commit_mode.c). It
+ * can't make it read-only if the statement takes numbers from sequences: that is writing, although
+ * nothing that a transaction could undo. Such a statement may call only functions of the server, of
+ * the ledger and of these libraries.
  */
 #ifndef LEDGER_PG_CLIENT_EFFECTS_H
 #define LEDGER_PG_CLIENT_EFFECTS_H
@@ -26,7 +27,7 @@
 #include "nodes/plannodes.h"
 
 struct effects {
-    const char *reason; /* Why it may change more, as a sentence; NULL if it provably doesn't. */
+    const char *reason; /* Why it may change more, as a sentence. NULL if it provably doesn't. */
     bool sequences;     /* It takes numbers from sequences. */
 };
 

@@ -11,9 +11,14 @@
 #include "pg/shared.h"
 #include "pg/slots.h"
 
-/* Rows of the second page. The first fills a small slot, those that follow a large one. */
+/*
+ * Rows of the second page. The first page fills a small slot, those after the second a large one.
+ */
 #define PAGE_ROWS_SECOND 512
-/* Rows that the pages of all strands may have together, as far as each has more than the first. */
+/*
+ * The most rows that the pages of all strands have together, if each has more than the first
+ * page's.
+ */
 #define PAGES_ROWS_MAX (2 * RESULTS_MAX)
 
 static bool
@@ -25,7 +30,7 @@ is_lookup(const struct paging *paging)
            paging->operation == LEDGER_LOOKUP_CHANGE_EVENTS;
 }
 
-/* Lookups: a transfer may have two events. */
+/* How many rows an id may have: in a lookup of change events, a transfer may have two. */
 static uint32_t
 rows_per_id(const struct paging *paging)
 {
@@ -64,7 +69,7 @@ paging_timestamp(const struct paging *paging, const void *record)
 
 /* ---- Filters --------------------------------------------------------------------------------- */
 
-/* 0 is no bound to the engine, and so is what an unbounded side of the window has. */
+/* To the engine, 0 is no bound. An unbounded side of the window is given as that. */
 static uint64_t
 bound_min(const struct paging_strand *strand)
 {
@@ -130,7 +135,7 @@ fill_change_events_filter(
     return sizeof(filter);
 }
 
-/* Writes the request for `rows` rows; returns its size. */
+/* Writes the request for `rows` rows, and returns its size. */
 static uint32_t
 fill(const struct paging *paging, const struct paging_strand *strand, uint32_t rows, void *input)
 {
@@ -168,7 +173,10 @@ reserve(const struct paging *paging, struct paging_strand *strand, uint32_t rows
     strand->records_max = rows;
 }
 
-/* One call: of at most `count` records, or, in a lookup, ids; copied to the strand's page. */
+/*
+ * Makes one call for at most `count` records, or in a lookup ids, and copies the result to the
+ * strand's page.
+ */
 static void
 read_page(struct paging *paging, struct paging_strand *strand, uint32_t count)
 {
@@ -194,7 +202,7 @@ read_page(struct paging *paging, struct paging_strand *strand, uint32_t count)
     paging->records += strand->count;
 }
 
-/* The most records, or, in a lookup, ids of a page. */
+/* The most records, or in a lookup ids, that a page may have. */
 static uint32_t
 page_rows_max(const struct paging *paging)
 {
@@ -212,7 +220,7 @@ page_rows(const struct paging *paging, const struct paging_strand *strand)
     const uint32_t first = SLOT_SMALL_REPLY_BYTES / ledger_row_size(paging->operation);
     uint32_t rows = Min(most, Max(first, PAGES_ROWS_MAX / paging->strands));
     if (is_lookup(paging)) return Min(strand->ids_count - strand->ids_next, most);
-    /* With a limit, the first page is the only one, if a page can have so many rows. */
+    /* With a limit, the first page is the only one, if a page can have that many rows. */
     if (paging->row_limit == PAGING_NO_LIMIT) {
         if (strand->pages == 0) rows = first;
         if (strand->pages == 1) rows = Min(rows, PAGE_ROWS_SECOND);
@@ -220,7 +228,7 @@ page_rows(const struct paging *paging, const struct paging_strand *strand)
     return (uint32_t) Min(strand->rows_left, rows);
 }
 
-/* Takes what was read out of the window. The last page is one that was not full. */
+/* Removes what was read from the window. A page that wasn't full is the last one. */
 static void
 advance(const struct paging *paging, struct paging_strand *strand, uint32_t rows)
 {

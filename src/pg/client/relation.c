@@ -10,7 +10,7 @@
 
 #define FDW_FIELDS_MAX 14
 
-/* A letter for each column's type: convert_letter_type. */
+/* A letter for the type of each column; see convert_letter_type. */
 #define FDW_ACCOUNT_TYPES         "unnnnubbbiabz"
 #define FDW_TRANSFER_TYPES        "uuunuubbbbitbzhzuz"
 #define FDW_ACCOUNT_BALANCE_TYPES "unnnnbz"

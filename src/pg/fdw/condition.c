@@ -97,7 +97,7 @@ compare_of_operator(Oid operator, enum fdw_compare * compare)
     return false;
 }
 
-/* a < b is b > a. */
+/* The comparison with its sides exchanged: a < b is b > a. */
 static enum fdw_compare
 compare_commuted(enum fdw_compare compare)
 {
@@ -149,7 +149,10 @@ field_is_time(enum fdw_field field)
            field == FDW_FIELD_EXPIRES_AT;
 }
 
-/* Fields that say where to look: the larger, the fewer records; 0: others. */
+/*
+ * How well a field says where to look: the larger the number, the fewer records. 0 for fields that
+ * don't.
+ */
 static int
 field_key_rank(enum fdw_field field)
 {
@@ -170,14 +173,14 @@ field_is_key(enum fdw_field field)
     return field_key_rank(field) > 0;
 }
 
-/* Only holds have these: a condition on one of them wants holds. */
+/* Do only holds have this field? A condition on one of them then asks for holds. */
 static bool
 field_is_of_holds(enum fdw_field field)
 {
     return field == FDW_FIELD_STATE || field == FDW_FIELD_EXPIRES_AT;
 }
 
-/* A null in the column is a value that no record has, or none at all. */
+/* Can the column be NULL? NULL is shown for a value that no record has, or for none at all. */
 static bool
 field_is_nullable(enum fdw_field field)
 {
@@ -185,7 +188,7 @@ field_is_nullable(enum fdw_field field)
            field_is_of_holds(field);
 }
 
-/* 0 here means "no filter" to the engine, but 0 to the user. */
+/* Fields where 0 is an ordinary value to the user, but means "no filter" to the engine. */
 static bool
 field_is_plain_zero(enum fdw_field field)
 {
@@ -207,7 +210,7 @@ condition_new(enum fdw_field field, enum fdw_compare compare, Expr *value, Expr 
 
 /* What is known of a condition's values when the query is planned. */
 struct fdw_known {
-    int count;     /* Negative: not known. */
+    int count;     /* Negative if it isn't known. */
     bool constant; /* All of them are known. */
     bool zero;     /* One of them is the integer 0. */
 };
@@ -316,7 +319,7 @@ condition_from_operator(
     return condition_new(field, compare, (Expr *) right, (Expr *) clause);
 }
 
-/* True if the nodes are the two accounts of a transfer, one each. */
+/* True if the two nodes are the two accounts of a transfer, in either order. */
 static bool
 is_both_accounts(RelOptInfo *rel, enum fdw_relation relation, Node *a, Node *b)
 {
@@ -363,7 +366,7 @@ condition_from_both_accounts(List *equalities, BoolExpr *clause)
     return condition_new(FDW_FIELD_ACCOUNT, FDW_EQUAL, a->value, (Expr *) clause);
 }
 
-/* field = a OR field = b …: field = ANY (ARRAY[a, b, …]). */
+/* Makes field = ANY (ARRAY[a, b, …]) of field = a OR field = b …. */
 static struct fdw_condition *
 condition_from_equalities(List *equalities, BoolExpr *clause)
 {
@@ -384,7 +387,7 @@ condition_from_equalities(List *equalities, BoolExpr *clause)
     return condition_new(first->field, FDW_ANY, (Expr *) array, (Expr *) clause);
 }
 
-/* An OR of equalities. */
+/* Makes a condition of an OR of equalities. */
 static struct fdw_condition *
 condition_from_or(
     PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation, BoolExpr *clause)
@@ -405,8 +408,8 @@ condition_from_or(
 }
 
 /*
- * field IS NOT DISTINCT FROM value: as good as equal for fields that are never null. No record has
- * a null there, so a null value selects nothing either way.
+ * field IS NOT DISTINCT FROM value. It means the same as equality for fields that are never null:
+ * no record has a null there, so a null value selects nothing either way.
  */
 static struct fdw_condition *
 condition_from_not(
@@ -422,8 +425,10 @@ condition_from_not(
     return condition;
 }
 
-/* The planner itself asks that a timestamp is not null when it turns max(timestamp) into an ordered
- * scan. */
+/*
+ * When the planner turns max(timestamp) into an ordered scan, it adds the condition that the
+ * timestamp is not null.
+ */
 static struct fdw_condition *
 condition_from_null_test(RelOptInfo *rel, enum fdw_relation relation, NullTest *clause)
 {
@@ -477,9 +482,10 @@ fdw_condition_make(
 /* ---- Choice ---------------------------------------------------------------------------------- */
 
 /*
- * The condition that says where to look: one id before a list of them, an id before an account, one
- * account before either. An operation takes one of these, but for holds, which may be asked for by
- * both of their accounts; the executor checks the rest.
+ * The condition that says where to look. A single id is better than a list of ids, an id better
+ * than an account, and one account better than either of two. An operation takes only one of these
+ * (except for holds, which can be asked for by both of their accounts); the executor checks the
+ * others.
  */
 static struct fdw_condition *
 choose_key(List *conditions)
@@ -511,7 +517,7 @@ wants_holds(List *conditions)
     return false;
 }
 
-/* Those that expire in a given time, of whatever account. */
+/* Does the query ask for holds that expire in a given time, whatever their accounts? */
 static bool
 wants_holds_by_expiry(List *conditions, const struct fdw_condition *key)
 {
@@ -547,7 +553,7 @@ choose_operation(
     unreachable();
 }
 
-/* Does the operation's filter have this field? Keys are not asked about. */
+/* Does the operation's filter have this field? It isn't called for keys. */
 static bool
 operation_takes(enum ledger_operation operation, enum fdw_field field)
 {
@@ -571,8 +577,9 @@ operation_takes(enum ledger_operation operation, enum fdw_field field)
 }
 
 /*
- * Multiplies `strands` by the number of the condition's values. A list that is too long is left to
- * the executor, and one that can't be counted may be.
+ * Multiplies `strands` by the number of the condition's values. Returns false if the list is too
+ * long, so that it is left to the executor. A list that can't be counted yet may be left to it
+ * later.
  */
 static bool
 choose_list(struct fdw_condition *condition, int *strands)
@@ -601,13 +608,16 @@ choose_applies(
                           condition->compare == FDW_EQUAL;
         return condition == key || both;
     }
-    /* Several states are one value of the filter, not several requests. */
+    /* Several states fit into one filter, so they don't need several requests. */
     if (condition->field == FDW_FIELD_STATE) return choice->operation == LEDGER_QUERY_HOLDS;
     return operation_takes(choice->operation, condition->field) &&
            choose_list(condition, strands);
 }
 
-/* A condition for each clause, in order; of those that stay with the executor only `clause`. */
+/*
+ * Makes a condition of each clause, in order. For clauses that stay with the executor, only
+ * `clause` is set.
+ */
 static List *
 choose_conditions(
     PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation, List *clauses)
@@ -650,7 +660,7 @@ fdw_choose(
     choice->possible = relation != FDW_ACCOUNT_BALANCES || key != NULL;
     choice->ordered = !lookup && !by_expiry && keys >= 0 && keys <= FDW_STRANDS_MAX;
 
-    /* Optional conditions come last: they take what the others leave of FDW_STRANDS_MAX. */
+    /* Optional conditions come last: they use what the others leave of FDW_STRANDS_MAX. */
     List *optional = NIL;
     int strands = keys < 0 || keys > FDW_STRANDS_MAX ? FDW_STRANDS_MAX + 1 : Max(keys, 1);
     ListCell *cell;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/* EXPLAIN: which operation of the engine serves a scan, with which filter, and, once run, what it
- * cost. */
+/*
+ * EXPLAIN: shows which operation of the engine serves a scan and with which filter; after execution
+ * also what it cost.
+ */
 #include "postgres.h"
 #include "pg/compat.h"
 
@@ -47,7 +49,7 @@ compare_name(enum fdw_compare compare)
     unreachable();
 }
 
-/* A constant is shown bare; anything else as the server writes it. */
+/* A constant is shown as its bare value, anything else as the server writes it. */
 static const char *
 value_text(Node *value, List *context, bool qualify)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The foreign-data wrapper `ledger_fdw`: foreign tables over the engine's relations, for reading.
+ * The foreign-data wrapper `ledger_fdw`: foreign tables over the engine's relations, for reading
+ * only.
  *
  *     client/relation.h   what the tables show: columns, and which have indexes in the engine
  *     condition.c         which clauses become conditions, and by which operation they are served
@@ -9,8 +10,9 @@
  *     scan.c              rows for the executor
  *     explain.c           EXPLAIN
  *
- * Creating goes through functions, which answer each event; accounts and transfers never change. So
- * every command that would write through a table is refused here, with the way that works.
+ * Records are created through functions, which answer each event; accounts and transfers never
+ * change. So every command that would write through a table is refused here, and the message names
+ * the way that works.
  */
 #include "postgres.h"
 #include "pg/compat.h"
@@ -143,7 +145,10 @@ refuse_truncate(List *tables, DropBehavior behavior, bool restart_sequences)
 
 /* ---- Handler --------------------------------------------------------------------------------- */
 
-/* Not parallel safe (the default): a scan waits in a slot that belongs to its own backend. */
+/*
+ * It isn't parallel safe (the default), since a scan waits in a slot that belongs to its own
+ * backend.
+ */
 Datum
 ledger_fdw_handler(PG_FUNCTION_ARGS)
 {

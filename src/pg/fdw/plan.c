@@ -26,15 +26,15 @@
 
 /*
  * Costs in the planner's unit, a sequential page read. A request is a round trip between two
- * processes: microseconds while the worker spins, some tens of them when it has to be woken. A row
- * is copied twice and converted, in a tenth of a microsecond.
+ * processes: a few microseconds while the worker spins, some tens of them if it has to be woken. A
+ * row is copied twice and converted, which takes a tenth of a microsecond.
  */
 #define FDW_REQUEST_COST 4.0
 #define FDW_ROW_COST     0.01
-/* account_balances without an account: a path must exist, but any other is better. */
+/* For account_balances without an account: a path must exist, but any other path must be better. */
 #define FDW_IMPOSSIBLE_COST 1.0e12
 
-/* Guesses, for the engine keeps no statistics: what part of all records a value selects. */
+/* Guesses, since the engine keeps no statistics: which part of all records one value selects. */
 #define FDW_LEDGER_FRACTION        0.2
 #define FDW_CODE_FRACTION          0.1
 #define FDW_USER_DATA_32_FRACTION  0.001
@@ -105,7 +105,7 @@ records_total(enum fdw_relation relation)
     unreachable();
 }
 
-/* Each transfer is of two accounts. */
+/* Each transfer belongs to two accounts. */
 static double
 transfers_per_account(double sides)
 {
@@ -113,7 +113,7 @@ transfers_per_account(double sides)
     return Max(records_total(FDW_TRANSFERS) * sides / accounts, 1.0);
 }
 
-/* Values that the condition's field may have. */
+/* How many values the condition's field may have. */
 static double
 condition_keys(const struct fdw_condition *condition)
 {
@@ -212,7 +212,7 @@ fdw_get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid table)
 
 /* ---- Order ----------------------------------------------------------------------------------- */
 
-/* The field of this table that the sort key is equal to, if it is a timestamp. */
+/* The field of this table that the sort key is equal to, if that is a timestamp. */
 static enum fdw_field
 pathkey_field(RelOptInfo *rel, enum fdw_relation relation, const PathKey *key)
 {
@@ -229,7 +229,9 @@ pathkey_field(RelOptInfo *rel, enum fdw_relation relation, const PathKey *key)
     return FDW_FIELD_NONE;
 }
 
-/* A type may be ordered in other ways than its usual one: ORDER BY x USING <operator>. */
+/*
+ * Is it the type's usual order? A type may be ordered in other ways: ORDER BY x USING <operator>.
+ */
 static bool
 pathkey_is_usual(enum fdw_field field, const PathKey *key)
 {
@@ -238,9 +240,10 @@ pathkey_is_usual(enum fdw_field field, const PathKey *key)
 }
 
 /*
- * The part of the query's order that records in order of timestamp have. Timestamps are never null;
- * created_at rises with them, but two of them may be equal. So order by created_at, then timestamp,
- * is one order as long as neither turns around.
+ * The part of the query's order that records have when they come in the order of their timestamps.
+ * Timestamps are never null. created_at rises with the timestamp, but two records may have the
+ * same. So ordering by created_at, then timestamp, is the same order, as long as both have the same
+ * direction.
  */
 static List *
 pathkeys_of(PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation, bool *reversed)
@@ -299,8 +302,10 @@ ec_member_matches(
     return var->varno == rel->relid && var->varattno == *(int *) argument;
 }
 
-/* Join clauses that might be conditions: those that the planner keeps, and those that equivalences
- * imply. */
+/*
+ * The join clauses that might become conditions: those that the planner keeps, and those that
+ * equivalences imply.
+ */
 static List *
 join_clauses(PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation)
 {
@@ -316,7 +321,7 @@ join_clauses(PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation)
     return clauses;
 }
 
-/* Sets of other tables that tell what to look for. */
+/* The sets of other tables whose columns say which records to look for. */
 static List *
 outer_relids(PlannerInfo *root, RelOptInfo *rel, enum fdw_relation relation)
 {
@@ -378,8 +383,9 @@ limit_is_plain(Node *limit)
 }
 
 /*
- * Does the query's LIMIT bound the rows that this scan is asked for? Then the scan asks the engine
- * for no more. The Limit node stays above, so nothing depends on it but the size of the first page.
+ * Does the query's LIMIT bound the number of rows that this scan returns? Then the scan asks the
+ * engine for no more. The Limit node stays above it, so only the size of the first page depends on
+ * this.
  */
 static bool
 limit_bounds_scan(PlannerInfo *root, const Path *path, List *local)
@@ -407,7 +413,10 @@ needs_values(RelOptInfo *rel, List *local)
     return !bms_is_empty(columns);
 }
 
-/* EXPLAIN of a scan inside a nested loop can't see whose column became its parameter. */
+/*
+ * For EXPLAIN: in a scan inside a nested loop, it can't see any more which column became its
+ * parameter.
+ */
 static char *
 value_name(PlannerInfo *root, const Expr *value)
 {

@@ -14,21 +14,21 @@
 #include "pg/fdw/condition.h"
 
 /*
- * What a ForeignScan carries. Its fdw_exprs are the conditions' values, in order; then the query's
- * LIMIT and OFFSET, if it has them and they bound this scan.
+ * What a ForeignScan carries. Its fdw_exprs are the values of the conditions, in order; then the
+ * query's LIMIT and OFFSET, if it has them and if they bound this scan.
  */
 struct fdw_plan {
     enum fdw_relation relation;
     enum ledger_operation operation;
     bool ordered;      /* The plan relies on the order of timestamps. */
     bool reversed;     /* Newest first. */
-    bool needs_values; /* False: only the number of rows matters. */
+    bool needs_values; /* If not set, only the number of rows matters. */
     bool has_limit;
     bool has_offset;
     List *fields;    /* Integers: enum fdw_field of each condition. */
     List *compares;  /* Integers: enum fdw_compare of each condition. */
     List *optionals; /* Integers: may the condition be left out? */
-    List *names;     /* Strings: for EXPLAIN, the other table's column, or empty. */
+    List *names;     /* Strings, for EXPLAIN: the other table's column, or empty. */
 };
 
 List *fdw_plan_encode(const struct fdw_plan *plan);

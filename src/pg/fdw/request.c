@@ -15,7 +15,7 @@
 
 #include "base/units.h"
 
-/* What contradicts every record. */
+/* Notes that the conditions contradict each other, so that no record can match. */
 static void
 request_contradict(struct fdw_request *request)
 {
@@ -37,8 +37,8 @@ fdw_request_init(struct fdw_request *request, const struct fdw_plan *plan, Memor
 /* ---- Windows --------------------------------------------------------------------------------- */
 
 /*
- * Of the timestamp, or of the time of expiry. No record has one below 1. Bounds are wide enough for
- * any bound + 1.
+ * Narrows the window of the timestamp, or of the time of expiry. No record has one below 1. The
+ * type is wide enough for any bound + 1.
  */
 static void
 request_add_range(
@@ -80,8 +80,10 @@ request_add_compare(
     unreachable();
 }
 
-/* What a date or a timestamp without time zone means in the session's time zone, as the server
- * compares them. What is out of range becomes an infinity. */
+/*
+ * What a date, or a timestamp without time zone, means in the session's time zone, in the same way
+ * as the server compares them. A value out of range becomes an infinity.
+ */
 static TimestampTz
 time_of(Oid type, Datum value)
 {
@@ -95,8 +97,10 @@ time_of(Oid type, Datum value)
     }
 }
 
-/* created_at is the timestamp cut to microseconds: a thousand timestamps have the same; likewise
- * expires_at. Infinities are far enough. */
+/*
+ * created_at is the timestamp cut to microseconds, so a thousand timestamps have the same
+ * created_at. The same is true of expires_at. Infinities are far enough out.
+ */
 static void
 request_add_time(
     struct fdw_request *request,
@@ -162,15 +166,15 @@ integer_within(Oid type, Datum datum, int64_t least, int64_t most, u128 *value)
 }
 
 /*
- * The value as the engine's number. False if no record can have it: such a value selects nothing.
- * 0 is given for fields where it means "no filter" to the engine.
+ * Converts the value to the engine's number. Returns false if no record can have it, so that it
+ * selects nothing. 0 is given only for fields where it doesn't mean "no filter" to the engine.
  */
 static bool
 value_of(enum fdw_field field, Oid type, Datum datum, u128 *value)
 {
     switch (field) {
     case FDW_FIELD_ID:
-    case FDW_FIELD_PENDING_ID: /* None is shown as NULL, too. */
+    case FDW_FIELD_PENDING_ID: /* No pending_id is shown as NULL as well. */
     case FDW_FIELD_TRANSFER_ID:
     case FDW_FIELD_ACCOUNT:
     case FDW_FIELD_DEBIT_ACCOUNT:
@@ -206,7 +210,10 @@ compare_values(const void *a, const void *b)
     return value_a < value_b ? -1 : 1;
 }
 
-/* The elements that a record can have, ascending, each once. Nulls equal nothing. */
+/*
+ * The elements that a record can have, ascending, each once. NULLs equal nothing, so they are left
+ * out.
+ */
 static struct fdw_values
 values_of_array(enum fdw_field field, Oid type, Datum datum)
 {
@@ -251,7 +258,7 @@ values_of_scalar(enum fdw_field field, Oid type, Datum datum)
     return set;
 }
 
-/* Keeps in `set` what is in `other` too. */
+/* Keeps only those values of `set` that `other` has too. */
 static void
 values_intersect(struct fdw_values *set, const struct fdw_values *other)
 {
@@ -267,7 +274,7 @@ values_intersect(struct fdw_values *set, const struct fdw_values *other)
 
 /* ---- Strands --------------------------------------------------------------------------------- */
 
-/* The fields of which a filter takes one value. */
+/* The fields for which a filter takes one value. */
 static const enum fdw_field fdw_filter_fields[] = {
     FDW_FIELD_CODE,
     FDW_FIELD_LEDGER,
@@ -279,7 +286,10 @@ static const enum fdw_field fdw_filter_fields[] = {
     FDW_FIELD_CREDIT_ACCOUNT,
 };
 
-/* A filter of holds has both accounts: one that may be either needs a strand for each side. */
+/*
+ * A filter of holds names the debit and the credit account. An account that may be on either side
+ * needs a strand for each side.
+ */
 static bool
 request_has_sides(const struct fdw_request *request)
 {
@@ -287,7 +297,7 @@ request_has_sides(const struct fdw_request *request)
            request->fields[FDW_FIELD_ACCOUNT].given;
 }
 
-/* How many combinations of values there are. */
+/* How many combinations of values there are, which is the number of strands. */
 static uint64_t
 request_strands(const struct fdw_request *request)
 {
@@ -300,7 +310,10 @@ request_strands(const struct fdw_request *request)
     return strands;
 }
 
-/* The value of the field in strand `*index`, whose digits are the fields' values; 0: any. */
+/*
+ * The value of the field in a strand; 0 means any value. `*index` is the number of the strand: its
+ * digits choose a value of each field.
+ */
 static u128
 request_pick(const struct fdw_request *request, enum fdw_field field, uint64_t *index)
 {
@@ -391,7 +404,7 @@ request_filter(const struct fdw_request *request, uint64_t index)
 
 /* ---- Conditions ------------------------------------------------------------------------------ */
 
-/* The field has one of these values, whatever else was said of it. */
+/* Notes that the field must have one of these values, in addition to what was noted before. */
 static void
 request_restrict(
     struct fdw_request *request, enum fdw_field field, bool optional, struct fdw_values set)
@@ -449,7 +462,7 @@ fdw_request_add(
 
 /* ---- Records --------------------------------------------------------------------------------- */
 
-/* The field whose values a lookup looks for; FDW_FIELD_NONE: the operation is no lookup. */
+/* The field whose values a lookup looks for; FDW_FIELD_NONE if the operation isn't a lookup. */
 static enum fdw_field
 request_lookup_field(const struct fdw_request *request)
 {
@@ -462,7 +475,7 @@ request_lookup_field(const struct fdw_request *request)
     }
 }
 
-/* The next strand that was not started takes the place of an open one. */
+/* Puts the next strand that wasn't started in the place of an open one. */
 static void
 request_start_strand(struct fdw_request *request, uint32_t place)
 {
@@ -496,7 +509,10 @@ fdw_request_begin(struct fdw_request *request, uint64_t row_limit)
         MemoryContextAllocZero(request->memory, request->strands_open * sizeof(uint32_t));
     request->paging.strands = request->strands_open;
     request->paging.row_limit = row_limit;
-    /* As fdw_choose has it: what asks for holds of no account, but by expiry, is so ordered. */
+    /*
+     * As fdw_choose decided: holds that are asked for by expiry and not by account come in that
+     * order.
+     */
     request->paging.by_expiry = request->paging.operation == LEDGER_QUERY_HOLDS &&
                                 request->expiry_given && request->account_flags == 0;
     paging_begin(&request->paging);
@@ -505,7 +521,7 @@ fdw_request_begin(struct fdw_request *request, uint64_t row_limit)
     }
 }
 
-/* The strand's first record that was not returned; NULL at its end. */
+/* The strand's first record that wasn't returned yet; NULL at its end. */
 static const void *
 request_head(struct fdw_request *request, uint32_t place)
 {
@@ -517,7 +533,10 @@ request_head(struct fdw_request *request, uint32_t place)
     return paging_record(&request->paging, strand, request->strands_next[place]);
 }
 
-/* The strand whose head is next by timestamp; of two that are equal, the lower one. */
+/*
+ * The head that is next by timestamp, among all strands. If two are equal, that of the lower
+ * strand.
+ */
 static const void *
 request_merge(struct fdw_request *request, uint32_t *place)
 {

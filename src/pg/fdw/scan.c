@@ -16,11 +16,11 @@
 
 struct fdw_scan {
     struct fdw_plan plan;
-    List *values;          /* ExprState *: of the conditions, then of LIMIT and OFFSET. */
-    MemoryContext context; /* What belongs to one run of the scan: values, pages. */
+    List *values;          /* ExprState *: the values of the conditions, then LIMIT and OFFSET. */
+    MemoryContext context; /* Holds what belongs to one run of the scan, such as pages. */
     struct fdw_request request;
-    bool started;      /* The conditions' values were evaluated. */
-    uint64_t requests; /* The number of requests of earlier runs. */
+    bool started;      /* The values of the conditions have been computed. */
+    uint64_t requests; /* How many requests earlier runs have made. */
     uint64_t records;
     struct convert_row row;
 };
@@ -30,7 +30,7 @@ fdw_begin_scan(ForeignScanState *node, int executor_flags)
 {
     const ForeignScan *plan = (const ForeignScan *) node->ss.ps.plan;
     EState *estate = node->ss.ps.state;
-    /* A convert_row wants more alignment than palloc promises. */
+    /* struct convert_row needs more alignment than palloc promises. */
     char *space = palloc0(sizeof(struct fdw_scan) + alignof(struct fdw_scan));
     struct fdw_scan *scan = (struct fdw_scan *) TYPEALIGN(alignof(struct fdw_scan), space);
     node->fdw_state = scan;
@@ -46,15 +46,14 @@ fdw_begin_scan(ForeignScanState *node, int executor_flags)
         AllocSetContextCreate(estate->es_query_cxt, "ledger foreign scan", ALLOCSET_SMALL_SIZES);
 }
 
-/* The value of the ith expression; lives as long as the run. */
+/* The value of expression number `index`. */
 static Datum
 scan_value(struct fdw_scan *scan, int index, ExprContext *econtext, bool *is_null)
 {
     return ExecEvalExprSwitchContext(list_nth(scan->values, index), econtext, is_null);
 }
 
-/* LIMIT + OFFSET, if they bound the scan. Bad values are left to the Limit node to complain
- * about. */
+/* LIMIT + OFFSET, if they bound the scan. The Limit node complains about wrong values. */
 static uint64_t
 scan_row_limit(struct fdw_scan *scan, ExprContext *econtext)
 {
@@ -70,7 +69,7 @@ scan_row_limit(struct fdw_scan *scan, ExprContext *econtext)
     return (uint64_t) limit + (uint64_t) offset;
 }
 
-/* Conditions are ANDed, so one that is null rules everything out. */
+/* All conditions must be true, so one whose value is null rules everything out. */
 static void
 scan_start(ForeignScanState *node, struct fdw_scan *scan)
 {

@@ -14,7 +14,7 @@ void fdw_rescan(ForeignScanState *node);
 void fdw_end_scan(ForeignScanState *node);
 void fdw_explain_scan(ForeignScanState *node, ExplainState *explain);
 
-/* Requests made and records read so far, over all rescans. */
+/* Requests made and records read so far, including earlier runs of the scan. */
 void fdw_scan_counts(const ForeignScanState *node, uint64_t *requests, uint64_t *records);
 
 #endif

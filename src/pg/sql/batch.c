@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The functions that create many accounts or transfers, for programs: one result for each event, in
- * order, and never an ERROR for a business failure.
+ * The functions that create many accounts or transfers, for programs. They return a result for each
+ * event, in order, and never raise an ERROR for a business failure.
  *
- *     array of rows      → rows        create_accounts, create_transfers
- *     128-byte records   → 16-byte     create_accounts_packed, create_transfers_packed
+ *      array of rows      → rows        create_accounts, create_transfers
+ *      128-byte records   → 16-byte     create_accounts_packed, create_transfers_packed
  *
- * A batch larger than a message is cut into pieces of at most EVENTS_PER_BATCH_MAX events, never
- * between two events of a linked chain, sent one after another, each durable before the next. All
- * input is checked before the first piece is sent. A backend holds one slot at a time, so that
- * backends that send large batches never wait for each other in a circle.
+ * A batch that is larger than a message is cut into pieces of at most EVENTS_PER_BATCH_MAX events,
+ * but never within a linked chain. Pieces are sent one after another, and each is durable before
+ * the next is sent. All input is checked before the first piece is sent. A backend owns one slot at
+ * a time, so that backends that send large batches never wait for each other in a circle.
+ *
+ * What can go wrong: a later piece fails when earlier ones have taken effect. The error says so in
+ * its context, and the batch can be repeated with the same ids.
  */
 #include "postgres.h"
 #include "pg/compat.h"
@@ -50,7 +53,7 @@ event_is_linked(const char *records, uint64_t index)
     return (flags & TRANSFER_LINKED) != 0;
 }
 
-/* Events of the first piece; 0 if the first chain is longer than a message. */
+/* How many events the first piece has; 0 if the first chain is longer than a message. */
 static uint32_t
 piece_count(const char *records, uint64_t count)
 {
@@ -85,7 +88,10 @@ struct sending {
     uint64_t count;
 };
 
-/* When a later piece fails, the earlier ones are done: the user must hear it. */
+/*
+ * Adds to the error if a later piece fails: the earlier ones have taken effect, and the user must
+ * know.
+ */
 static void
 sending_error_context(void *argument)
 {
@@ -97,7 +103,7 @@ sending_error_context(void *argument)
         (unsigned long long) sending->count);
 }
 
-/* Sends `count` records; their results are written at `results` (not aligned). */
+/* Sends `count` records, and writes their results at `results` (which need not be aligned). */
 static void
 send_pieces(
     enum ledger_operation operation,
@@ -152,14 +158,14 @@ raise_null_element(void)
 }
 
 /*
- * Takes rows of an input type apart. ALTER TYPE leaves attributes that were dropped in place, so an
- * attribute's number is not that of the column.
+ * Takes apart rows of an input type. ALTER TYPE leaves attributes in place that were dropped, so
+ * the number of an attribute may differ from that of the column.
  */
 struct row_reader {
     TupleDesc descriptor;
     int columns;
-    int attributes[TRANSFER_INPUT_COLUMNS]; /* The attribute of each column. */
-    Datum *values;                          /* The values of all attributes. */
+    int attributes[TRANSFER_INPUT_COLUMNS]; /* The number of each column's attribute. */
+    Datum *values;                          /* Values of all attributes. */
     bool *nulls;
 };
 
@@ -219,7 +225,7 @@ row_reader_close(struct row_reader *reader)
     ReleaseTupleDesc(reader->descriptor);
 }
 
-/* Writes a record for each element. The array has no nulls. */
+/* Writes a record for each element of the array, which has no NULLs. */
 static void
 pack_array(ArrayType *array, int count, enum ledger_operation operation, char *records)
 {
@@ -273,7 +279,7 @@ put_results(
     }
 }
 
-/* The common case: one message, packed where the engine reads it. */
+/* The common case: a single message, packed directly where the engine reads it. */
 static void
 create_one_message(
     ReturnSetInfo *set,

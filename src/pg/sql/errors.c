@@ -11,9 +11,10 @@
 #include "pg/client/convert.h"
 
 /*
- * Classes: a condition on balances is a check (23514); something named that is not there, a foreign
- * key (23503); an id that is taken, uniqueness (23505); a state that forbids it for now or for ever
- * (55000); arguments that could never be right (22023); sums that do not fit (22003).
+ * How SQLSTATEs are chosen. A condition on balances is a check constraint (23514). Something that
+ * is named but doesn't exist is a foreign key (23503). An id that is taken is a unique key (23505).
+ * A state that forbids it, for now or for ever, is 55000. Arguments that could never be right are
+ * 22023, sums that don't fit are 22003.
  */
 struct status_error {
     int sqlstate;

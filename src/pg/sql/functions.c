@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The functions that create one account or transfer, for people: a business failure is an ERROR,
- * and `created` and `exists` both succeed, so repeating a call is safe. They return the status
- * alone: of a function that returned a row, `(f()).*` would make one call for each column. And the
- * functions that make ids.
+ * The functions that create one account or transfer, for people. A business failure is an ERROR,
+ * and both `created` and `exists` are successes, so that repeating a call is safe. They return only
+ * the status: if they returned a row, `(f()).*` would call the function once for each column, and
+ * move the money each time. The functions that make ids are here too.
  */
 #include "postgres.h"
 #include "pg/compat.h"
@@ -47,7 +47,7 @@ create_one(enum ledger_operation operation, const void *event)
     return result;
 }
 
-/* Arguments as if they were a row: `columns` says which column each argument is. */
+/* Turns the arguments into a row: `columns` says which column each argument is. */
 static void
 arguments_to_row(FunctionCallInfo fcinfo, const uint8_t *columns, Datum *values, bool *nulls)
 {
@@ -126,7 +126,7 @@ ledger_create_transfer(PG_FUNCTION_ARGS)
     arguments_to_row(fcinfo, columns, values, nulls);
     nulls[TRANSFER_INPUT_PENDING_ID] = true;
     if (!nulls[TRANSFER_INPUT_TIMEOUT]) {
-        /* An interval here, seconds in a row. */
+        /* The argument is an interval, but the row has seconds. */
         values[TRANSFER_INPUT_TIMEOUT] = Int64GetDatum(convert_interval_to_seconds(
             PG_GETARG_INTERVAL_P(CREATE_TRANSFER_ARGUMENT_TIMEOUT),
             "timeout"));
@@ -136,7 +136,8 @@ ledger_create_transfer(PG_FUNCTION_ARGS)
 }
 
 /*
- * The pending transfer gives what is not said: accounts, ledger, code, and user data that is zero.
+ * Posts or voids a pending transfer. What isn't given is taken from the pending transfer: accounts,
+ * ledger, code, and user data that is zero.
  */
 static Datum
 resolve_pending_transfer(
@@ -210,14 +211,17 @@ ledger_id_numeric(PG_FUNCTION_ARGS)
 }
 
 /*
- * Bits of a version 7 uuid, from the left: 48 of Unix milliseconds, 4 version, 12 + 62 free, 2
- * variant between.
+ * The bits of a version 7 uuid, from the left: 48 of Unix milliseconds, 4 of version, 12 that are
+ * free, 2 of variant, 62 that are free.
  */
 #define UUIDV7_VERSION (UINT64_C(7) << 12)
 #define UUIDV7_VARIANT (UINT64_C(2) << 62)
 #define UUIDV7_FRACTION_BITS 12
 
-/* Each call of pg_strong_random has a cost, whatever it is asked for: so for many at a time. */
+/*
+ * A call of pg_strong_random costs the same however much it is asked for, so ask for many at a
+ * time.
+ */
 static uint64_t
 random_next(void)
 {
@@ -237,8 +241,8 @@ random_next(void)
 }
 
 /*
- * The 12 free bits behind the milliseconds hold their fraction, and never repeat or go back in one
- * session, so ids of one session are strictly increasing. The other 62 bits are random.
+ * The 12 free bits behind the milliseconds hold their fraction. In one session they never repeat or
+ * go back, so the ids of a session are strictly increasing. The other 62 bits are random.
  */
 Datum
 ledger_uuidv7(PG_FUNCTION_ARGS)

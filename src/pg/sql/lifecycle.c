@@ -24,7 +24,7 @@
 PG_FUNCTION_INFO_V1(ledger_create_ledger);
 PG_FUNCTION_INFO_V1(ledger_adopt);
 
-/* A worker that ends and is started again, as after a reload, is away for a second. */
+/* A worker that ends and is started again, as after a reload, is away for about a second. */
 #define RESTART_LOOKS   50
 #define RESTART_LOOK_MS 100
 
@@ -38,7 +38,7 @@ takes_commands(const struct availability *availability)
     return availability->role == ROLE_NONE || availability->role == ROLE_REFUSED;
 }
 
-/* As availability_wait_settled; but a worker that is away for a moment is waited for. */
+/* Like availability_wait_settled, but it also waits for a worker that is away for a moment. */
 static void
 wait_settled(struct availability *availability)
 {
@@ -54,8 +54,8 @@ wait_settled(struct availability *availability)
 }
 
 /*
- * Has it done, if the worker is in a state to take it: true, and `command` says what came of it.
- * Else false, and `availability` says why not.
+ * Asks the worker, if it is in a state to take the command. Returns true if it did, and `command`
+ * has the result. Otherwise returns false, and `availability` says why.
  */
 static bool
 ask(struct command *command, struct availability *availability)
@@ -165,7 +165,7 @@ ledger_create_ledger(PG_FUNCTION_ARGS)
 
 /* ---- Another's ledger ------------------------------------------------------------------------ */
 
-/* The engine runs already: that is what was wanted, or another ledger is there. */
+/* The engine is running already. Either that was wanted, or it has another ledger. */
 static void
 adopt_running(u128 ledger)
 {
@@ -226,7 +226,7 @@ has_schema_clause(const CreateExtensionStmt *statement)
     return false;
 }
 
-/* This statement, or what was done before, says that there is a ledger somewhere else. */
+/* Warns that this statement, or something before it, says that the ledger is somewhere else. */
 static void
 warn_of_awaited(const struct refusal *why, bool is_of_dump)
 {
@@ -245,7 +245,10 @@ warn_of_awaited(const struct refusal *why, bool is_of_dump)
     report(WARNING, "no ledger was created", &awaited);
 }
 
-/* The extension is there, whatever this finds: the ledger can be asked for again. */
+/*
+ * Makes a ledger, if the statement asks for one. Whatever comes of that, the extension stays: the
+ * ledger can be asked for again.
+ */
 static void
 on_extension_created(const CreateExtensionStmt *statement)
 {

@@ -16,6 +16,7 @@
 #include "pg/client/availability.h"
 #include "pg/client/convert.h"
 #include "pg/monitor_shared.h"
+#include "pg/shared.h"
 
 PG_FUNCTION_INFO_V1(ledger_status);
 PG_FUNCTION_INFO_V1(ledger_stats);
@@ -24,7 +25,7 @@ PG_FUNCTION_INFO_V1(ledger_storage);
 
 #define MONITOR_COLUMNS_MAX 32
 
-/* A row that is filled from left to right. */
+/* A row that is filled in from left to right. */
 struct monitor_row {
     Datum values[MONITOR_COLUMNS_MAX];
     bool nulls[MONITOR_COLUMNS_MAX];
@@ -54,7 +55,7 @@ row_put_counts_null(struct monitor_row *row, int count)
     }
 }
 
-/* Null where there is nothing to divide by. */
+/* Puts NULL if there is nothing to divide by. */
 static void
 row_put_ratio(struct monitor_row *row, uint64_t part, uint64_t whole)
 {
@@ -62,7 +63,7 @@ row_put_ratio(struct monitor_row *row, uint64_t part, uint64_t whole)
     row_put(row, Float8GetDatum(ratio), whole == 0);
 }
 
-/* Empty texts and times of zero are null. */
+/* Empty texts are put as NULL; below, so are times of zero. */
 static void
 row_put_text(struct monitor_row *row, const char *text)
 {
@@ -104,7 +105,7 @@ row_to_datum(FunctionCallInfo fcinfo, struct monitor_row *row)
     return HeapTupleGetDatum(tuple);
 }
 
-/* What is known without the library being preloaded is nothing. */
+/* Returns false if the library isn't preloaded: then nothing is known. */
 static bool
 monitor_read(struct monitor *monitor)
 {
@@ -199,7 +200,7 @@ ledger_status(PG_FUNCTION_ARGS)
 /* The last entry counts `created`, which has no small number. */
 #define MONITOR_CREATED (ENGINE_STATUS_CODES_MAX - 1)
 
-/* An event that exists already has succeeded before. */
+/* An event that gets `exists` has succeeded before, so it isn't a failure. */
 static uint64_t
 monitor_failed_count(const uint64_t *counts, uint32_t exists)
 {
@@ -223,6 +224,15 @@ row_put_solo_writes(struct monitor_row *row, const struct storage_solo_stats *so
         const uint64_t ns = solo->latency_ns[way];
         row_put(row, Float8GetDatum((double) ns / NS_PER_US), ns == 0);
     }
+}
+
+static void
+row_put_sleepers(struct monitor_row *row)
+{
+    const struct sleepers_stats sleepers = slots_stats(shared_slots());
+    row_put_count(row, sleepers.wakes);
+    row_put_count(row, sleepers.woken);
+    row_put_count(row, sleepers.in_vain);
 }
 
 Datum
@@ -254,6 +264,7 @@ ledger_stats(PG_FUNCTION_ARGS)
     row_put_count(&row, stats->journal.headers_writes);
     row_put_solo_writes(&row, &stats->solo_writes);
     row_put_count(&row, stats->checkpoints);
+    row_put_sleepers(&row);
     row_put_time(&row, monitor.opened_at);
     row_put_time(&row, monitor.published_at);
     return row_to_datum(fcinfo, &row);

@@ -4,8 +4,8 @@
  * events.
  *
  * NULL means no filter, and no limit. A filter that makes no sense is an ERROR, never an empty
- * answer; so is a zero where the engine takes zero for "no filter". Rows are read page by page
- * (paging.h), and their set goes to disk when it outgrows work_mem.
+ * answer. So is a zero, where the engine would understand zero as "no filter". Rows are read page
+ * by page (paging.h), and the set of them goes to disk when it outgrows work_mem.
  */
 #include "postgres.h"
 #include "pg/compat.h"
@@ -52,8 +52,8 @@ relation_of_operation(enum ledger_operation operation)
 }
 
 /*
- * Reads the strand to its end into the function's set, whose rows are those of a foreign table,
- * which its owner may have altered. `account_id` is of balances.
+ * Reads the strand to its end into the function's set. Its rows are those of a foreign table, which
+ * the table's owner may have altered. `account_id` is used for balances only.
  */
 static Datum
 put_rows(
@@ -169,7 +169,7 @@ filter_bool(FunctionCallInfo fcinfo, int argument, bool value_default)
     return PG_ARGISNULL(argument) ? value_default : PG_GETARG_BOOL(argument);
 }
 
-/* Arguments `first` to `first` + 2 are timestamp_min, timestamp_max and limit. */
+/* Reads the arguments timestamp_min, timestamp_max and limit, which begin at number `first`. */
 static void
 take_range(FunctionCallInfo fcinfo, int first, struct paging *paging)
 {
@@ -202,7 +202,7 @@ take_range(FunctionCallInfo fcinfo, int first, struct paging *paging)
     paging->row_limit = (uint64_t) limit;
 }
 
-/* All rows of one filter. */
+/* Returns all rows of one filter. */
 static Datum
 run(FunctionCallInfo fcinfo,
     struct paging *paging,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * ledger.verify(): everything is read and recomputed by the engine (ledger/verify.h); here findings
+ * ledger.verify(): the engine reads and recomputes everything (ledger/verify.h). Here its findings
  * become words. It may take hours, and can be cancelled.
  */
 #include "postgres.h"
@@ -18,7 +18,7 @@ PG_FUNCTION_INFO_V1(ledger_verify);
 
 #define VERIFY_COLUMNS 3
 
-/* Digits of the largest, and the end. */
+/* The digits of the largest number, and the terminating zero. */
 #define U128_TEXT_SIZE 40
 
 static const char *
@@ -111,7 +111,7 @@ append_object(StringInfo text, const struct verify_finding *finding)
     }
 }
 
-/* The balance that differs. */
+/* The name of the balance that differs. */
 static const char *
 balance_name(const struct verify_finding *finding)
 {

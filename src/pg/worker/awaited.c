@@ -17,7 +17,7 @@
     "or the extension was made before the library was preloaded.\n"                                \
     "ledger.adopt() or ledger.create_ledger() gives it a ledger; CREATE EXTENSION does not.\n"
 
-/* Two sessions that put it at the same time each write a file of their own. */
+/* A name of its own for each session, since two sessions may put the file at the same time. */
 static void
 temporary_name(char path[MAXPGPATH])
 {

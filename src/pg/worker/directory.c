@@ -39,8 +39,8 @@ refuse_errno(struct refusal *refusal, const char *what, const char *path)
 }
 
 /*
- * What a symbolic link leads to may be a file system that is not mounted yet. That is no absence: a
- * new ledger can't be made there, and the one behind the link must not be taken for missing.
+ * A symbolic link may lead to a file system that isn't mounted yet. That doesn't mean that the
+ * directory is absent: a new ledger can't be made there, and the one behind the link isn't missing.
  */
 static bool
 refuse_dangling_link(struct refusal *refusal, const char *path)
@@ -54,7 +54,7 @@ refuse_dangling_link(struct refusal *refusal, const char *path)
     return false;
 }
 
-/* Present (a directory), absent, or a refusal. */
+/* Finds out whether there is a directory, nothing, or something else, which is a refusal. */
 static bool
 look(const char *path, bool *present, struct refusal *refusal)
 {
@@ -70,7 +70,7 @@ look(const char *path, bool *present, struct refusal *refusal)
     return refuse_errno(refusal, "use", path);
 }
 
-/* Symbolic links resolved. A directory that doesn't exist yet is where its parent is. */
+/* Resolves symbolic links. A directory that doesn't exist yet is looked for through its parent. */
 static bool
 resolve(const char *path, char resolved[PATH_MAX], struct refusal *refusal)
 {
@@ -82,8 +82,8 @@ resolve(const char *path, char resolved[PATH_MAX], struct refusal *refusal)
 }
 
 /*
- * Inside PGDATA, pg_basebackup would copy the files torn, and pg_rewind would delete or overwrite
- * them.
+ * The directory must not be inside PGDATA. There, pg_basebackup would copy the files while they
+ * change, and pg_rewind would delete or overwrite them.
  */
 static bool
 check_outside_pgdata(const char *path, struct refusal *refusal)
@@ -128,7 +128,7 @@ directory_find(struct directory *directory, struct refusal *refusal)
     return look(directory->path_new, &directory->present_new, refusal);
 }
 
-/* The lock goes last: while the others go, nobody else may begin. */
+/* The lock goes last: nobody else may begin while the others are being removed. */
 static const char *const file_names[] = {
     "superblock.new", "superblock", "prepares.wal", "headers.wal", "grid", "lock"};
 
@@ -154,8 +154,8 @@ directory_is_elsewhere(const char *path)
 }
 
 /*
- * Whoever makes a ledger holds this lock until it has its name; see storage_files.h. Locked, or -1
- * with errno set: ENOENT where there is no such file.
+ * A process that makes a ledger holds this lock until the ledger has its name (storage_files.h).
+ * Returns the locked file, or -1 with errno: ENOENT if there is no such file.
  */
 static int
 lock_new(const struct directory *directory)
@@ -171,8 +171,8 @@ lock_new(const struct directory *directory)
 }
 
 /*
- * Only the files that it may hold are removed: if there are others, it is not ours, and rmdir
- * refuses.
+ * Removes only the files that a ledger may have. If there are others, the directory isn't ours, and
+ * rmdir refuses.
  */
 static bool
 remove_files(const struct directory *directory, struct refusal *refusal)
@@ -209,7 +209,7 @@ directory_remove_new(struct directory *directory, struct refusal *refusal)
 static bool
 sync_directory(const char *path, struct refusal *refusal)
 {
-    /* The function logs at this level and returns; higher ones could end the whole server. */
+    /* At this level the function logs and returns. A higher one could end the whole server. */
     if (fsync_fname_ext(path, true, false, LOG) == 0) return true;
     return refuse_errno(refusal, "sync", path);
 }

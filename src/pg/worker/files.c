@@ -149,7 +149,7 @@ files_take_memory(uint64 size_bytes)
     return memory == MAP_FAILED ? NULL : memory;
 }
 
-/* Memory for the engine's functions that need no engine; NULL, with a refusal. */
+/* Takes memory for functions that need no open engine. NULL, with a refusal, if there is none. */
 static void *
 take_scratch(struct refusal *refusal)
 {

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: PostgreSQL */
-/*
- * Opening the files of a data directory as the settings say, with refusals instead of errors.
- */
+/* Opens the files of a data directory as the settings say. Failures are refusals, not errors. */
 #ifndef LEDGER_PG_WORKER_FILES_H
 #define LEDGER_PG_WORKER_FILES_H
 
@@ -25,8 +23,8 @@ bool files_open(
     struct storage_os *storage, const char *path, int lock_wait_ms, struct refusal *refusal);
 
 /*
- * Makes the directory and its files, and formats them: a ledger that belongs to `owner`. On success
- * they stay open. On failure nothing is left behind, if the system lets it.
+ * Makes the directory and its files, and formats them as a ledger that belongs to `owner`. On
+ * success they stay open. On failure nothing is left behind, if the system allows removing it.
  */
 bool files_create(
     struct storage_os *storage,
@@ -34,7 +32,7 @@ bool files_create(
     const struct engine_identity *owner,
     struct refusal *refusal);
 
-/* What the superblock says. False, with a refusal, if it says nothing that can be understood. */
+/* Reads what the superblock says. Returns false, with a refusal, if that can't be understood. */
 bool files_inspect(
     struct storage_os *storage,
     const char *path,
@@ -48,7 +46,7 @@ bool files_adopt(
     const struct engine_identity *owner,
     struct refusal *refusal);
 
-/* Zeroed memory of the system, page-aligned; NULL with errno set. munmap gives it back. */
+/* Takes zeroed, page-aligned memory from the system; NULL with errno set. munmap gives it back. */
 void *files_take_memory(uint64 size_bytes);
 
 #endif

@@ -18,25 +18,26 @@
 #include "pg/worker/refusal.h"
 
 /*
- * The kernel may still finish writes of a worker that was killed, and they keep the files locked.
- * If it takes longer, calls are refused meanwhile; then the files are looked at again and again.
+ * How long to wait for the files' locks. The kernel may still finish writes of a worker that was
+ * killed, and they keep the files locked. If it takes longer, calls are refused, and the files are
+ * tried again and again.
  */
 #define LOCK_WAIT_MS 10000
 /*
- * The engine uses all of ledger.memory sooner or later. But that may be more than the machine has,
- * so only a share of what is available is made resident at a time.
+ * The engine will use all of ledger.memory sooner or later. But that may be more than the machine
+ * has, so only a part of what is available is made resident at a time.
  */
 #define POPULATE_AHEAD_BYTES    (UINT64_C(256) * MIB)
 #define POPULATE_AVAILABLE_PART   4
 /*
- * Where the system clock has been set back by no more than this, a start doesn't warn: ledger time
- * waits for it, a second at most.
+ * If the system clock was set back by no more than this, a start doesn't warn: ledger time waits
+ * for the clock, for a second at most.
  */
 #define TIME_AHEAD_MAX_NS ((uint64) NS_PER_S)
 
 /* ---- The engine ------------------------------------------------------------------------------ */
 
-/* Sizes that no ledger can have are refused before anything is measured by them. */
+/* Sizes that no ledger can have are refused before anything is computed from them. */
 static bool
 check_prepares_size(uint64 size_bytes, const char *path, struct refusal *refusal)
 {
@@ -92,9 +93,9 @@ populate_ahead(struct host *host)
 /* ---- The note -------------------------------------------------------------------------------- */
 
 /*
- * What identity.h calls the note: how far the ledger has come. A thread writes it, so that no
- * transfer waits for PGDATA's disk. Everything works without it, but that an older copy of the
- * directory is not told from the newest; so where it can't be written, the log says so once.
+ * Writes what identity.h calls the note: how far the ledger has come. A thread writes it, so that
+ * no transfer waits for PGDATA's disk. Without it everything works, except that an older copy of
+ * the directory can't be told from the newest one. So if it can't be written, the log says so once.
  */
 static void
 note_error(struct host *host, int error)
@@ -109,7 +110,7 @@ note_error(struct host *host, int error)
         errhint("Correct the cause, such as a full file system. The engine tries again by itself."));
 }
 
-/* True if there is something new to note. */
+/* Returns true if there is something new to note. */
 static bool
 note_renew(struct host *host)
 {
@@ -131,7 +132,9 @@ note_put(struct host *host)
     file_replacer_put(&host->note, text, (size_t) size);
 }
 
-/* The first one of a life is waited for: from then on, copies of before are known to be older. */
+/*
+ * The first note after opening is waited for: from then on, earlier copies are known to be older.
+ */
 static void
 note_begin(struct host *host)
 {
@@ -194,8 +197,8 @@ log_opened(const struct host *host, const struct directory *directory)
 }
 
 /*
- * Ledger time never goes back. A clock that once stood too far ahead shows only here: everything
- * works on, with timestamps that are not the time.
+ * Ledger time never goes back. If the clock once stood too far ahead, this shows only here:
+ * everything works, but with timestamps that aren't the time.
  */
 static void
 warn_of_time_ahead(struct host *host)
@@ -220,9 +223,10 @@ warn_of_time_ahead(struct host *host)
 }
 
 /*
- * PGDATA was restored from a copy, and the ledger was not: it was opened since. That loses nothing
- * of the ledger, and an id that was used stays used; but tables have forgotten what they knew of
- * its transfers. Noted is one opening less where a crash came between an opening and its note.
+ * PGDATA was restored from a copy, but the ledger wasn't: it has been opened since that copy.
+ * Nothing of the ledger is lost, and ids that were used stay used; but the tables have forgotten
+ * what they knew of its transfers. The note may be one opening behind, if a crash came between an
+ * opening and its note.
  */
 static void
 warn_of_older_pgdata(const struct host *host, uint64 noted_op, uint64 noted_view)
@@ -278,7 +282,7 @@ refuse_opening(struct host *host, enum engine_open_result result, struct refusal
     refusal_detail(refusal, "In \"%s\": %s.", path, failure);
 }
 
-/* The files are open. */
+/* Opens the engine. The files are open. */
 static bool
 open_files(struct host *host, uint32 requests_max, struct refusal *refusal)
 {
@@ -314,7 +318,10 @@ host_open(struct host *host, uint32 requests_max, struct refusal *refusal)
     clock_os_init(&host->clock);
     if (!ownership_settle(&host->ownership, &host->storage, lock_wait_ms, refusal)) return false;
     if (open_files(host, requests_max, refusal)) return true;
-    /* Whoever repairs the files must not find them locked; and the memory is of no use now. */
+    /*
+     * Close the files, so that they aren't locked for whoever repairs them; and give back the
+     * memory.
+     */
     storage_os_close(&host->storage);
     if (host->memory != NULL) {
         populate_close(&host->populate);

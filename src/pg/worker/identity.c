@@ -44,7 +44,10 @@ identity_uuid_text(u128 value, char text[IDENTITY_UUID_TEXT_SIZE])
         hex + 20);
 }
 
-/* Reading compares with what this writes, so there is one place that knows the format. */
+/*
+ * There is only one function that knows the format: reading formats what it understood, and
+ * compares.
+ */
 int
 identity_text(const struct identity *identity, char text[IDENTITY_TEXT_MAX])
 {
@@ -192,7 +195,7 @@ identity_decide(
 {
     if (identity == NULL) return directory_present ? IDENTITY_REFUSE_FOREIGN : IDENTITY_NONE;
     if (directory_present) return IDENTITY_OPEN;
-    /* A ledger that was open once has left its `.new` behind: what is there now is another one. */
+    /* The directory of a ledger that was opened once had its name: what is in `.new` is another. */
     const bool never_opened = identity->view == 0;
     return never_opened && new_directory_present ? IDENTITY_FINISH_RENAME : IDENTITY_REFUSE_MISSING;
 }

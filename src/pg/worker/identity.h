@@ -71,16 +71,16 @@ struct identity {
 enum identity_result {
     IDENTITY_PRESENT,
     IDENTITY_ABSENT,
-    IDENTITY_DAMAGED,       /* Not what identity_write wrote. */
-    IDENTITY_OTHER_VERSION, /* Another version of ledger has written it. */
-    IDENTITY_IO_ERROR,      /* errno says which. */
+    IDENTITY_DAMAGED,       /* The file isn't as identity_write wrote it. */
+    IDENTITY_OTHER_VERSION, /* Another version of ledger wrote the file. */
+    IDENTITY_IO_ERROR,      /* errno says which error. */
 };
 
 enum identity_action {
-    IDENTITY_NONE,          /* Nothing is there: no ledger, until somebody asks for one. */
-    IDENTITY_FINISH_RENAME, /* A crash stopped the creation between (2) and (3). */
+    IDENTITY_NONE,          /* There is nothing: no ledger, until somebody asks for one. */
+    IDENTITY_FINISH_RENAME, /* A crash has stopped a creation between (2) and (3). */
     IDENTITY_OPEN,
-    IDENTITY_REFUSE_MISSING, /* The data directory is gone. */
+    IDENTITY_REFUSE_MISSING, /* The data directory is missing. */
     IDENTITY_REFUSE_FOREIGN, /* There is a data directory, but this PGDATA never had one. */
 };
 
@@ -90,14 +90,22 @@ enum identity_result identity_read(struct identity *identity);
 /* Writes it, durably. False with errno set. */
 bool identity_write(const struct identity *identity);
 
-/* The one text that stands for it; returns its size. */
+/*
+ * Writes the text that stands for the identity, and returns its size. There is only one such text.
+ */
 #define IDENTITY_TEXT_MAX 512
 int identity_text(const struct identity *identity, char text[IDENTITY_TEXT_MAX]);
 
-/* A new ledger's: random, but for the system identifier. False: there is no randomness. */
+/*
+ * Makes the identity of a new ledger: random, except for the system identifier. Returns false if
+ * the system gives no random numbers.
+ */
 bool identity_make(struct identity *identity);
 
-/* Another life of a ledger, with this PGDATA. False: there is no randomness. */
+/*
+ * Makes the identity of another life of a ledger, with this PGDATA. Returns false if the system
+ * gives no random numbers.
+ */
 bool identity_make_incarnation(
     const struct engine_identity *before, struct engine_identity *identity);
 
@@ -107,7 +115,7 @@ bool identity_owner_equal(const struct engine_identity *a, const struct engine_i
 enum identity_action identity_decide(
     const struct identity *identity, bool directory_present, bool new_directory_present);
 
-/* The uuid as uuid columns show it, with a terminating zero. */
+/* The value as columns of type uuid show it, with a terminating zero. */
 #define IDENTITY_UUID_TEXT_SIZE 37
 void identity_uuid_text(u128 value, char text[IDENTITY_UUID_TEXT_SIZE]);
 

@@ -13,7 +13,10 @@
 
 /* ---- What PGDATA says ------------------------------------------------------------------------ */
 
-/* What is wrong with the file. False: nothing, and *present says whether it is there. */
+/*
+ * Refuses an identity file that is wrong. Returns false if it isn't; then *present says whether it
+ * exists.
+ */
 static bool
 identity_is_wrong(enum identity_result found, bool *present, struct refusal *refusal)
 {
@@ -46,7 +49,7 @@ identity_is_wrong(enum identity_result found, bool *present, struct refusal *ref
     unreachable();
 }
 
-/* Whose file it is, if it is not of this very cluster, which pg_control identifies. */
+/* Does the identity belong to another cluster than this one, which pg_control identifies? */
 static bool
 is_of_another_cluster(const struct identity *identity)
 {
@@ -56,7 +59,7 @@ is_of_another_cluster(const struct identity *identity)
 /* ---- At a start ------------------------------------------------------------------------------ */
 
 /*
- * There is a data directory, and PGDATA does not match it: says what it holds, and that it can be
+ * There is a data directory, but PGDATA doesn't match it. Says what it holds, and that it can be
  * adopted. `why` is a sentence, or empty.
  */
 static void
@@ -82,7 +85,10 @@ refuse_adoptable(
     refusal_hint_adopt(refusal, ledger);
 }
 
-/* PGDATA has no file that could match: whatever the directory holds is not this server's. */
+/*
+ * PGDATA has no file that could match, so whatever the directory holds doesn't belong to this
+ * server.
+ */
 static bool
 refuse_unmatched(
     struct ownership *ownership,
@@ -138,7 +144,7 @@ refuse_other_cluster(
     return false;
 }
 
-/* There is no file. */
+/* There is a data directory, but no identity file. */
 static bool
 refuse_foreign(struct ownership *ownership, struct storage_os *storage, struct refusal *refusal)
 {
@@ -147,7 +153,7 @@ refuse_foreign(struct ownership *ownership, struct storage_os *storage, struct r
     return refuse_unmatched(ownership, storage, why, refusal);
 }
 
-/* Both are there: opens the directory, and compares. */
+/* Both exist: opens the directory, and compares. */
 static bool
 open_own(
     struct ownership *ownership,
@@ -224,14 +230,14 @@ refuse_no_randomness(struct refusal *refusal)
     return false;
 }
 
-/* Steps (1) to (3) of a creation, with the files open and locked from the first to the last. */
+/* Steps (1) to (3) of a creation. The files are open and locked from the first step to the last. */
 static bool
 publish_new(
     struct directory *directory, const struct identity *identity, struct refusal *refusal)
 {
     struct directory now;
     if (!directory_sync_new(directory, refusal)) return false;
-    /* Another server may have been faster: what it has made is not gone over. */
+    /* Another server may have been faster. What it has made must not be overwritten. */
     if (!directory_find(&now, refusal)) return false;
     if (now.present) {
         refusal_of_foreign_directory(refusal, directory->path);
@@ -310,7 +316,10 @@ refuse_wrong_ledger(
     return false;
 }
 
-/* The directory is this server's already: what keeps the engine from opening is another matter. */
+/*
+ * The directory belongs to this server already. What keeps the engine from opening is something
+ * else.
+ */
 static bool
 refuse_own(struct refusal *refusal, const struct refusal *refused)
 {
@@ -323,7 +332,7 @@ refuse_own(struct refusal *refusal, const struct refusal *refused)
     return false;
 }
 
-/* The two steps. The files are open and locked. */
+/* Does the two steps of an adoption. The files are open and locked. */
 static bool
 change_owner(
     struct storage_os *storage,

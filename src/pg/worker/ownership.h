@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Which ledger is this server's: settles it at a start, and changes it where somebody asks. The
+ * Which ledger belongs to this server: finds out at a start, and changes it when somebody asks. The
  * rules, and why each step is safe against a crash, are in identity.h.
  *
- * Nothing here waits for anybody but the disk, and everything runs in the worker.
+ * Everything here runs in the worker, and waits for nothing but the disk.
  */
 #ifndef LEDGER_PG_WORKER_OWNERSHIP_H
 #define LEDGER_PG_WORKER_OWNERSHIP_H
@@ -14,7 +14,7 @@
 #include "pg/worker/directory.h"
 #include "pg/worker/identity.h"
 
-/* This server's ledger, as far as it is known without the engine. */
+/* This server's ledger, as far as it is known before the engine is open. */
 struct ownership {
     struct directory directory;
     struct identity identity; /* What PGDATA says. */
@@ -22,9 +22,9 @@ struct ownership {
 };
 
 /*
- * Finds this server's ledger. If there is one, its files are open in `storage` on success, and hold
- * what PGDATA says. Else false, with a refusal: `none` if there simply is no ledger, `adoptable` if
- * there is one that belongs to another PGDATA.
+ * Finds this server's ledger. On success, its files are open in `storage`, and match what PGDATA
+ * says. Otherwise returns false with a refusal. Its field `none` is set if there simply is no
+ * ledger, and `adoptable` if there is one that belongs to another PGDATA.
  */
 bool ownership_settle(
     struct ownership *ownership,
@@ -32,12 +32,13 @@ bool ownership_settle(
     int lock_wait_ms,
     struct refusal *refusal);
 
-/* Makes a new, empty ledger, where there is none. Its uuid. */
+/* Makes a new, empty ledger, if there is none, and gives its uuid. */
 bool ownership_create(u128 *ledger, struct refusal *refusal);
 
 /*
- * Makes the data directory, which must hold `ledger`, this server's own. `refused`: why the engine
- * didn't open; of a directory that is this server's already, only one that is adoptable is taken.
+ * Makes the data directory, which must hold `ledger`, this server's own. `refused` is why the
+ * engine didn't open. If the directory already belongs to this server, it is adopted only if that
+ * refusal says `adoptable`.
  */
 bool ownership_adopt(u128 ledger, const struct refusal *refused, struct refusal *refusal);
 

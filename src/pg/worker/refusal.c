@@ -174,15 +174,14 @@ refuse_journal(struct refusal *refusal, const struct journal_report *journal, co
     refusal_hint(refusal, "%s", HINT_RESTORE);
 }
 
-/* Intact, as far as can be told, but not for this build. */
-static bool
-refuse_other_build(struct refusal *refusal, const char *name, const char *directory)
+/* The superblock is intact as far as can be seen, but this build can't use it. */
+static void
+refuse_other_build(
+    struct refusal *refusal, enum engine_open_result result, const char *directory)
 {
-    const bool other_version = strcmp(name, "other version") == 0;
-    if (!other_version && strcmp(name, "other config") != 0) return false;
     refusal_message(
         refusal, "ledger data directory \"%s\" was made by another version of ledger", directory);
-    if (other_version) {
+    if (result == ENGINE_OPEN_OTHER_VERSION) {
         refusal_detail(
             refusal,
             "Its disk format is not %d, the only one of this version.",
@@ -193,13 +192,11 @@ refuse_other_build(struct refusal *refusal, const char *name, const char *direct
     refusal_hint(
         refusal,
         "Install the version that made it. Nothing was changed. A ledger can't be converted: to move it, read its accounts and transfers with that version, and import them into a new ledger.");
-    return true;
 }
 
 static void
 refuse_superblock(struct refusal *refusal, const char *name, const char *directory)
 {
-    if (refuse_other_build(refusal, name, directory)) return;
     refusal_message(refusal, "ledger superblock cannot be used: %s", name);
     refusal_detail(refusal, "File \"%s/%s\".", directory, storage_file_name(STORAGE_SUPERBLOCK));
     refusal_hint(refusal, "%s", HINT_RESTORE);
@@ -217,7 +214,28 @@ refuse_memory(struct refusal *refusal, uint64 needed_bytes)
     refusal_hint(refusal, "Increase ledger.memory and restart the server. Nothing is lost.");
 }
 
-/* What is wrong with one file, and what to do. */
+static void
+refuse_grid(
+    struct refusal *refusal, const struct engine_open_report *report, const char *directory)
+{
+    char needs[96] = "";
+    if (report->ops_replayed > 0) {
+        snprintf(
+            needs,
+            sizeof(needs),
+            " Op " UINT64_FORMAT " of the log needs it, and can't be left out.",
+            (uint64) report->op);
+    }
+    refusal_detail(
+        refusal,
+        "File \"%s/%s\", tree \"%s\".%s",
+        directory,
+        storage_file_name(STORAGE_GRID),
+        report->tree_name == NULL ? "unknown" : report->tree_name,
+        needs);
+}
+
+/* Says what is wrong with one file, and what to do. */
 static void
 refuse_file(
     struct refusal *refusal,
@@ -251,14 +269,9 @@ refuse_file(
     case ENGINE_OPEN_GRID_CORRUPT:
         refusal_message(
             refusal, "ledger block " UINT64_FORMAT " is damaged", (uint64) report->block_address);
-        refusal_detail(
-            refusal,
-            "File \"%s/%s\", tree \"%s\".",
-            directory,
-            storage_file_name(STORAGE_GRID),
-            report->tree_name == NULL ? "unknown" : report->tree_name);
+        refuse_grid(refusal, report, directory);
         break;
-    default: /* The caller handles the others. */
+    default: /* The caller handles all other results. */
         assert(result == ENGINE_OPEN_INVALID_PREPARE);
         refusal_message(
             refusal, "ledger op " UINT64_FORMAT " cannot be replayed", (uint64) report->op);
@@ -286,11 +299,14 @@ refusal_of_open(
     case ENGINE_OPEN_SUPERBLOCK:
         refuse_superblock(refusal, report->superblock_name, directory);
         return;
+    case ENGINE_OPEN_OTHER_VERSION:
+    case ENGINE_OPEN_OTHER_CONFIG: refuse_other_build(refusal, result, directory); return;
     case ENGINE_OPEN_OTHER_IDENTITY:
-        /* It was compared before, under the same locks. */
+        /* The identity was compared before, under the same locks, so this is not expected. */
         refusal_of_foreign_directory(refusal, directory);
         return;
-    case ENGINE_OPEN_BEHIND: unreachable(); /* Needs to know more: refusal_of_older_directory. */
+    /* It needs more information: refusal_of_older_directory. */
+    case ENGINE_OPEN_BEHIND: unreachable();
     case ENGINE_OPEN_JOURNAL_DAMAGED: refuse_journal(refusal, &report->journal, directory); return;
     case ENGINE_OPEN_MEMORY_TOO_SMALL: refuse_memory(refusal, report->memory_bytes_needed); return;
     case ENGINE_OPEN_DISK_FULL:

@@ -11,27 +11,30 @@
 #include "engine/engine.h"
 #include "pg/monitor_shared.h"
 
-/* Each replaces one text; texts that are too long are cut. */
+/* Each sets one of the three texts. A text that is too long is cut. */
 void refusal_message(struct refusal *refusal, const char *format, ...) pg_attribute_printf(2, 3);
 void refusal_detail(struct refusal *refusal, const char *format, ...) pg_attribute_printf(2, 3);
 void refusal_hint(struct refusal *refusal, const char *format, ...) pg_attribute_printf(2, 3);
 
-/* The texts of each result but ENGINE_OPENED. */
+/* Sets the texts for a result other than ENGINE_OPENED. */
 void refusal_of_open(
     struct refusal *refusal,
     enum engine_open_result result,
     const struct engine_open_report *report,
     const char *directory);
 
-/* There is no ledger: the ways on. */
+/* There is no ledger. Names the ways to get one. */
 void refusal_of_none(struct refusal *refusal, const char *directory);
 
-/* The texts of IDENTITY_REFUSE_… and of a superblock that holds another identity. */
+/* The texts for IDENTITY_REFUSE_…, and for a superblock that holds another identity. */
 void refusal_of_missing_directory(struct refusal *refusal, const char *directory);
 void refusal_of_foreign_directory(struct refusal *refusal, const char *directory);
 void refusal_of_directory_without_ledger(struct refusal *refusal, const char *directory);
 
-/* The hint of a directory that can be adopted; and of one that is an older copy of this ledger. */
+/*
+ * The hint for a directory that can be adopted; below, the texts for one that is an older copy of
+ * this ledger.
+ */
 void refusal_hint_adopt(struct refusal *refusal, const char *ledger);
 struct identity;
 void refusal_of_older_directory(

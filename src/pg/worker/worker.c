@@ -4,8 +4,6 @@
 
 #include "pg/worker/worker.h"
 
-#include <sched.h>
-
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -20,19 +18,20 @@
 #include "base/units.h"
 #include "pg/settings.h"
 #include "pg/shared.h"
+#include "pg/spinning.h"
 #include "pg/worker/host.h"
 
 #define RESTART_SECONDS 1
 #define STOP_WAIT_MS    2000
-/* Between two tries to start, where the cause of a refusal may go by itself. */
+/* The time between two attempts to start, if the cause of a refusal may go away by itself. */
 #define RETRY_PAUSE_MS 10000
-/* Longest sleep: holds expire although nothing else happens. */
+/* The longest sleep: holds expire even if nothing else happens. */
 #define IDLE_SLEEP_MS 100
 
-/* A pause that is no pause between two calls of a busy client. */
+/* A busy client doesn't pause longer than this between two calls. */
 #define IDLE_NS (2 * NS_PER_MS)
 
-/* What stays wrong is said again in the log. */
+/* How often the log repeats a warning about something that stays wrong. */
 #define WARN_AGAIN_NS (UINT64_C(3600) * NS_PER_S)
 
 #define WAIT_EVENTS 3
@@ -48,25 +47,32 @@ struct worker {
     struct slots *slots;
     struct worker_request *requests; /* One for each slot: a slot carries one request at a time. */
     uint32 *taken;                   /* Scratch: slots that were just taken. */
-    uint32 *wakes;                   /* Slots whose owners to wake after this pass. */
-    uint32 wakes_count;
     uint32 under_way; /* Requests taken and not answered. */
     uint32 verifying; /* The slot of the verification that is under way, or SLOT_NONE. */
     WaitEventSet *wait_set;
     uint32 wait_event;
-    uint64 active_ns; /* When there was something to do last. */
+    uint64 active_ns;  /* When there was something to do last. */
+    uint64 writing_op; /* Of the prepare that is being written; 0: none is. */
+    uint64 writing_ns; /* Since when. */
+    struct spinning for_writes;
+    struct spinning for_requests;
     uint64 ticked_ns;
     uint64 published_ns;
-    bool published; /* The monitor shows the present state: nothing has happened since. */
-    struct refusal warning; /* What is said of pulses at present; empty: nothing. */
+    /* The board shows the present state: nothing has happened since it was written. */
+    bool published;
+    /* What the warning about pulses says at present; empty if there is none. */
+    struct refusal warning;
     uint64 warned_block;    /* The damaged block that the warning is about. */
-    uint64 warned_ns;       /* When the log was told of it last. */
+    uint64 warned_ns;       /* When the log was last told of it. */
 };
 
 static bool here;
-static bool registered; /* Set in the postmaster, and inherited from there. */
+static bool registered; /* Set in the postmaster, and inherited by its children. */
 
-/* Taken of the engine first: nothing that could fail runs while the board is being changed. */
+/*
+ * Copied from the engine beforehand, so that nothing that could fail runs while the board is
+ * changed.
+ */
 static struct engine_state published_state;
 static struct engine_stats published_stats;
 
@@ -92,7 +98,7 @@ publish_refusal(const struct refusal *refusal)
     monitor_change_end(&shared->board);
 }
 
-/* True if the worker before has refused, and this one is the next try. */
+/* Returns true if the previous worker had refused to open, so that this one is the next attempt. */
 static bool
 publish_start(void)
 {
@@ -146,7 +152,7 @@ publish_numbers(struct worker *worker, uint64 now_ns)
 
 /* ---- Ending ---------------------------------------------------------------------------------- */
 
-/* However the process ends, short of a crash: nobody is left waiting. */
+/* However the process ends, short of a crash, nobody is left waiting. */
 static void
 on_exit_worker(int code, Datum argument)
 {
@@ -180,8 +186,8 @@ worker_fail(const char *message, const char *detail, const char *hint)
 }
 
 /*
- * Carries out a command, if there is one. True if it succeeded: then there is another state of
- * things, and the engine may open. Calls wait meanwhile, as for an engine that opens.
+ * Carries out a command, if there is one. Returns true if it succeeded: then the situation has
+ * changed, and the engine may open. Calls wait meanwhile, as they do for an engine that opens.
  */
 static bool
 obey(const struct refusal *refusal)
@@ -205,9 +211,9 @@ obey(const struct refusal *refusal)
 }
 
 /*
- * Stays, and refuses what comes, until a command has changed things: then it returns. Or until a
- * reload or the end; or, where the cause may go by itself, for a while. Then the postmaster starts
- * a new worker, which tries again.
+ * Stays alive and refuses what comes. It returns when a command has changed the situation. It ends
+ * the process at a reload or shutdown, or after a while if the cause may go away by itself; then
+ * the postmaster starts a new worker, which tries again.
  */
 static void
 refuse(const struct refusal *refusal)
@@ -219,7 +225,7 @@ refuse(const struct refusal *refusal)
         refusal->hint[0] == '\0' ? 0 : errhint("%s", refusal->hint));
     publish_refusal(refusal);
     shared_set_worker_state(refusal->none ? WORKER_NONE : WORKER_REFUSED);
-    pg_atomic_write_u32(&shared->worker_asleep, 1);
+    pg_atomic_write_u32(&shared->worker_asleep, WORKER_ASLEEP);
     const uint32 wait_event = compat_wait_event("LedgerEngineRefused");
     const TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_PAUSE_MS);
     const int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (refusal->retries ? WL_TIMEOUT : 0);
@@ -228,7 +234,7 @@ refuse(const struct refusal *refusal)
         if (refusal->retries && now >= end) break;
         slots_refuse(shared_slots());
         if (obey(refusal)) {
-            pg_atomic_write_u32(&shared->worker_asleep, 0);
+            pg_atomic_write_u32(&shared->worker_asleep, WORKER_AWAKE);
             return;
         }
         const long pause_ms = TimestampDifferenceMilliseconds(now, end);
@@ -241,7 +247,7 @@ refuse(const struct refusal *refusal)
     proc_exit(1);
 }
 
-/* Until there is an engine. */
+/* Opens the engine, and doesn't return before. */
 static void
 open_host(struct worker *worker)
 {
@@ -268,9 +274,6 @@ finish(struct worker *worker, uint32 index, enum slot_outcome outcome)
     slots_finish(worker->slots, index, outcome);
     assert(worker->under_way > 0);
     worker->under_way -= 1;
-    assert(worker->wakes_count < slots_count(worker->slots));
-    worker->wakes[worker->wakes_count] = index;
-    worker->wakes_count += 1;
 }
 
 static void
@@ -285,7 +288,7 @@ describe_damage(const struct engine_damage *damage, char *text, size_t size)
         damage->io_error ? "cannot be read" : "is damaged");
 }
 
-/* What the scrubber has found. */
+/* Logs what the scrubber has found. */
 static void
 log_damage(struct worker *worker)
 {
@@ -303,7 +306,9 @@ log_damage(struct worker *worker)
     }
 }
 
-/* Holds that have expired can't be released: said once for each block that is met, and hourly. */
+/*
+ * Logs that expired holds can't be released: once for each block that causes it, and then hourly.
+ */
 static void
 log_pulse_damage(struct worker *worker, uint64 now)
 {
@@ -355,7 +360,7 @@ on_answer(struct engine_request *request)
     finish(own->worker, own->slot, outcome_of(request->status));
 }
 
-/* A verification may take hours: not if nobody waits for it any more. */
+/* Cancels the verification, which may take hours, if nobody waits for it any more. */
 static void
 cancel_verification(struct worker *worker)
 {
@@ -364,7 +369,7 @@ cancel_verification(struct worker *worker)
     (void) engine_cancel(worker->host.engine, &worker->requests[slot].request);
 }
 
-/* Each field is read once: what was checked is what is used. */
+/* Each field of the slot is read only once, so that what was checked is what is used. */
 static void
 submit(struct worker *worker, uint32 index)
 {
@@ -393,23 +398,19 @@ submit(struct worker *worker, uint32 index)
         .callback = on_answer,
     };
     engine_submit(worker->host.engine, &own->request);
-    /* If there are several, all but the first are refused at once. */
+    /* If there are several, the engine refuses all but the first at once. */
     if (operation == LEDGER_VERIFY && worker->verifying == SLOT_NONE) worker->verifying = index;
 }
 
+/* For those who wait. A store that changes nothing would cost them a cache line. */
 static void
-wake_owners(struct worker *worker)
+publish_under_way(const struct worker *worker)
 {
-    for (uint32 i = 0; i < worker->wakes_count; i++) {
-        slots_wake(worker->slots, worker->wakes[i]);
-    }
-    if (worker->wakes_count > 0) {
-        pg_atomic_write_u32(&shared->requests_under_way, worker->under_way);
-    }
-    worker->wakes_count = 0;
+    if (pg_atomic_read_u32(&shared->requests_under_way) == worker->under_way) return;
+    pg_atomic_write_u32(&shared->requests_under_way, worker->under_way);
 }
 
-/* One pass; true if something was done. */
+/* Makes one pass. Returns true if something was done. */
 static bool
 step(struct worker *worker)
 {
@@ -417,9 +418,10 @@ step(struct worker *worker)
     for (uint32 i = 0; i < taken_count; i++)
         submit(worker, worker->taken[i]);
     worker->under_way += taken_count;
-    if (taken_count > 0) pg_atomic_write_u32(&shared->requests_under_way, worker->under_way);
+    publish_under_way(worker);
     const bool progress = engine_poll(worker->host.engine);
-    wake_owners(worker);
+    slots_wake(worker->slots);
+    publish_under_way(worker);
     return progress || taken_count > 0;
 }
 
@@ -452,6 +454,8 @@ do_what_is_due(struct worker *worker, uint64 now)
         log_damage(worker);
         log_pulse_damage(worker, now);
         cancel_verification(worker);
+        /* A tick may have ended requests. */
+        slots_wake(worker->slots);
         worker->ticked_ns = now;
     }
     if (!worker->published && now - worker->published_ns >= MONITOR_INTERVAL_MS * NS_PER_MS) {
@@ -467,31 +471,64 @@ wait_for_events(struct worker *worker, long timeout_ms)
     ResetLatch(MyLatch);
 }
 
-/* Until a request, a completion of storage, a signal, or the next tick. */
+/* Sleeps until a request, a completion of the storage, a signal, or the next tick. */
 static void
 worker_sleep(struct worker *worker, uint64 now)
 {
     const bool busy = engine_busy(worker->host.engine);
     if (!busy && !worker->published) publish_numbers(worker, now);
-    pg_atomic_write_u32(&shared->worker_asleep, 1);
+    const enum worker_sleep sleep = worker->writing_op == 0 ? WORKER_ASLEEP : WORKER_ASLEEP_WRITING;
+    pg_atomic_write_u32(&shared->worker_asleep, sleep);
     pg_memory_barrier();
-    /* A backend that pushed before it could see the flag has not set the latch: look once more. */
+    /*
+     * A backend that pushed before it could see the flag hasn't set the latch, so look once more.
+     */
     if (!slots_ready(worker->slots)) {
         const bool soon = busy || worker->host.populate.asked_bytes > 0;
         wait_for_events(worker, soon ? ENGINE_TICK_MS : IDLE_SLEEP_MS);
     }
-    pg_atomic_write_u32(&shared->worker_asleep, 0);
+    pg_atomic_write_u32(&shared->worker_asleep, WORKER_AWAKE);
 }
 
 /*
- * How long to look for more before sleeping. A write on its way takes longer than a client between
- * two calls, and sleeping during it costs two wake-ups.
+ * How long to look for more work before sleeping. A running write takes longer than a client needs
+ * between two calls, and sleeping during it would cost two wake-ups.
  */
 static uint64
-spin_ns(const struct worker *worker)
+spin_ns(bool busy)
 {
     const uint64 spin = (uint64) settings_spin_us * NS_PER_US;
-    return engine_busy(worker->host.engine) ? spin * SPIN_WRITE_FACTOR : spin;
+    return busy ? spin * SPIN_WRITE_FACTOR : spin;
+}
+
+/* After a pass: what had been waited for before it? */
+static void
+learn(struct worker *worker, bool progress, uint64 now)
+{
+    const uint64 writing_op = engine_writing_op(worker->host.engine);
+    if (worker->writing_op == 0 && progress) {
+        spinning_learn(&worker->for_requests, now - worker->active_ns, spin_ns(false));
+    }
+    if (writing_op == worker->writing_op) return;
+    if (worker->writing_op != 0) {
+        spinning_learn(&worker->for_writes, now - worker->writing_ns, spin_ns(true));
+    }
+    worker->writing_op = writing_op;
+    worker->writing_ns = now;
+}
+
+/* There is nothing to do. True if looking again pays more than sleeping. */
+static bool
+spin(struct worker *worker, uint64 now)
+{
+    const bool busy = engine_busy(worker->host.engine);
+    const bool writing = worker->writing_op != 0;
+    struct spinning *spinning = writing ? &worker->for_writes : &worker->for_requests;
+    if (now - worker->active_ns >= spin_ns(busy)) return false;
+    if ((writing || !busy) && !spinning_pays(spinning)) return false;
+    /* On few processors, the next request may come from a backend that waits for this one. */
+    spinning_yield(spinning, now);
+    return true;
 }
 
 static void
@@ -500,6 +537,7 @@ run(struct worker *worker)
     while (!ShutdownRequestPending && !engine_failed(worker->host.engine)) {
         const bool progress = step(worker);
         const uint64 now = now_ns(worker);
+        learn(worker, progress, now);
         if (progress) {
             worker->active_ns = now;
             worker->published = false;
@@ -507,20 +545,13 @@ run(struct worker *worker)
         if (ConfigReloadPending) reload();
         do_what_is_due(worker, now);
         if (host_populate(&worker->host, worker_idle(worker, now)) || progress) continue;
-        if (now - worker->active_ns >= spin_ns(worker)) {
-            worker_sleep(worker, now);
-        } else {
-            /*
-             * On few processors, the next request may come from a backend that waits for this one.
-             */
-            (void) sched_yield();
-        }
+        if (!spin(worker, now)) worker_sleep(worker, now);
     }
 }
 
 /*
- * Lets what is under way come to its end, but not for ever. New requests already see that the
- * worker has stopped.
+ * Lets running requests end, but not for ever. New requests already see that the worker has
+ * stopped.
  */
 static void
 stop(struct worker *worker)
@@ -534,7 +565,7 @@ stop(struct worker *worker)
             break;
         }
         const bool progress = engine_poll(worker->host.engine);
-        wake_owners(worker);
+        slots_wake(worker->slots);
         if (!progress) wait_for_events(worker, ENGINE_TICK_MS);
     }
     if (!engine_failed(worker->host.engine)) host_stop(&worker->host);
@@ -567,11 +598,10 @@ make_worker(void)
     worker->requests =
         MemoryContextAllocZero(TopMemoryContext, count * sizeof(struct worker_request));
     worker->taken = MemoryContextAllocZero(TopMemoryContext, count * sizeof(uint32));
-    worker->wakes = MemoryContextAllocZero(TopMemoryContext, count * sizeof(uint32));
     return worker;
 }
 
-/* Sets host->lock_waited. */
+/* Opens the host. It uses and sets host->lock_waited. */
 static void
 start(struct host *host)
 {
@@ -580,14 +610,14 @@ start(struct host *host)
     BackgroundWorkerUnblockSignals();
     here = true;
     before_shmem_exit(on_exit_worker, (Datum) 0);
-    pg_atomic_write_u32(&shared->worker_asleep, 0);
+    pg_atomic_write_u32(&shared->worker_asleep, WORKER_AWAKE);
     pg_atomic_write_u32(&shared->requests_under_way, 0);
     pg_atomic_write_u32(&shared->worker_procno, compat_my_proc_number());
     host->lock_waited = publish_start();
     shared_set_worker_state(WORKER_OPENING);
 }
 
-/* Says why the engine has failed, and ends. */
+/* Reports why the engine has failed, and ends. */
 pg_attribute_noreturn() static void fail(struct worker *worker)
 {
     char failure[STORAGE_OS_TEXT_SIZE];

@@ -3,7 +3,7 @@
  * The ledger worker: the one process that owns the engine, its memory and its files. One thread,
  * one loop:
  *
- *     take ready slots → engine_submit → engine_poll → answer, set latches of owners → tick → sleep
+ *     take ready slots → engine_submit → engine_poll → answer, wake owners → tick → sleep
  *
  * It has no database connection, so it never holds up DROP DATABASE. It starts when recovery has
  * ended: a standby has no engine in this version.

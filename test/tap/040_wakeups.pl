@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: PostgreSQL
+#
+# Sessions that sleep while they wait for their answer, and how they get up: woken together by the worker, cancelled,
+# terminated, stopped, killed; and with the worker stopped or killed.
+use strict;
+use warnings FATAL => 'all';
+
+use IPC::Run;
+use LedgerTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);
+
+use constant {
+    SESSIONS => 300,
+    CALLS => 4,
+    STOPPED_SESSIONS => 12,
+    STOPPED_CALLS => 150,
+    KILLS => 3,
+    KILL_SESSIONS => 8,
+    KILL_CALLS => 400,
+};
+
+# Nobody spins, so everybody sleeps.
+my $node = ledger_node('main', settings => "max_connections = 350\nledger.spin = 0");
+ledger_setup($node);
+create_two_accounts($node);
+my $next = 1;
+my %acknowledged;
+
+sub take_ids {
+    my ($count) = @_;
+    my $first = $next;
+    $next += $count;
+    return ($first .. $next - 1);
+}
+
+sub calls_sql {
+    my (@ids) = @_;
+    return join "\n", map { "SELECT $_, s FROM " . transfer_from($_) } @ids;
+}
+
+# The id beside the answer, so that what was acknowledged is known when a session ends early.
+sub transfer_from {
+    my ($id) = @_;
+    my $call = transfer_sql($id, 2);
+    $call =~ s/^SELECT (.*);$/$1/s or die $call;
+    return "$call AS s;";
+}
+
+sub note_acknowledged {
+    my ($out) = @_;
+    my $count = 0;
+    while ($out =~ /^(\d+)\|(?:created|exists)$/mg) {
+        $acknowledged{$1} = 1;
+        $count += 1;
+    }
+    return $count;
+}
+
+sub check_acknowledged {
+    my ($name) = @_;
+    my $list = join ',', map { "($_)" } keys %acknowledged;
+    my $lost = value($node,
+        "SELECT count(*) FROM (VALUES $list) AS a (n) WHERE ledger.id(a.n) NOT IN (SELECT id FROM ledger.transfers)");
+    is($lost, 0, "$name: each acknowledged transfer is there (" . keys(%acknowledged) . ')');
+    return is_balanced($node, "$name: balances are those of the transfers");
+}
+
+# Wake-ups until now: calls, sessions, in vain.
+sub wakes {
+    return split /\|/, value($node, 'SELECT wake_calls, sessions_woken, sessions_woken_in_vain FROM ledger.stats');
+}
+
+sub waiting_pids {
+    return split /\n/, value($node,
+        "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Extension'"
+        . " AND query LIKE '%create_transfer%' AND pid <> pg_backend_pid()");
+}
+
+# Each looks for interrupts from time to time, and doesn't wait then.
+sub waiting_count {
+    my @pids = waiting_pids();
+    return scalar @pids;
+}
+
+sub state_of {
+    my ($pid) = @_;
+    return slurp_file("/proc/$pid/stat") =~ /\) (\S)/ ? $1 : '';
+}
+
+# ---- All at once, woken together (K5) ----------------------------------------------------------------
+
+my $script = PostgreSQL::Test::Utils::tempdir() . '/transfer.sql';
+append_to_file($script, "SELECT ledger.create_transfer(ledger.uuidv7(), ledger.id(1), ledger.id(2), 2, 1, 1);\n");
+
+# Many sessions of one pgbench, which sleep while the worker stands still, so that one prepare answers all. What it says in
+# the end, and by how much the numbers of wake-ups have grown.
+sub many_at_once {
+    my ($calls) = @_;
+    my ($text, @before) = ('', wakes());
+    kill 'STOP', worker_pid($node) or die $!;
+    my $pgbench = IPC::Run::start(
+        ['pgbench', '-n', '-c', SESSIONS, '-t', $calls, '-f', $script, $node->connstr('postgres')],
+        '>&', \$text, IPC::Run::timeout(300));
+    my $waiting = eval { wait_for(SESSIONS . ' sessions wait', sub { return waiting_count() >= SESSIONS * 0.95 }) };
+    kill 'CONT', worker_pid($node) or die $!;
+    $pgbench->finish;
+    ok($waiting, SESSIONS . ' sessions wait') or diag($text);
+    my @after = wakes();
+    return ($text, map { $after[$_] - $before[$_] } 0 .. 2);
+}
+
+my $worker = worker_pid($node);
+my ($text, $calls, $woken, $in_vain) = many_at_once(CALLS);
+my $count = SESSIONS * CALLS;
+like($text, qr{actually processed: $count/$count}, SESSIONS . ' sessions at once: all are answered');
+is(value($node, 'SELECT count(*) FROM ledger.transfers'), $count, SESSIONS . ' sessions at once: each transfer is there');
+ok($woken >= SESSIONS / 2 && $woken <= $count, "$woken sessions were woken");
+ok($calls > 0 && $calls <= $woken, "by $calls calls of the kernel");
+ok($in_vain <= $count / 10, "$in_vain in vain");
+
+# How many calls it takes to wake so many who sleep: one for each 32.
+($text, $calls, $woken, $in_vain) = many_at_once(1);
+like($text, qr{actually processed: (\d+)/\1\b}, 'together: all are answered');
+ok($woken >= SESSIONS / 10, "together: $woken were woken");
+ok($calls <= $woken / 8, "together: by $calls calls of the kernel");
+
+# One after another sleeps, and none is woken late.
+my @alone = take_ids(50);
+my $start = time;
+my ($out) = session_finish(session($node, calls_sql(@alone)));
+my $seconds = time - $start;
+is(note_acknowledged($out), 50, 'one session: all are answered');
+check_acknowledged('one session');
+
+# ---- Cancelled and terminated while they sleep -------------------------------------------------------
+
+for my $case (['pg_cancel_backend', qr/57014/], ['pg_terminate_backend', qr/57P01/]) {
+    my ($function, $message) = @{$case};
+    my @ids = take_ids(20);
+    kill 'STOP', $worker or die $!;
+    my @sessions = map { session($node, calls_sql($_)) } @ids;
+    wait_for('20 sessions wait', sub { return waiting_count() >= 19 });
+    value($node, "SELECT $function($_)") for waiting_pids();
+    my $signalled = time;
+    for my $session (@sessions) {
+        my ($answer, $err) = session_finish($session);
+        like($err, $message, "$function: its own error") if $err !~ $message || $answer ne '';
+    }
+    ok(time - $signalled < 10, "$function: all 20 ended while the worker stood still");
+    kill 'CONT', $worker or die $!;
+    my $found = 0;
+    for my $id (@ids) {
+        $found += 1 if value($node, transfer_sql($id, 2)) =~ /^(?:created|exists)$/;
+        $acknowledged{$id} = 1;
+    }
+    is($found, 20, "$function: a retry answers for each");
+}
+my $slept = error_of($node, "SET statement_timeout = '100ms'; SELECT pg_sleep(10);");
+like($slept, qr/57014/, 'statement_timeout works here');
+kill 'STOP', $worker or die $!;
+$start = time;
+my $error = error_of($node, "SET statement_timeout = '100ms'; " . transfer_sql((take_ids(1))[0], 2));
+$seconds = time - $start;
+kill 'CONT', $worker or die $!;
+like($error, qr/57014/, 'statement_timeout of a sleeper');
+ok($seconds < 5, sprintf 'statement_timeout of a sleeper: in time (%.2f s)', $seconds);
+
+# ---- Stopped, both ---------------------------------------------------------------------------------
+
+my @sessions = map { session($node, calls_sql(take_ids(STOPPED_CALLS))) } 1 .. STOPPED_SESSIONS;
+for my $round (1 .. 60) {
+    my @pids = ($worker, waiting_pids());
+    my @some = @pids[map { int rand @pids } 1 .. 3];
+    kill 'STOP', @some;
+    usleep(int rand 15_000);
+    kill 'CONT', @some;
+}
+my $answers = 0;
+for my $session (@sessions) {
+    my ($answer, $err) = session_finish($session);
+    is($err, '', 'stopped: no error') if $err ne '';
+    $answers += note_acknowledged($answer);
+}
+is($answers, STOPPED_SESSIONS * STOPPED_CALLS, 'stopped and continued: all are answered');
+check_acknowledged('stopped and continued');
+is(worker_pid($node), $worker, 'the worker is the same');
+
+# ---- Killed: a sleeping session, and the worker ------------------------------------------------------
+
+# Either makes the postmaster start all over, with new shared memory.
+sub check_kill {
+    my ($name, $victim) = @_;
+    for my $round (1 .. KILLS) {
+        my @sessions = map { session($node, calls_sql(take_ids(KILL_CALLS))) } 1 .. KILL_SESSIONS;
+        wait_for('sessions wait', sub { return waiting_count() > 0 });
+        my $starts = postmaster_pid($node);
+        my $before = worker_pid($node);
+        my @victims;
+        wait_for("a victim: $name", sub { @victims = $victim->(); return @victims > 0 });
+        kill 'KILL', $victims[0];
+        note_acknowledged((eval { session_finish($_) })[0] // '') for @sessions;
+        wait_for('the worker is gone', sub { return !kill 0, $before });
+        wait_role($node, 'primary');
+        is(postmaster_pid($node), $starts, "$name, round $round: the server has restarted itself");
+        isnt(worker_pid($node), $before, "$name, round $round: another worker");
+        check_acknowledged("$name, round $round");
+        is(value($node, transfer_sql((take_ids(1))[0], 2)), 'created', "$name, round $round: it works on");
+    }
+    return;
+}
+
+check_kill('kill -9 of a sleeping session', sub {
+    return grep { -e "/proc/$_/stat" && state_of($_) eq 'S' } waiting_pids();
+});
+check_kill('kill -9 of the worker', sub { return worker_pid($node) });
+
+$node->stop;
+done_testing();
