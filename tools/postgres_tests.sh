@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Tests that need a PostgreSQL server, against a private copy of it (tools/stage.sh), as a user that is not root.
 #   tools/postgres_tests.sh regress
-#   tools/postgres_tests.sh tap [TEST ...]
+#   tools/postgres_tests.sh tap [TEST ...]        LEDGER_TEST_IO_METHOD: with this ledger.io_method
 #   tools/postgres_tests.sh bench [ARGUMENT ...]
 # LEDGER_OLD_PG_CONFIG=/usr/lib/postgresql/15/bin/pg_config makes tap upgrade from that older major.
 set -euo pipefail
@@ -92,7 +92,7 @@ tap)
     passed=$(grep -cE '^test/tap/.*ok$|^\[.*\] test/tap/.* ok|test/tap/[^ ]* \.+ ok' "$stage/tap.log" || true)
     failed=$(grep -cE '^test/tap/.*\(Wstat: ' "$stage/tap.log" || true)
     if [ "$status" != 0 ] && [ "$failed" = 0 ]; then failed=1; fi
-    echo "tap: $passed passed, $failed failed"
+    echo "tap${LEDGER_TEST_IO_METHOD:+-$LEDGER_TEST_IO_METHOD}: $passed passed, $failed failed"
     exit "$status"
     ;;
 bench)

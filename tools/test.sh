@@ -53,6 +53,10 @@ step fuzz make -s -j2 fuzz
 step bench-engine make -s -j2 bench-engine-smoke
 step regress make -s regress
 step tap make -s tap
+# What may depend on how files are written, with each method alone. By default, `auto` chooses.
+for method in io_uring sync; do
+    step tap-$method env LEDGER_TEST_IO_METHOD=$method make -s tap TESTS=test/tap/001_crash.pl
+done
 step quickstart test/quickstart/test.sh
 [ $# = 0 ] || step majors tools/majors.sh "$@"
 echo

@@ -33,17 +33,20 @@ my $TIMEOUT_S = 60;
 
 # ---- Nodes -------------------------------------------------------------------------------------------
 
-# A cluster that is initialized and not started. Settings are lines of postgresql.conf; the last one counts.
+# A cluster that is initialized and not started. Settings are lines of postgresql.conf; the last one counts. All tests can be
+# run with another method of I/O: LEDGER_TEST_IO_METHOD=sync make tap
 sub ledger_node {
     my ($name, %options) = @_;
     my $settings = delete $options{settings} // '';
     my $install_path = delete $options{install_path};
+    my $io_method = $ENV{LEDGER_TEST_IO_METHOD} // 'auto';
     my $node = PostgreSQL::Test::Cluster->new($name, defined $install_path ? (install_path => $install_path) : ());
     $node->init(%options);
     $node->append_conf('postgresql.conf', <<"CONF");
 shared_preload_libraries = 'ledger'
 ledger.memory = 256MB
 ledger.wal_size = 32MB
+ledger.io_method = $io_method
 restart_after_crash = on
 log_statement = none
 autovacuum = off
