@@ -36,6 +36,7 @@ int settings_memory_mb;
 int settings_wal_size_mb;
 int settings_io_method;
 bool settings_io_direct;
+int settings_wal_sync;
 int settings_commit_mode;
 int settings_bulk_slots;
 int settings_spin_us;
@@ -45,6 +46,12 @@ static const struct config_enum_entry io_methods[] = {
     {"auto", SETTINGS_IO_AUTO, false},
     {"io_uring", SETTINGS_IO_URING, false},
     {"sync", SETTINGS_IO_SYNC, false},
+    {NULL, 0, false},
+};
+
+static const struct config_enum_entry wal_syncs[] = {
+    {"both", SETTINGS_WAL_SYNC_BOTH, false},
+    {"first", SETTINGS_WAL_SYNC_FIRST, false},
     {NULL, 0, false},
 };
 
@@ -132,6 +139,23 @@ define_storage_settings(void)
 }
 
 static void
+define_log_settings(void)
+{
+    DefineCustomEnumVariable(
+        "ledger.wal_sync",
+        "Selects how many of the log's two writes a ledger write waits for.",
+        "With \"both\", the ledger notices at a start if the disk has lost the newest entry of the log. With \"first\", a call is answered sooner; a crash together with a fault of the disk may then lose the newest entry unnoticed. A crash alone loses nothing.",
+        &settings_wal_sync,
+        SETTINGS_WAL_SYNC_BOTH,
+        wal_syncs,
+        PGC_POSTMASTER,
+        0,
+        NULL,
+        NULL,
+        NULL);
+}
+
+static void
 define_process_settings(void)
 {
     DefineCustomIntVariable(
@@ -197,6 +221,7 @@ void
 settings_define(void)
 {
     define_storage_settings();
+    define_log_settings();
     define_process_settings();
     MarkGUCPrefixReserved("ledger");
 }

@@ -10,6 +10,8 @@
 
 enum settings_io_method { SETTINGS_IO_AUTO, SETTINGS_IO_URING, SETTINGS_IO_SYNC };
 
+enum settings_wal_sync { SETTINGS_WAL_SYNC_BOTH, SETTINGS_WAL_SYNC_FIRST };
+
 enum settings_commit_mode {
     /* Immediate, if the call is a whole transaction by itself. Otherwise refused. */
     SETTINGS_COMMIT_AUTO,
@@ -22,6 +24,7 @@ extern int settings_memory_mb;
 extern int settings_wal_size_mb;
 extern int settings_io_method; /* enum settings_io_method */
 extern bool settings_io_direct;
+extern int settings_wal_sync; /* enum settings_wal_sync */
 extern int settings_commit_mode; /* enum settings_commit_mode */
 extern int settings_bulk_slots;
 extern int settings_spin_us;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
 #
-# kill -9 of the worker, of a backend and of the postmaster, under load: what was acknowledged is there, once.
+# kill -9 of the worker, of a backend and of the postmaster, under load: what was acknowledged is there, once; whether the
+# answer waits for both writes of the log or for the first.
 use strict;
 use warnings FATAL => 'all';
 
@@ -115,6 +116,13 @@ my %everything;
 my $round_events = SINGLE_WRITERS * SINGLES + BATCHES * BATCH_EVENTS;
 my $next = 1000;
 for my $round (1 .. ROUNDS) {
+    if ($round == ROUNDS / 2 + 1) {
+        is(value($node, 'SHOW ledger.wal_sync'), 'both', 'the first half waits for both writes');
+        $node->append_conf('postgresql.conf', 'ledger.wal_sync = first');
+        $node->restart;
+        wait_role($node, 'primary');
+        is(value($node, 'SHOW ledger.wal_sync'), 'first', 'the second half for the first one');
+    }
     my $victim = $VICTIMS[ $round % @VICTIMS ];
     my $first = $next;
     my @writers;

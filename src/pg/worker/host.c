@@ -293,6 +293,8 @@ open_files(struct host *host, uint32 requests_max, struct refusal *refusal)
         .prepares_size_bytes = host->storage.storage->file_size_bytes[STORAGE_PREPARES],
         .grid_size_bytes = host->storage.storage->file_size_bytes[STORAGE_GRID],
         .requests_max = requests_max,
+        .wal_sync = settings_wal_sync == SETTINGS_WAL_SYNC_FIRST ? JOURNAL_SYNC_FIRST
+                                                                 : JOURNAL_SYNC_BOTH,
         .op_min = noted.op,
         .view_min = noted.view,
     };
