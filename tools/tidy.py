@@ -477,7 +477,8 @@ FOREIGN = {
     "max_digits decimal_places getArray text pipeline save prepare_threshold track_extra_parameters",
     "the server and its tools": "jsonb_populate_recordset to_jsonb pg_reload_conf pg_terminate_backend pg_control "
     "data_sync_elevel ExecutorRun postgres.h instr_time.h fd.c delete_old_cluster delete_old_cluster.sh dT",
-    "other tools": "O_NONBLOCK NOLINT perf",
+    "the kernel and other tools": "IORING_SETUP_IOPOLL IORING_SETUP_HYBRID_IOPOLL IORING_SETUP_SQPOLL poll_queues "
+    "O_NONBLOCK NOLINT perf",
     "an example": "payment_id seconds_ahead OLD_BINDIR NEW_BINDIR head_is_cut_when_torn",
 }
 
