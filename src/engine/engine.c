@@ -287,8 +287,9 @@ engine_invariants(const struct engine *engine)
 static void
 engine_recount(struct engine *engine)
 {
+    if (RECOUNT_OPS == 0) return;
     const uint64_t op = replica_committed(&engine->replica);
-    if (RECOUNT_OPS == 0 || op < engine->recounted_op + RECOUNT_OPS) return;
+    if (op < engine->recounted_op + RECOUNT_OPS) return;
     engine->recounted_op = op;
     forest_recount(engine->forest);
 }
