@@ -52,7 +52,7 @@ $(BUILD)/unit/test_lsm_parts_production: $(PARTS_SRCS) $(wildcard src/*.h src/*/
 	$(CC) $(PARTS_CFLAGS) $(TEST_WARNINGS) $(PARTS_SRCS) -o $@ $(TEST_LIBS)
 
 # Stepped instruction by instruction: without those of sanitizers.
-SLEEPERS_SRCS = test/unit/test_sleepers.c src/os/sleepers.c
+SLEEPERS_SRCS = test/unit/test_sleepers.c test/unit/unit.c src/os/sleepers.c
 SLEEPERS_CFLAGS = $(filter-out $(SANITIZE),$(PARTS_CFLAGS))
 
 $(BUILD)/unit/test_sleepers: $(SLEEPERS_SRCS) src/os/sleepers.h test/unit/unit.h
