@@ -7,7 +7,7 @@ export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0}
 # shellcheck disable=SC2016
 printf '%s\n' "$@" | LOGS=$logs xargs -P 2 -I {} bash -c '
     name=$(basename "{}")
-    timeout 300 "{}" > "$LOGS/$name.log" 2>&1 || echo "$?" > "$LOGS/$name.status"'
+    timeout 900 "{}" > "$LOGS/$name.log" 2>&1 || echo "$?" > "$LOGS/$name.status"'
 passed=0
 failed=0
 for binary in "$@"; do
