@@ -157,7 +157,7 @@ run_major() {
     run_kind regress make -s -C /src/ledger regress
     local old
     old=$(older_of "$major") || old=
-    run_kind tap env ${old:+"LEDGER_OLD_PG_CONFIG=/usr/lib/postgresql/${old% *}/bin/pg_config"} \
+    run_kind tap env TAP_JOBS=1 ${old:+"LEDGER_OLD_PG_CONFIG=/usr/lib/postgresql/${old% *}/bin/pg_config"} \
         make -s -C /src/ledger tap ${TESTS:+"TESTS=$TESTS"}
     if [ -n "${KEEP_RESULTS:-}" ]; then cp -r "$root/src/ledger/build/results" "build/results-$major" 2>/dev/null; fi
     rm -rf "$root/src"

@@ -3,6 +3,7 @@
 #   tools/postgres_tests.sh regress
 #   tools/postgres_tests.sh tap [TEST ...]        LEDGER_TEST_IO_METHOD: with this ledger.io_method
 #   tools/postgres_tests.sh bench [ARGUMENT ...]
+# TAP_JOBS=n   files of tap that run at the same time (2)
 # LEDGER_OLD_PG_CONFIG=/usr/lib/postgresql/15/bin/pg_config makes tap upgrade from that older major.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -81,7 +82,8 @@ tap)
     tests=("$@")
     [ ${#tests[@]} -gt 0 ] || tests=(test/tap/*.pl)
     status=0
-    run prove --timer -I "$pgxs/../test/perl" -I test/tap "${tests[@]}" > "$stage/tap.log" 2>&1 || status=$?
+    # Most of their time is waiting, for servers and disks.
+    run prove --timer --jobs "${TAP_JOBS:-2}" -I "$pgxs/../test/perl" -I test/tap "${tests[@]}" > "$stage/tap.log" 2>&1 || status=$?
     cat "$stage/tap.log"
     if [ "$status" != 0 ]; then
         for log in "$stage"/work/tmp_check/log/*; do
