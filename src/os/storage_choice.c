@@ -65,7 +65,7 @@ storage_choice_next(struct storage_choice *choice)
 static uint64_t
 median(const uint64_t *samples, uint32_t count)
 {
-    uint64_t sorted[CHOICE_SAMPLES];
+    uint64_t sorted[CHOICE_SAMPLES] = {0};
     assert(count > 0 && count <= CHOICE_SAMPLES);
     for (uint32_t i = 0; i < count; i++) {
         uint32_t at = i;

@@ -394,6 +394,7 @@ held_release(struct storage_uring *uring)
 static bool
 solo_hold(struct storage_uring *uring, struct storage_request *request)
 {
+    assert(request != NULL);
     assert(uring->held == NULL);
     if (storage_choice_next(&uring->choice) == STORAGE_WAY_CALL) {
         uring->held = request;
