@@ -99,14 +99,15 @@ sub wait_for {
     return 1;
 }
 
-# Also while the server restarts itself and refuses connections.
+# Also while the server restarts itself and refuses connections: then psql may end before it has read its input, of which
+# IPC::Run dies.
 sub wait_role {
     my ($node, $role) = @_;
     return wait_for(
         "role $role",
         sub {
-            my ($code, $out, $err) = $node->psql('postgres', 'SELECT role FROM ledger.status');
-            return $code == 0 && $out eq $role;
+            my ($code, $out, $err) = eval { $node->psql('postgres', 'SELECT role FROM ledger.status') };
+            return defined $code && $code == 0 && $out eq $role;
         });
 }
 
