@@ -4,6 +4,7 @@
 # targets are reached. Needs the server's programs in PATH, and a user that is not root.
 #   BENCH_SECONDS   length of one run (3)
 #   BENCH_RUNS      runs of each case; the median counts (3)
+#   BENCH_PARTS     what is run: "single bulk bank io", all by default
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
