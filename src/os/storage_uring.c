@@ -528,9 +528,9 @@ second_complete(struct storage_uring *uring, struct pair *pair, int result)
          * Not started (U3): it was cancelled with its first, or the kernel could not even prepare
          * it, for want of memory, and then cancels the first too. Either way nothing was written.
          *
-         * But Linux 6.18 was seen to start a second whose first it then reported as short, on a busy
-         * machine. That can't be undone; to go on is best, as the first's rest is written next and
-         * then the second once more, while an end here would leave a second without its first.
+         * But Linux 6.18 was seen to start a second whose first it then reported as short, on a
+         * busy machine. That can't be undone; to go on is best, as the first's rest is written next
+         * and then the second once more, while an end here would leave a second without its first.
          */
         assert(result < 0 || state == PAIR_OVER);
         assert(state == PAIR_STARTED || state == PAIR_OVER);
