@@ -16,7 +16,10 @@
  *
  * How a pair can come apart, and what keeps (U3) and the order of callbacks:
  *  - The first ends short, or is interrupted: the kernel cancels the second. The rest of the first
- *    is submitted again with the second linked to it.
+ *    is submitted again with the second linked to it. (On a busy machine, Linux 6.18 was seen to
+ *    write the second all the same. It is written again after the first; a crash in between leaves
+ *    a header without its prepare, which recovery reports as damage, and never passes over. Files
+ *    of the ledger have their space, so no write of it should end short.)
  *  - The first fails: the kernel cancels the second. Both complete with an error when the first
  *    does. The entry of the cancelled second may come later: it is ignored, and its request,
  *    perhaps gone by now, not looked at.
