@@ -118,11 +118,14 @@ void model_check_invariants(const struct model *model);
 /* A model as it was at a moment, for model_read. It refers to the model, which goes on. */
 struct model_past {
     struct model model;
-    struct account *accounts; /* A copy: all else only gets longer. */
+    /* Copies of what changes in place: all else only gets longer. */
+    struct account *accounts;
+    uint8_t *statuses;
     uint32_t accounts_max;
+    uint32_t transfers_max;
 };
 
-void model_past_init(struct model_past *past, uint32_t accounts_max);
+void model_past_init(struct model_past *past, uint32_t accounts_max, uint32_t transfers_max);
 void model_past_free(struct model_past *past);
 void model_past_take(struct model_past *past, const struct model *model);
 

@@ -463,26 +463,34 @@ model_read(
 /* ---- What it was earlier --------------------------------------------------------------------- */
 
 void
-model_past_init(struct model_past *past, uint32_t accounts_max)
+model_past_init(struct model_past *past, uint32_t accounts_max, uint32_t transfers_max)
 {
     past->accounts = calloc(accounts_max, sizeof(struct account));
-    assert(past->accounts != NULL);
+    past->statuses = calloc(transfers_max, sizeof(past->statuses[0]));
+    assert(past->accounts != NULL && past->statuses != NULL);
     past->accounts_max = accounts_max;
+    past->transfers_max = transfers_max;
 }
 
 void
 model_past_free(struct model_past *past)
 {
     free(past->accounts);
+    free(past->statuses);
     past->accounts = NULL;
+    past->statuses = NULL;
 }
 
 void
 model_past_take(struct model_past *past, const struct model *model)
 {
-    const uint32_t count = model->account_ids.count;
-    assert(count <= past->accounts_max);
-    memcpy(past->accounts, model->accounts, count * sizeof(struct account));
+    const uint32_t accounts = model->account_ids.count;
+    const uint32_t transfers = model->transfer_ids.count;
+    assert(accounts <= past->accounts_max);
+    assert(transfers <= past->transfers_max);
+    memcpy(past->accounts, model->accounts, accounts * sizeof(struct account));
+    memcpy(past->statuses, model->statuses, transfers * sizeof(past->statuses[0]));
     past->model = *model;
     past->model.accounts = past->accounts;
+    past->model.statuses = past->statuses;
 }

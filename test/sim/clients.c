@@ -31,10 +31,10 @@ hash_reply(struct sim *sim, const struct engine_request *request)
 /* ---- Scans ----------------------------------------------------------------------------------- */
 
 void
-clients_init(struct sim *sim, uint32_t accounts_max)
+clients_init(struct sim *sim, uint32_t events_max)
 {
     for (uint32_t i = 0; i < SIM_CLIENTS_MAX; i++) {
-        model_past_init(&sim->clients[i].scan.past, accounts_max);
+        model_past_init(&sim->clients[i].scan.past, events_max, events_max);
     }
 }
 

@@ -304,7 +304,7 @@ void node_stop(struct sim *sim);
 
 void clients_submit(struct sim *sim);
 
-void clients_init(struct sim *sim, uint32_t accounts_max);
+void clients_init(struct sim *sim, uint32_t events_max);
 void clients_free(struct sim *sim);
 
 /* The engine is gone: what it was lent is of unknown outcome. */

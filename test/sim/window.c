@@ -151,8 +151,10 @@ judge(struct sim *sim)
 void
 window_run(struct sim *sim)
 {
+    const struct model *model = &sim->oracle.model;
     const uint64_t quiet = prng_range(&sim->prng, 5, 120);
-    model_past_init(&sim->window.past, sim->oracle.model.account_ids.count_max);
+    model_past_init(
+        &sim->window.past, model->account_ids.count_max, model->transfer_ids.count_max);
     for (uint32_t steps = 0; !sim->disk.crashed; steps++) {
         sim_check(sim, steps < WINDOW_STEPS_MAX, "no prepare, or no crash");
         if (!sim->window.armed && sim->window.victim == 0 && sim->counts.requests >= quiet) {

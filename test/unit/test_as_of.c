@@ -259,7 +259,7 @@ run_seed(uint64_t seed)
     for (uint32_t i = 0; i < SCANS; i++) {
         scans[i].open = false;
         scans[i].reading = false;
-        model_past_init(&scans[i].past, options.accounts_max);
+        model_past_init(&scans[i].past, options.accounts_max, options.transfers_max);
     }
     for (uint32_t batch = 0; batch < BATCHES && fixture.mismatches == 0; batch++) {
         change_something(&workload, &prng);
