@@ -25,7 +25,7 @@
 /* ---- Format, whatever the limits are --------------------------------------------------------- */
 
 /* Version of everything on disk. A change of any on-disk structure increments it. */
-#define DISK_FORMAT_VERSION 4
+#define DISK_FORMAT_VERSION 5
 
 /* The unit of every disk access: offset, length and buffer address are multiples of it. */
 #define SECTOR_SIZE 4096
@@ -37,6 +37,7 @@
 #define BLOCK_SIZE 8192
 #define EVENTS_PER_BATCH_MAX 30
 #define BATCHES_PER_PREPARE_MAX 8
+#define PIPELINE_PREPARES_MAX 4
 #define LSM_FANOUT 3
 #define LSM_FANOUT_IDS 3
 #define LSM_FANOUT_RECORDS 3
@@ -53,7 +54,6 @@
 
 /* ---- Tiny limits: may change freely ---------------------------------------------------------- */
 
-#define PIPELINE_PREPARES_MAX 4
 #define EXECUTE_EVENTS_MAX 8
 #define GRID_GROW_BLOCKS 16
 #define GRID_WRITES_MAX 4
@@ -86,6 +86,8 @@
 #define EVENTS_PER_BATCH_MAX 8190
 /* Requests that share one prepare (group commit). */
 #define BATCHES_PER_PREPARE_MAX 1000
+/* Prepares that are made and not yet committed: every header says so (V4). */
+#define PIPELINE_PREPARES_MAX 8
 /* Runs of a level that are merged into one run of the next. */
 #define LSM_FANOUT 16
 /* The same of ids: a new one is looked for in every run. Time-ordered ones cost nothing. */
@@ -115,8 +117,6 @@
 
 /* ---- May change freely ----------------------------------------------------------------------- */
 
-/* Prepares that are journaled or being journaled and not yet committed. */
-#define PIPELINE_PREPARES_MAX 8
 /* Events that are executed at a time: about a millisecond. */
 #define EXECUTE_EVENTS_MAX 1024
 /* The grid file grows by so many blocks at a time. */
@@ -192,11 +192,18 @@
 /* ---- What follows from them ------------------------------------------------------------------ */
 
 /*
- * A prepare: header, then events of all its batches, then the batch table (see vsr/multi_batch.h).
+ * A prepare: header, then the records of all its batches, then the tables of batches and of origins
+ * with their trailer (see vsr/multi_batch.h).
  */
-#define PREPARE_BATCH_TABLE_SIZE_MAX ((4 * BATCHES_PER_PREPARE_MAX + 4 + 127) / 128 * 128)
+#define PREPARE_BATCH_SIZE   8
+#define PREPARE_ORIGIN_SIZE  32
+#define PREPARE_TRAILER_SIZE 8
+#define PREPARE_TABLES_SIZE_MAX                                                                    \
+    ((PREPARE_BATCH_SIZE * BATCHES_PER_PREPARE_MAX + PREPARE_ORIGIN_SIZE * MEMBERS_MAX +           \
+      PREPARE_TRAILER_SIZE + EVENT_SIZE - 1) /                                                     \
+     EVENT_SIZE * EVENT_SIZE)
 #define PREPARE_SIZE_MAX                                                                           \
-    ((PREPARE_HEADER_SIZE + EVENTS_PER_BATCH_MAX * EVENT_SIZE + PREPARE_BATCH_TABLE_SIZE_MAX +     \
+    ((PREPARE_HEADER_SIZE + EVENTS_PER_BATCH_MAX * EVENT_SIZE + PREPARE_TABLES_SIZE_MAX +          \
       SECTOR_SIZE - 1) /                                                                           \
      SECTOR_SIZE * SECTOR_SIZE)
 
@@ -237,11 +244,11 @@ headers_log_count(uint64_t prepares_size_bytes)
 /* All limits that are format. tools/tidy.py compares the list with the sections above. */
 #define CONFIG_FORMAT                                                                              \
     DISK_FORMAT_VERSION, SECTOR_SIZE, BLOCK_SIZE, EVENTS_PER_BATCH_MAX, BATCHES_PER_PREPARE_MAX,   \
-        LSM_FANOUT, LSM_FANOUT_IDS, LSM_FANOUT_RECORDS, LSM_LEVELS, LEVEL_RUNS_MAX, TAIL_ENTRIES,  \
-        OBJECTS_DIRTY_MAX, BEAT_ENTRIES, MERGE_TURNS, TABLE_BLOCKS_MAX, TABLE_FILTERED_MAX,        \
-        TABLES_PER_NODE, INDEX_HASH_BITS, EVENT_SIZE, PREPARE_HEADER_SIZE, PULSE_EXPIRIES_MAX,     \
-        CHECKPOINT_EVENTS_MAX, SUPERBLOCK_COPIES, SUPERBLOCK_COPY_STRIDE, SUPERBLOCK_SUFFIX_MAX,   \
-        MEMBERS_MAX, VOTERS_MAX
+        PIPELINE_PREPARES_MAX, LSM_FANOUT, LSM_FANOUT_IDS, LSM_FANOUT_RECORDS, LSM_LEVELS,         \
+        LEVEL_RUNS_MAX, TAIL_ENTRIES, OBJECTS_DIRTY_MAX, BEAT_ENTRIES, MERGE_TURNS,                \
+        TABLE_BLOCKS_MAX, TABLE_FILTERED_MAX, TABLES_PER_NODE, INDEX_HASH_BITS, EVENT_SIZE,        \
+        PREPARE_HEADER_SIZE, PULSE_EXPIRIES_MAX, CHECKPOINT_EVENTS_MAX, SUPERBLOCK_COPIES,         \
+        SUPERBLOCK_COPY_STRIDE, SUPERBLOCK_SUFFIX_MAX, MEMBERS_MAX, VOTERS_MAX
 
 /* FNV-1a, byte by byte. */
 static inline uint64_t
@@ -266,6 +273,7 @@ static_assert(BLOCK_SIZE % SECTOR_SIZE == 0, "blocks are whole sectors");
 static_assert(BLOCK_SECTORS >= 2, "a part of a block is less than the block");
 static_assert(STORAGE_BUFFERS_MAX >= 2, "one buffer needs no gathering");
 static_assert(SECTOR_SIZE % PREPARE_HEADER_SIZE == 0, "headers do not straddle sectors");
+static_assert(MEMBERS_MAX <= 16, "voters are bits of 16");
 static_assert(EVENTS_PER_BATCH_MAX < UINT16_MAX, "event counts are stored in 16 bits");
 static_assert(BATCHES_PER_PREPARE_MAX < UINT16_MAX, "batch counts are stored in 16 bits");
 static_assert(SUPERBLOCK_COPIES == 4, "quorums of superblock.c are for four copies");

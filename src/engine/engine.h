@@ -64,6 +64,8 @@ struct engine_options {
      */
     uint64_t op_min;
     uint64_t view_min;
+    /* A random number other than 0, drawn for this opening alone: it tells lives apart. */
+    uint64_t session;
 };
 
 /* ---- Requests -------------------------------------------------------------------------------- */

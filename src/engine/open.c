@@ -202,7 +202,8 @@ static enum engine_open_result
 open_replica(struct engine *engine, struct engine_open_report *report)
 {
     const uint64_t op_checkpoint = engine->superblock.working->checkpoint.header.op;
-    const enum replica_open_result result = replica_open(&engine->replica, &report->op);
+    const enum replica_open_result result =
+        replica_open(&engine->replica, engine->options.session, &report->op);
     struct engine_damage damage = {0};
     report->ops_replayed = report->op - op_checkpoint;
     switch (result) {
@@ -221,6 +222,10 @@ open_replica(struct engine *engine, struct engine_open_report *report)
         report->block_address = damage.block_address;
         report->tree_name = damage.tree_name;
         return damage.io_error ? ENGINE_OPEN_IO_ERROR : ENGINE_OPEN_GRID_CORRUPT;
+    case REPLICA_OPEN_SESSIONS_INVALID:
+        report->block_address = engine->superblock.working->checkpoint.root.address;
+        report->tree_name = "root";
+        return ENGINE_OPEN_GRID_CORRUPT;
     case REPLICA_OPEN_INVALID_PREPARE: return ENGINE_OPEN_INVALID_PREPARE;
     }
     unreachable();

@@ -298,6 +298,7 @@ checkpoint_free_set(struct forest *forest)
         checkpoint->content.record_count[i] = forest->grooves[i].record_count;
     }
     checkpoint->content.memo = forest->memo;
+    checkpoint->content.note = forest->note;
     memcpy(own_content(forest, frame), &checkpoint->content, sizeof(checkpoint->content));
     own_seal(forest, frame, BLOCK_ROOT, 1, sizeof(checkpoint->content));
     assert(checkpoint->own_sealed == checkpoint->own_count);

@@ -295,7 +295,7 @@ void forest_screen_ids(
     uint32_t count,
     bool *absent);
 
-/* ---- An op: records, and the memo: op.c ------------------------------------------------------ */
+/* ---- An op: records, memo and note: op.c ----------------------------------------------------- */
 
 /* Timestamp of the newest record of the groove; 0 if it is empty. */
 uint64_t forest_newest(const struct forest *forest, uint32_t groove);
@@ -343,6 +343,20 @@ struct forest_memo forest_memo(const struct forest *forest);
 
 /* Sets the memo, as a part of the current op. Discarding a scope doesn't bring the old one back. */
 void forest_memo_set(struct forest *forest, struct forest_memo memo);
+
+/*
+ * What the replica keeps with a checkpoint. It must follow from the log, as all of a checkpoint
+ * does. In an empty forest it is zero.
+ */
+struct forest_note {
+    uint64_t words[2 * MEMBERS_MAX];
+};
+
+/* The note of the checkpoint that was opened, or what was set since. */
+const struct forest_note *forest_note(const struct forest *forest);
+
+/* Sets the note for the next checkpoint. It is called between ops, while no checkpoint is made. */
+void forest_note_set(struct forest *forest, const struct forest_note *note);
 
 /* ---- An op: scopes: scope.c ------------------------------------------------------------------ */
 

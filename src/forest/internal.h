@@ -232,14 +232,16 @@ static_assert(sizeof(struct manifest_run) == sizeof(struct table_info), "items o
 struct root_content {
     struct block_reference manifest; /* Each of the two refers to the last block of its chain. */
     struct block_reference free_set;
+    struct block_reference annex;    /* Zero, until the state machine has more than records. */
     uint64_t item_count;
     uint64_t word_count; /* How many words the free set has. */
     uint64_t newest[FOREST_GROOVES_MAX];
     uint64_t record_count[FOREST_GROOVES_MAX];
     struct forest_memo memo;
+    struct forest_note note;
     uint64_t reserved[2];
 };
-static_assert(sizeof(struct root_content) == 240, "no padding");
+static_assert(sizeof(struct root_content) == 464, "no padding");
 
 struct forest_checkpoint {
     enum forest_checkpoint_stage stage;
@@ -303,6 +305,7 @@ struct forest {
     struct tour tour; /* For callers that want a tour of their own, made at once (forest_tour). */
     struct forest_prefetched *prefetched;
     struct forest_memo memo;
+    struct forest_note note;
     struct forest_asks asked_ids;
     struct forest_asks asked_records; /* Records that were asked for by timestamp. */
     /* The asked keys are not looked at again before cache.reads_done has reached this. */

@@ -150,6 +150,22 @@ forest_memo_set(struct forest *forest, struct forest_memo memo)
     forest->memo = memo;
 }
 
+const struct forest_note *
+forest_note(const struct forest *forest)
+{
+    assert(forest->opened);
+    return &forest->note;
+}
+
+void
+forest_note_set(struct forest *forest, const struct forest_note *note)
+{
+    assert(forest->opened);
+    assert(!forest->active);
+    assert(forest->checkpoint.stage == CHECKPOINT_IDLE);
+    forest->note = *note;
+}
+
 /* ---- Writing ------------------------------------------------------------------------------- */
 
 /* Enters the record into the groove's list, ids and indexes. */

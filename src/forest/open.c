@@ -6,6 +6,7 @@
  */
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/units.h"
 #include "forest/internal.h"
 
@@ -318,6 +319,7 @@ open_reset(struct forest *forest)
     forest->checkpoint.own_count = 0;
     forest->warm = (struct forest_warm){0};
     forest->memo = (struct forest_memo){0};
+    forest->note = (struct forest_note){0};
     scrub_open(&forest->scrub);
     tour_open(&forest->tour);
     forest->op = 0;
@@ -336,8 +338,10 @@ open_root(struct opening *opening, const struct block_reference *reference)
     if (header->size != BLOCK_HEADER_SIZE + sizeof(root)) return FOREST_OPEN_CORRUPT;
     memcpy(&root, open_content(opening), sizeof(root));
     if (root.reserved[0] != 0 || root.reserved[1] != 0) return FOREST_OPEN_CORRUPT;
+    if (!bytes_zero((const uint8_t *) &root.annex, sizeof(root.annex))) return FOREST_OPEN_CORRUPT;
     forest->op = header->op;
     forest->memo = root.memo;
+    forest->note = root.note;
     result = open_free_set(opening, &root);
     if (result == FOREST_OPENED) result = open_manifest(opening, &root);
     if (result != FOREST_OPENED) return result;

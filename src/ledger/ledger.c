@@ -211,10 +211,12 @@ execute_event(struct run *run, uint32_t index)
 /* ---- state_machine_ops ----------------------------------------------------------------------- */
 
 static bool
-batch_valid(struct state_machine *machine, uint8_t operation, uint32_t event_count)
+batch_valid(
+    struct state_machine *machine, uint8_t operation, uint32_t event_count, uint32_t record_count)
 {
     (void) machine;
-    if (!ledger_operation_creates(operation)) return false;
+    /* Each event is a record. */
+    if (!ledger_operation_creates(operation) || record_count != event_count) return false;
     return event_count >= 1 && event_count <= EVENTS_PER_BATCH_MAX;
 }
 
@@ -243,7 +245,7 @@ execute(
     uint32_t start,
     uint32_t count)
 {
-    assert(batch_valid(machine, batch->operation, batch->event_count));
+    assert(batch_valid(machine, batch->operation, batch->event_count, batch->record_count));
     assert(start < batch->event_count);
     assert(count > 0);
     assert(batch->timestamp_final > batch->event_count);

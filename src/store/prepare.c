@@ -60,6 +60,39 @@ prepare_seal(struct prepare_header *header)
     header->checksum = prepare_header_checksum(header);
 }
 
+/* Are the numbers of timestamps and records possible for the operation? */
+static bool
+counts_valid(const struct prepare_header *header)
+{
+    const uint64_t records_size = (uint64_t) header->record_count * EVENT_SIZE;
+    if (header->timestamp > TIMESTAMP_MAX || header->event_count > header->timestamp) return false;
+    switch ((enum prepare_operation) header->operation) {
+    case PREPARE_ROOT: return header->event_count == 0 && header->record_count == 0;
+    case PREPARE_PULSE:
+        return header->event_count == PULSE_EXPIRIES_MAX && header->record_count == 0;
+    case PREPARE_BATCHES:
+        if (header->event_count == 0 || header->event_count > EVENTS_PER_BATCH_MAX) return false;
+        if (header->record_count == 0 || header->record_count > EVENTS_PER_BATCH_MAX) return false;
+        return records_size <= header->size - PREPARE_HEADER_SIZE;
+    case PREPARE_RESERVED: break;
+    }
+    unreachable();
+}
+
+/* Are the members, and what was committed, possible for the op? */
+static bool
+members_valid(const struct prepare_header *header)
+{
+    assert(header->operation != PREPARE_RESERVED);
+    if (header->replica >= MEMBERS_MAX) return false;
+    if (header->voters == 0 || header->voters >> MEMBERS_MAX != 0) return false;
+    if (__builtin_popcount(header->voters) > VOTERS_MAX) return false;
+    if (header->members_op > header->op) return false;
+    if (header->op == 0) return header->commit == 0;
+    if (header->commit >= header->op) return false;
+    return header->op - header->commit <= PIPELINE_PREPARES_MAX; /* (V4) */
+}
+
 bool
 prepare_header_valid(const struct prepare_header *header, u128 cluster)
 {
@@ -71,8 +104,25 @@ prepare_header_valid(const struct prepare_header *header, u128 cluster)
     if (header->operation == PREPARE_RESERVED || header->operation > PREPARE_BATCHES) return false;
     if ((header->operation == PREPARE_ROOT) != (header->op == 0)) return false;
     if (header->operation != PREPARE_BATCHES && header->size != PREPARE_HEADER_SIZE) return false;
+    if (!counts_valid(header) || !members_valid(header)) return false;
     if (!bytes_zero(header->reserved, sizeof(header->reserved))) return false;
     return header->checksum == prepare_header_checksum(header);
+}
+
+bool
+prepare_follows(const struct prepare_header *parent, const struct prepare_header *header)
+{
+    assert(header->op > 0);
+    if (header->op != parent->op + 1 || header->parent != parent->checksum) return false;
+    if (header->cluster != parent->cluster) return false;
+    if (header->timestamp - header->event_count < parent->timestamp) return false;
+    if (header->view < parent->view || header->commit < parent->commit) return false;
+
+    /* (V12) */
+    const uint32_t changed = (uint32_t) header->voters ^ parent->voters;
+    if (header->members_op == parent->members_op) return changed == 0;
+    if (header->members_op != header->op || header->commit != header->op - 1) return false;
+    return (changed & (changed - 1)) == 0;
 }
 
 bool
@@ -99,6 +149,7 @@ prepare_root(struct prepare_header *header, u128 cluster)
     header->size = PREPARE_HEADER_SIZE;
     header->version = DISK_FORMAT_VERSION;
     header->operation = PREPARE_ROOT;
+    header->voters = 1;
     prepare_seal(header);
     assert(header->op == 0);
     assert(prepare_header_valid(header, cluster));

@@ -2,12 +2,21 @@
 /*
  * Several requests in the body of one prepare (group commit), so that they share one write to disk.
  *
- *    events of batch 0 · events of batch 1 · … · zero padding · table of batches · trailer
+ *    records of batch 0 · records of batch 1 · … · zero padding · table of batches
+ *      · table of origins · trailer
  *
- * The table has an entry of 4 bytes for each batch, in order. The trailer, also 4 bytes, holds
- * their number. Padding makes table and trailer together a multiple of EVENT_SIZE. Batches are
+ * A batch is one request: an operation and its records, of EVENT_SIZE bytes each. Batches are
  * independent of each other: neither a chain nor a rule of one batch reaches into the next.
- * Timestamps are consecutive over all batches.
+ * Timestamps are consecutive over all batches. How many records a batch has and how many timestamps
+ * it consumes are two numbers, since an operation may need more time than records.
+ *
+ * Batches of one member lie together, and the table of origins says whose they are: the first
+ * origin's batches come first, then the second's. A slot's requests are numbered within the slot's
+ * session, and those in one prepare are consecutive, so the number of the last one is enough. This
+ * is what each replica knows its own requests by, and what makes a request count once (sessions.h).
+ *
+ * The bytes come from disks and peers. So multi_batch_open checks all of it, and only then is it
+ * used.
  */
 #ifndef LEDGER_VSR_MULTI_BATCH_H
 #define LEDGER_VSR_MULTI_BATCH_H
@@ -18,60 +27,100 @@
 #include "config.h"
 #include "vsr/state_machine.h"
 
+/* ---- On disk --------------------------------------------------------------------------------- */
+
 struct multi_batch_entry {
     uint8_t operation;
-    uint8_t reserved;
-    uint16_t event_count;
+    uint8_t reserved_operation;
+    uint16_t event_count; /* How many timestamps it consumes. */
+    uint16_t record_count;
+    uint16_t reserved;
 };
-static_assert(sizeof(struct multi_batch_entry) == 4, "on disk");
+static_assert(sizeof(struct multi_batch_entry) == PREPARE_BATCH_SIZE, "on disk");
+
+struct multi_batch_origin {
+    uint8_t slot;
+    uint8_t reserved_slot;
+    uint16_t batch_count;
+    uint32_t event_count; /* Of all its batches. */
+    uint64_t session;     /* Never 0. */
+    uint64_t number;      /* Of its last batch; the first has number − batch_count + 1 >= 1. */
+    uint64_t reserved;
+};
+static_assert(sizeof(struct multi_batch_origin) == PREPARE_ORIGIN_SIZE, "on disk");
 
 struct multi_batch_trailer {
     uint16_t batch_count;
-    uint16_t reserved;
+    uint16_t origin_count;
+    uint32_t reserved;
 };
-static_assert(sizeof(struct multi_batch_trailer) == 4, "on disk");
+static_assert(sizeof(struct multi_batch_trailer) == PREPARE_TRAILER_SIZE, "on disk");
+
+/* ---- In memory ------------------------------------------------------------------------------- */
+
+/* Who has sent a batch: the number is that of the batch within the session of the slot. */
+struct multi_batch_source {
+    uint8_t slot;
+    uint64_t session;
+    uint64_t number;
+};
+
+/* How much a prepare has. Its header says it too. */
+struct multi_batch_sums {
+    uint32_t event_count;
+    uint32_t record_count;
+};
 
 struct multi_batch_writer {
     uint8_t *body;
-    uint32_t event_count;
+    struct multi_batch_sums sums;
     uint32_t batch_count;
+    uint32_t origin_count;
     struct multi_batch_entry entries[BATCHES_PER_PREPARE_MAX];
+    struct multi_batch_origin origins[MEMBERS_MAX];
 };
 
 /* Writes into `body`, which has room for a prepare's largest body. */
 void multi_batch_begin(struct multi_batch_writer *writer, void *body);
 
-/* True if a batch of event_count events fits beside those already added. */
-bool multi_batch_fits(const struct multi_batch_writer *writer, uint32_t event_count);
+/* True if a batch with so many events and records fits beside those already added. */
+bool multi_batch_fits(const struct multi_batch_writer *writer, struct multi_batch_sums sums);
 
-/* Copies the events in. Precondition: they fit, and there is at least one. */
+/*
+ * Copies the batch's records in. Preconditions: they fit, and there is at least one. The source has
+ * the slot of the batch before, its session and the next number; or a higher slot.
+ */
 void multi_batch_add(
     struct multi_batch_writer *writer,
-    uint8_t operation,
-    const void *events,
-    uint32_t event_count);
+    const struct multi_batch_source *source,
+    const struct state_machine_batch *batch);
 
-/* Writes padding, table and trailer; returns the body's size in bytes. */
+/* Writes padding, tables and trailer; returns the body's size in bytes. */
 uint32_t multi_batch_end(struct multi_batch_writer *writer);
 
 struct multi_batch_reader {
-    const uint8_t *events;
+    const uint8_t *records;
     const struct multi_batch_entry *entries;
+    const struct multi_batch_origin *origins;
     uint32_t batch_count;
     uint32_t batch_index;
-    uint64_t timestamp; /* The timestamp of the last event before the next batch. */
+    uint32_t origin_count;
+    uint32_t origin_next;  /* The origin after that of the last batch. */
+    uint32_t origin_left;  /* How many batches the current origin still has. */
+    uint64_t timestamp;    /* The timestamp of the last event before the next batch. */
+    struct multi_batch_source source; /* Of the batch that multi_batch_next has given last. */
 };
 
 /*
  * Returns false if the body isn't what multi_batch_end makes. timestamp_final is that of the last
- * batch's last event; event_count, from the prepare's header, is the sum over all batches.
+ * batch's last event; the sums are those of the prepare's header.
  */
 bool multi_batch_open(
     struct multi_batch_reader *reader,
     const void *body,
     uint32_t body_size,
     uint64_t timestamp_final,
-    uint32_t event_count);
+    struct multi_batch_sums sums);
 
 bool multi_batch_next(struct multi_batch_reader *reader, struct state_machine_batch *batch);
 

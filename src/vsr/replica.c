@@ -2,8 +2,12 @@
 /* The replica's life: init, open (replay, new view), requests, stop. */
 #include "vsr/replica.h"
 
+#include <string.h>
+
 #include "base/units.h"
 #include "vsr/replica_internal.h"
+
+static_assert(sizeof(struct sessions) == sizeof(struct forest_note), "kept in the note");
 
 void
 replica_init(struct replica *replica, struct arena *arena, const struct replica_options *options)
@@ -22,10 +26,10 @@ replica_init(struct replica *replica, struct arena *arena, const struct replica_
     for (uint32_t i = 0; i < PIPELINE_PREPARES_MAX; i++) {
         struct pipeline_entry *entry = &replica->pipeline[i];
         entry->message = arena_take(arena, 1, PREPARE_SIZE_MAX, SECTOR_SIZE);
-        queue_init(&entry->requests, "requests of a prepare", BATCHES_PER_PREPARE_MAX);
     }
     queue_init(&replica->execution.executed, "executed requests", BATCHES_PER_PREPARE_MAX);
     queue_init(&replica->requests, "requests waiting for a prepare", options->requests_max);
+    queue_init(&replica->outstanding, "requests in prepares", options->requests_max);
     replica->results = arena_take(arena, EVENTS_PER_BATCH_MAX, RESULT_SIZE, RESULT_SIZE);
 }
 
@@ -37,7 +41,10 @@ replica_invariants(const struct replica *replica)
     assert(replica->op - replica->journaled <= 1);
     assert(replica->op - replica->commit <= PIPELINE_PREPARES_MAX);
     assert(replica->status != REPLICA_CLOSED);
-    if (replica->op == replica->commit) assert(replica->pipeline_events == 0);
+    if (replica->op == replica->commit) {
+        assert(replica->pipeline_events == 0);
+        assert(queue_empty(&replica->outstanding));
+    }
     if (replica->status == REPLICA_NORMAL) assert(replica->view > 0);
 }
 
@@ -95,9 +102,7 @@ open_replay_op(struct replica *replica, uint64_t op)
     }
     if (forest_failed(replica->forest)) return REPLICA_OPEN_IO_ERROR;
     assert(header->op == op);
-    if (header->event_count > max_u64(EVENTS_PER_BATCH_MAX, PULSE_EXPIRIES_MAX)) {
-        return REPLICA_OPEN_INVALID_PREPARE;
-    }
+    assert(header->event_count <= max_u64(EVENTS_PER_BATCH_MAX, PULSE_EXPIRIES_MAX));
     enum forest_room room;
     do {
         room = forest_reserve_replayed(replica->forest, header->event_count);
@@ -135,6 +140,8 @@ open_on_view(struct superblock *superblock, enum superblock_result result)
         return;
     }
     replica->view = superblock->working->view;
+    replica->accepted = replica->sessions;
+    sessions_begin(&replica->accepted, replica->slot, replica->session);
     replica->status = REPLICA_NORMAL;
 }
 
@@ -156,12 +163,13 @@ open_start_view(struct replica *replica)
 }
 
 enum replica_open_result
-replica_open(struct replica *replica, uint64_t *op)
+replica_open(struct replica *replica, uint64_t session, uint64_t *op)
 {
     const struct prepare_header *checkpoint = &replica->journal->checkpoint;
     const uint64_t op_head = replica->journal->head.op;
     assert(replica->status == REPLICA_CLOSED);
     assert(replica->superblock->working->replica_count == 1);
+    assert(session != 0);
 
     assert(op_head >= checkpoint->op);
     replica->superblock->context = replica;
@@ -170,7 +178,12 @@ replica_open(struct replica *replica, uint64_t *op)
     replica->journaled = checkpoint->op;
     replica->commit = checkpoint->op;
     replica->timestamp = checkpoint->timestamp;
+    replica->commit_header = *checkpoint;
+    replica->slot = replica->superblock->working->replica;
+    replica->session = session;
+    memcpy(&replica->sessions, forest_note(replica->forest), sizeof(replica->sessions));
     *op = checkpoint->op;
+    if (!sessions_valid(&replica->sessions)) return REPLICA_OPEN_SESSIONS_INVALID;
     open_warm(replica);
     while (replica->op < op_head) {
         *op = replica->op + 1;
@@ -211,11 +224,7 @@ replica_stop(struct replica *replica)
     replica->status = REPLICA_STOPPED;
     replica->pulse = PULSE_NONE;
     fail_requests(&replica->execution.executed);
-    /* Beyond `op` there is the prepare that was being made, if any; the other entries are empty. */
-    const uint64_t op_last = replica->commit + PIPELINE_PREPARES_MAX;
-    for (uint64_t op = replica->commit + 1; op <= op_last; op++) {
-        fail_requests(&replica_entry(replica, op)->requests);
-    }
+    fail_requests(&replica->outstanding);
     fail_requests(&replica->requests);
 }
 
@@ -274,9 +283,5 @@ replica_busy(const struct replica *replica)
 uint32_t
 replica_requests_count(const struct replica *replica)
 {
-    uint32_t count = replica->requests.count + replica->execution.executed.count;
-    for (uint32_t i = 0; i < PIPELINE_PREPARES_MAX; i++) {
-        count += replica->pipeline[i].requests.count;
-    }
-    return count;
+    return replica->requests.count + replica->outstanding.count + replica->execution.executed.count;
 }

@@ -21,6 +21,8 @@
  *  (R6) a view is durable in the superblock before the replica makes a prepare in it.
  *  (R7) a pulse is made only when all that it will look at was read, as of the op before it: a
  *       damaged block that only pulses look at holds up pulses and nothing else.
+ *  (R8) the requests of this replica's session are executed in the order of their numbers, each
+ *       once (V9 of sessions.h), and each is answered with the results of its own batch.
  */
 #ifndef LEDGER_VSR_REPLICA_H
 #define LEDGER_VSR_REPLICA_H
@@ -37,6 +39,7 @@
 #include "store/superblock.h"
 #include "vsr/multi_batch.h"
 #include "vsr/request.h"
+#include "vsr/sessions.h"
 #include "vsr/state_machine.h"
 
 enum replica_status {
@@ -107,8 +110,6 @@ struct pulse_block {
 /* A prepare, from the time when it is made until it is committed. */
 struct pipeline_entry {
     void *message; /* Sector-aligned, PREPARE_SIZE_MAX bytes: header, body, zero padding. */
-    /* The requests whose batches it contains, in order. Empty in replay, and for pulses. */
-    struct queue requests;
 };
 
 struct replica_stats {
@@ -142,10 +143,17 @@ struct replica {
     uint64_t pipeline_events; /* Sum of event_count of the ops in (commit, op]. */
     struct journal_append append;
     struct queue requests; /* Requests that wait for a prepare. */
+    /* Those that are in a prepare and not executed yet, in the order of their numbers (R8). */
+    struct queue outstanding;
+
+    uint8_t slot;     /* Of this replica. */
+    uint64_t session; /* Of this life of it. */
+    struct sessions sessions; /* As op `commit` has left them. */
+    struct sessions accepted; /* And the requests in the prepares up to `op`. */
 
     struct replica_execution execution;
     enum commit_stage commit_stage;
-    /* The header of op `commit`; set from COMMIT_COMPACT on. */
+    /* The header of op `commit`. */
     struct prepare_header commit_header;
     bool lost; /* It has stopped because a block that an op needs can't be read. */
 
@@ -188,15 +196,16 @@ enum replica_open_result {
     REPLICA_OPEN_IO_ERROR,
     REPLICA_OPEN_PREPARE_DAMAGED, /* The entry of op `op` is no longer what recovery has read. */
     REPLICA_OPEN_DAMAGED,         /* A block that the log needs can't be read: forest_damage(). */
+    REPLICA_OPEN_SESSIONS_INVALID, /* The checkpoint's root has sessions that no log leads to. */
     REPLICA_OPEN_INVALID_PREPARE, /* Op `op` is intact, but no replica makes such a prepare. */
 };
 
 /*
  * Opens the replica. Superblock, forest and journal must be open. It executes the journal from the
  * checkpoint to the head, starts a new view, and takes requests from then on. Waits. *op is the op
- * that was reached.
+ * that was reached. `session` is a random number other than 0, drawn anew for each opening.
  */
-enum replica_open_result replica_open(struct replica *replica, uint64_t *op);
+enum replica_open_result replica_open(struct replica *replica, uint64_t session, uint64_t *op);
 
 /* Queues the request. It is answered later, inside replica_poll. */
 void replica_submit(struct replica *replica, struct replica_request *request);

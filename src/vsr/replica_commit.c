@@ -24,6 +24,8 @@
  * What can go wrong: a block that the op needs can't be read, the forest fails, or the checkpoint
  * isn't written. Then the replica stops.
  */
+#include <string.h>
+
 #include "base/units.h"
 #include "vsr/replica_internal.h"
 
@@ -80,11 +82,14 @@ checkpoint_due(const struct replica *replica, const struct prepare_header *heade
 static void
 checkpoint_start(struct replica *replica)
 {
+    struct forest_note note;
     assert(replica->commit_stage == COMMIT_IDLE);
     assert(replica->commit_header.op == replica->commit);
     assert(replica->status == REPLICA_NORMAL || replica->status == REPLICA_RECOVERING);
     replica->commit_stage = COMMIT_CHECKPOINT_FOREST;
     replica->checkpoint_events = 0;
+    memcpy(&note, &replica->sessions, sizeof(note));
+    forest_note_set(replica->forest, &note);
     forest_checkpoint(replica->forest, replica->commit, checkpoint_on_forest, replica);
 }
 
@@ -125,25 +130,36 @@ commit_enter(struct replica *replica, enum commit_stage stage)
 
 /* ---- Execution ------------------------------------------------------------------------------- */
 
-/* Checks all batches of a prepare before any of them is executed. */
+/* Checks all batches and origins of a prepare before any batch is executed. */
 static bool
 batches_open(struct replica *replica, const struct prepare_header *header)
 {
     struct state_machine *machine = replica->machine;
     struct replica_execution *execution = &replica->execution;
     struct multi_batch_reader *reader = &execution->reader;
+    const struct multi_batch_sums sums = {header->event_count, header->record_count};
     assert(replica->commit_stage == COMMIT_IDLE);
     if (!multi_batch_open(
             reader,
             (const char *) header + PREPARE_HEADER_SIZE,
             header->size - PREPARE_HEADER_SIZE,
             header->timestamp,
-            header->event_count)) {
+            sums)) {
         return false;
     }
     for (uint32_t i = 0; i < reader->batch_count; i++) {
         const struct multi_batch_entry *entry = &reader->entries[i];
-        if (!machine->ops->batch_valid(machine, entry->operation, entry->event_count)) return false;
+        if (!machine->ops->batch_valid(
+                machine, entry->operation, entry->event_count, entry->record_count)) {
+            return false;
+        }
+    }
+    for (uint32_t i = 0; i < reader->origin_count; i++) {
+        const struct multi_batch_origin *origin = &reader->origins[i];
+        const uint64_t first = origin->number - origin->batch_count + 1;
+        if (!sessions_precede(&replica->sessions, origin->slot, origin->session, first)) {
+            return false;
+        }
     }
     assert(reader->batch_count <= BATCHES_PER_PREPARE_MAX);
     execution->round_asked = false;
@@ -154,35 +170,57 @@ batches_open(struct replica *replica, const struct prepare_header *header)
 }
 
 /*
- * Executes a piece of the current batch. In normal work the batch belongs to the oldest of
- * `requests`, which gets the results. In replay there are no requests.
+ * Notes which requests the op has brought, when it is committed. From here on each of them is known
+ * to be executed, on each replica alike.
  */
 static void
-batch_execute(struct replica *replica, struct queue *requests, uint32_t count)
+take_origins(struct replica *replica)
+{
+    const struct multi_batch_reader *reader = &replica->execution.reader;
+    for (uint32_t i = 0; i < reader->origin_count; i++) {
+        const struct multi_batch_origin *origin = &reader->origins[i];
+        sessions_take(&replica->sessions, origin->slot, origin->session, origin->number);
+    }
+}
+
+/*
+ * Who waits here for the current batch? The oldest outstanding request, if the batch is of this
+ * replica's session (R8). NULL: nobody, for another life of it has sent the batch.
+ */
+static struct replica_request *
+batch_request(const struct replica *replica)
+{
+    const struct multi_batch_source *source = &replica->execution.reader.source;
+    const struct state_machine_batch *batch = &replica->execution.batch;
+    if (source->slot != replica->slot || source->session != replica->session) return NULL;
+    /* In replay there are none. That the session was the same would be a coincidence. */
+    if (replica->status == REPLICA_RECOVERING) return NULL;
+    struct replica_request *request =
+        container_of(queue_peek(&replica->outstanding), struct replica_request, link);
+    assert(request->number == source->number);
+    assert(request->operation == batch->operation);
+    assert(request->event_count == batch->event_count);
+    return request;
+}
+
+/* Executes a piece of the current batch. Its request gets the results. */
+static void
+batch_execute(struct replica *replica, uint32_t count)
 {
     struct state_machine *machine = replica->machine;
     struct replica_execution *execution = &replica->execution;
     const struct state_machine_batch *batch = &execution->batch;
+    const struct replica_request *request = batch_request(replica);
+    void *results = request == NULL ? replica->results : request->results;
     assert(execution->next < batch->event_count);
-    if (queue_empty(requests)) {
-        assert(replica->status == REPLICA_RECOVERING);
-        execution->next = machine->ops->execute(
-            machine, batch, replica->results, execution->next, count);
-        return;
-    }
-    const struct replica_request *request =
-        container_of(queue_peek(requests), struct replica_request, link);
-    assert(request->operation == batch->operation);
-    assert(request->event_count == batch->event_count);
-    execution->next =
-        machine->ops->execute(machine, batch, request->results, execution->next, count);
-    if (execution->next < batch->event_count) return;
-    queue_push(&execution->executed, &replica_pop_request(requests)->link);
+    execution->next = machine->ops->execute(machine, batch, results, execution->next, count);
+    if (request == NULL || execution->next < batch->event_count) return;
+    queue_push(&execution->executed, &replica_pop_request(&replica->outstanding)->link);
 }
 
 /* Executes batches. Returns true when all are executed. */
 static bool
-execute_batches(struct replica *replica, struct queue *requests, uint32_t count)
+execute_batches(struct replica *replica, uint32_t count)
 {
     struct replica_execution *execution = &replica->execution;
     uint32_t left = count;
@@ -194,7 +232,7 @@ execute_batches(struct replica *replica, struct queue *requests, uint32_t count)
             execution->next = 0;
         }
         const uint32_t start = execution->next;
-        batch_execute(replica, requests, left);
+        batch_execute(replica, left);
         left -= (uint32_t) min_u64(left, execution->next - start);
     }
     return false;
@@ -210,13 +248,13 @@ replica_commit_start(struct replica *replica)
     const struct pipeline_entry *entry = replica_entry(replica, replica->commit + 1);
     const struct prepare_header *header = prepare_header_of(entry->message);
     assert(header->op == replica->commit + 1);
+    if (!prepare_follows(&replica->commit_header, header)) return false;
     switch ((enum prepare_operation) header->operation) {
     case PREPARE_BATCHES:
         if (!batches_open(replica, header)) return false;
         break;
     case PREPARE_PULSE:
-        if (header->event_count != PULSE_EXPIRIES_MAX) return false;
-        if (header->size != PREPARE_HEADER_SIZE) return false;
+        assert(header->event_count == PULSE_EXPIRIES_MAX);
         break;
     case PREPARE_RESERVED:
     case PREPARE_ROOT:
@@ -304,16 +342,17 @@ commit_prefetch(struct replica *replica)
 static void
 commit_execute(struct replica *replica)
 {
-    struct pipeline_entry *entry = replica_entry(replica, replica->commit + 1);
+    const struct pipeline_entry *entry = replica_entry(replica, replica->commit + 1);
     const struct prepare_header *header = prepare_header_of(entry->message);
     struct queue *executed = &replica->execution.executed;
     assert(replica->commit_stage == COMMIT_EXECUTE);
     if (header->operation == PREPARE_PULSE) {
         replica->machine->ops->pulse(replica->machine, header->timestamp);
-    } else if (!execute_batches(replica, &entry->requests, EXECUTE_EVENTS_MAX)) {
+    } else if (!execute_batches(replica, EXECUTE_EVENTS_MAX)) {
         return;
+    } else {
+        take_origins(replica);
     }
-    assert(queue_empty(&entry->requests));
     /* From here on the next prepare may take the place of this message. */
     replica->commit_header = *header;
     replica->pipeline_events -= header->event_count;

@@ -55,10 +55,10 @@ prepare_append(
     struct replica *replica,
     enum prepare_operation operation,
     uint32_t body_size,
-    uint32_t event_count,
+    struct multi_batch_sums sums,
     uint64_t timestamp)
 {
-    assert(event_count > 0);
+    assert(sums.event_count > 0);
     assert(body_size % EVENT_SIZE == 0);
     struct pipeline_entry *entry = replica_entry(replica, replica->op + 1);
     struct prepare_header *header = prepare_header_of(entry->message);
@@ -73,12 +73,15 @@ prepare_append(
         .op = replica->op + 1,
         .commit = replica->commit,
         .timestamp = timestamp,
+        .members_op = parent->members_op,
         .size = PREPARE_HEADER_SIZE + body_size,
         .view = replica->view,
-        .event_count = event_count,
+        .event_count = sums.event_count,
+        .record_count = sums.record_count,
         .version = DISK_FORMAT_VERSION,
+        .voters = parent->voters,
         .operation = (uint8_t) operation,
-        .replica = replica->superblock->working->replica,
+        .replica = replica->slot,
     };
     const uint64_t size_on_disk = prepare_size_on_disk(header);
     assert(size_on_disk >= header->size && size_on_disk <= PREPARE_SIZE_MAX);
@@ -86,7 +89,7 @@ prepare_append(
         prepare_next_position(parent, size_on_disk, replica->journal->prepares_size_bytes);
     memset((char *) entry->message + header->size, 0, size_on_disk - header->size);
     prepare_seal(header);
-    assert(header->timestamp - event_count >= parent->timestamp); /* (R4) */
+    assert(prepare_follows(parent, header)); /* (R4) */
 
     /*
      * Nothing to execute, nobody to prepare for: until it is durable, there is only waiting. Nobody
@@ -96,7 +99,7 @@ prepare_append(
                       replica->commit_stage == COMMIT_IDLE && queue_empty(&replica->requests);
     replica->op += 1;
     replica->timestamp = header->timestamp;
-    replica->pipeline_events += event_count;
+    replica->pipeline_events += sums.event_count;
     replica->append = (struct journal_append){
         .prepare = header,
         .callback = prepare_on_journaled,
@@ -115,13 +118,31 @@ refuse_oldest(struct replica *replica, enum forest_room room)
     request->callback(request, room == FOREST_DISK_FULL ? REPLICA_DISK_FULL : REPLICA_MEMORY_FULL);
 }
 
-/* Takes the oldest waiting request into the prepare being made. */
+/*
+ * Takes the oldest waiting request into the prepare being made. Only now it gets its number, so
+ * that those of a prepare are consecutive, whichever were refused between them.
+ */
 static void
-take_oldest(struct replica *replica, struct pipeline_entry *entry)
+take_oldest(struct replica *replica)
 {
     struct replica_request *request = replica_pop_request(&replica->requests);
-    multi_batch_add(&replica->writer, request->operation, request->events, request->event_count);
-    queue_push(&entry->requests, &request->link);
+    struct session *own = &replica->accepted.slots[replica->slot];
+    request->number = own->number + 1;
+    const struct multi_batch_source source = {
+        .slot = replica->slot,
+        .session = replica->session,
+        .number = request->number,
+    };
+    const struct state_machine_batch batch = {
+        .operation = request->operation,
+        .event_count = request->event_count,
+        .record_count = request->event_count,
+        .events = request->events,
+    };
+    assert(own->session == replica->session);
+    multi_batch_add(&replica->writer, &source, &batch);
+    sessions_take(&replica->accepted, source.slot, source.session, source.number);
+    queue_push(&replica->outstanding, &request->link);
 }
 
 bool
@@ -139,16 +160,15 @@ replica_prepare_requests(struct replica *replica)
                                  replica->commit_stage == COMMIT_CHECKPOINT_SUPERBLOCK;
     if (replica->pulse == PULSE_WANTED && !checkpoint_runs) return false;
     struct pipeline_entry *entry = replica_entry(replica, replica->op + 1);
-    assert(queue_empty(&entry->requests));
-
     multi_batch_begin(writer, (char *) entry->message + PREPARE_HEADER_SIZE);
     while (!queue_empty(&replica->requests)) {
         const struct replica_request *request =
             container_of(queue_peek(&replica->requests), struct replica_request, link);
-        if (!multi_batch_fits(writer, request->event_count)) break;
+        const struct multi_batch_sums sums = {request->event_count, request->event_count};
+        if (!multi_batch_fits(writer, sums)) break;
         const enum forest_room room = forest_reserve(
             replica->forest,
-            replica->pipeline_events + writer->event_count + request->event_count);
+            replica->pipeline_events + writer->sums.event_count + request->event_count);
         if (room == FOREST_IO_ERROR) {
             replica_stop(replica);
             return true;
@@ -156,21 +176,20 @@ replica_prepare_requests(struct replica *replica)
         /* The requests taken before this one go on without it. */
         if (room == FOREST_ROOM_WAITS) break;
         if (room == FOREST_ROOM) {
-            take_oldest(replica, entry);
+            take_oldest(replica);
         } else {
             refuse_oldest(replica, room);
             refused = true;
         }
     }
-    assert(writer->event_count <= EVENTS_PER_BATCH_MAX);
+    assert(writer->sums.event_count <= EVENTS_PER_BATCH_MAX);
     if (writer->batch_count == 0) return refused;
 
     replica->stats.prepares += 1;
-    histogram_add(&replica->stats.events_per_prepare, writer->event_count);
+    histogram_add(&replica->stats.events_per_prepare, writer->sums.event_count);
     histogram_add(&replica->stats.requests_per_prepare, writer->batch_count);
-    const uint64_t timestamp = next_timestamp(replica, writer->event_count);
-    prepare_append(
-        replica, PREPARE_BATCHES, multi_batch_end(writer), writer->event_count, timestamp);
+    const uint64_t timestamp = next_timestamp(replica, writer->sums.event_count);
+    prepare_append(replica, PREPARE_BATCHES, multi_batch_end(writer), writer->sums, timestamp);
     return true;
 }
 
@@ -274,7 +293,8 @@ pulse_prepare(struct replica *replica)
 
     replica->stats.pulses += 1;
     replica->rehearsal = (struct pulse_rehearsal){0};
-    prepare_append(replica, PREPARE_PULSE, 0, PULSE_EXPIRIES_MAX, timestamp);
+    const struct multi_batch_sums sums = {.event_count = PULSE_EXPIRIES_MAX};
+    prepare_append(replica, PREPARE_PULSE, 0, sums, timestamp);
     return true;
 }
 

@@ -24,7 +24,9 @@ struct replica_request {
     const void *events;   /* EVENT_SIZE bytes each. They are read until the callback. */
     void *results;        /* RESULT_SIZE bytes each. The buffer must not overlap the events. */
     replica_callback *callback;
-    struct queue_link link; /* Used by the replica. */
+    /* Used by the replica. */
+    uint64_t number; /* Within the replica's session, once it is in a prepare. */
+    struct queue_link link;
 };
 
 #endif

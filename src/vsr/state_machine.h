@@ -17,14 +17,19 @@ struct state_machine;
 /* One batch of a prepare. */
 struct state_machine_batch {
     uint8_t operation;
-    uint32_t event_count;
-    const void *events;       /* event_count * EVENT_SIZE bytes. */
+    uint32_t event_count;     /* How many timestamps it consumes. */
+    uint32_t record_count;
+    const void *events;       /* record_count * EVENT_SIZE bytes. */
     uint64_t timestamp_final; /* Event i has timestamp_final − event_count + i + 1. */
 };
 
 struct state_machine_ops {
-    /* Does this operation go through the log, and can it take so many events? */
-    bool (*batch_valid)(struct state_machine *machine, uint8_t operation, uint32_t event_count);
+    /* Does this operation go through the log, and can it take so many timestamps and records? */
+    bool (*batch_valid)(
+        struct state_machine *machine,
+        uint8_t operation,
+        uint32_t event_count,
+        uint32_t record_count);
 
     /*
      * Asks the forest (forest_ask…) for what the batch will look at: in round 0 for what its events

@@ -557,7 +557,7 @@ static uint64_t
 batch_log_bytes(uint32_t batch)
 {
     const uint64_t size =
-        PREPARE_HEADER_SIZE + (uint64_t) batch * EVENT_SIZE + PREPARE_BATCH_TABLE_SIZE_MAX;
+        PREPARE_HEADER_SIZE + (uint64_t) batch * EVENT_SIZE + PREPARE_TABLES_SIZE_MAX;
     return min_u64(align_up(size, SECTOR_SIZE), PREPARE_SIZE_MAX);
 }
 

@@ -201,6 +201,7 @@ bench_host_open(struct bench_host *host, const struct bench_options *options)
         .prepares_size_bytes = host->storage.storage->file_size_bytes[STORAGE_PREPARES],
         .grid_size_bytes = host->storage.storage->file_size_bytes[STORAGE_GRID],
         .requests_max = options->clients + 1,
+        .session = bench_now_ns(),
     };
     const uint64_t memory_bytes_min = engine_memory_bytes_min(&engine_options);
     if (engine_options.memory_bytes < memory_bytes_min) {

@@ -314,7 +314,7 @@ static void
 lie_about_root(void)
 {
     const uint64_t address = own[own_count - 1];
-    for (uint32_t number = 0; number < 8; number++) {
+    for (uint32_t number = 0; number < 10; number++) {
         struct root_content *content = (void *) (block_at(address) + BLOCK_HEADER_SIZE);
         switch (number) {
         case 0: content->newest[FIXTURE_ITEM] += 1; break;
@@ -324,6 +324,8 @@ lie_about_root(void)
         case 4: content->word_count = UINT64_C(1) << 40; break;
         case 5: content->reserved[1] = 1; break;
         case 6: content->newest[FIXTURE_OWNER] += 1; break;
+        case 7: content->annex.address = content->manifest.address; break;
+        case 8: content->annex.checksum = 1; break;
         default: content->item_count -= 1; break;
         }
         expect_refused();

@@ -227,6 +227,7 @@ forge(struct fuzz_state *state)
         header.position += steps[prng_below(prng, ARRAY_COUNT(steps))] * SECTOR_SIZE;
         if (prng_chance(prng, 1, 2)) header.parent = fixture->journal.head.checksum;
         if (prng_chance(prng, 1, 4)) header.op = fixture->op_head + 1;
+        if (prng_chance(prng, 7, 8)) header.commit = header.op - 1;
         if (prng_chance(prng, 1, 4)) header.position = fixture->ring_size;
         if (prng_chance(prng, 1, 4)) header.operation = (uint8_t) prng_below(prng, 5);
         const uint32_t size = (uint32_t) prng_below(prng, PREPARE_SIZE_MAX + 2);

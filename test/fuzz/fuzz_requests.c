@@ -25,12 +25,24 @@ static uint32_t
 make_body(struct prng *prng, struct multi_batch_writer *writer)
 {
     static uint8_t events[EVENTS_PER_BATCH_MAX * EVENT_SIZE];
+    struct multi_batch_source source = {.session = prng_range(prng, 1, 3)};
     multi_batch_begin(writer, body);
     do {
-        const uint32_t count = (uint32_t) prng_range(prng, 1, 5);
-        if (!multi_batch_fits(writer, count)) break;
-        random_bytes(prng, events, (uint64_t) count * EVENT_SIZE);
-        multi_batch_add(writer, (uint8_t) prng_next(prng), events, count);
+        const struct state_machine_batch batch = {
+            .operation = (uint8_t) prng_next(prng),
+            .event_count = (uint32_t) prng_range(prng, 1, 5),
+            .record_count = (uint32_t) prng_range(prng, 1, 5),
+            .events = events,
+        };
+        const struct multi_batch_sums sums = {batch.event_count, batch.record_count};
+        if (!multi_batch_fits(writer, sums)) break;
+        random_bytes(prng, events, (uint64_t) batch.record_count * EVENT_SIZE);
+        if (prng_chance(prng, 1, 3) && source.slot + 1 < MEMBERS_MAX && source.number > 0) {
+            source.slot += 1;
+            source.number = prng_below(prng, 9);
+        }
+        source.number += 1;
+        multi_batch_add(writer, &source, &batch);
     } while (prng_chance(prng, 3, 4));
     return multi_batch_end(writer);
 }
@@ -42,28 +54,39 @@ fuzz_body(struct prng *prng)
     struct multi_batch_reader reader;
     struct state_machine_batch batch;
     uint32_t size = make_body(prng, &writer);
-    uint32_t event_count = writer.event_count;
+    struct multi_batch_sums sums = writer.sums;
     const uint32_t changes = (uint32_t) prng_below(prng, 4);
     for (uint32_t i = 0; i < changes; i++) {
         /* Mostly in the table, where it matters. */
-        const uint64_t tail = min_u64(size, 16);
+        const uint64_t tail = min_u64(size, 96);
         const uint64_t at =
             prng_chance(prng, 3, 4) ? size - 1 - prng_below(prng, tail) : prng_below(prng, size);
         body[at] = (uint8_t) prng_next(prng);
     }
     if (prng_chance(prng, 1, 8)) size = (uint32_t) prng_below(prng, size + 1);
-    if (prng_chance(prng, 1, 8)) event_count = (uint32_t) prng_below(prng, 100);
+    if (prng_chance(prng, 1, 8)) sums.event_count = (uint32_t) prng_below(prng, 100);
+    if (prng_chance(prng, 1, 8)) sums.record_count = (uint32_t) prng_next(prng);
     const uint64_t timestamp = prng_range(prng, 0, 1000);
-    if (!multi_batch_open(&reader, body, size, timestamp, event_count)) return;
-    uint64_t sum = 0;
+    if (!multi_batch_open(&reader, body, size, timestamp, sums)) return;
+    struct multi_batch_sums found = {0};
+    struct multi_batch_source before = {0};
     while (multi_batch_next(&reader, &batch)) {
         const uint8_t *events = batch.events;
         assert(events >= body);
-        assert(events + (uint64_t) batch.event_count * EVENT_SIZE <= body + size);
-        assert(batch.event_count > 0);
-        sum += batch.event_count;
+        assert(events + (uint64_t) batch.record_count * EVENT_SIZE <= body + size);
+        assert(batch.event_count > 0 && batch.record_count > 0);
+        found.event_count += batch.event_count;
+        found.record_count += batch.record_count;
+        const struct multi_batch_source *source = &reader.source;
+        assert(source->slot < MEMBERS_MAX && source->session > 0 && source->number > 0);
+        if (before.session > 0 && source->slot == before.slot) {
+            assert(source->session == before.session);
+            assert(source->number == before.number + 1);
+        }
+        assert(source->slot >= before.slot);
+        before = *source;
     }
-    assert(sum == event_count);
+    assert(found.event_count == sums.event_count && found.record_count == sums.record_count);
     assert(batch.timestamp_final == timestamp);
 }
 

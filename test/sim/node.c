@@ -101,6 +101,7 @@ node_create(struct sim *sim)
         .grid_size_bytes = sim->disk.storage.file_size_bytes[STORAGE_GRID],
         .requests_max = SIM_CLIENTS_MAX + 2,
         .wal_sync = sim->options.sync,
+        .session = prng_range(&sim->prng_session, 1, UINT64_MAX),
     };
     if (sim->memory == NULL) {
         if (sim->memory_bytes == 0) {

@@ -145,6 +145,22 @@ check_answer(
     }
 }
 
+/* Each life is a session, whose batches are numbered 1, 2, 3 … in the log. (O1) */
+static void
+check_source(struct sim *sim, const struct multi_batch_source *source)
+{
+    struct sim_oracle *oracle = &sim->oracle;
+    const uint64_t before = source->session == oracle->session ? oracle->number : 0;
+    sim_check(
+        sim,
+        source->slot == 0 && source->number == before + 1,
+        "a batch is number %" PRIu64 " of its session, after number %" PRIu64,
+        source->number,
+        before);
+    oracle->session = source->session;
+    oracle->number = source->number;
+}
+
 static void
 execute_batches(struct sim *sim, const struct prepare_header *header, bool replay)
 {
@@ -153,14 +169,16 @@ execute_batches(struct sim *sim, const struct prepare_header *header, bool repla
     struct state_machine_batch batch;
     struct create_result results[EVENTS_PER_BATCH_MAX];
     uint32_t used = 0;
+    const struct multi_batch_sums sums = {header->event_count, header->record_count};
     const bool opened = multi_batch_open(
         &reader,
         (const uint8_t *) header + PREPARE_HEADER_SIZE,
         header->size - PREPARE_HEADER_SIZE,
         header->timestamp,
-        header->event_count);
+        sums);
     sim_check(sim, opened, "op %" PRIu64 ": the body is not batches", header->op);
     while (multi_batch_next(&reader, &batch)) {
+        check_source(sim, &reader.source);
         model_execute(
             &oracle->model,
             batch.operation,

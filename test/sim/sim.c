@@ -154,6 +154,7 @@ run_init(struct sim *sim, uint64_t seed, enum sim_canary canary, bool window)
     sim->canary = canary;
     prng_init(&sim->prng, seed);
     prng_init(&sim->prng_disk, prng_next(&sim->prng));
+    prng_init(&sim->prng_session, ~sim->seed);
     prng_init(&sim->prng_workload, prng_next(&sim->prng));
     sim->options = sim_options_random(&sim->prng);
     sim->options.sync = sync_random(seed);

@@ -156,6 +156,8 @@ struct sim_oracle {
     struct block_header root;           /* Of the root that was written last. */
     u128 checksum;          /* Of the header of `commit`. */
     uint64_t timestamp;
+    uint64_t session; /* Of the newest batch, and its number. */
+    uint64_t number;
     struct sim_client *answered[SIM_CLIENTS_MAX]; /* In order. */
     uint32_t answered_count;
 };
@@ -225,6 +227,7 @@ struct sim {
     uint64_t seed;
     struct prng prng; /* What happens. */
     struct prng prng_disk;
+    struct prng prng_session;
     struct prng prng_workload;
     struct sim_options options;
     struct storage_sim disk;

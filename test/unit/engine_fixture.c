@@ -119,6 +119,7 @@ node_open(struct node *node)
 {
     assert(node->engine == NULL);
     free(node->memory);
+    node->options.session += 1;
     node->options.grid_size_bytes = node->sim.storage.file_size_bytes[STORAGE_GRID];
     const uint64_t memory_bytes = align_up(node->options.memory_bytes, ARENA_ALIGNMENT);
     node->memory = aligned_alloc(ARENA_ALIGNMENT, memory_bytes);

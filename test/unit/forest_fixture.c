@@ -432,7 +432,10 @@ fixture_on_checkpoint(void *context, enum grid_result result)
 void
 fixture_checkpoint_start(struct forest_fixture *fixture)
 {
+    struct forest_note *note = &fixture->model->note;
+    for (uint64_t i = 0; i < ARRAY_COUNT(note->words); i++) note->words[i] = fixture->op + i;
     fixture->checkpoint_done = false;
+    forest_note_set(fixture->forest, note);
     forest_checkpoint(fixture->forest, fixture->op, fixture_on_checkpoint, fixture);
     assert(!fixture->checkpoint_done);
 }
@@ -593,6 +596,8 @@ fixture_same(struct forest_fixture *fixture)
     }
     const struct forest_memo memo = forest_memo(fixture->forest);
     if (memcmp(&memo, &fixture->model->memo, sizeof(memo)) != 0) return false;
+    const struct forest_note *note = forest_note(fixture->forest);
+    if (memcmp(note, &fixture->model->note, sizeof(*note)) != 0) return false;
     const u128 absent = u128_make(UINT64_MAX, 1);
     struct fixture_item item;
     return fixture_read_by_id(fixture, FIXTURE_ITEM, &absent, &item) == FOREST_ABSENT;

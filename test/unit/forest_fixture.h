@@ -135,6 +135,7 @@ struct fixture_model {
     struct fixture_note notes[FIXTURE_RECORDS_MAX];
     uint32_t counts[FIXTURE_GROOVE_COUNT];
     struct forest_memo memo;
+    struct forest_note note;
 };
 
 struct forest_fixture {

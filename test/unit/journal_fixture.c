@@ -124,10 +124,15 @@ journal_fixture_make_prepare(struct journal_fixture *fixture, uint64_t op, uint3
     prepare->parent = parent->checksum;
     prepare->op = op;
     prepare->commit = op - 1;
-    prepare->timestamp = parent->timestamp + 1 + prng_below(&fixture->prng, 1000);
+    prepare->timestamp = parent->timestamp + PULSE_EXPIRIES_MAX + prng_below(&fixture->prng, 1000);
     prepare->size = PREPARE_HEADER_SIZE + size_body;
     prepare->version = DISK_FORMAT_VERSION;
-    prepare->operation = PREPARE_BATCHES;
+    prepare->voters = parent->voters;
+    /* What the body says is not the journal's business, but that there is one. */
+    const bool pulse = size_body < EVENT_SIZE;
+    prepare->operation = pulse ? PREPARE_PULSE : PREPARE_BATCHES;
+    prepare->event_count = pulse ? PULSE_EXPIRIES_MAX : 1;
+    prepare->record_count = pulse ? 0 : 1;
     prepare->position =
         prepare_next_position(parent, prepare_size_on_disk(prepare), fixture->ring_size);
     prepare_seal(prepare);

@@ -222,10 +222,11 @@ ledger_fixture_create(
     const struct state_machine_batch batch = {
         .operation = operation,
         .event_count = count,
+        .record_count = count,
         .events = events,
         .timestamp_final = fixture->timestamp,
     };
-    assert(machine->ops->batch_valid(machine, operation, count));
+    assert(machine->ops->batch_valid(machine, operation, count, count));
     memset(results, 0xaa, count * sizeof(*results));
     op_begin(fixture, count);
     prefetch(fixture, &batch);

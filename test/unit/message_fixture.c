@@ -19,7 +19,12 @@ make_prepare_header(struct prepare_header *prepare, uint64_t op, uint32_t size)
     prepare->size = size;
     prepare->position = op * SECTOR_SIZE;
     prepare->version = DISK_FORMAT_VERSION;
-    prepare->operation = size == PREPARE_HEADER_SIZE ? PREPARE_PULSE : PREPARE_BATCHES;
+    const bool pulse = size == PREPARE_HEADER_SIZE;
+    prepare->operation = pulse ? PREPARE_PULSE : PREPARE_BATCHES;
+    prepare->event_count = pulse ? PULSE_EXPIRIES_MAX : 1;
+    prepare->record_count = pulse ? 0 : 1;
+    prepare->timestamp = op * PULSE_EXPIRIES_MAX;
+    prepare->voters = 1;
 }
 
 void
@@ -207,7 +212,8 @@ void
 message_fixture_make(struct message_header *header, uint8_t command, struct prng *prng)
 {
     if (command == MESSAGE_PREPARE) {
-        const uint64_t size = prng_range(prng, PREPARE_HEADER_SIZE, PREPARE_SIZE_MAX);
+        const uint64_t size =
+            prng_range(prng, PREPARE_HEADER_SIZE + EVENT_SIZE, PREPARE_SIZE_MAX);
         message_fixture_prepare(header, prng_range(prng, 1, 1000), (uint32_t) size);
         return;
     }

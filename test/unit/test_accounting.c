@@ -18,16 +18,17 @@ UNIT_TEST(batch_is_of_creates_and_neither_empty_nor_too_large)
     ledger_fixture_init(&fixture, NULL);
     struct state_machine *machine = &fixture.ledger.machine;
     const uint8_t creates[] = {LEDGER_CREATE_ACCOUNTS, LEDGER_CREATE_TRANSFERS};
+    const uint32_t max = EVENTS_PER_BATCH_MAX;
     for (size_t i = 0; i < ARRAY_COUNT(creates); i++) {
-        expect(!machine->ops->batch_valid(machine, creates[i], 0));
-        expect(machine->ops->batch_valid(machine, creates[i], 1));
-        expect(machine->ops->batch_valid(machine, creates[i], EVENTS_PER_BATCH_MAX));
-        expect(!machine->ops->batch_valid(machine, creates[i], EVENTS_PER_BATCH_MAX + 1));
-        expect(!machine->ops->batch_valid(machine, creates[i], UINT32_MAX));
+        expect(!machine->ops->batch_valid(machine, creates[i], 0, 0));
+        expect(machine->ops->batch_valid(machine, creates[i], 1, 1));
+        expect(machine->ops->batch_valid(machine, creates[i], max, max));
+        expect(!machine->ops->batch_valid(machine, creates[i], max + 1, max + 1));
+        expect(!machine->ops->batch_valid(machine, creates[i], UINT32_MAX, UINT32_MAX));
     }
     for (unsigned operation = 0; operation <= UINT8_MAX; operation++) {
         if (operation == LEDGER_CREATE_ACCOUNTS || operation == LEDGER_CREATE_TRANSFERS) continue;
-        expect(!machine->ops->batch_valid(machine, (uint8_t) operation, 1));
+        expect(!machine->ops->batch_valid(machine, (uint8_t) operation, 1, 1));
     }
     ledger_fixture_free(&fixture);
 }

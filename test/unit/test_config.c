@@ -240,6 +240,16 @@ with_other_superblock_copy_stride(void)
 }
 #pragma pop_macro("SUPERBLOCK_COPY_STRIDE")
 
+#pragma push_macro("PIPELINE_PREPARES_MAX")
+#undef PIPELINE_PREPARES_MAX
+#define PIPELINE_PREPARES_MAX 77
+static uint64_t
+with_other_pipeline_prepares_max(void)
+{
+    return CONFIG_FINGERPRINT;
+}
+#pragma pop_macro("PIPELINE_PREPARES_MAX")
+
 #pragma push_macro("SUPERBLOCK_SUFFIX_MAX")
 #undef SUPERBLOCK_SUFFIX_MAX
 #define SUPERBLOCK_SUFFIX_MAX 77
@@ -287,6 +297,7 @@ static fingerprint_function *const changed[] = {
     with_other_block_size,
     with_other_events_per_batch_max,
     with_other_batches_per_prepare_max,
+    with_other_pipeline_prepares_max,
     with_other_lsm_fanout,
     with_other_lsm_fanout_ids,
     with_other_lsm_fanout_records,

@@ -62,11 +62,14 @@ open_with(
     uint64_t view_min,
     struct engine_open_report *report)
 {
+    static uint64_t opens = 0;
+    opens += 1;
     struct engine_options options = {
         .prepares_size_bytes = PREPARES_SIZE,
         .requests_max = REQUESTS,
         .op_min = op_min,
         .view_min = view_min,
+        .session = opens,
     };
     options.memory_bytes = align_up(engine_memory_bytes_min(&options), MIB) + EXTRA_BYTES;
     free(memory);

@@ -36,13 +36,15 @@ UNIT_TEST(byte_table_is_as_documented)
 #define AT(record, field, offset) expect_equal(offsetof(struct record, field), offset)
     AT(root_content, manifest, 0);
     AT(root_content, free_set, 32);
-    AT(root_content, item_count, 64);
-    AT(root_content, word_count, 72);
-    AT(root_content, newest, 80);
-    AT(root_content, record_count, 144);
-    AT(root_content, memo, 208);
-    AT(root_content, reserved, 224);
-    expect_equal(sizeof(struct root_content), 240);
+    AT(root_content, annex, 64);
+    AT(root_content, item_count, 96);
+    AT(root_content, word_count, 104);
+    AT(root_content, newest, 112);
+    AT(root_content, record_count, 176);
+    AT(root_content, memo, 240);
+    AT(root_content, note, 256);
+    AT(root_content, reserved, 448);
+    expect_equal(sizeof(struct root_content), 464);
     AT(manifest_run, hidden, 0);
     AT(manifest_run, table_count, 16);
     AT(manifest_run, part, 24);

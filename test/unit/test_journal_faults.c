@@ -412,6 +412,10 @@ imitate_prepare(struct prepare_header *message, uint64_t op, uint64_t laps)
     imitation->size = PREPARE_HEADER_SIZE;
     imitation->version = DISK_FORMAT_VERSION;
     imitation->operation = PREPARE_PULSE;
+    imitation->commit = op - 1;
+    imitation->timestamp = message->timestamp + PULSE_EXPIRIES_MAX;
+    imitation->event_count = PULSE_EXPIRIES_MAX;
+    imitation->voters = message->voters;
     prepare_seal(imitation);
     expect(prepare_valid(imitation, FIXTURE_CLUSTER));
     prepare_seal(message);

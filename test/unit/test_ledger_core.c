@@ -256,18 +256,26 @@ UNIT_TEST(schema_names_every_tree_and_index)
     }
 }
 
+static bool
+takes(uint8_t operation, uint32_t event_count, uint32_t record_count)
+{
+    struct state_machine *machine = &fixture.ledger.machine;
+    return machine->ops->batch_valid(machine, operation, event_count, record_count);
+}
+
 UNIT_TEST(batches_have_one_to_the_maximum_of_events)
 {
     start();
-    struct state_machine *machine = &fixture.ledger.machine;
     for (uint32_t operation = 0; operation <= UINT8_MAX; operation++) {
         const bool creates =
             operation == LEDGER_CREATE_ACCOUNTS || operation == LEDGER_CREATE_TRANSFERS;
         const uint8_t op = (uint8_t) operation;
-        expect(!machine->ops->batch_valid(machine, op, 0));
-        expect_equal(machine->ops->batch_valid(machine, op, 1), creates);
-        expect_equal(machine->ops->batch_valid(machine, op, EVENTS_PER_BATCH_MAX), creates);
-        expect(!machine->ops->batch_valid(machine, op, EVENTS_PER_BATCH_MAX + 1));
+        const uint32_t max = EVENTS_PER_BATCH_MAX;
+        expect(!takes(op, 0, 0));
+        expect_equal(takes(op, 1, 1), creates);
+        expect_equal(takes(op, max, max), creates);
+        expect(!takes(op, max + 1, max + 1));
+        expect(!takes(op, 2, 1) && !takes(op, 1, 2));
     }
     expect_equal(ledger_fixture_finish(&fixture), 0);
 }

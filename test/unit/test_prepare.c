@@ -23,14 +23,27 @@ make_prepare(uint32_t size_body)
     prepare->parent = u128_make(1, 2);
     prepare->op = 5;
     prepare->commit = 4;
-    prepare->timestamp = 99;
+    prepare->timestamp = 99999;
+    prepare->voters = 1;
     prepare->position = 3 * SECTOR_SIZE;
     prepare->size = PREPARE_HEADER_SIZE + size_body;
     prepare->version = DISK_FORMAT_VERSION;
-    prepare->operation = PREPARE_BATCHES;
+    const bool pulse = size_body < EVENT_SIZE;
+    prepare->operation = pulse ? PREPARE_PULSE : PREPARE_BATCHES;
+    prepare->event_count = pulse ? PULSE_EXPIRIES_MAX : 1;
+    prepare->record_count = pulse ? 0 : 1;
     prepare_seal(prepare);
     return prepare;
 }
+
+/* Is the header valid if its field is that? */
+#define valid_with(field, value)                                                                   \
+    ({                                                                                             \
+        struct prepare_header *with_ = make_prepare(3 * EVENT_SIZE);                               \
+        with_->field = (value);                                                                    \
+        prepare_seal(with_);                                                                       \
+        prepare_header_valid(with_, CLUSTER);                                                      \
+    })
 
 /* Prints the table of prepare.h and doc/disk_format.md, and compares. */
 UNIT_TEST(byte_table_is_as_documented)
@@ -47,16 +60,17 @@ UNIT_TEST(byte_table_is_as_documented)
         ROW(parent),
         ROW(cluster),
         ROW(checkpoint_id),
-        ROW(client),
         ROW(op),
         ROW(commit),
         ROW(timestamp),
         ROW(position),
+        ROW(members_op),
         ROW(size),
         ROW(view),
-        ROW(request),
         ROW(event_count),
+        ROW(record_count),
         ROW(version),
+        ROW(voters),
         ROW(operation),
         ROW(replica),
         ROW(reserved),
@@ -64,9 +78,9 @@ UNIT_TEST(byte_table_is_as_documented)
     };
     static const char expected[] =
         "checksum 0 16\nchecksum_body 16 16\nparent 32 16\ncluster 48 16\ncheckpoint_id 64 16\n"
-        "client 80 16\nop 96 8\ncommit 104 8\ntimestamp 112 8\nposition 120 8\nsize 128 4\n"
-        "view 132 4\nrequest 136 4\nevent_count 140 4\nversion 144 2\noperation 146 1\n"
-        "replica 147 1\nreserved 148 108\n";
+        "op 80 8\ncommit 88 8\ntimestamp 96 8\nposition 104 8\nmembers_op 112 8\nsize 120 4\n"
+        "view 124 4\nevent_count 128 4\nrecord_count 132 4\nversion 136 2\nvoters 138 2\n"
+        "operation 140 1\nreplica 141 1\nreserved 142 114\n";
     char table[1024] = "";
     uint64_t end = 0;
     for (uint64_t i = 0; i < ARRAY_COUNT(rows); i++) {
@@ -166,11 +180,11 @@ UNIT_TEST(sealed_nonsense_is_refused)
     prepare_seal(prepare);
     expect(!prepare_header_valid(prepare, CLUSTER));
     for (uint32_t operation = 0; operation <= UINT8_MAX; operation++) {
+        expect(valid_with(operation, (uint8_t) operation) == (operation == PREPARE_BATCHES));
         prepare = make_prepare(0);
         prepare->operation = (uint8_t) operation;
         prepare_seal(prepare);
-        const bool known = operation == PREPARE_PULSE || operation == PREPARE_BATCHES;
-        expect(prepare_header_valid(prepare, CLUSTER) == known);
+        expect(prepare_header_valid(prepare, CLUSTER) == (operation == PREPARE_PULSE));
     }
     for (uint64_t i = 0; i < sizeof(prepare->reserved); i++) {
         prepare = make_prepare(0);
@@ -182,6 +196,118 @@ UNIT_TEST(sealed_nonsense_is_refused)
     prepare->operation = PREPARE_PULSE;
     prepare_seal(prepare);
     expect(!prepare_header_valid(prepare, CLUSTER));
+}
+
+/* Fields that follow from others, or are bounded by them. */
+UNIT_TEST(fields_that_contradict_each_other_are_refused)
+{
+    expect(valid_with(view, UINT32_MAX));
+    expect(!valid_with(event_count, 0) && !valid_with(event_count, EVENTS_PER_BATCH_MAX + 1));
+    expect(valid_with(event_count, EVENTS_PER_BATCH_MAX));
+    expect(!valid_with(record_count, 0) && !valid_with(record_count, 4));
+    expect(valid_with(record_count, 3) && !valid_with(record_count, UINT32_MAX));
+    expect(valid_with(timestamp, 1) && !valid_with(timestamp, 0));
+    expect(valid_with(timestamp, TIMESTAMP_MAX) && !valid_with(timestamp, TIMESTAMP_MAX + 1));
+    expect(!valid_with(op, 0));
+    expect(valid_with(replica, MEMBERS_MAX - 1) && !valid_with(replica, MEMBERS_MAX));
+    for (uint32_t bit = 0; bit < 16; bit++) {
+        expect_equal(valid_with(voters, (uint16_t) (1 << bit)), bit < MEMBERS_MAX);
+    }
+    expect(!valid_with(voters, 0));
+    expect(valid_with(voters, (1 << VOTERS_MAX) - 1) && !valid_with(voters, (2 << VOTERS_MAX) - 1));
+    expect(valid_with(members_op, 5) && !valid_with(members_op, 6));
+
+    struct prepare_header *prepare = make_prepare(0);
+    prepare->event_count -= 1;
+    prepare_seal(prepare);
+    expect(!prepare_header_valid(prepare, CLUSTER));
+}
+
+UNIT_TEST(v4_few_ops_are_uncommitted)
+{
+    const uint64_t op = 5;
+    expect(!valid_with(commit, op) && !valid_with(commit, op + 1));
+    expect(!valid_with(commit, UINT64_MAX));
+    expect(valid_with(commit, op - 1));
+    for (uint64_t far = op; far < op + 2 * PIPELINE_PREPARES_MAX; far++) {
+        struct prepare_header *prepare = make_prepare(0);
+        prepare->op = far;
+        prepare->commit = op - 1;
+        prepare_seal(prepare);
+        const bool few = far - (op - 1) <= PIPELINE_PREPARES_MAX;
+        expect_equal(prepare_header_valid(prepare, CLUSTER), few);
+    }
+}
+
+/* A prepare, and the next one. */
+static void
+make_pair(struct prepare_header *parent, struct prepare_header *header)
+{
+    *parent = *make_prepare(EVENT_SIZE);
+    parent->voters = 0x7;
+    parent->members_op = 2;
+    prepare_seal(parent);
+    *header = *parent;
+    header->parent = parent->checksum;
+    header->op += 1;
+    header->timestamp += 1;
+}
+
+UNIT_TEST(what_follows_continues_chain_time_view_and_commit)
+{
+    struct prepare_header parent, header;
+    make_pair(&parent, &header);
+    expect(prepare_follows(&parent, &header));
+    header.commit = header.op - 1;
+    header.view += 1;
+    header.timestamp += 1000;
+    header.replica += 1;
+    expect(prepare_follows(&parent, &header));
+
+#define follows_with(change)                                                                       \
+    ({                                                                                             \
+        make_pair(&parent, &header);                                                               \
+        parent.view = 3;                                                                           \
+        header.view = 3;                                                                           \
+        change;                                                                                    \
+        prepare_follows(&parent, &header);                                                         \
+    })
+    expect(follows_with((void) 0));
+    expect(!follows_with(header.op += 1));
+    expect(!follows_with(header.op -= 1));
+    expect(!follows_with(header.parent ^= 1));
+    expect(!follows_with(header.cluster ^= 1));
+    expect(!follows_with(header.timestamp -= 1));
+    expect(!follows_with(header.event_count += 1));
+    expect(!follows_with(header.view -= 1));
+    expect(!follows_with(header.commit -= 1));
+}
+
+/* All old and new voters, each newest change, each commit that V4 allows. */
+UNIT_TEST(v12_members_change_one_at_a_time_and_alone)
+{
+    struct prepare_header parent, header;
+    make_pair(&parent, &header);
+    const uint64_t op = header.op;
+    uint32_t allowed = 0;
+    for (uint32_t before = 1; before < 1 << MEMBERS_MAX; before += 7) {
+        for (uint32_t after = 1; after < 1 << MEMBERS_MAX; after++) {
+            const uint32_t differing = (uint32_t) __builtin_popcount(before ^ after);
+            for (uint64_t members_op = 0; members_op <= op; members_op++) {
+                parent.voters = (uint16_t) before;
+                header.voters = (uint16_t) after;
+                header.members_op = members_op;
+                header.commit = op - 1;
+                const bool same = members_op == parent.members_op && differing == 0;
+                const bool changes = members_op == op && differing <= 1;
+                allowed += changes;
+                expect_equal(prepare_follows(&parent, &header), same || changes);
+                header.commit = op - 2;
+                expect_equal(prepare_follows(&parent, &header), same);
+            }
+        }
+    }
+    expect(allowed > 5000);
 }
 
 UNIT_TEST(blank_is_neither_valid_nor_anything_else)
@@ -206,6 +332,8 @@ UNIT_TEST(root_is_the_same_in_every_cluster_of_one_id)
     expect(memcmp(&a, &b, sizeof(a)) == 0);
     expect(prepare_header_valid(&a, CLUSTER));
     expect_equal(a.op, 0);
+    expect_equal(a.voters, 1);
+    expect_equal(a.members_op, 0);
     prepare_root(&b, CLUSTER + 1);
     expect(a.checksum != b.checksum);
 }

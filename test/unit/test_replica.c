@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * The replica, through the engine's façade: invariants (R1) … (R6) of vsr/replica.h, and group
+ * The replica, through the engine's façade: invariants (R1) … (R8) of vsr/replica.h, and group
  * commit. What is durable, and when, is what the disk says.
  */
 #include "unit/unit.h"
 
 #include <string.h>
 
+#include "base/checksum.h"
+#include "engine/internal.h"
 #include "unit/engine_fixture.h"
+#include "vsr/multi_batch.h"
 
 static struct node node;
 
@@ -427,6 +430,165 @@ UNIT_TEST(r6_no_view_is_used_twice)
         node_reopen(&node);
     }
     expect_equal(node.prepares_without_view, 0);
+    node_free(&node);
+}
+
+/* ---- (R8) ------------------------------------------------------------------------------------ */
+
+/* The prepare of an op as it is on the disk. */
+static struct prepare_header *
+prepare_on_disk(uint64_t op)
+{
+    const uint64_t place = node.log[op].position % node.options.prepares_size_bytes;
+    return (void *) (storage_sim_bytes(&node.sim, STORAGE_PREPARES) + place);
+}
+
+/* Its origins are one, of this node. */
+static struct multi_batch_origin *
+origin_on_disk(uint64_t op)
+{
+    struct prepare_header *header = prepare_on_disk(op);
+    const struct multi_batch_sums sums = {header->event_count, header->record_count};
+    struct multi_batch_reader reader;
+    expect_equal(header->op, op);
+    expect(multi_batch_open(
+        &reader, header + 1, header->size - PREPARE_HEADER_SIZE, header->timestamp, sums));
+    expect_equal(reader.origin_count, 1);
+    uint8_t *trailer = (uint8_t *) header + header->size - PREPARE_TRAILER_SIZE;
+    return (void *) (trailer - PREPARE_ORIGIN_SIZE);
+}
+
+static void
+expect_session(struct session found, uint64_t session, uint64_t number)
+{
+    expect_equal(found.session, session);
+    expect_equal(found.number, number);
+}
+
+/*
+ * Each life is a session, and its requests have the numbers 1, 2, 3 … in the log. What the log says
+ * is what the replica knows of them after a restart, from the checkpoint or from what follows it.
+ */
+UNIT_TEST(r8_requests_are_numbered_and_sessions_follow_from_the_log)
+{
+    begin(PREPARES_SIZE_MIN, 2 * MIB, 15);
+    node_latency(&node, 0, 5);
+    uint64_t op = 0;
+    uint32_t from_checkpoint = 0;
+    uint32_t grouped = 0;
+    for (uint32_t life = 1; life <= 25; life++) {
+        const uint64_t session = node.options.session;
+        uint64_t number = 0;
+        while (node.request_count < life) {
+            (void) node_create_accounts(&node, (uint32_t) prng_range(&node.prng, 1, 12));
+            if (prng_chance(&node.prng, 1, 2)) node_step(&node);
+        }
+        node_settle(&node);
+        while (op < node_state(&node).op) {
+            op += 1;
+            const struct multi_batch_origin *origin = origin_on_disk(op);
+            expect_equal(origin->slot, 0);
+            expect_equal(origin->session, session);
+            expect_equal(origin->number, number + origin->batch_count);
+            number = origin->number;
+            grouped += origin->batch_count > 1;
+        }
+        expect_equal(number, life);
+        expect_session(node.engine->replica.sessions.slots[0], session, number);
+        expect_session(node.engine->replica.accepted.slots[0], session, number);
+        from_checkpoint += node_state(&node).checkpoint_op == op;
+        node_reopen(&node);
+        expect(node.options.session != session);
+        expect_session(node.engine->replica.sessions.slots[0], session, number);
+        expect_session(node.engine->replica.accepted.slots[0], node.options.session, 0);
+    }
+    expect(from_checkpoint >= 1 && grouped > 10);
+    node_free(&node);
+}
+
+/* A host that draws the same number twice, which is unlikely, gets no number twice. */
+UNIT_TEST(r8_a_session_that_is_known_goes_on)
+{
+    begin(RING_LARGE, MIB, 16);
+    for (uint64_t number = 1; number <= 6; number++) {
+        (void) node_create_accounts(&node, 1);
+        node_settle(&node);
+        expect_equal(origin_on_disk(number)->number, number);
+        node.options.session -= 1;
+        node_reopen(&node);
+    }
+    node_free(&node);
+}
+
+/* Refused requests have no numbers, so that those of a prepare remain consecutive. */
+UNIT_TEST(r8_refused_requests_leave_no_gap)
+{
+    begin(RING_LARGE, 0, 17);
+    const struct node_request *request;
+    do {
+        node.request_count = 0; /* Nothing is lent. */
+        node.answered = 0;
+        request = node_create_accounts(&node, EVENTS_PER_BATCH_MAX);
+        for (uint32_t i = 0; i < 3; i++) (void) node_create_accounts(&node, 1);
+        node_settle(&node);
+    } while (request->request.status == ENGINE_OK);
+    const uint64_t op = node_state(&node).op;
+    expect_equal(origin_on_disk(op)->number, node.engine->replica.accepted.slots[0].number);
+    node_free(&node);
+}
+
+/* Seals a prepare that was changed on the disk, and its copy in the headers log. */
+static void
+reseal_on_disk(uint64_t op)
+{
+    const struct prepare_header before = node.log[op];
+    struct prepare_header *header = prepare_on_disk(op);
+    uint8_t *headers = storage_sim_bytes(&node.sim, STORAGE_HEADERS);
+    const uint64_t count = headers_log_count(node.options.prepares_size_bytes);
+    uint32_t found = 0;
+    prepare_seal(header);
+    for (uint64_t i = 0; i < count; i++) {
+        uint8_t *entry = headers + i * PREPARE_HEADER_SIZE;
+        if (memcmp(entry, &before, sizeof(before)) != 0) continue;
+        memcpy(entry, header, sizeof(*header));
+        found += 1;
+    }
+    assert(found == 1);
+    node.log[op] = *header;
+}
+
+/* An intact log that no replica can have made is refused, and stays as it is. */
+UNIT_TEST(r8_a_log_in_which_numbers_go_back_is_refused)
+{
+    for (uint32_t number = 1; number <= 3; number++) {
+        begin(RING_LARGE, MIB, 18);
+        for (uint32_t i = 0; i < 3; i++) {
+            (void) node_create_accounts(&node, 1);
+            node_settle(&node);
+        }
+        node_crash(&node);
+        origin_on_disk(3)->number = number;
+        reseal_on_disk(3);
+        const enum engine_open_result result = node_open(&node);
+        expect_equal(result, number < 3 ? ENGINE_OPEN_INVALID_PREPARE : ENGINE_OPENED);
+        expect_equal(node.report.op, 3);
+        node_free(&node);
+    }
+}
+
+UNIT_TEST(a_log_in_which_members_change_unbidden_is_refused)
+{
+    begin(RING_LARGE, MIB, 19);
+    for (uint32_t i = 0; i < 3; i++) {
+        (void) node_create_accounts(&node, 1);
+        node_settle(&node);
+    }
+    expect_equal(node.log[3].voters, 1);
+    expect_equal(node.log[3].members_op, 0);
+    node_crash(&node);
+    prepare_on_disk(3)->voters = 3;
+    reseal_on_disk(3);
+    expect_equal(node_open(&node), ENGINE_OPEN_INVALID_PREPARE);
     node_free(&node);
 }
 

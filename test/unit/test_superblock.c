@@ -91,6 +91,9 @@ update_checkpoint(uint64_t op)
 {
     struct checkpoint_state checkpoint = superblock.working->checkpoint;
     checkpoint.header.op = op;
+    checkpoint.header.commit = op - 1;
+    checkpoint.header.timestamp = op * PULSE_EXPIRIES_MAX;
+    checkpoint.header.event_count = PULSE_EXPIRIES_MAX;
     checkpoint.header.operation = PREPARE_PULSE;
     prepare_seal(&checkpoint.header);
     checkpoint.root.address = op;

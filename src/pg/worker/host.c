@@ -8,6 +8,7 @@
 
 #include "common/file_perm.h"
 #include "miscadmin.h"
+#include "port.h"
 #include "storage/ipc.h"
 
 #include "base/units.h"
@@ -282,13 +283,23 @@ refuse_opening(struct host *host, enum engine_open_result result, struct refusal
     refusal_detail(refusal, "In \"%s\": %s.", path, failure);
 }
 
+/* Draws the session's number (engine.h). */
+static bool
+draw_session(uint64 *session, struct refusal *refusal)
+{
+    if (pg_strong_random(session, sizeof(*session)) && *session != 0) return true;
+    refusal_message(refusal, "the system gave no random number for the ledger's session");
+    refusal_hint(refusal, "Try again.");
+    return false;
+}
+
 /* Opens the engine. The files are open. */
 static bool
 open_files(struct host *host, uint32 requests_max, struct refusal *refusal)
 {
     const struct ownership *ownership = &host->ownership;
     const struct identity noted = ownership->identity;
-    const struct engine_options options = {
+    struct engine_options options = {
         .memory_bytes = (uint64) settings_memory_mb * MIB,
         .prepares_size_bytes = host->storage.storage->file_size_bytes[STORAGE_PREPARES],
         .grid_size_bytes = host->storage.storage->file_size_bytes[STORAGE_GRID],
@@ -300,6 +311,7 @@ open_files(struct host *host, uint32 requests_max, struct refusal *refusal)
     };
     const char *path = ownership->directory.path;
     if (!check_prepares_size(options.prepares_size_bytes, path, refusal)) return false;
+    if (!draw_session(&options.session, refusal)) return false;
     if (!create_engine(host, &options, refusal)) return false;
     const enum engine_open_result result = open_engine(host);
     if (result != ENGINE_OPENED) {
