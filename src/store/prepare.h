@@ -112,9 +112,9 @@ void prepare_seal(struct prepare_header *header);
 bool prepare_header_valid(const struct prepare_header *header, u128 cluster);
 
 /*
- * True if a replica could have made `header` after `parent`. Both are valid. It is the next op of the
- * same chain, neither time (R4) nor view nor commit goes back, and the members change as (V12) says.
- * Where it lies is not looked at: see prepare_next_position.
+ * True if a replica could have made `header` after `parent`. Both are valid. It is the next op of
+ * the same chain, neither time (R4) nor view nor commit goes back, and the members change as (V12)
+ * says. Where it lies is not looked at: see prepare_next_position.
  */
 bool prepare_follows(const struct prepare_header *parent, const struct prepare_header *header);
 
