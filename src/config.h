@@ -25,7 +25,7 @@
 /* ---- Format, whatever the limits are --------------------------------------------------------- */
 
 /* Version of everything on disk. A change of any on-disk structure increments it. */
-#define DISK_FORMAT_VERSION 4
+#define DISK_FORMAT_VERSION 5
 
 /* The unit of every disk access: offset, length and buffer address are multiples of it. */
 #define SECTOR_SIZE 4096

@@ -272,7 +272,7 @@ WORDS = [
     ("src/forest src/ledger", r"(?<=[.>])trees|tree_count", "groove"),
     ("src/forest", r"\w*commit\w*", "compact: ops are committed by the replica"),
     ("src/lsm", r"\w*commit\w*", "a beat, or compaction"),
-    ("src/base src/config.h src/io src/store src/lsm src/forest src/ledger src/vsr src/engine src/engine/engine.h src/engine/engine.c -src/store/members -src/store/superblock",
+    ("src/base src/config.h src/io src/store src/lsm src/forest src/ledger -src/store/members -src/store/superblock -src/store/superblock_state",
      r"slots?|\w+_slots?|slots?_\w+", "an entry, an object, a bucket, a number or a timestamp: a slot is of shared memory"),
     ("src/lsm", r"\w*promise\w*", "checked: only room is promised"),
     ("src/vsr src/engine src/engine/engine.h src/engine/engine.c", r"held|replica_hold\w*", "paused: a hold is a pending transfer"),

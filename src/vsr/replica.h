@@ -18,7 +18,8 @@
  *  (R4) timestamps of prepares ascend strictly: prepare − event_count >= parent's timestamp.
  *  (R5) when a checkpoint is due is a function of the log alone: the prepares since the last one
  *       fill half the ring, or have CHECKPOINT_EVENTS_MAX events.
- *  (R6) a view is durable in the superblock before the replica makes a prepare in it.
+ *  (R6) a view is durable in the superblock before the replica makes a prepare in it. It belongs to
+ *       this replica (store/members.h), and is newer than any that the log was made in.
  *  (R7) a pulse is made only when all that it will look at was read, as of the op before it: a
  *       damaged block that only pulses look at holds up pulses and nothing else.
  */
@@ -141,6 +142,8 @@ struct replica {
     struct pipeline_entry pipeline[PIPELINE_PREPARES_MAX]; /* [op % PIPELINE_PREPARES_MAX] */
     uint64_t pipeline_events; /* Sum of event_count of the ops in (commit, op]. */
     struct journal_append append;
+    struct superblock_update update_view;
+    struct superblock_update update_checkpoint;
     struct queue requests; /* Requests that wait for a prepare. */
 
     struct replica_execution execution;

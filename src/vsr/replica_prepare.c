@@ -78,7 +78,7 @@ prepare_append(
         .event_count = event_count,
         .version = DISK_FORMAT_VERSION,
         .operation = (uint8_t) operation,
-        .replica = replica->superblock->working->replica,
+        .replica = replica->superblock->working->slot,
     };
     const uint64_t size_on_disk = prepare_size_on_disk(header);
     assert(size_on_disk >= header->size && size_on_disk <= PREPARE_SIZE_MAX);
