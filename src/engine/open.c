@@ -236,6 +236,7 @@ open_replica(struct engine *engine, struct engine_open_report *report)
         report->block_address = damage.block_address;
         report->tree_name = damage.tree_name;
         return damage.io_error ? ENGINE_OPEN_IO_ERROR : ENGINE_OPEN_GRID_CORRUPT;
+    case REPLICA_OPEN_OTHER_LOG: return ENGINE_OPEN_OTHER_LOG;
     case REPLICA_OPEN_INVALID_PREPARE: return ENGINE_OPEN_INVALID_PREPARE;
     }
     unreachable();

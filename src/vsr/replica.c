@@ -220,7 +220,7 @@ replica_open(struct replica *replica, uint64_t *op)
     replica->journaled = checkpoint->op;
     replica->commit = checkpoint->op;
     replica->timestamp = checkpoint->timestamp;
-    if (!open_check_log(replica, op)) return REPLICA_OPEN_INVALID_PREPARE;
+    if (!open_check_log(replica, op)) return REPLICA_OPEN_OTHER_LOG;
     *op = checkpoint->op;
     open_warm(replica);
     while (replica->op < op_head) {

@@ -191,6 +191,7 @@ enum replica_open_result {
     REPLICA_OPEN_IO_ERROR,
     REPLICA_OPEN_PREPARE_DAMAGED, /* The entry of op `op` is no longer what recovery has read. */
     REPLICA_OPEN_DAMAGED,         /* A block that the log needs can't be read: forest_damage(). */
+    REPLICA_OPEN_OTHER_LOG,       /* Op `op` is of another log than the superblock knows. */
     REPLICA_OPEN_INVALID_PREPARE, /* Op `op` is intact, but no replica makes such a prepare. */
 };
 

@@ -405,4 +405,34 @@ UNIT_TEST(an_older_log_is_refused)
     end();
 }
 
+/* The other way round: the superblock knows nothing of the views in which the log was made. */
+UNIT_TEST(an_older_superblock_is_refused)
+{
+    static uint8_t older[SUPERBLOCK_FILE_SIZE];
+    static uint8_t newer[SUPERBLOCK_FILE_SIZE];
+    uint8_t *bytes;
+    struct engine_open_report report;
+    begin(1);
+    time_ns = UINT64_C(1750000000) * NS_PER_S;
+    next_id = 1;
+    bytes = storage_sim_bytes(&disk, STORAGE_SUPERBLOCK);
+    expect_equal(open_as(&identity, &report), ENGINE_OPENED);
+    make_op();
+    make_op();
+    storage_sim_restart(&disk);
+    memcpy(older, bytes, sizeof(older));
+    expect_equal(open_as(&identity, &report), ENGINE_OPENED);
+    make_op();
+    storage_sim_restart(&disk);
+    memcpy(newer, bytes, sizeof(newer));
+    memcpy(bytes, older, sizeof(older));
+    const uint64_t writes = disk.counters.writes;
+    expect(open_as(&identity, &report) != ENGINE_OPENED);
+    expect_equal(disk.counters.writes, writes);
+    memcpy(bytes, newer, sizeof(newer));
+    expect_equal(open_as(&identity, &report), ENGINE_OPENED);
+    expect_equal(report.op, 3);
+    end();
+}
+
 UNIT_MAIN(test_engine)

@@ -431,6 +431,51 @@ UNIT_TEST(r6_no_view_is_used_twice)
     node_free(&node);
 }
 
+/* ---- The log's end in the superblock (S7) ---------------------------------------------------- */
+
+/* Everything that was acknowledged by then, and nothing else: `op` is the newest. */
+static void
+expect_log_end(uint64_t op_min, uint64_t op_max)
+{
+    struct superblock_state state;
+    memcpy(&state, storage_sim_bytes(&node.sim, STORAGE_SUPERBLOCK), sizeof(state));
+    const uint64_t head = superblock_suffix_head(&state);
+    expect(head >= op_min && head <= op_max);
+    expect_equal(state.op_acked_min, head);
+    expect_equal(state.log_view, state.view);
+    for (uint32_t i = 0; i < state.suffix_count; i++) {
+        const struct prepare_header *header = &state.suffix[i];
+        if (header->op == 0) continue; /* Never written as a prepare. */
+        expect(memcmp(header, &node.log[header->op], sizeof(*header)) == 0);
+    }
+    const uint64_t known = head - state.checkpoint.header.op + 1;
+    if (known >= SUPERBLOCK_SUFFIX_MAX) expect_equal(state.suffix_count, SUPERBLOCK_SUFFIX_MAX);
+    expect(state.suffix_count >= min_u64(known, SUPERBLOCK_SUFFIX_MAX));
+}
+
+UNIT_TEST(s7_the_superblock_says_how_the_log_ends)
+{
+    begin(PREPARES_SIZE_MIN, MIB, 13);
+    expect_log_end(0, 0);
+    uint32_t checkpoints = 0;
+    for (uint32_t start = 1; start <= 12; start++) {
+        for (uint32_t i = 0; i < start; i++) {
+            const uint64_t op_before = node_state(&node).op;
+            (void) node_create_accounts(&node, 1);
+            node_settle(&node);
+            if (node.checkpoint_count == checkpoints) continue;
+            checkpoints = node.checkpoint_count;
+            expect_log_end(op_before, node_state(&node).op);
+        }
+        const uint64_t op = node_state(&node).op;
+        if (start % 2 == 0) node_crash(&node);
+        node_reopen(&node);
+        expect_log_end(op, op);
+    }
+    expect(checkpoints > 3);
+    node_free(&node);
+}
+
 /* ---- Group commit ---------------------------------------------------------------------------- */
 
 /* Sends the first of `counts` ahead, and the others while it is on its way to the disk. */

@@ -5,6 +5,21 @@
 
 /* ---- The log's end (S7) ---------------------------------------------------------------------- */
 
+/* A view that says that this op is committed, and of the log what is known already. */
+static void
+ask_commit(uint64_t op, u128 checksum)
+{
+    struct bench_asked asked = {.update.view = bench.superblock.working->view};
+    struct superblock_log *log = &asked.update.log;
+    const uint64_t head = superblock_suffix_head(bench.superblock.working);
+    superblock_chain_log(&bench.chain, head, bench.superblock.working->log_view, log);
+    log->commit_max = op;
+    log->commit_max_checksum = checksum;
+    bench_ask(&asked, SUPERBLOCK_UPDATE_VIEW);
+    bench_wait();
+    expect_equal(asked.result, SUPERBLOCK_OK);
+}
+
 UNIT_TEST(s7_in_one_view_the_log_only_grows)
 {
     struct bench_asked asked;
@@ -24,6 +39,13 @@ UNIT_TEST(s7_in_one_view_the_log_only_grows)
     expect_equal(superblock_suffix_head(bench.superblock.working), 20);
     expect_equal(bench.superblock.working->op_acked_min, 20);
     expect_equal(bench.superblock.working->commit_max, 6);
+    /* What isn't known yet may become known later, but not be forgotten. */
+    ask_commit(7, 0);
+    expect(bench.superblock.working->commit_max_checksum == 0);
+    ask_commit(7, bench.chain.headers[7].checksum);
+    expect(bench.superblock.working->commit_max_checksum == bench.chain.headers[7].checksum);
+    ask_commit(7, 0);
+    expect(bench.superblock.working->commit_max_checksum == bench.chain.headers[7].checksum);
     /* A newer view may have a shorter log. */
     bench.chain.head = 17;
     superblock_chain_extend(&bench.chain, 19, 12);
@@ -36,6 +58,16 @@ UNIT_TEST(s7_in_one_view_the_log_only_grows)
     bench_wait();
     expect_equal(bench.superblock.working->view, 20);
     expect_equal(bench.superblock.working->log_view, 13);
+    /* Who says fewer headers leaves nothing of the ones before. */
+    asked = (struct bench_asked){.update = {.view = 21, .log = {.log_view = 21}}};
+    asked.update.log.suffix_count = 1;
+    asked.update.log.suffix[0] = bench.chain.headers[19];
+    asked.update.log.op_acked_min = 19;
+    bench_ask(&asked, SUPERBLOCK_UPDATE_VIEW);
+    bench_wait();
+    expect_equal(asked.result, SUPERBLOCK_OK);
+    expect_equal(bench.superblock.working->suffix_count, 1);
+    expect_equal(bench.superblock.working->suffix[1].op, 0);
     bench_end();
 }
 
@@ -214,12 +246,14 @@ UNIT_TEST(s8_a_failure_is_told_to_all)
     bench.lost_copies = 15;
     bench.sim.options.fault_allowed = bench_fault_at_copies;
     bench.sim.options.write_error_per_million = 1000000;
+    const uint64_t writes = bench.sim.counters.writes;
     bench_wait();
     expect(first.done && older.done && view.done && checkpoint.done);
     expect_equal(first.result, SUPERBLOCK_IO_ERROR);
     expect_equal(older.result, SUPERBLOCK_REPLACED);
     expect_equal(view.result, SUPERBLOCK_IO_ERROR);
     expect_equal(checkpoint.result, SUPERBLOCK_IO_ERROR);
+    expect_equal(bench.sim.counters.writes, writes + 1);
     expect(memcmp(bench.superblock.working, &before, sizeof(before)) == 0);
     bench_end();
 }
