@@ -22,9 +22,8 @@ engine_format(
         .incarnation = identity->incarnation,
         .system_identifier = identity->system_identifier,
         .prepares_size_bytes = prepares_size_bytes,
-        .replica = identity->replica,
-        .replica_count = identity->replica_count,
     };
+    assert(identity->replica == 0 && identity->replica_count == 1);
     assert(storage->file_size_bytes[STORAGE_PREPARES] == prepares_size_bytes);
     arena_init(&arena, scratch, ENGINE_FORMAT_SCRATCH);
     superblock_init(&superblock, &arena, storage);
@@ -39,16 +38,22 @@ identity_of(const struct superblock_state *state)
         .cluster = state->cluster,
         .incarnation = state->incarnation,
         .system_identifier = state->system_identifier,
-        .replica = state->replica,
-        .replica_count = state->replica_count,
+        .replica = state->slot,
+        .replica_count = (uint8_t) members_voter_count(members_voters(&state->members)),
     };
 }
 
+/* *name says what is wrong with the superblock, or "ok". */
 static enum engine_open_result
-superblock_opened(enum superblock_result result)
+superblock_opened(struct superblock *superblock, const char **name)
 {
+    const enum superblock_result result = superblock_open(superblock);
+    *name = superblock_result_name(result);
     switch (result) {
-    case SUPERBLOCK_OK: return ENGINE_OPENED;
+    case SUPERBLOCK_OK:
+        if (superblock->working->flags == 0) return ENGINE_OPENED;
+        *name = "of a member of a cluster";
+        return ENGINE_OPEN_SUPERBLOCK;
     case SUPERBLOCK_ABSENT: return ENGINE_OPEN_ABSENT;
     case SUPERBLOCK_OTHER_VERSION: return ENGINE_OPEN_OTHER_VERSION;
     case SUPERBLOCK_OTHER_CONFIG: return ENGINE_OPEN_OTHER_CONFIG;
@@ -56,6 +61,7 @@ superblock_opened(enum superblock_result result)
     case SUPERBLOCK_FORK:
     case SUPERBLOCK_QUORUM_LOST:
     case SUPERBLOCK_IO_ERROR: return ENGINE_OPEN_SUPERBLOCK;
+    case SUPERBLOCK_REPLACED: break;
     }
     unreachable();
 }
@@ -67,9 +73,10 @@ engine_inspect(struct storage *storage, void *scratch, struct engine_inspection 
     struct arena arena;
     arena_init(&arena, scratch, ENGINE_FORMAT_SCRATCH);
     superblock_init(&superblock, &arena, storage);
-    const enum superblock_result result = superblock_open(&superblock);
-    *inspection = (struct engine_inspection){.superblock_name = superblock_result_name(result)};
-    if (result != SUPERBLOCK_OK) return superblock_opened(result);
+    *inspection = (struct engine_inspection){0};
+    const enum engine_open_result result =
+        superblock_opened(&superblock, &inspection->superblock_name);
+    if (result != ENGINE_OPENED) return result;
     const struct superblock_state *state = superblock.working;
     inspection->identity = identity_of(state);
     inspection->commit_op = state->commit_max;
@@ -80,9 +87,9 @@ engine_inspect(struct storage *storage, void *scratch, struct engine_inspection 
 
 /* Nothing to do: the caller sees the result in `working`, which only a durable update replaces. */
 static void
-adopt_on_done(struct superblock *superblock, enum superblock_result result)
+adopt_on_done(struct superblock_update *update, enum superblock_result result)
 {
-    assert(superblock->callback == NULL);
+    assert(update->kind == SUPERBLOCK_UPDATE_OWNER);
     assert(result == SUPERBLOCK_OK || result == SUPERBLOCK_IO_ERROR);
 }
 
@@ -93,15 +100,22 @@ engine_adopt(struct storage *storage, void *scratch, const struct engine_identit
     struct arena arena;
     arena_init(&arena, scratch, ENGINE_FORMAT_SCRATCH);
     superblock_init(&superblock, &arena, storage);
-    const enum superblock_result result = superblock_open(&superblock);
-    if (result != SUPERBLOCK_OK) return superblock_opened(result);
-    assert(superblock.working->cluster == owner->cluster);
-    assert(superblock.working->replica == owner->replica);
-    assert(superblock.working->replica_count == owner->replica_count);
+    const char *name;
+    const enum engine_open_result result = superblock_opened(&superblock, &name);
+    if (result != ENGINE_OPENED) return result;
+    const struct engine_identity before = identity_of(superblock.working);
+    assert(before.cluster == owner->cluster);
+    assert(before.replica == owner->replica);
+    assert(before.replica_count == owner->replica_count);
     if (superblock_repair(&superblock) != SUPERBLOCK_OK) return ENGINE_OPEN_IO_ERROR;
-    superblock_update_owner(
-        &superblock, owner->incarnation, owner->system_identifier, adopt_on_done);
-    while (superblock.callback != NULL) (void) storage_wait(storage);
+    struct superblock_update update = {
+        .kind = SUPERBLOCK_UPDATE_OWNER,
+        .callback = adopt_on_done,
+        .incarnation = owner->incarnation,
+        .system_identifier = owner->system_identifier,
+    };
+    superblock_update(&superblock, &update);
+    while (superblock_busy(&superblock)) (void) storage_wait(storage);
     const bool adopted = superblock.working->incarnation == owner->incarnation;
     return adopted ? ENGINE_OPENED : ENGINE_OPEN_IO_ERROR;
 }
@@ -113,15 +127,16 @@ open_superblock(
     struct engine_open_report *report)
 {
     struct superblock *superblock = &engine->superblock;
-    const enum superblock_result result = superblock_open(superblock);
-    report->superblock_name = superblock_result_name(result);
-    if (result != SUPERBLOCK_OK) return superblock_opened(result);
+    const enum engine_open_result result =
+        superblock_opened(superblock, &report->superblock_name);
+    if (result != ENGINE_OPENED) return result;
 
     const struct superblock_state *state = superblock->working;
-    report->identity = identity_of(state);
-    if (state->cluster != expected->cluster || state->incarnation != expected->incarnation ||
-        state->system_identifier != expected->system_identifier ||
-        state->replica != expected->replica || state->replica_count != expected->replica_count) {
+    const struct engine_identity found = identity_of(state);
+    report->identity = found;
+    if (found.cluster != expected->cluster || found.incarnation != expected->incarnation ||
+        found.system_identifier != expected->system_identifier ||
+        found.replica != expected->replica || found.replica_count != expected->replica_count) {
         return ENGINE_OPEN_OTHER_IDENTITY;
     }
     const uint64_t headers_size =
@@ -226,6 +241,7 @@ open_replica(struct engine *engine, struct engine_open_report *report)
         report->block_address = engine->superblock.working->checkpoint.root.address;
         report->tree_name = "root";
         return ENGINE_OPEN_GRID_CORRUPT;
+    case REPLICA_OPEN_OTHER_LOG: return ENGINE_OPEN_OTHER_LOG;
     case REPLICA_OPEN_INVALID_PREPARE: return ENGINE_OPEN_INVALID_PREPARE;
     }
     unreachable();

@@ -37,8 +37,9 @@ engine_state_get(const struct engine *engine, struct engine_state *state)
         .scrub_blocks_total = scrub.blocks_total,
         .damaged_blocks = scrub.damaged + (pulse_damaged && !told ? 1 : 0),
         .view = replica_view(&engine->replica),
-        .replica = engine->superblock.working->replica,
-        .replica_count = engine->superblock.working->replica_count,
+        .replica = engine->superblock.working->slot,
+        .replica_count = (uint8_t) members_voter_count(
+            members_voters(&engine->superblock.working->members)),
         .failed = engine_failed(engine),
     };
 }

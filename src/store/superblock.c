@@ -9,18 +9,14 @@
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/units.h"
+#include "store/superblock_internal.h"
 
-/* (S3): how many copies must read back identical before an update is durable. */
-#define SUPERBLOCK_VERIFY_MIN 3
 /*
  * (S4): how many identical valid copies make a state. Since 3 + 2 > 4, any two copies that are read
  * include one of the at least three that made an update durable.
  */
 #define SUPERBLOCK_OPEN_MIN 2
 static_assert(SUPERBLOCK_VERIFY_MIN + SUPERBLOCK_OPEN_MIN > SUPERBLOCK_COPIES, "quorums overlap");
-
-/* The checksum covers neither itself nor `copy`. */
-#define SUPERBLOCK_CHECKSUM_START offsetof(struct superblock_state, version)
 
 const char *
 superblock_result_name(enum superblock_result result)
@@ -34,32 +30,10 @@ superblock_result_name(enum superblock_result result)
         [SUPERBLOCK_OTHER_VERSION] = "other version",
         [SUPERBLOCK_OTHER_CONFIG] = "other config",
         [SUPERBLOCK_IO_ERROR] = "input/output error",
+        [SUPERBLOCK_REPLACED] = "replaced",
     };
     assert((uint64_t) result < ARRAY_COUNT(names));
     return names[result];
-}
-
-static u128
-superblock_checksum(const struct superblock_state *state)
-{
-    return checksum(
-        (const uint8_t *) state + SUPERBLOCK_CHECKSUM_START,
-        sizeof(*state) - SUPERBLOCK_CHECKSUM_START);
-}
-
-/* Checks what the format demands of a state of this version, beyond its checksum. */
-static bool
-superblock_state_sound(const struct superblock_state *state)
-{
-    const struct checkpoint_state *checkpoint = &state->checkpoint;
-    if (state->sequence == 0 || state->reserved_head != 0) return false;
-    if (state->replica >= state->replica_count || state->log_view > state->view) return false;
-    if (state->commit_max < checkpoint->header.op) return false;
-    if (!bytes_zero(state->reserved_members, sizeof(state->reserved_members))) return false;
-    if (!bytes_zero(state->reserved, sizeof(state->reserved))) return false;
-    if (!bytes_zero(checkpoint->reserved, sizeof(checkpoint->reserved))) return false;
-    if (checkpoint->root.reserved != 0) return false;
-    return prepare_header_valid(&checkpoint->header, state->cluster);
 }
 
 enum copy_state {
@@ -81,11 +55,10 @@ superblock_copy_classify(const struct superblock_state *state, uint32_t copy)
     return superblock_state_sound(state) ? COPY_VALID : COPY_INVALID;
 }
 
-static uint64_t
-superblock_copy_offset_bytes(uint32_t copy)
+bool
+superblock_copy_valid(const struct superblock_state *state, uint32_t copy)
 {
-    assert(copy < SUPERBLOCK_COPIES);
-    return copy * SUPERBLOCK_COPY_STRIDE;
+    return superblock_copy_classify(state, copy) == COPY_VALID;
 }
 
 void
@@ -98,204 +71,7 @@ superblock_init(struct superblock *superblock, struct arena *arena, struct stora
         .reading = arena_take(arena, SUPERBLOCK_COPIES, SECTOR_SIZE, SECTOR_SIZE),
     };
     assert(arena_measuring(arena) == (superblock->working == NULL));
-    assert(superblock->callback == NULL);
-}
-
-/* ---- Update ---------------------------------------------------------------------------------- */
-
-static void superblock_update_on_done(struct storage_request *request);
-
-/* The copy that the present step works on. */
-static uint32_t
-superblock_update_copy(const struct superblock *superblock)
-{
-    assert(superblock->step_count < SUPERBLOCK_COPIES);
-    if (superblock->step != SUPERBLOCK_WRITE) return superblock->step_count;
-    return superblock->order[superblock->step_count];
-}
-
-static void
-superblock_update_submit(struct superblock *superblock)
-{
-    const uint32_t copy = superblock_update_copy(superblock);
-    const bool writes = superblock->step == SUPERBLOCK_WRITE;
-    assert(superblock->callback != NULL);
-    assert(!superblock->request.in_flight);
-    if (writes) superblock->staging->copy = (uint16_t) copy;
-    superblock->request = (struct storage_request){
-        .direction = writes ? STORAGE_WRITE : STORAGE_READ,
-        .file = STORAGE_SUPERBLOCK,
-        .offset_bytes = superblock_copy_offset_bytes(copy),
-        .size_bytes = SECTOR_SIZE,
-        .buffer = writes ? superblock->staging : superblock->reading + copy,
-        .callback = superblock_update_on_done,
-    };
-    storage_submit(superblock->storage, &superblock->request);
-}
-
-static bool
-superblock_copy_is_working(const struct superblock *superblock, uint32_t copy)
-{
-    const struct superblock_state *read = superblock->reading + copy;
-    if (superblock_copy_classify(read, copy) != COPY_VALID) return false;
-    return read->checksum == superblock->working->checksum;
-}
-
-/* (S6) */
-static void
-superblock_update_order(struct superblock *superblock)
-{
-    uint32_t count = 0;
-    assert(superblock->step == SUPERBLOCK_LOOK);
-    for (uint32_t good = 0; good < 2; good++) {
-        for (uint32_t copy = 0; copy < SUPERBLOCK_COPIES; copy++) {
-            if (superblock_copy_is_working(superblock, copy) != (good == 1)) continue;
-            superblock->order[count] = copy;
-            count += 1;
-        }
-    }
-    assert(count == SUPERBLOCK_COPIES);
-}
-
-static bool
-superblock_staging_verified(struct superblock *superblock)
-{
-    uint32_t identical = 0;
-    assert(superblock->step == SUPERBLOCK_VERIFY);
-    for (uint32_t copy = 0; copy < SUPERBLOCK_COPIES; copy++) {
-        superblock->staging->copy = (uint16_t) copy;
-        const struct superblock_state *read = superblock->reading + copy;
-        identical += memcmp(read, superblock->staging, sizeof(*read)) == 0;
-    }
-    return identical >= SUPERBLOCK_VERIFY_MIN;
-}
-
-static void
-superblock_update_finish(struct superblock *superblock, enum superblock_result result)
-{
-    superblock_callback *callback = superblock->callback;
-    assert(callback != NULL);
-    assert(result == SUPERBLOCK_OK || result == SUPERBLOCK_IO_ERROR);
-    superblock->callback = NULL;
-    if (result == SUPERBLOCK_OK) {
-        assert(superblock->staging->sequence == superblock->working->sequence + 1); /* (S1) */
-        assert(superblock->staging->parent == superblock->working->checksum);
-        superblock->staging->copy = 0;
-        *superblock->working = *superblock->staging;
-    }
-    callback(superblock, result);
-}
-
-static void
-superblock_update_on_done(struct storage_request *request)
-{
-    struct superblock *superblock = container_of(request, struct superblock, request);
-    assert(superblock->callback != NULL);
-
-    if (request->result != STORAGE_OK) {
-        if (superblock->step == SUPERBLOCK_WRITE) {
-            superblock_update_finish(superblock, SUPERBLOCK_IO_ERROR);
-            return;
-        }
-        /* A copy that can't be read counts as not identical. */
-        memset(superblock->reading + superblock->step_count, 0, SECTOR_SIZE);
-    }
-    superblock->step_count += 1;
-    if (superblock->step_count == SUPERBLOCK_COPIES) {
-        if (superblock->step == SUPERBLOCK_VERIFY) {
-            const bool verified = superblock_staging_verified(superblock); /* (S3) */
-            superblock_update_finish(superblock, verified ? SUPERBLOCK_OK : SUPERBLOCK_IO_ERROR);
-            return;
-        }
-        if (superblock->step == SUPERBLOCK_LOOK) superblock_update_order(superblock);
-        superblock->step += 1;
-        superblock->step_count = 0;
-    }
-    superblock_update_submit(superblock);
-}
-
-/*
- * A copy of `working` as the next state. The caller changes it, then calls superblock_update_begin.
- */
-static struct superblock_state *
-superblock_stage(struct superblock *superblock)
-{
-    assert(superblock->callback == NULL);
-    assert(superblock->settled); /* (S5) */
-    *superblock->staging = *superblock->working;
-    superblock->staging->sequence += 1; /* (S1) */
-    superblock->staging->parent = superblock->working->checksum;
-    return superblock->staging;
-}
-
-static void
-superblock_update_begin(struct superblock *superblock, superblock_callback *callback)
-{
-    const struct superblock_state *working = superblock->working;
-    struct superblock_state *staging = superblock->staging;
-    assert(callback != NULL);
-    assert(superblock->callback == NULL);
-    assert(staging->view >= working->view); /* (S2) */
-    assert(staging->log_view >= working->log_view);
-    assert(staging->commit_max >= working->commit_max);
-    assert(staging->checkpoint.header.op >= working->checkpoint.header.op);
-    /* Otherwise opening would refuse what is about to be written. */
-    assert(superblock_state_sound(staging));
-
-    staging->checksum = superblock_checksum(staging);
-    superblock->callback = callback;
-    superblock->step = SUPERBLOCK_LOOK;
-    superblock->step_count = 0;
-    superblock_update_submit(superblock);
-}
-
-void
-superblock_update_checkpoint(
-    struct superblock *superblock,
-    const struct checkpoint_state *checkpoint,
-    uint64_t commit_max,
-    superblock_callback *callback)
-{
-    assert(superblock->working->sequence > 0);
-    assert(checkpoint->header.op >= superblock->working->checkpoint.header.op); /* (S2) */
-    struct superblock_state *staging = superblock_stage(superblock);
-    staging->checkpoint = *checkpoint;
-    staging->commit_max = commit_max;
-    superblock_update_begin(superblock, callback);
-}
-
-void
-superblock_update_view(
-    struct superblock *superblock,
-    uint32_t view,
-    uint32_t log_view,
-    uint64_t commit_max,
-    superblock_callback *callback)
-{
-    assert(superblock->working->sequence > 0);
-    assert(view >= log_view);
-    struct superblock_state *staging = superblock_stage(superblock);
-    staging->view = view;
-    staging->log_view = log_view;
-    staging->commit_max = commit_max;
-    superblock_update_begin(superblock, callback);
-}
-
-void
-superblock_update_owner(
-    struct superblock *superblock,
-    u128 incarnation,
-    uint64_t system_identifier,
-    superblock_callback *callback)
-{
-    assert(incarnation != 0);
-    /* With the same incarnation, the old owner could still open it. */
-    assert(incarnation != superblock->working->incarnation);
-    assert(superblock->working->sequence > 0);
-    struct superblock_state *staging = superblock_stage(superblock);
-    staging->incarnation = incarnation;
-    staging->system_identifier = system_identifier;
-    superblock_update_begin(superblock, callback);
+    assert(!superblock->updating);
 }
 
 u128
@@ -429,7 +205,7 @@ superblock_repair_verified(struct superblock *superblock)
 enum superblock_result
 superblock_open(struct superblock *superblock)
 {
-    assert(superblock->callback == NULL);
+    assert(!superblock->updating);
     superblock->settled = false;
     superblock->copies_repaired = 0;
 
@@ -479,42 +255,38 @@ superblock_repair(struct superblock *superblock)
 
 /* ---- Format ---------------------------------------------------------------------------------- */
 
-/* Nothing to do: the caller sees the result in `working`, which only a durable update replaces. */
-static void
-superblock_format_on_done(struct superblock *superblock, enum superblock_result result)
-{
-    assert(superblock->callback == NULL);
-    assert((result == SUPERBLOCK_OK) == (superblock->working->sequence == 1));
-}
-
 enum superblock_result
 superblock_format(struct superblock *superblock, const struct superblock_format_options *options)
 {
-    assert(superblock->callback == NULL);
+    assert(!superblock->updating);
     assert(superblock->storage->file_size_bytes[STORAGE_SUPERBLOCK] >= SUPERBLOCK_FILE_SIZE);
-    assert(options->replica < options->replica_count);
+    assert(options->incarnation != 0);
     assert(options->prepares_size_bytes >= PREPARES_SIZE_MIN);
 
     struct superblock_copies copies;
     superblock_read_copies(superblock, &copies);
     if (copies.blank_count != SUPERBLOCK_COPIES) return SUPERBLOCK_PRESENT;
 
-    *superblock->working = (struct superblock_state){
+    struct superblock_state *working = superblock->working;
+    *working = (struct superblock_state){
         .version = DISK_FORMAT_VERSION,
         .config_fingerprint = CONFIG_FINGERPRINT,
         .cluster = options->cluster,
         .incarnation = options->incarnation,
         .system_identifier = options->system_identifier,
         .prepares_size_bytes = options->prepares_size_bytes,
-        .replica = options->replica,
-        .replica_count = options->replica_count,
+        .suffix_count = 1,
     };
-    prepare_root(&superblock->working->checkpoint.header, options->cluster);
+    members_lone(&working->members, options->incarnation);
+    working->checkpoint.members_checksum = members_checksum(&working->members);
+    prepare_root(&working->checkpoint.header, options->cluster);
+    working->suffix[0] = working->checkpoint.header;
+    working->commit_max_checksum = working->checkpoint.header.checksum;
     superblock->settled = true;
     (void) superblock_stage(superblock);
-    superblock_update_begin(superblock, superblock_format_on_done);
-    while (superblock->callback != NULL) {
+    superblock_update_begin(superblock);
+    while (superblock->updating) {
         (void) storage_wait(superblock->storage);
     }
-    return superblock->working->sequence == 1 ? SUPERBLOCK_OK : SUPERBLOCK_IO_ERROR;
+    return superblock->failed ? SUPERBLOCK_IO_ERROR : SUPERBLOCK_OK;
 }

@@ -9,6 +9,8 @@
 
 static_assert(sizeof(struct sessions) == sizeof(struct forest_note), "kept in the note");
 
+static superblock_callback open_on_view;
+
 void
 replica_init(struct replica *replica, struct arena *arena, const struct replica_options *options)
 {
@@ -22,6 +24,9 @@ replica_init(struct replica *replica, struct arena *arena, const struct replica_
         .grid = options->grid,
         .forest = options->forest,
         .machine = options->machine,
+        .update_view = {.kind = SUPERBLOCK_UPDATE_VIEW, .callback = open_on_view},
+        .update_checkpoint =
+            {.kind = SUPERBLOCK_UPDATE_CHECKPOINT, .callback = replica_checkpoint_done},
     };
     for (uint32_t i = 0; i < PIPELINE_PREPARES_MAX; i++) {
         struct pipeline_entry *entry = &replica->pipeline[i];
@@ -56,6 +61,26 @@ replica_entry(struct replica *replica, uint64_t op)
     return &replica->pipeline[op % PIPELINE_PREPARES_MAX];
 }
 
+void
+replica_log_end(const struct replica *replica, uint32_t log_view, struct superblock_log *log)
+{
+    const struct journal *journal = replica->journal;
+    const uint64_t op_head = journal->head.op;
+    const uint64_t known = op_head - journal->checkpoint.op + 1;
+    assert(replica->commit <= op_head);
+    *log = (struct superblock_log){
+        .log_view = log_view,
+        .suffix_count = (uint32_t) min_u64(known, SUPERBLOCK_SUFFIX_MAX),
+        .op_acked_min = op_head,
+        .commit_max = replica->commit,
+        .commit_max_checksum = journal_header(journal, replica->commit)->checksum,
+    };
+    const uint64_t op_first = op_head + 1 - log->suffix_count;
+    for (uint32_t i = 0; i < log->suffix_count; i++) {
+        log->suffix[i] = *journal_header(journal, op_first + i);
+    }
+}
+
 /* ---- Opening --------------------------------------------------------------------------------- */
 
 /* Waits for what is under way. Something must be, or the forest must have something to do. */
@@ -85,6 +110,27 @@ open_warm(struct replica *replica)
            forest_warm(replica->forest) == FOREST_WORK_WAITS) {
         open_wait(replica);
     }
+}
+
+/*
+ * Can the whole log be what this replica has written, as far as the superblock tells? If not, *op
+ * is the first op that can't be: it was made in another view, or after the superblock was put back
+ * from an older copy.
+ */
+static bool
+open_check_log(const struct replica *replica, uint64_t *op)
+{
+    const struct journal *journal = replica->journal;
+    const struct prepare_header *parent = &journal->checkpoint;
+    assert(replica->status == REPLICA_RECOVERING);
+    for (*op = parent->op + 1; *op <= journal->head.op; *op += 1) {
+        const struct prepare_header *header = journal_header(journal, *op);
+        if (!superblock_log_counts(replica->superblock->working, header)) return false;
+        if (header->view < parent->view || header->commit > header->op) return false;
+        if (header->op - header->commit >= SUPERBLOCK_SUFFIX_MAX) return false;
+        parent = header;
+    }
+    return true;
 }
 
 static enum replica_open_result
@@ -131,15 +177,15 @@ open_replay_op(struct replica *replica, uint64_t op)
 }
 
 static void
-open_on_view(struct superblock *superblock, enum superblock_result result)
+open_on_view(struct superblock_update *update, enum superblock_result result)
 {
-    struct replica *replica = superblock->context;
+    struct replica *replica = container_of(update, struct replica, update_view);
     assert(replica->status == REPLICA_RECOVERING);
     if (result != SUPERBLOCK_OK) {
         replica_stop(replica);
         return;
     }
-    replica->view = superblock->working->view;
+    replica->view = update->view;
     replica->accepted = replica->sessions;
     sessions_begin(&replica->accepted, replica->slot, replica->session);
     replica->status = REPLICA_NORMAL;
@@ -154,8 +200,13 @@ open_start_view(struct replica *replica)
 {
     assert(replica->status == REPLICA_RECOVERING);
     assert(replica->commit == replica->op);
-    const uint32_t view = replica->superblock->working->view + 1;
-    superblock_update_view(replica->superblock, view, view, replica->commit, open_on_view);
+    const struct superblock_state *state = replica->superblock->working;
+    struct superblock_update *update = &replica->update_view;
+    const uint32_t view = members_next_view(members_voters(&state->members), state->view);
+    assert(members_view_slot(view) == state->slot);
+    update->view = view;
+    replica_log_end(replica, view, &update->log);
+    superblock_update(replica->superblock, update);
     while (replica->status == REPLICA_RECOVERING) (void) storage_wait(replica->storage);
     if (replica->status != REPLICA_NORMAL) return REPLICA_OPEN_IO_ERROR;
     assert(replica->view == view);
@@ -168,20 +219,20 @@ replica_open(struct replica *replica, uint64_t session, uint64_t *op)
     const struct prepare_header *checkpoint = &replica->journal->checkpoint;
     const uint64_t op_head = replica->journal->head.op;
     assert(replica->status == REPLICA_CLOSED);
-    assert(replica->superblock->working->replica_count == 1);
+    assert(members_voter_count(members_voters(&replica->superblock->working->members)) == 1);
     assert(session != 0);
 
     assert(op_head >= checkpoint->op);
-    replica->superblock->context = replica;
     replica->status = REPLICA_RECOVERING;
     replica->op = checkpoint->op;
     replica->journaled = checkpoint->op;
     replica->commit = checkpoint->op;
     replica->timestamp = checkpoint->timestamp;
     replica->commit_header = *checkpoint;
-    replica->slot = replica->superblock->working->replica;
+    replica->slot = replica->superblock->working->slot;
     replica->session = session;
     memcpy(&replica->sessions, forest_note(replica->forest), sizeof(replica->sessions));
+    if (!open_check_log(replica, op)) return REPLICA_OPEN_OTHER_LOG;
     *op = checkpoint->op;
     if (!sessions_valid(&replica->sessions)) return REPLICA_OPEN_SESSIONS_INVALID;
     open_warm(replica);

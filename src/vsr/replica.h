@@ -18,7 +18,8 @@
  *  (R4) timestamps of prepares ascend strictly: prepare − event_count >= parent's timestamp.
  *  (R5) when a checkpoint is due is a function of the log alone: the prepares since the last one
  *       fill half the ring, or have CHECKPOINT_EVENTS_MAX events.
- *  (R6) a view is durable in the superblock before the replica makes a prepare in it.
+ *  (R6) a view is durable in the superblock before the replica makes a prepare in it. It belongs to
+ *       this replica (store/members.h), and is newer than any that the log was made in.
  *  (R7) a pulse is made only when all that it will look at was read, as of the op before it: a
  *       damaged block that only pulses look at holds up pulses and nothing else.
  *  (R8) the requests of this replica's session are executed in the order of their numbers, each
@@ -142,6 +143,8 @@ struct replica {
     struct pipeline_entry pipeline[PIPELINE_PREPARES_MAX]; /* [op % PIPELINE_PREPARES_MAX] */
     uint64_t pipeline_events; /* Sum of event_count of the ops in (commit, op]. */
     struct journal_append append;
+    struct superblock_update update_view;
+    struct superblock_update update_checkpoint;
     struct queue requests; /* Requests that wait for a prepare. */
     /* Those that are in a prepare and not executed yet, in the order of their numbers (R8). */
     struct queue outstanding;
@@ -197,6 +200,7 @@ enum replica_open_result {
     REPLICA_OPEN_PREPARE_DAMAGED, /* The entry of op `op` is no longer what recovery has read. */
     REPLICA_OPEN_DAMAGED,         /* A block that the log needs can't be read: forest_damage(). */
     REPLICA_OPEN_SESSIONS_INVALID, /* The checkpoint's root has sessions that no log leads to. */
+    REPLICA_OPEN_OTHER_LOG,       /* Op `op` is of another log than the superblock knows. */
     REPLICA_OPEN_INVALID_PREPARE, /* Op `op` is intact, but no replica makes such a prepare. */
 };
 

@@ -8,7 +8,7 @@
  *         │                                                                        │ answered
  *         ├──── done; checkpoint due? no ─────────────────────────────────── COMMIT_COMPACT
  *         │                                                                        │ yes
- *         │ checkpoint_on_superblock                                               ▼
+ *         │ replica_checkpoint_done                                               ▼
  *    COMMIT_CHECKPOINT_SUPERBLOCK ←── checkpoint_on_forest ──────── COMMIT_CHECKPOINT_FOREST
  *
  * While a checkpoint runs nothing is executed, so that the forest doesn't change under it. Prepares
@@ -31,10 +31,10 @@
 
 /* ---- Checkpoint ------------------------------------------------------------------------------ */
 
-static void
-checkpoint_on_superblock(struct superblock *superblock, enum superblock_result result)
+void
+replica_checkpoint_done(struct superblock_update *update, enum superblock_result result)
 {
-    struct replica *replica = superblock->context;
+    struct replica *replica = container_of(update, struct replica, update_checkpoint);
     assert(replica->commit_stage == COMMIT_CHECKPOINT_SUPERBLOCK);
     if (result != SUPERBLOCK_OK) {
         replica_stop(replica);
@@ -55,17 +55,16 @@ checkpoint_on_forest(void *context, enum grid_result result)
         replica_stop(replica);
         return;
     }
-    const struct checkpoint_state state = {
+    struct superblock_update *update = &replica->update_checkpoint;
+    update->checkpoint = (struct checkpoint_state){
         .header = replica->commit_header,
         .root = forest_checkpoint_root(replica->forest),
         .grid_block_count = grid_live_end(replica->grid),
     };
+    update->members = replica->superblock->working->members;
+    replica_log_end(replica, replica->superblock->working->log_view, &update->log);
     replica->commit_stage = COMMIT_CHECKPOINT_SUPERBLOCK;
-    superblock_update_checkpoint(
-        replica->superblock,
-        &state,
-        replica->commit,
-        checkpoint_on_superblock);
+    superblock_update(replica->superblock, update);
 }
 
 /* (R5) */

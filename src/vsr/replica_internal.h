@@ -50,6 +50,15 @@ bool replica_commit(struct replica *replica);
  */
 bool replica_commit_start(struct replica *replica);
 
+/* What this node knows of the end of its log, which is that of log_view. */
+void replica_log_end(
+    const struct replica *replica,
+    uint32_t log_view,
+    struct superblock_log *log);
+
+/* The superblock has taken the checkpoint, or not. */
+void replica_checkpoint_done(struct superblock_update *update, enum superblock_result result);
+
 /* Lets storage and forest work. Returns true if they made progress. */
 bool replica_storage_poll(struct replica *replica);
 

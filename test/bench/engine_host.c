@@ -148,6 +148,7 @@ open_result_name(enum engine_open_result result)
         [ENGINE_OPEN_SIZE_MISMATCH] = "size mismatch",
         [ENGINE_OPEN_JOURNAL_DAMAGED] = "journal damaged",
         [ENGINE_OPEN_JOURNAL_SHORT] = "journal short",
+        [ENGINE_OPEN_OTHER_LOG] = "other log",
         [ENGINE_OPEN_BEHIND] = "behind",
         [ENGINE_OPEN_GRID_CORRUPT] = "grid corrupt",
         [ENGINE_OPEN_MEMORY_TOO_SMALL] = "memory too small: raise --memory",

@@ -300,17 +300,29 @@ UNIT_TEST(inspecting_writes_nothing)
     end();
 }
 
+static struct superblock_state *
+copy_on_disk(uint64_t copy)
+{
+    uint8_t *bytes = storage_sim_bytes(&disk, STORAGE_SUPERBLOCK);
+    return (void *) (bytes + copy * SUPERBLOCK_COPY_STRIDE);
+}
+
+static void
+reseal_copy(struct superblock_state *state)
+{
+    const size_t start = offsetof(struct superblock_state, version);
+    state->checksum = checksum((const uint8_t *) state + start, sizeof(*state) - start);
+}
+
 static enum engine_open_result
 inspect_changed(bool version)
 {
     struct engine_inspection inspection;
     for (uint64_t copy = 0; copy < SUPERBLOCK_COPIES; copy++) {
-        uint8_t *bytes = storage_sim_bytes(&disk, STORAGE_SUPERBLOCK);
-        struct superblock_state *state = (void *) (bytes + copy * SUPERBLOCK_COPY_STRIDE);
+        struct superblock_state *state = copy_on_disk(copy);
         state->version = DISK_FORMAT_VERSION + (version ? 1 : 0);
         state->config_fingerprint = CONFIG_FINGERPRINT ^ (version ? 0 : 1);
-        const size_t start = offsetof(struct superblock_state, version);
-        state->checksum = checksum((const uint8_t *) state + start, sizeof(*state) - start);
+        reseal_copy(state);
     }
     return engine_inspect(&disk.storage, owner_scratch, &inspection);
 }
@@ -320,6 +332,33 @@ UNIT_TEST(what_another_build_made_is_told_from_damage)
     begin(1);
     expect_equal(inspect_changed(true), ENGINE_OPEN_OTHER_VERSION);
     expect_equal(inspect_changed(false), ENGINE_OPEN_OTHER_CONFIG);
+    end();
+}
+
+/* It has promises to keep towards others, which this engine doesn't know how to. */
+UNIT_TEST(a_member_of_a_cluster_is_left_alone)
+{
+    struct engine_inspection inspection;
+    struct engine_open_report report;
+    struct engine_identity owner = identity;
+    owner.incarnation += 1;
+    begin(1);
+    for (uint64_t copy = 0; copy < SUPERBLOCK_COPIES; copy++) {
+        struct superblock_state *state = copy_on_disk(copy);
+        state->flags = SUPERBLOCK_NOT_ALONE;
+        state->name[0] = 'a';
+        state->members.slots[0].name[0] = 'a';
+        state->checkpoint.members_checksum = members_checksum(&state->members);
+        reseal_copy(state);
+    }
+    const uint64_t writes = disk.counters.writes;
+    expect_equal(
+        engine_inspect(&disk.storage, owner_scratch, &inspection), ENGINE_OPEN_SUPERBLOCK);
+    expect(strcmp(inspection.superblock_name, "of a member of a cluster") == 0);
+    expect_equal(open_as(&identity, &report), ENGINE_OPEN_SUPERBLOCK);
+    expect(strcmp(report.superblock_name, "of a member of a cluster") == 0);
+    expect_equal(engine_adopt(&disk.storage, owner_scratch, &owner), ENGINE_OPEN_SUPERBLOCK);
+    expect_equal(disk.counters.writes, writes);
     end();
 }
 
@@ -343,7 +382,7 @@ UNIT_TEST(adopted_with_all_that_is_there)
     expect(report.identity.incarnation == owner.incarnation);
     expect_equal(open_as(&owner, &report), ENGINE_OPENED);
     expect_equal(report.op, 2);
-    expect_equal(inspect().view, 2);
+    expect_equal(inspect().view, 2 * MEMBERS_MAX);
     end();
 }
 
@@ -361,11 +400,41 @@ UNIT_TEST(an_older_log_is_refused)
     const uint64_t writes = disk.counters.writes;
     expect_equal(open_with(&identity, 3, 0, &report), ENGINE_OPEN_BEHIND);
     expect_equal(report.op, 2);
-    expect_equal(open_with(&identity, 2, 2, &report), ENGINE_OPEN_BEHIND);
+    expect_equal(open_with(&identity, 2, MEMBERS_MAX + 1, &report), ENGINE_OPEN_BEHIND);
     expect_equal(report.op, 2);
     expect_equal(disk.counters.writes, writes);
-    expect_equal(open_with(&identity, 2, 1, &report), ENGINE_OPENED);
+    expect_equal(open_with(&identity, 2, MEMBERS_MAX, &report), ENGINE_OPENED);
     expect_equal(report.ops_replayed, 2);
+    end();
+}
+
+/* The other way round: the superblock knows nothing of the views in which the log was made. */
+UNIT_TEST(an_older_superblock_is_refused)
+{
+    static uint8_t older[SUPERBLOCK_FILE_SIZE];
+    static uint8_t newer[SUPERBLOCK_FILE_SIZE];
+    uint8_t *bytes;
+    struct engine_open_report report;
+    begin(1);
+    time_ns = UINT64_C(1750000000) * NS_PER_S;
+    next_id = 1;
+    bytes = storage_sim_bytes(&disk, STORAGE_SUPERBLOCK);
+    expect_equal(open_as(&identity, &report), ENGINE_OPENED);
+    make_op();
+    make_op();
+    storage_sim_restart(&disk);
+    memcpy(older, bytes, sizeof(older));
+    expect_equal(open_as(&identity, &report), ENGINE_OPENED);
+    make_op();
+    storage_sim_restart(&disk);
+    memcpy(newer, bytes, sizeof(newer));
+    memcpy(bytes, older, sizeof(older));
+    const uint64_t writes = disk.counters.writes;
+    expect(open_as(&identity, &report) != ENGINE_OPENED);
+    expect_equal(disk.counters.writes, writes);
+    memcpy(bytes, newer, sizeof(newer));
+    expect_equal(open_as(&identity, &report), ENGINE_OPENED);
+    expect_equal(report.op, 3);
     end();
 }
 

@@ -399,10 +399,11 @@ UNIT_TEST(r5_checkpoints_follow_from_the_log_alone)
 UNIT_TEST(r6_view_is_durable_before_its_first_prepare)
 {
     begin(PREPARES_SIZE_MIN, MIB, 10);
-    for (uint32_t view = 1; view <= 20; view++) {
+    for (uint32_t start = 1; start <= 20; start++) {
+        const uint32_t view = start * MEMBERS_MAX; /* Others belong to other slots. */
         expect_equal(node_state(&node).view, view);
         expect(node_copies_with_view(&node, view) >= 3);
-        node_latency(&node, 1, 1 + view);
+        node_latency(&node, 1, 1 + start);
         (void) node_create_accounts(&node, EVENTS_PER_BATCH_MAX);
         node_settle(&node);
         expect_equal(node.log[node_state(&node).op].view, view);
@@ -589,6 +590,51 @@ UNIT_TEST(a_log_in_which_members_change_unbidden_is_refused)
     prepare_on_disk(3)->voters = 3;
     reseal_on_disk(3);
     expect_equal(node_open(&node), ENGINE_OPEN_INVALID_PREPARE);
+    node_free(&node);
+}
+
+/* ---- The log's end in the superblock (S7) ---------------------------------------------------- */
+
+/* Everything that was acknowledged by then, and nothing else: `op` is the newest. */
+static void
+expect_log_end(uint64_t op_min, uint64_t op_max)
+{
+    struct superblock_state state;
+    memcpy(&state, storage_sim_bytes(&node.sim, STORAGE_SUPERBLOCK), sizeof(state));
+    const uint64_t head = superblock_suffix_head(&state);
+    expect(head >= op_min && head <= op_max);
+    expect_equal(state.op_acked_min, head);
+    expect_equal(state.log_view, state.view);
+    for (uint32_t i = 0; i < state.suffix_count; i++) {
+        const struct prepare_header *header = &state.suffix[i];
+        if (header->op == 0) continue; /* Never written as a prepare. */
+        expect(memcmp(header, &node.log[header->op], sizeof(*header)) == 0);
+    }
+    const uint64_t known = head - state.checkpoint.header.op + 1;
+    if (known >= SUPERBLOCK_SUFFIX_MAX) expect_equal(state.suffix_count, SUPERBLOCK_SUFFIX_MAX);
+    expect(state.suffix_count >= min_u64(known, SUPERBLOCK_SUFFIX_MAX));
+}
+
+UNIT_TEST(s7_the_superblock_says_how_the_log_ends)
+{
+    begin(PREPARES_SIZE_MIN, MIB, 13);
+    expect_log_end(0, 0);
+    uint32_t checkpoints = 0;
+    for (uint32_t start = 1; start <= 12; start++) {
+        for (uint32_t i = 0; i < start; i++) {
+            const uint64_t op_before = node_state(&node).op;
+            (void) node_create_accounts(&node, 1);
+            node_settle(&node);
+            if (node.checkpoint_count == checkpoints) continue;
+            checkpoints = node.checkpoint_count;
+            expect_log_end(op_before, node_state(&node).op);
+        }
+        const uint64_t op = node_state(&node).op;
+        if (start % 2 == 0) node_crash(&node);
+        node_reopen(&node);
+        expect_log_end(op, op);
+    }
+    expect(checkpoints > 3);
     node_free(&node);
 }
 

@@ -266,6 +266,14 @@ refuse_file(
             directory,
             (uint64) report->op);
         break;
+    case ENGINE_OPEN_OTHER_LOG:
+        refusal_message(
+            refusal, "ledger op " UINT64_FORMAT " is of another log", (uint64) report->op);
+        refusal_detail(
+            refusal,
+            "It cannot have been written after what the superblock in \"%s\" says of the log: one of the files is an older copy.",
+            directory);
+        break;
     case ENGINE_OPEN_GRID_CORRUPT:
         refusal_message(
             refusal, "ledger block " UINT64_FORMAT " is damaged", (uint64) report->block_address);
@@ -295,6 +303,7 @@ refusal_of_open(
     case ENGINE_OPEN_SIZE_MISMATCH:
     case ENGINE_OPEN_JOURNAL_SHORT:
     case ENGINE_OPEN_GRID_CORRUPT:
+    case ENGINE_OPEN_OTHER_LOG:
     case ENGINE_OPEN_INVALID_PREPARE: refuse_file(refusal, result, report, directory); return;
     case ENGINE_OPEN_SUPERBLOCK:
         refuse_superblock(refusal, report->superblock_name, directory);
