@@ -25,7 +25,9 @@ vote_entry_valid(const struct view_vote *vote, uint32_t index)
     if (index == 0 && (entry->present || entry->nack)) return false;
     if (entry->present && !entry->known) return false;
     if (entry->nack && (entry->present || vote->uncertain)) return false;
-    if (!entry->known) return op > vote->op_unbroken;
+    /* In an unbroken log, what isn't known is named by what follows. */
+    if (!entry->known)
+        return op > vote->op_unbroken || (op < vote->op_unbroken && entry[1].known);
     return header->op == op && header->view <= vote->log_view && header->commit <= op &&
            header->commit <= vote->commit_max && op - header->commit <= PIPELINE_PREPARES_MAX &&
            voters_valid(entry->voters);
@@ -236,6 +238,17 @@ view_choice(const struct view_votes *votes, struct view_choice *choice)
 
 /* ---- Who starts the view --------------------------------------------------------------------- */
 
+/* True if the member's own log has the op, and no break before it. */
+static bool
+vote_reaches(const struct view_vote *vote, uint64_t op, u128 checksum)
+{
+    if (vote->op_unbroken < op) return false;
+    const struct view_vote_entry *own = vote_entry_known(vote, op);
+    if (own != NULL) return own->header.checksum == checksum;
+    const struct view_vote_entry *next = vote_entry_known(vote, op + 1);
+    return next != NULL && next->header.parent == checksum;
+}
+
 bool
 view_choice_can_start(
     const struct view_votes *votes,
@@ -248,10 +261,8 @@ view_choice_can_start(
     assert(choice->head - choice->committed < VIEW_HEADERS_MAX);
     const struct view_choice_entry *head = &choice->entries[choice->head - choice->committed];
     const struct view_choice_entry *anchor = &choice->entries[0];
-    const struct view_vote_entry *own = vote_entry_known(vote, choice->committed);
-    if (!head->known || (head->voters >> member & 1) == 0) return false;
-    if (vote->syncing || vote->op_unbroken < choice->committed) return false;
-    return own != NULL && anchor->named && own->header.checksum == anchor->checksum;
+    if (!head->known || (head->voters >> member & 1) == 0 || vote->syncing) return false;
+    return anchor->named && vote_reaches(vote, choice->committed, anchor->checksum);
 }
 
 uint32_t

@@ -22,7 +22,7 @@
  * only proof of the latter cuts, is from Alagappan et al., "Protocol-Aware Recovery for
  * Consensus-Based Storage", FAST '18.
  *
- * Rules (tested under their number):
+ * Rules (tested under their number, and by test/protocol):
  *  (Z1) The log is that of the highest log_view of all votes, uncertain ones too: what was
  *       committed in a view is in the log of each later one.
  *  (Z2) It doesn't end below the highest op that a vote at that log_view tells of without nacks,
@@ -101,7 +101,8 @@ struct view_vote {
     u128 commit_checksum;
     uint64_t commit_max;  /* The newest op that it knows to be committed. */
     uint64_t op;          /* The newest op that its log may have had, or that it knows of. */
-    uint64_t op_unbroken; /* Up to here it has all headers, and each is its follower's parent. */
+    /* Up to here it knows each entry: by its header, or as the parent of the next one. */
+    uint64_t op_unbroken;
     /* Entry i is of op commit_max + i, up to `op`. Of commit_max itself only the header counts. */
     struct view_vote_entry entries[VIEW_HEADERS_MAX];
 };

@@ -292,6 +292,7 @@ UNIT_TEST(z8_who_starts_has_an_unbroken_log_and_the_best_is_the_same_for_all)
     begin();
     const struct view_vote_entry root = follower(NULL, 0, ABC);
     const struct view_vote_entry first = follower(&root, 0, ABC);
+    const struct view_vote_entry second = follower(&first, 2, ABC);
     struct view_vote *a = vote(0, 1, &root, BASE + 1);
     says(a, first, WHOLE);
     struct view_vote *b = vote(1, 2, &first, BASE + 1);
@@ -309,6 +310,16 @@ UNIT_TEST(z8_who_starts_has_an_unbroken_log_and_the_best_is_the_same_for_all)
     c->entries[0].known = false;
     expect(decided(BASE + 1));
     expect_equal(view_choice_best_log(&votes, &choice), 0);
+    /* It knows which one it is by the parent of the next. */
+    c->op_unbroken = BASE + 2;
+    says(c, second, WHOLE);
+    expect(decided(BASE + 2));
+    expect_equal(view_choice_best_log(&votes, &choice), 2);
+    c->op_unbroken = BASE;
+    expect(decided(BASE + 2));
+    expect_equal(view_choice_best_log(&votes, &choice), 0);
+    memset(&c->entries[1], 0, sizeof c->entries[1]);
+    c->op = BASE + 1;
     /* What it has there is of a log that was left. */
     a->entries[1].header.checksum += 1;
     expect(decided(BASE + 1));
@@ -421,7 +432,7 @@ UNIT_TEST(a_vote_that_no_member_sends_is_refused)
     REFUSED(v->commit_known = false);
     REFUSED(v->commit_checksum += 1);
     REFUSED(v->commit_checksum += 1; v->entries[0].known = false; v->op_unbroken = 0);
-    REFUSED(v->entries[0].known = false);
+    REFUSED(v->entries[0].known = v->entries[1].known = v->entries[1].present = false);
     REFUSED(v->entries[0].present = true);
     REFUSED(v->entries[0].nack = true);
     REFUSED(v->entries[1].known = false; v->op_unbroken = BASE);
@@ -567,6 +578,19 @@ draw_disk(uint32_t member, uint32_t log_view)
     }
 }
 
+/*
+ * The op whose header is known makes the log unbroken up to it, if of what was lost before it each
+ * is named: two in a row aren't.
+ */
+static uint64_t
+named_up_to(uint32_t member, uint32_t op)
+{
+    for (uint32_t n = 1; n < op; n++)
+        if (world.disks[member][n] == HEADER_LOST && world.disks[member][n + 1] == HEADER_LOST)
+            return votes_made[member].op_unbroken;
+    return BASE + op;
+}
+
 /* Precondition: disks and log_view are drawn. The member knows ops up to `committed` committed. */
 static void
 make_vote(uint32_t member, uint32_t committed, bool checksum_known)
@@ -585,8 +609,9 @@ make_vote(uint32_t member, uint32_t committed, bool checksum_known)
     made->op_unbroken = BASE;
     for (uint32_t op = 1; op <= world.ops; op++) {
         const enum disk disk = world.disks[member][op];
-        if (disk != HEADER_LOST && disk != NOT_THERE && made->op_unbroken == BASE + op - 1)
-            made->op_unbroken = BASE + op;
+        if (disk != HEADER_LOST && disk != NOT_THERE &&
+            (made->op_unbroken == BASE + op - 1 || world.disks[member][op - 1] == HEADER_LOST))
+            made->op_unbroken = named_up_to(member, op);
         if (op <= committed || disk == NOT_THERE) continue;
         made->op = BASE + op;
         if (disk == HEADER_LOST) continue;
