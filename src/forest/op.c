@@ -7,8 +7,12 @@
 
 /* ---- Values of indexes --------------------------------------------------------------------- */
 
-uint64_t
-forest_index_hash(const struct index_schema *schema, u128 value)
+/*
+ * The value of a record is looked up and hashed for each index, with each record: in line it takes
+ * half as many instructions.
+ */
+static inline uint64_t
+index_hash(const struct index_schema *schema, u128 value)
 {
     assert(schema->field_size <= sizeof(u128));
     if (schema->field_size < sizeof(u128)) return u128_low(value);
@@ -45,14 +49,26 @@ index_has(const struct index_schema *schema, const void *record)
     return (when & schema->when_mask) == schema->when_value;
 }
 
-bool
-forest_index_value(const struct index_schema *schema, const void *record, uint64_t *value)
+static inline bool
+index_value(const struct index_schema *schema, const void *record, uint64_t *value)
 {
     if (!index_has(schema, record)) return false;
     const u128 field = index_field(schema, record);
     if (field == 0 && !schema->zero_indexed) return false;
-    *value = forest_index_hash(schema, field);
+    *value = index_hash(schema, field);
     return true;
+}
+
+bool
+forest_index_value(const struct index_schema *schema, const void *record, uint64_t *value)
+{
+    return index_value(schema, record, value);
+}
+
+uint64_t
+forest_index_hash(const struct index_schema *schema, u128 value)
+{
+    return index_hash(schema, value);
 }
 
 /* ---- Reading ------------------------------------------------------------------------------- */
@@ -169,7 +185,7 @@ enter(struct forest *forest, struct groove *groove, const void *record, uint64_t
     for (uint32_t i = 0; i < groove->index_count; i++) {
         struct forest_index *index = &forest->indexes[groove->indexes[i]];
         uint64_t value;
-        if (forest_index_value(index->schema, record, &value)) {
+        if (index_value(index->schema, record, &value)) {
             tail_add(&index->tail, value, timestamp);
         }
     }

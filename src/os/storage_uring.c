@@ -43,14 +43,16 @@ enum pair_state {
     PAIR_STARTED,  /* Neither entry is back. */
     PAIR_SPLIT,    /* The second has no entry: the kernel did not take it. */
     PAIR_CANCELED, /* The second's entry is back, canceled; the first's is not. */
-    PAIR_HALF,     /* The first is durable; the second's entry is not back. */
-    PAIR_OVER,     /* The first failed. The second's entry will still come, and is ignored. */
+    /* The first's entry is back, the second's is not, and the first: */
+    PAIR_HALF,     /* is durable. */
+    PAIR_SHORT,    /* is not done, and goes on when the second's entry is back. */
+    PAIR_FAILED,   /* has failed. */
 };
 
 struct pair {
     enum pair_state state;
     struct storage_request *first;
-    struct storage_request *second; /* In PAIR_OVER it may not exist any more. */
+    struct storage_request *second;
 };
 
 struct storage_uring {
@@ -61,6 +63,10 @@ struct storage_uring {
     struct queue waiting;
     uint32_t entry_count; /* (U1) */
     bool polling;
+
+    /* When pairs are linked (U3). */
+    uint64_t limit_bytes; /* The process may not write beyond this in any file. */
+    bool short_seen;      /* A write has ended short. */
 
     /* Solo writes. */
     struct clock clock;
@@ -201,6 +207,15 @@ ring_open(struct io_uring *ring, struct storage_os_report *report)
     return false;
 }
 
+/* Up to where this process may write in a file. */
+static uint64_t
+file_limit_bytes(void)
+{
+    struct rlimit limit = {0};
+    if (getrlimit(RLIMIT_FSIZE, &limit) != 0) return 0;
+    return limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : limit.rlim_cur;
+}
+
 struct storage_uring *
 storage_uring_open(struct storage_files *files, bool chooses, struct storage_os_report *report)
 {
@@ -224,6 +239,7 @@ storage_uring_open(struct storage_files *files, bool chooses, struct storage_os_
     storage_grower_init(&uring->grower, files, &uring->storage, event_fd);
     uring->storage.ops = &storage_uring_ops;
     uring->files = files;
+    uring->limit_bytes = file_limit_bytes();
     clock_os_init(&uring->clock);
     storage_choice_init(&uring->choice, &uring->storage.solo, STORAGE_WAY_RING, !chooses);
     queue_init(&uring->waiting, "storage_uring.waiting", STORAGE_OS_REQUESTS_MAX);
@@ -294,6 +310,13 @@ pair_take(struct storage_uring *uring, struct storage_request *first)
     return pair;
 }
 
+/* (U3) Will the kernel cancel the second unless all of the first is written? */
+static bool
+pair_may_link(const struct storage_uring *uring, const struct storage_request *first)
+{
+    return !uring->short_seen && first->offset_bytes + first->size_bytes <= uring->limit_bytes;
+}
+
 /* Puts one submission into the ring. */
 static void
 ring_fill(struct storage_uring *uring, struct storage_request *request)
@@ -309,7 +332,12 @@ ring_fill(struct storage_uring *uring, struct storage_request *request)
     const uint64_t address = (uint64_t) (uintptr_t) pair;
     assert((address & ENTRY_MARKS) == 0);
     assert(pair->second->done_bytes == 0); /* (U3) */
-    entry_fill(uring, pair->first, address | ENTRY_FIRST)->flags |= IOSQE_IO_LINK;
+    struct io_uring_sqe *entry = entry_fill(uring, pair->first, address | ENTRY_FIRST);
+    if (!pair_may_link(uring, request)) {
+        pair->state = PAIR_SPLIT;
+        return;
+    }
+    entry->flags |= IOSQE_IO_LINK;
     uring->submitted_pair = pair;
     uring->submitted_second_entry = entry_fill(uring, pair->second, address | ENTRY_SECOND);
 }
@@ -473,6 +501,7 @@ request_advance(struct storage_uring *uring, struct storage_request *request, in
     if (result > 0) request->done_bytes += (uint64_t) (unsigned) result;
     assert(request->done_bytes <= request->size_bytes);
     if (request->done_bytes == request->size_bytes) return PROGRESS_DONE;
+    if (result > 0 && request->direction == STORAGE_WRITE) uring->short_seen = true;
     if (result > 0 || result == -EINTR || result == -EAGAIN) return PROGRESS_UNFINISHED;
     storage_files_note_failure(uring->files, request, -result);
     return PROGRESS_FAILED;
@@ -492,6 +521,25 @@ single_complete(struct storage_uring *uring, struct storage_request *request, in
     return 1;
 }
 
+/* Both entries are back, and the first is not done: it goes on, the second behind it; or it failed. */
+static uint32_t
+pair_end(struct storage_uring *uring, struct pair *pair)
+{
+    struct storage_request *first = pair->first;
+    struct storage_request *second = pair->second;
+    const bool failed = pair->state == PAIR_FAILED;
+    assert(failed || pair->state == PAIR_SHORT);
+    assert(first->then == second);
+    pair->state = PAIR_FREE;
+    if (!failed) {
+        queue_push(&uring->waiting, &first->link);
+        return 0;
+    }
+    finish(uring, first, STORAGE_IO_ERROR);
+    finish(uring, second, STORAGE_IO_ERROR);
+    return 2;
+}
+
 static uint32_t
 first_complete(struct storage_uring *uring, struct pair *pair, int result)
 {
@@ -508,39 +556,36 @@ first_complete(struct storage_uring *uring, struct pair *pair, int result)
         finish(uring, first, STORAGE_OK);
         return 1;
     }
-    pair->state = second_under_way ? PAIR_OVER : PAIR_FREE;
-    if (progress == PROGRESS_UNFINISHED) {
-        queue_push(&uring->waiting, &first->link);
-        return 0;
-    }
-    finish(uring, first, STORAGE_IO_ERROR);
-    finish(uring, second, STORAGE_IO_ERROR);
-    return 2;
+    pair->state = progress == PROGRESS_UNFINISHED ? PAIR_SHORT : PAIR_FAILED;
+    return second_under_way ? 0 : pair_end(uring, pair);
 }
 
 static uint32_t
 second_complete(struct storage_uring *uring, struct pair *pair, int result)
 {
     struct storage_request *second = pair->second;
-    const enum pair_state state = pair->state;
-    if (state != PAIR_HALF) {
+    switch (pair->state) {
+    case PAIR_STARTED:
         /*
-         * Not started (U3): it was cancelled with its first, or the kernel could not even prepare
-         * it, for want of memory, and then cancels the first too. Either way nothing was written.
-         *
-         * But Linux 6.18 was seen to start a second whose first it then reported as short, on a
-         * busy machine. That can't be undone; to go on is best, as the first's rest is written next
-         * and then the second once more, while an end here would leave a second without its first.
+         * Cancelled with its first; or the kernel could not even prepare it, for want of memory,
+         * and then cancels the first too. Either way nothing was written (U3); whatever its
+         * result, it is written behind its first.
          */
-        assert(result < 0 || state == PAIR_OVER);
-        assert(state == PAIR_STARTED || state == PAIR_OVER);
-        pair->state = state == PAIR_STARTED ? PAIR_CANCELED : PAIR_FREE;
+        pair->state = PAIR_CANCELED;
         return 0;
+    case PAIR_SHORT:
+    case PAIR_FAILED:
+        return pair_end(uring, pair);
+    case PAIR_HALF:
+        pair->state = PAIR_FREE;
+        if (result != -ECANCELED) return single_complete(uring, second, result);
+        queue_push(&uring->waiting, &second->link);
+        return 0;
+    case PAIR_FREE:
+    case PAIR_SPLIT:
+    case PAIR_CANCELED: break;
     }
-    pair->state = PAIR_FREE;
-    if (result != -ECANCELED) return single_complete(uring, second, result);
-    queue_push(&uring->waiting, &second->link);
-    return 0;
+    unreachable();
 }
 
 /*

@@ -12,20 +12,34 @@
  *  (U2) between calls, the submission side holds at most one submission (a request or a pair): one
  *       that the kernel has put off for want of memory. Each poll offers it again.
  *  (U3) the second of a pair is never in the kernel without its first being linked before it, or
- *       durable.
+ *       durable; and it is linked only where the kernel cancels it unless all of the first is
+ *       written.
  *
- * How a pair can come apart, and what keeps (U3) and the order of callbacks:
+ * How a pair can come apart, and what keeps (U3) and the order of callbacks. Nothing of a pair goes
+ * on before the entries of both are back, so that no write that the kernel has started uses a
+ * buffer that its owner has again.
  *  - The first ends short, or is interrupted: the kernel cancels the second. The rest of the first
- *    is submitted again with the second linked to it. (On a busy machine, Linux 6.18 was seen to
- *    write the second all the same. It is written again after the first; a crash in between leaves
- *    a header without its prepare, which recovery reports as damage, and never passes over. Files
- *    of the ledger have their space, so no write of it should end short.)
- *  - The first fails: the kernel cancels the second. Both complete with an error when the first
- *    does. The entry of the cancelled second may come later: it is ignored, and its request,
- *    perhaps gone by now, not looked at.
+ *    is submitted again, and the second behind it.
+ *  - The first fails: the kernel cancels the second. Both complete with an error.
  *  - The first is done, and the second cancelled all the same: it is submitted again, alone.
  *  - The kernel takes the first and puts off the second: a link does not span two submissions, so
  *    the entry left is made a no-op, and the second is submitted when the first is done.
+ *
+ * There is one case in which the kernel does not cancel the second of a short first, and then a
+ * pair is not linked: the second is submitted when the first is done, at the cost of a wake-up. A
+ * write across the limit of file sizes (RLIMIT_FSIZE) is cut to what the limit allows. If the cut
+ * part ends at once, the kernel asks for the rest of the cut request, of which nothing is left,
+ * and takes that for success (seen on Linux 6.18: up to one in twelve such writes with O_DIRECT).
+ * Other short writes leave a rest; the kernel itself goes on with it, and fails the link if that
+ * fails. All writes are within the size of the file, so no other limit can cut one. Therefore:
+ *  - The limit is read at the start, and a pair whose first crosses it is not linked.
+ *  - If a write ends short all the same, no pair is linked any more. It can't happen unless another
+ *    process lowers the limit of this one while it runs (prlimit). One pair may then have written
+ *    its second too early. It is written again behind the first, so that order holds when both have
+ *    completed. Only a crash or a failure in between leaves a second without its first: for the
+ *    journal, whose only pairs are a prepare and its header, a header that proves a prepare which
+ *    isn't whole. Recovery reports that as damage, and does not start (store/journal.h, J1): it
+ *    never passes over an op that was acknowledged, and this one was not.
  *
  * A request with several buffers is one entry with an array of pieces. The array is the ring's, not
  * the request's: the kernel has made its own of what an entry points to when it takes the entry

@@ -39,6 +39,7 @@ struct storage_hooks {
     uint32_t pwritevs;
     uint32_t pwrites;
     uint32_t submits;              /* Submissions that the kernel has seen. */
+    uint32_t submits_linked;       /* Of these, pairs whose first is linked. */
     uint32_t submits_put_off;      /* So many submissions are answered EAGAIN. */
     bool submits_split;            /* Of pairs, only the first is taken. */
     uint32_t submits_until_mended; /* The limit is lifted just before the n-th. */

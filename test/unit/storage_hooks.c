@@ -114,6 +114,7 @@ io_uring_submit(struct io_uring *ring)
     expect(io_uring_sq_ready(ring) <= 2); /* (U2) */
     hooks.ring = ring;
     hooks.submits += 1;
+    if (io_uring_sq_ready(ring) == 2) hooks.submits_linked += 1;
     if (hooks.submits_put_off > 0) {
         hooks.submits_put_off -= 1;
         return -EAGAIN;

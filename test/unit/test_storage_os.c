@@ -153,41 +153,91 @@ UNIT_TEST(u2_uring_continues_gathered_writes)
     on_kinds(uring_gather_short, DISK_URING, DISK_URING_DIRECT);
 }
 
-/* Crosses the limit: two sectors are written, and the rest fails unless the limit is lifted. */
-static void
-uring_short(struct disk *disk)
+/*
+ * The first of a pair crosses the limit: two sectors are written, and the rest fails unless the
+ * limit is lifted. Returns whether a second is written whose first is not.
+ */
+static bool
+pair_short(struct disk *disk, bool mended)
 {
-    for (int mended = 0; mended < 2; mended++) {
-        items_reset();
-        for (uint32_t i = 0; i < 2; i++) {
-            pattern_fill(buffers[i], 4 * SECTOR_SIZE, i);
-        }
-        struct storage_request *first = item_prepare(
-            0, STORAGE_WRITE, STORAGE_GRID, BROKEN_OFFSET - 2 * SECTOR_SIZE, 4 * SECTOR_SIZE);
-        struct storage_request *second =
-            item_prepare(1, STORAGE_WRITE, STORAGE_HEADERS, 0, 4 * SECTOR_SIZE);
-        limit_set(BROKEN_OFFSET);
-        hooks.submits_until_mended = mended == 1 ? 2 : 0;
-        submit_ordered(disk->storage, first, second);
-        drain(disk->storage);
-        limit_lift();
-        expect_equal(items[0].done_order, 1);
-        expect_equal(items[1].done_order, 2);
-        const enum storage_result wanted = mended == 1 ? STORAGE_OK : STORAGE_IO_ERROR;
-        expect(first->result == wanted && second->result == wanted);
-        expect_equal(first->done_bytes, (mended == 1 ? 4 : 2) * SECTOR_SIZE);
-        expect_equal(hooks.submits_until_mended, 0);
+    items_reset();
+    pattern_fill(buffers[0], 4 * SECTOR_SIZE, 0);
+    pattern_fill(buffers[1], 4 * SECTOR_SIZE, 1);
+    struct storage_request *first = item_prepare(
+        0, STORAGE_WRITE, STORAGE_GRID, BROKEN_OFFSET - 2 * SECTOR_SIZE, 4 * SECTOR_SIZE);
+    struct storage_request *second =
+        item_prepare(1, STORAGE_WRITE, STORAGE_HEADERS, 0, 4 * SECTOR_SIZE);
+    hooks.submits_until_mended = mended ? 2 : 0;
+    submit_ordered(disk->storage, first, second);
+    drain(disk->storage);
+    expect_equal(items[0].done_order, 1);
+    expect_equal(items[1].done_order, 2);
+    const enum storage_result wanted = mended ? STORAGE_OK : STORAGE_IO_ERROR;
+    expect(first->result == wanted && second->result == wanted);
+    expect_equal(first->done_bytes, (mended ? 4 : 2) * SECTOR_SIZE);
+    expect_equal(hooks.submits_until_mended, 0);
 
-        const uint8_t *headers = read_back(disk, STORAGE_HEADERS, 0, 4 * SECTOR_SIZE);
-        if (mended == 0) expect(bytes_zero(headers, 4 * SECTOR_SIZE));
-        if (mended == 1) expect(pattern_is(headers, 4 * SECTOR_SIZE, 1));
-    }
+    const uint8_t *headers = read_back(disk, STORAGE_HEADERS, 0, 4 * SECTOR_SIZE);
+    if (!mended) return !bytes_zero(headers, 4 * SECTOR_SIZE);
+    expect(pattern_is(headers, 4 * SECTOR_SIZE, 1));
     const uint8_t *grid =
         read_back(disk, STORAGE_GRID, BROKEN_OFFSET - 2 * SECTOR_SIZE, 4 * SECTOR_SIZE);
     expect(pattern_is(grid, 4 * SECTOR_SIZE, 0));
+    return false;
+}
+
+#define SHORT_ROUNDS 50
+
+/* (U3) The limit is known: no pair that crosses it is linked, and order holds each time. */
+static void
+uring_short(struct disk *disk)
+{
+    limit_set(BROKEN_OFFSET);
+    disk_reopen(disk);
+    for (uint32_t round = 0; round < SHORT_ROUNDS; round++) expect(!pair_short(disk, false));
+    expect(!pair_short(disk, true));
+    limit_lift();
+    expect_equal(hooks.submits_linked, 0);
+    submit_ordered(
+        disk->storage,
+        item_prepare(2, STORAGE_WRITE, STORAGE_GRID, 0, SECTOR_SIZE),
+        item_prepare(3, STORAGE_WRITE, STORAGE_HEADERS, 0, SECTOR_SIZE));
+    drain(disk->storage);
+    expect_equal(hooks.submits_linked, 0); /* A short write was seen. */
 }
 
 UNIT_TEST(u3_short_writes_go_on_in_order) { on_kinds(uring_short, DISK_URING, DISK_URING_DIRECT); }
+
+/*
+ * (U3) The limit is lowered while the ring is open. The first pair is linked, and the kernel may
+ * have started its second; there is none after it.
+ */
+static void
+uring_limit_lowered(struct disk *disk)
+{
+    for (int mended = 0; mended < 2; mended++) {
+        disk_reopen(disk);
+        hooks.submits_linked = 0;
+        limit_set(BROKEN_OFFSET);
+        (void) pair_short(disk, mended == 1);
+        expect_equal(hooks.submits_linked, 1);
+        const uint8_t zeros[4 * SECTOR_SIZE] __attribute__((aligned(SECTOR_SIZE))) = {0};
+        memcpy(buffers[2], zeros, sizeof(zeros));
+        submit(
+            disk->storage,
+            item_prepare(2, STORAGE_WRITE, STORAGE_HEADERS, 0, 4 * SECTOR_SIZE));
+        drain(disk->storage);
+        limit_set(BROKEN_OFFSET);
+        for (uint32_t round = 0; round < SHORT_ROUNDS; round++) expect(!pair_short(disk, false));
+        expect_equal(hooks.submits_linked, 1);
+        limit_lift();
+    }
+}
+
+UNIT_TEST(u3_no_pair_is_linked_after_a_short_write)
+{
+    on_kinds(uring_limit_lowered, DISK_URING, DISK_URING_DIRECT);
+}
 
 static void
 uring_split(struct disk *disk)

@@ -113,4 +113,77 @@ UNIT_TEST(u3_a_first_that_is_put_off_is_submitted_again)
     }
 }
 
+static const int seconds_of_short[] = {-ECANCELED, SECTOR_SIZE};
+#define SECONDS_OF_SHORT_COUNT (sizeof(seconds_of_short) / sizeof(seconds_of_short[0]))
+
+/* A pair whose first ends short after a sector. */
+static uint64_t
+begin_short(void)
+{
+    const uint64_t pair = begin();
+    first.size_bytes = 2 * (uint64_t) SECTOR_SIZE;
+    (void) entry_complete(&uring, pair | ENTRY_FIRST, SECTOR_SIZE);
+    expect_equal(uring.pairs[0].state, PAIR_SHORT);
+    expect(uring.short_seen);
+    return pair;
+}
+
+/*
+ * A first ends short. Nothing goes on before the second's entry is back, for the kernel may be
+ * writing it; then the first does, whatever has become of the second, which is written behind it.
+ */
+UNIT_TEST(u3_a_short_first_waits_for_its_second)
+{
+    for (uint32_t i = 0; i < SECONDS_OF_SHORT_COUNT; i++) {
+        uint64_t pair = begin_short();
+        expect(queue_empty(&uring.waiting));
+        expect_equal(done_count, 0);
+        (void) entry_complete(&uring, pair | ENTRY_SECOND, seconds_of_short[i]);
+        expect_equal(done_count, 0);
+        expect(queue_peek(&uring.waiting) == &first.link);
+        expect(first.then == &second);
+        expect_equal(second.done_bytes, 0);
+        expect_equal(uring.pairs[0].state, PAIR_FREE);
+        expect(!pair_may_link(&uring, &first));
+
+        /* The rest is submitted alone. */
+        (void) queue_pop(&uring.waiting);
+        pair = (uint64_t) (uintptr_t) pair_take(&uring, &first);
+        uring.pairs[0].state = PAIR_SPLIT;
+        uring.entry_count = 1;
+        (void) entry_complete(&uring, pair | ENTRY_FIRST, SECTOR_SIZE);
+        expect_equal(done_count, 1);
+        expect_equal(first.result, STORAGE_OK);
+        expect(queue_peek(&uring.waiting) == &second.link);
+    }
+}
+
+/* A first that fails: both are answered when the kernel has done with both buffers, not before. */
+UNIT_TEST(u3_a_failed_first_waits_for_its_second)
+{
+    for (uint32_t i = 0; i < SECONDS_OF_SHORT_COUNT; i++) {
+        const uint64_t pair = begin();
+        (void) entry_complete(&uring, pair | ENTRY_FIRST, -EFBIG);
+        expect_equal(done_count, 0);
+        (void) entry_complete(&uring, pair | ENTRY_SECOND, seconds_of_short[i]);
+        expect_both_failed();
+    }
+}
+
+/* Which firsts may be cut by a limit is known before they are submitted. */
+UNIT_TEST(u3_a_first_across_the_limit_is_not_linked)
+{
+    (void) begin();
+    uring.limit_bytes = UINT64_MAX;
+    expect(pair_may_link(&uring, &first));
+    first.offset_bytes = 4 * (uint64_t) SECTOR_SIZE;
+    uring.limit_bytes = 5 * (uint64_t) SECTOR_SIZE;
+    expect(pair_may_link(&uring, &first));
+    uring.limit_bytes -= 1;
+    expect(!pair_may_link(&uring, &first));
+    uring.limit_bytes = UINT64_MAX;
+    uring.short_seen = true;
+    expect(!pair_may_link(&uring, &first));
+}
+
 UNIT_MAIN(test_storage_pairs)
