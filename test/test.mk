@@ -66,7 +66,7 @@ $(BUILD)/fuzz: $(call test_objects,$(FUZZ_SRCS)) $(BUILD)/libtest.a
 	$(CC) $(TEST_CFLAGS) $^ -o $@ $(TEST_LIBS)
 
 # Millions of states: without sanitizers.
-PROTOCOL_SRCS = $(sort $(wildcard test/protocol/*.c)) src/vsr/view_choice.c src/base/checksum.c
+PROTOCOL_SRCS = $(sort $(wildcard test/protocol/*.c)) src/vsr/view_choice.c src/store/members.c src/base/checksum.c
 PROTOCOL_CFLAGS = -O2 $(filter-out -O1 -MMD -MP $(SANITIZE),$(TEST_CFLAGS))
 
 $(BUILD)/protocol: $(PROTOCOL_SRCS) $(wildcard src/*.h src/base/*.h src/store/*.h src/vsr/*.h test/protocol/*.h)
