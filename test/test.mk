@@ -65,9 +65,17 @@ $(BUILD)/sim: $(call test_objects,$(SIM_SRCS)) $(BUILD)/libtest.a
 $(BUILD)/fuzz: $(call test_objects,$(FUZZ_SRCS)) $(BUILD)/libtest.a
 	$(CC) $(TEST_CFLAGS) $^ -o $@ $(TEST_LIBS)
 
+# Millions of states: without sanitizers.
+PROTOCOL_SRCS = $(sort $(wildcard test/protocol/*.c)) src/vsr/view_choice.c src/store/members.c src/base/checksum.c
+PROTOCOL_CFLAGS = -O2 $(filter-out -O1 -MMD -MP $(SANITIZE),$(TEST_CFLAGS))
+
+$(BUILD)/protocol: $(PROTOCOL_SRCS) $(wildcard src/*.h src/base/*.h src/store/*.h src/vsr/*.h test/protocol/*.h)
+	@mkdir -p $(@D)
+	$(CC) $(PROTOCOL_CFLAGS) $(TEST_WARNINGS) $(PROTOCOL_SRCS) -o $@ $(TEST_LIBS)
+
 -include $(shell test -d $(BUILD) && find $(BUILD) -name '*.d')
 
-.PHONY: unit sim fuzz lint tidy deps quickstart quickstart-stop test test-quick regress tap bench bench-engine bench-engine-smoke bench-forest help
+.PHONY: unit sim fuzz protocol lint tidy deps quickstart quickstart-stop test test-quick regress tap bench bench-engine bench-engine-smoke bench-forest help
 
 deps:
 	tools/deps.sh
@@ -83,6 +91,9 @@ sim: $(BUILD)/sim
 
 fuzz: $(BUILD)/fuzz
 	$(BUILD)/fuzz
+
+protocol: $(BUILD)/protocol
+	$(BUILD)/protocol
 
 tidy:
 	tools/tidy.py

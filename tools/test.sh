@@ -50,6 +50,7 @@ step() {
 step unit make -s -j2 unit
 step sim tools/sim_seeds.sh
 step fuzz make -s -j2 fuzz
+step protocol make -s protocol
 step bench-engine make -s -j2 bench-engine-smoke
 step regress make -s regress
 step tap make -s tap

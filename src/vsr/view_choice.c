@@ -5,14 +5,15 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "store/members.h"
 
 /* ---- One vote -------------------------------------------------------------------------------- */
 
 static bool
 voters_valid(uint16_t voters)
 {
-    return voters != 0 && voters >> VIEW_MEMBERS_MAX == 0 &&
-           view_voter_count(voters) <= VIEW_VOTERS_MAX;
+    return voters != 0 && voters >> MEMBERS_MAX == 0 &&
+           members_voter_count(voters) <= VOTERS_MAX;
 }
 
 static bool
@@ -25,7 +26,9 @@ vote_entry_valid(const struct view_vote *vote, uint32_t index)
     if (index == 0 && (entry->present || entry->nack)) return false;
     if (entry->present && !entry->known) return false;
     if (entry->nack && (entry->present || vote->uncertain)) return false;
-    if (!entry->known) return op > vote->op_unbroken;
+    /* In an unbroken log, what isn't known is named by what follows. */
+    if (!entry->known)
+        return op > vote->op_unbroken || (op < vote->op_unbroken && entry[1].known);
     return header->op == op && header->view <= vote->log_view && header->commit <= op &&
            header->commit <= vote->commit_max && op - header->commit <= PIPELINE_PREPARES_MAX &&
            voters_valid(entry->voters);
@@ -39,7 +42,7 @@ vote_entry_follows(const struct view_vote_entry *next, const struct view_vote_en
     if (next->header.parent != entry->header.checksum) return false;
     if (next->header.view < entry->header.view) return false;
     return changed == 0 ||
-           (view_voter_count(changed) == 1 && next->header.commit == entry->header.op);
+           (members_voter_count(changed) == 1 && next->header.commit == entry->header.op);
 }
 
 bool
@@ -83,14 +86,14 @@ vote_entry_known(const struct view_vote *vote, uint64_t op)
 static void
 choice_bounds(const struct view_votes *votes, struct view_choice *choice)
 {
-    for (uint32_t m = 0; m < VIEW_MEMBERS_MAX; m++) {
+    for (uint32_t m = 0; m < MEMBERS_MAX; m++) {
         const struct view_vote *vote = votes->of[m];
         if (vote == NULL) continue;
         if (choice->log_view < vote->log_view) choice->log_view = vote->log_view;
         if (choice->committed < vote->commit_max) choice->committed = vote->commit_max;
     }
     choice->head = choice->head_voted = choice->committed;
-    for (uint32_t m = 0; m < VIEW_MEMBERS_MAX; m++) {
+    for (uint32_t m = 0; m < MEMBERS_MAX; m++) {
         const struct view_vote *vote = votes->of[m];
         if (vote != NULL && vote->log_view == choice->log_view && choice->head_voted < vote->op)
             choice->head_voted = vote->op;
@@ -111,7 +114,7 @@ choice_name(struct view_choice *choice, uint64_t op, u128 checksum)
 static void
 choice_names(const struct view_votes *votes, struct view_choice *choice)
 {
-    for (uint32_t m = 0; m < VIEW_MEMBERS_MAX; m++) {
+    for (uint32_t m = 0; m < MEMBERS_MAX; m++) {
         const struct view_vote *vote = votes->of[m];
         if (vote == NULL) continue;
         if (vote->commit_max == choice->committed && vote->commit_known)
@@ -128,7 +131,7 @@ choice_names(const struct view_votes *votes, struct view_choice *choice)
 static void
 choice_find_header(const struct view_votes *votes, struct view_choice_entry *entry, uint64_t op)
 {
-    for (uint32_t m = 0; m < VIEW_MEMBERS_MAX; m++) {
+    for (uint32_t m = 0; m < MEMBERS_MAX; m++) {
         const struct view_vote *vote = votes->of[m];
         const struct view_vote_entry *said = vote == NULL ? NULL : vote_entry_known(vote, op);
         if (said == NULL || said->header.checksum != entry->checksum) continue;
@@ -162,13 +165,13 @@ static bool
 choice_quorum(const struct view_votes *votes, const struct view_choice *choice)
 {
     uint32_t count = 0;
-    for (uint32_t m = 0; m < VIEW_MEMBERS_MAX; m++) {
+    for (uint32_t m = 0; m < MEMBERS_MAX; m++) {
         const struct view_vote *vote = votes->of[m];
         if (vote == NULL || (choice->voters >> m & 1) == 0) continue;
         if (vote->uncertain && vote->log_view == choice->log_view) continue;
         count += 1;
     }
-    return count >= view_quorum(view_voter_count(choice->voters));
+    return count >= members_quorum(members_voter_count(choice->voters));
 }
 
 /* (Z6): true if the member never had this op. The op is newer than each vote's commit_max. */
@@ -185,7 +188,7 @@ vote_nacks(const struct view_vote *vote, uint64_t op, const struct view_choice_e
 static bool
 nacks_suffice(uint16_t nacks, uint16_t voters)
 {
-    return view_voter_count(nacks & voters) >= view_nack_quorum(view_voter_count(voters));
+    return members_voter_count(nacks & voters) >= members_nack_quorum(members_voter_count(voters));
 }
 
 /* (Z6), (Z7) */
@@ -194,7 +197,7 @@ choice_cuts(const struct view_choice *choice, const struct view_choice_entry *en
 {
     if (!nacks_suffice(entry->nacks, choice->voters)) return false;
     if (entry->known) return true;
-    for (uint32_t m = 0; m < VIEW_MEMBERS_MAX; m++) {
+    for (uint32_t m = 0; m < MEMBERS_MAX; m++) {
         const uint16_t changed = (uint16_t) (choice->voters ^ 1 << m);
         if (voters_valid(changed) && !nacks_suffice(entry->nacks, changed)) return false;
     }
@@ -206,7 +209,7 @@ choice_decide(const struct view_votes *votes, struct view_choice *choice)
 {
     for (uint64_t op = choice->committed + 1; op <= choice->head_voted; op++) {
         struct view_choice_entry *entry = &choice->entries[op - choice->committed];
-        for (uint32_t m = 0; m < VIEW_MEMBERS_MAX; m++) {
+        for (uint32_t m = 0; m < MEMBERS_MAX; m++) {
             const struct view_vote *vote = votes->of[m];
             if (vote != NULL && vote_nacks(vote, op, entry)) entry->nacks |= (uint16_t) (1 << m);
         }
@@ -224,7 +227,7 @@ view_choice(const struct view_votes *votes, struct view_choice *choice)
 {
     assert(votes != NULL);
     assert(choice != NULL);
-    for (uint32_t m = 0; m < VIEW_MEMBERS_MAX; m++)
+    for (uint32_t m = 0; m < MEMBERS_MAX; m++)
         assert(votes->of[m] == NULL || view_vote_valid(votes->of[m]));
     memset(choice, 0, sizeof *choice);
     choice->status = VIEW_CHOICE_WAIT;
@@ -236,31 +239,40 @@ view_choice(const struct view_votes *votes, struct view_choice *choice)
 
 /* ---- Who starts the view --------------------------------------------------------------------- */
 
+/* True if the member's own log has the op, and no break before it. */
+static bool
+vote_reaches(const struct view_vote *vote, uint64_t op, u128 checksum)
+{
+    if (vote->op_unbroken < op) return false;
+    const struct view_vote_entry *own = vote_entry_known(vote, op);
+    if (own != NULL) return own->header.checksum == checksum;
+    const struct view_vote_entry *next = vote_entry_known(vote, op + 1);
+    return next != NULL && next->header.parent == checksum;
+}
+
 bool
 view_choice_can_start(
     const struct view_votes *votes,
     const struct view_choice *choice,
     uint32_t member)
 {
-    assert(member < VIEW_MEMBERS_MAX);
+    assert(member < MEMBERS_MAX);
     const struct view_vote *vote = votes->of[member];
     if (choice->status != VIEW_CHOICE_DECIDED || vote == NULL) return false;
     assert(choice->head - choice->committed < VIEW_HEADERS_MAX);
     const struct view_choice_entry *head = &choice->entries[choice->head - choice->committed];
     const struct view_choice_entry *anchor = &choice->entries[0];
-    const struct view_vote_entry *own = vote_entry_known(vote, choice->committed);
-    if (!head->known || (head->voters >> member & 1) == 0) return false;
-    if (vote->syncing || vote->op_unbroken < choice->committed) return false;
-    return own != NULL && anchor->named && own->header.checksum == anchor->checksum;
+    if (!head->known || (head->voters >> member & 1) == 0 || vote->syncing) return false;
+    return anchor->named && vote_reaches(vote, choice->committed, anchor->checksum);
 }
 
 uint32_t
 view_choice_best_log(const struct view_votes *votes, const struct view_choice *choice)
 {
-    uint32_t best = VIEW_MEMBERS_MAX;
-    for (uint32_t m = 0; m < VIEW_MEMBERS_MAX; m++) {
+    uint32_t best = MEMBERS_MAX;
+    for (uint32_t m = 0; m < MEMBERS_MAX; m++) {
         if (!view_choice_can_start(votes, choice, m)) continue;
-        if (best == VIEW_MEMBERS_MAX || votes->of[best]->log_view < votes->of[m]->log_view)
+        if (best == MEMBERS_MAX || votes->of[best]->log_view < votes->of[m]->log_view)
             best = m;
     }
     return best;

@@ -22,7 +22,7 @@
  * only proof of the latter cuts, is from Alagappan et al., "Protocol-Aware Recovery for
  * Consensus-Based Storage", FAST '18.
  *
- * Rules (tested under their number):
+ * Rules (tested under their number, and by test/protocol):
  *  (Z1) The log is that of the highest log_view of all votes, uncertain ones too: what was
  *       committed in a view is in the log of each later one.
  *  (Z2) It doesn't end below the highest op that a vote at that log_view tells of without nacks,
@@ -57,32 +57,8 @@
 #include "config.h"
 #include "store/prepare.h"
 
-/* Members of a cluster, and how many of them are voters. `voters` has a bit for each member. */
-#define VIEW_MEMBERS_MAX 12
-#define VIEW_VOTERS_MAX 6
-
 /* What may be uncommitted (V4), and the entry that it continues. */
 #define VIEW_HEADERS_MAX (PIPELINE_PREPARES_MAX + 1)
-
-static inline uint32_t
-view_voter_count(uint16_t voters)
-{
-    return (uint32_t) __builtin_popcount(voters);
-}
-
-/* Votes that a view needs, and copies that commit: the least majority. Any two of them meet. */
-static inline uint32_t
-view_quorum(uint32_t voter_count)
-{
-    return voter_count / 2 + 1;
-}
-
-/* If so many voters never had an op, those that remain are no quorum. */
-static inline uint32_t
-view_nack_quorum(uint32_t voter_count)
-{
-    return voter_count - view_quorum(voter_count) + 1;
-}
 
 /* What a member says of one op. Neither present nor nack: it doesn't know. */
 struct view_vote_entry {
@@ -101,14 +77,15 @@ struct view_vote {
     u128 commit_checksum;
     uint64_t commit_max;  /* The newest op that it knows to be committed. */
     uint64_t op;          /* The newest op that its log may have had, or that it knows of. */
-    uint64_t op_unbroken; /* Up to here it has all headers, and each is its follower's parent. */
+    /* Up to here it knows each entry: by its header, or as the parent of the next one. */
+    uint64_t op_unbroken;
     /* Entry i is of op commit_max + i, up to `op`. Of commit_max itself only the header counts. */
     struct view_vote_entry entries[VIEW_HEADERS_MAX];
 };
 
 /* One vote of each member, or NULL. */
 struct view_votes {
-    const struct view_vote *of[VIEW_MEMBERS_MAX];
+    const struct view_vote *of[MEMBERS_MAX];
 };
 
 enum view_choice_status {
@@ -157,7 +134,7 @@ bool view_choice_can_start(
 
 /*
  * The member whose view is to be next if the chooser can't start its own: of those that can start,
- * the one of the highest log_view, then of the lowest number. VIEW_MEMBERS_MAX if none can, or if
+ * the one of the highest log_view, then of the lowest number. MEMBERS_MAX if none can, or if
  * nothing is decided.
  */
 uint32_t view_choice_best_log(const struct view_votes *votes, const struct view_choice *choice);

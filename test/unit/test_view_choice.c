@@ -11,6 +11,7 @@
 
 #include "base/checksum.h"
 #include "base/prng.h"
+#include "store/members.h"
 #include "vsr/view_choice.h"
 
 #define BASE 7 /* The op that everybody knows to be committed. */
@@ -19,7 +20,7 @@
 
 /* ---- Votes by hand --------------------------------------------------------------------------- */
 
-static struct view_vote votes_made[VIEW_MEMBERS_MAX];
+static struct view_vote votes_made[MEMBERS_MAX];
 static struct view_votes votes;
 static struct view_choice choice;
 
@@ -96,21 +97,6 @@ waits(void)
 }
 
 /* ---- Rule by rule ---------------------------------------------------------------------------- */
-
-UNIT_TEST(quorums_of_tables_that_differ_by_one_voter_meet)
-{
-    for (uint32_t voters = 1; voters <= VIEW_VOTERS_MAX; voters++) {
-        const uint32_t quorum = view_quorum(voters);
-        expect(quorum <= voters);
-        expect(2 * quorum > voters);
-        /* Of `voters` + 1 there is one more than of either table. */
-        expect(quorum + view_quorum(voters + 1) > voters + 1);
-        /* Those who had a committed op and those who never had it are no more than all. */
-        expect_equal(quorum + view_nack_quorum(voters), voters + 1);
-        /* Where nothing is damaged, a quorum of votes can cut what none of them has. */
-        expect(quorum >= view_nack_quorum(voters));
-    }
-}
 
 UNIT_TEST(z1_the_log_is_that_of_the_highest_log_view_of_an_uncertain_vote_too)
 {
@@ -292,6 +278,7 @@ UNIT_TEST(z8_who_starts_has_an_unbroken_log_and_the_best_is_the_same_for_all)
     begin();
     const struct view_vote_entry root = follower(NULL, 0, ABC);
     const struct view_vote_entry first = follower(&root, 0, ABC);
+    const struct view_vote_entry second = follower(&first, 2, ABC);
     struct view_vote *a = vote(0, 1, &root, BASE + 1);
     says(a, first, WHOLE);
     struct view_vote *b = vote(1, 2, &first, BASE + 1);
@@ -309,20 +296,30 @@ UNIT_TEST(z8_who_starts_has_an_unbroken_log_and_the_best_is_the_same_for_all)
     c->entries[0].known = false;
     expect(decided(BASE + 1));
     expect_equal(view_choice_best_log(&votes, &choice), 0);
+    /* It knows which one it is by the parent of the next. */
+    c->op_unbroken = BASE + 2;
+    says(c, second, WHOLE);
+    expect(decided(BASE + 2));
+    expect_equal(view_choice_best_log(&votes, &choice), 2);
+    c->op_unbroken = BASE;
+    expect(decided(BASE + 2));
+    expect_equal(view_choice_best_log(&votes, &choice), 0);
+    memset(&c->entries[1], 0, sizeof c->entries[1]);
+    c->op = BASE + 1;
     /* What it has there is of a log that was left. */
     a->entries[1].header.checksum += 1;
     expect(decided(BASE + 1));
-    expect_equal(view_choice_best_log(&votes, &choice), VIEW_MEMBERS_MAX);
+    expect_equal(view_choice_best_log(&votes, &choice), MEMBERS_MAX);
     a->entries[1].header.checksum -= 1;
     a->op = BASE;
     a->op_unbroken = BASE;
     memset(&a->entries[1], 0, sizeof a->entries[1]);
     expect(decided(BASE + 1));
-    expect_equal(view_choice_best_log(&votes, &choice), VIEW_MEMBERS_MAX);
+    expect_equal(view_choice_best_log(&votes, &choice), MEMBERS_MAX);
     /* Nothing is decided. */
     votes.of[0] = votes.of[1] = NULL;
     expect(waits());
-    expect_equal(view_choice_best_log(&votes, &choice), VIEW_MEMBERS_MAX);
+    expect_equal(view_choice_best_log(&votes, &choice), MEMBERS_MAX);
 }
 
 UNIT_TEST(the_committed_op_is_named_by_whoever_knows_it)
@@ -368,7 +365,7 @@ UNIT_TEST(nothing_is_chosen_of_votes_that_contradict_each_other)
     vote(2, 1, &root, BASE);
     choose();
     expect_equal(choice.status, VIEW_CHOICE_CONTRADICTION);
-    expect_equal(view_choice_best_log(&votes, &choice), VIEW_MEMBERS_MAX);
+    expect_equal(view_choice_best_log(&votes, &choice), MEMBERS_MAX);
     /* By a parent. */
     says(vote(0, 1, &root, BASE), second, WHOLE);
     choose();
@@ -421,7 +418,7 @@ UNIT_TEST(a_vote_that_no_member_sends_is_refused)
     REFUSED(v->commit_known = false);
     REFUSED(v->commit_checksum += 1);
     REFUSED(v->commit_checksum += 1; v->entries[0].known = false; v->op_unbroken = 0);
-    REFUSED(v->entries[0].known = false);
+    REFUSED(v->entries[0].known = v->entries[1].known = v->entries[1].present = false);
     REFUSED(v->entries[0].present = true);
     REFUSED(v->entries[0].nack = true);
     REFUSED(v->entries[1].known = false; v->op_unbroken = BASE);
@@ -522,7 +519,7 @@ static struct {
     uint32_t shared;
     uint32_t committed; /* Known to whoever knows it. */
     struct view_vote_entry chains[3][OPS_MAX + 1]; /* Of views 1 and 2. */
-    enum disk disks[VIEW_VOTERS_MAX][OPS_MAX + 1];
+    enum disk disks[VOTERS_MAX][OPS_MAX + 1];
 } world;
 
 static bool
@@ -567,6 +564,19 @@ draw_disk(uint32_t member, uint32_t log_view)
     }
 }
 
+/*
+ * The op whose header is known makes the log unbroken up to it, if of what was lost before it each
+ * is named: two in a row aren't.
+ */
+static uint64_t
+named_up_to(uint32_t member, uint32_t op)
+{
+    for (uint32_t n = 1; n < op; n++)
+        if (world.disks[member][n] == HEADER_LOST && world.disks[member][n + 1] == HEADER_LOST)
+            return votes_made[member].op_unbroken;
+    return BASE + op;
+}
+
 /* Precondition: disks and log_view are drawn. The member knows ops up to `committed` committed. */
 static void
 make_vote(uint32_t member, uint32_t committed, bool checksum_known)
@@ -585,8 +595,9 @@ make_vote(uint32_t member, uint32_t committed, bool checksum_known)
     made->op_unbroken = BASE;
     for (uint32_t op = 1; op <= world.ops; op++) {
         const enum disk disk = world.disks[member][op];
-        if (disk != HEADER_LOST && disk != NOT_THERE && made->op_unbroken == BASE + op - 1)
-            made->op_unbroken = BASE + op;
+        if (disk != HEADER_LOST && disk != NOT_THERE &&
+            (made->op_unbroken == BASE + op - 1 || world.disks[member][op - 1] == HEADER_LOST))
+            made->op_unbroken = named_up_to(member, op);
         if (op <= committed || disk == NOT_THERE) continue;
         made->op = BASE + op;
         if (disk == HEADER_LOST) continue;
@@ -629,7 +640,7 @@ draw_world(uint32_t replicas, uint32_t ops)
         least = number;
     }
     uint32_t committed = 0;
-    while (committed < ops && durable_copies(committed + 1) >= view_quorum(replicas))
+    while (committed < ops && durable_copies(committed + 1) >= members_quorum(replicas))
         committed += 1;
     world.committed = draws.random ? draw(committed + 1) : committed * draw(2);
     for (uint32_t m = 0; m < replicas; m++) {
@@ -655,7 +666,7 @@ must_decide(void)
         damaged += votes.of[m]->uncertain;
         damaged += votes.of[m]->commit_max > votes.of[m]->op_unbroken;
     }
-    if (certain < view_quorum(world.replicas)) return false;
+    if (certain < members_quorum(world.replicas)) return false;
     if (damaged == 0) return true;
     for (uint64_t op = 1; op <= choice.head_voted - BASE; op++) {
         bool whole = false;
@@ -677,7 +688,7 @@ best_log_expected(void)
                 continue;
             if (choice.committed - BASE <= world.shared || log_view == choice.log_view) return m;
         }
-    return VIEW_MEMBERS_MAX;
+    return MEMBERS_MAX;
 }
 
 static uint64_t situations;
@@ -688,7 +699,7 @@ static uint64_t waitings;
 static void
 check_choice(void)
 {
-    const uint32_t quorum = view_quorum(world.replicas);
+    const uint32_t quorum = members_quorum(world.replicas);
     choose();
     situations += 1;
     expect(choice.status != VIEW_CHOICE_CONTRADICTION);
@@ -717,7 +728,7 @@ check_world(void)
     for (uint32_t set = 1; set < 1u << world.replicas; set++) {
         for (uint32_t m = 0; m < world.replicas; m++)
             votes.of[m] = (set >> m & 1) != 0 ? &votes_made[m] : NULL;
-        if ((uint32_t) __builtin_popcount(set) >= view_quorum(world.replicas)) check_choice();
+        if ((uint32_t) __builtin_popcount(set) >= members_quorum(world.replicas)) check_choice();
     }
 }
 
