@@ -139,6 +139,8 @@ struct replica {
     uint64_t timestamp; /* Timestamp of the newest prepare. */
     uint64_t checkpoint_events; /* Events that came since the newest checkpoint was started. */
     uint32_t view;
+    uint8_t slot; /* Of this replica. */
+    bool lost;    /* It has stopped because a block that an op needs can't be read. */
 
     struct pipeline_entry pipeline[PIPELINE_PREPARES_MAX]; /* [op % PIPELINE_PREPARES_MAX] */
     uint64_t pipeline_events; /* Sum of event_count of the ops in (commit, op]. */
@@ -149,8 +151,7 @@ struct replica {
     /* Those that are in a prepare and not executed yet, in the order of their numbers (R8). */
     struct queue outstanding;
 
-    uint8_t slot;     /* Of this replica. */
-    uint64_t session; /* Of this life of it. */
+    uint64_t session; /* Of this life of the replica. */
     struct sessions sessions; /* As op `commit` has left them. */
     struct sessions accepted; /* And the requests in the prepares up to `op`. */
 
@@ -158,7 +159,6 @@ struct replica {
     enum commit_stage commit_stage;
     /* The header of op `commit`. */
     struct prepare_header commit_header;
-    bool lost; /* It has stopped because a block that an op needs can't be read. */
 
     /*
      * Grows whenever the storage or the forest has made progress. Only then is it worth trying
