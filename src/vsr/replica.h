@@ -122,6 +122,13 @@ struct replica_stats {
     struct histogram requests_per_prepare;
 };
 
+/* What it asks of the superblock. */
+struct replica_updates {
+    struct replica *replica;
+    struct superblock_update view;
+    struct superblock_update checkpoint;
+};
+
 struct replica {
     enum replica_status status;
     struct clock *clock;
@@ -142,8 +149,7 @@ struct replica {
     struct pipeline_entry pipeline[PIPELINE_PREPARES_MAX]; /* [op % PIPELINE_PREPARES_MAX] */
     uint64_t pipeline_events; /* Sum of event_count of the ops in (commit, op]. */
     struct journal_append append;
-    struct superblock_update update_view;
-    struct superblock_update update_checkpoint;
+    struct replica_updates *updates;
     struct queue requests; /* Requests that wait for a prepare. */
 
     struct replica_execution execution;
