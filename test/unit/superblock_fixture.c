@@ -58,6 +58,8 @@ superblock_chain_extend(struct superblock_chain *chain, uint64_t op, uint32_t vi
             .cluster = parent->cluster,
             .op = parent->op + 1,
             .commit = parent->op,
+            .timestamp = parent->timestamp + PULSE_EXPIRIES_MAX,
+            .event_count = PULSE_EXPIRIES_MAX,
             .size = PREPARE_HEADER_SIZE,
             .view = view,
             .version = DISK_FORMAT_VERSION,
