@@ -133,7 +133,7 @@ enum engine_open_result {
     ENGINE_OPEN_SIZE_MISMATCH,   /* A log's file doesn't have the size that the superblock says. */
     ENGINE_OPEN_JOURNAL_DAMAGED, /* An acknowledged entry is damaged: `journal` says which. */
     ENGINE_OPEN_JOURNAL_SHORT,   /* The log ends at `op`, although more was committed. */
-    /* Prepare `op` is intact, but not of the log that the superblock knows: one is an older copy. */
+    /* Prepare `op` is intact, but not of the log that the superblock knows: one is an old copy. */
     ENGINE_OPEN_OTHER_LOG,
     /* It is whole up to `op`, but op_min or view_min say that it had come further. */
     ENGINE_OPEN_BEHIND,

@@ -145,7 +145,7 @@ superblock_log_counts(
 static bool
 log_continues(const struct superblock_state *state, const struct superblock_log *log)
 {
-    const struct prepare_header *head = suffix_header(state, superblock_suffix_head(state));
+    const struct prepare_header *head = &state->suffix[state->suffix_count - 1];
     assert(log->log_view == state->log_view);
     for (uint32_t i = 0; i < log->suffix_count; i++) {
         const struct prepare_header *header = &log->suffix[i];

@@ -9,8 +9,6 @@
 
 static_assert(sizeof(struct sessions) == sizeof(struct forest_note), "kept in the note");
 
-static superblock_callback open_on_view;
-
 void
 replica_init(struct replica *replica, struct arena *arena, const struct replica_options *options)
 {
@@ -24,9 +22,6 @@ replica_init(struct replica *replica, struct arena *arena, const struct replica_
         .grid = options->grid,
         .forest = options->forest,
         .machine = options->machine,
-        .update_view = {.kind = SUPERBLOCK_UPDATE_VIEW, .callback = open_on_view},
-        .update_checkpoint =
-            {.kind = SUPERBLOCK_UPDATE_CHECKPOINT, .callback = replica_checkpoint_done},
     };
     for (uint32_t i = 0; i < PIPELINE_PREPARES_MAX; i++) {
         struct pipeline_entry *entry = &replica->pipeline[i];
@@ -35,6 +30,7 @@ replica_init(struct replica *replica, struct arena *arena, const struct replica_
     queue_init(&replica->execution.executed, "executed requests", BATCHES_PER_PREPARE_MAX);
     queue_init(&replica->requests, "requests waiting for a prepare", options->requests_max);
     queue_init(&replica->outstanding, "requests in prepares", options->requests_max);
+    replica->updates = arena_take(arena, 1, sizeof(struct replica_updates), sizeof(u128));
     replica->results = arena_take(arena, EVENTS_PER_BATCH_MAX, RESULT_SIZE, RESULT_SIZE);
 }
 
@@ -179,7 +175,7 @@ open_replay_op(struct replica *replica, uint64_t op)
 static void
 open_on_view(struct superblock_update *update, enum superblock_result result)
 {
-    struct replica *replica = container_of(update, struct replica, update_view);
+    struct replica *replica = container_of(update, struct replica_updates, view)->replica;
     assert(replica->status == REPLICA_RECOVERING);
     if (result != SUPERBLOCK_OK) {
         replica_stop(replica);
@@ -201,9 +197,11 @@ open_start_view(struct replica *replica)
     assert(replica->status == REPLICA_RECOVERING);
     assert(replica->commit == replica->op);
     const struct superblock_state *state = replica->superblock->working;
-    struct superblock_update *update = &replica->update_view;
+    struct superblock_update *update = &replica->updates->view;
     const uint32_t view = members_next_view(members_voters(&state->members), state->view);
     assert(members_view_slot(view) == state->slot);
+    update->kind = SUPERBLOCK_UPDATE_VIEW;
+    update->callback = open_on_view;
     update->view = view;
     replica_log_end(replica, view, &update->log);
     superblock_update(replica->superblock, update);
@@ -223,6 +221,7 @@ replica_open(struct replica *replica, uint64_t session, uint64_t *op)
     assert(session != 0);
 
     assert(op_head >= checkpoint->op);
+    replica->updates->replica = replica;
     replica->status = REPLICA_RECOVERING;
     replica->op = checkpoint->op;
     replica->journaled = checkpoint->op;

@@ -123,6 +123,13 @@ struct replica_stats {
     struct histogram requests_per_prepare;
 };
 
+/* What it asks of the superblock. */
+struct replica_updates {
+    struct replica *replica;
+    struct superblock_update view;
+    struct superblock_update checkpoint;
+};
+
 struct replica {
     enum replica_status status;
     struct clock *clock;
@@ -145,8 +152,7 @@ struct replica {
     struct pipeline_entry pipeline[PIPELINE_PREPARES_MAX]; /* [op % PIPELINE_PREPARES_MAX] */
     uint64_t pipeline_events; /* Sum of event_count of the ops in (commit, op]. */
     struct journal_append append;
-    struct superblock_update update_view;
-    struct superblock_update update_checkpoint;
+    struct replica_updates *updates;
     struct queue requests; /* Requests that wait for a prepare. */
     /* Those that are in a prepare and not executed yet, in the order of their numbers (R8). */
     struct queue outstanding;

@@ -8,7 +8,7 @@
  *         │                                                                        │ answered
  *         ├──── done; checkpoint due? no ─────────────────────────────────── COMMIT_COMPACT
  *         │                                                                        │ yes
- *         │ replica_checkpoint_done                                               ▼
+ *         │ checkpoint_on_superblock                                               ▼
  *    COMMIT_CHECKPOINT_SUPERBLOCK ←── checkpoint_on_forest ──────── COMMIT_CHECKPOINT_FOREST
  *
  * While a checkpoint runs nothing is executed, so that the forest doesn't change under it. Prepares
@@ -31,10 +31,10 @@
 
 /* ---- Checkpoint ------------------------------------------------------------------------------ */
 
-void
-replica_checkpoint_done(struct superblock_update *update, enum superblock_result result)
+static void
+checkpoint_on_superblock(struct superblock_update *update, enum superblock_result result)
 {
-    struct replica *replica = container_of(update, struct replica, update_checkpoint);
+    struct replica *replica = container_of(update, struct replica_updates, checkpoint)->replica;
     assert(replica->commit_stage == COMMIT_CHECKPOINT_SUPERBLOCK);
     if (result != SUPERBLOCK_OK) {
         replica_stop(replica);
@@ -55,7 +55,9 @@ checkpoint_on_forest(void *context, enum grid_result result)
         replica_stop(replica);
         return;
     }
-    struct superblock_update *update = &replica->update_checkpoint;
+    struct superblock_update *update = &replica->updates->checkpoint;
+    update->kind = SUPERBLOCK_UPDATE_CHECKPOINT;
+    update->callback = checkpoint_on_superblock;
     update->checkpoint = (struct checkpoint_state){
         .header = replica->commit_header,
         .root = forest_checkpoint_root(replica->forest),

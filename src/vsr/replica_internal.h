@@ -56,9 +56,6 @@ void replica_log_end(
     uint32_t log_view,
     struct superblock_log *log);
 
-/* The superblock has taken the checkpoint, or not. */
-void replica_checkpoint_done(struct superblock_update *update, enum superblock_result result);
-
 /* Lets storage and forest work. Returns true if they made progress. */
 bool replica_storage_poll(struct replica *replica);
 
