@@ -37,7 +37,7 @@ GLUE_WARNINGS = -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-fie
 
 PG_CPPFLAGS = -I$(srcdir)/src
 PG_CFLAGS = -std=gnu11 -Wno-declaration-after-statement -MMD -MP
-SHLIB_LINK = -luring -lxxhash -lpthread
+SHLIB_LINK = -luring -lxxhash -lpthread -lssl -lcrypto
 EXTRA_CLEAN = $(OBJS:.o=.d) build
 
 REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))

@@ -8,7 +8,7 @@ SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omi
 TEST_CFLAGS = -std=gnu11 -g -O1 -DLEDGER_CONFIG_TEST_MIN -Isrc -Itest -MMD -MP $(SANITIZE)
 TEST_WARNINGS = -Wall -Wextra -Wshadow -Wswitch-enum -Wno-missing-field-initializers -Werror
 CORE_WARNINGS_STRICT = $(CORE_WARNINGS) -Werror
-TEST_LIBS = -lxxhash -luring -lpthread
+TEST_LIBS = -lxxhash -luring -lpthread -lssl -lcrypto
 
 UNIT_SRCS = $(sort $(wildcard test/unit/test_*.c))
 # Calls of the system are replaced only where the tests of storage are linked.
@@ -21,7 +21,8 @@ FUZZ_SRCS = $(sort $(wildcard test/fuzz/*.c))
 test_objects = $(patsubst %.c,$(BUILD)/test/%.o,$(1))
 TEST_CORE_OBJS = $(call test_objects,$(CORE_SRCS) $(OS_SRCS))
 TEST_SHARED_OBJS = $(call test_objects,test/sim/storage_sim.c $(MODEL_SRCS) $(UNIT_SHARED_SRCS))
-UNIT_BINARIES = $(patsubst test/unit/%.c,$(BUILD)/unit/%,$(UNIT_SRCS)) $(BUILD)/unit/test_lsm_parts_production
+UNIT_BINARIES = $(patsubst test/unit/%.c,$(BUILD)/unit/%,$(UNIT_SRCS)) $(BUILD)/unit/test_lsm_parts_production \
+	$(BUILD)/unit/test_network_production
 
 $(BUILD)/test/src/%.o: src/%.c
 	@mkdir -p $(@D)
@@ -50,6 +51,14 @@ PARTS_CFLAGS = $(filter-out -DLEDGER_CONFIG_TEST_MIN -MMD -MP,$(TEST_CFLAGS))
 $(BUILD)/unit/test_lsm_parts_production: $(PARTS_SRCS) $(wildcard src/*.h src/*/*.h src/*/*/*.h test/*/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(PARTS_CFLAGS) $(TEST_WARNINGS) $(PARTS_SRCS) -o $@ $(TEST_LIBS)
+
+# Messages with production limits too: there a prepare is sixteen times what is read ahead.
+NETWORK_SRCS = test/unit/test_network.c $(addprefix test/unit/,unit.c message_fixture.c network_fixture.c) \
+	$(wildcard src/base/*.c) src/store/prepare.c $(wildcard src/vsr/message*.c) $(wildcard src/os/network_*.c)
+
+$(BUILD)/unit/test_network_production: $(NETWORK_SRCS) $(wildcard src/*.h src/*/*.h test/*/*.h)
+	@mkdir -p $(@D)
+	$(CC) $(PARTS_CFLAGS) $(TEST_WARNINGS) $(NETWORK_SRCS) -o $@ $(TEST_LIBS)
 
 # Stepped instruction by instruction: without those of sanitizers.
 SLEEPERS_SRCS = test/unit/test_sleepers.c test/unit/unit.c src/os/sleepers.c

@@ -44,7 +44,7 @@ if [ -z "$major" ]; then
 fi
 [ -n "$major" ] || major=15
 
-wanted=(gcc make libc6-dev "postgresql-$major" "postgresql-server-dev-$major" liburing-dev libxxhash-dev)
+wanted=(gcc make libc6-dev "postgresql-$major" "postgresql-server-dev-$major" liburing-dev libxxhash-dev libssl-dev)
 case $what in
 build) ;;
 server) wanted+=(perl libipc-run-perl python3) ;;

@@ -17,7 +17,7 @@
  * `checksum` covers the rest of the header, and through checksum_body the body, so that a header
  * can be trusted, and a buffer chosen for what follows, before the body is there. A prepare has
  * sums of its own; its frame has no second one over the same bytes. Sums are against damage, not
- * against people: who may connect at all is decided by the transport (os/network_os.h).
+ * against people: who may connect at all is decided by the transport.
  *
  * A frame is *valid* if everything about it that doesn't depend on the receiver's state is right:
  * sums, sizes, unused fields zero, lists within their bounds, the prepares and headers in it valid
