@@ -182,6 +182,12 @@
 /* Four copies, written one after another: at most one is torn by a crash, one more may rot. */
 #define SUPERBLOCK_COPIES 4
 #define SUPERBLOCK_COPY_STRIDE (UINT64_C(16) * KIB)
+/* Headers of the log's end in the superblock: what may be uncommitted, and the op before. */
+#define SUPERBLOCK_SUFFIX_MAX 9
+
+/* Nodes that hold the ledger, and those of them that vote. View v is of slot v mod MEMBERS_MAX. */
+#define MEMBERS_MAX 12
+#define VOTERS_MAX 6
 
 /* ---- What follows from them ------------------------------------------------------------------ */
 
@@ -234,7 +240,8 @@ headers_log_count(uint64_t prepares_size_bytes)
         LSM_FANOUT, LSM_FANOUT_IDS, LSM_FANOUT_RECORDS, LSM_LEVELS, LEVEL_RUNS_MAX, TAIL_ENTRIES,  \
         OBJECTS_DIRTY_MAX, BEAT_ENTRIES, MERGE_TURNS, TABLE_BLOCKS_MAX, TABLE_FILTERED_MAX,        \
         TABLES_PER_NODE, INDEX_HASH_BITS, EVENT_SIZE, PREPARE_HEADER_SIZE, PULSE_EXPIRIES_MAX,     \
-        CHECKPOINT_EVENTS_MAX, SUPERBLOCK_COPIES, SUPERBLOCK_COPY_STRIDE
+        CHECKPOINT_EVENTS_MAX, SUPERBLOCK_COPIES, SUPERBLOCK_COPY_STRIDE, SUPERBLOCK_SUFFIX_MAX,   \
+        MEMBERS_MAX, VOTERS_MAX
 
 /* FNV-1a, byte by byte. */
 static inline uint64_t
@@ -262,5 +269,6 @@ static_assert(SECTOR_SIZE % PREPARE_HEADER_SIZE == 0, "headers do not straddle s
 static_assert(EVENTS_PER_BATCH_MAX < UINT16_MAX, "event counts are stored in 16 bits");
 static_assert(BATCHES_PER_PREPARE_MAX < UINT16_MAX, "batch counts are stored in 16 bits");
 static_assert(SUPERBLOCK_COPIES == 4, "quorums of superblock.c are for four copies");
+static_assert(PIPELINE_PREPARES_MAX < SUPERBLOCK_SUFFIX_MAX, "the suffix has what is uncommitted");
 
 #endif

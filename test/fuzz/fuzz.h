@@ -16,7 +16,8 @@
     TARGET(superblock)                                                                             \
     TARGET(block)                                                                                  \
     TARGET(forest)                                                                                 \
-    TARGET(requests)
+    TARGET(requests)                                                                               \
+    TARGET(message)
 
 typedef void fuzz_function(struct prng *prng, uint64_t rounds);
 

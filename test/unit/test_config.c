@@ -240,6 +240,36 @@ with_other_superblock_copy_stride(void)
 }
 #pragma pop_macro("SUPERBLOCK_COPY_STRIDE")
 
+#pragma push_macro("SUPERBLOCK_SUFFIX_MAX")
+#undef SUPERBLOCK_SUFFIX_MAX
+#define SUPERBLOCK_SUFFIX_MAX 77
+static uint64_t
+with_other_superblock_suffix_max(void)
+{
+    return CONFIG_FINGERPRINT;
+}
+#pragma pop_macro("SUPERBLOCK_SUFFIX_MAX")
+
+#pragma push_macro("MEMBERS_MAX")
+#undef MEMBERS_MAX
+#define MEMBERS_MAX 77
+static uint64_t
+with_other_members_max(void)
+{
+    return CONFIG_FINGERPRINT;
+}
+#pragma pop_macro("MEMBERS_MAX")
+
+#pragma push_macro("VOTERS_MAX")
+#undef VOTERS_MAX
+#define VOTERS_MAX 77
+static uint64_t
+with_other_voters_max(void)
+{
+    return CONFIG_FINGERPRINT;
+}
+#pragma pop_macro("VOTERS_MAX")
+
 #pragma push_macro("DISK_FORMAT_VERSION")
 #undef DISK_FORMAT_VERSION
 #define DISK_FORMAT_VERSION 77
@@ -276,6 +306,9 @@ static fingerprint_function *const changed[] = {
     with_other_checkpoint_events_max,
     with_other_superblock_copies,
     with_other_superblock_copy_stride,
+    with_other_superblock_suffix_max,
+    with_other_members_max,
+    with_other_voters_max,
     with_other_disk_format_version,
 };
 #define CHANGED_COUNT (sizeof(changed) / sizeof(changed[0]))

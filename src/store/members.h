@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * The table of members: which nodes hold the ledger, and which of them vote. Pure functions.
+ *
+ * A member has a slot, a number below MEMBERS_MAX, for as long as it is a member. A voter counts
+ * for quorums. A standby does all that a voter does, and isn't counted.
+ *
+ *    voters   replication = view change quorum   nack quorum   failed voters survived
+ *       1                  1                          1                  0
+ *       2                  2                          1                  0
+ *       3                  2                          2                  1
+ *       4                  3                          2                  1
+ *       5                  3                          3                  2
+ *       6                  4                          3                  2
+ *
+ * Quorums are majorities: so a quorum of R voters and one of R + 1 have a voter in common, which is
+ * what makes it safe to add or remove one voter at a time. If as many voters as the nack quorum say
+ * that they never acknowledged an op, then no replication quorum can have.
+ *
+ * View v belongs to slot v mod MEMBERS_MAX, for ever, whoever the members are. Views whose slot is
+ * no voter's are skipped. So there are neither split votes nor ties.
+ *
+ * A lone ledger has one member: a voter without a name.
+ */
+#ifndef LEDGER_STORE_MEMBERS_H
+#define LEDGER_STORE_MEMBERS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/u128.h"
+#include "config.h"
+
+/* Bytes of a node's name, at most. There is no zero after a name of this length. */
+#define MEMBER_NAME_MAX 31
+
+enum member_role {
+    MEMBER_NONE = 0, /* Nobody has this slot; all of the entry is zero. */
+    MEMBER_STANDBY = 1,
+    MEMBER_VOTER = 2,
+};
+
+struct member {
+    u128 incarnation; /* This life of the node: one that joins again gets a new one. */
+    char name[MEMBER_NAME_MAX]; /* Letters a … z, digits, _ and -; zeros after it. */
+    uint8_t role;
+    uint64_t fence;     /* Tells a copy of its directory from the directory. Zero until then. */
+    uint64_t record_op; /* The op that last changed the fence. Zero until then. */
+};
+static_assert(sizeof(struct member) == 64, "no padding");
+
+/* By slot. */
+struct members {
+    struct member slots[MEMBERS_MAX];
+};
+static_assert(sizeof(struct members) == MEMBERS_MAX * sizeof(struct member), "no padding");
+
+/* True for 1 … MEMBER_NAME_MAX of the characters that a name may have, followed by zeros alone. */
+bool member_name_valid(const char name[MEMBER_NAME_MAX]);
+
+/*
+ * True if roles and names are right, no two members share an incarnation or a name, only a member
+ * that is alone has no name, and there are 1 … VOTERS_MAX voters.
+ */
+bool members_valid(const struct members *members);
+
+/* The table of a lone ledger. */
+void members_lone(struct members *members, u128 incarnation);
+
+/* For checkpoint ids: if two members' tables differ, so do their checkpoints. */
+u128 members_checksum(const struct members *members);
+
+/* Bit n is set if slot n is a voter's. */
+uint16_t members_voters(const struct members *members);
+
+uint32_t members_voter_count(uint16_t voters);
+
+/* How many of voter_count voters must have an op before it is committed, or agree on a view. */
+uint32_t members_quorum(uint32_t voter_count);
+
+/* How many of them must say that they never acknowledged an op before it may be dropped. */
+uint32_t members_nack_quorum(uint32_t voter_count);
+
+/* The slot that the view belongs to. */
+uint32_t members_view_slot(uint32_t view);
+
+/* The least view after this one that belongs to a voter. */
+uint32_t members_next_view(uint16_t voters, uint32_t view);
+
+#endif
