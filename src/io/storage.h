@@ -247,9 +247,10 @@ storage_wait(struct storage *storage)
  * Makes the file size_bytes large, with its space allocated; new space reads as zeros. Meanwhile,
  * requests within the old size go on, and nobody is held up. The callback runs with one of these
  * results. STORAGE_OK: the new size is durable, and file_size_bytes says so. STORAGE_NO_SPACE:
- * everything is as before. STORAGE_IO_ERROR: the size of the file is unknown, and it can't grow
- * again until it was opened again. A crash leaves any size from the old to the new one. There is
- * one growth at a time.
+ * everything is as before. STORAGE_IO_ERROR: file_size_bytes is as before, and the file may be
+ * longer than that by what was got until the error; it may be tried to grow it again, to any size
+ * above file_size_bytes. A crash leaves any size from the old to the new one. There is one growth
+ * at a time.
  */
 static inline void
 storage_grow_start(struct storage *storage, struct storage_growth *growth)

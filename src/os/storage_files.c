@@ -548,25 +548,18 @@ storage_files_close(struct storage_files *files)
 
 /* Working -------------------------------------------------------------------------------------- */
 
-static void
-note_failure(struct storage_files *files, const struct storage_files_failure *failure)
-{
-    if (files->failure.happened) return;
-    files->failure = *failure;
-    files->failure.happened = true;
-}
-
 void
 storage_files_note_failure(
     struct storage_files *files, const struct storage_request *request, int error_number)
 {
-    const struct storage_files_failure failure = {
+    if (files->failure.happened) return;
+    files->failure = (struct storage_files_failure){
+        .happened = true,
         .direction = request->direction,
         .file = request->file,
         .offset_bytes = request->offset_bytes + request->done_bytes,
         .error_number = error_number,
     };
-    note_failure(files, &failure);
 }
 
 int
@@ -649,11 +642,12 @@ storage_files_note_growth_failure(
     uint64_t size_old_bytes,
     int error_number)
 {
-    const struct storage_files_failure failure = {
+    files->growth_failures += 1;
+    files->growth_failure = (struct storage_files_failure){
+        .happened = true,
         .growing = true,
         .file = file,
         .offset_bytes = size_old_bytes,
         .error_number = error_number,
     };
-    note_failure(files, &failure);
 }

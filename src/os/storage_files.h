@@ -86,7 +86,7 @@ struct storage_os_report {
     char uring_text[STORAGE_OS_TEXT_SIZE];
 };
 
-/* The first request or growth that failed. */
+/* A request or a growth that has failed. */
 struct storage_files_failure {
     bool happened;
     bool growing;
@@ -100,7 +100,10 @@ struct storage_files {
     int directory_fd;
     int lock_fd;
     int fds[STORAGE_FILE_COUNT];
-    struct storage_files_failure failure;
+    struct storage_files_failure failure; /* The first request that failed. */
+    /* The newest growth that failed, unless one has succeeded since; and how many failed. */
+    struct storage_files_failure growth_failure;
+    uint64_t growth_failures;
 };
 
 /* On success fills in size_bytes. On failure nothing stays open, and the report says why. */
@@ -114,7 +117,10 @@ void storage_files_close(struct storage_files *files);
 
 /*
  * Grows a file as io/storage.h promises, and waits. On STORAGE_IO_ERROR, *error_number says why. It
- * uses nothing but its arguments, so that a thread of its own may call it.
+ * uses nothing but its arguments, so that a thread of its own may call it. After an error it may be
+ * called again: to allocate what is allocated changes nothing, and if the error was that of a sync,
+ * each write in the new space is durable by itself (O_DSYNC), with all that is needed to find it,
+ * or fails.
  */
 enum storage_result storage_files_extend(
     int fd,
@@ -122,7 +128,7 @@ enum storage_result storage_files_extend(
     uint64_t size_bytes,
     int *error_number);
 
-/* Remembers that growth failed, if it is the first failure. */
+/* Remembers that growth failed. */
 void storage_files_note_growth_failure(
     struct storage_files *files,
     enum storage_file file,

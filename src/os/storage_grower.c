@@ -91,6 +91,7 @@ storage_grower_finish(struct storage_grower *grower)
             grower->size_old_bytes,
             grower->error_number);
     }
+    if (grower->result == STORAGE_OK) grower->files->growth_failure.happened = false;
     storage_grow_finish(grower->storage, grower->result);
 }
 

@@ -95,11 +95,9 @@ storage_os_wait_fd(const struct storage_os *storage_os)
     return storage_os->sync.event_fd;
 }
 
-bool
-storage_os_failure_text(const struct storage_os *storage_os, char *text, size_t text_size)
+static void
+failure_describe(const struct storage_files_failure *failure, char *text, size_t text_size)
 {
-    const struct storage_files_failure *failure = &storage_os->files.failure;
-    if (!failure->happened) return false;
     const char *what = failure->direction == STORAGE_WRITE ? "write" : "read";
     if (failure->growing) what = "grow";
     (void) snprintf(
@@ -110,5 +108,27 @@ storage_os_failure_text(const struct storage_os *storage_os, char *text, size_t 
         storage_file_name(failure->file),
         (unsigned long long) failure->offset_bytes,
         failure->error_number == 0 ? "the file ends too early" : strerror(failure->error_number));
+}
+
+bool
+storage_os_failure_text(const struct storage_os *storage_os, char *text, size_t text_size)
+{
+    const struct storage_files *files = &storage_os->files;
+    const struct storage_files_failure *failure =
+        files->failure.happened ? &files->failure : &files->growth_failure;
+    if (!failure->happened) return false;
+    failure_describe(failure, text, text_size);
+    return true;
+}
+
+bool
+storage_os_growth_failure(
+    const struct storage_os *storage_os, uint64_t *told, char *text, size_t text_size)
+{
+    const struct storage_files *files = &storage_os->files;
+    if (*told == files->growth_failures) return false;
+    *told = files->growth_failures;
+    if (!files->growth_failure.happened) return false;
+    failure_describe(&files->growth_failure, text, text_size);
     return true;
 }

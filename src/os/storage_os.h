@@ -51,10 +51,16 @@ void storage_os_close(struct storage_os *storage_os);
 int storage_os_wait_fd(const struct storage_os *storage_os);
 
 /*
- * Describes the first request or growth that failed since opening, as a sentence. Returns false if
- * none has failed.
+ * Describes the first request that failed since opening, or else the last growth, if that failed;
+ * as a sentence. Returns false if neither did.
  */
 bool storage_os_failure_text(const struct storage_os *storage_os, char *text, size_t text_size);
+
+/*
+ * Describes the last growth if it has failed since *told, which is 0 at first and counts failures.
+ */
+bool storage_os_growth_failure(
+    const struct storage_os *storage_os, uint64_t *told, char *text, size_t text_size);
 
 const char *storage_os_method_name(enum storage_os_method method);
 

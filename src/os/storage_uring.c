@@ -521,7 +521,7 @@ single_complete(struct storage_uring *uring, struct storage_request *request, in
     return 1;
 }
 
-/* Both entries are back, and the first is not done: it goes on, the second behind it; or it failed. */
+/* Both entries are back. The first goes on, and the second behind it; or it has failed. */
 static uint32_t
 pair_end(struct storage_uring *uring, struct pair *pair)
 {

@@ -94,7 +94,13 @@ growth_on_done(struct storage_growth *storage_growth)
         growth->refused = 0;
         break;
     case STORAGE_NO_SPACE: growth->refused = growth->block_count; break;
-    case STORAGE_IO_ERROR: growth->failed = true; break;
+    case STORAGE_IO_ERROR:
+        if (growth->needed) {
+            growth->failed = true;
+        } else {
+            growth->refused = growth->block_count;
+        }
+        break;
     }
     grid_check(grid);
 }
@@ -137,7 +143,7 @@ growth_rounded(const struct grid *grid, uint64_t wanted)
     return min_u64(rounded, grid->free_set.acquired.bit_count);
 }
 
-/* Growth that nobody waits for. Where the disk had no space before, it isn't tried again. */
+/* Growth that nobody waits for. It isn't tried again as soon as it was refused. */
 static void
 growth_ahead(struct grid *grid, uint64_t wished)
 {

@@ -140,16 +140,17 @@ struct grid_stats {
  *      the caller is told GRID_ROOM_FULL, and the next caller causes a new attempt
  *
  * Growth ahead of need isn't tried again after a refusal until a checkpoint has freed something: by
- * then the disk may have room.
+ * then the disk may have room. An error of the disk is a refusal too, as long as nobody waits:
+ * there is room for all that was promised. Only if the growth that a caller waits for ends so, it
+ * has failed.
  */
 struct grid_growth {
     struct storage_growth storage;
     uint64_t block_count; /* The size that the running growth, or else the last one, is to reach. */
-    /* The smallest size that the disk had no space for; 0 if it refused none. */
+    /* The smallest size that the disk has refused; 0 if it refused none. */
     uint64_t refused;
     bool needed;          /* The last growth was started because a caller had to wait. */
-    /* The size of the file is unknown after an error: it never grows again. */
-    bool failed;
+    bool failed;          /* Such a growth has met an error of the disk: the grid grows no more. */
 };
 
 struct grid {

@@ -364,7 +364,7 @@ growth_cut(struct storage_sim *sim)
     const struct storage_growth *growth = sim->storage.growing;
     if (growth == NULL) return;
     struct storage_sim_file *file = &sim->files[growth->file];
-    assert(file->size_bytes < growth->size_bytes);
+    if (file->size_bytes >= growth->size_bytes) return; /* An error has left more than that. */
     const uint64_t added_bytes = growth->size_bytes - file->size_bytes;
     const uint64_t sectors = prng_range(sim->prng, 0, added_bytes / SECTOR_SIZE);
     file_resize(file, file->size_bytes + sectors * SECTOR_SIZE);
@@ -707,8 +707,9 @@ growth_take_effect(struct storage_sim *sim, const struct storage_growth *growth)
 {
     struct storage_sim_file *file = &sim->files[growth->file];
     const uint64_t size_old_bytes = sim->storage.file_size_bytes[growth->file];
-    assert(file->size_bytes == size_old_bytes);
-    const uint64_t added_bytes = growth->size_bytes - size_old_bytes;
+    assert(file->size_bytes >= size_old_bytes); /* More, if a growth has failed. */
+    const uint64_t size_bytes = max_u64(growth->size_bytes, file->size_bytes);
+    const uint64_t added_bytes = size_bytes - file->size_bytes;
     const uint64_t limit_bytes = sim->options.space_limit_bytes;
     if (limit_bytes > 0 && files_size_bytes(sim) + added_bytes > limit_bytes) {
         return STORAGE_NO_SPACE;
@@ -720,7 +721,7 @@ growth_take_effect(struct storage_sim *sim, const struct storage_growth *growth)
         return STORAGE_IO_ERROR;
     }
     sim->counters.grows += 1;
-    file_resize(file, growth->size_bytes);
+    file_resize(file, size_bytes);
     return STORAGE_OK;
 }
 

@@ -108,7 +108,28 @@ for my $method ('sync', 'io_uring') {
     $node->start;
     check_all_there("$method, an odd size");
 
-    # ---- Failing -------------------------------------------------------------------------------------
+    # ---- Failing ahead of need -----------------------------------------------------------------------
+
+    # There is room for all that was promised: the log says so, nobody is refused, and it is tried again.
+    for my $fault ('allocate /grid fail 5', 'sync /grid fail 5') {
+        my $position = log_position($node);
+        my $pid = worker_pid($node);
+        append_to_file($faults, "$fault\n");
+        my $error = write_until(sub { $_[0] ne '' || log_since($node, $position) =~ /could not grow/ });
+        unlink $faults or die $!;
+        is($error, '', "$method, ahead, $fault: the batch is written");
+        like(
+            log_since($node, $position),
+            qr/WARNING:  could not grow file "grid" at offset \d+: Input\/output error/,
+            "$method, ahead, $fault: the log says so");
+        my $known = -s $grid;
+        my $warned = log_position($node);
+        is(write_until(sub { $_[0] ne '' || -s $grid > $known }), '', "$method, ahead, $fault: it is tried again");
+        is(worker_pid($node), $pid, "$method, ahead, $fault: the engine goes on");
+        unlike(log_since($node, $warned), qr/could not grow/, "$method, ahead, $fault: nothing fails then");
+    }
+
+    # ---- Failing where it is waited for --------------------------------------------------------------
 
     for my $fault ('allocate /grid fail 5', 'sync /grid fail 5') {
         my $position = log_position($node);

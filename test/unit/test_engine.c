@@ -218,7 +218,7 @@ UNIT_TEST(error_of_growth_stops_the_engine)
             (void) engine_poll(engine);
         }
         for (uint32_t polls = 0; polls < 10; polls++) (void) engine_poll(engine);
-        expect_equal(disk.counters.grow_errors, 1);
+        expect(disk.counters.grow_errors >= 1); /* Those ahead of need stop nobody. */
         expect_equal(calls_lent(), 0);
         expect_equal(other_outcomes, 0);
         while (disk.storage.in_flight_count > 0) (void) storage_wait(&disk.storage);

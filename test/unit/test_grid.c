@@ -693,15 +693,44 @@ UNIT_TEST(g4_a_full_file_system_ahead_of_need)
     end();
 }
 
-UNIT_TEST(a_growth_that_fails_stops_whoever_asks)
+/* What nobody waits for may fail: there is room for what was promised. It is tried again later. */
+UNIT_TEST(a_growth_ahead_of_need_that_fails_stops_nobody)
+{
+    for (int needed = 0; needed < 2; needed++) {
+        begin(1);
+        expect_equal(grid_reserve_now(&grid, 1), GRID_ROOM);
+        sim.options.grow_error_per_million = 1000000;
+        expect_equal(grid_reserve(&grid, 10, GRID_GROW_BLOCKS + 1), GRID_ROOM);
+        growth_wait();
+        expect_equal(sim.counters.grow_errors, 1);
+        expect_equal(grid_reserve(&grid, 10, GRID_GROW_BLOCKS + 1), GRID_ROOM);
+        expect(!grid.growth.storage.in_flight);
+        expect_equal(grid.block_count, GRID_GROW_BLOCKS);
+
+        sim.options.grow_error_per_million = 0;
+        if (needed == 1) {
+            expect_equal(grid_reserve_now(&grid, GRID_GROW_BLOCKS + 1), GRID_ROOM);
+            expect(grid.block_count > GRID_GROW_BLOCKS);
+        } else {
+            grid_checkpoint_durable(&grid);
+            expect_equal(grid_reserve(&grid, 10, GRID_GROW_BLOCKS + 1), GRID_ROOM);
+            growth_wait();
+            expect_equal(grid.block_count, 2 * GRID_GROW_BLOCKS);
+        }
+        end();
+    }
+}
+
+/* It fails ahead of need, while somebody begins to wait for it: it is tried once more for them. */
+UNIT_TEST(a_growth_that_somebody_waits_for_fails)
 {
     begin(1);
     expect_equal(grid_reserve_now(&grid, 1), GRID_ROOM);
     sim.options.grow_error_per_million = 1000000;
     expect_equal(grid_reserve(&grid, 10, GRID_GROW_BLOCKS + 1), GRID_ROOM);
-    growth_wait();
-    expect_equal(grid_reserve(&grid, 10, 10), GRID_ROOM_FAILED);
     expect_equal(grid_reserve_now(&grid, GRID_GROW_BLOCKS + 1), GRID_ROOM_FAILED);
+    expect_equal(sim.counters.grow_errors, 2);
+    expect_equal(grid_reserve(&grid, 10, 10), GRID_ROOM_FAILED);
     end();
 }
 

@@ -373,14 +373,32 @@ grow_error_kinds(struct disk *disk)
         {EROFS, STORAGE_IO_ERROR},
     };
     char text[256] = "";
+    uint64_t told = 0;
     for (uint32_t i = 0; i < ARRAY_COUNT(cases); i++) {
         hooks.fallocate_errno = cases[i].error_number;
         expect(!storage_os_failure_text(&disk->os, text, sizeof(text)) || i > 3);
+        expect(!storage_os_growth_failure(&disk->os, &told, text, sizeof(text)));
         expect(storage_grow(disk->storage, STORAGE_GRID, 2 * GRID_SIZE) == cases[i].result);
         expect_equal(disk->storage->file_size_bytes[STORAGE_GRID], GRID_SIZE);
+        if (cases[i].result != STORAGE_IO_ERROR) continue;
+        /* The newest one, and each is told once. */
+        char wanted[256];
+        (void) snprintf(
+            wanted,
+            sizeof(wanted),
+            "could not grow file \"grid\" at offset 1048576: %s",
+            strerror(cases[i].error_number));
+        expect(storage_os_failure_text(&disk->os, text, sizeof(text)));
+        expect(strcmp(text, wanted) == 0);
+        text[0] = '\0';
+        expect(storage_os_growth_failure(&disk->os, &told, text, sizeof(text)));
+        expect(strcmp(text, wanted) == 0);
     }
-    expect(storage_os_failure_text(&disk->os, text, sizeof(text)));
-    expect(strstr(text, "could not grow file \"grid\" at offset 1048576: Input/output error"));
+    /* It is tried again, and with success nothing is left to tell. */
+    hooks.fallocate_errno = 0;
+    expect(storage_grow(disk->storage, STORAGE_GRID, 2 * GRID_SIZE) == STORAGE_OK);
+    expect(!storage_os_failure_text(&disk->os, text, sizeof(text)));
+    expect(!storage_os_growth_failure(&disk->os, &told, text, sizeof(text)));
 }
 
 UNIT_TEST(growth_errors_are_told_from_want_of_space) { on_real_disks(grow_error_kinds); }

@@ -64,6 +64,7 @@ struct worker {
     struct refusal warning;
     uint64 warned_block;    /* The damaged block that the warning is about. */
     uint64 warned_ns;       /* When the log was last told of it. */
+    uint64_t growths_told;  /* Failed growths of the grid that the log was told of. */
 };
 
 static bool here;
@@ -341,6 +342,23 @@ log_pulse_damage(struct worker *worker, uint64 now)
         errhint("%s", warning->hint));
 }
 
+/* Logs that the grid's file could not be grown, while there still is room for what was promised. */
+static void
+log_growth_failure(struct worker *worker)
+{
+    char failure[STORAGE_OS_TEXT_SIZE];
+    const struct storage_os *storage = &worker->host.storage;
+    uint64_t *told = &worker->growths_told;
+    if (engine_failed(worker->host.engine)) return; /* Then this is told as the cause. */
+    if (!storage_os_growth_failure(storage, told, failure, sizeof(failure))) return;
+    ereport(
+        WARNING,
+        errcode(ERRCODE_IO_ERROR),
+        errmsg("%s", failure),
+        errdetail("The file was to grow ahead of need. Everything goes on in the room that there is, and it is tried again."),
+        errhint("Check the disk and the kernel's log. If the file can't be grown when the room is used up, the engine stops."));
+}
+
 static void
 on_answer(struct engine_request *request)
 {
@@ -453,6 +471,7 @@ do_what_is_due(struct worker *worker, uint64 now)
         host_tick(&worker->host);
         log_damage(worker);
         log_pulse_damage(worker, now);
+        log_growth_failure(worker);
         cancel_verification(worker);
         /* A tick may have ended requests. */
         slots_wake(worker->slots);
