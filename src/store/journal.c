@@ -14,6 +14,11 @@
  */
 static_assert(PREPARES_SIZE_MIN >= 2 * PREPARE_SIZE_MAX, "an empty ring takes the largest prepare");
 
+/* For recovery and replay a prepare, for journal_check.h also a group of headers. */
+#define BUFFER_SIZE                                                                                \
+    (PREPARE_SIZE_MAX > HEADERS_INTERLEAVED * SECTOR_SIZE ? PREPARE_SIZE_MAX                       \
+                                                          : HEADERS_INTERLEAVED * SECTOR_SIZE)
+
 static void
 journal_check(const struct journal *journal)
 {
@@ -39,10 +44,10 @@ journal_init(
         .sync = options->sync,
         .failed = true,
     };
-    assert(journal->headers_count % HEADERS_PER_SECTOR == 0);
+    assert(journal->headers_count % HEADERS_PER_GROUP == 0);
     journal->headers = arena_take(arena, journal->headers_count, PREPARE_HEADER_SIZE, SECTOR_SIZE);
     journal->sector = arena_take(arena, 1, SECTOR_SIZE, SECTOR_SIZE);
-    journal->buffer = arena_take(arena, 1, PREPARE_SIZE_MAX, SECTOR_SIZE);
+    journal->buffer = arena_take(arena, 1, BUFFER_SIZE, SECTOR_SIZE);
 }
 
 const struct prepare_header *
@@ -248,19 +253,15 @@ first_on_header(struct storage_request *request)
 }
 
 /*
- * Writes the next sector of headers.wal that lacks headers of complete appends: all of them that it
- * can have. One at a time.
+ * Writes the header of the next complete append that headers.wal lacks. One at a time: the next
+ * ones lie in other sectors.
  */
 static void
 first_name(struct journal *journal)
 {
     if (journal->failed || journal->naming != 0 || journal->named == journal->head.op) return;
-    uint64_t op = journal->named + 1;
+    const uint64_t op = journal->named + 1;
     sector_fill(journal, op, first_on_header);
-    while (op < journal->head.op &&
-           journal_sector(journal, op + 1) == journal_sector(journal, op)) {
-        op += 1;
-    }
     sector_check(journal, journal_sector_entry(journal, op), op);
     journal->naming = op;
     storage_submit(journal->storage, &journal->write_header);

@@ -10,8 +10,7 @@
 static inline uint64_t
 journal_entry(const struct journal *journal, uint64_t op)
 {
-    assert(journal->headers_count > 0);
-    return op % journal->headers_count;
+    return headers_log_entry(journal->headers_count, op);
 }
 
 /* The sector of headers.wal that contains this entry. */

@@ -240,6 +240,16 @@ with_other_superblock_copy_stride(void)
 }
 #pragma pop_macro("SUPERBLOCK_COPY_STRIDE")
 
+#pragma push_macro("HEADERS_INTERLEAVED")
+#undef HEADERS_INTERLEAVED
+#define HEADERS_INTERLEAVED 77
+static uint64_t
+with_other_headers_interleaved(void)
+{
+    return CONFIG_FINGERPRINT;
+}
+#pragma pop_macro("HEADERS_INTERLEAVED")
+
 #pragma push_macro("DISK_FORMAT_VERSION")
 #undef DISK_FORMAT_VERSION
 #define DISK_FORMAT_VERSION 77
@@ -276,6 +286,7 @@ static fingerprint_function *const changed[] = {
     with_other_checkpoint_events_max,
     with_other_superblock_copies,
     with_other_superblock_copy_stride,
+    with_other_headers_interleaved,
     with_other_disk_format_version,
 };
 #define CHANGED_COUNT (sizeof(changed) / sizeof(changed[0]))
