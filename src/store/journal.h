@@ -79,6 +79,27 @@ struct journal_append {
     bool solo; /* A hint: the caller has nothing else to do meanwhile. See storage_request. */
 };
 
+struct journal_reading;
+typedef void journal_read_callback(struct journal_reading *reading);
+
+enum journal_read {
+    JOURNAL_READ_OK,
+    JOURNAL_READ_DAMAGED, /* The disk now gives other bytes than at recovery. */
+    JOURNAL_READ_IO_ERROR,
+};
+
+/* A prepare that is being read. Caller-owned, lent to the journal until the callback. */
+struct journal_reading {
+    journal_read_callback *callback;
+    enum journal_read result; /* For the callback. */
+
+    /* The journal's. */
+    struct journal *journal;
+    struct prepare_header header; /* Of the prepare that is wanted. */
+    struct storage_request request;
+    struct journal_reading *next;
+};
+
 struct journal_stats {
     uint64_t prepares_bytes_written;
     uint64_t prepares_writes; /* Each is one durable write, which costs a sync. */
@@ -114,6 +135,11 @@ struct journal {
     struct prepare_header *sector;
     uint64_t naming; /* JOURNAL_SYNC_FIRST: the op that `sector` names; 0: no write is in flight. */
     bool failed; /* Recovery hasn't run yet, or a write failed. No append is accepted. */
+
+    uint64_t op_oldest; /* The oldest op that may be found; the one behind the head if none. */
+    /* Everything before this position may have been written. Truncation doesn't take that back. */
+    uint64_t position_written;
+    struct journal_reading *readings; /* Prepares being read (J5). */
 
     uint8_t *buffer; /* For recovery, replay, checks: PREPARE_SIZE_MAX bytes, sector aligned. */
     uint64_t window_place; /* Where in prepares.wal the bytes lie that replay has in the buffer. */
@@ -283,12 +309,6 @@ enum journal_recovery journal_recover(
     uint64_t commit_max,
     struct journal_report *report);
 
-enum journal_read {
-    JOURNAL_READ_OK,
-    JOURNAL_READ_DAMAGED, /* The disk now gives other bytes than at recovery. */
-    JOURNAL_READ_IO_ERROR,
-};
-
 /*
  * Reads the prepare of an op after the checkpoint into message (PREPARE_SIZE_MAX bytes,
  * sector-aligned) and verifies it. Waits. For replay.
@@ -327,6 +347,34 @@ uint64_t journal_used_bytes(const struct journal *journal);
  * failed. With JOURNAL_SYNC_FIRST, the header's write may fail later; then the journal fails too.
  */
 void journal_append(struct journal *journal, struct journal_append *append);
+
+/*
+ * Drops what follows this op, at or after the checkpoint: it becomes the head. The dropped entries
+ * stay on disk until they are overwritten, and the evidence (J6) must already say so: recovery
+ * relies on it. Precondition: not busy, not naming, not failed.
+ */
+void journal_truncate(struct journal *journal, uint64_t op);
+
+/*
+ * The oldest op of the log whose prepare is still there: a checkpoint frees space, it doesn't erase
+ * it. The op behind the head if there is none.
+ */
+uint64_t journal_op_oldest(const struct journal *journal);
+
+/* The header of an op that is still there, whether before or after the checkpoint; else NULL. */
+const struct prepare_header *journal_find(const struct journal *journal, uint64_t op);
+
+/*
+ * Begins to read the prepare of an op that journal_find finds into message (PREPARE_SIZE_MAX bytes,
+ * sector-aligned), and verifies it. The callback runs later; many may be under way. Meanwhile the
+ * journal has no room for what would overwrite it (J5).
+ */
+void journal_read_begin(
+    struct journal *journal,
+    struct journal_reading *reading,
+    uint64_t op,
+    void *message,
+    journal_read_callback *callback);
 
 /* The checkpoint at this header is durable: what lies up to it may be overwritten. */
 void journal_checkpoint_durable(struct journal *journal, const struct prepare_header *checkpoint);

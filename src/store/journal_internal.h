@@ -52,6 +52,9 @@ journal_limit(const struct journal *journal)
     return journal_end(&journal->checkpoint) + journal->prepares_size_bytes;
 }
 
+/* Something is being written, or was, up to this position: what lay there is gone. */
+void journal_wrote(struct journal *journal, uint64_t position);
+
 /* (J4, P2): does `header` continue the log after `parent`, as far as headers can tell? */
 static inline bool
 journal_follows(

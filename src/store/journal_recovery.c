@@ -687,6 +687,27 @@ evidence_op_max(const struct journal_evidence *evidence, const struct prepare_he
     return op;
 }
 
+/*
+ * How far back the log reaches before the checkpoint: as far as each entry is the parent of the
+ * next. Whether their prepares are whole is found out when they are read.
+ */
+static void
+recovery_find_oldest(struct recovery *recovery)
+{
+    struct journal *journal = recovery->journal;
+    u128 checksum = journal->checkpoint.checksum;
+    uint64_t op = journal->checkpoint.op;
+    for (; op > 0; op--) {
+        const struct prepare_header *header = &journal->headers[journal_entry(journal, op)];
+        if (header->op != op || header->checksum != checksum) break;
+        if (!prepare_header_valid(header, journal->cluster)) break;
+        checksum = header->parent;
+    }
+    journal->op_oldest = op + 1;
+    journal->position_written = 0;
+    journal_wrote(journal, journal_end(&journal->head));
+}
+
 enum journal_recovery
 journal_recover(
     struct journal *journal,
@@ -727,6 +748,8 @@ journal_recover(
     journal->head = recovery.previous;
     journal->named = journal->head.op;
     journal->window_size = 0;
+    journal->readings = NULL;
+    recovery_find_oldest(&recovery);
     journal->failed = false;
     assert(journal_end(&journal->head) <= journal_limit(journal));
     assert(report->entries_kept + report->headers_fixed == journal->head.op - checkpoint->op);
