@@ -73,7 +73,7 @@
 #define VERIFY_ROWS_PER_POLL 100
 #define VERIFY_ACCOUNTS_MAX 16
 #define VERIFY_FINDINGS_MAX 8
-#define PREPARES_SIZE_MIN (UINT64_C(16) * SECTOR_SIZE)
+#define PREPARES_SIZE_MIN PREPARES_SIZE_UNIT
 #define RECOUNT_OPS 4
 
 #else
@@ -170,6 +170,9 @@
 /* The header of a prepare. */
 #define PREPARE_HEADER_SIZE 256
 
+/* So many headers of consecutive ops lie in as many sectors of the headers log. */
+#define HEADERS_INTERLEAVED 4
+
 /* Expired holds that one pulse releases at most. */
 #define PULSE_EXPIRIES_MAX EVENTS_PER_BATCH_MAX
 
@@ -225,6 +228,12 @@
 
 #define HEADERS_PER_SECTOR (SECTOR_SIZE / PREPARE_HEADER_SIZE)
 
+/* Ops whose headers share HEADERS_INTERLEAVED sectors of the headers log. */
+#define HEADERS_PER_GROUP (HEADERS_INTERLEAVED * HEADERS_PER_SECTOR)
+
+/* The size of a prepares log is a multiple of this: then the headers log has whole groups. */
+#define PREPARES_SIZE_UNIT ((uint64_t) HEADERS_PER_GROUP * SECTOR_SIZE)
+
 /*
  * The headers log has one entry for each sector of the prepares log. A prepare takes at least a
  * sector, so the headers log can never be the one that is full.
@@ -232,7 +241,7 @@
 static inline uint64_t
 headers_log_count(uint64_t prepares_size_bytes)
 {
-    assert(prepares_size_bytes % (SECTOR_SIZE * HEADERS_PER_SECTOR) == 0);
+    assert(prepares_size_bytes % PREPARES_SIZE_UNIT == 0);
     return prepares_size_bytes / SECTOR_SIZE;
 }
 
@@ -248,7 +257,8 @@ headers_log_count(uint64_t prepares_size_bytes)
         LEVEL_RUNS_MAX, TAIL_ENTRIES, OBJECTS_DIRTY_MAX, BEAT_ENTRIES, MERGE_TURNS,                \
         TABLE_BLOCKS_MAX, TABLE_FILTERED_MAX, TABLES_PER_NODE, INDEX_HASH_BITS, EVENT_SIZE,        \
         PREPARE_HEADER_SIZE, PULSE_EXPIRIES_MAX, CHECKPOINT_EVENTS_MAX, SUPERBLOCK_COPIES,         \
-        SUPERBLOCK_COPY_STRIDE, SUPERBLOCK_SUFFIX_MAX, MEMBERS_MAX, VOTERS_MAX
+        SUPERBLOCK_COPY_STRIDE, SUPERBLOCK_SUFFIX_MAX, MEMBERS_MAX, VOTERS_MAX,                   \
+        HEADERS_INTERLEAVED
 
 /* FNV-1a, byte by byte. */
 static inline uint64_t

@@ -156,10 +156,16 @@ static enum engine_open_result
 open_journal(struct engine *engine, struct engine_open_report *report)
 {
     const struct superblock_state *state = engine->superblock.working;
+    /* Without a suffix, nothing is known of views: whatever is intact counts. */
+    const struct journal_evidence evidence = {
+        .log_view = state->log_view,
+        .op_acked_min = state->checkpoint.header.op,
+    };
     const enum journal_recovery result = journal_recover(
         &engine->journal,
         state->cluster,
         &state->checkpoint.header,
+        &evidence,
         state->commit_max,
         &report->journal);
     report->op = report->journal.op_head;

@@ -28,8 +28,7 @@
 
 static_assert(PREPARES_SIZE_MIN % MIB == 0, "wal_size is set in whole megabytes");
 static_assert(
-    MIB % ((uint64_t) SECTOR_SIZE * HEADERS_PER_SECTOR) == 0,
-    "each whole megabyte of log has whole sectors of headers");
+    MIB % PREPARES_SIZE_UNIT == 0, "each whole megabyte of log has whole groups of headers");
 
 char *settings_data_directory;
 int settings_memory_mb;

@@ -14,6 +14,11 @@
  */
 static_assert(PREPARES_SIZE_MIN >= 2 * PREPARE_SIZE_MAX, "an empty ring takes the largest prepare");
 
+/* For recovery and replay a prepare, for journal_check.h also a group of headers. */
+#define BUFFER_SIZE                                                                                \
+    (PREPARE_SIZE_MAX > HEADERS_INTERLEAVED * SECTOR_SIZE ? PREPARE_SIZE_MAX                       \
+                                                          : HEADERS_INTERLEAVED * SECTOR_SIZE)
+
 static void
 journal_check(const struct journal *journal)
 {
@@ -39,10 +44,10 @@ journal_init(
         .sync = options->sync,
         .failed = true,
     };
-    assert(journal->headers_count % HEADERS_PER_SECTOR == 0);
+    assert(journal->headers_count % HEADERS_PER_GROUP == 0);
     journal->headers = arena_take(arena, journal->headers_count, PREPARE_HEADER_SIZE, SECTOR_SIZE);
     journal->sector = arena_take(arena, 1, SECTOR_SIZE, SECTOR_SIZE);
-    journal->buffer = arena_take(arena, 1, PREPARE_SIZE_MAX, SECTOR_SIZE);
+    journal->buffer = arena_take(arena, 1, BUFFER_SIZE, SECTOR_SIZE);
 }
 
 const struct prepare_header *
@@ -118,6 +123,17 @@ journal_failed(const struct journal *journal)
     return journal->failed;
 }
 
+/*
+ * (J5): an append must not reach beyond this position while the prepare at `position` is being
+ * read. If that was dropped meanwhile, none may.
+ */
+static uint64_t
+read_limit(const struct journal *journal, uint64_t position, uint64_t limit)
+{
+    if (position >= journal_end(&journal->head)) return 0;
+    return min_u64(limit, position + journal->prepares_size_bytes);
+}
+
 bool
 journal_has_room(const struct journal *journal, uint64_t size_on_disk)
 {
@@ -126,8 +142,10 @@ journal_has_room(const struct journal *journal, uint64_t size_on_disk)
     const uint64_t position =
         prepare_next_position(&journal->head, size_on_disk, journal->prepares_size_bytes);
     uint64_t limit = journal_limit(journal);
-    if (journal->check_reads) {
-        limit = min_u64(limit, journal->check_position + journal->prepares_size_bytes); /* (J5) */
+    if (journal->check_reads) limit = read_limit(journal, journal->check_position, limit);
+    for (const struct journal_reading *reading = journal->readings; reading != NULL;
+         reading = reading->next) {
+        limit = read_limit(journal, reading->header.position, limit);
     }
     if (journal->check_reads_headers &&
         journal->check_sector == journal_sector(journal, journal->head.op + 1)) {
@@ -248,19 +266,15 @@ first_on_header(struct storage_request *request)
 }
 
 /*
- * Writes the next sector of headers.wal that lacks headers of complete appends: all of them that it
- * can have. One at a time.
+ * Writes the header of the next complete append that headers.wal lacks. One at a time: the next
+ * ones lie in other sectors.
  */
 static void
 first_name(struct journal *journal)
 {
     if (journal->failed || journal->naming != 0 || journal->named == journal->head.op) return;
-    uint64_t op = journal->named + 1;
+    const uint64_t op = journal->named + 1;
     sector_fill(journal, op, first_on_header);
-    while (op < journal->head.op &&
-           journal_sector(journal, op + 1) == journal_sector(journal, op)) {
-        op += 1;
-    }
     sector_check(journal, journal_sector_entry(journal, op), op);
     journal->naming = op;
     storage_submit(journal->storage, &journal->write_header);
@@ -292,6 +306,7 @@ journal_append(struct journal *journal, struct journal_append *append)
 
     const bool both = journal->sync == JOURNAL_SYNC_BOTH;
     journal->append = append;
+    journal_wrote(journal, journal_end(prepare));
     journal->write_prepare_result = STORAGE_IO_ERROR;
     journal->write_prepare = (struct storage_request){
         .direction = STORAGE_WRITE,
@@ -312,6 +327,107 @@ journal_append(struct journal *journal, struct journal_append *append)
     sector_check(journal, journal_sector_entry(journal, prepare->op), prepare->op);
     storage_submit_ordered(journal->storage, &journal->write_prepare, &journal->write_header);
 }
+
+/* ---- Truncation ------------------------------------------------------------------------------ */
+
+void
+journal_truncate(struct journal *journal, uint64_t op)
+{
+    assert(op >= journal->checkpoint.op);
+    assert(op <= journal->head.op);
+    assert(!journal->failed);
+    assert(!journal_busy(journal));
+    assert(!journal_naming(journal));
+    for (uint64_t cut = op + 1; cut <= journal->head.op; cut++) {
+        memset(&journal->headers[journal_entry(journal, cut)], 0, PREPARE_HEADER_SIZE);
+    }
+    journal->head = *journal_header(journal, op);
+    journal->named = op;
+    journal->op_oldest = min_u64(journal->op_oldest, op + 1);
+    journal->window_size = 0;
+    journal_check(journal);
+}
+
+/* ---- What is still there --------------------------------------------------------------------- */
+
+void
+journal_wrote(struct journal *journal, uint64_t position)
+{
+    journal->position_written = max_u64(journal->position_written, position);
+    while (journal->op_oldest <= journal->head.op) {
+        const struct prepare_header *header =
+            &journal->headers[journal_entry(journal, journal->op_oldest)];
+        assert(header->op == journal->op_oldest);
+        if (header->position + journal->prepares_size_bytes >= journal->position_written) return;
+        journal->op_oldest += 1;
+    }
+}
+
+uint64_t
+journal_op_oldest(const struct journal *journal)
+{
+    assert(journal->op_oldest <= journal->head.op + 1);
+    return journal->op_oldest;
+}
+
+const struct prepare_header *
+journal_find(const struct journal *journal, uint64_t op)
+{
+    if (op < journal->op_oldest || op > journal->head.op) return NULL;
+    const struct prepare_header *header = &journal->headers[journal_entry(journal, op)];
+    assert(header->op == op);
+    return header;
+}
+
+static void
+read_on_done(struct storage_request *request)
+{
+    struct journal_reading *reading = container_of(request, struct journal_reading, request);
+    struct journal *journal = reading->journal;
+    struct journal_reading **link = &journal->readings;
+    while (*link != reading) link = &(*link)->next;
+    *link = reading->next;
+    const struct prepare_header *found = prepare_header_of(request->buffer);
+    reading->result = JOURNAL_READ_OK;
+    if (request->result != STORAGE_OK) {
+        reading->result = JOURNAL_READ_IO_ERROR;
+    } else if (memcmp(found, &reading->header, sizeof(*found)) != 0 ||
+               !prepare_valid(found, journal->cluster)) {
+        reading->result = JOURNAL_READ_DAMAGED;
+    }
+    reading->callback(reading);
+}
+
+void
+journal_read_begin(
+    struct journal *journal,
+    struct journal_reading *reading,
+    uint64_t op,
+    void *message,
+    journal_read_callback *callback)
+{
+    const struct prepare_header *header = journal_find(journal, op);
+    assert(header != NULL);
+    assert(callback != NULL);
+    *reading = (struct journal_reading){
+        .callback = callback,
+        .journal = journal,
+        .header = *header,
+        .next = journal->readings,
+    };
+    journal->readings = reading;
+    reading->request = (struct storage_request){
+        .direction = STORAGE_READ,
+        .file = STORAGE_PREPARES,
+        .offset_bytes = journal_place(journal, header->position),
+        .size_bytes = prepare_size_on_disk(header),
+        .buffer = message,
+        .callback = read_on_done,
+    };
+    storage_submit(journal->storage, &reading->request);
+}
+
+/* ---- Checkpoints ----------------------------------------------------------------------------- */
 
 void
 journal_checkpoint_durable(struct journal *journal, const struct prepare_header *checkpoint)

@@ -4,9 +4,9 @@
  *
  *    prepares.wal   byte-addressed ring: each prepare (header, body, zero padding to a sector) lies
  *                   right after its parent (store/prepare.h, P2). Cost follows bytes.
- *    headers.wal    ring of copies of the same headers, HEADERS_PER_SECTOR to a sector, entry = op
- *                   mod count. It has an entry for each sector of prepares.wal, so prepares.wal is
- *                   always full first.
+ *    headers.wal    ring of copies of the same headers, HEADERS_PER_SECTOR to a sector; the entry
+ *                   of an op is headers_log_entry. It has an entry for each sector of
+ *                   prepares.wal, so prepares.wal is always full first.
  *
  * An append first writes the prepare. When that is durable, it writes the sector of headers.wal
  * that holds the prepare's header. The append is complete when both are durable; or, with
@@ -26,13 +26,19 @@
  *  (J3) a prepare's place is overwritten only when its op is at or below the durable checkpoint.
  *  (J4) op N + 1's parent is the checksum of N's header.
  *
+ *  (J6) not everything that is intact counts. What the superblock says of the log
+ *       (journal_evidence) decides: entries that were cut by a change of view stay on disk.
+ *  (J7) nothing that the superblock says was acknowledged (op_acked_min) is ever cut.
+ *
  * Recovery (journal_recovery.c) reads both logs whole. It walks from the checkpoint along the
  * parent links, op by op, as far as either log has the next op. op_max is the highest op after the
  * checkpoint that an intact header in headers.wal or an intact prepare in prepares.wal proves, even
- * one that a misdirected write has brought to a wrong place. By J1 and J2, everything up to op_max
- * was durable once. So damage there is rot or a lost write, and is never guessed away. Whatever
- * lies after op_max was never complete, hence never acknowledged, and is dropped silently. The
- * decision for each (header state × prepare state × place) is a row of the table journal_rules.
+ * one that a misdirected write has brought to a wrong place, if it counts (J6); or that the
+ * superblock proves. By J1 and J2, everything up to op_max was durable once. So damage there is rot
+ * or a lost write, and is never guessed away. Whatever lies after op_max was never complete, hence
+ * never acknowledged, and is dropped silently; but where the entry behind op_max is damaged, which
+ * no crash does, that is uncertain. The decision for each (header state × prepare state × place) is
+ * a row of the table journal_rules.
  *
  * The body of a prepare holds bytes that users chose, and they may imitate a header. Therefore a
  * scan for evidence never looks inside a prepare whose extent is known, and an imitation would have
@@ -56,7 +62,7 @@ enum journal_sync {
 };
 
 struct journal_options {
-    /* Multiple of SECTOR_SIZE * HEADERS_PER_SECTOR, ≥ PREPARES_SIZE_MIN. */
+    /* Multiple of PREPARES_SIZE_UNIT, ≥ PREPARES_SIZE_MIN. */
     uint64_t prepares_size_bytes;
     enum journal_sync sync;
 };
@@ -71,6 +77,27 @@ struct journal_append {
     const struct prepare_header *prepare;
     journal_append_callback *callback;
     bool solo; /* A hint: the caller has nothing else to do meanwhile. See storage_request. */
+};
+
+struct journal_reading;
+typedef void journal_read_callback(struct journal_reading *reading);
+
+enum journal_read {
+    JOURNAL_READ_OK,
+    JOURNAL_READ_DAMAGED, /* The disk now gives other bytes than at recovery. */
+    JOURNAL_READ_IO_ERROR,
+};
+
+/* A prepare that is being read. Caller-owned, lent to the journal until the callback. */
+struct journal_reading {
+    journal_read_callback *callback;
+    enum journal_read result; /* For the callback. */
+
+    /* The journal's. */
+    struct journal *journal;
+    struct prepare_header header; /* Of the prepare that is wanted. */
+    struct storage_request request;
+    struct journal_reading *next;
 };
 
 struct journal_stats {
@@ -106,10 +133,15 @@ struct journal {
      * to `headers` meanwhile whose prepare was not durable when the write began (J1).
      */
     struct prepare_header *sector;
-    uint64_t naming; /* JOURNAL_SYNC_FIRST: the newest op in `sector`; 0: no write is in flight. */
+    uint64_t naming; /* JOURNAL_SYNC_FIRST: the op that `sector` names; 0: no write is in flight. */
     bool failed; /* Recovery hasn't run yet, or a write failed. No append is accepted. */
 
-    uint8_t *buffer; /* For recovery and replay: PREPARE_SIZE_MAX bytes, sector aligned. */
+    uint64_t op_oldest; /* The oldest op that may be found; the one behind the head if none. */
+    /* Everything before this position may have been written. Truncation doesn't take that back. */
+    uint64_t position_written;
+    struct journal_reading *readings; /* Prepares being read (J5). */
+
+    uint8_t *buffer; /* For recovery, replay, checks: PREPARE_SIZE_MAX bytes, sector aligned. */
     uint64_t window_place; /* Where in prepares.wal the bytes lie that replay has in the buffer. */
     uint64_t window_size;  /* How many bytes these are; 0 means none. */
     bool check_reads;      /* The prepare at check_position is being read (journal_check.h). */
@@ -120,6 +152,24 @@ struct journal {
     struct journal_stats stats;
 };
 
+/*
+ * The entry of headers.wal that belongs to an op, in a log of `count` entries.
+ *
+ * Entries of ops that are less than HEADERS_INTERLEAVED apart lie in different sectors, also where
+ * a group or a lap ends. So the write of a header, if a crash tears it, never damages the entry of
+ * the op after the newest: that is one or, with JOURNAL_SYNC_FIRST, two ops beyond the one being
+ * written. There, an entry that is neither a header nor blank is the work of a broken disk.
+ */
+static inline uint64_t
+headers_log_entry(uint64_t count, uint64_t op)
+{
+    assert(count > 0 && count % HEADERS_PER_GROUP == 0);
+    const uint64_t group = op / HEADERS_PER_GROUP % (count / HEADERS_PER_GROUP);
+    const uint64_t sector = op % HEADERS_INTERLEAVED;
+    const uint64_t place = op / HEADERS_INTERLEAVED % HEADERS_PER_SECTOR;
+    return group * HEADERS_PER_GROUP + sector * HEADERS_PER_SECTOR + place;
+}
+
 void journal_init(
     struct journal *journal,
     struct arena *arena,
@@ -128,10 +178,34 @@ void journal_init(
 
 /* ---- Recovery -------------------------------------------------------------------------------- */
 
+/*
+ * (J6) What the superblock says of the log: which of its entries count. An intact header or prepare
+ * of op n counts if n is above the suffix and its view is log_view; or if n isn't above the suffix
+ * and its view is at most log_view, and, where the suffix lists n, it is the one that is listed. An
+ * entry that doesn't count was dropped when a view began. It stays on disk and proves nothing: its
+ * header reads as JOURNAL_HEADER_OLDER, its prepare as JOURNAL_PREPARE_ABSENT.
+ */
+struct journal_evidence {
+    uint32_t log_view;
+    /*
+     * (J7) This op was durable in both logs, and is on the log of log_view. Nothing up to it is
+     * cut, whatever its header reads as: a lost header write can't pass for a crash.
+     */
+    uint64_t op_acked_min;
+    /*
+     * Headers of the newest ops that the log had when log_view began: consecutive ops, each the
+     * parent of the next. That the last one is listed proves it. Without a suffix (0) nothing is
+     * known of views: everything intact counts, whatever log_view is.
+     */
+    uint32_t suffix_count;
+    const struct prepare_header *suffix;
+};
+
 /* What headers.wal says of an op. */
 enum journal_header_state {
-    JOURNAL_HEADER_MATCH,   /* Intact, has this op, and continues the log. */
-    JOURNAL_HEADER_OLDER,   /* Intact and of an earlier lap, or blank (in the first lap). */
+    JOURNAL_HEADER_MATCH, /* Intact, has this op, and continues the log. */
+    /* Intact and of an earlier lap; or blank (in the first lap); or it doesn't count (J6). */
+    JOURNAL_HEADER_OLDER,
     JOURNAL_HEADER_CORRUPT, /* Unreadable, damaged, or a header that can't belong to this entry. */
 };
 #define JOURNAL_HEADER_STATE_COUNT 3
@@ -146,7 +220,8 @@ enum journal_prepare_state {
     /* Intact and has this op, but is another prepare than the header names. */
     JOURNAL_PREPARE_DIFFERENT,
     JOURNAL_PREPARE_DAMAGED,   /* Its header is intact and has this op, but the rest is damaged. */
-    JOURNAL_PREPARE_ABSENT,    /* Anything else: blank, bytes of an older lap, unreadable. */
+    /* Anything else: blank, bytes of an older lap, unreadable; or it doesn't count (J6). */
+    JOURNAL_PREPARE_ABSENT,
 };
 #define JOURNAL_PREPARE_STATE_COUNT 4
 
@@ -164,6 +239,11 @@ enum journal_decision {
     JOURNAL_CUT,        /* The append was never complete: the log ends before it. */
     /* It was durable once and is damaged now. Peers have it; a lone node must stop. */
     JOURNAL_REPAIR,
+    /*
+     * Nothing tells whether it was ever complete: its entry in headers.wal is damaged, which no
+     * crash does. Peers know; a lone node must stop.
+     */
+    JOURNAL_UNCERTAIN,
     JOURNAL_IMPOSSIBLE, /* It can't occur: something intact proves the op, so it isn't the tail. */
 };
 
@@ -171,9 +251,8 @@ struct journal_rule {
     enum journal_header_state header;
     enum journal_prepare_state prepare;
     enum journal_place place;
-    enum journal_decision lone;    /* What to do in a cluster of one. */
-    enum journal_decision cluster; /* What to do with peers. */
-    const char *name;              /* Short and unique. It appears in messages and in tests. */
+    enum journal_decision decision;
+    const char *name; /* Short and unique. It appears in messages and in tests. */
 };
 #define JOURNAL_RULE_COUNT                                                                         \
     (JOURNAL_HEADER_STATE_COUNT * JOURNAL_PREPARE_STATE_COUNT * JOURNAL_PLACE_COUNT)
@@ -189,7 +268,10 @@ const struct journal_rule *journal_rule_for(
 enum journal_recovery {
     JOURNAL_RECOVERED,
     JOURNAL_RECOVERY_SHORT,    /* The log ends before commit_max. Nothing was written. */
-    /* report.damage says which rule, damage_op which op. A lone node must not start. */
+    /*
+     * report.damage says which rule, damage_op which op. A lone node must not start. Nothing was
+     * written.
+     */
     JOURNAL_RECOVERY_DAMAGED,
     /*
      * A write of the repair failed; or neither log can be read at its end, and nothing was written.
@@ -203,6 +285,9 @@ struct journal_report {
     uint64_t headers_fixed;
     uint64_t rule_uses[JOURNAL_RULE_COUNT]; /* For each rule, how many ops it decided. */
     bool tail_cut;             /* A trace of a torn append was found and dropped. */
+    uint64_t op_max;           /* The newest op that anything proves. */
+    /* The op after op_max may have been complete too: damage is the rule that says so. */
+    bool uncertain;
     /* Set for JOURNAL_RECOVERY_DAMAGED: the rule that decided the first damaged op. */
     const struct journal_rule *damage;
     uint64_t damage_op;
@@ -211,23 +296,18 @@ struct journal_report {
 };
 
 /*
- * Reads both logs, decides each op after the checkpoint as a lone node would, erases a torn append,
- * and rewrites headers.wal where it differs. Waits until all this is done. The journal stays failed
- * unless the result is JOURNAL_RECOVERED; when it is damaged or short, nothing was written.
- * commit_max is the op up to which the superblock knows that everything is committed.
+ * Reads both logs, decides each op after the checkpoint, erases a torn append, and rewrites
+ * headers.wal where it differs. Waits until all this is done. The journal stays failed unless the
+ * result is JOURNAL_RECOVERED; when it is damaged or short, nothing was written. commit_max is the
+ * op up to which the superblock knows that everything is committed.
  */
 enum journal_recovery journal_recover(
     struct journal *journal,
     u128 cluster,
     const struct prepare_header *checkpoint,
+    const struct journal_evidence *evidence,
     uint64_t commit_max,
     struct journal_report *report);
-
-enum journal_read {
-    JOURNAL_READ_OK,
-    JOURNAL_READ_DAMAGED, /* The disk now gives other bytes than at recovery. */
-    JOURNAL_READ_IO_ERROR,
-};
 
 /*
  * Reads the prepare of an op after the checkpoint into message (PREPARE_SIZE_MAX bytes,
@@ -267,6 +347,34 @@ uint64_t journal_used_bytes(const struct journal *journal);
  * failed. With JOURNAL_SYNC_FIRST, the header's write may fail later; then the journal fails too.
  */
 void journal_append(struct journal *journal, struct journal_append *append);
+
+/*
+ * Drops what follows this op, at or after the checkpoint: it becomes the head. The dropped entries
+ * stay on disk until they are overwritten, and the evidence (J6) must already say so: recovery
+ * relies on it. Precondition: not busy, not naming, not failed.
+ */
+void journal_truncate(struct journal *journal, uint64_t op);
+
+/*
+ * The oldest op of the log whose prepare is still there: a checkpoint frees space, it doesn't erase
+ * it. The op behind the head if there is none.
+ */
+uint64_t journal_op_oldest(const struct journal *journal);
+
+/* The header of an op that is still there, whether before or after the checkpoint; else NULL. */
+const struct prepare_header *journal_find(const struct journal *journal, uint64_t op);
+
+/*
+ * Begins to read the prepare of an op that journal_find finds into message (PREPARE_SIZE_MAX bytes,
+ * sector-aligned), and verifies it. The callback runs later; many may be under way. Meanwhile the
+ * journal has no room for what would overwrite it (J5).
+ */
+void journal_read_begin(
+    struct journal *journal,
+    struct journal_reading *reading,
+    uint64_t op,
+    void *message,
+    journal_read_callback *callback);
 
 /* The checkpoint at this header is durable: what lies up to it may be overwritten. */
 void journal_checkpoint_durable(struct journal *journal, const struct prepare_header *checkpoint);

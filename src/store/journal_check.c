@@ -85,6 +85,7 @@ check_read_headers(struct journal_check *check)
     assert(check->headers);
     if (sector_changes(journal, sector)) return false;
     check->sector = sector;
+    check->sectors |= UINT32_C(1) << sector % HEADERS_INTERLEAVED;
     check->reading = true;
     check->read_done = false;
     journal->window_size = 0;
@@ -95,11 +96,24 @@ check_read_headers(struct journal_check *check)
         .file = STORAGE_HEADERS,
         .offset_bytes = sector * SECTOR_SIZE,
         .size_bytes = SECTOR_SIZE,
-        .buffer = journal->buffer,
+        .buffer = journal->buffer + sector % HEADERS_INTERLEAVED * SECTOR_SIZE,
         .callback = check_on_read,
     };
     storage_submit(journal->storage, &check->read);
     return true;
+}
+
+/* Has the sector of the next entry been read? */
+static bool
+check_has_sector(struct journal_check *check)
+{
+    const uint64_t sector = journal_sector(check->journal, check->op + 1);
+    assert(check->headers);
+    if (check->group != sector / HEADERS_INTERLEAVED) {
+        check->group = sector / HEADERS_INTERLEAVED;
+        check->sectors = 0;
+    }
+    return (check->sectors >> sector % HEADERS_INTERLEAVED & 1) != 0;
 }
 
 /* Compares the next entry. Its sector is in the buffer, or couldn't be read. */
@@ -110,10 +124,12 @@ check_entry(struct journal_check *check)
     assert(check->headers);
     check->op += 1;
     check->header = *journal_header(journal, check->op);
-    const uint64_t place = journal_entry(journal, check->op) % HEADERS_PER_SECTOR;
-    assert(check->sector == journal_sector(journal, check->op));
+    const uint64_t place = journal_entry(journal, check->op) % HEADERS_PER_GROUP;
+    assert(check->group == journal_sector(journal, check->op) / HEADERS_INTERLEAVED);
     const uint8_t *entry = journal->buffer + place * PREPARE_HEADER_SIZE;
-    if (check->read.result != STORAGE_OK) return JOURNAL_CHECK_HEADER_DAMAGED;
+    if (check->results[place / HEADERS_PER_SECTOR] != STORAGE_OK) {
+        return JOURNAL_CHECK_HEADER_DAMAGED;
+    }
     return memcmp(entry, &check->header, sizeof(check->header)) == 0 ? JOURNAL_CHECK_WHOLE
                                                                      : JOURNAL_CHECK_HEADER_DAMAGED;
 }
@@ -126,7 +142,10 @@ check_finish(struct journal_check *check)
     assert(check->reading && check->read_done);
     assert(!journal->check_reads && !journal->check_reads_headers);
     check->reading = false;
-    if (check->headers) return JOURNAL_CHECK_WHOLE;
+    if (check->headers) {
+        check->results[check->sector % HEADERS_INTERLEAVED] = check->read.result;
+        return JOURNAL_CHECK_WHOLE;
+    }
     check->op = check->header.op;
     const bool continues = check->header.parent == check->parent; /* (J4) */
     check->parent = check->header.checksum;
@@ -148,10 +167,10 @@ journal_check_step(struct journal_check *check)
         check->op = journal->checkpoint.op;
         check->parent = journal->checkpoint.checksum;
     }
-    assert(check->op_end <= journal->head.op);
+    check->op_end = min_u64(check->op_end, journal->head.op); /* It may have been truncated. */
     if (check->op >= check->op_end && !check->headers) {
         check->headers = true;
-        check->sector = UINT64_MAX;
+        check->group = UINT64_MAX;
         check->op = journal->checkpoint.op;
     }
     if (check->op >= check->op_end) return JOURNAL_CHECK_END;
@@ -159,6 +178,6 @@ journal_check_step(struct journal_check *check)
         check_read(check);
         return JOURNAL_CHECK_STARTED;
     }
-    if (check->sector == journal_sector(journal, check->op + 1)) return check_entry(check);
+    if (check_has_sector(check)) return check_entry(check);
     return check_read_headers(check) ? JOURNAL_CHECK_STARTED : JOURNAL_CHECK_WAIT;
 }

@@ -37,7 +37,14 @@ struct journal_check {
     uint64_t op;                  /* Everything up to this op was checked. */
     uint64_t op_end;
     bool headers;    /* The second half has begun: entries of headers.wal are checked. */
-    uint64_t sector; /* Which sector of headers.wal is in the buffer; UINT64_MAX if none is. */
+    /*
+     * Entries of consecutive ops lie in HEADERS_INTERLEAVED sectors. All that were read of this
+     * group of sectors are in the buffer, each at its place: bit i of `sectors` is of sector i.
+     */
+    uint64_t group;
+    uint32_t sectors;
+    enum storage_result results[HEADERS_INTERLEAVED];
+    uint64_t sector; /* The sector of headers.wal that is being read, or was read last. */
     bool reading;
     bool read_done;
 };

@@ -10,8 +10,7 @@
 static inline uint64_t
 journal_entry(const struct journal *journal, uint64_t op)
 {
-    assert(journal->headers_count > 0);
-    return op % journal->headers_count;
+    return headers_log_entry(journal->headers_count, op);
 }
 
 /* The sector of headers.wal that contains this entry. */
@@ -52,6 +51,9 @@ journal_limit(const struct journal *journal)
 {
     return journal_end(&journal->checkpoint) + journal->prepares_size_bytes;
 }
+
+/* Something is being written, or was, up to this position: what lay there is gone. */
+void journal_wrote(struct journal *journal, uint64_t position);
 
 /* (J4, P2): does `header` continue the log after `parent`, as far as headers can tell? */
 static inline bool

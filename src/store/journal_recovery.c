@@ -3,8 +3,8 @@
  * Recovery of the journal. See journal.h for the idea, journal_rules.c for the decisions.
  *
  * The order of the work, and what it relies on:
- *  1. Read headers.wal. Any intact header in it, in whatever entry, proves its op: only headers are
- *     ever written there, each after its prepare was durable (J1).
+ *  1. Read headers.wal. Any intact header in it that counts (J6), in whatever entry, proves its
+ *     op: only headers are ever written there, each after its prepare was durable (J1).
  *  2. Walk the parent links from the checkpoint. If the next op's header is intact, it says where
  *     the prepare lies. If it isn't, there are only two possible places, because the op before
  *     determines position and parent (P2): right behind it, or at the start of the next lap. The
@@ -12,7 +12,10 @@
  *  3. Scan the rest of the ring for prepares that prove later ops. One that is astray proves its op
  *     too: only a misdirected write brings a prepare of this cluster to a wrong place.
  *  4. Decide by the table. Then, unless something is damaged, write: erase the torn append, so that
- *     no later recovery meets it, and make headers.wal say what this recovery found.
+ *     no later recovery meets it, and make headers.wal say what this recovery found. The sector
+ *     that has the entry behind the head is left to the next op's append, even if a fault has made
+ *     older headers in it wrong: a crash that tore it now would damage that entry, which must be
+ *     the work of a broken disk only.
  *
  * If a crash interrupts step 4 anywhere, the next recovery comes to the same decisions.
  */
@@ -29,6 +32,7 @@
 struct recovery {
     struct journal *journal;
     struct journal_report *report;
+    const struct journal_evidence *evidence;
     struct prepare_header previous; /* The last op of the walk, or at first the checkpoint. */
     uint64_t op_max;
     uint64_t window_place; /* The bytes of prepares.wal that journal->buffer holds now. */
@@ -144,6 +148,20 @@ recovery_intact(
     return prepare_valid(prepare, recovery->journal->cluster);
 }
 
+/* (J6) */
+static bool
+recovery_counts(const struct recovery *recovery, const struct prepare_header *header)
+{
+    const struct journal_evidence *evidence = recovery->evidence;
+    if (evidence->suffix_count == 0) return true;
+    const uint64_t op_first = evidence->suffix[0].op;
+    const uint64_t op_last = evidence->suffix[evidence->suffix_count - 1].op;
+    if (header->op > op_last) return header->view == evidence->log_view;
+    if (header->view > evidence->log_view) return false;
+    if (header->op < op_first) return true;
+    return header->checksum == evidence->suffix[header->op - op_first].checksum;
+}
+
 /* What lies at this position. Here, MATCH means only: intact, has this op, has this position. */
 static enum journal_prepare_state
 recovery_prepare_at(
@@ -159,6 +177,7 @@ recovery_prepare_at(
     }
     if (header->op != op || header->position != position) return JOURNAL_PREPARE_ABSENT;
     if (journal_end(header) > limit) return JOURNAL_PREPARE_ABSENT;
+    if (!recovery_counts(recovery, header)) return JOURNAL_PREPARE_ABSENT;
     const bool intact = recovery_intact(recovery, journal_place(journal, position), header);
     return intact ? JOURNAL_PREPARE_MATCH : JOURNAL_PREPARE_DAMAGED;
 }
@@ -176,6 +195,7 @@ recovery_header_state(const struct recovery *recovery, uint64_t op)
     const struct prepare_header *header = &journal->headers[entry];
     if (prepare_header_blank(header)) return JOURNAL_HEADER_OLDER;
     if (!prepare_header_valid(header, journal->cluster)) return JOURNAL_HEADER_CORRUPT;
+    if (!recovery_counts(recovery, header)) return JOURNAL_HEADER_OLDER;
     if (journal_entry(journal, header->op) != entry) return JOURNAL_HEADER_CORRUPT;
     if (header->op == 0 || header->op > op) return JOURNAL_HEADER_CORRUPT;
     if (header->op < op) return JOURNAL_HEADER_OLDER;
@@ -212,15 +232,58 @@ recovery_probe_named(struct recovery *recovery, struct probe *probe)
  * equal.
  */
 static void
-recovery_next_places(const struct recovery *recovery, uint64_t positions[2])
+recovery_next_places(
+    const struct recovery *recovery, const struct prepare_header *previous, uint64_t positions[2])
 {
     const uint64_t ring_size = recovery->journal->prepares_size_bytes;
-    const uint64_t end = journal_end(&recovery->previous);
+    const uint64_t end = journal_end(previous);
     const uint64_t lap_next = div_ceil(end, ring_size) * ring_size;
     assert(lap_next >= end && lap_next - end < ring_size);
     positions[0] = end;
     positions[1] = lap_next - end < PREPARE_SIZE_MAX ? lap_next : end;
     assert(positions[0] <= positions[1]);
+}
+
+/* Is there a next op, in either log, whose parent is this prepare? */
+static bool
+recovery_has_child(struct recovery *recovery, const struct prepare_header *parent)
+{
+    const struct journal *journal = recovery->journal;
+    const uint64_t op = parent->op + 1;
+    uint64_t positions[2];
+    if (op - journal->checkpoint.op > journal->headers_count) return false;
+    const struct prepare_header *entry = &journal->headers[journal_entry(journal, op)];
+    if (prepare_header_valid(entry, journal->cluster) && recovery_counts(recovery, entry) &&
+        journal_follows(journal, parent, entry)) {
+        return true;
+    }
+    recovery_next_places(recovery, parent, positions);
+    for (uint32_t i = 0; i < 2; i++) {
+        struct prepare_header found;
+        if (recovery_prepare_at(recovery, op, positions[i], &found) != JOURNAL_PREPARE_ABSENT &&
+            journal_follows(journal, parent, &found)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * Both places hold a prepare of this op in the same state. One of them was dropped, by an earlier
+ * recovery that couldn't erase it or by a change of view. The right one is the parent of the next
+ * op. If there is none, it is the one of the higher view; that alone doesn't decide, for an op that
+ * was dropped can return in a later view, as it was.
+ */
+static bool
+recovery_prefers(
+    struct recovery *recovery,
+    const struct prepare_header *found,
+    const struct prepare_header *other)
+{
+    const bool found_has_child = recovery_has_child(recovery, found);
+    const bool other_has_child = recovery_has_child(recovery, other);
+    if (found_has_child != other_has_child) return found_has_child;
+    return found->view > other->view;
 }
 
 /*
@@ -231,7 +294,7 @@ recovery_probe_unnamed(struct recovery *recovery, struct probe *probe)
 {
     uint64_t positions[2];
     assert(probe->header_state != JOURNAL_HEADER_MATCH);
-    recovery_next_places(recovery, positions);
+    recovery_next_places(recovery, &recovery->previous, positions);
     probe->prepare_state = JOURNAL_PREPARE_ABSENT;
     for (uint32_t i = 0; i < 2; i++) {
         struct prepare_header found;
@@ -243,12 +306,9 @@ recovery_probe_unnamed(struct recovery *recovery, struct probe *probe)
             state = JOURNAL_PREPARE_DIFFERENT;
         }
         if (state == JOURNAL_PREPARE_ABSENT) continue;
-        /*
-         * Both places hold a prepare of this op in the same state. One of them was dropped by an
-         * earlier recovery that couldn't erase it. The one of the higher view is the later one.
-         */
         const bool better = state < probe->prepare_state ||
-                            (state == probe->prepare_state && found.view > probe->header.view);
+                            (state == probe->prepare_state &&
+                             recovery_prefers(recovery, &found, &probe->header));
         if (!better) continue;
         probe->prepare_state = state;
         probe->header = found;
@@ -292,7 +352,7 @@ recovery_read_headers(struct recovery *recovery)
     const struct journal *journal = recovery->journal;
     const uint64_t size_bytes = journal->headers_count * PREPARE_HEADER_SIZE;
     assert(size_bytes % SECTOR_SIZE == 0);
-    assert(recovery->op_max == journal->checkpoint.op);
+    assert(recovery->op_max >= journal->checkpoint.op);
     for (uint64_t done = 0; done < size_bytes; done += PREPARE_SIZE_MAX) {
         recovery_read(
             journal->storage,
@@ -304,6 +364,7 @@ recovery_read_headers(struct recovery *recovery)
     for (uint64_t entry = 0; entry < journal->headers_count; entry++) {
         const struct prepare_header *header = &journal->headers[entry];
         if (!prepare_header_valid(header, journal->cluster)) continue;
+        if (!recovery_counts(recovery, header)) continue;
         recovery->op_max = max_u64(recovery->op_max, header->op);
     }
 }
@@ -337,7 +398,9 @@ recovery_scan_prepares(struct recovery *recovery, uint64_t from)
             position += SECTOR_SIZE;
             continue;
         }
-        if (header.position == position || recovery_astray(recovery, place, &header)) {
+        const bool here = header.position == position;
+        if ((here || recovery_astray(recovery, place, &header)) &&
+            recovery_counts(recovery, &header)) {
             recovery->op_max = max_u64(recovery->op_max, header.op);
         }
         position += prepare_size_on_disk(&header);
@@ -361,6 +424,7 @@ recovery_scan_inside(struct recovery *recovery, const struct probe *probe)
         if (!recovery_any_header_at(recovery, at, &header)) continue;
         if (!recovery_astray(recovery, at, &header)) continue;
         if (!recovery_intact(recovery, at, &header)) continue;
+        if (!recovery_counts(recovery, &header)) continue;
         recovery->op_max = max_u64(recovery->op_max, header.op);
     }
 }
@@ -392,7 +456,7 @@ recovery_decide(struct recovery *recovery, const struct probe *probe, enum journ
     assert(report->damage == NULL);
     assert(!report->tail_cut);
 
-    switch (rule->lone) {
+    switch (rule->decision) {
     case JOURNAL_KEEP: report->entries_kept += 1; break;
     case JOURNAL_FIX:
         assert(probe->known);
@@ -402,10 +466,12 @@ recovery_decide(struct recovery *recovery, const struct probe *probe, enum journ
         break;
     case JOURNAL_CUT:
         assert(place == JOURNAL_PLACE_TAIL);
-        report->tail_cut = probe->header_state == JOURNAL_HEADER_CORRUPT ||
-                           probe->prepare_state == JOURNAL_PREPARE_DAMAGED;
+        assert(probe->op > recovery->evidence->op_acked_min); /* (J7) */
+        report->tail_cut = probe->prepare_state == JOURNAL_PREPARE_DAMAGED;
         break;
+    case JOURNAL_UNCERTAIN:
     case JOURNAL_REPAIR:
+        report->uncertain = rule->decision == JOURNAL_UNCERTAIN;
         assert(probe->prepare_state != JOURNAL_PREPARE_MATCH);
         report->damage = rule;
         report->damage_op = probe->op;
@@ -416,7 +482,7 @@ recovery_decide(struct recovery *recovery, const struct probe *probe, enum journ
         break;
     case JOURNAL_IMPOSSIBLE: unreachable();
     }
-    return rule->lone;
+    return rule->decision;
 }
 
 /*
@@ -429,11 +495,10 @@ recovery_blind(struct recovery *recovery)
 {
     const struct journal *journal = recovery->journal;
     const uint64_t op = recovery->previous.op + 1;
-    assert(recovery->report->damage == NULL);
+    assert(recovery->report->uncertain);
     const uint64_t position = journal_end(&recovery->previous);
     if (position >= journal_limit(journal)) return false;
-    const uint64_t entry_first =
-        journal_entry(journal, op) / HEADERS_PER_SECTOR * HEADERS_PER_SECTOR;
+    const uint64_t entry_first = journal_sector_entry(journal, op);
     if (!sector_unreadable((const uint8_t *) &journal->headers[entry_first])) return false;
     return sector_unreadable(
         recovery_window(recovery, journal_place(journal, position), SECTOR_SIZE));
@@ -468,7 +533,7 @@ recovery_walk(struct recovery *recovery)
     if (probe.op == op_max) place = JOURNAL_PLACE_HEAD;
     if (probe.op < op_max) place = JOURNAL_PLACE_BELOW;
     const enum journal_decision decision = recovery_decide(recovery, &probe, place);
-    assert(decision == JOURNAL_CUT || decision == JOURNAL_REPAIR);
+    assert(decision != JOURNAL_KEEP && decision != JOURNAL_FIX);
     return decision == JOURNAL_CUT;
 }
 
@@ -486,7 +551,7 @@ recovery_erase_tail(struct recovery *recovery)
     struct prepare_header *header = (struct prepare_header *) (void *) journal->buffer;
     uint64_t positions[2];
     assert(recovery->op_max == recovery->previous.op);
-    recovery_next_places(recovery, positions);
+    recovery_next_places(recovery, &recovery->previous, positions);
     recovery->window_size = 0;
     for (uint32_t i = 0; i < 2; i++) {
         if (positions[i] >= journal_limit(journal)) continue;
@@ -495,7 +560,8 @@ recovery_erase_tail(struct recovery *recovery)
         recovery_read(journal->storage, STORAGE_PREPARES, place, journal->buffer, SECTOR_SIZE);
         const bool unreadable = sector_unreadable(journal->buffer);
         const bool dropped = prepare_header_valid(header, journal->cluster) &&
-                             header->op > recovery->previous.op && header->position == positions[i];
+                             header->op > recovery->previous.op &&
+                             header->position == positions[i] && recovery_counts(recovery, header);
         if (!unreadable && !dropped) continue;
         memset(journal->buffer, 0, SECTOR_SIZE);
         const enum storage_result result = storage_transfer_now(
@@ -506,11 +572,11 @@ recovery_erase_tail(struct recovery *recovery)
 }
 
 /*
- * Entries behind the head must be blank or of an earlier lap. Otherwise an append would write
- * whatever junk they hold once more, in the same sector as its header (J1).
+ * Blanks entries behind the head that are damaged: before headers.wal is written, so that they are
+ * blank on disk before the head comes near them.
  */
 static void
-recovery_blank_entries(struct recovery *recovery)
+recovery_blank_damaged(struct recovery *recovery)
 {
     struct journal *journal = recovery->journal;
     const uint64_t op_end = journal->checkpoint.op + journal->headers_count;
@@ -523,13 +589,34 @@ recovery_blank_entries(struct recovery *recovery)
     }
 }
 
-/* Writes each sector of headers.wal that differs from journal->headers. */
+/*
+ * Blanks entries of ops behind the head that don't count (J6), only in memory: an append that
+ * writes their sector must not name them again (J1).
+ */
+static void
+recovery_blank_dropped(struct recovery *recovery)
+{
+    struct journal *journal = recovery->journal;
+    for (uint64_t i = 0; i < journal->headers_count; i++) {
+        struct prepare_header *header = &journal->headers[i];
+        const bool dropped = header->op > recovery->previous.op ||
+                             (header->op != 0 && journal_entry(journal, header->op) != i);
+        if (dropped) memset(header, 0, PREPARE_HEADER_SIZE);
+    }
+}
+
+/*
+ * Writes each sector of headers.wal that differs from journal->headers, but for the one that has
+ * the entry behind the head.
+ */
 static bool
 recovery_write_headers(struct recovery *recovery)
 {
     struct journal *journal = recovery->journal;
     const uint64_t size_bytes = journal->headers_count * PREPARE_HEADER_SIZE;
     uint8_t *headers = (uint8_t *) journal->headers;
+    const uint64_t op_next = recovery->previous.op + 1;
+    const bool full = op_next - journal->checkpoint.op > journal->headers_count;
     assert(size_bytes <= journal->storage->file_size_bytes[STORAGE_HEADERS]);
     assert(recovery->report->damage == NULL);
     recovery->window_size = 0;
@@ -544,6 +631,7 @@ recovery_write_headers(struct recovery *recovery)
                 min_u64(PREPARE_SIZE_MAX, size_bytes - offset));
         }
         if (memcmp(journal->buffer + chunk, headers + offset, SECTOR_SIZE) == 0) continue;
+        if (!full && offset / SECTOR_SIZE == journal_sector(journal, op_next)) continue;
         const enum storage_result result = storage_transfer_now(
             journal->storage,
             STORAGE_WRITE,
@@ -576,8 +664,48 @@ recovery_write(struct recovery *recovery)
     }
     if (!recovery_grow(journal->storage, STORAGE_HEADERS, headers_size_bytes)) return false;
     if (!recovery_erase_tail(recovery)) return false;
-    recovery_blank_entries(recovery);
-    return recovery_write_headers(recovery);
+    recovery_blank_damaged(recovery);
+    if (!recovery_write_headers(recovery)) return false;
+    recovery_blank_dropped(recovery);
+    return true;
+}
+
+/*
+ * The newest op that is known to have been durable, whatever the logs say: the checkpoint, what the
+ * superblock says was acknowledged (nothing up to that is ever cut), and what it lists.
+ */
+static uint64_t
+evidence_op_max(const struct journal_evidence *evidence, const struct prepare_header *checkpoint)
+{
+    uint64_t op = max_u64(checkpoint->op, evidence->op_acked_min);
+    for (uint32_t i = 0; i < evidence->suffix_count; i++) {
+        const struct prepare_header *header = &evidence->suffix[i];
+        if (i > 0) assert(header->op == header[-1].op + 1);
+        if (i > 0) assert(header->parent == header[-1].checksum);
+        op = max_u64(op, header->op);
+    }
+    return op;
+}
+
+/*
+ * How far back the log reaches before the checkpoint: as far as each entry is the parent of the
+ * next. Whether their prepares are whole is found out when they are read.
+ */
+static void
+recovery_find_oldest(struct recovery *recovery)
+{
+    struct journal *journal = recovery->journal;
+    u128 checksum = journal->checkpoint.checksum;
+    uint64_t op = journal->checkpoint.op;
+    for (; op > 0; op--) {
+        const struct prepare_header *header = &journal->headers[journal_entry(journal, op)];
+        if (header->op != op || header->checksum != checksum) break;
+        if (!prepare_header_valid(header, journal->cluster)) break;
+        checksum = header->parent;
+    }
+    journal->op_oldest = op + 1;
+    journal->position_written = 0;
+    journal_wrote(journal, journal_end(&journal->head));
 }
 
 enum journal_recovery
@@ -585,6 +713,7 @@ journal_recover(
     struct journal *journal,
     u128 cluster,
     const struct prepare_header *checkpoint,
+    const struct journal_evidence *evidence,
     uint64_t commit_max,
     struct journal_report *report)
 {
@@ -601,22 +730,26 @@ journal_recover(
     struct recovery recovery = {
         .journal = journal,
         .report = report,
+        .evidence = evidence,
         .previous = *checkpoint,
-        .op_max = checkpoint->op,
+        .op_max = evidence_op_max(evidence, checkpoint),
     };
     recovery_read_headers(&recovery);
     const bool whole = recovery_walk(&recovery);
     report->op_head = recovery.previous.op;
+    report->op_max = recovery.op_max;
     assert(whole == (report->damage == NULL));
+    if (report->uncertain && recovery_blind(&recovery)) return JOURNAL_RECOVERY_IO_ERROR;
     if (!whole) return JOURNAL_RECOVERY_DAMAGED;
     assert(recovery.op_max == recovery.previous.op);
     if (report->op_head < commit_max) return JOURNAL_RECOVERY_SHORT;
 
-    if (recovery_blind(&recovery)) return JOURNAL_RECOVERY_IO_ERROR;
     if (!recovery_write(&recovery)) return JOURNAL_RECOVERY_IO_ERROR;
     journal->head = recovery.previous;
     journal->named = journal->head.op;
     journal->window_size = 0;
+    journal->readings = NULL;
+    recovery_find_oldest(&recovery);
     journal->failed = false;
     assert(journal_end(&journal->head) <= journal_limit(journal));
     assert(report->entries_kept + report->headers_fixed == journal->head.op - checkpoint->op);

@@ -4,112 +4,110 @@
  * once, in the order of their values. doc/disk_format.md shows the same table with the faults
  * behind it.
  *
- * The columns "lone" and "cluster" differ only at the tail, where the header is corrupt. There, a
- * torn append looks like a complete append whose two copies were both damaged. The latter takes two
- * faults at once. A lone node has nobody to ask, and assumes the torn append; a node with peers
- * asks them.
+ * At the tail, a damaged entry is never the work of a crash (headers_log_entry): the write that
+ * makes it damages no neighbour's. So a complete append whose two copies are both damaged can't be
+ * told from an entry that has rotted before anything was written there.
  */
 #include "base/assert.h"
 #include "store/journal.h"
 
-#define ROW(header_, prepare_, place_, lone_, cluster_, name_)                                     \
+#define ROW(header_, prepare_, place_, decision_, name_)                                           \
     {                                                                                              \
         .header = JOURNAL_HEADER_##header_, .prepare = JOURNAL_PREPARE_##prepare_,                 \
-        .place = JOURNAL_PLACE_##place_, .lone = JOURNAL_##lone_, .cluster = JOURNAL_##cluster_,   \
-        .name = (name_),                                                                           \
+        .place = JOURNAL_PLACE_##place_, .decision = JOURNAL_##decision_, .name = (name_),         \
     }
 
 /* clang-format off */
 const struct journal_rule journal_rules[JOURNAL_RULE_COUNT] = {
     /* Both logs agree. After a run without faults, every op but the last looks like this. */
-    ROW(MATCH, MATCH, BELOW, KEEP, KEEP, "kept_below"),
-    ROW(MATCH, MATCH, HEAD, KEEP, KEEP, "kept_head"),
-    ROW(MATCH, MATCH, TAIL, IMPOSSIBLE, IMPOSSIBLE, "kept_tail"),
+    ROW(MATCH, MATCH, BELOW, KEEP, "kept_below"),
+    ROW(MATCH, MATCH, HEAD, KEEP, "kept_head"),
+    ROW(MATCH, MATCH, TAIL, IMPOSSIBLE, "kept_tail"),
 
     /*
      * The header says that another prepare was durable here. The write of that prepare was lost, or
      * a write that went astray has overwritten it.
      */
-    ROW(MATCH, DIFFERENT, BELOW, REPAIR, REPAIR, "replaced_below"),
-    ROW(MATCH, DIFFERENT, HEAD, REPAIR, REPAIR, "replaced_head"),
-    ROW(MATCH, DIFFERENT, TAIL, IMPOSSIBLE, IMPOSSIBLE, "replaced_tail"),
+    ROW(MATCH, DIFFERENT, BELOW, REPAIR, "replaced_below"),
+    ROW(MATCH, DIFFERENT, HEAD, REPAIR, "replaced_head"),
+    ROW(MATCH, DIFFERENT, TAIL, IMPOSSIBLE, "replaced_tail"),
 
     /*
      * By J1 the prepare was durable before its header was written. So this isn't a torn append but
      * rot.
      */
-    ROW(MATCH, DAMAGED, BELOW, REPAIR, REPAIR, "rotten_below"),
-    ROW(MATCH, DAMAGED, HEAD, REPAIR, REPAIR, "rotten_head"),
-    ROW(MATCH, DAMAGED, TAIL, IMPOSSIBLE, IMPOSSIBLE, "rotten_tail"),
+    ROW(MATCH, DAMAGED, BELOW, REPAIR, "rotten_below"),
+    ROW(MATCH, DAMAGED, HEAD, REPAIR, "rotten_head"),
+    ROW(MATCH, DAMAGED, TAIL, IMPOSSIBLE, "rotten_tail"),
 
     /*
      * The same reasoning. The prepare's first sector has rotted or can't be read, or its write was
      * lost or went astray.
      */
-    ROW(MATCH, ABSENT, BELOW, REPAIR, REPAIR, "lost_below"),
-    ROW(MATCH, ABSENT, HEAD, REPAIR, REPAIR, "lost_head"),
-    ROW(MATCH, ABSENT, TAIL, IMPOSSIBLE, IMPOSSIBLE, "lost_tail"),
+    ROW(MATCH, ABSENT, BELOW, REPAIR, "lost_below"),
+    ROW(MATCH, ABSENT, HEAD, REPAIR, "lost_head"),
+    ROW(MATCH, ABSENT, TAIL, IMPOSSIBLE, "lost_tail"),
 
     /*
      * Below the head, the write of a header was lost. At the head it may also be a crash between
      * the append's two writes.
      */
-    ROW(OLDER, MATCH, BELOW, FIX, FIX, "unnamed_below"),
-    ROW(OLDER, MATCH, HEAD, FIX, FIX, "unnamed_head"),
-    ROW(OLDER, MATCH, TAIL, IMPOSSIBLE, IMPOSSIBLE, "unnamed_tail"),
+    ROW(OLDER, MATCH, BELOW, FIX, "unnamed_below"),
+    ROW(OLDER, MATCH, HEAD, FIX, "unnamed_head"),
+    ROW(OLDER, MATCH, TAIL, IMPOSSIBLE, "unnamed_tail"),
 
     /*
      * A whole prepare that isn't the child of the one before. So one of the two isn't the prepare
      * that was acknowledged.
      */
-    ROW(OLDER, DIFFERENT, BELOW, REPAIR, REPAIR, "unnamed_stranger_below"),
-    ROW(OLDER, DIFFERENT, HEAD, REPAIR, REPAIR, "unnamed_stranger_head"),
-    ROW(OLDER, DIFFERENT, TAIL, IMPOSSIBLE, IMPOSSIBLE, "unnamed_stranger_tail"),
+    ROW(OLDER, DIFFERENT, BELOW, REPAIR, "unnamed_stranger_below"),
+    ROW(OLDER, DIFFERENT, HEAD, REPAIR, "unnamed_stranger_head"),
+    ROW(OLDER, DIFFERENT, TAIL, IMPOSSIBLE, "unnamed_stranger_tail"),
 
     /*
      * The write of the header was lost, and the prepare has rotted. It can be the head only if a
      * header or a prepare that lies in a wrong place proves the op.
      */
-    ROW(OLDER, DAMAGED, BELOW, REPAIR, REPAIR, "unnamed_rotten_below"),
-    ROW(OLDER, DAMAGED, HEAD, REPAIR, REPAIR, "unnamed_rotten_head"),
+    ROW(OLDER, DAMAGED, BELOW, REPAIR, "unnamed_rotten_below"),
+    ROW(OLDER, DAMAGED, HEAD, REPAIR, "unnamed_rotten_head"),
     /* A crash tore the prepare's write, so that its header's write never started. */
-    ROW(OLDER, DAMAGED, TAIL, CUT, CUT, "torn_prepare"),
+    ROW(OLDER, DAMAGED, TAIL, CUT, "torn_prepare"),
 
     /* The same cases, but nothing is left of the prepare. */
-    ROW(OLDER, ABSENT, BELOW, REPAIR, REPAIR, "unnamed_lost_below"),
-    ROW(OLDER, ABSENT, HEAD, REPAIR, REPAIR, "unnamed_lost_head"),
+    ROW(OLDER, ABSENT, BELOW, REPAIR, "unnamed_lost_below"),
+    ROW(OLDER, ABSENT, HEAD, REPAIR, "unnamed_lost_head"),
     /*
      * The end of the log after a clean stop, or a torn append whose first sector was never written.
      */
-    ROW(OLDER, ABSENT, TAIL, CUT, CUT, "end"),
+    ROW(OLDER, ABSENT, TAIL, CUT, "end"),
 
     /*
-     * A sector of headers has rotted, or a crash tore it (up to HEADERS_PER_SECTOR ops at once).
-     * The prepares are there.
+     * A sector of headers has rotted, or a crash tore it (up to HEADERS_PER_SECTOR ops at once,
+     * every fourth). The prepares are there.
      */
-    ROW(CORRUPT, MATCH, BELOW, FIX, FIX, "misnamed_below"),
-    ROW(CORRUPT, MATCH, HEAD, FIX, FIX, "misnamed_head"),
-    ROW(CORRUPT, MATCH, TAIL, IMPOSSIBLE, IMPOSSIBLE, "misnamed_tail"),
+    ROW(CORRUPT, MATCH, BELOW, FIX, "misnamed_below"),
+    ROW(CORRUPT, MATCH, HEAD, FIX, "misnamed_head"),
+    ROW(CORRUPT, MATCH, TAIL, IMPOSSIBLE, "misnamed_tail"),
 
     /* The same as unnamed_stranger_below. */
-    ROW(CORRUPT, DIFFERENT, BELOW, REPAIR, REPAIR, "misnamed_stranger_below"),
-    ROW(CORRUPT, DIFFERENT, HEAD, REPAIR, REPAIR, "misnamed_stranger_head"),
-    ROW(CORRUPT, DIFFERENT, TAIL, IMPOSSIBLE, IMPOSSIBLE, "misnamed_stranger_tail"),
+    ROW(CORRUPT, DIFFERENT, BELOW, REPAIR, "misnamed_stranger_below"),
+    ROW(CORRUPT, DIFFERENT, HEAD, REPAIR, "misnamed_stranger_head"),
+    ROW(CORRUPT, DIFFERENT, TAIL, IMPOSSIBLE, "misnamed_stranger_tail"),
 
     /*
      * A crash tore the sector of headers when a later op was appended, and this prepare has rotted.
      * Later prepares prove that it existed.
      */
-    ROW(CORRUPT, DAMAGED, BELOW, REPAIR, REPAIR, "misnamed_rotten_below"),
-    ROW(CORRUPT, DAMAGED, HEAD, REPAIR, REPAIR, "misnamed_rotten_head"),
-    /* A torn append. Its entry lies in a sector of headers that has rotted. */
-    ROW(CORRUPT, DAMAGED, TAIL, CUT, REPAIR, "misnamed_torn_prepare"),
+    ROW(CORRUPT, DAMAGED, BELOW, REPAIR, "misnamed_rotten_below"),
+    ROW(CORRUPT, DAMAGED, HEAD, REPAIR, "misnamed_rotten_head"),
+    /* A torn append, or one that was complete. Its entry lies in a sector that has rotted. */
+    ROW(CORRUPT, DAMAGED, TAIL, UNCERTAIN, "misnamed_torn_prepare"),
 
     /* The same cases, but nothing is left of the prepare. */
-    ROW(CORRUPT, ABSENT, BELOW, REPAIR, REPAIR, "misnamed_lost_below"),
-    ROW(CORRUPT, ABSENT, HEAD, REPAIR, REPAIR, "misnamed_lost_head"),
-    /* The end of the log. The entry after the head lies in a sector that has rotted or was torn. */
-    ROW(CORRUPT, ABSENT, TAIL, CUT, REPAIR, "misnamed_end"),
+    ROW(CORRUPT, ABSENT, BELOW, REPAIR, "misnamed_lost_below"),
+    ROW(CORRUPT, ABSENT, HEAD, REPAIR, "misnamed_lost_head"),
+    /* The end of the log, or not. The entry after the head lies in a sector that has rotted. */
+    ROW(CORRUPT, ABSENT, TAIL, UNCERTAIN, "misnamed_end"),
 };
 /* clang-format on */
 

@@ -2,16 +2,18 @@
 /*
  * Which faults may happen, and what the disk should hold.
  *
- * SURVIVABLE: a lone node recovers everything, and reports nothing.
+ * SURVIVABLE: a lone node recovers everything, and reports nothing, but for one case.
  *  superblock    any fault of one copy while the other three are valid and identical.
- *  headers.wal   anything: the prepares are whole.
+ *  headers.wal   anything: the prepares are whole. If a fault has hit the entry behind the newest
+ *                op, the node doesn't start, for it can't know whether that op was all
+ *                (atlas_uncertain).
  *  prepares.wal, only errors of writes and of growth: what is in flight was promised to nobody.
  *  grid
  *
  * DAMAGE: recovered, or reported; never open with something missing. Everywhere anything, but for
- *  the one case that the recovery table gives up on purpose (misnamed_torn_prepare, misnamed_end):
- *  nothing intact proves that the newest prepare was ever durable. So of the newest prepare that
- *  the disk has taken (op_done), unless a checkpoint covers it,
+ *  the one case that the recovery table can't tell from a crash (torn_prepare, end): the newest
+ *  prepare is damaged, and its header was never written. So of the newest prepare that the disk has
+ *  taken (op_done), unless a checkpoint covers it,
  *  - the prepare itself stays intact while the engine runs or opens: its header may be torn by the
  *    next append;
  *  - or, while the engine is gone, its header does.
@@ -176,11 +178,23 @@ superblock_spares(const struct sim *sim, const struct storage_request *asked)
 bool
 atlas_header_on_disk(const struct sim *sim, const struct prepare_header *header)
 {
-    const uint64_t slot = header->op % headers_log_count(sim->options.prepares_size_bytes);
-    const uint64_t offset = slot * PREPARE_HEADER_SIZE;
+    const uint64_t count = headers_log_count(sim->options.prepares_size_bytes);
+    const uint64_t offset = headers_log_entry(count, header->op) * PREPARE_HEADER_SIZE;
     const uint8_t *bytes = sim->disk.files[STORAGE_HEADERS].bytes + offset;
     if (storage_sim_faulty(&sim->disk, STORAGE_HEADERS, offset, PREPARE_HEADER_SIZE)) return false;
     return memcmp(bytes, header, PREPARE_HEADER_SIZE) == 0;
+}
+
+bool
+atlas_uncertain(
+    const struct sim *sim,
+    enum engine_open_result result,
+    const struct journal_report *journal)
+{
+    if (result != ENGINE_OPEN_JOURNAL_DAMAGED || !journal->uncertain) return false;
+    const uint64_t count = headers_log_count(sim->options.prepares_size_bytes);
+    const uint64_t offset = headers_log_entry(count, journal->damage_op) * PREPARE_HEADER_SIZE;
+    return storage_sim_faulty(&sim->disk, STORAGE_HEADERS, offset, PREPARE_HEADER_SIZE);
 }
 
 /* Does something prove the newest prepare, even then? */

@@ -140,7 +140,8 @@ compare_log(struct sim *sim)
         sim_check(sim, header != NULL, "op %" PRIu64 " is not known", op);
         const uint64_t place = header->position % ring_size;
         const uint64_t size = prepare_size_on_disk(header);
-        const uint64_t slot_offset = op % headers_log_count(ring_size) * PREPARE_HEADER_SIZE;
+        const uint64_t entry_offset =
+            headers_log_entry(headers_log_count(ring_size), op) * PREPARE_HEADER_SIZE;
         if (!storage_sim_faulty(&sim->disk, STORAGE_PREPARES, place, size)) {
             sim_check(
                 sim,
@@ -148,12 +149,12 @@ compare_log(struct sim *sim)
                 "op %" PRIu64 " is not what was written",
                 op);
         }
-        if (storage_sim_faulty(&sim->disk, STORAGE_HEADERS, slot_offset, PREPARE_HEADER_SIZE)) {
+        if (storage_sim_faulty(&sim->disk, STORAGE_HEADERS, entry_offset, PREPARE_HEADER_SIZE)) {
             continue;
         }
         sim_check(
             sim,
-            memcmp(headers + slot_offset, header, PREPARE_HEADER_SIZE) == 0,
+            memcmp(headers + entry_offset, header, PREPARE_HEADER_SIZE) == 0,
             "the header of op %" PRIu64 " is not what was written",
             op);
     }

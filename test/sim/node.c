@@ -160,7 +160,7 @@ open_refused(
     case ENGINE_OPEN_GRID_CORRUPT:
         sim_check(
             sim,
-            damaged,
+            damaged || atlas_uncertain(sim, result, &report->journal),
             "open: result %d, superblock %s, rule %s, op %" PRIu64 ", block %" PRIu64,
             result,
             report->superblock_name,

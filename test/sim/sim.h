@@ -382,6 +382,12 @@ bool atlas_damaged(const struct sim *sim);
 /* True if the entry of the headers log is what it should be. */
 bool atlas_header_on_disk(const struct sim *sim, const struct prepare_header *header);
 
+/* The journal refused because of the entry behind the newest op: was that the work of a fault? */
+bool atlas_uncertain(
+    const struct sim *sim,
+    enum engine_open_result result,
+    const struct journal_report *journal);
+
 /* Writes what was meant wherever a fault is. */
 void atlas_heal(struct sim *sim);
 

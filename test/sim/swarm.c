@@ -45,7 +45,7 @@ sim_options_random(struct prng *prng)
 {
     struct sim_options options = {
         .profile = (enum sim_profile) prng_below(prng, SIM_PROFILE_COUNT),
-        .prepares_size_bytes = PREPARES_SIZE_MIN * prng_range(prng, 1, 4),
+        .prepares_size_bytes = PREPARES_SIZE_MIN * prng_range(prng, 1, 2),
         .memory_extra_bytes = 8 * MIB,
         .requests = (uint32_t) prng_range(prng, 150, 400),
         .clients = (uint32_t) prng_range(prng, 1, SIM_CLIENTS_MAX),

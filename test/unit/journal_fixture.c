@@ -37,7 +37,7 @@ journal_fixture_place(const struct journal_fixture *fixture, const struct prepar
 uint64_t
 journal_fixture_slot_offset(const struct journal_fixture *fixture, uint64_t op)
 {
-    return op % headers_log_count(fixture->ring_size) * PREPARE_HEADER_SIZE;
+    return headers_log_entry(headers_log_count(fixture->ring_size), op) * PREPARE_HEADER_SIZE;
 }
 
 enum journal_recovery
@@ -52,7 +52,8 @@ journal_fixture_recover(struct journal_fixture *fixture, struct journal_report *
     struct arena arena;
     arena_init(&arena, fixture->memory, fixture->memory_size);
     journal_init(&fixture->journal, &arena, &fixture->sim.storage, &options);
-    return journal_recover(&fixture->journal, FIXTURE_CLUSTER, &fixture->checkpoint, 0, report);
+    return journal_recover(
+        &fixture->journal, FIXTURE_CLUSTER, &fixture->checkpoint, &fixture->evidence, 0, report);
 }
 
 void
@@ -123,6 +124,7 @@ journal_fixture_make_prepare(struct journal_fixture *fixture, uint64_t op, uint3
     prepare->cluster = FIXTURE_CLUSTER;
     prepare->parent = parent->checksum;
     prepare->op = op;
+    prepare->view = fixture->view;
     prepare->commit = op - 1;
     prepare->timestamp = parent->timestamp + PULSE_EXPIRIES_MAX + prng_below(&fixture->prng, 1000);
     prepare->size = PREPARE_HEADER_SIZE + size_body;
@@ -207,6 +209,21 @@ journal_fixture_fill(struct journal_fixture *fixture, uint64_t laps, uint64_t op
             journal_fixture_append(fixture, journal_fixture_random_size_body(fixture));
         assert(result == STORAGE_OK);
     }
+}
+
+uint64_t
+journal_fixture_headers_left(struct journal_fixture *fixture, uint64_t op_head)
+{
+    const uint64_t count = headers_log_count(fixture->ring_size);
+    const uint64_t sector_next = headers_log_entry(count, op_head + 1) / HEADERS_PER_SECTOR;
+    uint64_t left = 0;
+    for (uint64_t op = fixture->checkpoint.op + 1; op <= op_head; op++) {
+        const uint64_t offset = journal_fixture_slot_offset(fixture, op);
+        const uint8_t *entry = journal_fixture_headers(fixture) + offset;
+        if (offset / SECTOR_SIZE != sector_next) continue;
+        left += memcmp(entry, journal_fixture_message(fixture, op), PREPARE_HEADER_SIZE) != 0;
+    }
+    return left;
 }
 
 bool

@@ -13,7 +13,7 @@
 
 #include "../sim/storage_sim.h"
 
-#define FIXTURE_OPS_MAX 256
+#define FIXTURE_OPS_MAX 512
 #define FIXTURE_CLUSTER u128_make(0x1d0e5fa2c3b49687, 0x6b1c2d3e4f5a6978)
 
 struct journal_fixture {
@@ -26,6 +26,8 @@ struct journal_fixture {
     void *memory;
     uint8_t *messages; /* PREPARE_SIZE_MAX bytes an op; op 0 is the root. */
     struct prepare_header checkpoint;
+    struct journal_evidence evidence; /* At first, none. */
+    uint32_t view;                    /* Of the prepares that are made. */
     uint64_t op_head; /* Newest op whose append completed. */
 
     struct journal_append append;
@@ -95,6 +97,12 @@ uint32_t journal_fixture_random_size_body(struct journal_fixture *fixture);
  * before the checkpoint.
  */
 void journal_fixture_fill(struct journal_fixture *fixture, uint64_t laps, uint64_t op_count);
+
+/*
+ * How many headers of a recovered log are wrong on disk, for recovery has left their sector to the
+ * next append: it has the entry behind the head.
+ */
+uint64_t journal_fixture_headers_left(struct journal_fixture *fixture, uint64_t op_head);
 
 /* True if the recovered log holds exactly what was appended, up to op_head. */
 bool journal_fixture_log_equals(struct journal_fixture *fixture, uint64_t op_head);

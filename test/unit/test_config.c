@@ -280,6 +280,16 @@ with_other_voters_max(void)
 }
 #pragma pop_macro("VOTERS_MAX")
 
+#pragma push_macro("HEADERS_INTERLEAVED")
+#undef HEADERS_INTERLEAVED
+#define HEADERS_INTERLEAVED 77
+static uint64_t
+with_other_headers_interleaved(void)
+{
+    return CONFIG_FINGERPRINT;
+}
+#pragma pop_macro("HEADERS_INTERLEAVED")
+
 #pragma push_macro("DISK_FORMAT_VERSION")
 #undef DISK_FORMAT_VERSION
 #define DISK_FORMAT_VERSION 77
@@ -320,6 +330,7 @@ static fingerprint_function *const changed[] = {
     with_other_superblock_suffix_max,
     with_other_members_max,
     with_other_voters_max,
+    with_other_headers_interleaved,
     with_other_disk_format_version,
 };
 #define CHANGED_COUNT (sizeof(changed) / sizeof(changed[0]))

@@ -11,15 +11,16 @@
 #include "store/journal_check.h"
 #include "store/journal_internal.h"
 
-#define RING_SIZE (32 * SECTOR_SIZE)
+#define RING_SIZE PREPARES_SIZE_MIN
 #define OP_COUNT  6
+#define VIEW      3 /* Of all prepares of the log. */
 
 static struct journal_fixture fixture;
 
 static bool
 row_impossible(const struct journal_rule *rule)
 {
-    return rule->lone == JOURNAL_IMPOSSIBLE;
+    return rule->decision == JOURNAL_IMPOSSIBLE;
 }
 
 /* ---- The table ------------------------------------------------------------------------------- */
@@ -63,15 +64,16 @@ UNIT_TEST(rules_follow_from_the_principles)
         const bool header = rule->header == JOURNAL_HEADER_MATCH;
         const bool whole = rule->prepare == JOURNAL_PREPARE_MATCH;
         const bool intact = whole || rule->prepare == JOURNAL_PREPARE_DIFFERENT;
-        /* Only the tail is ever dropped, and only if nothing intact proves it. */
-        expect((rule->lone == JOURNAL_CUT) == (tail && !header && !intact));
-        expect((rule->lone == JOURNAL_IMPOSSIBLE) == (tail && (header || intact)));
+        const bool corrupt = rule->header == JOURNAL_HEADER_CORRUPT;
+        const enum journal_decision decision = rule->decision;
+        /* Only the tail is ever dropped, and only if nothing intact or damaged proves it. */
+        expect((decision == JOURNAL_CUT) == (tail && !header && !intact && !corrupt));
+        expect((decision == JOURNAL_UNCERTAIN) == (tail && !intact && corrupt));
+        expect((decision == JOURNAL_IMPOSSIBLE) == (tail && (header || intact)));
         /* Only a whole prepare is ever kept. */
-        expect((rule->lone == JOURNAL_KEEP) == (!tail && header && whole));
-        expect((rule->lone == JOURNAL_FIX) == (!tail && !header && whole));
-        expect((rule->lone == JOURNAL_REPAIR) == (!tail && !whole));
-        /* With peers: the same, or more careful. */
-        expect(rule->cluster == rule->lone || rule->cluster == JOURNAL_REPAIR);
+        expect((decision == JOURNAL_KEEP) == (!tail && header && whole));
+        expect((decision == JOURNAL_FIX) == (!tail && !header && whole));
+        expect((decision == JOURNAL_REPAIR) == (!tail && !whole));
     }
 }
 
@@ -128,6 +130,7 @@ static uint64_t
 build_row(const struct journal_rule *rule, uint64_t laps, uint64_t seed)
 {
     journal_fixture_init(&fixture, RING_SIZE, seed);
+    fixture.view = VIEW;
     journal_fixture_fill(&fixture, laps, OP_COUNT);
     const uint64_t head = fixture.op_head;
     const bool tail = rule->place == JOURNAL_PLACE_TAIL;
@@ -198,17 +201,48 @@ expect_settled(uint64_t head)
     expect(journal_fixture_log_equals(&fixture, head + 3));
 }
 
+/* The superblock lists the newest ops up to this one. */
 static void
-check_row(const struct journal_rule *rule, uint64_t laps, uint64_t seed)
+list_up_to(uint64_t op)
 {
-    const uint64_t op = build_row(rule, laps, seed);
+    static struct prepare_header suffix[3];
+    for (uint32_t i = 0; i < 3; i++) suffix[i] = *journal_fixture_message(&fixture, op - 2 + i);
+    fixture.evidence = (struct journal_evidence){
+        .log_view = VIEW,
+        .suffix_count = 3,
+        .suffix = suffix,
+    };
+}
+
+enum row_evidence { ROW_NONE, ROW_ABOVE_SUFFIX, ROW_LISTED, ROW_EVIDENCE_COUNT };
+
+/* The row that is found in place of this one. */
+static const struct journal_rule *
+row_found(const struct journal_rule *rule, enum row_evidence evidence)
+{
+    const bool listed = evidence == ROW_LISTED && rule->place != JOURNAL_PLACE_TAIL;
+    if (!listed || rule->prepare != JOURNAL_PREPARE_DIFFERENT) return rule;
+    return journal_rule_for(rule->header, JOURNAL_PREPARE_ABSENT, rule->place);
+}
+
+static void
+check_row(
+    const struct journal_rule *rule_built, enum row_evidence evidence, uint64_t laps, uint64_t seed)
+{
+    const struct journal_rule *rule = row_found(rule_built, evidence);
+    const uint64_t op = build_row(rule_built, laps, seed);
     const uint64_t head = fixture.op_head;
+    if (evidence == ROW_ABOVE_SUFFIX) list_up_to(head - 3);
+    if (evidence == ROW_LISTED) list_up_to(head);
     struct journal_image image = journal_image_save(&fixture);
     struct journal_report report;
     const enum journal_recovery result = journal_fixture_recover(&fixture, &report);
 
     expect_equal(report.rule_uses[rule - journal_rules] != 0, true);
-    if (rule->lone == JOURNAL_REPAIR) {
+    const bool uncertain = rule->decision == JOURNAL_UNCERTAIN;
+    expect_equal(report.uncertain, uncertain);
+    expect_equal(report.op_max, rule->place == JOURNAL_PLACE_BELOW ? head : op - (op > head));
+    if (rule->decision == JOURNAL_REPAIR || uncertain) {
         expect_equal(result, JOURNAL_RECOVERY_DAMAGED);
         expect_damage(rule, op, &report);
         expect(journal_image_equals(&fixture, &image));
@@ -217,10 +251,9 @@ check_row(const struct journal_rule *rule, uint64_t laps, uint64_t seed)
         expect_equal(result, JOURNAL_RECOVERED);
         expect(report.damage == NULL);
         expect_equal(report.op_head, head);
-        expect_equal(report.headers_fixed, rule->lone == JOURNAL_FIX);
-        const bool trace =
-            rule->header == JOURNAL_HEADER_CORRUPT || rule->prepare == JOURNAL_PREPARE_DAMAGED;
-        expect_equal(report.tail_cut, rule->lone == JOURNAL_CUT && trace);
+        expect_equal(report.headers_fixed, rule->decision == JOURNAL_FIX);
+        const bool trace = rule->prepare == JOURNAL_PREPARE_DAMAGED;
+        expect_equal(report.tail_cut, rule->decision == JOURNAL_CUT && trace);
         expect(journal_fixture_log_equals(&fixture, head));
         expect_settled(head);
     }
@@ -233,14 +266,190 @@ UNIT_TEST(each_reachable_row_in_the_first_lap_and_wrapped)
     for (uint32_t i = 0; i < JOURNAL_RULE_COUNT; i++) {
         if (row_impossible(&journal_rules[i])) continue;
         for (uint64_t seed = 1; seed <= 3; seed++) {
-            const int failed_before = unit_expectations_failed;
-            check_row(&journal_rules[i], 0, seed);
-            check_row(&journal_rules[i], 3, seed);
-            if (unit_expectations_failed != failed_before) {
-                printf("  row %s, seed %" PRIu64 "\n", journal_rules[i].name, seed);
+            for (uint32_t evidence = 0; evidence < ROW_EVIDENCE_COUNT; evidence++) {
+                const int failed_before = unit_expectations_failed;
+                check_row(&journal_rules[i], evidence, 0, seed);
+                check_row(&journal_rules[i], evidence, 3, seed);
+                if (unit_expectations_failed == failed_before) continue;
+                printf("  row %s, %u, seed %" PRIu64 "\n", journal_rules[i].name, evidence, seed);
             }
         }
     }
+}
+
+/* ---- Evidence -------------------------------------------------------------------------------- */
+
+/* Whatever is there of ops above the suffix, and is of another view, is as if it weren't there. */
+UNIT_TEST(j6_each_row_of_what_does_not_count_is_the_end)
+{
+    for (uint32_t i = 0; i < JOURNAL_RULE_COUNT; i++) {
+        const struct journal_rule *rule = &journal_rules[i];
+        if (row_impossible(rule)) continue;
+        for (uint64_t seed = 1; seed <= 6; seed++) {
+            struct journal_report report;
+            (void) build_row(rule, seed % 3, seed);
+            const uint64_t head = fixture.op_head;
+            list_up_to(head - 3);
+            fixture.evidence.log_view = VIEW + 1 - 2 * (seed % 2);
+            if (seed % 2) fixture.evidence.suffix_count = 0; /* Nothing is known of views. */
+            const enum journal_recovery result = journal_fixture_recover(&fixture, &report);
+            if (seed % 2) {
+                expect_equal(report.rule_uses[i] != 0, true);
+            } else if (rule->header == JOURNAL_HEADER_CORRUPT &&
+                       rule->place == JOURNAL_PLACE_BELOW) {
+                expect_equal(result, JOURNAL_RECOVERY_DAMAGED);
+                expect(report.uncertain);
+                expect_equal(report.damage_op, head - 2);
+            } else {
+                expect_equal(result, JOURNAL_RECOVERED);
+                expect_equal(report.op_head, head - 3);
+                expect_equal(report.op_max, head - 3);
+                fixture.view = VIEW + 1;
+                expect_settled(head - 3);
+            }
+            journal_fixture_free(&fixture);
+        }
+    }
+}
+
+/* An op of each view behind the head, whole in both logs. It stays on disk if it doesn't count. */
+UNIT_TEST(j6_what_is_behind_the_suffix_is_of_the_log_view_or_stays_unseen)
+{
+    for (uint64_t laps = 0; laps <= 2; laps++) {
+        for (uint32_t view = VIEW - 1; view <= VIEW + 1; view++) {
+            struct journal_report report;
+            journal_fixture_init(&fixture, RING_SIZE, 7 + laps);
+            fixture.view = VIEW;
+            journal_fixture_fill(&fixture, laps, OP_COUNT);
+            const uint64_t head = fixture.op_head;
+            fixture.view = view;
+            for (uint32_t i = 0; i < 3; i++) (void) journal_fixture_append(&fixture, EVENT_SIZE);
+            fixture.view = VIEW;
+            list_up_to(head);
+            struct journal_image image = journal_image_save(&fixture);
+            expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
+            expect_equal(report.op_head, view == VIEW ? head + 3 : head);
+            expect(journal_image_equals(&fixture, &image));
+            expect_settled(report.op_head);
+            journal_image_free(&image);
+            journal_fixture_free(&fixture);
+        }
+    }
+}
+
+/* Listed ops are those that are listed, and later views' are none; and the newest one was there. */
+UNIT_TEST(j6_a_listed_op_is_the_one_that_is_listed)
+{
+    for (uint64_t back = 0; back <= 2; back++) {
+        for (uint32_t kind = 0; kind < 3; kind++) {
+            struct journal_report report;
+            journal_fixture_init(&fixture, RING_SIZE, 5);
+            fixture.view = VIEW;
+            journal_fixture_fill(&fixture, 1, OP_COUNT);
+            const uint64_t head = fixture.op_head;
+            const uint64_t op = head - back;
+            list_up_to(head);
+            struct prepare_header *other = prepare_header_of(bytes_of(op));
+            if (kind == 0) prepare_set_different(op, false);
+            if (kind == 1) other->view = VIEW + 1;
+            if (kind == 1) prepare_seal(other);
+            if (kind == 2) prepare_set_damaged(op);
+            if (kind < 2) *entry_of(op) = *other;
+            if (kind == 2) memset(entry_of(op), 0, PREPARE_HEADER_SIZE);
+            expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERY_DAMAGED);
+            expect_equal(report.damage_op, op);
+            expect_equal(report.op_max, head);
+            expect_equal(report.damage->header, JOURNAL_HEADER_OLDER);
+            expect_equal(
+                report.damage->prepare,
+                kind == 2 ? JOURNAL_PREPARE_DAMAGED : JOURNAL_PREPARE_ABSENT);
+            journal_fixture_free(&fixture);
+        }
+    }
+}
+
+/* (J7) A lost header write and a damaged prepare, as after a crash in the prepare's write. */
+UNIT_TEST(j7_what_was_acknowledged_is_never_cut)
+{
+    for (uint32_t damaged = 0; damaged < 2; damaged++) {
+        for (uint64_t back = 0; back <= 2; back++) {
+            struct journal_report report;
+            journal_fixture_init(&fixture, RING_SIZE, 3);
+            journal_fixture_fill(&fixture, 2, OP_COUNT);
+            const uint64_t head = fixture.op_head;
+            entry_set_older(head);
+            if (damaged) prepare_set_damaged(head);
+            if (!damaged) memset(bytes_of(head), 0, SECTOR_SIZE);
+            fixture.evidence.op_acked_min = head - back;
+            const enum journal_recovery result = journal_fixture_recover(&fixture, &report);
+            expect_equal(report.op_head, head - 1);
+            expect_equal(report.op_max, back == 0 ? head : head - 1);
+            if (back == 0) expect_equal(result, JOURNAL_RECOVERY_DAMAGED);
+            if (back == 0) expect_equal(report.damage_op, head);
+            if (back != 0) expect_equal(result, JOURNAL_RECOVERED);
+            journal_fixture_free(&fixture);
+        }
+    }
+}
+
+/*
+ * Op N lies at both places where it can be, whole, with the same parent: the shorter one was cut,
+ * and the longer one, of a lower view, has returned. The next op tells which it is.
+ */
+UNIT_TEST(of_two_prepares_of_an_op_the_next_ops_parent_tells)
+{
+    for (uint32_t with_header = 0; with_header < 2; with_header++) {
+        struct journal_report report;
+        journal_fixture_init(&fixture, RING_SIZE, 1);
+        while (journal_used_bytes(&fixture.journal) < RING_SIZE - 2 * SECTOR_SIZE) {
+            (void) journal_fixture_append(&fixture, EVENT_SIZE);
+        }
+        journal_fixture_checkpoint(&fixture, fixture.op_head - 2);
+        const uint64_t op = fixture.op_head + 1;
+        fixture.view = VIEW;
+        const struct prepare_header *cut = journal_fixture_make_prepare(&fixture, op, EVENT_SIZE);
+        const uint64_t place = RING_SIZE - SECTOR_SIZE;
+        expect_equal(journal_fixture_place(&fixture, cut), place);
+        memcpy(journal_fixture_prepares(&fixture) + place, cut, SECTOR_SIZE);
+        fixture.view = VIEW - 1;
+        (void) journal_fixture_append(&fixture, 40 * EVENT_SIZE);
+        expect_equal(journal_fixture_place(&fixture, journal_fixture_message(&fixture, op)), 0);
+        fixture.view = VIEW;
+        (void) journal_fixture_append(&fixture, EVENT_SIZE);
+        ((uint8_t *) entry_of(op))[17] ^= 0x40;
+        if (!with_header) memset(entry_of(op + 1), 0, PREPARE_HEADER_SIZE);
+        expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
+        expect_equal(report.headers_fixed, with_header ? 1 : 2);
+        expect(journal_fixture_log_equals(&fixture, op + 1));
+        journal_fixture_free(&fixture);
+    }
+}
+
+/* ---- Entries --------------------------------------------------------------------------------- */
+
+UNIT_TEST(entries_are_of_one_op_a_lap_and_neighbours_share_no_sector)
+{
+    for (uint64_t groups = 1; groups <= 5; groups++) {
+        const uint64_t count = groups * HEADERS_PER_GROUP;
+        uint32_t seen[5 * HEADERS_PER_GROUP] = {0};
+        for (uint64_t op = 0; op < 3 * count; op++) {
+            const uint64_t entry = headers_log_entry(count, op);
+            expect(entry < count);
+            expect_equal(entry, headers_log_entry(count, op + count));
+            expect_equal(seen[entry], op / count);
+            seen[entry] += 1;
+            for (uint64_t next = op + 1; next < op + HEADERS_INTERLEAVED; next++) {
+                const uint64_t sector = headers_log_entry(count, next) / HEADERS_PER_SECTOR;
+                expect(sector != entry / HEADERS_PER_SECTOR);
+            }
+        }
+    }
+    /* As doc/disk_format.md says. */
+    expect_equal(headers_log_entry(128, 1), 16);
+    expect_equal(headers_log_entry(128, 4), 1);
+    expect_equal(headers_log_entry(128, 63), 63);
+    expect_equal(headers_log_entry(128, 66), 64 + 32);
+    expect_equal(headers_log_entry(128, 130), 32);
 }
 
 /* ---- Invariants ------------------------------------------------------------------------------ */
@@ -316,7 +525,7 @@ UNIT_TEST(j3_room_ends_where_the_checkpoint_does)
         journal_fixture_init(&fixture, PREPARES_SIZE_MIN, seed);
         uint64_t sector_ops[PREPARES_SIZE_MIN / SECTOR_SIZE] = {0};
         uint32_t refused = 0;
-        while (fixture.op_head < 200) {
+        while (fixture.op_head < 500) {
             const uint64_t op = fixture.op_head + 1;
             const struct prepare_header *prepare = journal_fixture_make_prepare(
                 &fixture, op, journal_fixture_random_size_body(&fixture));
@@ -387,7 +596,7 @@ UNIT_TEST(j3_full_log_recovers)
         expect(!journal_has_room(&fixture.journal, SECTOR_SIZE));
 
         /* The same without the headers log: every header is fixed from its prepare. */
-        memset(journal_fixture_headers(&fixture), 0, SECTOR_SIZE);
+        memset(journal_fixture_headers(&fixture), 0, RING_SIZE / HEADERS_PER_SECTOR);
         expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
         expect_equal(report.headers_fixed, headers_log_count(PREPARES_SIZE_MIN));
         expect(journal_fixture_log_equals(&fixture, fixture.op_head));
@@ -491,7 +700,12 @@ UNIT_TEST(a_log_that_ends_before_what_was_committed_is_refused_untouched)
     prepare_set_damaged(op_head);
     expect_equal(
         journal_recover(
-            &fixture.journal, FIXTURE_CLUSTER, &fixture.checkpoint, op_head, &report),
+            &fixture.journal,
+            FIXTURE_CLUSTER,
+            &fixture.checkpoint,
+            &fixture.evidence,
+            op_head,
+            &report),
         JOURNAL_RECOVERY_SHORT);
     expect_equal(report.op_head, op_head - 1);
     expect(fixture.journal.failed);
@@ -527,7 +741,7 @@ UNIT_TEST(j5_headers_are_read_again_beside_appends)
             (void) storage_wait(&fixture.sim.storage);
             expect(journal_has_room(journal, SECTOR_SIZE));
         }
-        expect_equal(sectors, op_count < HEADERS_PER_SECTOR ? 1 : 2);
+        expect_equal(sectors, op_count < HEADERS_INTERLEAVED ? op_count : HEADERS_INTERLEAVED);
         /* The head's sector, at its turn while an append is under way. */
         journal_check_start(&check);
         while (!check.headers) {

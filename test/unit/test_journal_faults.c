@@ -9,7 +9,7 @@
 
 #include "journal_fixture.h"
 
-#define RING_SIZE    (32 * SECTOR_SIZE)
+#define RING_SIZE    PREPARES_SIZE_MIN
 #define HEADERS_SIZE (RING_SIZE / HEADERS_PER_SECTOR)
 #define OP_COUNT     9
 
@@ -64,8 +64,9 @@ expect_survived(uint64_t acknowledged, bool one_more)
 
     /* What recovery wrote makes the next one find nothing to do. */
     const uint64_t head = report.op_head;
+    const uint64_t left = journal_fixture_headers_left(&fixture, head);
     expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
-    expect_equal(report.headers_fixed, 0);
+    expect_equal(report.headers_fixed, left);
     expect(!report.tail_cut);
     expect(journal_fixture_log_equals(&fixture, head));
 }
@@ -78,9 +79,44 @@ expect_damage_at(uint64_t op)
     expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERY_DAMAGED);
     expect_equal(report.damage_op, op);
     expect_equal(report.op_head, op - 1);
-    expect(report.damage != NULL && report.damage->lone == JOURNAL_REPAIR);
+    expect(report.damage != NULL && report.damage->decision == JOURNAL_REPAIR);
     expect(journal_image_equals(&fixture, &image));
     journal_image_free(&image);
+}
+
+/* Nothing tells whether this op, the one after the newest, was ever complete. */
+static void
+expect_uncertain_at(uint64_t op)
+{
+    struct journal_report report;
+    struct journal_image image = journal_image_save(&fixture);
+    expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERY_DAMAGED);
+    expect(report.uncertain);
+    expect_equal(report.damage_op, op);
+    expect_equal(report.op_head, op - 1);
+    expect_equal(report.op_max, op - 1);
+    expect(report.damage->decision == JOURNAL_UNCERTAIN);
+    expect(journal_image_equals(&fixture, &image));
+    journal_image_free(&image);
+}
+
+/* Does this sector of headers.wal have the entry of the op? */
+static bool
+names(uint64_t offset, uint64_t op)
+{
+    return journal_fixture_slot_offset(&fixture, op) / SECTOR_SIZE == offset / SECTOR_SIZE;
+}
+
+/* Has the fault changed this op's entry into something that is neither a header nor blank? */
+static bool
+spoils(const struct journal_image *before, uint64_t op, enum sector_fault fault)
+{
+    const uint64_t offset = journal_fixture_slot_offset(&fixture, op);
+    if (fault != FAULT_ROT) return fault == FAULT_UNREADABLE;
+    return memcmp(
+               journal_fixture_headers(&fixture) + offset,
+               before->headers + offset,
+               PREPARE_HEADER_SIZE) != 0;
 }
 
 /* Each sector of both logs, each kind of fault. */
@@ -97,8 +133,11 @@ UNIT_TEST(a_broken_sector_is_fixed_or_reported)
             for (enum sector_fault fault = 0; fault < FAULT_COUNT; fault++) {
                 if (!break_sector(file, offset, fault)) continue;
                 const uint64_t op = prepares ? op_at(offset, fixture.op_head) : 0;
+                const bool tail = !prepares && names(offset, fixture.op_head + 1);
                 if (op != 0) {
                     expect_damage_at(op);
+                } else if (tail && spoils(&image, fixture.op_head + 1, fault)) {
+                    expect_uncertain_at(fixture.op_head + 1);
                 } else {
                     expect_survived(fixture.op_head, false);
                 }
@@ -133,8 +172,17 @@ check_crash_and_fault(uint64_t seed, uint64_t laps, uint64_t event)
         const enum sector_fault fault = prng_below(&fixture.prng, FAULT_COUNT);
         const uint64_t op = prepares ? op_at(offset, head) : 0;
         if (!break_sector(file, offset, fault)) continue;
+        const bool tails = !prepares && (names(offset, head + 1) || names(offset, head + 2));
         if (op != 0) {
             expect_damage_at(op);
+        } else if (tails && fault != FAULT_ZEROED) {
+            /* Of the newest op, whichever that is, or of the one behind it. */
+            struct journal_report report;
+            const enum journal_recovery result = journal_fixture_recover(&fixture, &report);
+            if (result == JOURNAL_RECOVERED) expect_survived(report.op_head, false);
+            if (result == JOURNAL_RECOVERED) expect(report.op_head >= head);
+            if (result != JOURNAL_RECOVERED) expect(report.uncertain);
+            if (result != JOURNAL_RECOVERED) expect(report.op_head >= head);
         } else if (prepares && op_at(offset, head + 1) != 0) {
             /* Of the op that was never acknowledged: gone, or known to be damaged. */
             struct journal_report report;
@@ -171,7 +219,9 @@ UNIT_TEST(a_crash_during_recovery)
             storage_sim_crash_after(&fixture.sim, 1 + seed % 4);
             (void) journal_fixture_append(&fixture, journal_fixture_random_size_body(&fixture));
             storage_sim_restart(&fixture.sim);
-            (void) break_sector(STORAGE_HEADERS, seed % 2 * SECTOR_SIZE, FAULT_ROT);
+            /* Not the entry of the op after the newest, whichever that is. */
+            const uint64_t named = journal_fixture_slot_offset(&fixture, head - seed % 2);
+            (void) break_sector(STORAGE_HEADERS, named / SECTOR_SIZE * SECTOR_SIZE, FAULT_ROT);
 
             struct journal_report report;
             storage_sim_crash_after(&fixture.sim, event);
@@ -275,34 +325,47 @@ UNIT_TEST(a_misdirected_prepare_write)
     }
 }
 
+/* The sector with the head's header lands where another one is. */
+static void
+check_misdirected_header_write(uint64_t laps, uint64_t sectors_away)
+{
+    journal_fixture_init(&fixture, RING_SIZE, 40 + laps);
+    journal_fixture_fill(&fixture, laps, OP_COUNT - 1);
+    struct journal_image before = journal_image_save(&fixture);
+    (void) journal_fixture_append(&fixture, 200);
+    const uint64_t head = fixture.op_head;
+    const uint64_t slot = journal_fixture_slot_offset(&fixture, head);
+    const uint64_t sector = slot / SECTOR_SIZE * SECTOR_SIZE;
+    const uint64_t other = (sector + sectors_away * SECTOR_SIZE) % HEADERS_SIZE;
+    static uint8_t written[SECTOR_SIZE];
+    memcpy(written, journal_fixture_headers(&fixture) + sector, SECTOR_SIZE);
+    memcpy(journal_fixture_headers(&fixture), before.headers, before.headers_size);
+    memcpy(journal_fixture_headers(&fixture) + other, written, SECTOR_SIZE);
+
+    /* With the prepare rotten besides, the header astray is what proves the op. */
+    struct journal_image image = journal_image_save(&fixture);
+    (void) break_sector(
+        STORAGE_PREPARES,
+        journal_fixture_place(&fixture, journal_fixture_message(&fixture, head)),
+        FAULT_ROT);
+    expect_damage_at(head);
+    journal_image_restore(&fixture, &image);
+    journal_image_free(&image);
+    if (names(other, head + 1)) {
+        expect_uncertain_at(head + 1);
+    } else {
+        expect_survived(head, false);
+    }
+    journal_image_free(&before);
+    journal_fixture_free(&fixture);
+}
+
 UNIT_TEST(a_misdirected_header_write)
 {
     for (uint64_t laps = 0; laps <= 3; laps++) {
-        journal_fixture_init(&fixture, RING_SIZE, 40 + laps);
-        journal_fixture_fill(&fixture, laps, OP_COUNT - 1);
-        struct journal_image before = journal_image_save(&fixture);
-        (void) journal_fixture_append(&fixture, 200);
-        const uint64_t head = fixture.op_head;
-        const uint64_t slot = journal_fixture_slot_offset(&fixture, head);
-        const uint64_t sector = slot / SECTOR_SIZE * SECTOR_SIZE;
-        const uint64_t other = SECTOR_SIZE - sector;
-        static uint8_t written[SECTOR_SIZE];
-        memcpy(written, journal_fixture_headers(&fixture) + sector, SECTOR_SIZE);
-        memcpy(journal_fixture_headers(&fixture), before.headers, before.headers_size);
-        memcpy(journal_fixture_headers(&fixture) + other, written, SECTOR_SIZE);
-
-        /* With the prepare rotten besides, the header astray is what proves the op. */
-        struct journal_image image = journal_image_save(&fixture);
-        (void) break_sector(
-            STORAGE_PREPARES,
-            journal_fixture_place(&fixture, journal_fixture_message(&fixture, head)),
-            FAULT_ROT);
-        expect_damage_at(head);
-        journal_image_restore(&fixture, &image);
-        journal_image_free(&image);
-        expect_survived(head, false);
-        journal_image_free(&before);
-        journal_fixture_free(&fixture);
+        for (uint64_t away = 1; away < HEADERS_SIZE / SECTOR_SIZE; away++) {
+            check_misdirected_header_write(laps, away);
+        }
     }
 }
 
@@ -389,7 +452,10 @@ UNIT_TEST(an_append_dropped_as_unreadable_is_erased)
     (void) journal_fixture_append(&fixture, 40 * EVENT_SIZE);
     (void) journal_fixture_append(&fixture, EVENT_SIZE);
     expect_equal(journal_fixture_place(&fixture, journal_fixture_message(&fixture, head + 1)), 0);
-    memset(journal_fixture_headers(&fixture), 0xee, SECTOR_SIZE);
+    for (uint64_t at = 0; at < HEADERS_SIZE; at += SECTOR_SIZE) {
+        if (names(at, head + 3)) continue;
+        memset(journal_fixture_headers(&fixture) + at, 0xee, SECTOR_SIZE);
+    }
     expect_survived(head + 2, false);
     journal_image_free(&before);
     journal_fixture_free(&fixture);
@@ -533,7 +599,12 @@ UNIT_TEST(files_cut_short)
                 fixture.sim.storage.file_size_bytes[file] = size;
                 fixture.sim.files[file].size_bytes = size;
                 struct journal_report report;
-                if (damaged != 0) {
+                const uint64_t tail = journal_fixture_slot_offset(&fixture, fixture.op_head + 1);
+                if (file == STORAGE_HEADERS && tail >= size) {
+                    expect_equal(
+                        journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERY_DAMAGED);
+                    expect(report.uncertain);
+                } else if (damaged != 0) {
                     expect_equal(
                         journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERY_DAMAGED);
                     expect_equal(report.damage_op, damaged);

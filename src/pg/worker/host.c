@@ -43,8 +43,7 @@ static bool
 check_prepares_size(uint64 size_bytes, const char *path, struct refusal *refusal)
 {
     const struct engine_open_report report = {0};
-    const uint64 unit = (uint64) SECTOR_SIZE * HEADERS_PER_SECTOR;
-    if (size_bytes >= PREPARES_SIZE_MIN && size_bytes % unit == 0) return true;
+    if (size_bytes >= PREPARES_SIZE_MIN && size_bytes % PREPARES_SIZE_UNIT == 0) return true;
     refusal_of_open(refusal, ENGINE_OPEN_SIZE_MISMATCH, &report, path);
     return false;
 }

@@ -164,13 +164,22 @@ refuse_journal(struct refusal *refusal, const struct journal_report *journal, co
         refusal,
         "ledger write-ahead log is damaged at op " UINT64_FORMAT,
         (uint64) journal->damage_op);
-    refusal_detail(
-        refusal,
-        "File \"%s/%s\", %s: a transaction that was acknowledged can no longer be read (rule \"%s\").",
-        directory,
-        storage_file_name(STORAGE_PREPARES),
-        where,
-        journal->damage == NULL ? "unknown" : journal->damage->name);
+    if (journal->uncertain) {
+        refusal_detail(
+            refusal,
+            "The entry of this op in file \"%s/%s\" is damaged: whether a transaction was acknowledged there can no longer be known (rule \"%s\").",
+            directory,
+            storage_file_name(STORAGE_HEADERS),
+            journal->damage->name);
+    } else {
+        refusal_detail(
+            refusal,
+            "File \"%s/%s\", %s: a transaction that was acknowledged can no longer be read (rule \"%s\").",
+            directory,
+            storage_file_name(STORAGE_PREPARES),
+            where,
+            journal->damage == NULL ? "unknown" : journal->damage->name);
+    }
     refusal_hint(refusal, "%s", HINT_RESTORE);
 }
 
