@@ -149,6 +149,12 @@ parse_address(struct cursor *cursor, struct network_address *address)
 }
 
 static bool
+address_equal(const struct network_address *a, const struct network_address *b)
+{
+    return a->transport == b->transport && a->port == b->port && strcmp(a->place, b->place) == 0;
+}
+
+static bool
 parse_node(struct cursor *cursor, struct network_nodes *nodes)
 {
     const uint32_t start = cursor->at;
@@ -172,8 +178,7 @@ parse_node(struct cursor *cursor, struct network_nodes *nodes)
     const uint32_t address_start = cursor->at;
     if (!parse_address(cursor, &node->address)) return false;
     for (uint32_t i = 0; i < nodes->count; i++) {
-        const struct network_address *other = &nodes->nodes[i].address;
-        if (memcmp(other, &node->address, sizeof(*other)) == 0) {
+        if (address_equal(&nodes->nodes[i].address, &node->address)) {
             return fail(cursor, address_start, "another node has this address");
         }
     }

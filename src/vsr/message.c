@@ -86,14 +86,12 @@ static const char *const bye_texts[MESSAGE_BYE_REASON_COUNT] = {
     [MESSAGE_BYE_SHUTDOWN] = "it shuts down",
     [MESSAGE_BYE_PROTOCOL] = "the two releases have no protocol version in common",
     [MESSAGE_BYE_CLUSTER] = "it belongs to another cluster",
-    [MESSAGE_BYE_FINGERPRINT] = "the two builds have different limits, and would not write the "
-                                "same bytes",
+    [MESSAGE_BYE_FINGERPRINT] = "the two builds have different limits, and write other bytes",
     [MESSAGE_BYE_RING] = "the sizes of the two prepares logs differ",
     [MESSAGE_BYE_NAME] = "the name is not in its list of nodes",
     [MESSAGE_BYE_SELF] = "both nodes have the same name",
     [MESSAGE_BYE_CONNECTED] = "there is another connection between the two nodes already",
-    [MESSAGE_BYE_INCARNATION] = "the data directory is not the one that the cluster knows, or is "
-                                "an older copy of it",
+    [MESSAGE_BYE_INCARNATION] = "its data directory is not the one known here, or an older copy",
     [MESSAGE_BYE_REMOVED] = "the node is no longer a member",
 };
 
@@ -481,6 +479,6 @@ message_pad(struct message_header *header)
 {
     const uint32_t size = message_body_size(header);
     const uint64_t padded = align_up(size, SECTOR_SIZE);
-    assert(padded <= PREPARE_SIZE_MAX || padded <= BLOCK_SIZE);
+    assert(padded <= max_u64(PREPARE_SIZE_MAX, BLOCK_SIZE));
     memset((uint8_t *) message_body(header) + size, 0, padded - size);
 }

@@ -167,7 +167,7 @@ node_secrets(uint32_t index, const char *letters)
 }
 
 void
-node_open(uint32_t index)
+network_node_open(uint32_t index)
 {
     struct node *node = &nodes[index];
     const struct network_os_options options = {
@@ -246,7 +246,7 @@ nodes_begin(uint32_t count, enum network_transport transport)
     struct network_address_error error;
     const bool parsed = network_nodes_parse(&list, text, &error);
     assert(parsed);
-    for (uint32_t i = 0; i < count; i++) node_open(i);
+    for (uint32_t i = 0; i < count; i++) network_node_open(i);
 }
 
 void

@@ -55,7 +55,7 @@ extern char fixture_folder[64];
 void nodes_begin(uint32_t count, enum network_transport transport);
 void nodes_end(void);
 
-void node_open(uint32_t index);
+void network_node_open(uint32_t index);
 void node_close(uint32_t index);
 
 /* The clock. */

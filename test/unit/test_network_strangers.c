@@ -37,7 +37,7 @@ still_talking(void)
 {
     wanted = nodes[1].received[0] + 1;
     expect(nodes_all_up());
-    expect(node_send(0, 1, nodes[1].op_last[0] + 1, 300));
+    expect(node_send(0, 1, nodes[1].op_last[0] + 1, 400));
     expect(nodes_until(b_has_all));
     expect_equal(nodes[1].downs[0], 0);
 }
@@ -132,7 +132,7 @@ UNIT_TEST(a_message_before_the_hello_is_garbage)
     static struct message_buffer buffer;
     nodes_begin(2, NETWORK_UNIX);
     meet_and_connect(NULL);
-    message_fixture_prepare(&buffer.header, 1, 300);
+    message_fixture_prepare(&buffer.header, 1, 400);
     raw_write(&buffer.header, buffer.header.size);
     expect(nodes_until(raw_is_out));
     expect_equal(nodes[0].received[1], 0);
@@ -375,7 +375,7 @@ UNIT_TEST(a_wrong_secret_gets_nothing)
     nodes_begin(3, NETWORK_TLS);
     node_close(2);
     node_secrets(2, "y");
-    node_open(2);
+    network_node_open(2);
     wanted = 0;
     nodes_settle(UINT64_C(6) * NS_PER_S);
     expect(nodes[0].os.network.peers[1].up && nodes[1].os.network.peers[0].up);
@@ -386,7 +386,7 @@ UNIT_TEST(a_wrong_secret_gets_nothing)
     expect(network_os_notice(&nodes[0].os, text, sizeof(text)));
     expect(strstr(text, "the TLS handshake has failed") != NULL);
     wanted = nodes[1].received[0] + 1;
-    expect(node_send(0, 1, 1, 300));
+    expect(node_send(0, 1, 1, 400));
     expect(nodes_until(b_has_all));
     nodes_end();
 }
@@ -399,7 +399,7 @@ UNIT_TEST(a_right_id_is_no_secret)
     const int fd = open(nodes[1].secret_file, O_WRONLY | O_TRUNC);
     dprintf(fd, "key-x:%064d\n", 1);
     (void) close(fd);
-    node_open(1);
+    network_node_open(1);
     nodes_settle(UINT64_C(4) * NS_PER_S);
     expect_equal(nodes[0].ups[1] + nodes[1].ups[0], 0);
     nodes_end();
