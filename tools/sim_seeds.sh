@@ -55,7 +55,7 @@ else
     failed=$((failed + 1))
 fi
 # One fault of the newest prepare and a crash: what each value of ledger.wal_sync loses, and nothing else.
-if build/sim --window 1 200 > build/sim-window.out 2>&1; then
+if build/sim --window 1 100 > build/sim-window.out 2>&1; then
     passed=$((passed + 1))
 else
     failed=$((failed + 1))
