@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # The simulator over the kept seeds (tools/seeds.txt), over a fixed range, and over new ones that are drawn from the clock
 # and printed: what fails is repeated by build/sim SEED. Then some seeds twice, which must give the same trace.
-#   SIM_SEEDS=n SIM_SEED_START=n         the fixed range: 500 from 1 on
+#   SIM_SEEDS=n SIM_SEED_START=n         the fixed range: 300 from 1 on
 #   SIM_NEW_SEEDS=n SIM_NEW_START=n      the new ones: 200 from the clock on
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 make -s -j2 build/sim || exit 1
-count=${SIM_SEEDS:-500}
+count=${SIM_SEEDS:-300}
 start=${SIM_SEED_START:-1}
 new_count=${SIM_NEW_SEEDS:-200}
 # Nanoseconds, so that neighbouring runs have no seed in common; far above the fixed range.

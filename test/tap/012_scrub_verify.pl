@@ -85,7 +85,7 @@ like(
 flip_bit("$directory/prepares.wal", $place->{offset} + 300);
 is(value($node, 'SELECT count(*) FROM ledger.verify()'), 0, 'undone: verify finds nothing');
 
-my $entry = 256 * ($op % ((-s "$directory/prepares.wal") / 4096));
+my $entry = $place->{slot_offset};
 flip_bit("$directory/headers.wal", $entry + 100);
 is(
     value($node, 'SELECT kind, object, detail FROM ledger.verify()'),

@@ -277,13 +277,13 @@ sub prepare_headers {
     my %headers;
     for my $slot (0 .. $size / HEADER_SIZE - 1) {
         my $header = substr $bytes, $slot * HEADER_SIZE, HEADER_SIZE;
-        my $op = unpack 'Q<', substr $header, 96, 8;
+        my $op = unpack 'Q<', substr $header, 80, 8;
         next if $op == 0;
-        my $prepare_size = unpack 'L<', substr $header, 128, 4;
+        my $prepare_size = unpack 'L<', substr $header, 120, 4;
         $headers{$op} = {
             op => $op,
             slot_offset => $slot * HEADER_SIZE,
-            offset => unpack('Q<', substr $header, 120, 8) % $ring_size,
+            offset => unpack('Q<', substr $header, 104, 8) % $ring_size,
             size => $prepare_size,
             sectors_size => int(($prepare_size + SECTOR_SIZE - 1) / SECTOR_SIZE) * SECTOR_SIZE,
         };
