@@ -86,7 +86,7 @@ tap)
     run prove --timer --jobs "${TAP_JOBS:-2}" -I "$pgxs/../test/perl" -I test/tap "${tests[@]}" > "$stage/tap.log" 2>&1 || status=$?
     cat "$stage/tap.log"
     if [ "$status" != 0 ]; then
-        for log in "$stage"/work/tmp_check/log/*; do
+        for log in "$stage/work/tmp_check/log/"*; do
             echo "--- $(basename "$log")"
             tail -n 40 "$log"
         done
