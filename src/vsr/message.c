@@ -298,7 +298,7 @@ message_header_valid(const struct message_header *header)
     const bool known =
         header->version >= MESSAGE_VERSION_MIN && header->version <= MESSAGE_VERSION_MAX;
     if (!greets && !known) return false;
-    if (header->sender >= MESSAGE_MEMBERS_MAX && header->sender != MESSAGE_SENDER_GUEST) {
+    if (header->sender >= MEMBERS_MAX && header->sender != MESSAGE_SENDER_GUEST) {
         return false;
     }
     if (header->reserved != 0 || (header->flags & ~rule->flags) != 0) return false;

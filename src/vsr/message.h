@@ -33,6 +33,7 @@
 
 #include "base/u128.h"
 #include "config.h"
+#include "store/members.h"
 #include "store/prepare.h"
 #include "store/superblock.h"
 
@@ -41,9 +42,6 @@
 /* The protocol of this build. A connection uses the highest that both ends know. */
 #define MESSAGE_VERSION_MIN 1
 #define MESSAGE_VERSION_MAX 1
-
-/* Members of a cluster at most, those without a vote included. */
-#define MESSAGE_MEMBERS_MAX 12
 
 /* The sender of who is no member (yet). */
 #define MESSAGE_SENDER_GUEST UINT8_MAX
@@ -55,9 +53,6 @@
 #define MESSAGE_SUFFIX_MAX (PIPELINE_PREPARES_MAX + 1)
 
 #define MESSAGE_BLOCKS_MAX 16
-
-/* A record of each member, as the superblock has them. */
-#define MESSAGE_MEMBER_SIZE 64
 
 #define MESSAGE_SIZE_MAX (MESSAGE_HEADER_SIZE + PREPARE_SIZE_MAX)
 
@@ -282,7 +277,7 @@ struct message_do_view_change_body {
 struct message_start_view_body {
     u128 commit_checksum;
     u128 checkpoint_id;
-    uint8_t members[MESSAGE_MEMBERS_MAX * MESSAGE_MEMBER_SIZE];
+    struct members members;
 };
 
 /* Of get_prepares: what the asker has, newest first. */
@@ -294,7 +289,7 @@ struct message_entry {
 
 struct message_checkpoint {
     struct checkpoint_state checkpoint;
-    uint8_t members[MESSAGE_MEMBERS_MAX * MESSAGE_MEMBER_SIZE];
+    struct members members;
     struct prepare_header anchor; /* A header that the asker's chain must reach. */
 };
 

@@ -220,7 +220,7 @@ message_fixture_make(struct message_header *header, uint8_t command, struct prng
     memset(header, 0, MESSAGE_HEADER_SIZE);
     header->command = command;
     header->cluster = FIXTURE_CLUSTER;
-    header->sender = (uint8_t) prng_below(prng, MESSAGE_MEMBERS_MAX);
+    header->sender = (uint8_t) prng_below(prng, MEMBERS_MAX);
     header->size = MESSAGE_HEADER_SIZE + make_body(header, prng);
     message_pad(header);
     message_seal(header, MESSAGE_VERSION_MAX);

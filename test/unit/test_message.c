@@ -92,7 +92,7 @@ UNIT_TEST(fields_that_a_command_has_not_are_zero)
     frame->as.read.reserved[23] = 1;
     expect(!valid_resealed());
     frame->as.read.reserved[23] = 0;
-    frame->sender = MESSAGE_MEMBERS_MAX;
+    frame->sender = MEMBERS_MAX;
     expect(!valid_resealed());
     frame->sender = MESSAGE_SENDER_GUEST;
     expect(valid_resealed());
