@@ -388,6 +388,7 @@ start_view_body_valid(const struct message_header *header)
     const uint32_t count = header->as.start_view.suffix_count;
     const struct message_start_view_body *body = message_body_const(header);
     const struct prepare_header *suffix = (const struct prepare_header *) (body + 1);
+    if (!members_valid(&body->members)) return false;
     for (uint32_t i = 0; i < count; i++) {
         const uint64_t op = header->op + 1 - count + i;
         if (!suffix_header_valid(&suffix[i], header->cluster, op)) return false;
@@ -427,6 +428,8 @@ checkpoint_valid(const struct message_header *header)
     if (!prepare_header_valid(&body->anchor, header->cluster)) return false;
     if (body->checkpoint.header.op != header->checkpoint_op) return false;
     if (body->anchor.op < header->checkpoint_op) return false;
+    if (!members_valid(&body->members)) return false;
+    if (body->checkpoint.members_checksum != members_checksum(&body->members)) return false;
     return header->commit >= header->checkpoint_op;
 }
 

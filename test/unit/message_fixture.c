@@ -104,6 +104,7 @@ make_start_view(struct message_header *header, struct prng *prng)
     header->commit = 100 - prng_below(prng, count);
     header->as.start_view.suffix_count = (uint8_t) count;
     make_suffix(suffix, count, header->op);
+    members_lone(&body->members, 5);
     body->commit_checksum = suffix[count - 1 - (header->op - header->commit)].checksum;
     return (uint32_t) (sizeof(*body) + count * PREPARE_HEADER_SIZE);
 }
@@ -142,6 +143,8 @@ make_checkpoint(struct message_header *header)
     header->checkpoint_op = 90;
     header->commit = 95;
     make_suffix(&body->checkpoint.header, 1, 90);
+    members_lone(&body->members, 5);
+    body->checkpoint.members_checksum = members_checksum(&body->members);
     make_suffix(&body->anchor, 1, 99);
     return sizeof(*body);
 }

@@ -200,6 +200,31 @@ UNIT_TEST(the_headers_of_a_start_view_are_one_chain)
     expect(!valid_resealed()); /* Of a later view. */
 }
 
+/* A checkpoint's id depends on its members (S9 of the superblock), so they must be those. */
+UNIT_TEST(a_table_of_members_is_checked)
+{
+    struct prng prng;
+    prng_init(&prng, 8);
+    message_fixture_make(frame, MESSAGE_START_VIEW, &prng);
+    struct members *members = &((struct message_start_view_body *) (void *) buffer.body)->members;
+    expect(valid_resealed());
+    members->slots[0].role = MEMBER_STANDBY;
+    expect(!valid_resealed()); /* Nobody votes. */
+    members->slots[0].role = MEMBER_VOTER + 1;
+    expect(!valid_resealed());
+
+    message_fixture_make(frame, MESSAGE_CHECKPOINT, &prng);
+    struct message_checkpoint *checkpoint = (void *) buffer.body;
+    expect(valid_resealed());
+    checkpoint->members.slots[0].incarnation += 1;
+    expect(!valid_resealed()); /* Another table than the checkpoint's. */
+    checkpoint->checkpoint.members_checksum = members_checksum(&checkpoint->members);
+    expect(valid_resealed());
+    checkpoint->members.slots[1] = checkpoint->members.slots[0];
+    checkpoint->checkpoint.members_checksum = members_checksum(&checkpoint->members);
+    expect(!valid_resealed()); /* One incarnation twice. */
+}
+
 UNIT_TEST(a_prepare_is_what_its_frame_says)
 {
     message_fixture_prepare(frame, 5, 1000);
