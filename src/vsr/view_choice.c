@@ -31,14 +31,14 @@ vote_entry_valid(const struct view_vote *vote, uint32_t index)
         return op > vote->op_unbroken || (op < vote->op_unbroken && entry[1].known);
     return header->op == op && header->view <= vote->log_view && header->commit <= op &&
            header->commit <= vote->commit_max && op - header->commit <= PIPELINE_PREPARES_MAX &&
-           voters_valid(entry->voters);
+           voters_valid(header->voters);
 }
 
 /* True if `next` may follow `entry` in a log: its parent, and what V12 says of voters. */
 static bool
 vote_entry_follows(const struct view_vote_entry *next, const struct view_vote_entry *entry)
 {
-    const uint16_t changed = next->voters ^ entry->voters;
+    const uint16_t changed = next->header.voters ^ entry->header.voters;
     if (next->header.parent != entry->header.checksum) return false;
     if (next->header.view < entry->header.view) return false;
     return changed == 0 ||
@@ -137,7 +137,6 @@ choice_find_header(const struct view_votes *votes, struct view_choice_entry *ent
         if (said == NULL || said->header.checksum != entry->checksum) continue;
         if (said->present) entry->present |= (uint16_t) (1 << m);
         entry->known = true;
-        entry->voters = said->voters;
         entry->header = said->header;
     }
 }
@@ -152,7 +151,7 @@ choice_chain(const struct view_votes *votes, struct view_choice *choice)
     for (uint64_t op = choice->head_voted;; op--) {
         struct view_choice_entry *entry = &choice->entries[op - choice->committed];
         if (entry->named) choice_find_header(votes, entry, op);
-        if (entry->known && choice->voters == 0) choice->voters = entry->voters;
+        if (entry->known && choice->voters == 0) choice->voters = entry->header.voters;
         if (op == choice->committed) break;
         if (entry->known) choice_name(choice, op - 1, entry->header.parent);
     }
@@ -262,7 +261,7 @@ view_choice_can_start(
     assert(choice->head - choice->committed < VIEW_HEADERS_MAX);
     const struct view_choice_entry *head = &choice->entries[choice->head - choice->committed];
     const struct view_choice_entry *anchor = &choice->entries[0];
-    if (!head->known || (head->voters >> member & 1) == 0 || vote->syncing) return false;
+    if (!head->known || (head->header.voters >> member & 1) == 0 || vote->syncing) return false;
     return anchor->named && vote_reaches(vote, choice->committed, anchor->checksum);
 }
 

@@ -65,7 +65,6 @@ struct view_vote_entry {
     bool known;   /* `header` is that of the member's log. */
     bool present; /* It is whole in the member's journal, and known. */
     bool nack;    /* It was never in the member's log, so the member never acknowledged it. */
-    uint16_t voters; /* That count from this op on. */
     struct prepare_header header;
 };
 
@@ -98,8 +97,7 @@ enum view_choice_status {
 /* What the votes together say of one op of the chain. */
 struct view_choice_entry {
     bool named; /* `checksum` is known: from its header, or as the parent of what follows it. */
-    bool known; /* `header` and `voters` are. */
-    uint16_t voters;
+    bool known; /* `header` is. */
     uint16_t present; /* Members that have it whole. */
     uint16_t nacks;   /* Members that never had it, voters or not. */
     u128 checksum;

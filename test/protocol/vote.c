@@ -76,7 +76,7 @@ entry_of(const struct state *state, uint32_t op, prepare_id id)
     struct view_vote_entry entry;
     memset(&entry, 0, sizeof entry);
     entry.known = true;
-    entry.voters = (uint16_t) ((1 << settings.replicas) - 1);
+    entry.header.voters = (uint16_t) ((1 << settings.replicas) - 1);
     entry.header.op = op;
     entry.header.checksum = checksum_of(id);
     if (op == 0) return entry;

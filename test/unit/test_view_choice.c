@@ -30,10 +30,10 @@ follower(const struct view_vote_entry *parent, uint32_t view, uint16_t voters)
     struct view_vote_entry entry;
     memset(&entry, 0, sizeof entry);
     entry.known = true;
-    entry.voters = voters;
+    entry.header.voters = voters;
     entry.header.parent = parent == NULL ? 0 : parent->header.checksum;
     entry.header.op = parent == NULL ? BASE : parent->header.op + 1;
-    entry.header.commit = parent == NULL || parent->voters == voters ? BASE : entry.header.op - 1;
+    entry.header.commit = parent == NULL || parent->header.voters == voters ? BASE : entry.header.op - 1;
     entry.header.view = view;
     entry.header.checksum = checksum(&entry, sizeof entry);
     return entry;
@@ -432,24 +432,24 @@ UNIT_TEST(a_vote_that_no_member_sends_is_refused)
     REFUSED(v->entries[2].header.view = 0);
     REFUSED(v->entries[3].nack = true);
     REFUSED(v->entries[3].known = true);
-    REFUSED(v->entries[1].voters = 0);
-    REFUSED(v->entries[1].voters = 1 << 12);
-    REFUSED(v->entries[1].voters = 127);
+    REFUSED(v->entries[1].header.voters = 0);
+    REFUSED(v->entries[1].header.voters = 1 << 12);
+    REFUSED(v->entries[1].header.voters = 127);
 }
 
 UNIT_TEST(v12_a_change_of_voters_is_of_one_voter_and_after_what_is_committed)
 {
     struct view_vote *v = sound_vote();
-    v->entries[1].voters = v->entries[2].voters = ABCD;
+    v->entries[1].header.voters = v->entries[2].header.voters = ABCD;
     expect(view_vote_valid(v));
-    v->entries[0].voters = 3; /* Two were added. */
+    v->entries[0].header.voters = 3; /* Two were added. */
     expect(!view_vote_valid(v));
-    v->entries[0].voters = 14; /* One for another. */
+    v->entries[0].header.voters = 14; /* One for another. */
     expect(view_vote_valid(v));
-    v->entries[0].voters = 11 << 1;
+    v->entries[0].header.voters = 11 << 1;
     expect(!view_vote_valid(v));
     v = sound_vote();
-    v->entries[2].voters = ABCD; /* Before the op ahead of it is committed. */
+    v->entries[2].header.voters = ABCD; /* Before the op ahead of it is committed. */
     expect(!view_vote_valid(v));
 }
 
