@@ -33,7 +33,8 @@ follower(const struct view_vote_entry *parent, uint32_t view, uint16_t voters)
     entry.header.voters = voters;
     entry.header.parent = parent == NULL ? 0 : parent->header.checksum;
     entry.header.op = parent == NULL ? BASE : parent->header.op + 1;
-    entry.header.commit = parent == NULL || parent->header.voters == voters ? BASE : entry.header.op - 1;
+    const bool changes = parent != NULL && parent->header.voters != voters;
+    entry.header.commit = changes ? entry.header.op - 1 : BASE;
     entry.header.view = view;
     entry.header.checksum = checksum(&entry, sizeof entry);
     return entry;
