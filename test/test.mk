@@ -54,7 +54,7 @@ $(BUILD)/unit/test_lsm_parts_production: $(PARTS_SRCS) $(wildcard src/*.h src/*/
 
 # Messages with production limits too: there a prepare is sixteen times what is read ahead.
 NETWORK_SRCS = test/unit/test_network.c $(addprefix test/unit/,unit.c message_fixture.c network_fixture.c) \
-	$(wildcard src/base/*.c) src/store/prepare.c $(wildcard src/vsr/message*.c) $(wildcard src/os/network_*.c)
+	$(wildcard src/base/*.c) src/store/prepare.c src/store/members.c $(wildcard src/vsr/message*.c) $(wildcard src/os/network_*.c)
 
 $(BUILD)/unit/test_network_production: $(NETWORK_SRCS) $(wildcard src/*.h src/*/*.h test/*/*.h)
 	@mkdir -p $(@D)
