@@ -21,10 +21,11 @@ until_ns(struct cluster *cluster)
     return cluster->now_ns + prng_range(&cluster->prng, 1, cluster->options.trouble_ns_max);
 }
 
+/* Did something happen in the last step that comes once in so much time? */
 static bool
-happens(struct cluster *cluster, uint32_t per_million)
+happens(struct cluster *cluster, uint64_t once_in_ns)
 {
-    return per_million > 0 && prng_chance(&cluster->prng, per_million, 1000000);
+    return once_in_ns > 0 && prng_below(&cluster->prng, once_in_ns) < cluster->step_ns;
 }
 
 static void
@@ -61,7 +62,7 @@ network_trouble(struct cluster *cluster)
     const uint32_t count = cluster->options.node_count;
     const uint32_t from = (uint32_t) prng_below(prng, count);
     const uint32_t to = (from + 1 + (uint32_t) prng_below(prng, count - 1)) % count;
-    if (!happens(cluster, cluster->options.partitions)) return;
+    if (!happens(cluster, cluster->options.partition_ns)) return;
     cluster->healed_ns = until_ns(cluster);
     cluster->counts.partitions += 1;
     switch (prng_below(prng, 4)) {
@@ -88,11 +89,11 @@ node_trouble(struct cluster_node *node)
     struct cluster *cluster = node->cluster;
     const struct cluster_options *options = &cluster->options;
     if (node->engine == NULL) return;
-    if (may_crash(node) && happens(cluster, options->crashes)) {
+    if (may_crash(node) && happens(cluster, options->crash_ns)) {
         /* Somewhere in the middle of what it does next. */
         storage_sim_crash_after(&node->disk, prng_range(&cluster->prng, 1, 30));
     }
-    if (happens(cluster, options->pauses)) {
+    if (cluster->now_ns >= node->awake_ns && happens(cluster, options->pause_ns)) {
         node->awake_ns = until_ns(cluster);
         cluster->counts.pauses += 1;
     }
@@ -164,6 +165,7 @@ cluster_step(struct cluster *cluster)
     const uint32_t count = cluster->options.node_count;
     const uint32_t first = (uint32_t) prng_below(&cluster->prng, count);
     cluster->now_ns += step_ns;
+    cluster->step_ns = step_ns;
     cluster->counts.steps += 1;
     if (cluster->networked) network_sim_advance(&cluster->network, cluster->now_ns);
     for (uint32_t i = 0; i < count; i++) {
@@ -182,7 +184,6 @@ run_init(struct cluster *cluster, uint64_t seed, uint32_t node_count, enum clust
     prng_init(&cluster->prng_workload, prng_next(&cluster->prng));
     cluster->options = cluster_options_random(&cluster->prng, node_count);
     cluster->networked = cluster->options.node_count > 1;
-    cluster->options.reads_strict |= !cluster->networked;
     if (canary == CLUSTER_CANARY_ACK || canary == CLUSTER_CANARY_COMMIT) {
         cluster->options.network.tamper = canary_tamper;
         cluster->options.network.tamper_context = cluster;
@@ -205,14 +206,35 @@ run_start(struct cluster *cluster)
     }
 }
 
+/* A node is so far behind that the others may soon not have any more what it lacks. */
+static bool
+lags(const struct cluster_node *node)
+{
+    const struct cluster *cluster = node->cluster;
+    const struct prepare_header *head = cluster_history_header(cluster, cluster->history.head);
+    const struct prepare_header *own = cluster_history_header(cluster, node->commit);
+    const uint64_t position = own == NULL ? 0 : own->position;
+    if (cluster->options.state_sync || !cluster->networked || head == NULL) return false;
+    return head->position - position > cluster->options.prepares_size_bytes / 4;
+}
+
+static void
+submit(struct cluster *cluster)
+{
+    for (uint32_t i = 0; i < cluster->options.node_count; i++) {
+        if (lags(&cluster->nodes[i])) return;
+    }
+    for (uint32_t i = 0; i < cluster->options.node_count; i++) {
+        if (cluster->nodes[i].engine != NULL) cluster_clients_submit(&cluster->nodes[i]);
+    }
+}
+
 static void
 run_faulty(struct cluster *cluster)
 {
     while (cluster->counts.requests < cluster->options.requests) {
         cluster_check(cluster, cluster->counts.steps < STEPS_MAX, "no progress");
-        for (uint32_t i = 0; i < cluster->options.node_count; i++) {
-            if (cluster->nodes[i].engine != NULL) cluster_clients_submit(&cluster->nodes[i]);
-        }
+        submit(cluster);
         cluster_step(cluster);
         trouble(cluster);
         canary_step(cluster);
@@ -239,6 +261,16 @@ heal(struct cluster *cluster)
     }
 }
 
+/* Blocks may be on their way to the disk when all else is done. */
+static bool
+writes(const struct cluster_node *node)
+{
+    for (uint32_t i = 0; i < node->disk.flight_count; i++) {
+        if (node->disk.flights[i].request->direction == STORAGE_WRITE) return true;
+    }
+    return false;
+}
+
 /* Why the node isn't done yet, or NULL. */
 static const char *
 unrest(const struct cluster_node *node)
@@ -247,7 +279,7 @@ unrest(const struct cluster_node *node)
     if (node->engine == NULL) return "is down";
     if (cluster_clients_waiting(node)) return "has requests that are not answered";
     if (node->commit < cluster->history.head) return "is behind";
-    if (engine_busy(node->engine)) return "is busy";
+    if (engine_busy(node->engine) || writes(node)) return "is busy";
     return NULL;
 }
 

@@ -21,9 +21,9 @@
  *       more often than it was asked for. What was refused isn't there.
  *  (I5) a create that is answered is in the log, at an op behind everything that was answered
  *       anywhere before it was sent, with the model's results, byte by byte.
- *  (I6) a read is what the model has at the op that it names. With `reads_strict` that isn't older
- *       than anything that was answered before it was sent; otherwise than what this node has
- *       answered in this life.
+ *  (I6) a read is what the model has at the op that it names. That isn't older than anything that
+ *       was answered anywhere before it was sent; for a `local` one, than what its node has answered
+ *       in this life.
  *  (I7) checkpoints at the same op are the same: their ids, which stand for all that they refer to.
  *  (I8) once faults stop and everything is healed, all that was asked is answered within a bound of
  *       time, and all nodes are at the same op, with the same state: live blocks byte by byte.
@@ -76,16 +76,17 @@ struct cluster_options {
     uint32_t requests;
     uint32_t clients; /* At each node. */
     uint32_t reads;   /* Of 100 requests. */
+    uint32_t local;   /* Of 100 reads. */
     uint32_t submits; /* Of 1,000: chance that a free client asks in a step. */
     uint32_t polls_max;
     uint64_t step_ns_max;
-    bool reads_strict; /* (I6) */
     bool view_changes; /* Then the primary may crash too. */
+    bool state_sync;   /* Then a node may lag further than the logs of the others reach back. */
 
-    /* Of a million steps, for each node or the network. */
-    uint32_t crashes;
-    uint32_t pauses;
-    uint32_t partitions;
+    /* About how often, for each node or the network: once in so much time. 0: never. */
+    uint64_t crash_ns;
+    uint64_t pause_ns;
+    uint64_t partition_ns;
     uint64_t trouble_ns_max; /* How long each lasts, at most. */
 
     struct cluster_node_options nodes[CLUSTER_NODES_MAX];
@@ -122,6 +123,7 @@ struct cluster_client {
     struct cluster_node *node;
     enum cluster_client_state state;
     bool create;
+    bool local; /* A read of this node's state, even if it is behind. */
     uint64_t op_before; /* The answer must be behind it (a create), or not before it (a read). */
     u128 asked;         /* Names session and content, of a create. */
     struct cluster_moment moments[CLUSTER_MOMENTS_MAX]; /* A read: when sent, after each op. */
@@ -220,6 +222,7 @@ struct cluster {
     struct prng prng_workload;
     struct cluster_options options;
     uint64_t now_ns;
+    uint64_t step_ns; /* By which time went on last. */
     struct network_sim network;
     bool networked;
     struct members members;

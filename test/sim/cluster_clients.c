@@ -224,8 +224,7 @@ client_submit(struct cluster_client *client)
     request->input = client->input;
     memset(client->reply, 0xaa, sizeof(client->reply));
     client->moments_count = 0;
-    const bool strict = client->create || cluster->options.reads_strict;
-    client->op_before = strict ? cluster->history.answered : node->read_op;
+    client->op_before = client->local ? node->read_op : cluster->history.answered;
     if (client->create) {
         client->asked = cluster_history_name(
             node->session, request->operation, request->input, request->input_size);
@@ -254,6 +253,7 @@ make_create(struct cluster_client *client)
         client->input,
         &count);
     client->create = true;
+    client->local = false;
     client->request = (struct engine_request){
         .operation = operation,
         .input_size = count * EVENT_SIZE,
@@ -271,6 +271,8 @@ make_read(struct cluster_client *client)
         &cluster->workload, &cluster->history.model, &operation, client->input);
     if (!model_read_valid(operation, client->input, size)) return false;
     client->create = false;
+    client->local =
+        cluster->networked && prng_chance(&cluster->prng, cluster->options.local, 100);
     client->request = (struct engine_request){
         .operation = operation,
         .input_size = size,

@@ -148,6 +148,7 @@ cluster_compare(struct cluster *cluster)
         if (end > 0) block[(end - 1) * BLOCK_SIZE + BLOCK_SIZE / 2] ^= 1;
     }
     model_check_invariants(model);
+    cluster_check(cluster, first->commit == cluster->history.head, "nodes are behind");
     for (uint32_t i = 1; i < cluster->options.node_count; i++) {
         compare_states(first, &cluster->nodes[i]);
         compare_blocks(first, &cluster->nodes[i]);
@@ -155,8 +156,6 @@ cluster_compare(struct cluster *cluster)
     }
     for (uint32_t i = 0; i < cluster->options.node_count; i++) {
         struct cluster_node *node = &cluster->nodes[i];
-        cluster_check(
-            cluster, node->commit == cluster->history.head, "node %u is behind", node->index);
         compare_ids(node, LEDGER_LOOKUP_ACCOUNTS, &model->account_ids);
         compare_ids(node, LEDGER_LOOKUP_TRANSFERS, &model->transfer_ids);
         compare_ids(node, LEDGER_LOOKUP_TRANSFERS, &model->burnt_ids);

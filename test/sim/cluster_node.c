@@ -169,7 +169,7 @@ cluster_node_open(struct cluster_node *node)
     struct engine_open_report report;
     assert(node->engine == NULL);
     node_create(node);
-    const bool faulty = !cluster->calm && cluster->options.crashes > 0 && cluster->now_ns > 0;
+    const bool faulty = !cluster->calm && cluster->options.crash_ns > 0 && cluster->now_ns > 0;
     if (faulty && prng_chance(&cluster->prng, 1, 8)) {
         storage_sim_crash_after(&node->disk, prng_range(&cluster->prng, 1, 60));
     }

@@ -3,6 +3,17 @@
 #include "base/units.h"
 #include "sim/cluster.h"
 
+/* Once in so much time: never, rarely or often. */
+static uint64_t
+every_ns(struct prng *prng, uint64_t often_ns, uint64_t rarely_ns)
+{
+    switch (prng_below(prng, 3)) {
+    case 0: return 0;
+    case 1: return prng_range(prng, often_ns, rarely_ns);
+    default: return prng_range(prng, often_ns / 4, often_ns);
+    }
+}
+
 /* Absent, rare or frequent. */
 static uint32_t
 rate(struct prng *prng, uint32_t rare, uint32_t frequent)
@@ -80,14 +91,15 @@ cluster_options_random(struct prng *prng, uint32_t node_count)
         .requests = (uint32_t) prng_range(prng, 100, 300),
         .clients = (uint32_t) prng_range(prng, 1, CLUSTER_CLIENTS_MAX),
         .reads = (uint32_t) prng_range(prng, 0, 40),
+        .local = (uint32_t) prng_range(prng, 0, 50),
         .submits = (uint32_t) prng_range(prng, 1, prng_chance(prng, 1, 2) ? 20 : 300),
         .polls_max = (uint32_t) prng_range(prng, 1, 4),
         .step_ns_max = prng_range(prng, 200, 10000) * NS_PER_US,
         .trouble_ns_max = prng_range(prng, 100, 5000) * NS_PER_MS,
     };
-    options.crashes = rate(prng, 1000, 8000);
-    options.pauses = rate(prng, 500, 5000);
-    options.partitions = rate(prng, 1000, 8000);
+    options.crash_ns = every_ns(prng, 2 * NS_PER_S, 20 * NS_PER_S);
+    options.pause_ns = every_ns(prng, 2 * NS_PER_S, 20 * NS_PER_S);
+    options.partition_ns = every_ns(prng, 2 * NS_PER_S, 20 * NS_PER_S);
     for (uint32_t i = 0; i < options.node_count; i++) options.nodes[i] = node_random(prng);
     slots_random(prng, &options);
     network_random(prng, &options);

@@ -59,6 +59,32 @@ sim_fail(const struct sim *failed, const char *format, ...)
     exit(1);
 }
 
+static void
+print_nodes(const struct cluster *failed, FILE *out)
+{
+    for (uint32_t i = 0; i < failed->options.node_count; i++) {
+        const struct cluster_node *node = &failed->nodes[i];
+        struct engine_state state = {0};
+        uint32_t waiting = 0;
+        if (node->engine != NULL) engine_state_get(node->engine, &state);
+        for (uint32_t j = 0; j < CLUSTER_CLIENTS_MAX; j++) {
+            waiting += node->clients[j].state == CLUSTER_CLIENT_LENT;
+        }
+        (void) fprintf(
+            out,
+            "  node %u, slot %u: %s%s, op %" PRIu64 ", executed %" PRIu64 ", checkpoint %" PRIu64
+            ", %u requests wait\n",
+            i,
+            node->options->slot,
+            node->engine == NULL ? "down" : "up",
+            failed->now_ns < node->awake_ns ? " and paused" : "",
+            state.op,
+            state.commit,
+            state.checkpoint_op,
+            waiting);
+    }
+}
+
 _Noreturn void
 cluster_fail(const struct cluster *failed, const char *format, ...)
 {
@@ -75,6 +101,7 @@ cluster_fail(const struct cluster *failed, const char *format, ...)
     (void) vfprintf(out, format, arguments);
     va_end(arguments);
     (void) fprintf(out, "\n");
+    print_nodes(failed, out);
     if (canary) longjmp(canary_noticed, 1);
     exit(1);
 }
