@@ -22,8 +22,8 @@
  *  (I5) a create that is answered is in the log, at an op behind everything that was answered
  *       anywhere before it was sent, with the model's results, byte by byte.
  *  (I6) a read is what the model has at the op that it names. That isn't older than anything that
- *       was answered anywhere before it was sent; for a `local` one, than what its node has answered
- *       in this life.
+ *       was answered anywhere before it was sent; for a `local` one, than what its node has
+ *       answered in this life.
  *  (I7) checkpoints at the same op are the same: their ids, which stand for all that they refer to.
  *  (I8) once faults stop and everything is healed, all that was asked is answered within a bound of
  *       time, and all nodes are at the same op, with the same state: live blocks byte by byte.
