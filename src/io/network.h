@@ -32,7 +32,8 @@
 #define NETWORK_QUEUE_MAX       32
 #define NETWORK_QUEUE_LARGE_MAX 12
 
-struct message;        /* vsr/message_pool.h */
+struct message;      /* vsr/message_pool.h */
+struct message_pool;
 struct message_header; /* vsr/message.h */
 struct message_bye;
 
@@ -74,6 +75,7 @@ struct network {
     const struct network_ops *ops;
     const struct network_callbacks *callbacks;
     void *context; /* Given to the callbacks. */
+    struct message_pool *pool; /* For what is received. It and the callbacks are the owner's. */
     uint32_t peer_count;
     struct network_peer peers[NETWORK_PEERS_MAX];
     bool polling;
