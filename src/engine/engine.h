@@ -151,6 +151,8 @@ enum engine_open_result {
     ENGINE_OPEN_IO_ERROR,
 };
 
+struct members; /* store/members.h */
+
 struct engine_open_report {
     const char *superblock_name;
     struct engine_identity identity;
@@ -168,12 +170,14 @@ uint64_t engine_memory_bytes_min(const struct engine_options *options);
 
 /*
  * Writes the superblock of a new, empty ledger over zeroed files. Only its last write makes the
- * ledger exist.
+ * ledger exist. `members` are all members that it begins with; every one of them is formatted with
+ * the same table. identity->replica is this node's slot among them. NULL: the ledger is alone.
  */
 enum engine_open_result engine_format(
     struct storage *storage,
     uint64_t prepares_size_bytes,
     const struct engine_identity *identity,
+    const struct members *members,
     void *scratch); /* ENGINE_FORMAT_SCRATCH bytes, sector aligned, zeroed. */
 #define ENGINE_FORMAT_SCRATCH (UINT64_C(64) * KIB)
 

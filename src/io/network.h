@@ -33,7 +33,7 @@
 #define NETWORK_QUEUE_LARGE_MAX 12
 
 struct message;      /* vsr/message_pool.h */
-struct message_pool;
+struct message_pool; /* vsr/message_pool.h */
 struct message_header; /* vsr/message.h */
 struct message_bye;
 
@@ -73,9 +73,10 @@ struct network_ops {
 /* First member of each implementation. */
 struct network {
     const struct network_ops *ops;
+    /* The owner's. It may set these three after the network was made, before the first poll. */
     const struct network_callbacks *callbacks;
-    void *context; /* Given to the callbacks. */
-    struct message_pool *pool; /* For what is received. It and the callbacks are the owner's. */
+    void *context;             /* Given to the callbacks. */
+    struct message_pool *pool; /* Where received messages come from. */
     uint32_t peer_count;
     struct network_peer peers[NETWORK_PEERS_MAX];
     bool polling;

@@ -127,7 +127,7 @@ bench_host_format(const struct bench_options *options)
     open_storage(&storage, &storage_options);
     void *scratch = take_memory(ENGINE_FORMAT_SCRATCH);
     const enum engine_open_result result =
-        engine_format(storage.storage, prepares_size, &identity, scratch);
+        engine_format(storage.storage, prepares_size, &identity, NULL, scratch);
     (void) munmap(scratch, ENGINE_FORMAT_SCRATCH);
     storage_os_close(&storage);
     if (result != ENGINE_OPENED) bench_fail("could not format \"%s\"", options->directory);

@@ -34,7 +34,11 @@ node_format(struct sim *sim)
     for (;;) {
         memset(scratch, 0, sizeof(scratch));
         const enum engine_open_result result = engine_format(
-            &sim->disk.storage, sim->options.prepares_size_bytes, &sim_identity, scratch);
+            &sim->disk.storage,
+            sim->options.prepares_size_bytes,
+            &sim_identity,
+            NULL,
+            scratch);
         const bool crashed = sim->disk.crashed;
         storage_sim_restart(&sim->disk);
         if (result == ENGINE_OPENED) break;
