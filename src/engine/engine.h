@@ -108,6 +108,8 @@ struct engine_request {
      * here.
      */
     struct ledger_instant instant;
+    /* For reads: this node's state will do, even if it is behind that of others. */
+    bool local;
 
     /* Filled in before the callback. */
     enum engine_status status;
@@ -119,6 +121,7 @@ struct engine_request {
     struct engine *engine;
     struct queue_link link;
     struct replica_request create;
+    uint64_t read_number; /* Under which the replica says whether the read may begin. */
     uint64_t submitted_ns;
 };
 
@@ -144,6 +147,7 @@ enum engine_open_result {
     ENGINE_OPEN_DISK_FULL,
     /* Prepare `op` is intact, but this version doesn't make such prepares. */
     ENGINE_OPEN_INVALID_PREPARE,
+    ENGINE_OPEN_NO_VIEW, /* This member was the primary; another must be elected. */
     ENGINE_OPEN_IO_ERROR,
 };
 
