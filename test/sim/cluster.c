@@ -140,6 +140,9 @@ canary_tamper(void *context, uint32_t from, uint32_t to, struct message_header *
     if (header->command == MESSAGE_PREPARE) {
         const struct prepare_header *prepare = message_body_const(header);
         if (prepare->op > sent->op) *sent = *prepare;
+        if (cluster->canary != CLUSTER_CANARY_COMMIT) return;
+        header->commit = prepare->op;
+        message_seal(header, header->version);
     }
     if (cluster->canary == CLUSTER_CANARY_ACK && header->command == MESSAGE_PREPARE_OK) {
         sent = &cluster->canary_sent[from];

@@ -222,6 +222,7 @@ client_submit(struct cluster_client *client)
     request->reply = client->reply;
     request->callback = client_on_answer;
     request->input = client->input;
+    request->local = client->local;
     memset(client->reply, 0xaa, sizeof(client->reply));
     client->moments_count = 0;
     client->op_before = client->local ? node->read_op : cluster->history.answered;
