@@ -67,6 +67,7 @@ engine_take(
         .grid = &engine->grid,
         .machine = &engine->ledger.machine,
         .network = options->network,
+        .failover_timeout_ns = options->failover_timeout_ns,
         .requests_max = options->requests_max,
     };
     queue_init(&engine->arrived, "requests that have arrived", options->requests_max);

@@ -257,7 +257,6 @@ open_replica(struct engine *engine, struct engine_open_report *report)
         report->block_address = engine->superblock.working->checkpoint.root.address;
         report->tree_name = "root";
         return ENGINE_OPEN_GRID_CORRUPT;
-    case REPLICA_OPEN_NO_VIEW: return ENGINE_OPEN_NO_VIEW;
     case REPLICA_OPEN_OTHER_LOG: return ENGINE_OPEN_OTHER_LOG;
     case REPLICA_OPEN_INVALID_PREPARE: return ENGINE_OPEN_INVALID_PREPARE;
     }
