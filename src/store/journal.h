@@ -183,7 +183,9 @@ void journal_init(
  * of op n counts if n is above the suffix and its view is log_view; or if n isn't above the suffix
  * and its view is at most log_view, and, where the suffix lists n, it is the one that is listed. An
  * entry that doesn't count was dropped when a view began. It stays on disk and proves nothing: its
- * header reads as JOURNAL_HEADER_OLDER, its prepare as JOURNAL_PREPARE_ABSENT.
+ * header reads as JOURNAL_HEADER_OLDER, its prepare as JOURNAL_PREPARE_ABSENT. One of a view after
+ * log_view was not dropped: it says that the superblock is the older one
+ * (JOURNAL_RECOVERY_AHEAD).
  */
 struct journal_evidence {
     uint32_t log_view;
@@ -269,6 +271,11 @@ enum journal_recovery {
     JOURNAL_RECOVERED,
     JOURNAL_RECOVERY_SHORT,    /* The log ends before commit_max. Nothing was written. */
     /*
+     * report.op_ahead is of a view that the superblock doesn't know: it is older than the log, as
+     * when it was put back from a copy. Nothing was written.
+     */
+    JOURNAL_RECOVERY_AHEAD,
+    /*
      * report.damage says which rule, damage_op which op. A lone node must not start. Nothing was
      * written.
      */
@@ -286,6 +293,7 @@ struct journal_report {
     uint64_t rule_uses[JOURNAL_RULE_COUNT]; /* For each rule, how many ops it decided. */
     bool tail_cut;             /* A trace of a torn append was found and dropped. */
     uint64_t op_max;           /* The newest op that anything proves. */
+    uint64_t op_ahead;         /* Set for JOURNAL_RECOVERY_AHEAD: the first such op found. */
     /* The op after op_max may have been complete too: damage is the rule that says so. */
     bool uncertain;
     /* Set for JOURNAL_RECOVERY_DAMAGED: the rule that decided the first damaged op. */

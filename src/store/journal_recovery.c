@@ -35,6 +35,7 @@ struct recovery {
     const struct journal_evidence *evidence;
     struct prepare_header previous; /* The last op of the walk, or at first the checkpoint. */
     uint64_t op_max;
+    uint64_t op_ahead; /* The first op found of a view that is newer than log_view, or 0. */
     uint64_t window_place; /* The bytes of prepares.wal that journal->buffer holds now. */
     uint64_t window_size;
 };
@@ -148,18 +149,45 @@ recovery_intact(
     return prepare_valid(prepare, recovery->journal->cluster);
 }
 
-/* (J6) */
+/*
+ * Is this intact header of a view that the superblock knows nothing of? A view is durable there
+ * before anything of it is written to the log, and so the superblock is older than the log.
+ */
+static bool
+recovery_ahead(const struct recovery *recovery, const struct prepare_header *header)
+{
+    const struct journal_evidence *evidence = recovery->evidence;
+    return evidence->suffix_count > 0 && header->view > evidence->log_view;
+}
+
+/* (J6) What is ahead counts: otherwise an older superblock would make acknowledged ops vanish. */
 static bool
 recovery_counts(const struct recovery *recovery, const struct prepare_header *header)
 {
     const struct journal_evidence *evidence = recovery->evidence;
-    if (evidence->suffix_count == 0) return true;
+    if (evidence->suffix_count == 0 || recovery_ahead(recovery, header)) return true;
     const uint64_t op_first = evidence->suffix[0].op;
     const uint64_t op_last = evidence->suffix[evidence->suffix_count - 1].op;
     if (header->op > op_last) return header->view == evidence->log_view;
-    if (header->view > evidence->log_view) return false;
     if (header->op < op_first) return true;
     return header->checksum == evidence->suffix[header->op - op_first].checksum;
+}
+
+static void
+recovery_note_ahead(struct recovery *recovery, const struct prepare_header *header)
+{
+    if (!recovery_ahead(recovery, header)) return;
+    const uint64_t op = recovery->op_ahead;
+    recovery->op_ahead = op == 0 ? header->op : min_u64(op, header->op);
+}
+
+/* An intact header or prepare proves its op, if it counts. */
+static void
+recovery_prove(struct recovery *recovery, const struct prepare_header *header)
+{
+    if (!recovery_counts(recovery, header)) return;
+    recovery->op_max = max_u64(recovery->op_max, header->op);
+    recovery_note_ahead(recovery, header);
 }
 
 /* What lies at this position. Here, MATCH means only: intact, has this op, has this position. */
@@ -338,8 +366,11 @@ recovery_probe(struct recovery *recovery, uint64_t op)
     }
     const bool whole = probe.prepare_state == JOURNAL_PREPARE_MATCH ||
                        probe.prepare_state == JOURNAL_PREPARE_DIFFERENT;
-    if (whole) recovery->op_max = max_u64(recovery->op_max, op);
     if (whole) assert(probe.known);
+    /* A torn prepare proves no op, but its header is intact. */
+    if (probe.known) recovery_note_ahead(recovery, &probe.header);
+    if (whole) recovery_prove(recovery, &probe.header);
+    if (whole) assert(recovery->op_max >= op);
     if (probe.header_state == JOURNAL_HEADER_MATCH) assert(recovery->op_max >= op);
     return probe;
 }
@@ -364,8 +395,7 @@ recovery_read_headers(struct recovery *recovery)
     for (uint64_t entry = 0; entry < journal->headers_count; entry++) {
         const struct prepare_header *header = &journal->headers[entry];
         if (!prepare_header_valid(header, journal->cluster)) continue;
-        if (!recovery_counts(recovery, header)) continue;
-        recovery->op_max = max_u64(recovery->op_max, header->op);
+        recovery_prove(recovery, header);
     }
 }
 
@@ -399,9 +429,8 @@ recovery_scan_prepares(struct recovery *recovery, uint64_t from)
             continue;
         }
         const bool here = header.position == position;
-        if ((here || recovery_astray(recovery, place, &header)) &&
-            recovery_counts(recovery, &header)) {
-            recovery->op_max = max_u64(recovery->op_max, header.op);
+        if (here || recovery_astray(recovery, place, &header)) {
+            recovery_prove(recovery, &header);
         }
         position += prepare_size_on_disk(&header);
     }
@@ -424,8 +453,7 @@ recovery_scan_inside(struct recovery *recovery, const struct probe *probe)
         if (!recovery_any_header_at(recovery, at, &header)) continue;
         if (!recovery_astray(recovery, at, &header)) continue;
         if (!recovery_intact(recovery, at, &header)) continue;
-        if (!recovery_counts(recovery, &header)) continue;
-        recovery->op_max = max_u64(recovery->op_max, header.op);
+        recovery_prove(recovery, &header);
     }
 }
 
@@ -739,6 +767,10 @@ journal_recover(
     report->op_head = recovery.previous.op;
     report->op_max = recovery.op_max;
     assert(whole == (report->damage == NULL));
+    if (recovery.op_ahead != 0) {
+        report->op_ahead = recovery.op_ahead;
+        return JOURNAL_RECOVERY_AHEAD;
+    }
     if (report->uncertain && recovery_blind(&recovery)) return JOURNAL_RECOVERY_IO_ERROR;
     if (!whole) return JOURNAL_RECOVERY_DAMAGED;
     assert(recovery.op_max == recovery.previous.op);
