@@ -166,10 +166,12 @@ static enum engine_open_result
 open_journal(struct engine *engine, struct engine_open_report *report)
 {
     const struct superblock_state *state = engine->superblock.working;
-    /* Without a suffix, nothing is known of views: whatever is intact counts. */
     const struct journal_evidence evidence = {
         .log_view = state->log_view,
-        .op_acked_min = state->checkpoint.header.op,
+        .op_acked_min = state->op_acked_min,
+        .suffix_count = state->suffix_count,
+        .suffix = state->suffix,
+        .peers = (state->flags & SUPERBLOCK_NOT_ALONE) != 0,
     };
     const enum journal_recovery result = journal_recover(
         &engine->journal,
@@ -185,6 +187,10 @@ open_journal(struct engine *engine, struct engine_open_report *report)
         if (report->op < engine->options.op_min) return ENGINE_OPEN_BEHIND;
         if (state->view < engine->options.view_min) return ENGINE_OPEN_BEHIND;
         return ENGINE_OPENED;
+    case JOURNAL_RECOVERY_AHEAD:
+        if (state->view < engine->options.view_min) return ENGINE_OPEN_BEHIND;
+        report->op = report->journal.op_ahead;
+        return ENGINE_OPEN_OTHER_LOG;
     case JOURNAL_RECOVERY_SHORT: return ENGINE_OPEN_JOURNAL_SHORT;
     case JOURNAL_RECOVERY_DAMAGED: return ENGINE_OPEN_JOURNAL_DAMAGED;
     case JOURNAL_RECOVERY_IO_ERROR: return ENGINE_OPEN_IO_ERROR;
