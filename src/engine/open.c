@@ -171,7 +171,7 @@ open_journal(struct engine *engine, struct engine_open_report *report)
         .op_acked_min = state->op_acked_min,
         .suffix_count = state->suffix_count,
         .suffix = state->suffix,
-        .peers = (state->flags & SUPERBLOCK_NOT_ALONE) != 0,
+        .peers = engine->options.network != NULL,
     };
     const enum journal_recovery result = journal_recover(
         &engine->journal,
@@ -183,6 +183,8 @@ open_journal(struct engine *engine, struct engine_open_report *report)
     report->op = report->journal.op_head;
     switch (result) {
     case JOURNAL_RECOVERED:
+        /* What others have isn't fetched from them yet: a member stops as a lone node does. */
+        if (evidence.peers && report->journal.damage != NULL) return ENGINE_OPEN_JOURNAL_DAMAGED;
         /* Checked before anything is replayed: files that are refused must stay as they are. */
         if (report->op < engine->options.op_min) return ENGINE_OPEN_BEHIND;
         if (state->view < engine->options.view_min) return ENGINE_OPEN_BEHIND;

@@ -130,13 +130,18 @@ fits(const struct replica *replica, const struct replica_request *request)
     return multi_batch_fits(&replica->writer, sums);
 }
 
-/* The next request to be sent, numbered. NULL: there is none, or it doesn't fit any more. */
+/*
+ * The next request to be sent, numbered. NULL: there is none that fits, or its number isn't `number`
+ * (0: any), because one between was refused: then it goes into the next message.
+ */
 static struct replica_request *
-next_to_send(struct replica *replica)
+next_to_send(struct replica *replica, uint64_t number)
 {
     struct replica_request *request = replica->unsent;
     if (request == NULL) request = oldest_waiting(replica);
     if (request == NULL || !fits(replica, request)) return NULL;
+    const uint64_t next = replica->unsent == NULL ? replica->number + 1 : request->number;
+    if (number != 0 && next != number) return NULL;
     if (replica->unsent == NULL) return number_oldest(replica);
     replica->unsent = request_of(request->link.next);
     return request;
@@ -153,10 +158,10 @@ send_some(struct replica *replica, struct message *message)
     multi_batch_begin(writer, body + PREPARE_HEADER_SIZE);
     uint64_t first = 0;
     for (;;) {
-        const struct replica_request *request = next_to_send(replica);
+        const uint64_t next = first == 0 ? 0 : first + writer->batch_count;
+        const struct replica_request *request = next_to_send(replica, next);
         if (request == NULL) break;
         if (first == 0) first = request->number;
-        assert(request->number == first + writer->batch_count);
         add_batch(replica, request);
     }
     assert(first > 0);
