@@ -130,13 +130,19 @@ fits(const struct replica *replica, const struct replica_request *request)
     return multi_batch_fits(&replica->writer, sums);
 }
 
-/* The next request to be sent, numbered. NULL: there is none, or it doesn't fit any more. */
+/*
+ * The next request to be sent, numbered. NULL: there is none, or it can't be in the same message as
+ * those before it, the first of which has the number `first`: it doesn't fit any more, or its
+ * number isn't the next one, since requests between them were refused.
+ */
 static struct replica_request *
-next_to_send(struct replica *replica)
+next_to_send(struct replica *replica, uint64_t first)
 {
     struct replica_request *request = replica->unsent;
+    const uint64_t number = request != NULL ? request->number : replica->number + 1;
     if (request == NULL) request = oldest_waiting(replica);
     if (request == NULL || !fits(replica, request)) return NULL;
+    if (first != 0 && number != first + replica->writer.batch_count) return NULL;
     if (replica->unsent == NULL) return number_oldest(replica);
     replica->unsent = request_of(request->link.next);
     return request;
@@ -153,7 +159,7 @@ send_some(struct replica *replica, struct message *message)
     multi_batch_begin(writer, body + PREPARE_HEADER_SIZE);
     uint64_t first = 0;
     for (;;) {
-        const struct replica_request *request = next_to_send(replica);
+        const struct replica_request *request = next_to_send(replica, first);
         if (request == NULL) break;
         if (first == 0) first = request->number;
         assert(request->number == first + writer->batch_count);

@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include "base/units.h"
+#include "engine/internal.h"
 #include "sim/cluster.h"
 #include "sim/sim.h"
 
@@ -62,6 +63,30 @@ sim_fail(const struct sim *failed, const char *format, ...)
     exit(1);
 }
 
+/* What became of its requests, as far as it knows; and of those of others. */
+static void
+print_sessions(const struct replica *replica, FILE *out)
+{
+    (void) fprintf(
+        out,
+        "    journaled %" PRIu64 ", linked %" PRIu64 ", committed %" PRIu64 ", numbered %" PRIu64
+        ", outstanding %u, waiting %u; by slot, executed and accepted:",
+        replica->journaled,
+        replica->linked,
+        replica->commit_max,
+        replica->number,
+        replica->outstanding.count,
+        replica->requests.count);
+    for (uint32_t slot = 0; slot < CLUSTER_NODES_MAX; slot++) {
+        (void) fprintf(
+            out,
+            " %" PRIu64 "/%" PRIu64,
+            replica->sessions.slots[slot].number,
+            replica->accepted.slots[slot].number);
+    }
+    (void) fprintf(out, "\n");
+}
+
 static void
 print_nodes(const struct cluster *failed, FILE *out)
 {
@@ -85,6 +110,7 @@ print_nodes(const struct cluster *failed, FILE *out)
             state.commit,
             state.checkpoint_op,
             waiting);
+        if (node->engine != NULL) print_sessions(&node->engine->replica, out);
     }
 }
 
