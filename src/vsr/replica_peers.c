@@ -85,6 +85,7 @@ on_up(void *context, uint32_t number, const struct message_header *header)
     struct replica_peer *peer = &replica->peers[slot];
     peer->up = true;
     peer->number = (uint8_t) number;
+    if (peer->session != hello->session) peer->prepared = 0;
     peer->session = hello->session;
     peer->heard_ns = clock_monotonic_ns(replica->clock);
     peer->placed = false;

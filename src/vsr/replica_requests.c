@@ -284,11 +284,40 @@ accepts(const struct replica *replica, uint8_t slot, const struct message_header
            sessions_accepts(&replica->accepted, slot, numbers->session, numbers->number);
 }
 
+/*
+ * Tells the member that there was no room. If this gets lost, it is said again when the request
+ * comes again.
+ */
+static void
+say_refused(struct replica *replica, uint8_t slot, const struct message_numbers *numbers)
+{
+    struct message *message = replica_message_new(replica, MESSAGE_REFUSE);
+    if (message == NULL) return;
+    message->header->as.numbers = *numbers;
+    message->header->as.numbers.reason = replica->peers[slot].refusal;
+    (void) replica_send(replica, slot, message);
+}
+
+/* Was all of it refused? Then its numbers are used, and beyond all that are in prepares. */
+static bool
+was_refused(const struct replica *replica, uint8_t slot, const struct message_header *header)
+{
+    const struct message_numbers *numbers = &header->as.numbers;
+    const struct session *accepted = &replica->accepted.slots[slot];
+    return replica->primary && header->view == replica->view &&
+           numbers->session == accepted->session &&
+           numbers->number > replica->peers[slot].prepared &&
+           numbers->number + numbers->count - 1 <= accepted->number;
+}
+
 void
 replica_on_request(struct replica *replica, uint8_t slot, struct message *message)
 {
     struct multi_batch_reader reader;
     struct queue *waiting = &replica->peers[slot].requests;
+    if (was_refused(replica, slot, message->header)) {
+        say_refused(replica, slot, &message->header->as.numbers);
+    }
     const bool taken = replica->primary && accepts(replica, slot, message->header) &&
                        waiting->count < REPLICA_REQUESTS_PER_PEER &&
                        request_open(replica, slot, message->header, &reader);
@@ -349,7 +378,6 @@ take_own(struct replica *replica)
     return progress;
 }
 
-/* Tells the member that there is no room. */
 static void
 refuse(
     struct replica *replica,
@@ -360,12 +388,9 @@ refuse(
     /* (V14) Their numbers are used before anybody hears of it. */
     const uint64_t last = numbers->number + numbers->count - 1;
     sessions_take(&replica->accepted, slot, numbers->session, last);
-    struct message *message = replica_message_new(replica, MESSAGE_REFUSE);
-    if (message == NULL) return; /* Then it is as if the answer had got lost. */
-    message->header->as.numbers = *numbers;
-    message->header->as.numbers.reason =
+    replica->peers[slot].refusal =
         room == FOREST_DISK_FULL ? MESSAGE_REFUSE_DISK : MESSAGE_REFUSE_MEMORY;
-    (void) replica_send(replica, slot, message);
+    say_refused(replica, slot, numbers);
 }
 
 /*
@@ -397,6 +422,7 @@ take_message(struct replica *replica, uint8_t slot, const struct message_header 
     }
     while (multi_batch_next(&reader, &batch)) multi_batch_add(writer, &reader.source, &batch);
     sessions_take(&replica->accepted, slot, numbers->session, reader.source.number);
+    replica->peers[slot].prepared = reader.source.number;
     return true;
 }
 
