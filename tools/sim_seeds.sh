@@ -3,6 +3,8 @@
 # and printed: what fails is repeated by build/sim SEED. Then some seeds twice, which must give the same trace.
 #   SIM_SEEDS=n SIM_SEED_START=n         the fixed range: 300 from 1 on
 #   SIM_NEW_SEEDS=n SIM_NEW_START=n      the new ones: 200 from the clock on
+# Clusters likewise: 40 from 1 on, and 160 new ones; what fails is repeated by build/sim --cluster SEED.
+#   SIM_CLUSTER_SEEDS=n SIM_CLUSTER_NEW_SEEDS=n
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 make -s -j2 build/sim || exit 1
@@ -15,23 +17,26 @@ export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0}
 passed=0
 failed=0
 run() {
-    if build/sim "$1" "$2" > build/sim-$3.out 2>&1; then
-        passed=$((passed + $2))
+    local from=$1 many=$2 name=$3
+    shift 3
+    if build/sim "$@" "$from" "$many" > "build/sim-$name.out" 2>&1; then
+        passed=$((passed + many))
     else
-        tail -n 40 build/sim-$3.out
+        tail -n 40 "build/sim-$name.out"
         failed=$((failed + 1))
     fi
 }
 while read -r seed _; do
     case $seed in ''|\#*) ;; *) run "$seed" 1 kept ;; esac
 done < tools/seeds.txt
-# A range in two halves, one for each of two processors.
+# A range in two halves, one for each of two processors. What follows the name, start and count are options.
 run_range() {
     local name=$1 from=$2 many=$3 half pid part n job jobs=()
+    shift 3
     half=$((many / 2))
-    build/sim "$from" "$half" > "build/sim-$name-a.out" 2>&1 &
+    build/sim "$@" "$from" "$half" > "build/sim-$name-a.out" 2>&1 &
     jobs+=("$! a $half")
-    build/sim $((from + half)) $((many - half)) > "build/sim-$name-b.out" 2>&1 &
+    build/sim "$@" $((from + half)) $((many - half)) > "build/sim-$name-b.out" 2>&1 &
     jobs+=("$! b $((many - half))")
     for job in "${jobs[@]}"; do
         read -r pid part n <<< "$job"
@@ -61,13 +66,21 @@ else
     failed=$((failed + 1))
 fi
 tail -n 2 build/sim-window.out
-if build/sim --canary > build/sim-canary.out 2>&1; then
-    passed=$((passed + 1))
-else
-    echo "the simulator did not notice a broken promise"
-    tail -n 20 build/sim-canary.out
-    failed=$((failed + 1))
-fi
+while read -r seed _; do
+    case $seed in ''|\#*) ;; *) run "$seed" 1 cluster-kept --cluster ;; esac
+done < tools/cluster_seeds.txt
+run_range cluster-fixed 1 "${SIM_CLUSTER_SEEDS:-40}" --cluster
+run_range cluster-new "$new_start" "${SIM_CLUSTER_NEW_SEEDS:-160}" --cluster
+tail -qn 1 build/sim-cluster-new-a.out build/sim-cluster-new-b.out
+for canary in --canary --cluster-canary; do
+    if build/sim "$canary" > build/sim-canary.out 2>&1; then
+        passed=$((passed + 1))
+    else
+        echo "the simulator did not notice a broken promise ($canary)"
+        tail -n 20 build/sim-canary.out
+        failed=$((failed + 1))
+    fi
+done
 tail -n 3 build/sim-fixed-a.out
 echo "sim: $passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -178,8 +178,7 @@ begin_serving(struct replica *replica)
     replica->accepted = replica->sessions;
     sessions_begin(&replica->accepted, replica->slot, replica->session);
     for (uint8_t slot = 0; slot < MEMBERS_MAX; slot++) {
-        const struct replica_peer *peer = &replica->peers[slot];
-        if (peer->up) sessions_begin(&replica->accepted, slot, peer->session);
+        if (replica->peers[slot].up) replica_requests_begin(replica, slot, true);
     }
     replica_requests_unsend(replica);
 }

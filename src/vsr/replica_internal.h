@@ -105,6 +105,12 @@ struct replica_request *replica_requests_find(
  */
 bool replica_requests_take(struct replica *replica);
 
+/*
+ * At the primary: the member's session is its newest. `afresh`: what is accepted of it is in the
+ * log, and none of it was refused.
+ */
+void replica_requests_begin(struct replica *replica, uint8_t slot, bool afresh);
+
 /* True if there is something to take. */
 bool replica_requests_wait(const struct replica *replica);
 

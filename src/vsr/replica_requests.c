@@ -131,17 +131,18 @@ fits(const struct replica *replica, const struct replica_request *request)
 }
 
 /*
- * The next request to be sent, numbered. NULL: there is none that fits, or its number isn't `number`
- * (0: any), because one between was refused: then it goes into the next message.
+ * The next request to be sent, numbered. NULL: there is none, or it can't be in the same message as
+ * those before it, the first of which has the number `first`: it doesn't fit any more, or its
+ * number isn't the next one, since requests between them were refused.
  */
 static struct replica_request *
-next_to_send(struct replica *replica, uint64_t number)
+next_to_send(struct replica *replica, uint64_t first)
 {
     struct replica_request *request = replica->unsent;
+    const uint64_t number = request != NULL ? request->number : replica->number + 1;
     if (request == NULL) request = oldest_waiting(replica);
     if (request == NULL || !fits(replica, request)) return NULL;
-    const uint64_t next = replica->unsent == NULL ? replica->number + 1 : request->number;
-    if (number != 0 && next != number) return NULL;
+    if (first != 0 && number != first + replica->writer.batch_count) return NULL;
     if (replica->unsent == NULL) return number_oldest(replica);
     replica->unsent = request_of(request->link.next);
     return request;
@@ -158,8 +159,7 @@ send_some(struct replica *replica, struct message *message)
     multi_batch_begin(writer, body + PREPARE_HEADER_SIZE);
     uint64_t first = 0;
     for (;;) {
-        const uint64_t next = first == 0 ? 0 : first + writer->batch_count;
-        const struct replica_request *request = next_to_send(replica, next);
+        const struct replica_request *request = next_to_send(replica, first);
         if (request == NULL) break;
         if (first == 0) first = request->number;
         add_batch(replica, request);
@@ -283,11 +283,49 @@ accepts(const struct replica *replica, uint8_t slot, const struct message_header
            sessions_accepts(&replica->accepted, slot, numbers->session, numbers->number);
 }
 
+/*
+ * Tells the member that there was no room. If this gets lost, it is said again when the request
+ * comes again.
+ */
+static void
+say_refused(struct replica *replica, uint8_t slot, const struct message_numbers *numbers)
+{
+    struct message *message = replica_message_new(replica, MESSAGE_REFUSE);
+    if (message == NULL) return;
+    message->header->as.numbers = *numbers;
+    message->header->as.numbers.reason = replica->peers[slot].refusal;
+    (void) replica_send(replica, slot, message);
+}
+
+void
+replica_requests_begin(struct replica *replica, uint8_t slot, bool afresh)
+{
+    struct replica_peer *peer = &replica->peers[slot];
+    assert(replica->serving);
+    sessions_begin(&replica->accepted, slot, peer->session);
+    if (afresh) peer->prepared = replica->accepted.slots[slot].number;
+}
+
+/* Was all of it refused? Then its numbers are used, and beyond all that are in prepares. */
+static bool
+was_refused(const struct replica *replica, uint8_t slot, const struct message_header *header)
+{
+    const struct message_numbers *numbers = &header->as.numbers;
+    const struct session *accepted = &replica->accepted.slots[slot];
+    return replica->serving && header->view == replica->view &&
+           numbers->session == accepted->session &&
+           numbers->number > replica->peers[slot].prepared &&
+           numbers->number + numbers->count - 1 <= accepted->number;
+}
+
 void
 replica_on_request(struct replica *replica, uint8_t slot, struct message *message)
 {
     struct multi_batch_reader reader;
     struct queue *waiting = &replica->peers[slot].requests;
+    if (was_refused(replica, slot, message->header)) {
+        say_refused(replica, slot, &message->header->as.numbers);
+    }
     /* A primary that doesn't serve yet can't tell which numbers are taken. It looks again later. */
     const bool taken = replica->primary && message->header->view == replica->view &&
                        (!replica->serving || accepts(replica, slot, message->header)) &&
@@ -376,7 +414,6 @@ take_own(struct replica *replica)
     return progress;
 }
 
-/* Tells the member that there is no room. */
 static void
 refuse(
     struct replica *replica,
@@ -387,12 +424,9 @@ refuse(
     /* (V14) Their numbers are used before anybody hears of it. */
     const uint64_t last = numbers->number + numbers->count - 1;
     sessions_take(&replica->accepted, slot, numbers->session, last);
-    struct message *message = replica_message_new(replica, MESSAGE_REFUSE);
-    if (message == NULL) return; /* Then it is as if the answer had got lost. */
-    message->header->as.numbers = *numbers;
-    message->header->as.numbers.reason =
+    replica->peers[slot].refusal =
         room == FOREST_DISK_FULL ? MESSAGE_REFUSE_DISK : MESSAGE_REFUSE_MEMORY;
-    (void) replica_send(replica, slot, message);
+    say_refused(replica, slot, numbers);
 }
 
 /*
@@ -424,6 +458,7 @@ take_message(struct replica *replica, uint8_t slot, const struct message_header 
     }
     while (multi_batch_next(&reader, &batch)) multi_batch_add(writer, &reader.source, &batch);
     sessions_take(&replica->accepted, slot, numbers->session, reader.source.number);
+    replica->peers[slot].prepared = reader.source.number;
     return true;
 }
 

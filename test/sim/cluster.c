@@ -80,7 +80,10 @@ static bool
 may_crash(const struct cluster_node *node)
 {
     const struct cluster *cluster = node->cluster;
-    return !cluster->networked || cluster->options.view_changes || node->options->slot != 0;
+    struct engine_state state;
+    if (!cluster->networked || cluster->options.view_changes) return true;
+    engine_state_get(node->engine, &state);
+    return members_view_slot(state.view) != state.replica;
 }
 
 static void
@@ -254,6 +257,7 @@ heal(struct cluster *cluster)
         struct cluster_node *node = &cluster->nodes[i];
         node->up_ns = 0;
         node->awake_ns = 0;
+        node->roomy_ns = 0;
         if (!node->disk.crashed) storage_sim_crash_after(&node->disk, 0);
         for (uint32_t to = 0; to < count; to++) {
             struct network_sim_wire_options *wire = &cluster->network.options.wires[i][to];
@@ -294,7 +298,11 @@ pulse_due(const struct cluster *cluster)
     uint64_t now_ns = newest == NULL ? 0 : newest->timestamp + 1;
     for (uint32_t i = 0; i < cluster->options.node_count; i++) {
         const struct cluster_node *node = &cluster->nodes[i];
-        if (node->options->slot == 0) now_ns = max_u64(now_ns, node->clock.realtime_ns);
+        struct engine_state state;
+        if (node->engine == NULL) continue;
+        engine_state_get(node->engine, &state);
+        const bool primary = members_view_slot(state.view) == state.replica;
+        if (primary) now_ns = max_u64(now_ns, node->clock.realtime_ns);
     }
     return model_pulse_due(&history->model, now_ns);
 }

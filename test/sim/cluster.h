@@ -19,6 +19,7 @@
  *       session ascend, and an older session of a slot doesn't come back.
  *  (I4) each batch in the log was asked for by a client of that node in that life, and is there no
  *       more often than it was asked for. What was refused isn't there.
+ *       A refusal has a reason: a disk that is full.
  *  (I5) a create that is answered is in the log, at an op behind everything that was answered
  *       anywhere before it was sent, with the model's results, byte by byte.
  *  (I6) a read is what the model has at the op that it names. That isn't older than anything that
@@ -65,6 +66,7 @@ struct cluster_node_options {
     uint64_t memory_extra_bytes;
     uint64_t scrub_ns;
     uint32_t disk_latency_max_ticks;
+    uint64_t grid_space_bytes; /* Its disk is full at that size, for a while. 0: it never is. */
     int64_t clock_offset_ns;
     int64_t clock_drift_ppm;
 };
@@ -146,6 +148,7 @@ struct cluster_node {
     uint64_t session; /* Of this life. */
     uint64_t up_ns;      /* Down: when it starts again. */
     uint64_t awake_ns;   /* Before that it is paused. */
+    uint64_t roomy_ns;   /* From then on its disk has no end. */
     uint64_t ticked_ns;
     uint64_t commit;     /* It has executed so far. */
     uint64_t read_op;    /* The newest op that a read was answered from in this life. */
@@ -207,6 +210,7 @@ struct cluster_counts {
     uint64_t reads;
     uint64_t retries;
     uint64_t answered;
+    uint64_t refused;
     uint64_t crashes;
     uint64_t pauses;
     uint64_t partitions;

@@ -146,6 +146,26 @@ check_create(struct cluster_client *client)
         node->commit);
 }
 
+/* (I4) From here on it may not come into the log any more. */
+static void
+check_refusal(const struct cluster_client *client)
+{
+    struct cluster *cluster = client->cluster;
+    struct cluster_asked *asked = cluster_history_asked(cluster, client->asked);
+    bool reason = false;
+    for (uint32_t i = 0; i < cluster->options.node_count; i++) {
+        reason |= cluster->nodes[i].options->grid_space_bytes > 0;
+    }
+    cluster_check(cluster, reason && client->create, "refused, and no disk was ever full");
+    cluster_check(
+        cluster,
+        asked->executed < asked->sent,
+        "node %u: a create was refused, and is in the log",
+        client->node->index);
+    asked->sent -= 1;
+    cluster->counts.refused += 1;
+}
+
 static void
 hash_reply(struct cluster *cluster, const struct engine_request *request)
 {
@@ -182,9 +202,9 @@ cluster_clients_check(struct cluster_node *node)
                 cluster, engine_failed(node->engine), "failed, but the engine says it works");
             if (client->create) client->state = CLUSTER_CLIENT_RETRY;
             break;
+        case ENGINE_DISK_FULL: check_refusal(client); break;
         case ENGINE_INVALID:
         case ENGINE_MEMORY_FULL:
-        case ENGINE_DISK_FULL:
         case ENGINE_DAMAGED:
         case ENGINE_BUSY:
             cluster_fail(

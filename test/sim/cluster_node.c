@@ -91,6 +91,12 @@ cluster_node_init(struct cluster *cluster, uint32_t index)
         .wrote_context = node,
     };
     storage_sim_init(&node->disk, &disk, &node->prng_disk);
+    if (node->options->grid_space_bytes > 0) {
+        uint64_t *limit_bytes = &node->disk.options.space_limit_bytes;
+        *limit_bytes = node->options->grid_space_bytes;
+        for (uint32_t i = 0; i < STORAGE_FILE_COUNT; i++) *limit_bytes += disk.file_size_bytes[i];
+        node->roomy_ns = prng_below(&cluster->prng, 4 * options->trouble_ns_max);
+    }
     for (uint32_t i = 0; i < CLUSTER_CLIENTS_MAX; i++) {
         node->clients[i].cluster = cluster;
         node->clients[i].node = node;
@@ -188,6 +194,12 @@ cluster_node_open(struct cluster_node *node)
         node_gone(node);
         return false;
     }
+    if (result == ENGINE_OPEN_DISK_FULL && node->disk.options.space_limit_bytes > 0) {
+        /* What was committed meanwhile needs more room than there is. */
+        storage_sim_crash_now(&node->disk);
+        node_gone(node);
+        return false;
+    }
     cluster_check(
         cluster,
         result == ENGINE_OPENED,
@@ -239,6 +251,7 @@ cluster_node_step(struct cluster_node *node, uint64_t step_ns)
 {
     const struct cluster *cluster = node->cluster;
     clock_step(node, step_ns);
+    if (cluster->now_ns >= node->roomy_ns) node->disk.options.space_limit_bytes = 0;
     if (node->engine == NULL) {
         if (cluster->now_ns >= node->up_ns) (void) cluster_node_open(node);
         return;

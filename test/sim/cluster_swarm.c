@@ -56,7 +56,7 @@ network_random(struct prng *prng, struct cluster_options *options)
 }
 
 static struct cluster_node_options
-node_random(struct prng *prng)
+node_random(struct prng *prng, uint64_t full)
 {
     struct cluster_node_options node = {
         .memory_extra_bytes = 8 * MIB + prng_below(prng, 8) * MIB,
@@ -65,6 +65,10 @@ node_random(struct prng *prng)
         .clock_drift_ppm = (int64_t) prng_below(prng, 1000) - 500,
     };
     if (prng_chance(prng, 1, 2)) node.scrub_ns = prng_range(prng, 100, 10000) * NS_PER_MS;
+    if (prng_chance(prng, full, 4)) {
+        const uint64_t blocks = prng_range(prng, 150, prng_chance(prng, 1, 2) ? 800 : 3200);
+        node.grid_space_bytes = blocks * BLOCK_SIZE;
+    }
     return node;
 }
 
@@ -101,7 +105,8 @@ cluster_options_random(struct prng *prng, uint32_t node_count)
     options.crash_ns = every_ns(prng, 2 * NS_PER_S, 20 * NS_PER_S);
     options.pause_ns = every_ns(prng, 2 * NS_PER_S, 20 * NS_PER_S);
     options.partition_ns = every_ns(prng, 2 * NS_PER_S, 20 * NS_PER_S);
-    for (uint32_t i = 0; i < options.node_count; i++) options.nodes[i] = node_random(prng);
+    const uint64_t full = prng_chance(prng, 1, 3) ? prng_range(prng, 1, 4) : 0;
+    for (uint32_t i = 0; i < options.node_count; i++) options.nodes[i] = node_random(prng, full);
     slots_random(prng, &options);
     network_random(prng, &options);
     return options;

@@ -5,7 +5,7 @@
  *     sim SEED [COUNT]   runs COUNT seeds, a line each; fails at the first violation
  *     sim --window SEED COUNT   one fault of the newest prepare and a crash, in each (window.c)
  *     sim --canary       breaks things on purpose: succeeds if each is noticed, in almost all seeds
- *     sim --cluster SEED [COUNT [NODES]]   several engines, each seed twice: the same trace
+ *     sim --cluster SEED [COUNT [NODES]]   several engines; some seeds twice: the same trace
  *     sim --cluster-canary
  */
 #include <inttypes.h>
@@ -17,12 +17,16 @@
 #include <time.h>
 
 #include "base/units.h"
+#include "engine/internal.h"
 #include "sim/cluster.h"
 #include "sim/sim.h"
 
 #define CANARY_SEEDS 5
 /* A lie about the newest op is covered if a checkpoint is made just then. */
 #define CANARY_SEEDS_UNNOTICED_MAX 1
+
+/* Of so many seeds of clusters, one is run twice. */
+#define CLUSTER_TWICE 8
 
 static struct sim sim;
 static struct cluster cluster;
@@ -59,6 +63,30 @@ sim_fail(const struct sim *failed, const char *format, ...)
     exit(1);
 }
 
+/* What became of its requests, as far as it knows; and of those of others. */
+static void
+print_sessions(const struct replica *replica, FILE *out)
+{
+    (void) fprintf(
+        out,
+        "    journaled %" PRIu64 ", linked %" PRIu64 ", committed %" PRIu64 ", numbered %" PRIu64
+        ", outstanding %u, waiting %u; by slot, executed and accepted:",
+        replica->journaled,
+        replica->linked,
+        replica->commit_max,
+        replica->number,
+        replica->outstanding.count,
+        replica->requests.count);
+    for (uint32_t slot = 0; slot < CLUSTER_NODES_MAX; slot++) {
+        (void) fprintf(
+            out,
+            " %" PRIu64 "/%" PRIu64,
+            replica->sessions.slots[slot].number,
+            replica->accepted.slots[slot].number);
+    }
+    (void) fprintf(out, "\n");
+}
+
 static void
 print_nodes(const struct cluster *failed, FILE *out)
 {
@@ -82,6 +110,7 @@ print_nodes(const struct cluster *failed, FILE *out)
             state.commit,
             state.checkpoint_op,
             waiting);
+        if (node->engine != NULL) print_sessions(&node->engine->replica, out);
     }
 }
 
@@ -211,7 +240,7 @@ print_cluster_line(void)
         " requests %" PRIu64 " reads %" PRIu64 " answered %" PRIu64 " retries %" PRIu64
         " crashes %" PRIu64 " pauses %" PRIu64 " partitions %" PRIu64 " checkpoints %" PRIu64
         " messages %" PRIu64 " lost %" PRIu64 " doubled %" PRIu64 " overtaken %" PRIu64
-        " broken %" PRIu64 " steps %" PRIu64 " seconds %" PRIu64 "\n",
+        " broken %" PRIu64 " blocked %" PRIu64 " refused %" PRIu64 " steps %" PRIu64 " seconds %" PRIu64 "\n",
         cluster.seed,
         u128_high(trace),
         u128_low(trace),
@@ -230,6 +259,8 @@ print_cluster_line(void)
         network->duplicated,
         network->overtaken,
         network->broken,
+        network->blocked,
+        counts->refused,
         counts->steps,
         cluster.now_ns / NS_PER_S);
 }
@@ -242,7 +273,8 @@ run_clusters(uint64_t first, uint64_t count, uint32_t node_count)
     for (uint64_t seed = first; seed < first + count; seed++) {
         u128 trace = 0;
         seed_running = seed;
-        for (uint32_t run = 0; run < 2; run++) {
+        const uint32_t runs = count == 1 || seed % CLUSTER_TWICE == 0 ? 2 : 1;
+        for (uint32_t run = 0; run < runs; run++) {
             cluster_run(&cluster, seed, node_count, CLUSTER_CANARY_NONE);
             simulated_ns += cluster.now_ns;
             cluster_check(
