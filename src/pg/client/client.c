@@ -202,7 +202,7 @@ client_begin(
     const uint64 reply_size = (uint64) reply_rows * ledger_row_size((uint8_t) operation);
     assert(input_size <= SLOT_BULK_INPUT_BYTES);
     assert(reply_size <= SLOT_BULK_REPLY_BYTES);
-    availability_wait_running();
+    if (shared_worker_state() != WORKER_RUNNING) availability_wait_running();
     register_callbacks();
     if (owned_count == CLIENT_CALLS_MAX)
         elog(ERROR, "too many ledger calls under way in one session");
@@ -375,7 +375,7 @@ sleep_until_done(struct client_call *call)
     struct slots *slots = shared_slots();
     if (wait_event == 0) wait_event = compat_wait_event("LedgerRequest");
     while (!slots_done(slots, call->slot)) {
-        const enum worker_state state = monitor_worker_state();
+        const enum worker_state state = shared_worker_state();
         if (state == WORKER_STOPPED || state == WORKER_REFUSED || state == WORKER_NONE) {
             /* If the worker has taken it already, the worker will answer. */
             if (slots_withdraw(slots, call->slot)) {
