@@ -28,8 +28,8 @@ enum worker_state {
     WORKER_OPENING,  /* Makes or opens the files, and replays the log. */
     WORKER_RUNNING,
     /*
-     * Alive, but it opens nothing; the board's `refusal` says why. It tries again after a reload, or after
-     * some time.
+     * Alive, but it opens nothing; the board's `refusal` says why. It tries again after a reload,
+     * or after some time.
      */
     WORKER_REFUSED,
     WORKER_NONE,    /* Alive, but there is no ledger: it waits for a command. */

@@ -5,7 +5,6 @@
 #include "pg/client/client.h"
 
 #include "access/xact.h"
-#include "access/xlog.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/pmsignal.h"
@@ -14,7 +13,6 @@
 
 #include "base/units.h"
 #include "pg/client/availability.h"
-#include "pg/client/commit_mode.h"
 #include "pg/settings.h"
 #include "pg/shared.h"
 #include "pg/spinning.h"
@@ -105,52 +103,6 @@ register_callbacks(void)
     RegisterSubXactCallback(on_subtransaction, NULL);
     before_shmem_exit(on_exit_process, (Datum) 0);
     callbacks_registered = true;
-}
-
-/* ---- May it write? --------------------------------------------------------------------------- */
-
-#define HINT_IMMEDIATE                                                                             \
-    "To let it take effect when it returns, even if the transaction rolls back: "                  \
-    "SET LOCAL ledger.commit_mode = 'immediate', or ALTER ROLE ... SET it. "                       \
-    "A plain SET could reach other clients of a connection pool."
-
-pg_attribute_noreturn()
-static void
-raise_not_alone(const char *function_name, const char *reason)
-{
-    ereport(
-        ERROR,
-        errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-        errmsg("%s cannot take part in a transaction yet", function_name),
-        errdetail(
-            "%s ledger.commit_mode = auto accepts only a call that is a transaction by itself.",
-            reason),
-        errhint("Use autocommit: call it in a SELECT of its own. " HINT_IMMEDIATE));
-}
-
-void
-client_check_write_allowed(const char *function_name)
-{
-    availability_check_preloaded();
-    PreventCommandDuringRecovery(function_name);
-    if (!commit_mode_closed()) PreventCommandIfReadOnly(function_name);
-    PreventCommandIfParallelMode(function_name);
-    switch ((enum settings_commit_mode) settings_commit_mode) {
-    case SETTINGS_COMMIT_IMMEDIATE: return;
-    case SETTINGS_COMMIT_AUTO: {
-        const char *reason = commit_mode_refuse();
-        if (reason != NULL) raise_not_alone(function_name, reason);
-        return;
-    }
-    case SETTINGS_COMMIT_TRANSACTIONAL:
-        ereport(
-            ERROR,
-            errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-            errmsg("ledger.commit_mode = transactional is not supported yet"),
-            errdetail("A ledger write can't be undone by ROLLBACK."),
-            errhint("RESET ledger.commit_mode. The default, auto, accepts a call that is a transaction by itself. In immediate mode, a call takes effect when it returns, even if the transaction rolls back."));
-    }
-    unreachable();
 }
 
 /* ---- Calls ----------------------------------------------------------------------------------- */
