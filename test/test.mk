@@ -122,11 +122,11 @@ $(BUILD)/clock_ahead.so: test/tap/clock_ahead.c
 	@mkdir -p $(@D)
 	$(CC) -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $<
 
-$(BUILD)/kill_at.so: test/tap/kill_at.c
+$(BUILD)/kill_at.so: test/tap/kill_at.c test/tap/next_symbol.h
 	@mkdir -p $(@D)
 	$(CC) -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $<
 
-$(BUILD)/file_faults.so: test/tap/file_faults.c
+$(BUILD)/file_faults.so: test/tap/file_faults.c test/tap/next_symbol.h
 	@mkdir -p $(@D)
 	$(CC) -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $<
 
