@@ -262,8 +262,9 @@ static const struct outcome_error outcome_errors[] = {
          NULL},
 };
 
-pg_attribute_noreturn() static void raise_outcome(
-    uint8_t operation, enum slot_outcome outcome, const char *detail)
+pg_attribute_noreturn()
+static void
+raise_outcome(uint8_t operation, enum slot_outcome outcome, const char *detail)
 {
     assert(outcome != SLOT_OK);
     if (outcome == SLOT_NOT_RUNNING) availability_raise();

@@ -134,7 +134,9 @@ uuid_datum(u128 value)
     return UUIDPGetDatum(uuid);
 }
 
-pg_attribute_noreturn() static void raise_exists(void)
+pg_attribute_noreturn()
+static void
+raise_exists(void)
 {
     ereport(
         ERROR,

@@ -637,7 +637,9 @@ start(struct host *host)
 }
 
 /* Reports why the engine has failed, and ends. */
-pg_attribute_noreturn() static void fail(struct worker *worker)
+pg_attribute_noreturn()
+static void
+fail(struct worker *worker)
 {
     char failure[STORAGE_OS_TEXT_SIZE];
     struct engine_damage damage;
