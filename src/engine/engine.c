@@ -335,7 +335,7 @@ engine_busy(const struct engine *engine)
 uint64_t
 engine_writing_op(const struct engine *engine)
 {
-    return journal_busy(&engine->journal) ? engine->replica.op : 0;
+    return journal_busy(&engine->journal) ? replica_op(&engine->replica) : 0;
 }
 
 bool

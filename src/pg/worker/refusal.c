@@ -70,7 +70,7 @@ refusal_of_missing_directory(struct refusal *refusal, const char *directory)
     refusal_hint(
         refusal,
         "Restore or mount the directory, or correct ledger.data_directory. "
-        "If this PGDATA is a copy that shall have an empty ledger of its own, remove " IDENTITY_FILE
+        "If this PGDATA is a copy that is to have an empty ledger of its own, remove " IDENTITY_FILE
         " from it, reload the configuration, and call ledger.create_ledger().");
 }
 
@@ -102,7 +102,7 @@ refusal_hint_adopt(struct refusal *refusal, const char *ledger)
 {
     refusal_hint(
         refusal,
-        "If this is the ledger that this server shall have (after pg_upgrade, or a restore), and no other server needs it: SELECT ledger.adopt('%s'). "
+        "If this is the ledger that this server is to have (after pg_upgrade, or a restore), and no other server needs it: SELECT ledger.adopt('%s'). "
         "Otherwise restore the directory and " IDENTITY_FILE
         " of one backup, or correct ledger.data_directory.",
         ledger);
