@@ -41,7 +41,7 @@ $(BUILD)/unit/%: $(BUILD)/test/test/unit/%.o $(BUILD)/libtest.a
 	@mkdir -p $(@D)
 	$(CC) $(TEST_CFLAGS) $(filter %.o,$^) $(BUILD)/libtest.a -o $@ $(TEST_LIBS)
 
-$(addprefix $(BUILD)/unit/,test_storage test_storage_choice test_storage_os test_storage_sim): $(call test_objects,$(STORAGE_SRCS))
+$(addprefix $(BUILD)/unit/,test_storage test_storage_choice test_storage_files test_storage_os test_storage_sim): $(call test_objects,$(STORAGE_SRCS))
 
 # Parts of blocks with production limits too: there a record can lie in two sectors of four.
 PARTS_SRCS = test/unit/test_lsm_parts.c $(addprefix test/unit/,unit.c unit_aborts.c lsm_fixture.c tree_fixture.c reseal.c) \
@@ -123,11 +123,11 @@ $(BUILD)/clock_ahead.so: test/tap/clock_ahead.c
 	@mkdir -p $(@D)
 	$(CC) -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $<
 
-$(BUILD)/kill_at.so: test/tap/kill_at.c
+$(BUILD)/kill_at.so: test/tap/kill_at.c test/tap/next_symbol.h
 	@mkdir -p $(@D)
 	$(CC) -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $<
 
-$(BUILD)/file_faults.so: test/tap/file_faults.c
+$(BUILD)/file_faults.so: test/tap/file_faults.c test/tap/next_symbol.h
 	@mkdir -p $(@D)
 	$(CC) -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $<
 

@@ -477,7 +477,8 @@ def alive():
 # Names of others, and invented ones, that documents and comments may speak of.
 FOREIGN = {
     "drivers and frameworks": "register_enum register_uuid isolation_level execution_options ATOMIC_REQUESTS "
-    "max_digits decimal_places getArray text pipeline save prepare_threshold track_extra_parameters",
+    "max_digits decimal_places getArray text pipeline save prepare_threshold track_extra_parameters "
+    "PRISMA_SCHEMA_ENGINE_BINARY",
     "the server and its tools": "jsonb_populate_recordset to_jsonb pg_reload_conf pg_terminate_backend pg_control "
     "data_sync_elevel ExecutorRun postgres.h instr_time.h fd.c delete_old_cluster delete_old_cluster.sh dT",
     "the kernel and other tools": "IORING_SETUP_IOPOLL IORING_SETUP_HYBRID_IOPOLL IORING_SETUP_SQPOLL poll_queues "

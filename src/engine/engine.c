@@ -67,6 +67,7 @@ engine_take(
         .grid = &engine->grid,
         .machine = &engine->ledger.machine,
         .network = options->network,
+        .failover_timeout_ns = options->failover_timeout_ns,
         .requests_max = options->requests_max,
     };
     queue_init(&engine->arrived, "requests that have arrived", options->requests_max);
@@ -334,7 +335,7 @@ engine_busy(const struct engine *engine)
 uint64_t
 engine_writing_op(const struct engine *engine)
 {
-    return journal_busy(&engine->journal) ? engine->replica.op : 0;
+    return journal_busy(&engine->journal) ? replica_op(&engine->replica) : 0;
 }
 
 bool

@@ -68,6 +68,8 @@ struct engine_options {
     /* A random number other than 0, drawn for this opening alone: it tells lives apart. */
     uint64_t session;
     struct network *network; /* To the other members. NULL: the ledger is alone. */
+    /* After which a primary that isn't heard is replaced. 0: one second. */
+    uint64_t failover_timeout_ns;
 };
 
 /* ---- Requests -------------------------------------------------------------------------------- */
@@ -147,7 +149,6 @@ enum engine_open_result {
     ENGINE_OPEN_DISK_FULL,
     /* Prepare `op` is intact, but this version doesn't make such prepares. */
     ENGINE_OPEN_INVALID_PREPARE,
-    ENGINE_OPEN_NO_VIEW, /* This member was the primary; another must be elected. */
     ENGINE_OPEN_IO_ERROR,
 };
 

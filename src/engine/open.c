@@ -166,10 +166,12 @@ static enum engine_open_result
 open_journal(struct engine *engine, struct engine_open_report *report)
 {
     const struct superblock_state *state = engine->superblock.working;
-    /* Without a suffix, nothing is known of views: whatever is intact counts. */
     const struct journal_evidence evidence = {
         .log_view = state->log_view,
-        .op_acked_min = state->checkpoint.header.op,
+        .op_acked_min = state->op_acked_min,
+        .suffix_count = state->suffix_count,
+        .suffix = state->suffix,
+        .peers = engine->options.network != NULL,
     };
     const enum journal_recovery result = journal_recover(
         &engine->journal,
@@ -181,10 +183,16 @@ open_journal(struct engine *engine, struct engine_open_report *report)
     report->op = report->journal.op_head;
     switch (result) {
     case JOURNAL_RECOVERED:
+        /* What others have isn't fetched from them yet: a member stops as a lone node does. */
+        if (evidence.peers && report->journal.damage != NULL) return ENGINE_OPEN_JOURNAL_DAMAGED;
         /* Checked before anything is replayed: files that are refused must stay as they are. */
         if (report->op < engine->options.op_min) return ENGINE_OPEN_BEHIND;
         if (state->view < engine->options.view_min) return ENGINE_OPEN_BEHIND;
         return ENGINE_OPENED;
+    case JOURNAL_RECOVERY_AHEAD:
+        if (state->view < engine->options.view_min) return ENGINE_OPEN_BEHIND;
+        report->op = report->journal.op_ahead;
+        return ENGINE_OPEN_OTHER_LOG;
     case JOURNAL_RECOVERY_SHORT: return ENGINE_OPEN_JOURNAL_SHORT;
     case JOURNAL_RECOVERY_DAMAGED: return ENGINE_OPEN_JOURNAL_DAMAGED;
     case JOURNAL_RECOVERY_IO_ERROR: return ENGINE_OPEN_IO_ERROR;
@@ -257,7 +265,6 @@ open_replica(struct engine *engine, struct engine_open_report *report)
         report->block_address = engine->superblock.working->checkpoint.root.address;
         report->tree_name = "root";
         return ENGINE_OPEN_GRID_CORRUPT;
-    case REPLICA_OPEN_NO_VIEW: return ENGINE_OPEN_NO_VIEW;
     case REPLICA_OPEN_OTHER_LOG: return ENGINE_OPEN_OTHER_LOG;
     case REPLICA_OPEN_INVALID_PREPARE: return ENGINE_OPEN_INVALID_PREPARE;
     }

@@ -21,8 +21,8 @@
  *  - All frames are in use. forest_begin says no, or forest_prefetch says WAIT: ask again after
  *    progress.
  *  - A block can't be read, or isn't what refers to it. forest_prefetch says LOST, and
- *    forest_damage
- *    names the block. The op can't be executed, so the engine stops (a pulse is only skipped).
+ *    forest_damage names the block. The op can't be executed, so the engine stops (a pulse is only
+ *    skipped).
  *  - A record that another one names is absent. That is damage too, and treated in the same way.
  */
 #include <string.h>

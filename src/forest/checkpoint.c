@@ -11,8 +11,7 @@
  * then the callback runs. The replica writes the superblock and calls forest_checkpoint_durable,
  * which frees the blocks that the new checkpoint doesn't refer to. What can go wrong:
  *  - A crash before the superblock is durable. The old checkpoint is whole: its blocks weren't
- *    free,
- *    so nothing was written over them. The log is replayed from there.
+ *    free, so nothing was written over them. The log is replayed from there.
  *  - No frame is free, or a merge waits for a block. The stage is tried again after progress.
  *  - A write fails. The callback says so, and the engine stops. A restart is as after a crash.
  *  - A block that a merge needs is damaged. The forest is lost, and the engine stops.

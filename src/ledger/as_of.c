@@ -12,8 +12,7 @@
  *
  *      list    the rows whose accounts may have changed since the instant. If nothing was committed
  *              meanwhile, there are none; if all accounts are in memory, they are exactly those
- *              that
- *              did change.
+ *              that did change.
  *      walk    goes through the events since the instant in their order, until each listed account
  *              was met, or until the events are over that existed when the last row was listed.
  *      seek after a long walk: finds the first event of each account that is still listed, by the

@@ -241,10 +241,4 @@ void ledger_read_start(
  */
 enum forest_found ledger_read_step(struct ledger_read *read, uint32_t *rows_left);
 
-/* Bytes of one row of the operation's reply. */
-uint32_t ledger_row_size(uint8_t operation);
-
-/* Bytes of one element of the operation's input: an event, an id, or a filter. */
-uint32_t ledger_input_size(uint8_t operation);
-
 #endif

@@ -552,4 +552,50 @@ struct verify_finding {
 };
 static_assert(sizeof(struct verify_finding) == 96, "record layout");
 
+/* ---- Sizes ----------------------------------------------------------------------------------- */
+
+/* Bytes of one row of the operation's reply. */
+static inline uint32_t
+ledger_row_size(uint8_t operation)
+{
+    switch ((enum ledger_operation) operation) {
+    case LEDGER_GET_CHANGE_EVENTS: return sizeof(struct change_event);
+    case LEDGER_LOOKUP_ACCOUNTS: return sizeof(struct account);
+    case LEDGER_LOOKUP_TRANSFERS: return sizeof(struct transfer_row);
+    case LEDGER_GET_ACCOUNT_TRANSFERS: return sizeof(struct transfer_row);
+    case LEDGER_GET_ACCOUNT_BALANCES: return sizeof(struct account_balance);
+    case LEDGER_QUERY_ACCOUNTS: return sizeof(struct account);
+    case LEDGER_QUERY_TRANSFERS: return sizeof(struct transfer_row);
+    case LEDGER_QUERY_HOLDS: return sizeof(struct transfer_row);
+    case LEDGER_LOOKUP_RESOLUTIONS: return sizeof(struct transfer_row);
+    case LEDGER_LOOKUP_CHANGE_EVENTS: return sizeof(struct change_event);
+    case LEDGER_CREATE_ACCOUNTS: return sizeof(struct create_result);
+    case LEDGER_CREATE_TRANSFERS: return sizeof(struct create_result);
+    case LEDGER_VERIFY: return sizeof(struct verify_finding);
+    }
+    unreachable();
+}
+
+/* Bytes of one element of the operation's input: an event, an id, or a filter. */
+static inline uint32_t
+ledger_input_size(uint8_t operation)
+{
+    switch ((enum ledger_operation) operation) {
+    case LEDGER_GET_CHANGE_EVENTS: return sizeof(struct change_events_filter);
+    case LEDGER_LOOKUP_ACCOUNTS: return sizeof(u128);
+    case LEDGER_LOOKUP_TRANSFERS: return sizeof(u128);
+    case LEDGER_LOOKUP_RESOLUTIONS: return sizeof(u128);
+    case LEDGER_LOOKUP_CHANGE_EVENTS: return sizeof(u128);
+    case LEDGER_QUERY_HOLDS: return sizeof(struct hold_filter);
+    case LEDGER_GET_ACCOUNT_TRANSFERS: return sizeof(struct account_filter);
+    case LEDGER_GET_ACCOUNT_BALANCES: return sizeof(struct account_filter);
+    case LEDGER_QUERY_ACCOUNTS: return sizeof(struct query_filter);
+    case LEDGER_QUERY_TRANSFERS: return sizeof(struct query_filter);
+    case LEDGER_CREATE_ACCOUNTS: return sizeof(struct account);
+    case LEDGER_CREATE_TRANSFERS: return sizeof(struct transfer);
+    case LEDGER_VERIFY: return 0;
+    }
+    unreachable();
+}
+
 #endif

@@ -6,17 +6,15 @@
  *  2. merge_work works off a quota of entries. A loser tree says which input has the smallest key.
  *     Entries of that input go out as long as they are below the next input's key, block by block
  *     into the table builder. When a table is full, it is listed in the output, and in the same
- *     step
- *     the keys it covers are hidden in the inputs, so that a lookup never finds a key twice or not
- *     at all.
+ *     step the keys it covers are hidden in the inputs, so that a lookup never finds a key twice or
+ *     not at all.
  *  3. Input tables whose keys are all hidden are released.
  *  4. When the inputs are exhausted, the output is complete and the inputs go.
  *
  * What can go wrong:
  *  - An input's block isn't in memory, or no frame is free: MERGE_WAIT. The rest of the quota
- *    stays,
- *    and the merge does nothing else meanwhile; otherwise its bytes would depend on the disk's
- *    pace.
+ *    stays, and the merge does nothing else meanwhile; otherwise its bytes would depend on the
+ *    disk's pace.
  *  - A checkpoint comes. The table is ended where it is, and `hidden` says up to which key (M2).
  *  - A restart. merge_resume goes on behind `hidden`; the entries of the inputs' first tables up to
  *    there are skipped.

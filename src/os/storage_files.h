@@ -65,7 +65,7 @@ struct storage_os_options {
     uint64_t create_size_bytes[STORAGE_FILE_COUNT];
 
     /*
-     * To zero a large log can take minutes. So creation asks again and again whether it shall end;
+     * To zero a large log can take minutes. So creation asks again and again whether it should end;
      * NULL: it never does.
      */
     bool (*create_shall_end)(void);

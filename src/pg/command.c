@@ -78,7 +78,7 @@ acquire(struct command_box *box, const struct command *command, uint32 wait_even
 static bool
 worker_takes_commands(void)
 {
-    const enum worker_state state = monitor_worker_state();
+    const enum worker_state state = shared_worker_state();
     return state == WORKER_NONE || state == WORKER_REFUSED;
 }
 

@@ -11,8 +11,7 @@
  *
  * There is one command at a time; a session that finds the box taken waits. What can go wrong:
  *  - The session is cancelled. If the worker hasn't begun, the command is taken back. Otherwise it
- *    is
- *    carried out, and ledger.status shows its outcome.
+ *    is carried out, and ledger.status shows its outcome.
  *  - The worker ends. It first answers the command that it has begun.
  */
 #ifndef LEDGER_PG_COMMAND_H

@@ -18,13 +18,6 @@ monitor_init(struct monitor_board *board)
     pg_atomic_init_u32(&board->changes, 0);
 }
 
-enum worker_state
-monitor_worker_state(void)
-{
-    if (shared == NULL) return WORKER_STOPPED;
-    return (enum worker_state) pg_atomic_read_u32(&shared->worker_state);
-}
-
 /* Copies `size` bytes at `offset` of the board, as they were at one moment. */
 static void
 monitor_copy(void *copy, Size offset, Size size)

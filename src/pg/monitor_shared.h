@@ -21,24 +21,6 @@
 #define MONITOR_INTERVAL_MS 100
 
 /*
- *     STARTING → OPENING → RUNNING → STOPPED      STOPPED → OPENING: it was started again
- *                OPENING → REFUSED → STOPPED      REFUSED → OPENING: somebody has called adopt
- *                OPENING → NONE → STOPPED         NONE → OPENING: somebody has asked for a ledger
- */
-enum worker_state {
-    WORKER_STARTING, /* It hasn't started since the server started. On a standby it never does. */
-    WORKER_OPENING,  /* Makes or opens the files, and replays the log. */
-    WORKER_RUNNING,
-    /*
-     * Alive, but it opens nothing; `refusal` says why. It tries again after a reload, or after some
-     * time.
-     */
-    WORKER_REFUSED,
-    WORKER_NONE,    /* Alive, but there is no ledger: it waits for a command. */
-    WORKER_STOPPED, /* Ended or ending; `refusal` says why if it failed. */
-};
-
-/*
  * Why there is no engine, or what it can't do: the three texts of an error message. A text is empty
  * if there is nothing to say.
  */
@@ -79,9 +61,6 @@ struct monitor_board {
 void monitor_init(struct monitor_board *board);
 
 /* ---- For backends ---------------------------------------------------------------------------- */
-
-/* The worker's state. WORKER_STOPPED if the library was not preloaded. */
-enum worker_state monitor_worker_state(void);
 
 /* Makes a consistent copy of the whole board. Returns false if the library wasn't preloaded. */
 bool monitor_get(struct monitor *monitor);

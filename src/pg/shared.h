@@ -18,6 +18,24 @@
 #include "pg/monitor_shared.h"
 #include "pg/slots.h"
 
+/*
+ *     STARTING → OPENING → RUNNING → STOPPED      STOPPED → OPENING: it was started again
+ *                OPENING → REFUSED → STOPPED      REFUSED → OPENING: somebody has called adopt
+ *                OPENING → NONE → STOPPED         NONE → OPENING: somebody has asked for a ledger
+ */
+enum worker_state {
+    WORKER_STARTING, /* It hasn't started since the server started. On a standby it never does. */
+    WORKER_OPENING,  /* Makes or opens the files, and replays the log. */
+    WORKER_RUNNING,
+    /*
+     * Alive, but it opens nothing; the board's `refusal` says why. It tries again after a reload,
+     * or after some time.
+     */
+    WORKER_REFUSED,
+    WORKER_NONE,    /* Alive, but there is no ledger: it waits for a command. */
+    WORKER_STOPPED, /* Ended or ending; the board's `refusal` says why if it failed. */
+};
+
 enum worker_sleep {
     WORKER_AWAKE,
     WORKER_ASLEEP,
@@ -55,6 +73,14 @@ void shared_request(void);
 
 /* The worker announces its state. */
 void shared_set_worker_state(enum worker_state state);
+
+/* WORKER_STOPPED if the library wasn't preloaded. */
+static inline enum worker_state
+shared_worker_state(void)
+{
+    if (shared == NULL) return WORKER_STOPPED;
+    return (enum worker_state) pg_atomic_read_u32(&shared->worker_state);
+}
 
 /*
  * Wakes the worker if it sleeps. After something was put where it looks. `can_wait`: for the end of

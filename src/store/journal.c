@@ -46,6 +46,8 @@ journal_init(
     };
     assert(journal->headers_count % HEADERS_PER_GROUP == 0);
     journal->headers = arena_take(arena, journal->headers_count, PREPARE_HEADER_SIZE, SECTOR_SIZE);
+    journal->faulty =
+        arena_take(arena, journal->headers_count / 64, sizeof(uint64_t), sizeof(uint64_t));
     journal->sector = arena_take(arena, 1, SECTOR_SIZE, SECTOR_SIZE);
     journal->buffer = arena_take(arena, 1, BUFFER_SIZE, SECTOR_SIZE);
 }
@@ -59,6 +61,36 @@ journal_header(const struct journal *journal, uint64_t op)
     const struct prepare_header *header = &journal->headers[journal_entry(journal, op)];
     assert(header->op == op);
     return header;
+}
+
+bool
+journal_faulty(const struct journal *journal, uint64_t op)
+{
+    if (op <= journal->checkpoint.op || op - journal->checkpoint.op > journal->headers_count) {
+        return false;
+    }
+    const uint64_t entry = journal_entry(journal, op);
+    return (journal->faulty[entry / 64] >> entry % 64 & 1) != 0;
+}
+
+u128
+journal_checksum(const struct journal *journal, uint64_t op)
+{
+    assert(op >= journal->checkpoint.op);
+    assert(op <= journal->head.op);
+    if (op == journal->checkpoint.op) return journal->checkpoint.checksum;
+    if (op == journal->head.op) return journal->head.checksum;
+    const struct prepare_header *header = &journal->headers[journal_entry(journal, op)];
+    if (!journal_buried(header)) return header->checksum;
+    assert(journal_faulty(journal, op));
+    return journal_header(journal, op + 1)->parent;
+}
+
+static void
+faulty_clear(struct journal *journal, uint64_t op)
+{
+    const uint64_t entry = journal_entry(journal, op);
+    journal->faulty[entry / 64] &= ~(UINT64_C(1) << entry % 64);
 }
 
 /*
@@ -163,14 +195,18 @@ journal_used_bytes(const struct journal *journal)
 
 /* ---- Appends --------------------------------------------------------------------------------- */
 
-/* (J1): this sector of headers.wal names only prepares up to `op`, each in its own entry. */
+/*
+ * (J1): this sector of headers.wal names only prepares up to `op`, or proved by recovery, each in
+ * its own entry.
+ */
 static void
 sector_check(const struct journal *journal, uint64_t entry_first, uint64_t op)
 {
     assert(entry_first % HEADERS_PER_SECTOR == 0);
     for (uint64_t i = 0; i < HEADERS_PER_SECTOR; i++) {
         const struct prepare_header *header = &journal->sector[i];
-        assert(header->op <= op);
+        if (journal_buried(header)) continue;
+        assert(header->op <= max_u64(op, journal->op_proved));
         if (header->op != 0) assert(journal_entry(journal, header->op) == entry_first + i);
     }
 }
@@ -340,12 +376,28 @@ journal_truncate(struct journal *journal, uint64_t op)
     assert(!journal_naming(journal));
     for (uint64_t cut = op + 1; cut <= journal->head.op; cut++) {
         memset(&journal->headers[journal_entry(journal, cut)], 0, PREPARE_HEADER_SIZE);
+        faulty_clear(journal, cut);
     }
     journal->head = *journal_header(journal, op);
     journal->named = op;
     journal->op_oldest = min_u64(journal->op_oldest, op + 1);
     journal->window_size = 0;
     journal_check(journal);
+}
+
+void
+journal_drop_after(struct journal *journal, uint64_t op)
+{
+    const uint64_t op_end = journal->checkpoint.op + journal->headers_count;
+    assert(op >= journal->head.op);
+    assert(!journal->failed);
+    assert(!journal_busy(journal));
+    for (uint64_t cut = op + 1; cut <= op_end; cut++) {
+        struct prepare_header *header = &journal->headers[journal_entry(journal, cut)];
+        if (!journal_buried(header) && header->op <= op) continue; /* Of an earlier lap. */
+        memset(header, 0, PREPARE_HEADER_SIZE);
+    }
+    journal->op_proved = min_u64(journal->op_proved, op);
 }
 
 /* ---- What is still there --------------------------------------------------------------------- */
@@ -357,6 +409,10 @@ journal_wrote(struct journal *journal, uint64_t position)
     while (journal->op_oldest <= journal->head.op) {
         const struct prepare_header *header =
             &journal->headers[journal_entry(journal, journal->op_oldest)];
+        if (journal_buried(header)) {
+            journal->op_oldest += 1;
+            continue;
+        }
         assert(header->op == journal->op_oldest);
         if (header->position + journal->prepares_size_bytes >= journal->position_written) return;
         journal->op_oldest += 1;
@@ -374,6 +430,7 @@ const struct prepare_header *
 journal_find(const struct journal *journal, uint64_t op)
 {
     if (op < journal->op_oldest || op > journal->head.op) return NULL;
+    if (journal_faulty(journal, op)) return NULL;
     const struct prepare_header *header = &journal->headers[journal_entry(journal, op)];
     assert(header->op == op);
     return header;

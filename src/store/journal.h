@@ -29,6 +29,8 @@
  *  (J6) not everything that is intact counts. What the superblock says of the log
  *       (journal_evidence) decides: entries that were cut by a change of view stay on disk.
  *  (J7) nothing that the superblock says was acknowledged (op_acked_min) is ever cut.
+ *  (J8) with peers, an entry that is damaged on disk never becomes one that says that nothing was
+ *       there, before its op is written or the log is known to end before it.
  *
  * Recovery (journal_recovery.c) reads both logs whole. It walks from the checkpoint along the
  * parent links, op by op, as far as either log has the next op. op_max is the highest op after the
@@ -134,6 +136,10 @@ struct journal {
      */
     struct prepare_header *sector;
     uint64_t naming; /* JOURNAL_SYNC_FIRST: the op that `sector` names; 0: no write is in flight. */
+    /* A bit for each entry of headers.wal: that op's prepare is known, and not whole here. */
+    uint64_t *faulty;
+    /* The newest op that recovery has proved. Beyond a hole there may be headers up to it. */
+    uint64_t op_proved;
     bool failed; /* Recovery hasn't run yet, or a write failed. No append is accepted. */
 
     uint64_t op_oldest; /* The oldest op that may be found; the one behind the head if none. */
@@ -183,7 +189,9 @@ void journal_init(
  * of op n counts if n is above the suffix and its view is log_view; or if n isn't above the suffix
  * and its view is at most log_view, and, where the suffix lists n, it is the one that is listed. An
  * entry that doesn't count was dropped when a view began. It stays on disk and proves nothing: its
- * header reads as JOURNAL_HEADER_OLDER, its prepare as JOURNAL_PREPARE_ABSENT.
+ * header reads as JOURNAL_HEADER_OLDER, its prepare as JOURNAL_PREPARE_ABSENT. One of a view after
+ * log_view was not dropped: it says that the superblock is the older one
+ * (JOURNAL_RECOVERY_AHEAD).
  */
 struct journal_evidence {
     uint32_t log_view;
@@ -199,6 +207,11 @@ struct journal_evidence {
      */
     uint32_t suffix_count;
     const struct prepare_header *suffix;
+    /*
+     * Others may have what is damaged here. Then damage is reported, and stops nothing
+     * (journal_peers.c).
+     */
+    bool peers;
 };
 
 /* What headers.wal says of an op. */
@@ -269,6 +282,11 @@ enum journal_recovery {
     JOURNAL_RECOVERED,
     JOURNAL_RECOVERY_SHORT,    /* The log ends before commit_max. Nothing was written. */
     /*
+     * report.op_ahead is of a view that the superblock doesn't know: it is older than the log, as
+     * when it was put back from a copy. Nothing was written.
+     */
+    JOURNAL_RECOVERY_AHEAD,
+    /*
      * report.damage says which rule, damage_op which op. A lone node must not start. Nothing was
      * written.
      */
@@ -280,15 +298,24 @@ enum journal_recovery {
 };
 
 struct journal_report {
-    uint64_t op_head;          /* The newest op of the recovered log. */
+    /*
+     * The newest op of the recovered log. With peers, the end of the chain of known checksums: if
+     * it is below op_max, there is a hole, and behind it nothing is known.
+     */
+    uint64_t op_head;
     uint64_t entries_kept;
     uint64_t headers_fixed;
+    uint64_t entries_faulty; /* With peers: ops up to op_head whose prepare isn't whole. */
     uint64_t rule_uses[JOURNAL_RULE_COUNT]; /* For each rule, how many ops it decided. */
     bool tail_cut;             /* A trace of a torn append was found and dropped. */
     uint64_t op_max;           /* The newest op that anything proves. */
+    uint64_t op_ahead;         /* Set for JOURNAL_RECOVERY_AHEAD: the first such op found. */
     /* The op after op_max may have been complete too: damage is the rule that says so. */
     bool uncertain;
-    /* Set for JOURNAL_RECOVERY_DAMAGED: the rule that decided the first damaged op. */
+    /*
+     * Set for JOURNAL_RECOVERY_DAMAGED, and with peers wherever something is damaged: the rule that
+     * decided the first damaged op.
+     */
     const struct journal_rule *damage;
     uint64_t damage_op;
     uint64_t damage_offset_bytes; /* Its place in prepares.wal; UINT64_MAX if it can't be known. */
@@ -319,6 +346,15 @@ enum journal_read journal_read_prepare(struct journal *journal, uint64_t op, voi
 
 /* The header of an op in (checkpoint, head], or the checkpoint's own. */
 const struct prepare_header *journal_header(const struct journal *journal, uint64_t op);
+
+/*
+ * With peers: the op is of the log, and its prepare isn't whole here. Its header may be lost too;
+ * then journal_header has nothing for it, only journal_checksum.
+ */
+bool journal_faulty(const struct journal *journal, uint64_t op);
+
+/* The checksum of the header of an op in [checkpoint, head]. */
+u128 journal_checksum(const struct journal *journal, uint64_t op);
 
 /* True while no append can begin, for one runs, or too few headers are durable (J2). */
 bool journal_busy(const struct journal *journal);
@@ -354,6 +390,12 @@ void journal_append(struct journal *journal, struct journal_append *append);
  * relies on it. Precondition: not busy, not naming, not failed.
  */
 void journal_truncate(struct journal *journal, uint64_t op);
+
+/*
+ * With peers: the view's log has nothing after this op, at or behind the head, and the evidence
+ * already says so. What recovery has kept of later ops (J8) is dropped.
+ */
+void journal_drop_after(struct journal *journal, uint64_t op);
 
 /*
  * The oldest op of the log whose prepare is still there: a checkpoint frees space, it doesn't erase

@@ -154,6 +154,17 @@ check_finish(struct journal_check *check)
     return prepare_valid(header, journal->cluster) ? JOURNAL_CHECK_WHOLE : JOURNAL_CHECK_DAMAGED;
 }
 
+/* What is known to be damaged isn't looked at: it waits for a peer. */
+static void
+check_skip_faulty(struct journal_check *check)
+{
+    const struct journal *journal = check->journal;
+    while (check->op < check->op_end && journal_faulty(journal, check->op + 1)) {
+        check->op += 1;
+        check->parent = journal_checksum(journal, check->op);
+    }
+}
+
 enum journal_check_step
 journal_check_step(struct journal_check *check)
 {
@@ -168,10 +179,12 @@ journal_check_step(struct journal_check *check)
         check->parent = journal->checkpoint.checksum;
     }
     check->op_end = min_u64(check->op_end, journal->head.op); /* It may have been truncated. */
+    check_skip_faulty(check);
     if (check->op >= check->op_end && !check->headers) {
         check->headers = true;
         check->group = UINT64_MAX;
         check->op = journal->checkpoint.op;
+        check_skip_faulty(check);
     }
     if (check->op >= check->op_end) return JOURNAL_CHECK_END;
     if (!check->headers) {

@@ -3,6 +3,8 @@
 #ifndef LEDGER_STORE_JOURNAL_INTERNAL_H
 #define LEDGER_STORE_JOURNAL_INTERNAL_H
 
+#include <string.h>
+
 #include "base/assert.h"
 #include "store/journal.h"
 
@@ -50,6 +52,24 @@ static inline uint64_t
 journal_limit(const struct journal *journal)
 {
     return journal_end(&journal->checkpoint) + journal->prepares_size_bytes;
+}
+
+/*
+ * A tombstone in the image of headers.wal: something was there, and is unknown. On disk it is
+ * neither a header nor blank.
+ */
+#define JOURNAL_TOMBSTONE_BYTE 0xff
+
+static inline void
+journal_bury(struct prepare_header *entry)
+{
+    memset(entry, JOURNAL_TOMBSTONE_BYTE, sizeof(*entry));
+}
+
+static inline bool
+journal_buried(const struct prepare_header *entry)
+{
+    return entry->op == UINT64_MAX;
 }
 
 /* Something is being written, or was, up to this position: what lay there is gone. */

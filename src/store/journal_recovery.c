@@ -25,425 +25,23 @@
 #include "base/units.h"
 #include "store/journal.h"
 #include "store/journal_internal.h"
-
-/* Fills the sectors that can't be read. A sector of these bytes is neither blank nor valid. */
-#define UNREADABLE_BYTE 0xff
-
-struct recovery {
-    struct journal *journal;
-    struct journal_report *report;
-    const struct journal_evidence *evidence;
-    struct prepare_header previous; /* The last op of the walk, or at first the checkpoint. */
-    uint64_t op_max;
-    uint64_t window_place; /* The bytes of prepares.wal that journal->buffer holds now. */
-    uint64_t window_size;
-};
-
-/* What the two logs say of one op. */
-struct probe {
-    uint64_t op;
-    enum journal_header_state header_state;
-    enum journal_prepare_state prepare_state;
-    bool known; /* One of the logs has a header of this op, and `header` is it. */
-    struct prepare_header header;
-};
-
-/* ---- Reading --------------------------------------------------------------------------------- */
-
-/*
- * Reads the whole range at once, or if that fails, sector by sector. Sectors that can't be read, or
- * lie beyond the end of a file that was cut short, are filled with UNREADABLE_BYTE.
- */
-static void
-recovery_read(
-    struct storage *storage,
-    enum storage_file file,
-    uint64_t offset_bytes,
-    void *buffer,
-    uint64_t size_bytes)
-{
-    const uint64_t file_size_bytes = storage->file_size_bytes[file];
-    assert(size_bytes > 0 && size_bytes % SECTOR_SIZE == 0);
-    assert(offset_bytes % SECTOR_SIZE == 0);
-    if (offset_bytes + size_bytes <= file_size_bytes) {
-        const enum storage_result result =
-            storage_transfer_now(storage, STORAGE_READ, file, offset_bytes, buffer, size_bytes);
-        if (result == STORAGE_OK) return;
-    }
-    for (uint64_t done = 0; done < size_bytes; done += SECTOR_SIZE) {
-        uint8_t *sector = (uint8_t *) buffer + done;
-        const uint64_t offset = offset_bytes + done;
-        const bool readable =
-            offset + SECTOR_SIZE <= file_size_bytes &&
-            storage_transfer_now(storage, STORAGE_READ, file, offset, sector, SECTOR_SIZE) ==
-                STORAGE_OK;
-        if (!readable) memset(sector, UNREADABLE_BYTE, SECTOR_SIZE);
-    }
-}
-
-static bool
-sector_unreadable(const uint8_t *sector)
-{
-    return sector[0] == UNREADABLE_BYTE && memcmp(sector, sector + 1, SECTOR_SIZE - 1) == 0;
-}
-
-/*
- * Bytes of prepares.wal, valid until the next call. It reads ahead, since the walk and the scan
- * both go forward.
- */
-static const void *
-recovery_window(struct recovery *recovery, uint64_t place, uint64_t size_bytes)
-{
-    struct journal *journal = recovery->journal;
-    assert(size_bytes > 0 && size_bytes <= PREPARE_SIZE_MAX);
-    assert(place % SECTOR_SIZE == 0);
-    assert(place + size_bytes <= journal->prepares_size_bytes);
-
-    const bool inside = place >= recovery->window_place &&
-                        place + size_bytes <= recovery->window_place + recovery->window_size;
-    if (!inside) {
-        recovery->window_place = place;
-        recovery->window_size = min_u64(PREPARE_SIZE_MAX, journal->prepares_size_bytes - place);
-        recovery_read(
-            journal->storage, STORAGE_PREPARES, place, journal->buffer, recovery->window_size);
-    }
-    assert(place + size_bytes <= recovery->window_place + recovery->window_size);
-    return journal->buffer + (place - recovery->window_place);
-}
-
-/* Reads the prepare header at this place. True if it is intact, whatever its op, lap and place. */
-static bool
-recovery_any_header_at(struct recovery *recovery, uint64_t place, struct prepare_header *header)
-{
-    const struct journal *journal = recovery->journal;
-    assert(place < journal->prepares_size_bytes);
-    memcpy(header, recovery_window(recovery, place, SECTOR_SIZE), sizeof(*header));
-    if (!prepare_header_valid(header, journal->cluster)) return false;
-    if (header->op == 0) return false;
-    return place + prepare_size_on_disk(header) <= journal->prepares_size_bytes;
-}
-
-/* One that belongs at this place. */
-static bool
-recovery_header_at(struct recovery *recovery, uint64_t place, struct prepare_header *header)
-{
-    return recovery_any_header_at(recovery, place, header) &&
-           journal_place(recovery->journal, header->position) == place;
-}
-
-/* Is the prepare at this place, which has this header, whole? */
-static bool
-recovery_intact(
-    struct recovery *recovery, uint64_t place, const struct prepare_header *header)
-{
-    assert(header->op > 0);
-    assert(place + prepare_size_on_disk(header) <= recovery->journal->prepares_size_bytes);
-    const struct prepare_header *prepare =
-        recovery_window(recovery, place, prepare_size_on_disk(header));
-    /*
-     * Compare again: the window may have been read a second time since, and a failing disk need not
-     * return the same bytes twice.
-     */
-    if (memcmp(prepare, header, sizeof(*header)) != 0) return false;
-    return prepare_valid(prepare, recovery->journal->cluster);
-}
-
-/* (J6) */
-static bool
-recovery_counts(const struct recovery *recovery, const struct prepare_header *header)
-{
-    const struct journal_evidence *evidence = recovery->evidence;
-    if (evidence->suffix_count == 0) return true;
-    const uint64_t op_first = evidence->suffix[0].op;
-    const uint64_t op_last = evidence->suffix[evidence->suffix_count - 1].op;
-    if (header->op > op_last) return header->view == evidence->log_view;
-    if (header->view > evidence->log_view) return false;
-    if (header->op < op_first) return true;
-    return header->checksum == evidence->suffix[header->op - op_first].checksum;
-}
-
-/* What lies at this position. Here, MATCH means only: intact, has this op, has this position. */
-static enum journal_prepare_state
-recovery_prepare_at(
-    struct recovery *recovery, uint64_t op, uint64_t position, struct prepare_header *header)
-{
-    const struct journal *journal = recovery->journal;
-    const uint64_t limit = journal_limit(journal);
-    assert(op > journal->checkpoint.op);
-    assert(position >= journal_end(&recovery->previous));
-    if (position >= limit) return JOURNAL_PREPARE_ABSENT;
-    if (!recovery_header_at(recovery, journal_place(journal, position), header)) {
-        return JOURNAL_PREPARE_ABSENT;
-    }
-    if (header->op != op || header->position != position) return JOURNAL_PREPARE_ABSENT;
-    if (journal_end(header) > limit) return JOURNAL_PREPARE_ABSENT;
-    if (!recovery_counts(recovery, header)) return JOURNAL_PREPARE_ABSENT;
-    const bool intact = recovery_intact(recovery, journal_place(journal, position), header);
-    return intact ? JOURNAL_PREPARE_MATCH : JOURNAL_PREPARE_DAMAGED;
-}
-
-/* ---- The walk -------------------------------------------------------------------------------- */
-
-static enum journal_header_state
-recovery_header_state(const struct recovery *recovery, uint64_t op)
-{
-    const struct journal *journal = recovery->journal;
-    assert(op > journal->checkpoint.op);
-    assert(op - journal->checkpoint.op <= journal->headers_count);
-
-    const uint64_t entry = journal_entry(journal, op);
-    const struct prepare_header *header = &journal->headers[entry];
-    if (prepare_header_blank(header)) return JOURNAL_HEADER_OLDER;
-    if (!prepare_header_valid(header, journal->cluster)) return JOURNAL_HEADER_CORRUPT;
-    if (!recovery_counts(recovery, header)) return JOURNAL_HEADER_OLDER;
-    if (journal_entry(journal, header->op) != entry) return JOURNAL_HEADER_CORRUPT;
-    if (header->op == 0 || header->op > op) return JOURNAL_HEADER_CORRUPT;
-    if (header->op < op) return JOURNAL_HEADER_OLDER;
-    if (recovery->previous.op + 1 != op) return JOURNAL_HEADER_CORRUPT;
-    if (!journal_follows(journal, &recovery->previous, header)) return JOURNAL_HEADER_CORRUPT;
-    if (journal_end(header) > journal_limit(journal)) return JOURNAL_HEADER_CORRUPT;
-    return JOURNAL_HEADER_MATCH;
-}
-
-/* The header is known, and it says where the prepare lies. */
-static void
-recovery_probe_named(struct recovery *recovery, struct probe *probe)
-{
-    const struct journal *journal = recovery->journal;
-    assert(probe->header_state == JOURNAL_HEADER_MATCH);
-    assert(!probe->known);
-    probe->known = true;
-    probe->header = journal->headers[journal_entry(journal, probe->op)];
-    assert(journal_follows(journal, &recovery->previous, &probe->header));
-
-    struct prepare_header found;
-    enum journal_prepare_state state =
-        recovery_prepare_at(recovery, probe->op, probe->header.position, &found);
-    if (state == JOURNAL_PREPARE_MATCH && found.checksum != probe->header.checksum) {
-        state = JOURNAL_PREPARE_DIFFERENT;
-    }
-    probe->prepare_state = state;
-}
-
-/*
- * The positions where the next prepare can begin: right behind the previous one, and, if a prepare
- * can be too long for the rest of this lap, at the start of the next. Which of the two it is
- * depends on the prepare's length, which isn't known. If only one is possible, both positions are
- * equal.
- */
-static void
-recovery_next_places(
-    const struct recovery *recovery, const struct prepare_header *previous, uint64_t positions[2])
-{
-    const uint64_t ring_size = recovery->journal->prepares_size_bytes;
-    const uint64_t end = journal_end(previous);
-    const uint64_t lap_next = div_ceil(end, ring_size) * ring_size;
-    assert(lap_next >= end && lap_next - end < ring_size);
-    positions[0] = end;
-    positions[1] = lap_next - end < PREPARE_SIZE_MAX ? lap_next : end;
-    assert(positions[0] <= positions[1]);
-}
-
-/* Is there a next op, in either log, whose parent is this prepare? */
-static bool
-recovery_has_child(struct recovery *recovery, const struct prepare_header *parent)
-{
-    const struct journal *journal = recovery->journal;
-    const uint64_t op = parent->op + 1;
-    uint64_t positions[2];
-    if (op - journal->checkpoint.op > journal->headers_count) return false;
-    const struct prepare_header *entry = &journal->headers[journal_entry(journal, op)];
-    if (prepare_header_valid(entry, journal->cluster) && recovery_counts(recovery, entry) &&
-        journal_follows(journal, parent, entry)) {
-        return true;
-    }
-    recovery_next_places(recovery, parent, positions);
-    for (uint32_t i = 0; i < 2; i++) {
-        struct prepare_header found;
-        if (recovery_prepare_at(recovery, op, positions[i], &found) != JOURNAL_PREPARE_ABSENT &&
-            journal_follows(journal, parent, &found)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/*
- * Both places hold a prepare of this op in the same state. One of them was dropped, by an earlier
- * recovery that couldn't erase it or by a change of view. The right one is the parent of the next
- * op. If there is none, it is the one of the higher view; that alone doesn't decide, for an op that
- * was dropped can return in a later view, as it was.
- */
-static bool
-recovery_prefers(
-    struct recovery *recovery,
-    const struct prepare_header *found,
-    const struct prepare_header *other)
-{
-    const bool found_has_child = recovery_has_child(recovery, found);
-    const bool other_has_child = recovery_has_child(recovery, other);
-    if (found_has_child != other_has_child) return found_has_child;
-    return found->view > other->view;
-}
-
-/*
- * The header isn't known. Look at the places where the next prepare can be, and take the best find.
- */
-static void
-recovery_probe_unnamed(struct recovery *recovery, struct probe *probe)
-{
-    uint64_t positions[2];
-    assert(probe->header_state != JOURNAL_HEADER_MATCH);
-    recovery_next_places(recovery, &recovery->previous, positions);
-    probe->prepare_state = JOURNAL_PREPARE_ABSENT;
-    for (uint32_t i = 0; i < 2; i++) {
-        struct prepare_header found;
-        if (i == 1 && positions[1] == positions[0]) continue;
-        enum journal_prepare_state state =
-            recovery_prepare_at(recovery, probe->op, positions[i], &found);
-        if (state == JOURNAL_PREPARE_MATCH &&
-            !journal_follows(recovery->journal, &recovery->previous, &found)) {
-            state = JOURNAL_PREPARE_DIFFERENT;
-        }
-        if (state == JOURNAL_PREPARE_ABSENT) continue;
-        const bool better = state < probe->prepare_state ||
-                            (state == probe->prepare_state &&
-                             recovery_prefers(recovery, &found, &probe->header));
-        if (!better) continue;
-        probe->prepare_state = state;
-        probe->header = found;
-        probe->known = true;
-    }
-    assert(probe->known == (probe->prepare_state != JOURNAL_PREPARE_ABSENT));
-}
-
-static struct probe
-recovery_probe(struct recovery *recovery, uint64_t op)
-{
-    const struct journal *journal = recovery->journal;
-    assert(op == recovery->previous.op + 1);
-    struct probe probe = {
-        .op = op,
-        .header_state = JOURNAL_HEADER_OLDER,
-        .prepare_state = JOURNAL_PREPARE_ABSENT,
-    };
-    /* The log is full: it has neither an entry nor a place for this op. */
-    if (op - journal->checkpoint.op > journal->headers_count) return probe;
-
-    probe.header_state = recovery_header_state(recovery, op);
-    if (probe.header_state == JOURNAL_HEADER_MATCH) {
-        recovery_probe_named(recovery, &probe);
-    } else {
-        recovery_probe_unnamed(recovery, &probe);
-    }
-    const bool whole = probe.prepare_state == JOURNAL_PREPARE_MATCH ||
-                       probe.prepare_state == JOURNAL_PREPARE_DIFFERENT;
-    if (whole) recovery->op_max = max_u64(recovery->op_max, op);
-    if (whole) assert(probe.known);
-    if (probe.header_state == JOURNAL_HEADER_MATCH) assert(recovery->op_max >= op);
-    return probe;
-}
-
-/* ---- Evidence -------------------------------------------------------------------------------- */
-
-static void
-recovery_read_headers(struct recovery *recovery)
-{
-    const struct journal *journal = recovery->journal;
-    const uint64_t size_bytes = journal->headers_count * PREPARE_HEADER_SIZE;
-    assert(size_bytes % SECTOR_SIZE == 0);
-    assert(recovery->op_max >= journal->checkpoint.op);
-    for (uint64_t done = 0; done < size_bytes; done += PREPARE_SIZE_MAX) {
-        recovery_read(
-            journal->storage,
-            STORAGE_HEADERS,
-            done,
-            (uint8_t *) journal->headers + done,
-            min_u64(PREPARE_SIZE_MAX, size_bytes - done));
-    }
-    for (uint64_t entry = 0; entry < journal->headers_count; entry++) {
-        const struct prepare_header *header = &journal->headers[entry];
-        if (!prepare_header_valid(header, journal->cluster)) continue;
-        if (!recovery_counts(recovery, header)) continue;
-        recovery->op_max = max_u64(recovery->op_max, header->op);
-    }
-}
-
-/* A prepare is astray where it doesn't belong: a write that was misdirected has left it there. */
-static bool
-recovery_astray(
-    const struct recovery *recovery, uint64_t place, const struct prepare_header *header)
-{
-    return journal_place(recovery->journal, header->position) != place;
-}
-
-/*
- * Takes account of each intact prepare from position `from` to the end of the log: those of this
- * lap that lie where they belong, and those that are astray. An intact prepare of any lap is
- * stepped over whole, since its inside is users' bytes, which may imitate a header.
- */
-static void
-recovery_scan_prepares(struct recovery *recovery, uint64_t from)
-{
-    const struct journal *journal = recovery->journal;
-    const uint64_t limit = journal_limit(journal);
-    assert(from >= journal_end(&recovery->previous));
-
-    uint64_t position = from;
-    while (position < limit) {
-        struct prepare_header header;
-        const uint64_t place = journal_place(journal, position);
-        if (!recovery_any_header_at(recovery, place, &header) ||
-            !recovery_intact(recovery, place, &header)) {
-            position += SECTOR_SIZE;
-            continue;
-        }
-        const bool here = header.position == position;
-        if ((here || recovery_astray(recovery, place, &header)) &&
-            recovery_counts(recovery, &header)) {
-            recovery->op_max = max_u64(recovery->op_max, header.op);
-        }
-        position += prepare_size_on_disk(&header);
-    }
-}
-
-/*
- * The op that ended the walk is damaged, but its header is intact. Was it overwritten by a later
- * prepare that went astray? In there, a prepare that lies where it belongs proves nothing, because
- * a body can imitate that.
- */
-static void
-recovery_scan_inside(struct recovery *recovery, const struct probe *probe)
-{
-    const uint64_t place = journal_place(recovery->journal, probe->header.position);
-    const uint64_t end = place + prepare_size_on_disk(&probe->header);
-    assert(probe->prepare_state == JOURNAL_PREPARE_DAMAGED);
-    assert(probe->known && probe->header.op == probe->op);
-    for (uint64_t at = place + SECTOR_SIZE; at < end; at += SECTOR_SIZE) {
-        struct prepare_header header;
-        if (!recovery_any_header_at(recovery, at, &header)) continue;
-        if (!recovery_astray(recovery, at, &header)) continue;
-        if (!recovery_intact(recovery, at, &header)) continue;
-        if (!recovery_counts(recovery, &header)) continue;
-        recovery->op_max = max_u64(recovery->op_max, header.op);
-    }
-}
-
-/*
- * Where the scan begins: behind the op that ended the walk, if a header says how long that op is.
- * The parent link makes sure that this header is no imitation.
- */
-static uint64_t
-recovery_scan_start(const struct recovery *recovery, const struct probe *probe)
-{
-    const bool trusted =
-        probe->known && journal_follows(recovery->journal, &recovery->previous, &probe->header);
-    const uint64_t end = journal_end(&recovery->previous);
-    if (trusted) assert(journal_end(&probe->header) > end);
-    return trusted ? journal_end(&probe->header) : end;
-}
+#include "store/journal_recovery.h"
 
 /* ---- Deciding -------------------------------------------------------------------------------- */
+
+void
+recovery_report_damage(
+    struct recovery *recovery, const struct probe *probe, const struct journal_rule *rule)
+{
+    struct journal_report *report = recovery->report;
+    assert(probe->prepare_state != JOURNAL_PREPARE_MATCH);
+    if (report->damage != NULL) return;
+    report->damage = rule;
+    report->damage_op = probe->op;
+    if (!probe->known) return;
+    report->damage_offset_bytes = journal_place(recovery->journal, probe->header.position);
+    report->damage_size_bytes = prepare_size_on_disk(&probe->header);
+}
 
 static enum journal_decision
 recovery_decide(struct recovery *recovery, const struct probe *probe, enum journal_place place)
@@ -472,13 +70,7 @@ recovery_decide(struct recovery *recovery, const struct probe *probe, enum journ
     case JOURNAL_UNCERTAIN:
     case JOURNAL_REPAIR:
         report->uncertain = rule->decision == JOURNAL_UNCERTAIN;
-        assert(probe->prepare_state != JOURNAL_PREPARE_MATCH);
-        report->damage = rule;
-        report->damage_op = probe->op;
-        if (probe->known) {
-            report->damage_offset_bytes = journal_place(journal, probe->header.position);
-            report->damage_size_bytes = prepare_size_on_disk(&probe->header);
-        }
+        recovery_report_damage(recovery, probe, rule);
         break;
     case JOURNAL_IMPOSSIBLE: unreachable();
     }
@@ -499,8 +91,8 @@ recovery_blind(struct recovery *recovery)
     const uint64_t position = journal_end(&recovery->previous);
     if (position >= journal_limit(journal)) return false;
     const uint64_t entry_first = journal_sector_entry(journal, op);
-    if (!sector_unreadable((const uint8_t *) &journal->headers[entry_first])) return false;
-    return sector_unreadable(
+    if (!recovery_sector_unreadable((const uint8_t *) &journal->headers[entry_first])) return false;
+    return recovery_sector_unreadable(
         recovery_window(recovery, journal_place(journal, position), SECTOR_SIZE));
 }
 
@@ -558,7 +150,7 @@ recovery_erase_tail(struct recovery *recovery)
         const uint64_t place = journal_place(journal, positions[i]);
         assert(place + SECTOR_SIZE <= journal->storage->file_size_bytes[STORAGE_PREPARES]);
         recovery_read(journal->storage, STORAGE_PREPARES, place, journal->buffer, SECTOR_SIZE);
-        const bool unreadable = sector_unreadable(journal->buffer);
+        const bool unreadable = recovery_sector_unreadable(journal->buffer);
         const bool dropped = prepare_header_valid(header, journal->cluster) &&
                              header->op > recovery->previous.op &&
                              header->position == positions[i] && recovery_counts(recovery, header);
@@ -606,8 +198,29 @@ recovery_blank_dropped(struct recovery *recovery)
 }
 
 /*
- * Writes each sector of headers.wal that differs from journal->headers, but for the one that has
- * the entry behind the head.
+ * Is the image of this sector to be written over what is on the disk? With peers, only if the
+ * header of a whole prepare is missing there: what is damaged stays as it is.
+ */
+static bool
+recovery_sector_differs(
+    const struct recovery *recovery,
+    const struct prepare_header *disk,
+    const struct prepare_header *image)
+{
+    const struct journal *journal = recovery->journal;
+    if (!recovery->evidence->peers) return memcmp(disk, image, SECTOR_SIZE) != 0;
+    for (uint32_t i = 0; i < HEADERS_PER_SECTOR; i++) {
+        const uint64_t op = image[i].op;
+        if (op <= journal->checkpoint.op || op > recovery->previous.op) continue;
+        if (journal_faulty(journal, op)) continue;
+        if (memcmp(&disk[i], &image[i], PREPARE_HEADER_SIZE) != 0) return true;
+    }
+    return false;
+}
+
+/*
+ * Writes sectors of headers.wal that differ from journal->headers, but for the one that has the
+ * entry behind the head.
  */
 static bool
 recovery_write_headers(struct recovery *recovery)
@@ -618,7 +231,6 @@ recovery_write_headers(struct recovery *recovery)
     const uint64_t op_next = recovery->previous.op + 1;
     const bool full = op_next - journal->checkpoint.op > journal->headers_count;
     assert(size_bytes <= journal->storage->file_size_bytes[STORAGE_HEADERS]);
-    assert(recovery->report->damage == NULL);
     recovery->window_size = 0;
     for (uint64_t offset = 0; offset < size_bytes; offset += SECTOR_SIZE) {
         const uint64_t chunk = offset % PREPARE_SIZE_MAX;
@@ -630,7 +242,9 @@ recovery_write_headers(struct recovery *recovery)
                 journal->buffer,
                 min_u64(PREPARE_SIZE_MAX, size_bytes - offset));
         }
-        if (memcmp(journal->buffer + chunk, headers + offset, SECTOR_SIZE) == 0) continue;
+        const struct prepare_header *disk = (const void *) (journal->buffer + chunk);
+        const struct prepare_header *image = &journal->headers[offset / PREPARE_HEADER_SIZE];
+        if (!recovery_sector_differs(recovery, disk, image)) continue;
         if (!full && offset / SECTOR_SIZE == journal_sector(journal, op_next)) continue;
         const enum storage_result result = storage_transfer_now(
             journal->storage,
@@ -657,12 +271,14 @@ recovery_write(struct recovery *recovery)
 {
     struct journal *journal = recovery->journal;
     const uint64_t headers_size_bytes = journal->headers_count * PREPARE_HEADER_SIZE;
-    assert(recovery->report->damage == NULL);
+    const bool peers = recovery->evidence->peers;
+    assert(peers || recovery->report->damage == NULL);
     assert(journal->failed);
     if (!recovery_grow(journal->storage, STORAGE_PREPARES, journal->prepares_size_bytes)) {
         return false;
     }
     if (!recovery_grow(journal->storage, STORAGE_HEADERS, headers_size_bytes)) return false;
+    if (peers) return recovery_write_headers(recovery);
     if (!recovery_erase_tail(recovery)) return false;
     recovery_blank_damaged(recovery);
     if (!recovery_write_headers(recovery)) return false;
@@ -672,7 +288,8 @@ recovery_write(struct recovery *recovery)
 
 /*
  * The newest op that is known to have been durable, whatever the logs say: the checkpoint, what the
- * superblock says was acknowledged (nothing up to that is ever cut), and what it lists.
+ * superblock says was acknowledged (nothing up to that is ever cut), and what it lists. With peers,
+ * the list is of the view's log, of which this node need not have had everything.
  */
 static uint64_t
 evidence_op_max(const struct journal_evidence *evidence, const struct prepare_header *checkpoint)
@@ -682,7 +299,7 @@ evidence_op_max(const struct journal_evidence *evidence, const struct prepare_he
         const struct prepare_header *header = &evidence->suffix[i];
         if (i > 0) assert(header->op == header[-1].op + 1);
         if (i > 0) assert(header->parent == header[-1].checksum);
-        op = max_u64(op, header->op);
+        if (!evidence->peers) op = max_u64(op, header->op);
     }
     return op;
 }
@@ -726,6 +343,7 @@ journal_recover(
     journal->head = *checkpoint;
     journal->named = checkpoint->op;
     journal->naming = 0;
+    memset(journal->faulty, 0, journal->headers_count / 8);
 
     struct recovery recovery = {
         .journal = journal,
@@ -735,23 +353,35 @@ journal_recover(
         .op_max = evidence_op_max(evidence, checkpoint),
     };
     recovery_read_headers(&recovery);
-    const bool whole = recovery_walk(&recovery);
+    const bool peers = evidence->peers;
+    bool whole = true;
+    if (peers) recovery_walk_with_peers(&recovery);
+    if (!peers) whole = recovery_walk(&recovery);
     report->op_head = recovery.previous.op;
     report->op_max = recovery.op_max;
-    assert(whole == (report->damage == NULL));
-    if (report->uncertain && recovery_blind(&recovery)) return JOURNAL_RECOVERY_IO_ERROR;
-    if (!whole) return JOURNAL_RECOVERY_DAMAGED;
-    assert(recovery.op_max == recovery.previous.op);
-    if (report->op_head < commit_max) return JOURNAL_RECOVERY_SHORT;
+    if (!peers) assert(whole == (report->damage == NULL));
+    if (recovery.op_ahead != 0) {
+        report->op_ahead = recovery.op_ahead;
+        return JOURNAL_RECOVERY_AHEAD;
+    }
+    if (!peers) {
+        if (report->uncertain && recovery_blind(&recovery)) return JOURNAL_RECOVERY_IO_ERROR;
+        if (!whole) return JOURNAL_RECOVERY_DAMAGED;
+        assert(recovery.op_max == recovery.previous.op);
+        if (report->op_head < commit_max) return JOURNAL_RECOVERY_SHORT;
+    }
 
     if (!recovery_write(&recovery)) return JOURNAL_RECOVERY_IO_ERROR;
     journal->head = recovery.previous;
     journal->named = journal->head.op;
     journal->window_size = 0;
     journal->readings = NULL;
+    journal->op_proved = recovery.op_max;
     recovery_find_oldest(&recovery);
     journal->failed = false;
     assert(journal_end(&journal->head) <= journal_limit(journal));
-    assert(report->entries_kept + report->headers_fixed == journal->head.op - checkpoint->op);
+    assert(
+        report->entries_kept + report->headers_fixed + report->entries_faulty ==
+        journal->head.op - checkpoint->op);
     return JOURNAL_RECOVERED;
 }

@@ -50,6 +50,9 @@ replica_init(struct replica *replica, struct arena *arena, const struct replica_
     queue_init(&replica->execution.executed, "executed requests", BATCHES_PER_PREPARE_MAX);
     queue_init(&replica->requests, "requests waiting for a prepare", options->requests_max);
     queue_init(&replica->outstanding, "numbered requests", options->requests_max);
+    replica->failover_timeout_ns = options->failover_timeout_ns > 0 ? options->failover_timeout_ns
+                                                                    : REPLICA_FAILOVER_TIMEOUT_NS;
+    replica->change = arena_take(arena, 1, sizeof(struct replica_change), sizeof(u128));
     replica->updates = arena_take(arena, 1, sizeof(struct replica_updates), sizeof(u128));
     replica->results = arena_take(arena, EVENTS_PER_BATCH_MAX, RESULT_SIZE, RESULT_SIZE);
 }
@@ -66,9 +69,9 @@ replica_invariants(const struct replica *replica)
     if (replica->primary) {
         assert(replica->commit_max <= replica->op);
         assert(replica->linked == replica->op);
-        assert(replica->op - replica->journaled <= 1);
-        assert(replica->op - replica->commit <= PIPELINE_PREPARES_MAX);
+        assert(replica->op - replica->commit_max <= PIPELINE_PREPARES_MAX);
     }
+    if (replica->serving) assert(replica->op - replica->journaled <= 1);
     if (replica->primary && replica->op == replica->commit) assert(replica->pipeline_events == 0);
     if (replica->network == NULL && replica->op == replica->commit) {
         assert(queue_empty(&replica->outstanding));
@@ -136,6 +139,7 @@ replica_stop(struct replica *replica)
     replica->status = REPLICA_STOPPED;
     replica->pulse = PULSE_NONE;
     replica->unsent = NULL;
+    replica->serving = false;
     fail_requests(&replica->execution.executed);
     fail_requests(&replica->outstanding);
     fail_requests(&replica->requests);
@@ -155,22 +159,40 @@ static bool
 poll_network(struct replica *replica)
 {
     bool progress = network_poll(replica->network) > 0;
-    if (!replica->primary) progress |= replica_append_next(replica);
-    if (!replica->primary) progress |= replica_requests_send(replica);
+    if (replica->status == REPLICA_VIEW_CHANGE) return progress | replica_view_poll(replica);
+    if (replica->status != REPLICA_NORMAL) return progress;
+    if (!replica->serving) progress |= replica_append_next(replica);
+    if (replica_backup(replica)) progress |= replica_requests_send(replica);
     progress |= replica_give(replica);
     return progress | replica_reads_poll(replica);
+}
+
+/*
+ * A new primary has executed all that the view began with. So it knows which requests are in the
+ * log, and each op is committed that an older view's primary may have acknowledged.
+ */
+static void
+begin_serving(struct replica *replica)
+{
+    replica->serving = true;
+    replica->accepted = replica->sessions;
+    sessions_begin(&replica->accepted, replica->slot, replica->session);
+    for (uint8_t slot = 0; slot < MEMBERS_MAX; slot++) {
+        if (replica->peers[slot].up) replica_requests_begin(replica, slot, true);
+    }
+    replica_requests_unsend(replica);
 }
 
 bool
 replica_poll(struct replica *replica)
 {
     bool progress = replica_storage_poll(replica);
-    if (forest_failed(replica->forest) && replica->status == REPLICA_NORMAL) {
+    if (forest_failed(replica->forest) && replica->status != REPLICA_STOPPED) {
         replica->lost = forest_lost(replica->forest);
         replica_stop(replica);
     }
     /* A header's write, after its op was journaled; no append may be there to tell. */
-    if (journal_failed(replica->journal) && replica->status == REPLICA_NORMAL) {
+    if (journal_failed(replica->journal) && replica->status != REPLICA_STOPPED) {
         replica_stop(replica);
     }
     if (replica->status == REPLICA_STOPPED) {
@@ -179,26 +201,30 @@ replica_poll(struct replica *replica)
         return progress;
     }
     /* First the disk gets its next write; then the CPU executes what the last one made durable. */
-    assert(replica->status == REPLICA_NORMAL);
     if (replica->network != NULL) progress |= poll_network(replica);
-    if (replica->primary) progress |= replica_prepare_requests(replica);
-    if (replica->status == REPLICA_NORMAL) replica_say(replica, true);
+    if (replica->primary && !replica->serving && replica->commit >= replica->change->op_start) {
+        begin_serving(replica);
+        progress = true;
+    }
+    if (replica->serving) progress |= replica_prepare_requests(replica);
+    replica_say(replica, true);
     progress |= replica_commit(replica);
-    if (replica->status == REPLICA_NORMAL && replica->primary) progress |= replica_pulse(replica);
+    if (replica->serving && replica->status == REPLICA_NORMAL) progress |= replica_pulse(replica);
     return progress;
 }
 
 void
 replica_tick(struct replica *replica)
 {
-    if (replica->status != REPLICA_NORMAL) return;
+    if (replica->status == REPLICA_STOPPED) return;
     if (replica->network != NULL) {
         replica_say(replica, false);
         replica_fetch(replica);
+        replica_suspect_tick(replica);
     }
     /* What has waited for room asks again. */
     if (replica->no_room) replica->progress += 1;
-    if (!replica->primary) return;
+    if (replica->status != REPLICA_NORMAL || !replica->serving) return;
     const struct pulse_block *block = &replica->pulse_block;
     const bool waits = block->damaged && clock_monotonic_ns(replica->clock) < block->retry_ns;
     if (replica->pulse == PULSE_NONE && !waits) replica->pulse = PULSE_LOOK;

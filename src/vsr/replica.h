@@ -22,7 +22,7 @@
  *
  * Numbered invariants (asserted, tested under their number):
  *  (R1) commit <= journaled <= op, and commit <= linked <= op. At a primary also commit_max <= op
- *       and op − commit <= PIPELINE_PREPARES_MAX.
+ *       and op − commit_max <= PIPELINE_PREPARES_MAX.
  *  (R2) ops commit in order, each once, and only when journaled, committed by a quorum, and known
  *       to be of this view's log (R10).
  *  (R3) a request is answered after its prepare is durable and executed, or with the reason why it
@@ -52,6 +52,7 @@
 #include "base/arena.h"
 #include "base/histogram.h"
 #include "base/queue.h"
+#include "base/units.h"
 #include "forest/forest.h"
 #include "io/clock.h"
 #include "io/network.h"
@@ -62,11 +63,13 @@
 #include "vsr/request.h"
 #include "vsr/sessions.h"
 #include "vsr/state_machine.h"
+#include "vsr/view_choice.h"
 
 enum replica_status {
     REPLICA_CLOSED,
     REPLICA_RECOVERING, /* It replays the journal and takes no requests. */
     REPLICA_NORMAL,
+    REPLICA_VIEW_CHANGE, /* Which log the view has is being found out, or taken over. */
     /*
      * A write or the growth of a file failed, or a needed block is damaged. Until it is opened
      * again, it answers everything with REPLICA_FAILED.
@@ -152,6 +155,8 @@ struct replica_updates {
 /* So many messages with requests of a member are on their way, or wait for a prepare, at most. */
 #define REPLICA_REQUESTS_PER_PEER 4
 
+#define REPLICA_FAILOVER_TIMEOUT_NS (UINT64_C(1) * NS_PER_S)
+
 /* A slot that isn't one. */
 #define REPLICA_NO_SLOT UINT8_MAX
 
@@ -161,6 +166,7 @@ struct replica_gift {
     struct replica *replica;
     struct message *message; /* NULL: none is being read. */
     uint8_t slot;            /* Of the peer. */
+    bool repair;             /* It has asked for this one, and isn't given the log. */
 };
 
 /* What is known of another member, and what it was sent. By its slot. */
@@ -183,6 +189,33 @@ struct replica_peer {
     uint64_t read_number;  /* … under this number, */
     uint64_t read_round;   /* which is known when a quorum has answered this round: */
     uint64_t read_op;      /* this one. */
+};
+
+/* The change to the view `replica.view`, and what may lead to the next: see replica_view.c. */
+struct replica_change {
+    uint32_t log_view;     /* The newest view whose log was taken over; durable. */
+    uint32_t view_durable; /* The newest view that this replica takes part in; durable. */
+    bool updating;         /* The superblock is being told of a view. */
+    bool voting;           /* In this view's change: votes are sent. */
+    uint64_t entered_ns;   /* When it began; then when a vote was sent, or something asked for. */
+    uint64_t voted_ns;
+    uint64_t asked_ns;
+    uint64_t heard_ns; /* In normal operation: when the primary was heard last. */
+    uint64_t timeout_ns; /* How long to wait for it now. */
+    uint64_t draws;      /* How many timeouts were drawn. */
+    uint64_t said_ns;    /* When it was said that the primary isn't heard. */
+    uint64_t suspected_ns[MEMBERS_MAX]; /* When each slot said so of this view; 0: it didn't. */
+    /* At a primary: since when each slot has voted for a newer view. 0: it hasn't. */
+    uint64_t left_ns[MEMBERS_MAX];
+    uint32_t left_view[MEMBERS_MAX];
+
+    bool voted[MEMBERS_MAX]; /* Who has voted for this view. */
+    struct view_vote votes[MEMBERS_MAX];
+    struct view_choice choice;
+    struct message *fetched[VIEW_HEADERS_MAX]; /* By entry of the choice, or NULL. */
+    struct message *start; /* The start_view that is to be taken over, or NULL. */
+    uint64_t op_common;    /* While a log is taken over: what is kept of the old one. */
+    uint64_t op_start;     /* At the primary: the head that the view began with. */
 };
 
 /* Reads that wait until it is known which op they must see (R11): see replica_read.c. */
@@ -254,6 +287,9 @@ struct replica {
     uint64_t grown_ns;
     bool absent; /* At a backup: the primary has no longer what comes next here. */
     struct replica_reads reads;
+    uint64_t failover_timeout_ns;
+    struct replica_change *change;
+    bool serving; /* At the primary: everything that the view began with is executed. */
 
     uint64_t session; /* Of this life of the replica. */
     uint64_t number;  /* The newest number that a request was given. */
@@ -298,6 +334,8 @@ struct replica_options {
     struct forest *forest;
     struct state_machine *machine;
     struct network *network; /* NULL: it is alone. */
+    /* A primary that isn't heard for so long is replaced. 0: REPLICA_FAILOVER_TIMEOUT_NS. */
+    uint64_t failover_timeout_ns;
     uint32_t requests_max;
 };
 
@@ -314,7 +352,6 @@ enum replica_open_result {
     REPLICA_OPEN_PREPARE_DAMAGED, /* The entry of op `op` is no longer what recovery has read. */
     REPLICA_OPEN_DAMAGED,         /* A block that the log needs can't be read: forest_damage(). */
     REPLICA_OPEN_SESSIONS_INVALID, /* The checkpoint's root has sessions that no log leads to. */
-    REPLICA_OPEN_NO_VIEW, /* It was the primary, and another must be elected: not possible yet. */
     REPLICA_OPEN_OTHER_LOG,       /* Op `op` is of another log than the superblock knows. */
     REPLICA_OPEN_INVALID_PREPARE, /* Op `op` is intact, but no replica makes such a prepare. */
 };

@@ -26,7 +26,7 @@ static_assert(ENTRIES_MAX <= MESSAGE_SUFFIX_MAX, "they fit into a get_prepares")
 void
 replica_fetch(struct replica *replica)
 {
-    if (replica->primary || replica->head_heard <= replica->op) return;
+    if (!replica_backup(replica) || replica->head_heard <= replica->op) return;
     const uint64_t now = clock_monotonic_ns(replica->clock);
     if (now - replica->grown_ns < REPLICA_ASK_AGAIN_NS) return;
     struct message *message = replica_message_new(replica, MESSAGE_GET_PREPARES);
@@ -52,7 +52,7 @@ replica_fetch(struct replica *replica)
 void
 replica_on_absent(struct replica *replica, const struct message_header *header)
 {
-    const bool mine = !replica->primary && header->view == replica->view &&
+    const bool mine = replica_backup(replica) && header->view == replica->view &&
                       header->sender == replica_primary_slot(replica);
     if (mine && header->as.absent.asked == MESSAGE_GET_PREPARES && header->op == replica->op + 1) {
         replica->absent = true;
@@ -113,35 +113,61 @@ give_on_read(struct journal_reading *reading)
     struct message *message = gift->message;
     const uint64_t op = reading->header.op;
     gift->message = NULL;
-    const bool wanted = replica->status == REPLICA_NORMAL && replica->primary && peer->placed &&
-                        peer->sent_op + 1 == op;
+    const bool wanted = !gift->repair && replica->status == REPLICA_NORMAL && replica->primary &&
+                        peer->placed && peer->sent_op + 1 == op;
     if (reading->result == JOURNAL_READ_OK && wanted) {
-        replica_seal_prepare(replica, message);
+        replica_seal_prepare(replica, message, 0);
         (void) give(replica, peer, message);
         return;
+    }
+    if (reading->result == JOURNAL_READ_OK && gift->repair && peer->up) {
+        replica_seal_prepare(replica, message, MESSAGE_REPAIR);
+        if (network_send(replica->network, peer->number, message)) return;
     }
     message_release(&replica->pool, message);
     if (reading->result != JOURNAL_READ_OK && wanted) say_absent(replica, gift->slot, op);
 }
 
-/* Reads the prepare that the member needs next. */
+/* Reads the prepare that the member needs; `repair`: which it has asked for by its checksum. */
 static bool
-give_begin_read(struct replica *replica, uint8_t slot, uint64_t op)
+give_begin_read(struct replica *replica, uint8_t slot, uint64_t op, bool repair)
 {
     struct replica_gift *gift = &replica->peers[slot].gift;
-    if (gift->message != NULL || op > replica->journaled) return false;
-    if (journal_find(replica->journal, op) == NULL) {
-        say_absent(replica, slot, op);
-        return true;
-    }
+    assert(op <= replica->journaled);
+    if (gift->message != NULL) return false;
     struct message *message = message_pool_get(&replica->pool, MESSAGE_LARGE);
     if (message == NULL) return false;
     gift->replica = replica;
     gift->slot = slot;
+    gift->repair = repair;
     gift->message = message;
     void *prepare = message_body(message->header);
     journal_read_begin(replica->journal, &gift->reading, op, prepare, give_on_read);
     return true;
+}
+
+void
+replica_on_get_prepare(struct replica *replica, uint8_t slot, const struct message_header *header)
+{
+    const bool here = header->op <= replica->journaled &&
+                      journal_find(replica->journal, header->op) != NULL &&
+                      replica_log_has(replica, header->op, header->as.checksum.checksum);
+    /* If it can't be read now, who asks will ask again. */
+    if (here) (void) give_begin_read(replica, slot, header->op, true);
+}
+
+/* A prepare in memory, as a message of this view. NULL: it isn't there, or others hold it. */
+static struct message *
+give_from_memory(struct replica *replica, uint64_t op)
+{
+    struct message *message = replica_message(replica, op);
+    if (message == NULL) return NULL;
+    const struct message_header *header = message->header;
+    const bool current = header->command == MESSAGE_PREPARE && header->view == replica->view &&
+                         header->sender == replica->slot && header->flags == 0;
+    if (!current && message->references > 1) return NULL;
+    if (!current) replica_seal_prepare(replica, message, 0);
+    return message_reference(message);
 }
 
 /* Gives the member one more prepare, if it may have one. */
@@ -155,9 +181,14 @@ give_next(struct replica *replica, uint8_t slot)
     if (connection->queued_large >= REPLICA_LARGE_PER_PEER) return false;
     if (connection->queued == NETWORK_QUEUE_MAX) return false;
     const uint64_t op = peer->sent_op + 1;
-    struct message *message = replica_message(replica, op);
-    if (message == NULL) return give_begin_read(replica, slot, op);
-    return give(replica, peer, message_reference(message));
+    struct message *message = give_from_memory(replica, op);
+    if (message != NULL) return give(replica, peer, message);
+    if (op > replica->journaled) return false;
+    if (journal_find(replica->journal, op) != NULL) {
+        return give_begin_read(replica, slot, op, false);
+    }
+    say_absent(replica, slot, op);
+    return true;
 }
 
 bool

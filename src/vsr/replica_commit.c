@@ -86,7 +86,6 @@ checkpoint_start(struct replica *replica)
     struct forest_note note;
     assert(replica->commit_stage == COMMIT_IDLE);
     assert(replica->commit_header.op == replica->commit);
-    assert(replica->status == REPLICA_NORMAL || replica->status == REPLICA_RECOVERING);
     replica->commit_stage = COMMIT_CHECKPOINT_FOREST;
     replica->checkpoint_events = 0;
     memcpy(&note, &replica->sessions, sizeof(note));
@@ -456,7 +455,7 @@ bool
 replica_commit(struct replica *replica)
 {
     bool progress = false;
-    if (replica->status != REPLICA_NORMAL && replica->status != REPLICA_RECOVERING) return false;
+    if (replica->status == REPLICA_CLOSED || replica->status == REPLICA_STOPPED) return false;
     if (replica->commit_stage == COMMIT_IDLE) progress |= commit_begin(replica);
     if (replica->status == REPLICA_STOPPED) return true;
     if (replica->commit_stage == COMMIT_PREFETCH) progress |= commit_prefetch(replica);

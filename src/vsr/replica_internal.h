@@ -10,6 +10,9 @@
  *   replica_catchup.c   prepares for a member that has missed some
  *   replica_commit.c    executing what is committed
  *   replica_read.c      which op a read must see
+ *   replica_suspect.c   when the primary isn't heard any more
+ *   replica_view.c      the change to a new view: votes, and who takes over what
+ *   replica_vote.c      this replica's vote, and votes as messages
  *   replica_peers.c     connections, and who gets which message
  */
 #ifndef LEDGER_VSR_REPLICA_INTERNAL_H
@@ -102,6 +105,12 @@ struct replica_request *replica_requests_find(
  */
 bool replica_requests_take(struct replica *replica);
 
+/*
+ * At the primary: the member's session is its newest. `afresh`: what is accepted of it is in the
+ * log, and none of it was refused.
+ */
+void replica_requests_begin(struct replica *replica, uint8_t slot, bool afresh);
+
 /* True if there is something to take. */
 bool replica_requests_wait(const struct replica *replica);
 
@@ -129,11 +138,11 @@ bool replica_pulse(struct replica *replica);
 /* Gives the journal the prepare of op journaled + 1, which memory has. */
 void replica_append(struct replica *replica, bool solo);
 
-/* At a backup: gives the journal the next prepare that was received, if it can take it. */
+/* Gives the journal the next prepare that was received, if it can take it. */
 bool replica_append_next(struct replica *replica);
 
-/* At the primary: makes of a prepare that nobody else holds a message of this view. */
-void replica_seal_prepare(struct replica *replica, struct message *message);
+/* Makes of a prepare that nobody else holds a message of this view. */
+void replica_seal_prepare(struct replica *replica, struct message *message, uint8_t flags);
 
 /* At the primary: sends the prepare that was just made to all who have those before it. */
 void replica_send_newest(struct replica *replica);
@@ -167,6 +176,9 @@ bool replica_give(struct replica *replica);
 
 void replica_on_absent(struct replica *replica, const struct message_header *header);
 
+void replica_on_get_prepare(
+    struct replica *replica, uint8_t slot, const struct message_header *header);
+
 /* ---- replica_commit.c ------------------------------------------------------------------------ */
 
 /* Commits as much as possible now, but executes one piece at most. */
@@ -190,6 +202,58 @@ void replica_on_read_index(
 
 void replica_on_read_ok(struct replica *replica, const struct message_header *header);
 
+/* ---- replica_suspect.c ----------------------------------------------------------------------- */
+
+/* In normal operation, at each tick: is the primary heard, and by whom? */
+void replica_suspect_tick(struct replica *replica);
+
+/* Something of this view has come from its primary. */
+void replica_heard_primary(struct replica *replica);
+
+void replica_on_suspect(struct replica *replica, uint8_t slot, const struct message_header *header);
+
+/* Normal operation has begun: nobody is suspected. */
+void replica_suspect_reset(struct replica *replica);
+
+/* A vote for a newer view has come in normal operation. */
+void replica_suspect_vote(struct replica *replica, uint8_t slot, uint32_t view);
+
+/* ---- replica_vote.c -------------------------------------------------------------------------- */
+
+/* The vote of this replica, of what is durable here. */
+void replica_vote(const struct replica *replica, struct view_vote *vote);
+
+/* Returns false if no member that follows the protocol sends such a vote. */
+bool replica_vote_read(const struct message_header *header, struct view_vote *vote);
+
+void replica_vote_send(struct replica *replica, uint8_t slot, const struct view_vote *vote);
+
+/* ---- replica_view.c -------------------------------------------------------------------------- */
+
+/* Leaves normal operation, or the change to an older view, for the change to this one. */
+void replica_view_enter(struct replica *replica, uint32_t view);
+
+/* Goes on with the change to a view. */
+bool replica_view_poll(struct replica *replica);
+
+void replica_on_do_view_change(
+    struct replica *replica, uint8_t slot, const struct message_header *header);
+
+/* The reference is taken over. */
+void replica_on_start_view(struct replica *replica, uint8_t slot, struct message *message);
+
+void replica_on_get_view(
+    struct replica *replica, uint8_t slot, const struct message_header *header);
+
+/* At the primary: tells a member that the view has begun. `nonce` is of its question, or 0. */
+void replica_say_view(struct replica *replica, uint8_t slot, uint64_t nonce);
+
+/* A message of a newer view has come from its primary: asks that for the view. */
+void replica_get_view(struct replica *replica, uint8_t slot, uint32_t view);
+
+/* A prepare that was asked for to begin the view with; the reference is taken over. */
+void replica_view_fetched(struct replica *replica, struct message *message);
+
 /* ---- replica_peers.c ------------------------------------------------------------------------- */
 
 /* From now on the network calls this replica. */
@@ -203,6 +267,13 @@ struct message *replica_message_new(struct replica *replica, enum message_comman
  * message given back, if that can't be done now.
  */
 bool replica_send(struct replica *replica, uint8_t slot, struct message *message);
+
+/* It takes part in the view, whose primary is another. */
+static inline bool
+replica_backup(const struct replica *replica)
+{
+    return replica->status == REPLICA_NORMAL && !replica->primary;
+}
 
 /* The slot that the view belongs to. */
 static inline uint8_t

@@ -59,7 +59,6 @@ replica_append(struct replica *replica, bool solo)
 bool
 replica_append_next(struct replica *replica)
 {
-    assert(!replica->primary);
     if (replica->journaled == replica->op || journal_busy(replica->journal)) return false;
     const struct message *message = replica_message(replica, replica->journaled + 1);
     assert(message != NULL);
@@ -73,11 +72,10 @@ replica_append_next(struct replica *replica)
 /* ---- The primary ----------------------------------------------------------------------------- */
 
 void
-replica_seal_prepare(struct replica *replica, struct message *message)
+replica_seal_prepare(struct replica *replica, struct message *message, uint8_t flags)
 {
     struct message_header *header = message->header;
     const struct prepare_header *prepare = replica_prepare_of(message);
-    assert(replica->primary);
     assert(message->references == 1);
     *header = (struct message_header){
         .cluster = prepare->cluster,
@@ -85,6 +83,7 @@ replica_seal_prepare(struct replica *replica, struct message *message)
         .view = replica->view,
         .command = MESSAGE_PREPARE,
         .sender = replica->slot,
+        .flags = flags,
         .op = prepare->op,
         .commit = replica->commit_max,
         .round = replica->round,
@@ -147,6 +146,7 @@ replica_on_prepare_ok(struct replica *replica, uint8_t slot, const struct messag
 {
     struct replica_peer *peer = &replica->peers[slot];
     if (!replica->primary || header->view != replica->view) return;
+    replica->change->left_ns[slot] = 0;
     peer->round = max_u64(peer->round, min_u64(header->round, replica->round));
     if (replica_log_has(replica, header->op, header->as.prepare_ok.checksum)) {
         peer->acked = max_u64(peer->acked, header->op);
@@ -218,6 +218,7 @@ void
 replica_say(struct replica *replica, bool at_once)
 {
     if (replica->network == NULL) return;
+    if (replica->status != REPLICA_NORMAL) return;
     if (!replica->primary) {
         if (replica->ack_due) say_prepare_ok(replica);
         return;
@@ -237,6 +238,19 @@ hear_primary(struct replica *replica, const struct message_header *header, uint6
     replica->head_heard = max_u64(replica->head_heard, op_head);
     replica->commit_max = max_u64(replica->commit_max, header->commit);
     replica->round = max_u64(replica->round, header->round);
+    replica_heard_primary(replica);
+}
+
+/*
+ * Is the message one of this view's primary, for a backup of this view? If it is of a newer view's
+ * primary, that is asked for the view.
+ */
+static bool
+from_primary(struct replica *replica, const struct message_header *header)
+{
+    if (header->sender != members_view_slot(header->view)) return false;
+    if (header->view > replica->view) replica_get_view(replica, header->sender, header->view);
+    return replica_backup(replica) && header->view == replica->view;
 }
 
 /* Takes into the log what was received and continues it. */
@@ -264,25 +278,45 @@ take_received(struct replica *replica)
     }
 }
 
+/*
+ * A prepare of this view's log that isn't newer than what is here: is it the same? If not, what is
+ * here was dropped by this view, or an older one. Then it is cut, and true returned; or false, if
+ * that can't be done now: the prepare will be asked for again.
+ */
+static bool
+cut_for(struct replica *replica, const struct prepare_header *prepare)
+{
+    if (prepare->op <= replica->linked) return false;
+    const struct prepare_header *here = replica_header(replica, prepare->op);
+    if (here->checksum == prepare->checksum) {
+        replica->linked = prepare->op;
+        return false;
+    }
+    const bool idle = replica->op == replica->journaled && !journal_busy(replica->journal) &&
+                      !journal_naming(replica->journal);
+    if (!idle || here->view >= replica->view) return false;
+    journal_truncate(replica->journal, prepare->op - 1);
+    replica->op = prepare->op - 1;
+    replica->journaled = replica->op;
+    return true;
+}
+
 void
 replica_on_prepare(struct replica *replica, struct message *message)
 {
     const struct message_header *header = message->header;
     const struct prepare_header *prepare = replica_prepare_of(message);
-    const bool mine = !replica->primary && header->view == replica->view &&
-                      header->sender == replica_primary_slot(replica);
-    if (!mine) {
+    if ((header->flags & MESSAGE_REPAIR) != 0) {
+        replica_view_fetched(replica, message);
+        return;
+    }
+    if (!from_primary(replica, header)) {
         message_release(&replica->pool, message);
         return;
     }
     hear_primary(replica, header, prepare->op);
-    if (prepare->op <= replica->op) {
-        /* Sent again. What is here already is acknowledged again. */
-        if (prepare->op > replica->linked &&
-            replica_header(replica, prepare->op)->checksum == prepare->checksum) {
-            replica->linked = prepare->op;
-        }
-        replica->ack_due = true;
+    if (prepare->op <= replica->op && !cut_for(replica, prepare)) {
+        replica->ack_due = true; /* It came again. */
         message_release(&replica->pool, message);
         return;
     }
@@ -298,9 +332,7 @@ replica_on_prepare(struct replica *replica, struct message *message)
 void
 replica_on_commit(struct replica *replica, const struct message_header *header)
 {
-    const bool mine = !replica->primary && header->view == replica->view &&
-                      header->sender == replica_primary_slot(replica);
-    if (!mine) return;
+    if (!from_primary(replica, header)) return;
     hear_primary(replica, header, header->op);
     /* The primary names an op of this view's log, so what leads to it here is of it too (R10). */
     if (header->commit > replica->linked && header->commit <= replica->op &&

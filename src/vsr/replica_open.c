@@ -159,30 +159,22 @@ open_replay_op(struct replica *replica)
 
 /* ---- The view -------------------------------------------------------------------------------- */
 
-/* From here on this replica makes the prepares. */
-static void
-open_as_primary(struct replica *replica, uint32_t view)
-{
-    assert(replica->commit == replica->op && replica->commit == replica->commit_max);
-    replica->view = view;
-    replica->primary = true;
-    replica->op_admitted = replica->op + 1;
-    replica->commit_said = replica->commit_max;
-    replica->accepted = replica->sessions;
-    sessions_begin(&replica->accepted, replica->slot, replica->session);
-    replica->status = REPLICA_NORMAL;
-}
-
 static void
 open_on_view(struct superblock_update *update, enum superblock_result result)
 {
     struct replica *replica = container_of(update, struct replica_updates, view)->replica;
     assert(replica->status == REPLICA_RECOVERING);
-    if (result == SUPERBLOCK_OK) {
-        open_as_primary(replica, update->view);
-    } else {
+    if (result != SUPERBLOCK_OK) {
         replica_stop(replica);
+        return;
     }
+    replica->view = update->view;
+    replica->primary = true;
+    replica->serving = true;
+    replica->op_admitted = replica->op + 1;
+    replica->accepted = replica->sessions;
+    sessions_begin(&replica->accepted, replica->slot, replica->session);
+    replica->status = REPLICA_NORMAL;
 }
 
 /*
@@ -209,26 +201,28 @@ open_alone(struct replica *replica)
 }
 
 /*
- * A member goes on in the view that it knows. The primary doesn't: others may have prepares of it
- * that this disk has lost. Only in view 0, which begins when the cluster is made, and as long as
- * there is no op, has it begun nothing yet.
+ * A member goes on in the view whose log it has, but not as its primary: others may have prepares
+ * of it that this disk has lost. In that case, and if it had left its view already, it goes on with
+ * changing the view.
  */
-static enum replica_open_result
+static void
 open_as_member(struct replica *replica)
 {
-    assert(replica->status == REPLICA_RECOVERING);
     const struct superblock_state *state = replica->superblock->working;
+    struct replica_change *change = replica->change;
+    assert(replica->status == REPLICA_RECOVERING);
     replica->view = state->view;
-    if (state->log_view != state->view) return REPLICA_OPEN_NO_VIEW;
+    change->log_view = state->log_view;
+    change->view_durable = state->view;
     replica_connect(replica);
-    if (replica_primary_slot(replica) != replica->slot) {
-        replica->op_admitted = UINT64_MAX;
+    if (replica_primary_slot(replica) == replica->slot) {
+        replica_view_enter(replica, members_next_view(replica->voters, state->view));
+    } else if (state->log_view < state->view) {
+        replica_view_enter(replica, state->view);
+    } else {
         replica->status = REPLICA_NORMAL;
-        return REPLICA_OPENED;
+        replica_suspect_reset(replica);
     }
-    if (state->view > 0 || replica->op > 0) return REPLICA_OPEN_NO_VIEW;
-    open_as_primary(replica, state->view);
-    return REPLICA_OPENED;
 }
 
 /*
@@ -289,7 +283,12 @@ replica_open(struct replica *replica, uint64_t session, uint64_t *op)
     }
     const struct session *own = &replica->sessions.slots[replica->slot];
     replica->number = own->session == session ? own->number : 0;
-    const enum replica_open_result result = alone ? open_alone(replica) : open_as_member(replica);
+    enum replica_open_result result = REPLICA_OPENED;
+    if (alone) {
+        result = open_alone(replica);
+    } else {
+        open_as_member(replica);
+    }
     if (result == REPLICA_OPENED) replica_invariants(replica);
     return result;
 }

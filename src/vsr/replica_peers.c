@@ -85,16 +85,19 @@ on_up(void *context, uint32_t number, const struct message_header *header)
     struct replica_peer *peer = &replica->peers[slot];
     peer->up = true;
     peer->number = (uint8_t) number;
-    if (peer->session != hello->session) peer->prepared = 0;
+    const bool known = peer->session == hello->session;
     peer->session = hello->session;
     peer->heard_ns = clock_monotonic_ns(replica->clock);
     peer->placed = false;
     peer->read_asked = false;
     replica->slots[number] = slot;
-    if (replica->primary) sessions_begin(&replica->accepted, slot, peer->session);
+    if (replica->serving) replica_requests_begin(replica, slot, !known);
     /* A primary is told at once how far the log goes here, and gets all that it may have lost. */
     replica->ack_due = true;
-    if (slot == replica_primary_slot(replica)) replica_requests_unsend(replica);
+    const bool to_primary = slot == replica_primary_slot(replica) && replica_backup(replica);
+    if (to_primary) replica_requests_unsend(replica);
+    /* It may have to hear a vote. */
+    replica->change->voted_ns = 0;
     replica->reads.asked_ns = 0;
 }
 
@@ -138,14 +141,14 @@ dispatch(struct replica *replica, uint8_t slot, struct message *message)
     case MESSAGE_ABSENT: replica_on_absent(replica, header); break;
     case MESSAGE_READ_INDEX: replica_on_read_index(replica, slot, header); break;
     case MESSAGE_READ_OK: replica_on_read_ok(replica, header); break;
+    case MESSAGE_SUSPECT: replica_on_suspect(replica, slot, header); break;
+    case MESSAGE_DO_VIEW_CHANGE: replica_on_do_view_change(replica, slot, header); break;
+    case MESSAGE_START_VIEW: replica_on_start_view(replica, slot, message); return;
+    case MESSAGE_GET_VIEW: replica_on_get_view(replica, slot, header); break;
+    case MESSAGE_GET_PREPARE: replica_on_get_prepare(replica, slot, header); break;
     /* The network has seen to the first two; nobody sends the others yet. */
     case MESSAGE_HELLO:
     case MESSAGE_BYE:
-    case MESSAGE_SUSPECT:
-    case MESSAGE_DO_VIEW_CHANGE:
-    case MESSAGE_START_VIEW:
-    case MESSAGE_GET_VIEW:
-    case MESSAGE_GET_PREPARE:
     case MESSAGE_GET_BLOCKS:
     case MESSAGE_BLOCK:
     case MESSAGE_GET_CHECKPOINT:
@@ -164,7 +167,9 @@ on_received(void *context, uint32_t number, struct message *message)
     const uint8_t slot = replica->slots[number];
     const bool known = slot != REPLICA_NO_SLOT && header->sender == slot &&
                        header->cluster == replica->superblock->working->cluster;
-    if (!known || replica->status != REPLICA_NORMAL) {
+    const bool working =
+        replica->status == REPLICA_NORMAL || replica->status == REPLICA_VIEW_CHANGE;
+    if (!known || !working) {
         message_release(&replica->pool, message);
         return;
     }

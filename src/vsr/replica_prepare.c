@@ -21,9 +21,10 @@
 static bool
 can_prepare(const struct replica *replica)
 {
-    assert(replica->op - replica->commit <= PIPELINE_PREPARES_MAX);
-    if (replica->status != REPLICA_NORMAL || !replica->primary) return false;
+    if (replica->status != REPLICA_NORMAL || !replica->serving) return false;
     if (journal_busy(replica->journal)) return false;
+    assert(replica->op == replica->journaled);
+    assert(replica->op - replica->commit <= PIPELINE_PREPARES_MAX);
     if (replica->op - replica->commit == PIPELINE_PREPARES_MAX) return false;
     /* The place of the oldest in the pipeline becomes free, unless it is lent to others. */
     const struct message *oldest = replica->pipeline[(replica->op + 1) % PIPELINE_PREPARES_MAX];
@@ -107,7 +108,7 @@ prepare_give(
     const bool solo = operation == PREPARE_BATCHES && replica->op == replica->commit &&
                       replica->commit_stage == COMMIT_IDLE && replica->network == NULL &&
                       !replica_requests_wait(replica);
-    if (replica->network != NULL) replica_seal_prepare(replica, message);
+    if (replica->network != NULL) replica_seal_prepare(replica, message, 0);
     replica_keep(replica, message);
     replica->op += 1;
     replica->linked = replica->op;
@@ -272,7 +273,7 @@ bool
 replica_pulse(struct replica *replica)
 {
     bool progress = false;
-    assert(replica->status == REPLICA_NORMAL);
+    assert(replica->status == REPLICA_NORMAL && replica->serving);
     if (replica->pulse == PULSE_LOOK) progress |= pulse_look(replica);
     if (replica->pulse == PULSE_WANTED) progress |= pulse_prepare(replica);
     return progress;

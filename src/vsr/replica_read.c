@@ -74,7 +74,7 @@ void
 replica_reads_answered(struct replica *replica)
 {
     struct replica_reads *reads = &replica->reads;
-    if (!replica->primary) return;
+    if (!replica->serving) return;
     if (reads->asked > reads->known && round_answered(replica, reads->round)) {
         answered(reads, reads->op);
     }
@@ -90,7 +90,8 @@ void
 replica_on_read_index(struct replica *replica, uint8_t slot, const struct message_header *header)
 {
     struct replica_peer *peer = &replica->peers[slot];
-    if (!replica->primary || header->view != replica->view) return;
+    /* Before all that the view began with is committed, commit_max may be behind. */
+    if (!replica->serving || header->view != replica->view) return;
     replica->round += 1;
     peer->round = replica->round; /* It has spoken in this view after the reads came. */
     peer->read_asked = true;
@@ -107,7 +108,7 @@ void
 replica_on_read_ok(struct replica *replica, const struct message_header *header)
 {
     struct replica_reads *reads = &replica->reads;
-    const bool mine = !replica->primary && header->view == replica->view &&
+    const bool mine = replica_backup(replica) && header->view == replica->view &&
                       header->sender == replica_primary_slot(replica);
     if (!mine || reads->asked == reads->known) return;
     if (header->as.read.number == reads->asked) answered(reads, header->commit);
@@ -118,6 +119,7 @@ ask(struct replica *replica)
 {
     struct replica_reads *reads = &replica->reads;
     if (replica->primary) {
+        if (!replica->serving) return false;
         replica->round += 1;
         reads->round = replica->round;
         reads->op = replica->commit_max;
@@ -137,6 +139,7 @@ replica_reads_poll(struct replica *replica)
     struct replica_reads *reads = &replica->reads;
     const bool fresh = reads->asked == reads->known;
     if (fresh && reads->newest == reads->known) return false;
+    if (replica->status != REPLICA_NORMAL) return false;
     const uint64_t now = clock_monotonic_ns(replica->clock);
     if (!fresh && now - reads->asked_ns < REPLICA_ASK_AGAIN_NS) return false;
     if (fresh) reads->asked = reads->newest;

@@ -43,7 +43,7 @@ oldest_waiting(const struct replica *replica)
 void
 replica_submit(struct replica *replica, struct replica_request *request)
 {
-    assert(replica->status == REPLICA_NORMAL || replica->status == REPLICA_STOPPED);
+    assert(replica->status != REPLICA_CLOSED && replica->status != REPLICA_RECOVERING);
     assert(request->event_count > 0);
     assert(request->event_count <= EVENTS_PER_BATCH_MAX);
     assert(request->callback != NULL);
@@ -162,7 +162,6 @@ send_some(struct replica *replica, struct message *message)
         const struct replica_request *request = next_to_send(replica, first);
         if (request == NULL) break;
         if (first == 0) first = request->number;
-        assert(request->number == first + writer->batch_count);
         add_batch(replica, request);
     }
     assert(first > 0);
@@ -188,7 +187,7 @@ bool
 replica_requests_send(struct replica *replica)
 {
     const struct replica_peer *peer = &replica->peers[replica_primary_slot(replica)];
-    assert(!replica->primary);
+    assert(replica_backup(replica));
     if (!peer->up) return false;
     const uint64_t now = clock_monotonic_ns(replica->clock);
     if (now >= replica->resend_ns && !queue_empty(&replica->outstanding)) {
@@ -228,7 +227,7 @@ void
 replica_on_refuse(struct replica *replica, const struct message_header *header)
 {
     const struct message_numbers *numbers = &header->as.numbers;
-    const bool mine = !replica->primary && header->view == replica->view &&
+    const bool mine = replica_backup(replica) && header->view == replica->view &&
                       header->sender == replica_primary_slot(replica) &&
                       numbers->session == replica->session;
     if (!mine || (header->flags & MESSAGE_NOT_PRIMARY) != 0) return;
@@ -298,13 +297,22 @@ say_refused(struct replica *replica, uint8_t slot, const struct message_numbers 
     (void) replica_send(replica, slot, message);
 }
 
+void
+replica_requests_begin(struct replica *replica, uint8_t slot, bool afresh)
+{
+    struct replica_peer *peer = &replica->peers[slot];
+    assert(replica->serving);
+    sessions_begin(&replica->accepted, slot, peer->session);
+    if (afresh) peer->prepared = replica->accepted.slots[slot].number;
+}
+
 /* Was all of it refused? Then its numbers are used, and beyond all that are in prepares. */
 static bool
 was_refused(const struct replica *replica, uint8_t slot, const struct message_header *header)
 {
     const struct message_numbers *numbers = &header->as.numbers;
     const struct session *accepted = &replica->accepted.slots[slot];
-    return replica->primary && header->view == replica->view &&
+    return replica->serving && header->view == replica->view &&
            numbers->session == accepted->session &&
            numbers->number > replica->peers[slot].prepared &&
            numbers->number + numbers->count - 1 <= accepted->number;
@@ -318,7 +326,9 @@ replica_on_request(struct replica *replica, uint8_t slot, struct message *messag
     if (was_refused(replica, slot, message->header)) {
         say_refused(replica, slot, &message->header->as.numbers);
     }
-    const bool taken = replica->primary && accepts(replica, slot, message->header) &&
+    /* A primary that doesn't serve yet can't tell which numbers are taken. It looks again later. */
+    const bool taken = replica->primary && message->header->view == replica->view &&
+                       (!replica->serving || accepts(replica, slot, message->header)) &&
                        waiting->count < REPLICA_REQUESTS_PER_PEER &&
                        request_open(replica, slot, message->header, &reader);
     if (taken) {
@@ -331,7 +341,7 @@ replica_on_request(struct replica *replica, uint8_t slot, struct message *messag
 bool
 replica_requests_wait(const struct replica *replica)
 {
-    if (!queue_empty(&replica->requests)) return true;
+    if (!queue_empty(&replica->requests) || replica->unsent != NULL) return true;
     if (replica->network == NULL) return false;
     for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
         if (!queue_empty(&replica->peers[slot].requests)) return true;
@@ -349,30 +359,56 @@ room_for(struct replica *replica, uint32_t event_count)
     return room;
 }
 
+/* There is no room for this one of the own requests, which is in no prepare of this view. */
+static void
+refuse_own(struct replica *replica, struct replica_request *request, enum forest_room room)
+{
+    const enum replica_outcome outcome =
+        room == FOREST_DISK_FULL ? REPLICA_DISK_FULL : REPLICA_MEMORY_FULL;
+    if (request != replica->unsent) {
+        (void) replica_pop_request(&replica->requests);
+        request->callback(request, outcome);
+        return;
+    }
+    /* An older view's primary was sent it, so its number is used now (V14). */
+    const uint64_t number = request->number;
+    sessions_take(&replica->accepted, replica->slot, replica->session, number);
+    replica->unsent = request_of(request->link.next);
+    answer_refused(replica, number, outcome);
+}
+
 /*
  * Takes this replica's own requests. Those that there is no room for are answered, and those taken
- * before them go on without them. Only now they get their numbers, so that those of a prepare are
- * consecutive, whichever were refused between them.
+ * before them go on without them. Most get their numbers only now, so that those of a prepare are
+ * consecutive, whichever were refused between them. Those that an older view's primary was sent,
+ * and that aren't in the log, keep theirs: that log may yet come back.
  */
 static bool
 take_own(struct replica *replica)
 {
     bool progress = false;
+    uint64_t last = 0;
     for (;;) {
-        struct replica_request *request = oldest_waiting(replica);
+        struct replica_request *request =
+            replica->unsent != NULL ? replica->unsent : oldest_waiting(replica);
         if (request == NULL || !fits(replica, request)) break;
+        const uint64_t number = replica->unsent != NULL ? request->number : replica->number + 1;
+        if (last != 0 && number != last + 1) break;
         const enum forest_room room = room_for(replica, request->event_count);
         if (room == FOREST_IO_ERROR) return true;
         if (room == FOREST_ROOM_WAITS) break;
         progress = true;
         if (room != FOREST_ROOM) {
-            (void) replica_pop_request(&replica->requests);
-            request->callback(
-                request, room == FOREST_DISK_FULL ? REPLICA_DISK_FULL : REPLICA_MEMORY_FULL);
+            refuse_own(replica, request, room);
             continue;
         }
-        (void) number_oldest(replica);
-        sessions_take(&replica->accepted, replica->slot, replica->session, request->number);
+        if (replica->unsent == NULL) {
+            (void) number_oldest(replica);
+        } else {
+            replica->unsent = request_of(request->link.next);
+        }
+        last = number;
+        sessions_take(&replica->accepted, replica->slot, replica->session, number);
         add_batch(replica, request);
     }
     return progress;
@@ -441,6 +477,13 @@ take_messages(struct replica *replica, uint8_t slot)
     return progress;
 }
 
+static bool
+slot_waits(const struct replica *replica, uint8_t slot)
+{
+    if (slot != replica->slot) return !queue_empty(&replica->peers[slot].requests);
+    return replica->unsent != NULL || !queue_empty(&replica->requests);
+}
+
 /* Takes what waits of this slot and those behind it. */
 static bool
 take_from(struct replica *replica, uint8_t first)
@@ -448,11 +491,10 @@ take_from(struct replica *replica, uint8_t first)
     bool progress = false;
     for (uint8_t slot = first; slot < MEMBERS_MAX; slot++) {
         const bool own = slot == replica->slot;
-        const struct queue *waiting = own ? &replica->requests : &replica->peers[slot].requests;
-        if (queue_empty(waiting)) continue;
+        if (!slot_waits(replica, slot)) continue;
         progress |= own ? take_own(replica) : take_messages(replica, slot);
         if (replica->status == REPLICA_STOPPED) return true;
-        if (queue_empty(waiting)) continue;
+        if (!slot_waits(replica, slot)) continue;
         /* Full, or without room. Those behind have their turn next. */
         replica->take_first = (uint8_t) ((slot + 1) % MEMBERS_MAX);
         return progress;

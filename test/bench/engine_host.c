@@ -154,7 +154,6 @@ open_result_name(enum engine_open_result result)
         [ENGINE_OPEN_MEMORY_TOO_SMALL] = "memory too small: raise --memory",
         [ENGINE_OPEN_DISK_FULL] = "disk full",
         [ENGINE_OPEN_INVALID_PREPARE] = "invalid prepare",
-        [ENGINE_OPEN_NO_VIEW] = "no view",
         [ENGINE_OPEN_IO_ERROR] = "I/O error",
     };
     return result < ARRAY_COUNT(names) && names[result] != NULL ? names[result] : "unknown";

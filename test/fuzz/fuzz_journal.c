@@ -195,7 +195,8 @@ check(struct fuzz_state *state)
         }
         check_recovered(state, &report);
         break;
-    case JOURNAL_RECOVERY_SHORT: unreachable(); /* Nothing is known to be committed. */
+    case JOURNAL_RECOVERY_SHORT: /* Nothing is known to be committed, nor of views. */
+    case JOURNAL_RECOVERY_AHEAD: unreachable();
     case JOURNAL_RECOVERY_DAMAGED:
         assert(report.damage != NULL);
         assert(report.uncertain == (report.damage->decision == JOURNAL_UNCERTAIN));

@@ -17,7 +17,8 @@
  *  - the prepare itself stays intact while the engine runs or opens: its header may be torn by the
  *    next append;
  *  - or, while the engine is gone, its header does.
- *  What is older is proved by it, and may lose both its prepare and its header.
+ *  What is older is proved by it, and may lose both its prepare and its header; and so may the
+ *  newest one, if the superblock says that it was acknowledged.
  *  Where the answer waits for the prepare only (JOURNAL_SYNC_FIRST), its write is not lost or
  *  misdirected: that is what is given up, and window.c's subject.
  */
@@ -197,12 +198,48 @@ atlas_uncertain(
     return storage_sim_faulty(&sim->disk, STORAGE_HEADERS, offset, PREPARE_HEADER_SIZE);
 }
 
+const struct superblock_state *
+atlas_superblock(const struct sim *sim)
+{
+    const uint8_t *bytes = sim->disk.files[STORAGE_SUPERBLOCK].bytes;
+    const struct superblock_state *chosen = NULL;
+    for (uint32_t i = 0; i < SUPERBLOCK_COPIES; i++) {
+        const struct superblock_state *state = (const void *) (bytes + i * SUPERBLOCK_COPY_STRIDE);
+        uint32_t identical = 0;
+        for (uint32_t j = 0; j < SUPERBLOCK_COPIES; j++) {
+            const uint64_t offset = j * SUPERBLOCK_COPY_STRIDE;
+            const bool same = memcmp(state, bytes + offset, sizeof(u128)) == 0;
+            identical += same && copy_valid(sim, offset);
+        }
+        if (identical < 2) continue;
+        if (chosen == NULL || state->sequence > chosen->sequence) chosen = state;
+    }
+    return chosen;
+}
+
+/* Does the superblock say that this op was acknowledged, whichever of its copies count? */
+static bool
+superblock_has_acked(const struct sim *sim, uint64_t op)
+{
+    const uint8_t *bytes = sim->disk.files[STORAGE_SUPERBLOCK].bytes;
+    uint32_t valid = 0;
+    for (uint32_t copy = 0; copy < SUPERBLOCK_COPIES; copy++) {
+        const uint64_t offset = copy * SUPERBLOCK_COPY_STRIDE;
+        const struct superblock_state *state = (const void *) (bytes + offset);
+        if (!copy_valid(sim, offset)) continue;
+        if (state->op_acked_min < op) return false;
+        valid += 1;
+    }
+    return valid > 0;
+}
+
 /* Does something prove the newest prepare, even then? */
 static bool
 evidence_stays(const struct sim *sim, const struct storage_request *asked)
 {
     const struct sim_oracle *oracle = &sim->oracle;
     if (oracle->op_done <= oracle->checkpoint_op) return true;
+    if (superblock_has_acked(sim, oracle->op_done)) return true;
     const struct prepare_header *header = oracle_prepare(sim, oracle->op_done);
     assert(header != NULL);
     const uint64_t place = header->position % sim->options.prepares_size_bytes;

@@ -92,6 +92,7 @@ cluster_options_random(struct prng *prng, uint32_t node_count)
         .node_count = node_count > 0 ? node_count : drawn,
         .prepares_size_bytes = PREPARES_SIZE_MIN * prng_range(prng, 1, 2),
         .sync = JOURNAL_SYNC_BOTH,
+        .view_changes = true,
         .requests = (uint32_t) prng_range(prng, 100, 300),
         .clients = (uint32_t) prng_range(prng, 1, CLUSTER_CLIENTS_MAX),
         .reads = (uint32_t) prng_range(prng, 0, 40),

@@ -379,6 +379,9 @@ bool atlas_faulty(const struct sim *sim);
 /* True if there is one that the engine may notice. */
 bool atlas_damaged(const struct sim *sim);
 
+/* The state that opening would take from the copies on the disk, or NULL. */
+const struct superblock_state *atlas_superblock(const struct sim *sim);
+
 /* True if the entry of the headers log is what it should be. */
 bool atlas_header_on_disk(const struct sim *sim, const struct prepare_header *header);
 

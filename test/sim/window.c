@@ -5,8 +5,8 @@
  * events later power fails. Then
  *  - nothing is missing; or damage is told, and nothing is missing once it is healed;
  *  - or, with JOURNAL_SYNC_FIRST, the victim is missing, which is the newest op that was
- *    acknowledged, and neither its header nor the next prepare came to the disk. All that was
- *    before is there, unchanged.
+ *    acknowledged, and neither its header nor the next prepare came to the disk, nor the superblock
+ *    that says that it was there. All that was before is there, unchanged.
  */
 #include "sim/sim.h"
 
@@ -81,13 +81,17 @@ prepare_on_disk(const struct sim *sim, uint64_t op)
     return memcmp(bytes, header, prepare_size_on_disk(header)) == 0;
 }
 
-/* Acknowledged, and nothing on disk proves it, at least where it belongs. */
+/*
+ * Acknowledged, and nothing on disk proves it, at least where it belongs; nor does the superblock.
+ */
 static bool
 in_window(const struct sim *sim)
 {
     const uint64_t victim = sim->window.victim;
     const struct prepare_header *header = oracle_prepare(sim, victim);
-    assert(header != NULL);
+    const struct superblock_state *superblock = atlas_superblock(sim);
+    assert(header != NULL && superblock != NULL);
+    if (superblock->op_acked_min >= victim) return false;
     return sim->options.sync == JOURNAL_SYNC_FIRST && victim == sim->oracle.commit &&
            !prepare_on_disk(sim, victim) && !atlas_header_on_disk(sim, header) &&
            !prepare_on_disk(sim, victim + 1);

@@ -14,7 +14,6 @@
  */
 #define _GNU_SOURCE 1
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -26,20 +25,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "next_symbol.h"
+
 #define LARGE (1024 * 1024)
 
 struct fault {
     char action[16]; /* Empty: none. */
     int value;
 };
-
-static void *
-next_symbol(const char *name)
-{
-    void *symbol = dlsym(RTLD_NEXT, name);
-    if (symbol == NULL) abort();
-    return symbol;
-}
 
 static bool
 ends_with(const char *path, const char *end)

@@ -7,7 +7,6 @@
  */
 #define _GNU_SOURCE 1
 
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,15 +16,9 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define LARGE (1024 * 1024)
+#include "next_symbol.h"
 
-static void *
-next_symbol(const char *name)
-{
-    void *symbol = dlsym(RTLD_NEXT, name);
-    if (symbol == NULL) abort();
-    return symbol;
-}
+#define LARGE (1024 * 1024)
 
 static void
 count_change(void)

@@ -182,6 +182,23 @@ journal_fixture_append(struct journal_fixture *fixture, uint32_t size_body)
 }
 
 void
+journal_fixture_begin_view(struct journal_fixture *fixture)
+{
+    const uint64_t known = fixture->op_head - fixture->checkpoint.op + 1;
+    fixture->view += 1;
+    fixture->evidence = (struct journal_evidence){
+        .log_view = fixture->view,
+        .op_acked_min = fixture->op_head,
+        .suffix_count = (uint32_t) min_u64(known, SUPERBLOCK_SUFFIX_MAX),
+        .suffix = fixture->suffix,
+    };
+    const uint64_t first = fixture->op_head + 1 - fixture->evidence.suffix_count;
+    for (uint32_t i = 0; i < fixture->evidence.suffix_count; i++) {
+        fixture->suffix[i] = *journal_fixture_message(fixture, first + i);
+    }
+}
+
+void
 journal_fixture_checkpoint(struct journal_fixture *fixture, uint64_t op)
 {
     fixture->checkpoint = *journal_fixture_message(fixture, op);

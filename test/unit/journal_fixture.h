@@ -27,6 +27,7 @@ struct journal_fixture {
     uint8_t *messages; /* PREPARE_SIZE_MAX bytes an op; op 0 is the root. */
     struct prepare_header checkpoint;
     struct journal_evidence evidence; /* At first, none. */
+    struct prepare_header suffix[SUPERBLOCK_SUFFIX_MAX]; /* That of journal_fixture_begin_view. */
     uint32_t view;                    /* Of the prepares that are made. */
     uint64_t op_head; /* Newest op whose append completed. */
 
@@ -87,6 +88,9 @@ void journal_fixture_append_begin(struct journal_fixture *fixture);
 enum storage_result journal_fixture_append_message(struct journal_fixture *fixture);
 
 enum storage_result journal_fixture_append(struct journal_fixture *fixture, uint32_t size_body);
+
+/* A view begins, as at a start: the superblock lists the newest ops, up to the head. */
+void journal_fixture_begin_view(struct journal_fixture *fixture);
 
 void journal_fixture_checkpoint(struct journal_fixture *fixture, uint64_t op);
 

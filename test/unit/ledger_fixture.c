@@ -241,6 +241,17 @@ ledger_fixture_create(
     compare_results(fixture, operation, count, results, expected);
 }
 
+uint64_t
+ledger_fixture_add(
+    struct ledger_fixture *fixture, uint8_t operation, const void *events, uint32_t count)
+{
+    struct create_result results[EVENTS_PER_BATCH_MAX];
+    assert(count > 0);
+    ledger_fixture_create(fixture, operation, events, count, results);
+    for (uint32_t i = 0; i < count; i++) assert(results[i].status == STATUS_CREATED);
+    return results[count - 1].timestamp;
+}
+
 bool
 ledger_fixture_pulse_due(struct ledger_fixture *fixture, uint64_t timestamp)
 {

@@ -67,6 +67,13 @@ void ledger_fixture_create(
     uint32_t count,
     struct create_result *results);
 
+/*
+ * The same for events that are all created; asserts that they are. Returns the timestamp of the
+ * last one.
+ */
+uint64_t ledger_fixture_add(
+    struct ledger_fixture *fixture, uint8_t operation, const void *events, uint32_t count);
+
 /* The op that was begun is committed, and all its work is done. */
 void ledger_fixture_op_commit(struct ledger_fixture *fixture);
 

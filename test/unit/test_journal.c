@@ -316,7 +316,7 @@ UNIT_TEST(j6_each_row_of_what_does_not_count_is_the_end)
 UNIT_TEST(j6_what_is_behind_the_suffix_is_of_the_log_view_or_stays_unseen)
 {
     for (uint64_t laps = 0; laps <= 2; laps++) {
-        for (uint32_t view = VIEW - 1; view <= VIEW + 1; view++) {
+        for (uint32_t view = VIEW - 1; view <= VIEW; view++) {
             struct journal_report report;
             journal_fixture_init(&fixture, RING_SIZE, 7 + laps);
             fixture.view = VIEW;
@@ -337,7 +337,58 @@ UNIT_TEST(j6_what_is_behind_the_suffix_is_of_the_log_view_or_stays_unseen)
     }
 }
 
-/* Listed ops are those that are listed, and later views' are none; and the newest one was there. */
+enum ahead { AHEAD_NAMED, AHEAD_UNNAMED, AHEAD_ENTRY, AHEAD_TORN, AHEAD_BELOW, AHEAD_COUNT };
+
+static uint64_t
+build_ahead(enum ahead ahead, uint64_t laps)
+{
+    journal_fixture_init(&fixture, RING_SIZE, 7 + laps);
+    fixture.view = VIEW;
+    journal_fixture_fill(&fixture, laps, OP_COUNT);
+    const uint64_t head = fixture.op_head;
+    if (ahead != AHEAD_BELOW) list_up_to(head);
+    fixture.view = VIEW + 1;
+    const uint64_t op = head + 1;
+    for (uint32_t i = 0; i < 3; i++) (void) journal_fixture_append(&fixture, EVENT_SIZE);
+    if (ahead == AHEAD_BELOW) list_up_to(head + 3);
+    if (ahead == AHEAD_NAMED || ahead == AHEAD_BELOW) return op;
+    for (uint32_t i = 1; i < 3; i++) entry_set_older(op + i);
+    for (uint32_t i = 1; i < 3; i++) memset(bytes_of(op + i), 0, SECTOR_SIZE);
+    if (ahead == AHEAD_ENTRY) memset(bytes_of(op), 0, SECTOR_SIZE);
+    if (ahead == AHEAD_UNNAMED || ahead == AHEAD_TORN) entry_set_older(op);
+    if (ahead == AHEAD_TORN) prepare_set_damaged(op);
+    return op;
+}
+
+/*
+ * Whatever is there of a later view than the superblock knows: that is an older copy. Neither is
+ * the log cut to it, nor is anything written.
+ */
+UNIT_TEST(j6_what_is_of_a_later_view_shows_an_older_superblock)
+{
+    for (uint64_t laps = 0; laps <= 2; laps++) {
+        for (enum ahead ahead = 0; ahead < AHEAD_COUNT; ahead++) {
+            struct journal_report report;
+            const uint64_t op = build_ahead(ahead, laps);
+            struct journal_image image = journal_image_save(&fixture);
+            const uint64_t writes = fixture.sim.counters.writes;
+            expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERY_AHEAD);
+            expect_equal(report.op_ahead, op);
+            expect(journal_failed(&fixture.journal));
+            expect_equal(fixture.sim.counters.writes, writes);
+            expect(journal_image_equals(&fixture, &image));
+            fixture.evidence.log_view = VIEW + 1;
+            if (ahead == AHEAD_NAMED) {
+                expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
+                expect_equal(report.op_head, op + 2);
+            }
+            journal_image_free(&image);
+            journal_fixture_free(&fixture);
+        }
+    }
+}
+
+/* Listed ops are those that are listed; and the newest one was there. */
 UNIT_TEST(j6_a_listed_op_is_the_one_that_is_listed)
 {
     for (uint64_t back = 0; back <= 2; back++) {
@@ -351,7 +402,7 @@ UNIT_TEST(j6_a_listed_op_is_the_one_that_is_listed)
             list_up_to(head);
             struct prepare_header *other = prepare_header_of(bytes_of(op));
             if (kind == 0) prepare_set_different(op, false);
-            if (kind == 1) other->view = VIEW + 1;
+            if (kind == 1) other->view = VIEW - 1;
             if (kind == 1) prepare_seal(other);
             if (kind == 2) prepare_set_damaged(op);
             if (kind < 2) *entry_of(op) = *other;

@@ -18,6 +18,7 @@
 static struct journal_fixture fixture;
 static struct prepare_header suffix[SUFFIX_MAX];
 static uint32_t crashes;
+static bool peers; /* Recovery may ask others: it erases nothing. */
 
 /* A view begins: the superblock says what counts, then the log is cut to this op. */
 static void
@@ -31,6 +32,7 @@ begin_view(uint64_t op)
         .op_acked_min = op,
         .suffix_count = (uint32_t) (op - first + 1),
         .suffix = suffix,
+        .peers = peers,
     };
     for (uint64_t i = first; i <= op; i++) {
         suffix[i - first] = *journal_fixture_message(&fixture, i);
@@ -53,6 +55,9 @@ recover(uint64_t event, uint64_t acknowledged)
     crashes += crashed;
     expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
     expect(!report.uncertain);
+    expect(report.damage == NULL);
+    expect_equal(report.op_max, report.op_head);
+    expect_equal(report.entries_faulty, 0);
     expect(report.op_head == acknowledged || report.op_head == acknowledged + 1);
     expect(journal_fixture_log_equals(&fixture, report.op_head));
     fixture.op_head = report.op_head;
@@ -86,6 +91,7 @@ check_cuts(uint64_t seed, enum journal_sync sync, uint64_t event, uint64_t secon
         append_some(event);
         recover(second, fixture.op_head);
     }
+    begin_view(fixture.op_head);
     expect_equal(journal_fixture_append(&fixture, EVENT_SIZE), STORAGE_OK);
     recover(0, fixture.op_head);
     journal_fixture_free(&fixture);
@@ -94,6 +100,7 @@ check_cuts(uint64_t seed, enum journal_sync sync, uint64_t event, uint64_t secon
 UNIT_TEST(crashes_after_a_cut_bring_back_nothing_and_lose_nothing)
 {
     crashes = 0;
+    peers = false;
     for (uint64_t seed = 1; seed <= 8; seed++) {
         for (uint64_t event = 1; event <= 4 * APPENDS + 1; event++) {
             for (uint64_t second = 1; second <= 13; second += 1 + seed % 3) {
@@ -103,6 +110,21 @@ UNIT_TEST(crashes_after_a_cut_bring_back_nothing_and_lose_nothing)
         }
     }
     expect(crashes > 1000);
+}
+
+UNIT_TEST(with_peers_too)
+{
+    crashes = 0;
+    peers = true;
+    for (uint64_t seed = 1; seed <= 8; seed++) {
+        for (uint64_t event = 1; event <= 4 * APPENDS + 1; event++) {
+            const uint64_t second = 1 + (seed + event) % 13;
+            check_cuts(seed, JOURNAL_SYNC_BOTH, event, second);
+            check_cuts(seed, JOURNAL_SYNC_FIRST, event, second);
+        }
+    }
+    peers = false;
+    expect(crashes > 300);
 }
 
 /* A power cut right after the cut: nothing was written, and nothing that was cut is seen. */

@@ -86,15 +86,12 @@ UNIT_TEST(trees_are_as_documented)
 static void
 start(void)
 {
-    struct create_result results[2];
     const struct account accounts[2] = {
         {.id = 1, .ledger = 1, .code = 1, .flags = ACCOUNT_HISTORY, .user_data_32 = 11},
         {.id = 2, .ledger = 1, .code = 2, .flags = ACCOUNT_HISTORY, .user_data_32 = 22},
     };
     ledger_fixture_init(&fixture, NULL);
-    ledger_fixture_create(&fixture, LEDGER_CREATE_ACCOUNTS, accounts, 2, results);
-    assert(results[0].status == STATUS_CREATED);
-    assert(results[1].status == STATUS_CREATED);
+    (void) ledger_fixture_add(&fixture, LEDGER_CREATE_ACCOUNTS, accounts, 2);
 }
 
 static struct transfer

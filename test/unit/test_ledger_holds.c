@@ -16,21 +16,16 @@ start(void)
 {
     ledger_fixture_init(&fixture, NULL);
     for (uint64_t id = 1; id <= 5; id++) {
-        struct create_result result;
         const struct account account = {.id = id, .ledger = id < 4 ? 1 : 2, .code = 1};
-        ledger_fixture_create(&fixture, LEDGER_CREATE_ACCOUNTS, &account, 1, &result);
-        expect_equal(result.status, STATUS_CREATED);
+        (void) ledger_fixture_add(&fixture, LEDGER_CREATE_ACCOUNTS, &account, 1);
     }
 }
 
 static uint64_t
 create(struct transfer transfer)
 {
-    struct create_result result;
     transfer.code = 1;
-    ledger_fixture_create(&fixture, LEDGER_CREATE_TRANSFERS, &transfer, 1, &result);
-    expect_equal(result.status, STATUS_CREATED);
-    return result.timestamp;
+    return ledger_fixture_add(&fixture, LEDGER_CREATE_TRANSFERS, &transfer, 1);
 }
 
 static uint64_t

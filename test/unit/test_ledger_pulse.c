@@ -16,23 +16,19 @@ start(struct ledger_fixture *fixture)
         .transfers_max = 4096,
         .memory_bytes = 2 * MIB,
     };
-    struct create_result results[2];
     const struct account accounts[2] = {
         {.id = 1, .ledger = 1, .code = 1},
         {.id = 2, .ledger = 1, .code = 1},
     };
     ledger_fixture_init(fixture, &options);
-    ledger_fixture_create(fixture, LEDGER_CREATE_ACCOUNTS, accounts, 2, results);
-    expect_equal(results[1].status, STATUS_CREATED);
+    (void) ledger_fixture_add(fixture, LEDGER_CREATE_ACCOUNTS, accounts, 2);
 }
 
 static void
 create(struct ledger_fixture *fixture, const struct transfer *transfers, uint32_t count)
 {
-    struct create_result results[EVENTS_PER_BATCH_MAX];
     if (count == 0) return;
-    ledger_fixture_create(fixture, LEDGER_CREATE_TRANSFERS, transfers, count, results);
-    for (uint32_t i = 0; i < count; i++) expect_equal(results[i].status, STATUS_CREATED);
+    (void) ledger_fixture_add(fixture, LEDGER_CREATE_TRANSFERS, transfers, count);
 }
 
 static struct transfer

@@ -14,11 +14,9 @@ start(uint64_t count)
 {
     ledger_fixture_init(&fixture, NULL);
     for (uint64_t id = 1; id <= count; id++) {
-        struct create_result result;
         const struct account account = {
             .id = id, .ledger = 1, .code = 1, .flags = ACCOUNT_HISTORY, .user_data_128 = id};
-        ledger_fixture_create(&fixture, LEDGER_CREATE_ACCOUNTS, &account, 1, &result);
-        expect_equal(result.status, STATUS_CREATED);
+        (void) ledger_fixture_add(&fixture, LEDGER_CREATE_ACCOUNTS, &account, 1);
     }
 }
 
@@ -26,7 +24,6 @@ start(uint64_t count)
 static void
 create(uint64_t id, uint64_t credit_account_id, uint64_t user_data_128)
 {
-    struct create_result result;
     const struct transfer transfer = {
         .id = id,
         .debit_account_id = 1,
@@ -36,8 +33,7 @@ create(uint64_t id, uint64_t credit_account_id, uint64_t user_data_128)
         .ledger = 1,
         .code = 1,
     };
-    ledger_fixture_create(&fixture, LEDGER_CREATE_TRANSFERS, &transfer, 1, &result);
-    expect_equal(result.status, STATUS_CREATED);
+    (void) ledger_fixture_add(&fixture, LEDGER_CREATE_TRANSFERS, &transfer, 1);
 }
 
 UNIT_TEST(answers_fit_the_reply_whatever_its_alignment)

@@ -12,9 +12,8 @@
 #include "unit/tree_fixture.h"
 #include "unit_aborts.h"
 
-#define FRAMES      (GRID_READS_MAX + 18)
-#define TABLE       (3 * entries_per_block(format)) /* Records of a table. */
-#define ENTRIES_MAX 2100
+#define FRAMES (GRID_READS_MAX + 18)
+#define TABLE  (3 * entries_per_block(format)) /* Records of a table. */
 
 static struct lsm_fixture fixture;
 static struct tree tree;
@@ -249,17 +248,7 @@ UNIT_TEST(b1_an_address_is_built_again_while_a_part_of_its_old_block_is_there)
 
 /* ---- Records in parts of blocks ------------------------------------------------------------ */
 
-static struct entries {
-    u128 keys[ENTRIES_MAX];
-    char bytes[ENTRIES_MAX * FOREST_RECORD_SIZE_MAX];
-    uint32_t count;
-} entries;
-
-static char *
-entry_at(const struct entry_format *format, uint32_t number)
-{
-    return entries.bytes + (uint64_t) number * format->size;
-}
+static struct tree_entries entries;
 
 static void
 begin(uint64_t seed, const struct entry_format *format)
@@ -272,10 +261,10 @@ static struct table_info
 table_of(const struct entry_format *format, uint64_t (*timestamp_of)(uint32_t), uint32_t count)
 {
     struct table_builder builder;
-    assert(count <= ENTRIES_MAX);
+    assert(count <= TREE_ENTRIES_MAX);
     entries.count = count;
     for (uint32_t i = 0; i < count; i++) {
-        char *entry = entry_at(format, i);
+        char *entry = tree_entry(&entries, format, i);
         const uint64_t timestamp = timestamp_of(i);
         entries.keys[i] = timestamp;
         memset(entry, (int) (i % 251), format->size);
@@ -284,7 +273,8 @@ table_of(const struct entry_format *format, uint64_t (*timestamp_of)(uint32_t), 
     table_builder_init(&builder, &fixture.cache, format);
     table_builder_begin(&builder, count);
     while (!table_builder_full(&builder)) {
-        table_builder_add(&builder, entry_at(format, (uint32_t) builder.table.entry_count));
+        const uint32_t number = (uint32_t) builder.table.entry_count;
+        table_builder_add(&builder, tree_entry(&entries, format, number));
     }
     const struct table_info table = table_builder_finish(&builder);
     assert(table.entry_count == count);
@@ -301,7 +291,7 @@ cold_reads(const struct table_info *table, uint32_t number, uint64_t *parts)
     memset(fixture.cache.memory, 0xa5, 4 * BLOCK_SIZE); /* Nothing is left of what was read. */
     const struct grid_stats before = fixture.grid.stats;
     expect_equal(lookup_in_table(&fixture, &tree, table, entries.keys[number], entry), TREE_FOUND);
-    expect(memcmp(entry, entry_at(&tree.format, number), tree.format.size) == 0);
+    expect(memcmp(entry, tree_entry(&entries, &tree.format, number), tree.format.size) == 0);
     *parts = fixture.grid.stats.extracts_read - before.extracts_read;
     return fixture.grid.stats.blocks_read - before.blocks_read;
 }
@@ -431,7 +421,7 @@ UNIT_TEST(more_records_of_a_block_have_it_read_whole)
             expect_equal(
                 lookup_in_table(&fixture, &tree, &table, entries.keys[number], &record),
                 TREE_FOUND);
-            expect(memcmp(&record, entry_at(format, number), sizeof(record)) == 0);
+            expect(memcmp(&record, tree_entry(&entries, format, number), sizeof(record)) == 0);
         }
         expect_equal(fixture.grid.stats.extracts_read - before.extracts_read, 1);
         expect_equal(
@@ -476,7 +466,8 @@ UNIT_TEST(a_damaged_sector_loses_its_records_only)
                 lookup_in_table(&fixture, &tree, &table, entries.keys[i], &record);
             expect_equal(found, start / SECTOR_SIZE == sector ? TREE_LOST : TREE_FOUND);
             if (found == TREE_LOST) expect_equal(fixture.cache.damage.address, address);
-            if (found != TREE_LOST) expect(memcmp(&record, entry_at(format, i), 128) == 0);
+            const char *expected = tree_entry(&entries, format, i);
+            if (found != TREE_LOST) expect(memcmp(&record, expected, format->size) == 0);
         }
         lsm_end(&fixture);
     }

@@ -10,37 +10,26 @@
 
 #include "unit/tree_fixture.h"
 
-#define FRAMES      160
-#define ENTRIES_MAX 4500
+#define FRAMES 160
 
 static struct lsm_fixture fixture;
 static struct tree tree;
 
 /* Entries in the order of their keys; between any two keys there is room for another. */
-static struct entries {
-    u128 keys[ENTRIES_MAX];
-    char bytes[ENTRIES_MAX * sizeof(struct record)];
-    uint32_t count;
-} entries;
-
-static char *
-entry_at(const struct entry_format *format, uint32_t number)
-{
-    return entries.bytes + (uint64_t) number * format->size;
-}
+static struct tree_entries entries;
 
 static void
 make_entries(const struct entry_format *format, uint32_t count)
 {
     u128 key = 100;
     entries.count = count;
-    assert(count <= ENTRIES_MAX);
+    assert(count <= TREE_ENTRIES_MAX);
     for (uint32_t i = 0; i < count; i++) {
         key += prng_range(&fixture.prng, 2, 40);
         const bool high = prng_chance(&fixture.prng, 1, 10);
         if (high && format->shape != ENTRY_RECORD) key += u128_make(1, 0);
         entries.keys[i] = key;
-        make_entry(format, key, i + 1, entry_at(format, i));
+        make_entry(format, key, i + 1, tree_entry(&entries, format, i));
     }
 }
 
@@ -63,12 +52,12 @@ build_table(struct table_builder *builder, uint32_t first, uint32_t *count)
     while (first + done < entries.count && !table_builder_full(builder)) {
         const uint32_t left = entries.count - first - done;
         if (prng_chance(&fixture.prng, 1, 2)) {
-            table_builder_add(builder, entry_at(format, first + done));
+            table_builder_add(builder, tree_entry(&entries, format, first + done));
             done += 1;
         } else {
             done += table_builder_add_some(
                 builder,
-                entry_at(format, first + done),
+                tree_entry(&entries, format, first + done),
                 (uint32_t) prng_range(&fixture.prng, 1, left));
         }
     }
@@ -103,7 +92,7 @@ check_blocks(const struct entry_format *format, const struct table_info *table, 
         expect_equal(header->record_count, blocks[i].entry_count);
         expect_equal(header->size, BLOCK_HEADER_SIZE + blocks[i].entry_count * format->size);
         const uint64_t size = (uint64_t) blocks[i].entry_count * format->size;
-        const char *expected = entry_at(format, first + done);
+        const char *expected = tree_entry(&entries, format, first + done);
         expect(memcmp(cache_content(&fixture.cache, frame), expected, size) == 0);
         done += blocks[i].entry_count;
         expect(blocks[i].key_last == entries.keys[first + done - 1]);
@@ -127,7 +116,7 @@ check_table(
     for (uint32_t i = first; i < first + count; i++) {
         char entry[sizeof(struct record)];
         expect_equal(lookup_in_table(&fixture, &tree, table, entries.keys[i], entry), TREE_FOUND);
-        expect(memcmp(entry, entry_at(format, i), format->size) == 0);
+        expect(memcmp(entry, tree_entry(&entries, format, i), format->size) == 0);
         expect_equal(
             lookup_in_table(&fixture, &tree, table, entries.keys[i] - 1, entry), TREE_ABSENT);
     }
@@ -137,8 +126,8 @@ static void
 build_and_check(const struct entry_format *format, uint32_t count)
 {
     struct table_builder builder;
-    struct table_info tables[ENTRIES_MAX];
-    uint32_t firsts[ENTRIES_MAX];
+    struct table_info tables[TREE_ENTRIES_MAX];
+    uint32_t firsts[TREE_ENTRIES_MAX];
     uint32_t table_count = 0;
     uint32_t done = 0;
     make_entries(format, count);
@@ -200,7 +189,7 @@ UNIT_TEST(tables_are_full_when_they_should_be)
             table_builder_init(&builder, &fixture.cache, format);
             table_builder_begin(&builder, announced[i]);
             while (!table_builder_full(&builder)) {
-                table_builder_add(&builder, entry_at(format, count));
+                table_builder_add(&builder, tree_entry(&entries, format, count));
                 count += 1;
             }
             expect_equal(count, min_u64(announced[i], table_entries_max(format)));
@@ -255,7 +244,9 @@ UNIT_TEST(t1_tables_are_made_of_whole_blocks)
             const uint32_t frame = cache_take(&fixture.cache);
             char *block = cache_block(&fixture.cache, frame);
             memcpy(
-                block + BLOCK_HEADER_SIZE, entry_at(format, done), (uint64_t) count * format->size);
+                block + BLOCK_HEADER_SIZE,
+                tree_entry(&entries, format, done),
+                (uint64_t) count * format->size);
             table_builder_add_block(&builder, frame, count);
             done += count;
             ends[i] = done;
@@ -271,7 +262,7 @@ UNIT_TEST(t1_tables_are_made_of_whole_blocks)
             struct record record;
             expect_equal(
                 lookup_in_table(&fixture, &tree, &table, entries.keys[i], &record), TREE_FOUND);
-            expect(memcmp(&record, entry_at(format, i), sizeof(record)) == 0);
+            expect(memcmp(&record, tree_entry(&entries, format, i), sizeof(record)) == 0);
             expect_equal(
                 lookup_in_table(&fixture, &tree, &table, entries.keys[i] - 1, &record),
                 TREE_ABSENT);
@@ -441,7 +432,8 @@ UNIT_TEST(t1_values_that_lie_are_lost)
             if (record) lsm_forget(&fixture);
             const enum tree_found found =
                 lookup_in_table(&fixture, &tree, &table, entries.keys[i], entry);
-            if (found == TREE_FOUND) expect(memcmp(entry, entry_at(format, i), format->size) == 0);
+            const char *expected = tree_entry(&entries, format, i);
+            if (found == TREE_FOUND) expect(memcmp(entry, expected, format->size) == 0);
             if (!here || !record || sector_lies(healthy, values, i % entries_per_block(format))) {
                 expect_equal(found, here ? TREE_LOST : TREE_FOUND);
             }

@@ -12,6 +12,22 @@ struct record {
     uint64_t content[14];
 };
 
+/* Entries in the order of their keys: what a table is made of, and compared with. */
+#define TREE_ENTRIES_MAX 4500
+
+struct tree_entries {
+    u128 keys[TREE_ENTRIES_MAX];
+    char bytes[TREE_ENTRIES_MAX * FOREST_RECORD_SIZE_MAX];
+    uint32_t count;
+};
+
+static inline char *
+tree_entry(struct tree_entries *entries, const struct entry_format *format, uint32_t number)
+{
+    assert(number < TREE_ENTRIES_MAX);
+    return entries->bytes + (uint64_t) number * format->size;
+}
+
 /* By shape. */
 extern const struct entry_format formats[3];
 

@@ -103,7 +103,7 @@ availability_get(struct availability *availability)
         why_not_preloaded(why);
         return;
     }
-    switch (monitor_worker_state()) {
+    switch (shared_worker_state()) {
     case WORKER_STARTING:
         if (RecoveryInProgress()) {
             availability->role = ROLE_STANDBY;
@@ -152,15 +152,6 @@ raise_why(const struct availability *availability)
 }
 
 void
-availability_check_preloaded(void)
-{
-    struct availability availability;
-    if (shared != NULL) return;
-    availability_get(&availability);
-    raise_why(&availability);
-}
-
-void
 availability_raise(void)
 {
     struct availability availability;
@@ -192,7 +183,6 @@ void
 availability_wait_running(void)
 {
     struct availability availability;
-    if (shared != NULL && monitor_worker_state() == WORKER_RUNNING) return;
     availability_wait_settled(&availability);
     if (availability.role != ROLE_PRIMARY) raise_why(&availability);
 }

@@ -36,10 +36,10 @@ void availability_wait_settled(struct availability *availability);
 /* Waits until the engine works. If it doesn't, raises the reason. */
 void availability_wait_running(void);
 
-/* Raises why there is no engine now. For callers that have found out that there is none. */
+/*
+ * Raises why there is no engine now. For callers that have found out that there is none: also where
+ * the library isn't preloaded, and there is no shared memory.
+ */
 pg_attribute_noreturn() void availability_raise(void);
-
-/* Raises an error if the library isn't preloaded. */
-void availability_check_preloaded(void);
 
 #endif

@@ -5,7 +5,6 @@
 #include "pg/client/client.h"
 
 #include "access/xact.h"
-#include "access/xlog.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/pmsignal.h"
@@ -14,7 +13,6 @@
 
 #include "base/units.h"
 #include "pg/client/availability.h"
-#include "pg/client/commit_mode.h"
 #include "pg/settings.h"
 #include "pg/shared.h"
 #include "pg/spinning.h"
@@ -107,52 +105,6 @@ register_callbacks(void)
     callbacks_registered = true;
 }
 
-/* ---- May it write? --------------------------------------------------------------------------- */
-
-#define HINT_IMMEDIATE                                                                             \
-    "To let it take effect when it returns, even if the transaction rolls back: "                  \
-    "SET LOCAL ledger.commit_mode = 'immediate', or ALTER ROLE ... SET it. "                       \
-    "A plain SET could reach other clients of a connection pool."
-
-pg_attribute_noreturn()
-static void
-raise_not_alone(const char *function_name, const char *reason)
-{
-    ereport(
-        ERROR,
-        errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-        errmsg("%s cannot take part in a transaction yet", function_name),
-        errdetail(
-            "%s ledger.commit_mode = auto accepts only a call that is a transaction by itself.",
-            reason),
-        errhint("Use autocommit: call it in a SELECT of its own. " HINT_IMMEDIATE));
-}
-
-void
-client_check_write_allowed(const char *function_name)
-{
-    availability_check_preloaded();
-    PreventCommandDuringRecovery(function_name);
-    if (!commit_mode_closed()) PreventCommandIfReadOnly(function_name);
-    PreventCommandIfParallelMode(function_name);
-    switch ((enum settings_commit_mode) settings_commit_mode) {
-    case SETTINGS_COMMIT_IMMEDIATE: return;
-    case SETTINGS_COMMIT_AUTO: {
-        const char *reason = commit_mode_refuse();
-        if (reason != NULL) raise_not_alone(function_name, reason);
-        return;
-    }
-    case SETTINGS_COMMIT_TRANSACTIONAL:
-        ereport(
-            ERROR,
-            errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-            errmsg("ledger.commit_mode = transactional is not supported yet"),
-            errdetail("A ledger write can't be undone by ROLLBACK."),
-            errhint("RESET ledger.commit_mode. The default, auto, accepts a call that is a transaction by itself. In immediate mode, a call takes effect when it returns, even if the transaction rolls back."));
-    }
-    unreachable();
-}
-
 /* ---- Calls ----------------------------------------------------------------------------------- */
 
 static uint32
@@ -202,7 +154,7 @@ client_begin(
     const uint64 reply_size = (uint64) reply_rows * ledger_row_size((uint8_t) operation);
     assert(input_size <= SLOT_BULK_INPUT_BYTES);
     assert(reply_size <= SLOT_BULK_REPLY_BYTES);
-    availability_wait_running();
+    if (shared_worker_state() != WORKER_RUNNING) availability_wait_running();
     register_callbacks();
     if (owned_count == CLIENT_CALLS_MAX)
         elog(ERROR, "too many ledger calls under way in one session");
@@ -310,8 +262,9 @@ static const struct outcome_error outcome_errors[] = {
          NULL},
 };
 
-pg_attribute_noreturn() static void raise_outcome(
-    uint8_t operation, enum slot_outcome outcome, const char *detail)
+pg_attribute_noreturn()
+static void
+raise_outcome(uint8_t operation, enum slot_outcome outcome, const char *detail)
 {
     assert(outcome != SLOT_OK);
     if (outcome == SLOT_NOT_RUNNING) availability_raise();
@@ -375,7 +328,7 @@ sleep_until_done(struct client_call *call)
     struct slots *slots = shared_slots();
     if (wait_event == 0) wait_event = compat_wait_event("LedgerRequest");
     while (!slots_done(slots, call->slot)) {
-        const enum worker_state state = monitor_worker_state();
+        const enum worker_state state = shared_worker_state();
         if (state == WORKER_STOPPED || state == WORKER_REFUSED || state == WORKER_NONE) {
             /* If the worker has taken it already, the worker will answer. */
             if (slots_withdraw(slots, call->slot)) {

@@ -38,13 +38,6 @@ struct client_call {
 };
 
 /*
- * Raises an error if the function (as SQL names it) must not write here: in a read-only
- * transaction, on a standby, in a parallel worker; or if ledger.commit_mode asks for what this
- * version can't do. Each function that writes calls it once, first.
- */
-void client_check_write_allowed(const char *function_name);
-
-/*
  * Reserves a slot that can take element_count inputs (see ledger_input_size) and a reply of
  * reply_rows rows.
  */

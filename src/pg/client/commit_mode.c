@@ -6,8 +6,10 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
 #include "tcop/dest.h"
@@ -16,7 +18,10 @@
 #include "utils/elog.h"
 #include "utils/portal.h"
 
+#include "pg/client/availability.h"
 #include "pg/client/effects.h"
+#include "pg/settings.h"
+#include "pg/shared.h"
 
 /* The outermost query that is being executed. */
 struct running {
@@ -240,27 +245,70 @@ refuse_statement(void)
     return NULL;
 }
 
-const char *
-commit_mode_refuse(void)
+/* Why the call is not a whole transaction by itself, as a sentence. NULL: it is. */
+static const char *
+refuse(void)
 {
     if (IsInTransactionBlock(true)) return "The call is in a transaction block.";
     if (executor_depth > 1 || inside_spi()) {
         return "The call is in a function, a procedure, a trigger or DO.";
     }
-    const char *reason = refuse_statement();
-    if (reason != NULL) return reason;
-    MyXactFlags |= XACT_FLAGS_NEEDIMMEDIATECOMMIT;
-    if (!transaction.sequences && !transaction.closed) {
-        XactReadOnly = true;
-        transaction.closed = true;
-    }
-    return NULL;
+    return refuse_statement();
 }
 
-bool
-commit_mode_closed(void)
+/* Lets nothing else into the transaction, and ends it with the statement. */
+static void
+close_transaction(void)
 {
-    return transaction.closed;
+    MyXactFlags |= XACT_FLAGS_NEEDIMMEDIATECOMMIT;
+    if (transaction.sequences || transaction.closed) return;
+    XactReadOnly = true;
+    transaction.closed = true;
+}
+
+#define HINT_IMMEDIATE                                                                             \
+    "To let it take effect when it returns, even if the transaction rolls back: "                  \
+    "SET LOCAL ledger.commit_mode = 'immediate', or ALTER ROLE ... SET it. "                       \
+    "A plain SET could reach other clients of a connection pool."
+
+pg_attribute_noreturn()
+static void
+raise_not_alone(const char *function_name, const char *reason)
+{
+    ereport(
+        ERROR,
+        errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+        errmsg("%s cannot take part in a transaction yet", function_name),
+        errdetail(
+            "%s ledger.commit_mode = auto accepts only a call that is a transaction by itself.",
+            reason),
+        errhint("Use autocommit: call it in a SELECT of its own. " HINT_IMMEDIATE));
+}
+
+void
+commit_mode_check(const char *function_name)
+{
+    if (shared == NULL) availability_raise();
+    PreventCommandDuringRecovery(function_name);
+    if (!transaction.closed) PreventCommandIfReadOnly(function_name);
+    PreventCommandIfParallelMode(function_name);
+    switch ((enum settings_commit_mode) settings_commit_mode) {
+    case SETTINGS_COMMIT_IMMEDIATE: return;
+    case SETTINGS_COMMIT_AUTO: {
+        const char *reason = refuse();
+        if (reason != NULL) raise_not_alone(function_name, reason);
+        close_transaction();
+        return;
+    }
+    case SETTINGS_COMMIT_TRANSACTIONAL:
+        ereport(
+            ERROR,
+            errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+            errmsg("ledger.commit_mode = transactional is not supported yet"),
+            errdetail("A ledger write can't be undone by ROLLBACK."),
+            errhint("RESET ledger.commit_mode. The default, auto, accepts a call that is a transaction by itself. In immediate mode, a call takes effect when it returns, even if the transaction rolls back."));
+    }
+    unreachable();
 }
 
 void

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * Is a call a whole transaction by itself? That decides what ledger.commit_mode = auto means for
- * it.
+ * May a call write to the ledger here and now? And is it a whole transaction by itself? That
+ * decides what ledger.commit_mode = auto means for it.
  *
  * A call is alone if the transaction provably changes nothing but the ledger:
  *
  *    - it is in no transaction block (nor the implicit one of several statements in one message),
- *      and
- *      in no subtransaction;
+ *      and in no subtransaction;
  *    - the client's own statement makes it, not a function in another language;
  *    - that statement is a SELECT, its EXPLAIN ANALYZE, its COPY to the client or a file, or its
  *      EXECUTE; or it is a function call message of the protocol. Its rows go to no table or
@@ -25,22 +24,16 @@
 #ifndef LEDGER_PG_CLIENT_COMMIT_MODE_H
 #define LEDGER_PG_CLIENT_COMMIT_MODE_H
 
-#include <stdbool.h>
-
 /* Called once, while shared_preload_libraries are loaded. */
 void commit_mode_install(void);
 
 /*
- * If the call that is being made is not a whole transaction by itself, returns why, as a sentence.
- * If it is, returns NULL and closes the transaction.
+ * Raises an error if the function (as SQL names it) must not write here: in a read-only
+ * transaction, on a standby, in a parallel worker; or if ledger.commit_mode asks for what this
+ * version can't do, or is auto and the call is not a whole transaction by itself. If it is one,
+ * closes the transaction. Each function that writes calls it once, first.
  */
-const char *commit_mode_refuse(void);
-
-/*
- * True if the transaction is read-only because a call has closed it. That doesn't forbid further
- * calls.
- */
-bool commit_mode_closed(void);
+void commit_mode_check(const char *function_name);
 
 /* Counts a call that has taken effect. */
 void commit_mode_count_write(void);

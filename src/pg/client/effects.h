@@ -9,8 +9,7 @@
  *      the ledger's own;
  *      or declared stable or immutable;
  *      or volatile, and known to write nothing: catalog functions that are listed here, and those
- *      of
- *      a few libraries.
+ *      of a few libraries.
  *
  * A declaration may be wrong, and users' functions may hide where no plan shows them: behind the
  * operators of a sort, or in the checks of a domain that a function of the server reads. So the

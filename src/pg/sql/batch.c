@@ -344,14 +344,14 @@ create_from_array(FunctionCallInfo fcinfo, enum ledger_operation operation)
 Datum
 ledger_create_accounts(PG_FUNCTION_ARGS)
 {
-    client_check_write_allowed("ledger.create_accounts");
+    commit_mode_check("ledger.create_accounts");
     return create_from_array(fcinfo, LEDGER_CREATE_ACCOUNTS);
 }
 
 Datum
 ledger_create_transfers(PG_FUNCTION_ARGS)
 {
-    client_check_write_allowed("ledger.create_transfers");
+    commit_mode_check("ledger.create_transfers");
     return create_from_array(fcinfo, LEDGER_CREATE_TRANSFERS);
 }
 
@@ -381,13 +381,13 @@ create_from_packed(FunctionCallInfo fcinfo, enum ledger_operation operation)
 Datum
 ledger_create_accounts_packed(PG_FUNCTION_ARGS)
 {
-    client_check_write_allowed("ledger.create_accounts_packed");
+    commit_mode_check("ledger.create_accounts_packed");
     return create_from_packed(fcinfo, LEDGER_CREATE_ACCOUNTS);
 }
 
 Datum
 ledger_create_transfers_packed(PG_FUNCTION_ARGS)
 {
-    client_check_write_allowed("ledger.create_transfers_packed");
+    commit_mode_check("ledger.create_transfers_packed");
     return create_from_packed(fcinfo, LEDGER_CREATE_TRANSFERS);
 }

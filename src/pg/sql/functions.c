@@ -71,7 +71,7 @@ ledger_create_account(PG_FUNCTION_ARGS)
         ACCOUNT_INPUT_TIMESTAMP,
     };
     assert(PG_NARGS() == ARRAY_COUNT(columns));
-    client_check_write_allowed("ledger.create_account");
+    commit_mode_check("ledger.create_account");
 
     Datum values[ACCOUNT_INPUT_COLUMNS];
     bool nulls[ACCOUNT_INPUT_COLUMNS];
@@ -118,7 +118,7 @@ ledger_create_transfer(PG_FUNCTION_ARGS)
         TRANSFER_INPUT_TIMESTAMP,
     };
     assert(PG_NARGS() == ARRAY_COUNT(columns));
-    client_check_write_allowed("ledger.create_transfer");
+    commit_mode_check("ledger.create_transfer");
 
     Datum values[TRANSFER_INPUT_COLUMNS];
     bool nulls[TRANSFER_INPUT_COLUMNS];
@@ -167,7 +167,7 @@ ledger_post_pending_transfer(PG_FUNCTION_ARGS)
         TRANSFER_INPUT_USER_DATA_32,
     };
     assert(PG_NARGS() == ARRAY_COUNT(columns));
-    client_check_write_allowed("ledger.post_pending_transfer");
+    commit_mode_check("ledger.post_pending_transfer");
     return resolve_pending_transfer(fcinfo, TRANSFER_POST_PENDING, columns);
 }
 
@@ -182,7 +182,7 @@ ledger_void_pending_transfer(PG_FUNCTION_ARGS)
         TRANSFER_INPUT_USER_DATA_32,
     };
     assert(PG_NARGS() == ARRAY_COUNT(columns));
-    client_check_write_allowed("ledger.void_pending_transfer");
+    commit_mode_check("ledger.void_pending_transfer");
     return resolve_pending_transfer(fcinfo, TRANSFER_VOID_PENDING, columns);
 }
 

@@ -46,7 +46,7 @@ wait_settled(struct availability *availability)
     for (int look = 0;; look++) {
         availability_wait_settled(availability);
         if (availability->role != ROLE_STOPPED || shared == NULL) break;
-        if (monitor_worker_state() != WORKER_STOPPED || look == RESTART_LOOKS) break;
+        if (shared_worker_state() != WORKER_STOPPED || look == RESTART_LOOKS) break;
         (void) ConditionVariableTimedSleep(
             &shared->worker_state_changed, RESTART_LOOK_MS, wait_event);
     }
@@ -96,7 +96,7 @@ check_superuser(const char *function_name)
 static void
 check_allowed(const char *function_name)
 {
-    availability_check_preloaded();
+    if (shared == NULL) availability_raise();
     check_superuser(function_name);
     PreventCommandDuringRecovery(function_name);
     PreventCommandIfReadOnly(function_name);
@@ -134,7 +134,9 @@ uuid_datum(u128 value)
     return UUIDPGetDatum(uuid);
 }
 
-pg_attribute_noreturn() static void raise_exists(void)
+pg_attribute_noreturn()
+static void
+raise_exists(void)
 {
     ereport(
         ERROR,

@@ -36,7 +36,7 @@ identity_is_wrong(enum identity_result found, bool *present, struct refusal *ref
         refusal_hint(
             refusal,
             "Install the version of ledger that wrote it, or restore the file from a backup. "
-            "If this server shall have a new, empty ledger, move the file and the ledger's directory away, reload the configuration, and call ledger.create_ledger().");
+            "If this server is to have a new, empty ledger, move the file and the ledger's directory away, reload the configuration, and call ledger.create_ledger().");
         return true;
     case IDENTITY_IO_ERROR:
         refusal_message(
@@ -140,7 +140,7 @@ refuse_other_cluster(
     refusal_hint(
         refusal,
         "Set ledger.data_directory to the ledger's directory and restart the server, to adopt it. "
-        "If this server shall have a ledger of its own, remove the file and reload the configuration.");
+        "If this server is to have a ledger of its own, remove the file and reload the configuration.");
     return false;
 }
 

@@ -70,7 +70,7 @@ refusal_of_missing_directory(struct refusal *refusal, const char *directory)
     refusal_hint(
         refusal,
         "Restore or mount the directory, or correct ledger.data_directory. "
-        "If this PGDATA is a copy that shall have an empty ledger of its own, remove " IDENTITY_FILE
+        "If this PGDATA is a copy that is to have an empty ledger of its own, remove " IDENTITY_FILE
         " from it, reload the configuration, and call ledger.create_ledger().");
 }
 
@@ -102,7 +102,7 @@ refusal_hint_adopt(struct refusal *refusal, const char *ledger)
 {
     refusal_hint(
         refusal,
-        "If this is the ledger that this server shall have (after pg_upgrade, or a restore), and no other server needs it: SELECT ledger.adopt('%s'). "
+        "If this is the ledger that this server is to have (after pg_upgrade, or a restore), and no other server needs it: SELECT ledger.adopt('%s'). "
         "Otherwise restore the directory and " IDENTITY_FILE
         " of one backup, or correct ledger.data_directory.",
         ledger);
@@ -323,9 +323,8 @@ refusal_of_open(
         /* The identity was compared before, under the same locks, so this is not expected. */
         refusal_of_foreign_directory(refusal, directory);
         return;
-    /* The first needs more information: refusal_of_older_directory. The other is of a cluster's. */
-    case ENGINE_OPEN_BEHIND:
-    case ENGINE_OPEN_NO_VIEW: unreachable();
+    /* It needs more information: refusal_of_older_directory. */
+    case ENGINE_OPEN_BEHIND: unreachable();
     case ENGINE_OPEN_JOURNAL_DAMAGED: refuse_journal(refusal, &report->journal, directory); return;
     case ENGINE_OPEN_MEMORY_TOO_SMALL: refuse_memory(refusal, report->memory_bytes_needed); return;
     case ENGINE_OPEN_DISK_FULL:

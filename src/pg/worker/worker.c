@@ -195,7 +195,7 @@ obey(const struct refusal *refusal)
 {
     struct command command;
     if (!command_take(&command)) return false;
-    const enum worker_state state = monitor_worker_state();
+    const enum worker_state state = shared_worker_state();
     shared_set_worker_state(WORKER_OPENING);
     memset(&command.why, 0, sizeof(command.why));
     switch (command.kind) {
@@ -637,7 +637,9 @@ start(struct host *host)
 }
 
 /* Reports why the engine has failed, and ends. */
-pg_attribute_noreturn() static void fail(struct worker *worker)
+pg_attribute_noreturn()
+static void
+fail(struct worker *worker)
 {
     char failure[STORAGE_OS_TEXT_SIZE];
     struct engine_damage damage;

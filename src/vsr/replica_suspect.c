@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * When to leave a view: its primary isn't heard any more, by so many that they can begin another.
+ *
+ * A member that hears nothing of the primary for its timeout says so to all (`suspect`), again and
+ * again, and goes on working in the view. When a quorum of the voters has said so, all within one
+ * timeout, each goes to the next view. So a member that can send but not hear disturbs nobody: the
+ * others hear the primary, and don't agree. Timeouts are drawn anew each time, so that members
+ * rarely begin at the same moment.
+ *
+ * Who has voted for a newer view never comes back by itself: it has left this one on its disk. Its
+ * vote counts as its suspicion. And a primary that hears such votes for two timeouts goes there too,
+ * or that member would be lost for this view.
+ */
+#include <string.h>
+
+#include "vsr/replica_internal.h"
+
+/* A timeout of ± 25 %, which differs from member to member and from time to time. */
+static void
+draw_timeout(struct replica *replica)
+{
+    struct replica_change *change = replica->change;
+    const uint64_t timeout = replica->failover_timeout_ns;
+    change->draws += 1;
+    const uint64_t seed = replica->session ^ change->draws * UINT64_C(0x9e3779b97f4a7c15);
+    const uint64_t mixed = seed * UINT64_C(0xff51afd7ed558ccd);
+    change->timeout_ns = timeout / 4 * 3 + (mixed >> 32) % (timeout / 2);
+}
+
+void
+replica_suspect_reset(struct replica *replica)
+{
+    struct replica_change *change = replica->change;
+    memset(change->suspected_ns, 0, sizeof(change->suspected_ns));
+    memset(change->left_ns, 0, sizeof(change->left_ns));
+    change->said_ns = 0;
+    replica_heard_primary(replica);
+}
+
+void
+replica_heard_primary(struct replica *replica)
+{
+    struct replica_change *change = replica->change;
+    change->heard_ns = clock_monotonic_ns(replica->clock);
+    change->suspected_ns[replica->slot] = 0;
+    draw_timeout(replica);
+}
+
+/* Have enough of the voters said, not long ago, that they don't hear the primary? */
+static bool
+quorum_suspects(const struct replica *replica, uint64_t now)
+{
+    const struct replica_change *change = replica->change;
+    uint32_t count = 0;
+    for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
+        const uint64_t said = change->suspected_ns[slot];
+        const bool fresh = said != 0 && now - said <= replica->failover_timeout_ns;
+        count += (replica->voters >> slot & 1) != 0 && fresh;
+    }
+    return count >= members_quorum(members_voter_count(replica->voters));
+}
+
+static void
+leave_if_agreed(struct replica *replica, uint64_t now)
+{
+    if (!quorum_suspects(replica, now)) return;
+    replica_view_enter(replica, members_next_view(replica->voters, replica->view));
+}
+
+static void
+say_suspect(struct replica *replica, uint64_t now)
+{
+    replica->change->said_ns = now;
+    for (uint8_t slot = 0; slot < MEMBERS_MAX; slot++) {
+        if (!replica->peers[slot].up) continue;
+        struct message *message = replica_message_new(replica, MESSAGE_SUSPECT);
+        if (message != NULL) (void) replica_send(replica, slot, message);
+    }
+}
+
+/* A primary that a member has left for good goes after it. */
+static void
+follow_who_left(struct replica *replica, uint64_t now)
+{
+    const struct replica_change *change = replica->change;
+    for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
+        if (change->left_ns[slot] == 0) continue;
+        if (now - change->left_ns[slot] < 2 * replica->failover_timeout_ns) continue;
+        if (now - change->suspected_ns[slot] > replica->failover_timeout_ns) continue;
+        replica_view_enter(replica, change->left_view[slot]);
+        return;
+    }
+}
+
+void
+replica_suspect_tick(struct replica *replica)
+{
+    struct replica_change *change = replica->change;
+    const uint64_t now = clock_monotonic_ns(replica->clock);
+    if (replica->status != REPLICA_NORMAL) return;
+    if (replica->primary) {
+        follow_who_left(replica, now);
+        return;
+    }
+    if (now - change->heard_ns < change->timeout_ns) return;
+    change->suspected_ns[replica->slot] = now;
+    if (now - change->said_ns >= REPLICA_HEARTBEAT_NS) say_suspect(replica, now);
+    leave_if_agreed(replica, now);
+}
+
+void
+replica_on_suspect(struct replica *replica, uint8_t slot, const struct message_header *header)
+{
+    const bool here = replica->status == REPLICA_NORMAL && header->view == replica->view;
+    if (!here || replica->primary) return;
+    const uint64_t now = clock_monotonic_ns(replica->clock);
+    if ((header->flags & MESSAGE_RESIGN) != 0 && slot == replica_primary_slot(replica)) {
+        replica_view_enter(replica, header->as.suspect.view_next);
+        return;
+    }
+    replica->change->suspected_ns[slot] = now;
+    leave_if_agreed(replica, now);
+}
+
+void
+replica_suspect_vote(struct replica *replica, uint8_t slot, uint32_t view)
+{
+    struct replica_change *change = replica->change;
+    const uint64_t now = clock_monotonic_ns(replica->clock);
+    assert(replica->status == REPLICA_NORMAL && view > replica->view);
+    if (change->left_ns[slot] == 0) change->left_ns[slot] = now;
+    change->left_view[slot] = view;
+    change->suspected_ns[slot] = now;
+    if (!replica->primary) leave_if_agreed(replica, now);
+}
