@@ -14,7 +14,7 @@
  * has executed.
  *  (I1) the node that executes an op first fixes it: every other one has the same prepare there.
  *  (I2) when an op is executed anywhere, it is durable on a quorum of disks, in both logs where an
- *       answer waits for both.
+ *       answer waits for both. So acknowledgements and commits are true: (R9), (R10).
  *  (I3) ops have no gap, chain by parent, and their timestamps ascend strictly. The numbers of a
  *       session ascend, and an older session of a slot doesn't come back.
  *  (I4) each batch in the log was asked for by a client of that node in that life, and is there no
@@ -24,7 +24,7 @@
  *       anywhere before it was sent, with the model's results, byte by byte.
  *  (I6) a read is what the model has at the op that it names. That isn't older than anything that
  *       was answered anywhere before it was sent; for a `local` one, than what its node has
- *       answered in this life.
+ *       answered in this life. (R11)
  *  (I7) checkpoints at the same op are the same: their ids, which stand for all that they refer to.
  *  (I8) once faults stop and everything is healed, all that was asked is answered within a bound of
  *       time, and all nodes are at the same op, with the same state: live blocks byte by byte.
