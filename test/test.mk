@@ -15,12 +15,13 @@ UNIT_SRCS = $(sort $(wildcard test/unit/test_*.c))
 STORAGE_SRCS = test/unit/storage_fixture.c test/unit/storage_hooks.c
 UNIT_SHARED_SRCS = $(filter-out $(UNIT_SRCS) $(STORAGE_SRCS),$(sort $(wildcard test/unit/*.c)))
 MODEL_SRCS = $(sort $(wildcard test/model/*.c))
-SIM_SRCS = $(filter-out test/sim/storage_sim.c,$(sort $(wildcard test/sim/*.c)))
+SIM_SHARED_SRCS = test/sim/storage_sim.c test/sim/network_sim.c
+SIM_SRCS = $(filter-out $(SIM_SHARED_SRCS),$(sort $(wildcard test/sim/*.c)))
 FUZZ_SRCS = $(sort $(wildcard test/fuzz/*.c))
 
 test_objects = $(patsubst %.c,$(BUILD)/test/%.o,$(1))
 TEST_CORE_OBJS = $(call test_objects,$(CORE_SRCS) $(OS_SRCS))
-TEST_SHARED_OBJS = $(call test_objects,test/sim/storage_sim.c $(MODEL_SRCS) $(UNIT_SHARED_SRCS))
+TEST_SHARED_OBJS = $(call test_objects,$(SIM_SHARED_SRCS) $(MODEL_SRCS) $(UNIT_SHARED_SRCS))
 UNIT_BINARIES = $(patsubst test/unit/%.c,$(BUILD)/unit/%,$(UNIT_SRCS)) $(BUILD)/unit/test_lsm_parts_production \
 	$(BUILD)/unit/test_network_production
 

@@ -66,6 +66,7 @@ engine_take(
         .journal = &engine->journal,
         .grid = &engine->grid,
         .machine = &engine->ledger.machine,
+        .network = options->network,
         .requests_max = options->requests_max,
     };
     queue_init(&engine->arrived, "requests that have arrived", options->requests_max);
@@ -253,7 +254,7 @@ take_requests(struct engine *engine)
         } else if (creates) {
             start_create(engine, request);
         } else {
-            queue_push(&engine->reads.waiting, &request->link);
+            engine_read_wait(engine, request);
         }
     }
     return progress;

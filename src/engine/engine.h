@@ -32,6 +32,7 @@
 #include "base/queue.h"
 #include "base/u128.h"
 #include "io/clock.h"
+#include "io/network.h"
 #include "io/storage.h"
 #include "ledger/ledger.h"
 #include "store/journal.h"
@@ -66,6 +67,7 @@ struct engine_options {
     uint64_t view_min;
     /* A random number other than 0, drawn for this opening alone: it tells lives apart. */
     uint64_t session;
+    struct network *network; /* To the other members. NULL: the ledger is alone. */
 };
 
 /* ---- Requests -------------------------------------------------------------------------------- */
@@ -106,6 +108,8 @@ struct engine_request {
      * here.
      */
     struct ledger_instant instant;
+    /* For reads: this node's state will do, even if it is behind that of others. */
+    bool local;
 
     /* Filled in before the callback. */
     enum engine_status status;
@@ -117,6 +121,7 @@ struct engine_request {
     struct engine *engine;
     struct queue_link link;
     struct replica_request create;
+    uint64_t read_number; /* Under which the replica says whether the read may begin. */
     uint64_t submitted_ns;
 };
 
@@ -142,8 +147,11 @@ enum engine_open_result {
     ENGINE_OPEN_DISK_FULL,
     /* Prepare `op` is intact, but this version doesn't make such prepares. */
     ENGINE_OPEN_INVALID_PREPARE,
+    ENGINE_OPEN_NO_VIEW, /* This member was the primary; another must be elected. */
     ENGINE_OPEN_IO_ERROR,
 };
+
+struct members; /* store/members.h */
 
 struct engine_open_report {
     const char *superblock_name;
@@ -162,12 +170,14 @@ uint64_t engine_memory_bytes_min(const struct engine_options *options);
 
 /*
  * Writes the superblock of a new, empty ledger over zeroed files. Only its last write makes the
- * ledger exist.
+ * ledger exist. `members` are all members that it begins with; every one of them is formatted with
+ * the same table. identity->replica is this node's slot among them. NULL: the ledger is alone.
  */
 enum engine_open_result engine_format(
     struct storage *storage,
     uint64_t prepares_size_bytes,
     const struct engine_identity *identity,
+    const struct members *members,
     void *scratch); /* ENGINE_FORMAT_SCRATCH bytes, sector aligned, zeroed. */
 #define ENGINE_FORMAT_SCRATCH (UINT64_C(64) * KIB)
 

@@ -81,6 +81,9 @@ void engine_reads_take(struct engine *engine, struct arena *arena);
 
 const char *engine_read_check(const struct engine *engine, const struct engine_request *request);
 
+/* The request waits until it is known what it must see, and until there is room. */
+void engine_read_wait(struct engine *engine, struct engine_request *request);
+
 bool engine_reads_poll(struct engine *engine);
 
 /* ---- pacing.c -------------------------------------------------------------------------------- */

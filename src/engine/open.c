@@ -13,6 +13,7 @@ engine_format(
     struct storage *storage,
     uint64_t prepares_size_bytes,
     const struct engine_identity *identity,
+    const struct members *members,
     void *scratch)
 {
     struct superblock superblock;
@@ -22,8 +23,12 @@ engine_format(
         .incarnation = identity->incarnation,
         .system_identifier = identity->system_identifier,
         .prepares_size_bytes = prepares_size_bytes,
+        .members = members,
+        .slot = identity->replica,
     };
-    assert(identity->replica == 0 && identity->replica_count == 1);
+    const uint32_t voter_count =
+        members == NULL ? 1 : members_voter_count(members_voters(members));
+    assert(identity->replica_count == voter_count);
     assert(storage->file_size_bytes[STORAGE_PREPARES] == prepares_size_bytes);
     arena_init(&arena, scratch, ENGINE_FORMAT_SCRATCH);
     superblock_init(&superblock, &arena, storage);
@@ -43,15 +48,18 @@ identity_of(const struct superblock_state *state)
     };
 }
 
-/* *name says what is wrong with the superblock, or "ok". */
+/*
+ * Opens a superblock that has no other flags than those allowed. *name says what is wrong with it,
+ * or "ok".
+ */
 static enum engine_open_result
-superblock_opened(struct superblock *superblock, const char **name)
+superblock_opened(struct superblock *superblock, uint32_t flags_allowed, const char **name)
 {
     const enum superblock_result result = superblock_open(superblock);
     *name = superblock_result_name(result);
     switch (result) {
     case SUPERBLOCK_OK:
-        if (superblock->working->flags == 0) return ENGINE_OPENED;
+        if ((superblock->working->flags & ~flags_allowed) == 0) return ENGINE_OPENED;
         *name = "of a member of a cluster";
         return ENGINE_OPEN_SUPERBLOCK;
     case SUPERBLOCK_ABSENT: return ENGINE_OPEN_ABSENT;
@@ -75,7 +83,7 @@ engine_inspect(struct storage *storage, void *scratch, struct engine_inspection 
     superblock_init(&superblock, &arena, storage);
     *inspection = (struct engine_inspection){0};
     const enum engine_open_result result =
-        superblock_opened(&superblock, &inspection->superblock_name);
+        superblock_opened(&superblock, 0, &inspection->superblock_name);
     if (result != ENGINE_OPENED) return result;
     const struct superblock_state *state = superblock.working;
     inspection->identity = identity_of(state);
@@ -101,7 +109,7 @@ engine_adopt(struct storage *storage, void *scratch, const struct engine_identit
     arena_init(&arena, scratch, ENGINE_FORMAT_SCRATCH);
     superblock_init(&superblock, &arena, storage);
     const char *name;
-    const enum engine_open_result result = superblock_opened(&superblock, &name);
+    const enum engine_open_result result = superblock_opened(&superblock, 0, &name);
     if (result != ENGINE_OPENED) return result;
     const struct engine_identity before = identity_of(superblock.working);
     assert(before.cluster == owner->cluster);
@@ -127,8 +135,10 @@ open_superblock(
     struct engine_open_report *report)
 {
     struct superblock *superblock = &engine->superblock;
+    /* A member of a cluster can't do anything without the others. */
+    const uint32_t flags_allowed = engine->options.network != NULL ? SUPERBLOCK_NOT_ALONE : 0;
     const enum engine_open_result result =
-        superblock_opened(superblock, &report->superblock_name);
+        superblock_opened(superblock, flags_allowed, &report->superblock_name);
     if (result != ENGINE_OPENED) return result;
 
     const struct superblock_state *state = superblock->working;
@@ -253,6 +263,7 @@ open_replica(struct engine *engine, struct engine_open_report *report)
         report->block_address = engine->superblock.working->checkpoint.root.address;
         report->tree_name = "root";
         return ENGINE_OPEN_GRID_CORRUPT;
+    case REPLICA_OPEN_NO_VIEW: return ENGINE_OPEN_NO_VIEW;
     case REPLICA_OPEN_OTHER_LOG: return ENGINE_OPEN_OTHER_LOG;
     case REPLICA_OPEN_INVALID_PREPARE: return ENGINE_OPEN_INVALID_PREPARE;
     }

@@ -111,6 +111,23 @@ fail_reads(struct engine *engine)
     return progress;
 }
 
+void
+engine_read_wait(struct engine *engine, struct engine_request *request)
+{
+    request->read_number = request->local ? 0 : replica_read_number(&engine->replica);
+    queue_push(&engine->reads.waiting, &request->link);
+}
+
+/* The oldest waiting request, if it may begin; else NULL. */
+static struct engine_request *
+next_read(const struct engine *engine)
+{
+    struct queue_link *link = queue_peek(&engine->reads.waiting);
+    if (link == NULL) return NULL;
+    struct engine_request *request = container_of(link, struct engine_request, link);
+    return replica_read_ready(&engine->replica, request->read_number) ? request : NULL;
+}
+
 /*
  * Begins waiting reads while there is room, then gives each running read its turn, as long as rows
  * are left.
@@ -119,10 +136,11 @@ static bool
 run_reads(struct engine *engine, uint32_t *rows_left)
 {
     bool progress = false;
-    while (!queue_empty(&engine->reads.waiting) && engine->reads.running_count < ENGINE_READS_MAX) {
-        struct queue_link *link = queue_pop(&engine->reads.waiting);
-        assert(link != NULL);
-        read_begin(engine, container_of(link, struct engine_request, link));
+    while (engine->reads.running_count < ENGINE_READS_MAX) {
+        struct engine_request *request = next_read(engine);
+        if (request == NULL) break;
+        (void) queue_pop(&engine->reads.waiting);
+        read_begin(engine, request);
     }
     for (uint32_t i = 0; i < ENGINE_READS_MAX && *rows_left > 0; i++) {
         struct engine_read *running = &engine->reads.running[engine->reads.turn];

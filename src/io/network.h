@@ -32,7 +32,8 @@
 #define NETWORK_QUEUE_MAX       32
 #define NETWORK_QUEUE_LARGE_MAX 12
 
-struct message;        /* vsr/message_pool.h */
+struct message;      /* vsr/message_pool.h */
+struct message_pool; /* vsr/message_pool.h */
 struct message_header; /* vsr/message.h */
 struct message_bye;
 
@@ -72,8 +73,10 @@ struct network_ops {
 /* First member of each implementation. */
 struct network {
     const struct network_ops *ops;
+    /* The owner's. It may set these three after the network was made, before the first poll. */
     const struct network_callbacks *callbacks;
-    void *context; /* Given to the callbacks. */
+    void *context;             /* Given to the callbacks. */
+    struct message_pool *pool; /* Where received messages come from. */
     uint32_t peer_count;
     struct network_peer peers[NETWORK_PEERS_MAX];
     bool polling;

@@ -198,7 +198,7 @@ end_connection(struct network_os *os, struct network_connection *connection)
         }
         dial_later(os, dialled);
     }
-    connection_end(connection, os->pool);
+    connection_end(connection, os->network.pool);
 }
 
 static void
@@ -487,7 +487,8 @@ receive(struct network_os *os, struct network_connection *connection)
     bool again = true;
     for (uint32_t i = 0; again && i < RECEIVES_MAX; i++) {
         struct message *message = NULL;
-        const enum connection_news news = connection_receive(connection, os->pool, &message);
+        const enum connection_news news =
+            connection_receive(connection, os->network.pool, &message);
         if (news != CONNECTION_NOTHING || connection->more) connection->progress_ns = now_ns(os);
         again = on_news(os, connection, news, message);
         /* Any callback may have ended or paused it. */

@@ -55,6 +55,7 @@
 
 struct network_os_options {
     struct clock *clock;
+    /* These three may be left to the network's owner: see struct network. */
     struct message_pool *pool;
     const struct network_callbacks *callbacks;
     void *context;
@@ -87,7 +88,6 @@ struct network_os_peer {
 struct network_os {
     struct network network;
     struct clock *clock;
-    struct message_pool *pool;
     struct prng prng;
     uint32_t self;
     uint64_t timeout_ns;

@@ -97,7 +97,7 @@ network_os_open(
     os->network.callbacks = options->callbacks;
     os->network.context = options->context;
     os->clock = options->clock;
-    os->pool = options->pool;
+    os->network.pool = options->pool;
     os->timeout_ns = options->timeout_ms * NS_PER_MS;
     os->secret_file = options->secret_file;
     os->epoll_fd = -1;
@@ -134,9 +134,9 @@ network_os_close(struct network_os *os)
         struct network_connection *connection = &os->connections[i];
         bool whole = false;
         struct message *message = NULL;
-        if (connection->state != CONNECTION_FREE) connection_end(connection, os->pool);
+        if (connection->state != CONNECTION_FREE) connection_end(connection, os->network.pool);
         while ((message = connection_take_back(connection, &whole)) != NULL) {
-            message_release(os->pool, message);
+            message_release(os->network.pool, message);
         }
     }
     if (os->listen_path[0] != 0) (void) unlink(os->listen_path);

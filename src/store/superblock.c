@@ -255,6 +255,24 @@ superblock_repair(struct superblock *superblock)
 
 /* ---- Format ---------------------------------------------------------------------------------- */
 
+/* Whom the ledger begins with. */
+static void
+superblock_format_members(
+    struct superblock_state *state,
+    const struct superblock_format_options *options)
+{
+    if (options->members == NULL) {
+        members_lone(&state->members, options->incarnation);
+    } else {
+        const struct member *self = &options->members->slots[options->slot];
+        state->members = *options->members;
+        state->flags = SUPERBLOCK_NOT_ALONE;
+        state->slot = options->slot;
+        memcpy(state->name, self->name, sizeof(self->name));
+    }
+    state->checkpoint.members_checksum = members_checksum(&state->members);
+}
+
 enum superblock_result
 superblock_format(struct superblock *superblock, const struct superblock_format_options *options)
 {
@@ -262,6 +280,13 @@ superblock_format(struct superblock *superblock, const struct superblock_format_
     assert(superblock->storage->file_size_bytes[STORAGE_SUPERBLOCK] >= SUPERBLOCK_FILE_SIZE);
     assert(options->incarnation != 0);
     assert(options->prepares_size_bytes >= PREPARES_SIZE_MIN);
+    assert(options->members != NULL || options->slot == 0);
+    if (options->members != NULL) {
+        assert(members_valid(options->members));
+        assert(options->slot < MEMBERS_MAX);
+        assert(options->members->slots[options->slot].incarnation == options->incarnation);
+        assert(member_name_valid(options->members->slots[options->slot].name));
+    }
 
     struct superblock_copies copies;
     superblock_read_copies(superblock, &copies);
@@ -277,8 +302,7 @@ superblock_format(struct superblock *superblock, const struct superblock_format_
         .prepares_size_bytes = options->prepares_size_bytes,
         .suffix_count = 1,
     };
-    members_lone(&working->members, options->incarnation);
-    working->checkpoint.members_checksum = members_checksum(&working->members);
+    superblock_format_members(working, options);
     prepare_root(&working->checkpoint.header, options->cluster);
     working->suffix[0] = working->checkpoint.header;
     working->commit_max_checksum = working->checkpoint.header.checksum;

@@ -238,11 +238,17 @@ struct superblock_format_options {
     u128 incarnation;
     uint64_t system_identifier;
     uint64_t prepares_size_bytes;
+    /*
+     * All members that the ledger begins with, and the slot of this node among them, whose
+     * incarnation is the one above. NULL and 0: the ledger is alone.
+     */
+    const struct members *members;
+    uint8_t slot;
 };
 
 /*
- * Writes the first state, that of a lone ledger, over a file that is all zero. This is the last
- * step of making a data directory. Waits.
+ * Writes the first state, in which nothing is in the log, over a file that is all zero. This is the
+ * last step of making a data directory. Waits.
  */
 enum superblock_result superblock_format(
     struct superblock *superblock,

@@ -30,15 +30,22 @@ multi_batch_begin(struct multi_batch_writer *writer, void *body)
 }
 
 bool
-multi_batch_fits(const struct multi_batch_writer *writer, struct multi_batch_sums sums)
+multi_batch_fits_all(
+    const struct multi_batch_writer *writer, struct multi_batch_sums sums, uint32_t batch_count)
 {
     assert(sums.event_count > 0 && sums.record_count > 0);
     assert(writer->sums.event_count <= EVENTS_PER_BATCH_MAX);
     assert(writer->sums.record_count <= EVENTS_PER_BATCH_MAX);
     assert(writer->batch_count <= BATCHES_PER_PREPARE_MAX);
-    if (writer->batch_count == BATCHES_PER_PREPARE_MAX) return false;
+    if (batch_count > BATCHES_PER_PREPARE_MAX - writer->batch_count) return false;
     return sums.event_count <= EVENTS_PER_BATCH_MAX - writer->sums.event_count &&
            sums.record_count <= EVENTS_PER_BATCH_MAX - writer->sums.record_count;
+}
+
+bool
+multi_batch_fits(const struct multi_batch_writer *writer, struct multi_batch_sums sums)
+{
+    return multi_batch_fits_all(writer, sums, 1);
 }
 
 /* The origin that the next batch belongs to. */
@@ -194,6 +201,38 @@ multi_batch_open(
         .timestamp = timestamp_final - sums.event_count,
     };
     return batches_valid(reader, sums) && origins_valid(reader);
+}
+
+struct multi_batch_sums
+multi_batch_sums(const struct multi_batch_reader *reader)
+{
+    struct multi_batch_sums sums = {0};
+    assert(reader->batch_count > 0);
+    for (uint32_t i = 0; i < reader->batch_count; i++) {
+        sums.event_count += reader->entries[i].event_count;
+        sums.record_count += reader->entries[i].record_count;
+    }
+    return sums;
+}
+
+bool
+multi_batch_open_unstamped(struct multi_batch_reader *reader, const void *body, uint32_t body_size)
+{
+    struct multi_batch_trailer trailer;
+    const uint8_t *bytes = body;
+    if (body_size < EVENT_SIZE) return false;
+    memcpy(&trailer, bytes + body_size - sizeof(trailer), sizeof(trailer));
+    if (trailer.batch_count == 0 || trailer.batch_count > BATCHES_PER_PREPARE_MAX) return false;
+    if (trailer.origin_count == 0 || trailer.origin_count > MEMBERS_MAX) return false;
+    const uint32_t tables = tables_size(trailer.batch_count, trailer.origin_count);
+    if (tables > body_size) return false;
+    /* What the table of batches says, which opening then compares with everything else. */
+    const struct multi_batch_reader table = {
+        .entries = (const struct multi_batch_entry *) (const void *) (bytes + body_size - tables),
+        .batch_count = trailer.batch_count,
+    };
+    const struct multi_batch_sums sums = multi_batch_sums(&table);
+    return multi_batch_open(reader, body, body_size, sums.event_count, sums);
 }
 
 bool

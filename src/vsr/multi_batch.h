@@ -86,6 +86,12 @@ void multi_batch_begin(struct multi_batch_writer *writer, void *body);
 /* True if a batch with so many events and records fits beside those already added. */
 bool multi_batch_fits(const struct multi_batch_writer *writer, struct multi_batch_sums sums);
 
+/* True if so many batches, with so many events and records together, fit beside those added. */
+bool multi_batch_fits_all(
+    const struct multi_batch_writer *writer,
+    struct multi_batch_sums sums,
+    uint32_t batch_count);
+
 /*
  * Copies the batch's records in. Preconditions: they fit, and there is at least one. The source has
  * the slot of the batch before, its session and the next number; or a higher slot.
@@ -121,6 +127,18 @@ bool multi_batch_open(
     uint32_t body_size,
     uint64_t timestamp_final,
     struct multi_batch_sums sums);
+
+/*
+ * The same for a body that has no header yet: the sums are its own, and timestamps count from zero.
+ * For requests on their way to the primary.
+ */
+bool multi_batch_open_unstamped(
+    struct multi_batch_reader *reader,
+    const void *body,
+    uint32_t body_size);
+
+/* What its tables say. After opening. */
+struct multi_batch_sums multi_batch_sums(const struct multi_batch_reader *reader);
 
 bool multi_batch_next(struct multi_batch_reader *reader, struct state_machine_batch *batch);
 

@@ -1,29 +1,47 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * The replica: Viewstamped Replication (Liskov and Cowling, "Viewstamped Replication Revisited",
- * 2012, §4), in a cluster of one. It is primary of every view, and its replication quorum is
- * itself: a prepare commits when its own journal has it.
+ * 2012, §4). All replicas of a cluster keep the same log. One of them, the primary of the view,
+ * makes the prepares of it; a prepare commits when a quorum of the voters has it on disk. A replica
+ * that is alone is its own quorum, and everything about others is empty.
  *
  *    request → queue → prepare (all waiting requests) → journal → commit in op order → answer
+ *       │                  ▲       │                       ▲
+ *       └─ at a backup ────┘       └── to the backups ─────┘ acknowledge
  *
- * What can go wrong: there is no room for a request, which is refused and has no effect; a write
- * fails, or a block that an op needs can't be read. Then the replica stops, and answers everything
- * that waits with REPLICA_FAILED, since the outcome is unknown. Opening it again replays the log.
+ * Each replica executes the log by itself, and so answers the requests that it has taken, whoever
+ * has made the prepare. What can go wrong: there is no room for a request, which is refused and has
+ * no effect; a write fails, or a block that an op needs can't be read. Then the replica stops, and
+ * answers everything that waits with REPLICA_FAILED, since the outcome is unknown. Opening it again
+ * replays the log.
+ *
+ * How far the log has come here:
+ *
+ *     commit ≤ commit_max, linked, journaled ≤ op
+ *     executed  committed  of this view's log  on this disk  received
  *
  * Numbered invariants (asserted, tested under their number):
- *  (R1) commit <= journaled <= op, and op − commit <= PIPELINE_PREPARES_MAX.
- *  (R2) ops commit in order, each once, and only when journaled.
+ *  (R1) commit <= journaled <= op, and commit <= linked <= op. At a primary also commit_max <= op
+ *       and op − commit <= PIPELINE_PREPARES_MAX.
+ *  (R2) ops commit in order, each once, and only when journaled, committed by a quorum, and known
+ *       to be of this view's log (R10).
  *  (R3) a request is answered after its prepare is durable and executed, or with the reason why it
  *       took no effect, or with REPLICA_FAILED (outcome unknown).
  *  (R4) timestamps of prepares ascend strictly: prepare − event_count >= parent's timestamp.
  *  (R5) when a checkpoint is due is a function of the log alone: the prepares since the last one
  *       fill half the ring, or have CHECKPOINT_EVENTS_MAX events.
  *  (R6) a view is durable in the superblock before the replica makes a prepare in it. It belongs to
- *       this replica (store/members.h), and is newer than any that the log was made in.
+ *       the primary (store/members.h). That of a replica that is alone is newer than any that the
+ *       log was made in.
  *  (R7) a pulse is made only when all that it will look at was read, as of the op before it: a
  *       damaged block that only pulses look at holds up pulses and nothing else.
  *  (R8) the requests of this replica's session are executed in the order of their numbers, each
  *       once (V9 of sessions.h), and each is answered with the results of its own batch.
+ *  (R9) an acknowledgement of op n says: everything up to n is of this view's log, and is durable
+ *       here.
+ *  (R10) an op is known to be of this view's log, if it is named by the headers that the view began
+ *       with, by a prepare of this view that follows it, or by the checksum of a committed op.
+ *  (R11) a read is answered from a state that has every op that was committed when the read came.
  */
 #ifndef LEDGER_VSR_REPLICA_H
 #define LEDGER_VSR_REPLICA_H
@@ -36,8 +54,10 @@
 #include "base/queue.h"
 #include "forest/forest.h"
 #include "io/clock.h"
+#include "io/network.h"
 #include "store/journal.h"
 #include "store/superblock.h"
+#include "vsr/message_pool.h"
 #include "vsr/multi_batch.h"
 #include "vsr/request.h"
 #include "vsr/sessions.h"
@@ -57,6 +77,7 @@ enum replica_status {
 /* What committing is doing, and in brackets what comes next: see replica_commit.c. */
 enum commit_stage {
     COMMIT_IDLE,
+    COMMIT_READ,                  /* Reads a prepare that memory has no longer. (→ IDLE) */
     COMMIT_PREFETCH,              /* Brings what op commit + 1 needs within reach. (→ EXECUTE) */
     COMMIT_EXECUTE,               /* Executes it piece by piece. (→ COMPACT) */
     /* The forest does what is due after it. (→ IDLE, or a checkpoint) */
@@ -65,8 +86,11 @@ enum commit_stage {
     COMMIT_CHECKPOINT_SUPERBLOCK, /* The superblock takes the new root. (→ IDLE) */
 };
 
-/* Op commit + 1, from COMMIT_PREFETCH to the end of COMMIT_EXECUTE. */
+/* Op commit + 1, from COMMIT_READ to the end of COMMIT_EXECUTE. */
 struct replica_execution {
+    struct message *message;        /* Its prepare, or NULL in other stages. */
+    struct journal_reading reading; /* In COMMIT_READ. */
+    bool read;                      /* COMMIT_READ has read it. */
     bool begun;         /* The forest has begun the op. */
     bool all_in_reach;  /* Everything that its execution will look at is in memory. */
     uint32_t round;     /* How many rounds of asking the batches what they need are complete. */
@@ -108,11 +132,6 @@ struct pulse_block {
     struct forest_damage damage;
 };
 
-/* A prepare, from the time when it is made until it is committed. */
-struct pipeline_entry {
-    void *message; /* Sector-aligned, PREPARE_SIZE_MAX bytes: header, body, zero padding. */
-};
-
 struct replica_stats {
     uint64_t prepares;
     uint64_t pulses;
@@ -130,6 +149,51 @@ struct replica_updates {
     struct superblock_update checkpoint;
 };
 
+/* So many messages with requests of a member are on their way, or wait for a prepare, at most. */
+#define REPLICA_REQUESTS_PER_PEER 4
+
+/* A slot that isn't one. */
+#define REPLICA_NO_SLOT UINT8_MAX
+
+/* A prepare that memory has no longer, on its way to a peer: read from the journal, then sent. */
+struct replica_gift {
+    struct journal_reading reading;
+    struct replica *replica;
+    struct message *message; /* NULL: none is being read. */
+    uint8_t slot;            /* Of the peer. */
+};
+
+/* What is known of another member, and what it was sent. By its slot. */
+struct replica_peer {
+    bool up;
+    uint8_t number;   /* In the network, while it is up. */
+    uint64_t session; /* Of its life, by its hello. */
+    uint64_t heard_ns; /* When something came from it last; monotonic. */
+
+    /* At the primary, in this view. */
+    uint64_t acked;        /* It has everything up to this op on disk. */
+    uint64_t round;        /* The newest round that it has answered. */
+    bool placed;           /* It is known where its log and this one part: */
+    uint64_t sent_op;      /* it has everything up to this op, or was sent it. */
+    struct replica_gift gift;
+    struct queue requests; /* Messages with its requests, which wait for a prepare. */
+    bool read_asked;       /* It waits for a read's op … */
+    uint64_t read_number;  /* … under this number, */
+    uint64_t read_round;   /* which is known when a quorum has answered this round: */
+    uint64_t read_op;      /* this one. */
+};
+
+/* Reads that wait until it is known which op they must see (R11): see replica_read.c. */
+struct replica_reads {
+    uint64_t newest;    /* The number of those that came last. */
+    uint64_t asked;     /* For which it is being found out; equal to `known`: for none. */
+    uint64_t round;     /* At the primary: the round that a quorum must answer. */
+    uint64_t op;        /* What these must see. At a backup 0 until the primary has said it. */
+    uint64_t known;     /* Up to here it was found out, */
+    uint64_t op_known;  /* and this op is enough for them. */
+    uint64_t asked_ns;
+};
+
 struct replica {
     enum replica_status status;
     struct clock *clock;
@@ -140,16 +204,33 @@ struct replica {
     struct grid *grid;
     struct state_machine *machine;
 
-    uint64_t op;        /* Newest prepare. */
-    uint64_t journaled; /* Newest durable prepare. */
-    uint64_t commit;    /* Newest executed prepare. */
-    uint64_t timestamp; /* Timestamp of the newest prepare. */
+    struct network *network; /* NULL: it is alone. */
+
+    uint64_t op;         /* Newest prepare. */
+    uint64_t journaled;  /* Newest durable prepare. */
+    uint64_t linked;     /* Newest prepare that is known to be of this view's log. */
+    uint64_t commit_max; /* Newest prepare that is known to be committed. */
+    uint64_t commit;     /* Newest executed prepare. */
+    uint64_t timestamp;  /* Timestamp of the newest prepare. */
     uint64_t checkpoint_events; /* Events that came since the newest checkpoint was started. */
     uint32_t view;
-    uint8_t slot; /* Of this replica. */
-    bool lost;    /* It has stopped because a block that an op needs can't be read. */
+    uint8_t slot;    /* Of this replica. */
+    uint16_t voters; /* As members_voters has them. */
+    bool primary;    /* Of the view. */
+    bool lost;       /* It has stopped because a block that an op needs can't be read. */
+    /*
+     * Ops from here on were made by this replica, which has looked for room first. For others it
+     * looks before it executes them.
+     */
+    uint64_t op_admitted;
+    bool no_room; /* An op that is committed waits for room. */
 
-    struct pipeline_entry pipeline[PIPELINE_PREPARES_MAX]; /* [op % PIPELINE_PREPARES_MAX] */
+    struct message_pool pool;
+    /*
+     * [op % PIPELINE_PREPARES_MAX]: the newest prepares; all that aren't committed are among them.
+     * NULL where it was never used, or not since the replica was opened.
+     */
+    struct message *pipeline[PIPELINE_PREPARES_MAX];
     uint64_t pipeline_events; /* Sum of event_count of the ops in (commit, op]. */
     struct journal_append append;
     struct replica_updates *updates;
@@ -157,7 +238,31 @@ struct replica {
     /* Those that are in a prepare and not executed yet, in the order of their numbers (R8). */
     struct queue outstanding;
 
+    struct replica_peer *peers; /* By slot: MEMBERS_MAX of them. */
+    uint8_t slots[NETWORK_PEERS_MAX]; /* Of peers that are up, by their number in the network. */
+    /* At the primary: grows with each question to all. At a backup: the newest that was heard. */
+    uint64_t round;
+    bool round_due; /* The members are to be asked for an answer to it at once. */
+    uint64_t commit_said; /* At the primary: the commit_max that was said to all. */
+    uint64_t said_ns;     /* When something was said to all; monotonic. */
+    uint64_t head_heard;  /* At a backup: the primary's newest op, as far as it has said. */
+    uint64_t acked;       /* At a backup: what the primary was told. */
+    bool ack_due;
+    /* At a backup: when the log got longer, or the primary was asked for prepares; monotonic. */
+    uint64_t grown_ns;
+    bool absent; /* At a backup: the primary has no longer what comes next here. */
+    struct replica_reads reads;
+
     uint64_t session; /* Of this life of the replica. */
+    uint64_t number;  /* The newest number that a request was given. */
+    /* At a backup: the oldest outstanding request that the primary wasn't sent. */
+    struct replica_request *unsent;
+    uint64_t resend_ns; /* When to send all of them again; monotonic. */
+    /* At the primary: the next prepare begins with the requests of this slot. */
+    uint8_t take_first;
+    /* At a backup: the last numbers of the messages with requests that were sent, in turn. */
+    uint64_t sent_last[REPLICA_REQUESTS_PER_PEER];
+    uint64_t sent_count;
     struct sessions sessions; /* As op `commit` has left them. */
     struct sessions accepted; /* And the requests in the prepares up to `op`. */
 
@@ -190,6 +295,7 @@ struct replica_options {
     struct grid *grid;
     struct forest *forest;
     struct state_machine *machine;
+    struct network *network; /* NULL: it is alone. */
     uint32_t requests_max;
 };
 
@@ -206,6 +312,7 @@ enum replica_open_result {
     REPLICA_OPEN_PREPARE_DAMAGED, /* The entry of op `op` is no longer what recovery has read. */
     REPLICA_OPEN_DAMAGED,         /* A block that the log needs can't be read: forest_damage(). */
     REPLICA_OPEN_SESSIONS_INVALID, /* The checkpoint's root has sessions that no log leads to. */
+    REPLICA_OPEN_NO_VIEW, /* It was the primary, and another must be elected: not possible yet. */
     REPLICA_OPEN_OTHER_LOG,       /* Op `op` is of another log than the superblock knows. */
     REPLICA_OPEN_INVALID_PREPARE, /* Op `op` is intact, but no replica makes such a prepare. */
 };
@@ -231,6 +338,14 @@ void replica_tick(struct replica *replica);
  * It is tried again from time to time.
  */
 bool replica_pulse_damage(const struct replica *replica, struct forest_damage *damage);
+
+/*
+ * For a read that has just come: a number, under which replica_read_ready says when it may begin.
+ */
+uint64_t replica_read_number(struct replica *replica);
+
+/* Has the replica executed everything that was committed when the read came (R11)? */
+bool replica_read_ready(const struct replica *replica, uint64_t number);
 
 /* True while an op is executed in part. The state may not be read then. */
 bool replica_executing(const struct replica *replica);

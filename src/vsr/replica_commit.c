@@ -3,7 +3,7 @@
  * Committing: executes prepares of the journal in op order, and makes the checkpoint when one is
  * due.
  *
- *    COMMIT_IDLE ── an op is journaled ──→ COMMIT_PREFETCH ── all is there ──→ COMMIT_EXECUTE
+ *    COMMIT_IDLE ── an op is committed ──→ COMMIT_PREFETCH ── all is there ──→ COMMIT_EXECUTE
  *         ▲                                                                        │ executed,
  *         │                                                                        │ answered
  *         ├──── done; checkpoint due? no ─────────────────────────────────── COMMIT_COMPACT
@@ -185,23 +185,17 @@ take_origins(struct replica *replica)
 }
 
 /*
- * Who waits here for the current batch? The oldest outstanding request, if the batch is of this
- * replica's session (R8). NULL: nobody, for another life of it has sent the batch.
+ * Who waits here for the current batch? NULL: nobody, for another replica, or another life of this
+ * one, has sent it.
  */
 static struct replica_request *
-batch_request(const struct replica *replica)
+batch_request(struct replica *replica)
 {
     const struct multi_batch_source *source = &replica->execution.reader.source;
-    const struct state_machine_batch *batch = &replica->execution.batch;
     if (source->slot != replica->slot || source->session != replica->session) return NULL;
     /* In replay there are none. That the session was the same would be a coincidence. */
     if (replica->status == REPLICA_RECOVERING) return NULL;
-    struct replica_request *request =
-        container_of(queue_peek(&replica->outstanding), struct replica_request, link);
-    assert(request->number == source->number);
-    assert(request->operation == batch->operation);
-    assert(request->event_count == batch->event_count);
-    return request;
+    return replica_requests_find(replica, source, &replica->execution.batch);
 }
 
 /* Executes a piece of the current batch. Its request gets the results. */
@@ -211,12 +205,14 @@ batch_execute(struct replica *replica, uint32_t count)
     struct state_machine *machine = replica->machine;
     struct replica_execution *execution = &replica->execution;
     const struct state_machine_batch *batch = &execution->batch;
-    const struct replica_request *request = batch_request(replica);
+    struct replica_request *request = batch_request(replica);
     void *results = request == NULL ? replica->results : request->results;
     assert(execution->next < batch->event_count);
     execution->next = machine->ops->execute(machine, batch, results, execution->next, count);
     if (request == NULL || execution->next < batch->event_count) return;
-    queue_push(&execution->executed, &replica_pop_request(&replica->outstanding)->link);
+    assert(queue_peek(&replica->outstanding) == &request->link);
+    (void) replica_pop_request(&replica->outstanding);
+    queue_push(&execution->executed, &request->link);
 }
 
 /* Executes batches. Returns true when all are executed. */
@@ -241,14 +237,69 @@ execute_batches(struct replica *replica, uint32_t count)
 
 /* ---- Stages ---------------------------------------------------------------------------------- */
 
-bool
-replica_commit_start(struct replica *replica)
+/* The op that may be executed next: (R2), (R10). 0: none. */
+static uint64_t
+commit_next(const struct replica *replica)
 {
+    const uint64_t end = min_u64(replica->commit_max, min_u64(replica->linked, replica->journaled));
+    return replica->commit < end ? replica->commit + 1 : 0;
+}
+
+static void
+commit_on_read(struct journal_reading *reading)
+{
+    struct replica_execution *execution =
+        container_of(reading, struct replica_execution, reading);
+    struct replica *replica = container_of(execution, struct replica, execution);
+    if (replica->status == REPLICA_STOPPED) return;
+    assert(replica->commit_stage == COMMIT_READ);
+    if (reading->result != JOURNAL_READ_OK) {
+        replica_stop(replica);
+        return;
+    }
+    replica->commit_stage = COMMIT_IDLE;
+}
+
+/*
+ * The message of op commit + 1. NULL: memory has it no longer, for this replica lags behind what it
+ * has on disk, and it is read; or no buffer is free.
+ */
+static struct message *
+commit_message(struct replica *replica, uint64_t op)
+{
+    struct replica_execution *execution = &replica->execution;
+    if (execution->message != NULL) return execution->message; /* It was read. */
+    struct message *message = replica_message(replica, op);
+    if (message != NULL) {
+        execution->message = message_reference(message);
+        return message;
+    }
+    message = message_pool_get(&replica->pool, MESSAGE_LARGE);
+    if (message == NULL) return NULL;
+    execution->message = message;
+    commit_enter(replica, COMMIT_READ);
+    void *prepare = message_body(message->header);
+    journal_read_begin(replica->journal, &execution->reading, op, prepare, commit_on_read);
+    return NULL;
+}
+
+/* Is there room for what was admitted by another? If not, it is asked again later. */
+static bool
+commit_has_room(struct replica *replica, const struct prepare_header *header)
+{
+    if (header->op >= replica->op_admitted) return true;
+    const enum forest_room room = forest_reserve_replayed(replica->forest, header->event_count);
+    replica->no_room = room == FOREST_MEMORY_FULL || room == FOREST_DISK_FULL;
+    if (room == FOREST_IO_ERROR) replica_stop(replica);
+    return room == FOREST_ROOM;
+}
+
+bool
+replica_commit_start(struct replica *replica, struct message *message)
+{
+    const struct prepare_header *header = replica_prepare_of(message);
     assert(replica->commit_stage == COMMIT_IDLE);
-    assert(replica->commit < replica->journaled); /* (R2) */
-    const struct pipeline_entry *entry = replica_entry(replica, replica->commit + 1);
-    const struct prepare_header *header = prepare_header_of(entry->message);
-    assert(header->op == replica->commit + 1);
+    assert(commit_next(replica) == header->op); /* (R2) */
     if (!prepare_follows(&replica->commit_header, header)) return false;
     switch ((enum prepare_operation) header->operation) {
     case PREPARE_BATCHES:
@@ -261,9 +312,28 @@ replica_commit_start(struct replica *replica)
     case PREPARE_ROOT:
         return false;
     }
+    replica->execution.message = message;
     replica->execution.begun = false;
     replica->execution.all_in_reach = false;
     commit_enter(replica, COMMIT_PREFETCH);
+    return true;
+}
+
+/* Begins with the next op, if there is one. Returns true if it did something. */
+static bool
+commit_begin(struct replica *replica)
+{
+    const uint64_t op = commit_next(replica);
+    if (op == 0 || commit_waits(replica)) return false;
+    struct message *message = commit_message(replica, op);
+    if (message == NULL) return replica->commit_stage == COMMIT_READ;
+    if (!commit_has_room(replica, replica_prepare_of(message))) {
+        if (replica->status == REPLICA_STOPPED) return true;
+        return commit_wait(replica);
+    }
+    replica->commit_waits = false;
+    /* It is intact, so another version has made it: nothing that this one could go on with. */
+    if (!replica_commit_start(replica, message)) replica_stop(replica);
     return true;
 }
 
@@ -320,12 +390,11 @@ execution_prefetch(struct replica *replica, const struct prepare_header *header)
 static bool
 commit_prefetch(struct replica *replica)
 {
-    const struct pipeline_entry *entry = replica_entry(replica, replica->commit + 1);
     assert(replica->commit_stage == COMMIT_PREFETCH);
     if (!replica->execution.all_in_reach) {
         if (commit_waits(replica)) return false;
         const enum forest_found found =
-            execution_prefetch(replica, prepare_header_of(entry->message));
+            execution_prefetch(replica, replica_prepare_of(replica->execution.message));
         if (found == FOREST_LOST) {
             replica->lost = true;
             replica_stop(replica);
@@ -343,8 +412,8 @@ commit_prefetch(struct replica *replica)
 static void
 commit_execute(struct replica *replica)
 {
-    const struct pipeline_entry *entry = replica_entry(replica, replica->commit + 1);
-    const struct prepare_header *header = prepare_header_of(entry->message);
+    struct message *message = replica->execution.message;
+    const struct prepare_header *header = replica_prepare_of(message);
     struct queue *executed = &replica->execution.executed;
     assert(replica->commit_stage == COMMIT_EXECUTE);
     if (header->operation == PREPARE_PULSE) {
@@ -354,11 +423,12 @@ commit_execute(struct replica *replica)
     } else {
         take_origins(replica);
     }
-    /* From here on the next prepare may take the place of this message. */
     replica->commit_header = *header;
-    replica->pipeline_events -= header->event_count;
+    if (header->op >= replica->op_admitted) replica->pipeline_events -= header->event_count;
     replica->checkpoint_events += header->event_count;
     replica->commit += 1; /* (R2) */
+    replica->execution.message = NULL;
+    message_release(&replica->pool, message);
     commit_enter(replica, COMMIT_COMPACT);
     while (!queue_empty(executed)) {
         struct replica_request *request = replica_pop_request(executed);
@@ -387,12 +457,8 @@ replica_commit(struct replica *replica)
 {
     bool progress = false;
     if (replica->status != REPLICA_NORMAL && replica->status != REPLICA_RECOVERING) return false;
-    if (replica->commit_stage == COMMIT_IDLE) {
-        if (replica->commit == replica->journaled) return false;
-        const bool started = replica_commit_start(replica);
-        assert(started); /* It can't be invalid, since this replica made it. */
-        progress = true;
-    }
+    if (replica->commit_stage == COMMIT_IDLE) progress |= commit_begin(replica);
+    if (replica->status == REPLICA_STOPPED) return true;
     if (replica->commit_stage == COMMIT_PREFETCH) progress |= commit_prefetch(replica);
     if (replica->status == REPLICA_STOPPED) return true;
     if (replica->commit_stage == COMMIT_EXECUTE) {

@@ -1,13 +1,34 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * What the files of the replica share. replica.c: life; replica_prepare.c: making prepares;
- * replica_commit.c: executing them.
+ * What the files of the replica share.
+ *
+ *   replica.c           life: memory, polling, stopping
+ *   replica_open.c      opening: replay, and the view that it begins with
+ *   replica_requests.c  requests of this replica, from submit to the primary; and those of others
+ *   replica_prepare.c   making prepares
+ *   replica_normal.c    prepares, acknowledgements and commit numbers between members
+ *   replica_catchup.c   prepares for a member that has missed some
+ *   replica_commit.c    executing what is committed
+ *   replica_read.c      which op a read must see
+ *   replica_peers.c     connections, and who gets which message
  */
 #ifndef LEDGER_VSR_REPLICA_INTERNAL_H
 #define LEDGER_VSR_REPLICA_INTERNAL_H
 
 #include "base/units.h"
 #include "vsr/replica.h"
+
+/* A primary that has nothing else to say says so after this time. */
+#define REPLICA_HEARTBEAT_NS (UINT64_C(100) * NS_PER_MS)
+
+/* After this time without an answer a question is asked again. */
+#define REPLICA_ASK_AGAIN_NS (UINT64_C(250) * NS_PER_MS)
+
+/* Requests that nothing was heard of are sent again after this time. */
+#define REPLICA_RESEND_NS (UINT64_C(1) * NS_PER_S)
+
+/* So many large messages wait for a peer at most, so that a slow one doesn't use up the pool. */
+#define REPLICA_LARGE_PER_PEER 4
 
 /* The oldest request of a queue that is not empty. */
 static inline struct replica_request *
@@ -18,16 +39,78 @@ replica_pop_request(struct queue *requests)
     return container_of(link, struct replica_request, link);
 }
 
+static inline struct prepare_header *
+replica_prepare_of(struct message *message)
+{
+    return prepare_header_of(message_body(message->header));
+}
+
+/* ---- replica.c ------------------------------------------------------------------------------- */
+
 /* Asserts (R1), and what follows from the status. */
 void replica_invariants(const struct replica *replica);
 
-struct pipeline_entry *replica_entry(struct replica *replica, uint64_t op);
+/* The message with the prepare of this op, if memory has it; else NULL. */
+struct message *replica_message(const struct replica *replica, uint64_t op);
+
+/* Takes over the reference, and gives back that of the op whose place it takes. */
+void replica_keep(struct replica *replica, struct message *message);
+
+/* The header of an op of the log, after the checkpoint, that was received or is on disk. */
+const struct prepare_header *replica_header(const struct replica *replica, uint64_t op);
+
+/* Is the prepare of this checksum in the log here? */
+bool replica_log_has(const struct replica *replica, uint64_t op, u128 checksum);
 
 /*
  * Stops, because a write or the growth of a file failed: answers everything that waits with
  * REPLICA_FAILED (R3).
  */
 void replica_stop(struct replica *replica);
+
+/* Lets storage and forest work. Returns true if they made progress. */
+bool replica_storage_poll(struct replica *replica);
+
+/* ---- replica_open.c -------------------------------------------------------------------------- */
+
+/* What this node knows of the end of its log, which is that of log_view. */
+void replica_log_end(
+    const struct replica *replica,
+    uint32_t log_view,
+    struct superblock_log *log);
+
+/* ---- replica_requests.c ---------------------------------------------------------------------- */
+
+/* At a backup: sends the primary what it hasn't been sent, as far as there is room. */
+bool replica_requests_send(struct replica *replica);
+
+/* From now on all of them were sent to nobody. */
+void replica_requests_unsend(struct replica *replica);
+
+/*
+ * The outstanding request that this batch of this replica's session is of. Requests with lower
+ * numbers were overtaken, and are sent again as new ones. NULL: nobody waits for the batch.
+ */
+struct replica_request *replica_requests_find(
+    struct replica *replica,
+    const struct multi_batch_source *source,
+    const struct state_machine_batch *batch);
+
+/*
+ * Takes what waits, this replica's requests and those of others, into the prepare that the writer
+ * begins; answers what there is no room for. Returns true if it did something.
+ */
+bool replica_requests_take(struct replica *replica);
+
+/* True if there is something to take. */
+bool replica_requests_wait(const struct replica *replica);
+
+/* The message is a valid request of this slot; its reference is taken over. */
+void replica_on_request(struct replica *replica, uint8_t slot, struct message *message);
+
+void replica_on_refuse(struct replica *replica, const struct message_header *header);
+
+/* ---- replica_prepare.c ----------------------------------------------------------------------- */
 
 /*
  * Makes one prepare of the waiting requests and hands it to the journal, if that is possible now.
@@ -41,22 +124,91 @@ bool replica_prepare_requests(struct replica *replica);
  */
 bool replica_pulse(struct replica *replica);
 
+/* ---- replica_normal.c ------------------------------------------------------------------------ */
+
+/* Gives the journal the prepare of op journaled + 1, which memory has. */
+void replica_append(struct replica *replica, bool solo);
+
+/* At a backup: gives the journal the next prepare that was received, if it can take it. */
+bool replica_append_next(struct replica *replica);
+
+/* At the primary: makes of a prepare that nobody else holds a message of this view. */
+void replica_seal_prepare(struct replica *replica, struct message *message);
+
+/* At the primary: sends the prepare that was just made to all who have those before it. */
+void replica_send_newest(struct replica *replica);
+
+/* At the primary: counts who has what. */
+void replica_count_acks(struct replica *replica);
+
+/*
+ * Tells the members how far it is committed, or the primary how far it is durable, if that is due.
+ */
+void replica_say(struct replica *replica, bool at_once);
+
+/* The reference is taken over. */
+void replica_on_prepare(struct replica *replica, struct message *message);
+
+void replica_on_prepare_ok(
+    struct replica *replica, uint8_t slot, const struct message_header *header);
+
+void replica_on_commit(struct replica *replica, const struct message_header *header);
+
+/* ---- replica_catchup.c ----------------------------------------------------------------------- */
+
+/* At a backup: asks the primary for what it has missed, if it has, and if it hasn't just asked. */
+void replica_fetch(struct replica *replica);
+
+void replica_on_get_prepares(
+    struct replica *replica, uint8_t slot, const struct message_header *header);
+
+/* At the primary: gives each member what comes next in its log. */
+bool replica_give(struct replica *replica);
+
+void replica_on_absent(struct replica *replica, const struct message_header *header);
+
+/* ---- replica_commit.c ------------------------------------------------------------------------ */
+
 /* Commits as much as possible now, but executes one piece at most. */
 bool replica_commit(struct replica *replica);
 
 /*
- * Begins with op commit + 1, which is journaled. Returns false, having done nothing, if no replica
- * makes such a prepare.
+ * Begins with op commit + 1, which is journaled, and whose message has one reference for this.
+ * Returns false, having done nothing, if no replica makes such a prepare.
  */
-bool replica_commit_start(struct replica *replica);
+bool replica_commit_start(struct replica *replica, struct message *message);
 
-/* What this node knows of the end of its log, which is that of log_view. */
-void replica_log_end(
-    const struct replica *replica,
-    uint32_t log_view,
-    struct superblock_log *log);
+/* ---- replica_read.c -------------------------------------------------------------------------- */
 
-/* Lets storage and forest work. Returns true if they made progress. */
-bool replica_storage_poll(struct replica *replica);
+bool replica_reads_poll(struct replica *replica);
+
+/* At the primary: a quorum may have answered a round. */
+void replica_reads_answered(struct replica *replica);
+
+void replica_on_read_index(
+    struct replica *replica, uint8_t slot, const struct message_header *header);
+
+void replica_on_read_ok(struct replica *replica, const struct message_header *header);
+
+/* ---- replica_peers.c ------------------------------------------------------------------------- */
+
+/* From now on the network calls this replica. */
+void replica_connect(struct replica *replica);
+
+/* A small message with the fields that all have, or NULL if there is none. */
+struct message *replica_message_new(struct replica *replica, enum message_command command);
+
+/*
+ * Seals and sends it to the member of a slot; the reference is taken over. Returns false, with the
+ * message given back, if that can't be done now.
+ */
+bool replica_send(struct replica *replica, uint8_t slot, struct message *message);
+
+/* The slot that the view belongs to. */
+static inline uint8_t
+replica_primary_slot(const struct replica *replica)
+{
+    return (uint8_t) members_view_slot(replica->view);
+}
 
 #endif

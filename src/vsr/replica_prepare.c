@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * Making prepares: takes requests (or the time, for a pulse), and gives a sealed message to the
- * journal.
+ * other members and to the journal, in this order, for the way to them is the longer one.
  */
 #include <string.h>
 
 #include "base/units.h"
 #include "vsr/replica_internal.h"
+
+/*
+ * While two prepares are not committed, so many requests are worth a third; a message counts for …
+ */
+#define GROUP_REQUESTS_MIN 64
+#define GROUP_PER_MESSAGE  4
 
 /*
  * Can a prepare be made now? Whatever requests wait until the last append is done become one
@@ -16,9 +22,13 @@ static bool
 can_prepare(const struct replica *replica)
 {
     assert(replica->op - replica->commit <= PIPELINE_PREPARES_MAX);
-    if (replica->status != REPLICA_NORMAL) return false;
+    if (replica->status != REPLICA_NORMAL || !replica->primary) return false;
     if (journal_busy(replica->journal)) return false;
     if (replica->op - replica->commit == PIPELINE_PREPARES_MAX) return false;
+    /* The place of the oldest in the pipeline becomes free, unless it is lent to others. */
+    const struct message *oldest = replica->pipeline[(replica->op + 1) % PIPELINE_PREPARES_MAX];
+    const bool reusable = oldest != NULL && oldest->references == 1;
+    if (!reusable && message_pool_free_count(&replica->pool, MESSAGE_LARGE) == 0) return false;
     return journal_has_room(replica->journal, PREPARE_SIZE_MAX);
 }
 
@@ -36,23 +46,23 @@ next_timestamp(const struct replica *replica, uint32_t event_count)
     return start + event_count;
 }
 
-static void
-prepare_on_journaled(struct journal_append *append, enum storage_result result)
+/* A message for the next prepare. Precondition: can_prepare. */
+static struct message *
+prepare_message(struct replica *replica)
 {
-    struct replica *replica = container_of(append, struct replica, append);
-    assert(replica->journaled + 1 == replica->op);
-    if (result != STORAGE_OK) {
-        replica_stop(replica);
-        return;
-    }
-    replica->journaled += 1;
-    replica_invariants(replica);
+    struct message **place = &replica->pipeline[(replica->op + 1) % PIPELINE_PREPARES_MAX];
+    if (*place != NULL) message_release(&replica->pool, *place);
+    *place = NULL;
+    struct message *message = message_pool_get(&replica->pool, MESSAGE_LARGE);
+    assert(message != NULL);
+    return message;
 }
 
-/* Completes header and padding of the message of op + 1, and hands it to the journal. */
+/* Completes header and padding of the prepare of op + 1, and gives it to journal and members. */
 static void
-prepare_append(
+prepare_give(
     struct replica *replica,
+    struct message *message,
     enum prepare_operation operation,
     uint32_t body_size,
     struct multi_batch_sums sums,
@@ -60,8 +70,7 @@ prepare_append(
 {
     assert(sums.event_count > 0);
     assert(body_size % EVENT_SIZE == 0);
-    struct pipeline_entry *entry = replica_entry(replica, replica->op + 1);
-    struct prepare_header *header = prepare_header_of(entry->message);
+    struct prepare_header *header = replica_prepare_of(message);
     const struct prepare_header *parent = &replica->journal->head;
     assert(parent->op == replica->op);
     assert(PREPARE_HEADER_SIZE + body_size <= PREPARE_SIZE_MAX);
@@ -71,7 +80,7 @@ prepare_append(
         .cluster = parent->cluster,
         .checkpoint_id = superblock_checkpoint_id(replica->superblock),
         .op = replica->op + 1,
-        .commit = replica->commit,
+        .commit = replica->commit_max,
         .timestamp = timestamp,
         .members_op = parent->members_op,
         .size = PREPARE_HEADER_SIZE + body_size,
@@ -87,7 +96,7 @@ prepare_append(
     assert(size_on_disk >= header->size && size_on_disk <= PREPARE_SIZE_MAX);
     header->position =
         prepare_next_position(parent, size_on_disk, replica->journal->prepares_size_bytes);
-    memset((char *) entry->message + header->size, 0, size_on_disk - header->size);
+    memset((char *) header + header->size, 0, size_on_disk - header->size);
     prepare_seal(header);
     assert(prepare_follows(parent, header)); /* (R4) */
 
@@ -96,62 +105,39 @@ prepare_append(
      * waits for a pulse, which a tick can make, after which the host may sleep.
      */
     const bool solo = operation == PREPARE_BATCHES && replica->op == replica->commit &&
-                      replica->commit_stage == COMMIT_IDLE && queue_empty(&replica->requests);
+                      replica->commit_stage == COMMIT_IDLE && replica->network == NULL &&
+                      !replica_requests_wait(replica);
+    if (replica->network != NULL) replica_seal_prepare(replica, message);
+    replica_keep(replica, message);
     replica->op += 1;
+    replica->linked = replica->op;
     replica->timestamp = header->timestamp;
     replica->pipeline_events += sums.event_count;
-    replica->append = (struct journal_append){
-        .prepare = header,
-        .callback = prepare_on_journaled,
-        .solo = solo,
-    };
-    journal_append(replica->journal, &replica->append);
+    if (replica->network != NULL) replica_send_newest(replica);
+    replica_append(replica, solo);
     replica_invariants(replica);
 }
 
-/* Answers the oldest waiting request: there is no room for it. */
-static void
-refuse_oldest(struct replica *replica, enum forest_room room)
-{
-    struct replica_request *request = replica_pop_request(&replica->requests);
-    assert(room == FOREST_DISK_FULL || room == FOREST_MEMORY_FULL);
-    request->callback(request, room == FOREST_DISK_FULL ? REPLICA_DISK_FULL : REPLICA_MEMORY_FULL);
-}
-
 /*
- * Takes the oldest waiting request into the prepare being made. Only now it gets its number, so
- * that those of a prepare are consecutive, whichever were refused between them.
+ * In a cluster a prepare takes longer to commit than to be written. While two are on their way, few
+ * requests wait for more to come, or groups would become small and each would cost as much.
  */
-static void
-take_oldest(struct replica *replica)
+static bool
+group_waits(const struct replica *replica)
 {
-    struct replica_request *request = replica_pop_request(&replica->requests);
-    struct session *own = &replica->accepted.slots[replica->slot];
-    request->number = own->number + 1;
-    const struct multi_batch_source source = {
-        .slot = replica->slot,
-        .session = replica->session,
-        .number = request->number,
-    };
-    const struct state_machine_batch batch = {
-        .operation = request->operation,
-        .event_count = request->event_count,
-        .record_count = request->event_count,
-        .events = request->events,
-    };
-    assert(own->session == replica->session);
-    multi_batch_add(&replica->writer, &source, &batch);
-    sessions_take(&replica->accepted, source.slot, source.session, source.number);
-    queue_push(&replica->outstanding, &request->link);
+    if (replica->network == NULL || replica->op - replica->commit_max < 2) return false;
+    uint32_t waiting = replica->requests.count;
+    for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
+        waiting += replica->peers[slot].requests.count * GROUP_PER_MESSAGE;
+    }
+    return waiting < GROUP_REQUESTS_MIN;
 }
 
 bool
 replica_prepare_requests(struct replica *replica)
 {
     struct multi_batch_writer *writer = &replica->writer;
-    bool refused = false;
-
-    if (queue_empty(&replica->requests) || !can_prepare(replica)) return false;
+    if (!replica_requests_wait(replica) || !can_prepare(replica)) return false;
     /*
      * The pulse goes first. But while a checkpoint runs the pipeline can't drain, so don't wait for
      * it then.
@@ -159,37 +145,21 @@ replica_prepare_requests(struct replica *replica)
     const bool checkpoint_runs = replica->commit_stage == COMMIT_CHECKPOINT_FOREST ||
                                  replica->commit_stage == COMMIT_CHECKPOINT_SUPERBLOCK;
     if (replica->pulse == PULSE_WANTED && !checkpoint_runs) return false;
-    struct pipeline_entry *entry = replica_entry(replica, replica->op + 1);
-    multi_batch_begin(writer, (char *) entry->message + PREPARE_HEADER_SIZE);
-    while (!queue_empty(&replica->requests)) {
-        const struct replica_request *request =
-            container_of(queue_peek(&replica->requests), struct replica_request, link);
-        const struct multi_batch_sums sums = {request->event_count, request->event_count};
-        if (!multi_batch_fits(writer, sums)) break;
-        const enum forest_room room = forest_reserve(
-            replica->forest,
-            replica->pipeline_events + writer->sums.event_count + request->event_count);
-        if (room == FOREST_IO_ERROR) {
-            replica_stop(replica);
-            return true;
-        }
-        /* The requests taken before this one go on without it. */
-        if (room == FOREST_ROOM_WAITS) break;
-        if (room == FOREST_ROOM) {
-            take_oldest(replica);
-        } else {
-            refuse_oldest(replica, room);
-            refused = true;
-        }
-    }
+    if (group_waits(replica)) return false;
+    struct message *message = prepare_message(replica);
+    multi_batch_begin(writer, (char *) replica_prepare_of(message) + PREPARE_HEADER_SIZE);
+    const bool progress = replica_requests_take(replica);
     assert(writer->sums.event_count <= EVENTS_PER_BATCH_MAX);
-    if (writer->batch_count == 0) return refused;
-
+    if (replica->status == REPLICA_STOPPED || writer->batch_count == 0) {
+        message_release(&replica->pool, message);
+        return progress;
+    }
     replica->stats.prepares += 1;
     histogram_add(&replica->stats.events_per_prepare, writer->sums.event_count);
     histogram_add(&replica->stats.requests_per_prepare, writer->batch_count);
     const uint64_t timestamp = next_timestamp(replica, writer->sums.event_count);
-    prepare_append(replica, PREPARE_BATCHES, multi_batch_end(writer), writer->sums, timestamp);
+    const uint32_t size = multi_batch_end(writer);
+    prepare_give(replica, message, PREPARE_BATCHES, size, writer->sums, timestamp);
     return true;
 }
 
@@ -294,7 +264,7 @@ pulse_prepare(struct replica *replica)
     replica->stats.pulses += 1;
     replica->rehearsal = (struct pulse_rehearsal){0};
     const struct multi_batch_sums sums = {.event_count = PULSE_EXPIRIES_MAX};
-    prepare_append(replica, PREPARE_PULSE, 0, sums, timestamp);
+    prepare_give(replica, prepare_message(replica), PREPARE_PULSE, 0, sums, timestamp);
     return true;
 }
 

@@ -25,7 +25,7 @@ struct replica_request {
     void *results;        /* RESULT_SIZE bytes each. The buffer must not overlap the events. */
     replica_callback *callback;
     /* Used by the replica. */
-    uint64_t number; /* Within the replica's session, once it is in a prepare. */
+    uint64_t number; /* Within the session of its replica, once it was sent or prepared. */
     struct queue_link link;
 };
 

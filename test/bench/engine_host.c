@@ -127,7 +127,7 @@ bench_host_format(const struct bench_options *options)
     open_storage(&storage, &storage_options);
     void *scratch = take_memory(ENGINE_FORMAT_SCRATCH);
     const enum engine_open_result result =
-        engine_format(storage.storage, prepares_size, &identity, scratch);
+        engine_format(storage.storage, prepares_size, &identity, NULL, scratch);
     (void) munmap(scratch, ENGINE_FORMAT_SCRATCH);
     storage_os_close(&storage);
     if (result != ENGINE_OPENED) bench_fail("could not format \"%s\"", options->directory);
@@ -154,6 +154,7 @@ open_result_name(enum engine_open_result result)
         [ENGINE_OPEN_MEMORY_TOO_SMALL] = "memory too small: raise --memory",
         [ENGINE_OPEN_DISK_FULL] = "disk full",
         [ENGINE_OPEN_INVALID_PREPARE] = "invalid prepare",
+        [ENGINE_OPEN_NO_VIEW] = "no view",
         [ENGINE_OPEN_IO_ERROR] = "I/O error",
     };
     return result < ARRAY_COUNT(names) && names[result] != NULL ? names[result] : "unknown";

@@ -5,6 +5,8 @@
  *     sim SEED [COUNT]   runs COUNT seeds, a line each; fails at the first violation
  *     sim --window SEED COUNT   one fault of the newest prepare and a crash, in each (window.c)
  *     sim --canary       breaks things on purpose: succeeds if each is noticed, in almost all seeds
+ *     sim --cluster SEED [COUNT [NODES]]   several engines, each seed twice: the same trace
+ *     sim --cluster-canary
  */
 #include <inttypes.h>
 #include <setjmp.h>
@@ -12,7 +14,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include "base/units.h"
+#include "sim/cluster.h"
 #include "sim/sim.h"
 
 #define CANARY_SEEDS 5
@@ -20,6 +25,8 @@
 #define CANARY_SEEDS_UNNOTICED_MAX 1
 
 static struct sim sim;
+static struct cluster cluster;
+static uint64_t seed_running;
 static jmp_buf canary_noticed;
 
 _Noreturn void
@@ -29,7 +36,7 @@ assert_failed(const char *expression, const char *file, int line)
     (void) fprintf(
         stderr,
         "seed %" PRIu64 ": %s:%d: assertion failed: %s\n",
-        sim.seed,
+        seed_running,
         file,
         line,
         expression);
@@ -49,6 +56,26 @@ sim_fail(const struct sim *failed, const char *format, ...)
     va_end(arguments);
     (void) fprintf(out, "\n");
     if (failed->canary != SIM_CANARY_NONE) longjmp(canary_noticed, 1);
+    exit(1);
+}
+
+_Noreturn void
+cluster_fail(const struct cluster *failed, const char *format, ...)
+{
+    va_list arguments;
+    const bool canary = failed->canary != CLUSTER_CANARY_NONE;
+    FILE *out = canary ? stdout : stderr;
+    (void) fflush(stdout);
+    (void) fprintf(
+        out,
+        "cluster seed %" PRIu64 " (%u nodes): ",
+        failed->seed,
+        failed->options.node_count);
+    va_start(arguments, format);
+    (void) vfprintf(out, format, arguments);
+    va_end(arguments);
+    (void) fprintf(out, "\n");
+    if (canary) longjmp(canary_noticed, 1);
     exit(1);
 }
 
@@ -93,6 +120,7 @@ run_canaries(void)
     for (canary = SIM_CANARY_NONE + 1; canary < SIM_CANARY_COUNT; canary++) {
         unnoticed = 0;
         for (seed = 1; seed <= CANARY_SEEDS; seed++) {
+            seed_running = seed;
             if (setjmp(canary_noticed) == 0) {
                 sim_run(&sim, seed, (enum sim_canary) canary);
                 printf("canary %d, seed %" PRIu64 ": not noticed\n", canary, seed);
@@ -114,6 +142,7 @@ run_windows(uint64_t first, uint64_t count)
     uint64_t lost[2] = {0};
     uint64_t told[2] = {0};
     for (uint64_t seed = first; seed < first + count; seed++) {
+        seed_running = seed;
         sim_run_window(&sim, seed);
         const uint32_t sync = sim.options.sync == JOURNAL_SYNC_FIRST;
         runs[sync] += 1;
@@ -134,21 +163,137 @@ run_windows(uint64_t first, uint64_t count)
     return lost[0] == 0 && shown ? 0 : 1;
 }
 
+/* ---- Clusters -------------------------------------------------------------------------------- */
+
+static uint64_t
+real_ns(void)
+{
+    struct timespec now;
+    (void) clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t) now.tv_sec * NS_PER_S + (uint64_t) now.tv_nsec;
+}
+
+static void
+print_cluster_line(void)
+{
+    const u128 trace = cluster_trace(&cluster);
+    const struct cluster_counts *counts = &cluster.counts;
+    const struct network_sim_counters *network = &cluster.network.counters;
+    printf(
+        "cluster seed %" PRIu64 ": trace %016" PRIx64 "%016" PRIx64 " nodes %u ops %" PRIu64
+        " requests %" PRIu64 " reads %" PRIu64 " answered %" PRIu64 " retries %" PRIu64
+        " crashes %" PRIu64 " pauses %" PRIu64 " partitions %" PRIu64 " checkpoints %" PRIu64
+        " messages %" PRIu64 " lost %" PRIu64 " doubled %" PRIu64 " overtaken %" PRIu64
+        " broken %" PRIu64 " steps %" PRIu64 " seconds %" PRIu64 "\n",
+        cluster.seed,
+        u128_high(trace),
+        u128_low(trace),
+        cluster.options.node_count,
+        cluster.history.head,
+        counts->requests,
+        counts->reads,
+        counts->answered,
+        counts->retries,
+        counts->crashes,
+        counts->pauses,
+        counts->partitions,
+        counts->checkpoints,
+        network->sent,
+        network->lost,
+        network->duplicated,
+        network->overtaken,
+        network->broken,
+        counts->steps,
+        cluster.now_ns / NS_PER_S);
+}
+
+static int
+run_clusters(uint64_t first, uint64_t count, uint32_t node_count)
+{
+    uint64_t simulated_ns = 0;
+    const uint64_t start_ns = real_ns();
+    for (uint64_t seed = first; seed < first + count; seed++) {
+        u128 trace = 0;
+        seed_running = seed;
+        for (uint32_t run = 0; run < 2; run++) {
+            cluster_run(&cluster, seed, node_count, CLUSTER_CANARY_NONE);
+            simulated_ns += cluster.now_ns;
+            cluster_check(
+                &cluster, run == 0 || cluster_trace(&cluster) == trace, "not the same trace again");
+            trace = cluster_trace(&cluster);
+            if (run == 0) print_cluster_line();
+            cluster_free(&cluster);
+        }
+    }
+    const uint64_t took_ns = max_u64(real_ns() - start_ns, 1);
+    printf(
+        "clusters: %" PRIu64 " seeds, simulated %" PRIu64 " s, %" PRIu64 " times real time\n",
+        count,
+        simulated_ns / NS_PER_S,
+        simulated_ns / took_ns);
+    return 0;
+}
+
+static int
+run_cluster_canaries(uint32_t node_count)
+{
+    static volatile uint64_t seed;
+    static volatile int canary;
+    static volatile int unnoticed;
+    static volatile bool failed;
+    for (canary = CLUSTER_CANARY_NONE + 1; canary < CLUSTER_CANARY_COUNT; canary++) {
+        unnoticed = 0;
+        for (seed = 1; seed <= CANARY_SEEDS; seed++) {
+            seed_running = seed;
+            if (setjmp(canary_noticed) == 0) {
+                cluster_run(&cluster, seed, node_count, (enum cluster_canary) canary);
+                printf("cluster canary %d, seed %" PRIu64 ": not noticed\n", canary, seed);
+                unnoticed += 1;
+            }
+            cluster_free(&cluster);
+        }
+        if (unnoticed > CANARY_SEEDS_UNNOTICED_MAX) failed = true;
+    }
+    printf("cluster canaries: %s\n", failed ? "NOT all noticed" : "all noticed");
+    return failed ? 1 : 0;
+}
+
+static int
+main_cluster(int argc, char **argv)
+{
+    const uint64_t first = strtoull(argv[2], NULL, 10);
+    const uint64_t count = argc > 3 ? strtoull(argv[3], NULL, 10) : 1;
+    const uint32_t nodes = argc > 4 ? (uint32_t) strtoul(argv[4], NULL, 10) : 0;
+    if (nodes > CLUSTER_NODES_MAX) {
+        (void) fprintf(stderr, "at most %u nodes\n", CLUSTER_NODES_MAX);
+        return 2;
+    }
+    return run_clusters(first, count, nodes);
+}
+
 int
 main(int argc, char **argv)
 {
+    if (argc >= 3 && argc <= 5 && strcmp(argv[1], "--cluster") == 0) {
+        return main_cluster(argc, argv);
+    }
+    if (argc == 2 && strcmp(argv[1], "--cluster-canary") == 0) return run_cluster_canaries(3);
+
     if (argc == 4 && strcmp(argv[1], "--window") == 0) {
         return run_windows(strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10));
     }
     if (argc == 2 && strcmp(argv[1], "--canary") == 0) return run_canaries();
     if (argc < 2 || argc > 3) {
         (void) fprintf(
-            stderr, "usage: sim SEED [COUNT] | sim --window SEED COUNT | sim --canary\n");
+            stderr,
+            "usage: sim SEED [COUNT] | sim --window SEED COUNT | sim --canary | sim --cluster SEED "
+            "[COUNT [NODES]] | sim --cluster-canary\n");
         return 2;
     }
     const uint64_t first = strtoull(argv[1], NULL, 10);
     const uint64_t count = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
     for (uint64_t seed = first; seed < first + count; seed++) {
+        seed_running = seed;
         sim_run(&sim, seed, SIM_CANARY_NONE);
         print_line();
         sim_free(&sim);

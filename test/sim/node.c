@@ -34,7 +34,11 @@ node_format(struct sim *sim)
     for (;;) {
         memset(scratch, 0, sizeof(scratch));
         const enum engine_open_result result = engine_format(
-            &sim->disk.storage, sim->options.prepares_size_bytes, &sim_identity, scratch);
+            &sim->disk.storage,
+            sim->options.prepares_size_bytes,
+            &sim_identity,
+            NULL,
+            scratch);
         const bool crashed = sim->disk.crashed;
         storage_sim_restart(&sim->disk);
         if (result == ENGINE_OPENED) break;
@@ -135,6 +139,7 @@ open_refused(
     case ENGINE_OPEN_BEHIND:
     case ENGINE_OPEN_JOURNAL_SHORT: /* The atlas keeps the evidence. */
     case ENGINE_OPEN_OTHER_LOG:
+    case ENGINE_OPEN_NO_VIEW:
     case ENGINE_OPEN_INVALID_PREPARE: sim_fail(sim, "open: result %d", result);
     case ENGINE_OPEN_MEMORY_TOO_SMALL:
         sim_check(sim, sim->options.memory_small, "open: memory is large, but too small");

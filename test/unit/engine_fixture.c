@@ -110,7 +110,7 @@ node_init(struct node *node, uint64_t ring_size, uint64_t memory_extra, uint64_t
     node->requests = aligned_alloc(16, NODE_REQUESTS_MAX * sizeof(struct node_request));
     assert(node->requests != NULL);
     const enum engine_open_result result =
-        engine_format(&node->sim.storage, ring_size, &node_identity, scratch);
+        engine_format(&node->sim.storage, ring_size, &node_identity, NULL, scratch);
     assert(result == ENGINE_OPENED);
 }
 

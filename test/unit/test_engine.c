@@ -52,7 +52,8 @@ begin(uint64_t seed)
     prng_init(&prng, seed);
     storage_sim_init(&disk, &options, &prng);
     memset(scratch, 0, sizeof(scratch));
-    expect_equal(engine_format(&disk.storage, PREPARES_SIZE, &identity, scratch), ENGINE_OPENED);
+    expect_equal(
+        engine_format(&disk.storage, PREPARES_SIZE, &identity, NULL, scratch), ENGINE_OPENED);
 }
 
 static enum engine_open_result

@@ -91,6 +91,35 @@ UNIT_TEST(format_then_open)
     bench_end();
 }
 
+/* The member of slot 2 of three, which all have the same first state but for who they are. */
+UNIT_TEST(a_member_is_formatted_with_all_members)
+{
+    struct members members = {0};
+    for (uint32_t slot = 0; slot < 3; slot++) {
+        members.slots[slot] = (struct member){
+            .incarnation = 50 + slot, .name = {(char) ('a' + slot)}, .role = MEMBER_VOTER};
+    }
+    struct superblock_format_options options = bench_format;
+    options.incarnation = 52;
+    options.members = &members;
+    options.slot = 2;
+    bench_begin(1);
+    expect_equal(superblock_format(&bench.superblock, &options), SUPERBLOCK_OK);
+    superblock_restart(&bench.superblock, &bench.sim);
+    expect_equal(superblock_open_and_repair(&bench.superblock), SUPERBLOCK_OK);
+    const struct superblock_state *state = bench.superblock.working;
+    expect(memcmp(&state->members, &members, sizeof(members)) == 0);
+    expect(state->checkpoint.members_checksum == members_checksum(&members));
+    expect_equal(state->slot, 2);
+    expect_equal(state->flags, SUPERBLOCK_NOT_ALONE);
+    expect(strcmp(state->name, "c") == 0);
+    expect_equal(state->view, 0);
+    expect_equal(state->log_view, 0);
+    expect_equal(superblock_suffix_head(state), 0);
+    expect(bench_disk_settled());
+    bench_end();
+}
+
 UNIT_TEST(results_have_names)
 {
     for (uint32_t i = SUPERBLOCK_OK; i <= SUPERBLOCK_REPLACED; i++) {

@@ -185,7 +185,7 @@ format(
     void *scratch = take_scratch(refusal);
     if (scratch == NULL) return false;
     const enum engine_open_result result =
-        engine_format(storage->storage, prepares_size, owner, scratch);
+        engine_format(storage->storage, prepares_size, owner, NULL, scratch);
     (void) munmap(scratch, ENGINE_FORMAT_SCRATCH);
     return refuse_result(refusal, result, "", path);
 }

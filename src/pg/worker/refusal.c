@@ -323,8 +323,9 @@ refusal_of_open(
         /* The identity was compared before, under the same locks, so this is not expected. */
         refusal_of_foreign_directory(refusal, directory);
         return;
-    /* It needs more information: refusal_of_older_directory. */
-    case ENGINE_OPEN_BEHIND: unreachable();
+    /* The first needs more information: refusal_of_older_directory. The other is of a cluster's. */
+    case ENGINE_OPEN_BEHIND:
+    case ENGINE_OPEN_NO_VIEW: unreachable();
     case ENGINE_OPEN_JOURNAL_DAMAGED: refuse_journal(refusal, &report->journal, directory); return;
     case ENGINE_OPEN_MEMORY_TOO_SMALL: refuse_memory(refusal, report->memory_bytes_needed); return;
     case ENGINE_OPEN_DISK_FULL:

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Normal operation between members: how a prepare comes from the primary onto the disks of the
+ * others, and how all learn that it is committed.
+ *
+ *     primary                             backup
+ *     makes op n ──────── prepare n ────→ follows its head? keeps it
+ *       journal                             journal
+ *     count ←───────── prepare_ok n ────── durable up to n (R9)
+ *     a quorum has it: commit_max = n
+ *       ──── commit n, or the next prepare ──→ commit_max = n; executes it (R10)
+ *
+ * An acknowledgement is cumulative: everything up to its op is durable. It is sent when more has
+ * become durable, and for each message that asks for one by its round. Nothing is repeated on a
+ * timer of its own. Each message of the primary says how far its log goes; who is behind asks for
+ * what is missing (replica_catchup.c). And the heartbeat is answered, so an acknowledgement that
+ * got lost comes again.
+ *
+ * What others send is valid by itself (message.h). Whether it fits what is here is checked; what
+ * doesn't is dropped, for then it is late, doubled, or from another view.
+ */
+#include <string.h>
+
+#include "vsr/replica_internal.h"
+
+/* ---- The journal ----------------------------------------------------------------------------- */
+
+static void
+on_journaled(struct journal_append *append, enum storage_result result)
+{
+    struct replica *replica = container_of(append, struct replica, append);
+    assert(replica->journaled < replica->op);
+    if (result != STORAGE_OK) {
+        replica_stop(replica);
+        return;
+    }
+    replica->journaled += 1;
+    if (replica->primary) {
+        replica_count_acks(replica);
+    } else {
+        replica->ack_due = true;
+    }
+    replica_invariants(replica);
+}
+
+void
+replica_append(struct replica *replica, bool solo)
+{
+    struct message *message = replica_message(replica, replica->journaled + 1);
+    assert(message != NULL);
+    replica->append = (struct journal_append){
+        .prepare = replica_prepare_of(message),
+        .callback = on_journaled,
+        .solo = solo,
+    };
+    journal_append(replica->journal, &replica->append);
+}
+
+bool
+replica_append_next(struct replica *replica)
+{
+    assert(!replica->primary);
+    if (replica->journaled == replica->op || journal_busy(replica->journal)) return false;
+    const struct message *message = replica_message(replica, replica->journaled + 1);
+    assert(message != NULL);
+    const struct prepare_header *prepare = message_body_const(message->header);
+    /* While a checkpoint is due there may be no room. What comes meanwhile is asked for later. */
+    if (!journal_has_room(replica->journal, prepare_size_on_disk(prepare))) return false;
+    replica_append(replica, false);
+    return true;
+}
+
+/* ---- The primary ----------------------------------------------------------------------------- */
+
+void
+replica_seal_prepare(struct replica *replica, struct message *message)
+{
+    struct message_header *header = message->header;
+    const struct prepare_header *prepare = replica_prepare_of(message);
+    assert(replica->primary);
+    assert(message->references == 1);
+    *header = (struct message_header){
+        .cluster = prepare->cluster,
+        .size = MESSAGE_HEADER_SIZE + prepare->size,
+        .view = replica->view,
+        .command = MESSAGE_PREPARE,
+        .sender = replica->slot,
+        .op = prepare->op,
+        .commit = replica->commit_max,
+        .round = replica->round,
+    };
+    message_seal(header, MESSAGE_VERSION_MAX);
+}
+
+void
+replica_send_newest(struct replica *replica)
+{
+    assert(replica->primary);
+    (void) replica_give(replica);
+    for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
+        const struct replica_peer *peer = &replica->peers[slot];
+        if (peer->up && (!peer->placed || peer->sent_op < replica->op)) return;
+    }
+    /* With it all have heard how far it is committed. */
+    replica->commit_said = replica->commit_max;
+    replica->said_ns = clock_monotonic_ns(replica->clock);
+}
+
+/* The newest op that the voter is known to have on disk, with everything before it. */
+static uint64_t
+acked_by(const struct replica *replica, uint32_t slot)
+{
+    return slot == replica->slot ? replica->journaled : replica->peers[slot].acked;
+}
+
+/* How many voters have the op on disk? */
+static uint32_t
+voters_with(const struct replica *replica, uint64_t op)
+{
+    uint32_t count = 0;
+    for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
+        count += (replica->voters >> slot & 1) != 0 && acked_by(replica, slot) >= op;
+    }
+    return count;
+}
+
+/*
+ * Committed is what a quorum of the voters has on disk. Ops of older views commit by the same count,
+ * for all who count have taken over this view's log.
+ */
+void
+replica_count_acks(struct replica *replica)
+{
+    const uint32_t quorum = members_quorum(members_voter_count(replica->voters));
+    assert(replica->primary);
+    for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
+        if ((replica->voters >> slot & 1) == 0) continue;
+        const uint64_t op = acked_by(replica, slot);
+        if (op <= replica->commit_max || voters_with(replica, op) < quorum) continue;
+        assert(op <= replica->op);
+        replica->commit_max = op;
+    }
+}
+
+void
+replica_on_prepare_ok(struct replica *replica, uint8_t slot, const struct message_header *header)
+{
+    struct replica_peer *peer = &replica->peers[slot];
+    if (!replica->primary || header->view != replica->view) return;
+    peer->round = max_u64(peer->round, min_u64(header->round, replica->round));
+    if (replica_log_has(replica, header->op, header->as.prepare_ok.checksum)) {
+        peer->acked = max_u64(peer->acked, header->op);
+        peer->sent_op = peer->placed ? max_u64(peer->sent_op, header->op) : header->op;
+        peer->placed = true;
+        replica_count_acks(replica);
+    }
+    replica_reads_answered(replica);
+}
+
+/* Says to all how far it is committed. */
+static void
+say_commit(struct replica *replica)
+{
+    const uint64_t now = clock_monotonic_ns(replica->clock);
+    for (uint8_t slot = 0; slot < MEMBERS_MAX; slot++) {
+        if (!replica->peers[slot].up) continue;
+        struct message *message = replica_message_new(replica, MESSAGE_COMMIT);
+        if (message == NULL) continue;
+        struct message_header *header = message->header;
+        struct message_clock *clock = message_body(header);
+        header->size += sizeof(*clock);
+        header->op = replica->op;
+        header->commit = replica->commit_max;
+        header->round = replica->round;
+        header->as.checksum.checksum = replica_header(replica, replica->commit_max)->checksum;
+        *clock = (struct message_clock){
+            .probe_ns = now,
+            .realtime_ns = clock_realtime_ns(replica->clock),
+        };
+        (void) replica_send(replica, slot, message);
+    }
+    replica->commit_said = replica->commit_max;
+    replica->round_due = false;
+    replica->said_ns = now;
+}
+
+/* ---- Backups --------------------------------------------------------------------------------- */
+
+/* (R9) Tells the primary how far the log is durable here. */
+static void
+say_prepare_ok(struct replica *replica)
+{
+    const uint64_t op = min_u64(replica->journaled, replica->linked);
+    struct message *message = replica_message_new(replica, MESSAGE_PREPARE_OK);
+    if (message == NULL) return;
+    struct message_header *header = message->header;
+    struct message_prepare_ok_body *body = message_body(header);
+    header->size += sizeof(*body);
+    header->op = op;
+    header->commit = replica->commit;
+    header->round = replica->round;
+    header->checkpoint_op = replica->journal->checkpoint.op;
+    header->as.prepare_ok.checksum = journal_header(replica->journal, op)->checksum;
+    header->as.prepare_ok.checkpoint_id = superblock_checkpoint_id(replica->superblock);
+    *body = (struct message_prepare_ok_body){
+        .clock =
+            {
+                .probe_ns = clock_monotonic_ns(replica->clock),
+                .realtime_ns = clock_realtime_ns(replica->clock),
+            },
+    };
+    if (!replica_send(replica, replica_primary_slot(replica), message)) return;
+    replica->acked = op;
+    replica->ack_due = false;
+}
+
+void
+replica_say(struct replica *replica, bool at_once)
+{
+    if (replica->network == NULL) return;
+    if (!replica->primary) {
+        if (replica->ack_due) say_prepare_ok(replica);
+        return;
+    }
+    const uint64_t silent_ns = clock_monotonic_ns(replica->clock) - replica->said_ns;
+    const bool news = replica->commit_said < replica->commit_max || replica->round_due;
+    if (at_once ? news : silent_ns >= REPLICA_HEARTBEAT_NS) say_commit(replica);
+}
+
+/*
+ * What the primary has said in passing: how far its log goes, how far it is committed, and that it
+ * wants to be answered.
+ */
+static void
+hear_primary(struct replica *replica, const struct message_header *header, uint64_t op_head)
+{
+    replica->head_heard = max_u64(replica->head_heard, op_head);
+    replica->commit_max = max_u64(replica->commit_max, header->commit);
+    replica->round = max_u64(replica->round, header->round);
+}
+
+/* Takes into the log what was received and continues it. */
+static void
+take_received(struct replica *replica)
+{
+    for (;;) {
+        struct message *message = replica_message(replica, replica->op + 1);
+        if (message == NULL) return;
+        const struct prepare_header *prepare = replica_prepare_of(message);
+        const struct prepare_header *parent = replica_header(replica, replica->op);
+        const uint64_t position = prepare_next_position(
+            parent, prepare_size_on_disk(prepare), replica->journal->prepares_size_bytes);
+        if (!prepare_follows(parent, prepare) || prepare->position != position) {
+            /* It isn't what follows here, or what is here isn't of this view's log. */
+            replica->pipeline[prepare->op % PIPELINE_PREPARES_MAX] = NULL;
+            message_release(&replica->pool, message);
+            return;
+        }
+        replica->op += 1;
+        replica->linked = replica->op; /* (R10) */
+        replica->grown_ns = clock_monotonic_ns(replica->clock);
+        replica->absent = false;
+        replica->timestamp = prepare->timestamp;
+    }
+}
+
+void
+replica_on_prepare(struct replica *replica, struct message *message)
+{
+    const struct message_header *header = message->header;
+    const struct prepare_header *prepare = replica_prepare_of(message);
+    const bool mine = !replica->primary && header->view == replica->view &&
+                      header->sender == replica_primary_slot(replica);
+    if (!mine) {
+        message_release(&replica->pool, message);
+        return;
+    }
+    hear_primary(replica, header, prepare->op);
+    if (prepare->op <= replica->op) {
+        /* Sent again. What is here already is acknowledged again. */
+        if (prepare->op > replica->linked &&
+            replica_header(replica, prepare->op)->checksum == prepare->checksum) {
+            replica->linked = prepare->op;
+        }
+        replica->ack_due = true;
+        message_release(&replica->pool, message);
+        return;
+    }
+    if (prepare->op > replica->journaled + PIPELINE_PREPARES_MAX ||
+        replica_message(replica, prepare->op) != NULL) {
+        message_release(&replica->pool, message); /* It is asked for when there is room. */
+        return;
+    }
+    replica_keep(replica, message);
+    take_received(replica);
+}
+
+void
+replica_on_commit(struct replica *replica, const struct message_header *header)
+{
+    const bool mine = !replica->primary && header->view == replica->view &&
+                      header->sender == replica_primary_slot(replica);
+    if (!mine) return;
+    hear_primary(replica, header, header->op);
+    /* The primary names an op of this view's log, so what leads to it here is of it too (R10). */
+    if (header->commit > replica->linked && header->commit <= replica->op &&
+        replica_header(replica, header->commit)->checksum == header->as.checksum.checksum) {
+        replica->linked = header->commit;
+    }
+    replica->ack_due = true;
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Connections to other members: who they are, what they are told when one begins and ends, and who
+ * gets which message.
+ *
+ * The network knows peers by its own numbers. Which member it is, the hello says: its slot and its
+ * incarnation must be those in the table of members, or the connection is ended. What was known of
+ * a member's log stays true when a connection ends (V6); what was sent and not acknowledged is
+ * taken for lost.
+ */
+#include <string.h>
+
+#include "vsr/replica_internal.h"
+
+/* ---- Sending --------------------------------------------------------------------------------- */
+
+struct message *
+replica_message_new(struct replica *replica, enum message_command command)
+{
+    struct message *message = message_pool_get(&replica->pool, MESSAGE_SMALL);
+    if (message == NULL) return NULL;
+    struct message_header *header = message->header;
+    header->cluster = replica->superblock->working->cluster;
+    header->size = MESSAGE_HEADER_SIZE;
+    header->view = replica->view;
+    header->command = (uint8_t) command;
+    header->sender = replica->slot;
+    return message;
+}
+
+bool
+replica_send(struct replica *replica, uint8_t slot, struct message *message)
+{
+    assert(slot < MEMBERS_MAX);
+    const struct replica_peer *peer = &replica->peers[slot];
+    if (peer->up) {
+        message_seal(message->header, MESSAGE_VERSION_MAX);
+        if (network_send(replica->network, peer->number, message)) return true;
+    }
+    message_release(&replica->pool, message);
+    return false;
+}
+
+/* ---- Connections ----------------------------------------------------------------------------- */
+
+static void
+on_hello(void *context, struct message_header *header)
+{
+    struct replica *replica = context;
+    const struct superblock_state *state = replica->superblock->working;
+    struct message_hello *hello = message_body(header);
+    header->cluster = state->cluster;
+    header->view = state->view;
+    header->sender = replica->slot;
+    header->op = min_u64(replica->journaled, replica->linked);
+    *hello = (struct message_hello){
+        .incarnation = state->incarnation,
+        .session = replica->session,
+        .fingerprint = CONFIG_FINGERPRINT,
+        .prepares_size_bytes = state->prepares_size_bytes,
+        .log_view = state->log_view,
+        .version_min = MESSAGE_VERSION_MIN,
+        .version_max = MESSAGE_VERSION_MAX,
+    };
+    memcpy(hello->name, state->members.slots[replica->slot].name, MEMBER_NAME_MAX);
+}
+
+static void
+on_up(void *context, uint32_t number, const struct message_header *header)
+{
+    struct replica *replica = context;
+    const struct members *members = &replica->superblock->working->members;
+    const struct message_hello *hello = message_body_const(header);
+    const uint8_t slot = header->sender;
+    const bool member = slot < MEMBERS_MAX && slot != replica->slot &&
+                        members->slots[slot].role != MEMBER_NONE &&
+                        members->slots[slot].incarnation == hello->incarnation;
+    if (!member || replica->peers[slot].up) {
+        const struct message_bye bye = {
+            .reason = member ? MESSAGE_BYE_CONNECTED : MESSAGE_BYE_INCARNATION,
+        };
+        network_close(replica->network, number, &bye, 0);
+        return;
+    }
+    struct replica_peer *peer = &replica->peers[slot];
+    peer->up = true;
+    peer->number = (uint8_t) number;
+    peer->session = hello->session;
+    peer->heard_ns = clock_monotonic_ns(replica->clock);
+    peer->placed = false;
+    peer->read_asked = false;
+    replica->slots[number] = slot;
+    if (replica->primary) sessions_begin(&replica->accepted, slot, peer->session);
+    /* A primary is told at once how far the log goes here, and gets all that it may have lost. */
+    replica->ack_due = true;
+    if (slot == replica_primary_slot(replica)) replica_requests_unsend(replica);
+    replica->reads.asked_ns = 0;
+}
+
+static void
+on_down(void *context, uint32_t number, const struct message_header *bye)
+{
+    struct replica *replica = context;
+    const uint8_t slot = replica->slots[number];
+    (void) bye;
+    if (slot == REPLICA_NO_SLOT) return; /* It was never taken for a member. */
+    struct replica_peer *peer = &replica->peers[slot];
+    assert(peer->up && peer->number == number);
+    peer->up = false;
+    peer->placed = false;
+    replica->slots[number] = REPLICA_NO_SLOT;
+}
+
+static void
+on_sent(void *context, uint32_t number, struct message *message, bool whole)
+{
+    struct replica *replica = context;
+    (void) number;
+    (void) whole;
+    message_release(&replica->pool, message);
+}
+
+/* ---- Receiving ------------------------------------------------------------------------------- */
+
+/* Gives the message to who knows it; the reference is taken over. */
+static void
+dispatch(struct replica *replica, uint8_t slot, struct message *message)
+{
+    const struct message_header *header = message->header;
+    switch ((enum message_command) header->command) {
+    case MESSAGE_PREPARE: replica_on_prepare(replica, message); return;
+    case MESSAGE_REQUEST: replica_on_request(replica, slot, message); return;
+    case MESSAGE_PREPARE_OK: replica_on_prepare_ok(replica, slot, header); break;
+    case MESSAGE_COMMIT: replica_on_commit(replica, header); break;
+    case MESSAGE_REFUSE: replica_on_refuse(replica, header); break;
+    case MESSAGE_GET_PREPARES: replica_on_get_prepares(replica, slot, header); break;
+    case MESSAGE_ABSENT: replica_on_absent(replica, header); break;
+    case MESSAGE_READ_INDEX: replica_on_read_index(replica, slot, header); break;
+    case MESSAGE_READ_OK: replica_on_read_ok(replica, header); break;
+    /* The network has seen to the first two; nobody sends the others yet. */
+    case MESSAGE_HELLO:
+    case MESSAGE_BYE:
+    case MESSAGE_SUSPECT:
+    case MESSAGE_DO_VIEW_CHANGE:
+    case MESSAGE_START_VIEW:
+    case MESSAGE_GET_VIEW:
+    case MESSAGE_GET_PREPARE:
+    case MESSAGE_GET_BLOCKS:
+    case MESSAGE_BLOCK:
+    case MESSAGE_GET_CHECKPOINT:
+    case MESSAGE_CHECKPOINT:
+    case MESSAGE_NODE_RECORD:
+    case MESSAGE_RESERVED: break;
+    }
+    message_release(&replica->pool, message);
+}
+
+static void
+on_received(void *context, uint32_t number, struct message *message)
+{
+    struct replica *replica = context;
+    const struct message_header *header = message->header;
+    const uint8_t slot = replica->slots[number];
+    const bool known = slot != REPLICA_NO_SLOT && header->sender == slot &&
+                       header->cluster == replica->superblock->working->cluster;
+    if (!known || replica->status != REPLICA_NORMAL) {
+        message_release(&replica->pool, message);
+        return;
+    }
+    replica->peers[slot].heard_ns = clock_monotonic_ns(replica->clock);
+    dispatch(replica, slot, message);
+}
+
+static const struct network_callbacks callbacks = {
+    .hello = on_hello,
+    .up = on_up,
+    .down = on_down,
+    .received = on_received,
+    .sent = on_sent,
+};
+
+void
+replica_connect(struct replica *replica)
+{
+    struct network *network = replica->network;
+    assert(network != NULL);
+    network->callbacks = &callbacks;
+    network->context = replica;
+    network->pool = &replica->pool;
+}

@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * Requests, on their way from who asks to the primary.
+ *
+ *                      this replica is a backup              it is the primary
+ *     submitted        `requests`                            `requests`
+ *     has a number     `outstanding`, and a message           `outstanding`, in a prepare
+ *                       → the primary's queue of this slot
+ *     executed here    answered                              answered
+ *
+ * A request gets its number when it is sent or prepared, so the numbers of `outstanding` ascend,
+ * and so they do in the log (V9). Nothing tells a backup that a request has arrived, but that it is
+ * executed. When the connection to the primary is new, or nothing was executed for long, all of
+ * them are sent again under the same numbers; the primary ignores what it has taken already. If one
+ * with a higher number is executed first, the lower ones were overtaken: they never execute
+ * (sessions.h), so they get new numbers.
+ *
+ * A backup that is told that there is no room (`refuse`) answers so: the primary has taken the
+ * number for used before it said that, so the request can't execute later (V14).
+ *
+ * A backup has no more than REPLICA_REQUESTS_PER_PEER messages on their way, of which no request
+ * was executed; what comes meanwhile goes together into the next one.
+ */
+#include <string.h>
+
+#include "vsr/replica_internal.h"
+
+/* ---- Submitting ------------------------------------------------------------------------------ */
+
+static struct replica_request *
+request_of(struct queue_link *link)
+{
+    return link == NULL ? NULL : container_of(link, struct replica_request, link);
+}
+
+/* The oldest request that has no number, or NULL. */
+static struct replica_request *
+oldest_waiting(const struct replica *replica)
+{
+    return request_of(queue_peek(&replica->requests));
+}
+
+void
+replica_submit(struct replica *replica, struct replica_request *request)
+{
+    assert(replica->status == REPLICA_NORMAL || replica->status == REPLICA_STOPPED);
+    assert(request->event_count > 0);
+    assert(request->event_count <= EVENTS_PER_BATCH_MAX);
+    assert(request->callback != NULL);
+    queue_push(&replica->requests, &request->link);
+}
+
+/* Takes the oldest request that has no number, and gives it one. */
+static struct replica_request *
+number_oldest(struct replica *replica)
+{
+    struct replica_request *request = replica_pop_request(&replica->requests);
+    replica->number += 1;
+    request->number = replica->number;
+    queue_push(&replica->outstanding, &request->link);
+    return request;
+}
+
+struct replica_request *
+replica_requests_find(
+    struct replica *replica,
+    const struct multi_batch_source *source,
+    const struct state_machine_batch *batch)
+{
+    assert(source->slot == replica->slot);
+    for (;;) {
+        struct replica_request *request = request_of(queue_peek(&replica->outstanding));
+        if (request == NULL || request->number > source->number) return NULL;
+        if (request->number == source->number) {
+            /* Both are this replica's words, which have come back with their checksums right. */
+            assert(request->operation == batch->operation);
+            assert(request->event_count == batch->event_count);
+            if (replica->unsent == request) replica->unsent = request_of(request->link.next);
+            return request;
+        }
+        if (replica->unsent == request) replica->unsent = request_of(request->link.next);
+        (void) replica_pop_request(&replica->outstanding);
+        queue_push(&replica->requests, &request->link);
+    }
+}
+
+/* ---- A backup's way to the primary ----------------------------------------------------------- */
+
+void
+replica_requests_unsend(struct replica *replica)
+{
+    replica->unsent = request_of(queue_peek(&replica->outstanding));
+    memset(replica->sent_last, 0, sizeof(replica->sent_last));
+    replica->resend_ns = clock_monotonic_ns(replica->clock) + REPLICA_RESEND_NS;
+}
+
+/* May one more message be on its way? */
+static bool
+can_send(const struct replica *replica, const struct replica_peer *peer)
+{
+    const struct network_peer *connection = &replica->network->peers[peer->number];
+    const struct replica_request *oldest = request_of(queue_peek(&replica->outstanding));
+    const uint64_t last = replica->sent_last[replica->sent_count % REPLICA_REQUESTS_PER_PEER];
+    if (oldest != NULL && last >= oldest->number) return false;
+    if (connection->queued_large >= REPLICA_LARGE_PER_PEER) return false;
+    return connection->queued < NETWORK_QUEUE_MAX;
+}
+
+static void
+add_batch(struct replica *replica, const struct replica_request *request)
+{
+    const struct multi_batch_source source = {
+        .slot = replica->slot,
+        .session = replica->session,
+        .number = request->number,
+    };
+    const struct state_machine_batch batch = {
+        .operation = request->operation,
+        .event_count = request->event_count,
+        .record_count = request->event_count,
+        .events = request->events,
+    };
+    multi_batch_add(&replica->writer, &source, &batch);
+}
+
+static bool
+fits(const struct replica *replica, const struct replica_request *request)
+{
+    const struct multi_batch_sums sums = {request->event_count, request->event_count};
+    return multi_batch_fits(&replica->writer, sums);
+}
+
+/* The next request to be sent, numbered. NULL: there is none, or it doesn't fit any more. */
+static struct replica_request *
+next_to_send(struct replica *replica)
+{
+    struct replica_request *request = replica->unsent;
+    if (request == NULL) request = oldest_waiting(replica);
+    if (request == NULL || !fits(replica, request)) return NULL;
+    if (replica->unsent == NULL) return number_oldest(replica);
+    replica->unsent = request_of(request->link.next);
+    return request;
+}
+
+/* Puts as many requests as fit into one message, and sends it. */
+static void
+send_some(struct replica *replica, struct message *message)
+{
+    struct message_header *header = message->header;
+    struct multi_batch_writer *writer = &replica->writer;
+    uint8_t *body = message_body(header);
+    memset(body, 0, PREPARE_HEADER_SIZE);
+    multi_batch_begin(writer, body + PREPARE_HEADER_SIZE);
+    uint64_t first = 0;
+    for (;;) {
+        const struct replica_request *request = next_to_send(replica);
+        if (request == NULL) break;
+        if (first == 0) first = request->number;
+        assert(request->number == first + writer->batch_count);
+        add_batch(replica, request);
+    }
+    assert(first > 0);
+    header->cluster = replica->superblock->working->cluster;
+    header->size = MESSAGE_HEADER_SIZE + PREPARE_HEADER_SIZE + multi_batch_end(writer);
+    header->view = replica->view;
+    header->command = MESSAGE_REQUEST;
+    header->sender = replica->slot;
+    header->as.numbers = (struct message_numbers){
+        .session = replica->session,
+        .number = first,
+        .count = writer->batch_count,
+    };
+    replica->sent_last[replica->sent_count % REPLICA_REQUESTS_PER_PEER] =
+        first + writer->batch_count - 1;
+    replica->sent_count += 1;
+    replica->resend_ns = clock_monotonic_ns(replica->clock) + REPLICA_RESEND_NS;
+    /* If it gets lost, it is sent again with all others. */
+    (void) replica_send(replica, replica_primary_slot(replica), message);
+}
+
+bool
+replica_requests_send(struct replica *replica)
+{
+    const struct replica_peer *peer = &replica->peers[replica_primary_slot(replica)];
+    assert(!replica->primary);
+    if (!peer->up) return false;
+    const uint64_t now = clock_monotonic_ns(replica->clock);
+    if (now >= replica->resend_ns && !queue_empty(&replica->outstanding)) {
+        replica_requests_unsend(replica);
+    }
+    bool progress = false;
+    while (replica->unsent != NULL || !queue_empty(&replica->requests)) {
+        if (!can_send(replica, peer)) break;
+        struct message *message = message_pool_get(&replica->pool, MESSAGE_LARGE);
+        if (message == NULL) break;
+        send_some(replica, message);
+        progress = true;
+    }
+    return progress;
+}
+
+/* Answers the request of this number, which is outstanding, and which was refused. */
+static void
+answer_refused(struct replica *replica, uint64_t number, enum replica_outcome outcome)
+{
+    struct queue rest;
+    struct replica_request *refused = NULL;
+    queue_init(&rest, replica->outstanding.name, replica->outstanding.count_max);
+    while (!queue_empty(&replica->outstanding)) {
+        struct replica_request *request = replica_pop_request(&replica->outstanding);
+        if (request->number == number) {
+            refused = request;
+        } else {
+            queue_push(&rest, &request->link);
+        }
+    }
+    replica->outstanding = rest;
+    if (refused != NULL) refused->callback(refused, outcome);
+}
+
+void
+replica_on_refuse(struct replica *replica, const struct message_header *header)
+{
+    const struct message_numbers *numbers = &header->as.numbers;
+    const bool mine = !replica->primary && header->view == replica->view &&
+                      header->sender == replica_primary_slot(replica) &&
+                      numbers->session == replica->session;
+    if (!mine || (header->flags & MESSAGE_NOT_PRIMARY) != 0) return;
+    const enum replica_outcome outcome =
+        numbers->reason == MESSAGE_REFUSE_DISK ? REPLICA_DISK_FULL : REPLICA_MEMORY_FULL;
+    const uint64_t unsent = replica->unsent == NULL ? UINT64_MAX : replica->unsent->number;
+    for (uint32_t i = 0; i < numbers->count; i++) {
+        answer_refused(replica, numbers->number + i, outcome);
+    }
+    /* The oldest unsent one may be among them. */
+    struct queue_link *link = queue_peek(&replica->outstanding);
+    while (link != NULL && request_of(link)->number < unsent) link = link->next;
+    replica->unsent = request_of(link);
+}
+
+/* ---- The primary ----------------------------------------------------------------------------- */
+
+/*
+ * Opens the batches of a request that has come. False: no member of this version sends it.
+ */
+static bool
+request_open(
+    const struct replica *replica,
+    uint8_t slot,
+    const struct message_header *header,
+    struct multi_batch_reader *reader)
+{
+    const struct message_numbers *numbers = &header->as.numbers;
+    const uint8_t *body = (const uint8_t *) message_body_const(header) + PREPARE_HEADER_SIZE;
+    const uint32_t size = header->size - MESSAGE_HEADER_SIZE - PREPARE_HEADER_SIZE;
+    struct state_machine *machine = replica->machine;
+    if (!multi_batch_open_unstamped(reader, body, size)) return false;
+    if (reader->origin_count != 1 || reader->batch_count != numbers->count) return false;
+    const struct multi_batch_origin *origin = &reader->origins[0];
+    if (origin->slot != slot || origin->session != numbers->session) return false;
+    if (origin->number != numbers->number + numbers->count - 1) return false;
+    for (uint32_t i = 0; i < reader->batch_count; i++) {
+        const struct multi_batch_entry *entry = &reader->entries[i];
+        if (!machine->ops->batch_valid(
+                machine, entry->operation, entry->event_count, entry->record_count)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* May it be taken, as far as its numbers go (V9)? */
+static bool
+accepts(const struct replica *replica, uint8_t slot, const struct message_header *header)
+{
+    const struct message_numbers *numbers = &header->as.numbers;
+    return header->view == replica->view &&
+           sessions_accepts(&replica->accepted, slot, numbers->session, numbers->number);
+}
+
+void
+replica_on_request(struct replica *replica, uint8_t slot, struct message *message)
+{
+    struct multi_batch_reader reader;
+    struct queue *waiting = &replica->peers[slot].requests;
+    const bool taken = replica->primary && accepts(replica, slot, message->header) &&
+                       waiting->count < REPLICA_REQUESTS_PER_PEER &&
+                       request_open(replica, slot, message->header, &reader);
+    if (taken) {
+        queue_push(waiting, &message->link);
+    } else {
+        message_release(&replica->pool, message);
+    }
+}
+
+bool
+replica_requests_wait(const struct replica *replica)
+{
+    if (!queue_empty(&replica->requests)) return true;
+    if (replica->network == NULL) return false;
+    for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
+        if (!queue_empty(&replica->peers[slot].requests)) return true;
+    }
+    return false;
+}
+
+/* Is there room for so many events more than are in the pipeline and in the prepare being made? */
+static enum forest_room
+room_for(struct replica *replica, uint32_t event_count)
+{
+    const uint64_t before = replica->pipeline_events + replica->writer.sums.event_count;
+    const enum forest_room room = forest_reserve(replica->forest, before + event_count);
+    if (room == FOREST_IO_ERROR) replica_stop(replica);
+    return room;
+}
+
+/*
+ * Takes this replica's own requests. Those that there is no room for are answered, and those taken
+ * before them go on without them. Only now they get their numbers, so that those of a prepare are
+ * consecutive, whichever were refused between them.
+ */
+static bool
+take_own(struct replica *replica)
+{
+    bool progress = false;
+    for (;;) {
+        struct replica_request *request = oldest_waiting(replica);
+        if (request == NULL || !fits(replica, request)) break;
+        const enum forest_room room = room_for(replica, request->event_count);
+        if (room == FOREST_IO_ERROR) return true;
+        if (room == FOREST_ROOM_WAITS) break;
+        progress = true;
+        if (room != FOREST_ROOM) {
+            (void) replica_pop_request(&replica->requests);
+            request->callback(
+                request, room == FOREST_DISK_FULL ? REPLICA_DISK_FULL : REPLICA_MEMORY_FULL);
+            continue;
+        }
+        (void) number_oldest(replica);
+        sessions_take(&replica->accepted, replica->slot, replica->session, request->number);
+        add_batch(replica, request);
+    }
+    return progress;
+}
+
+/* Tells the member that there is no room. */
+static void
+refuse(
+    struct replica *replica,
+    uint8_t slot,
+    const struct message_numbers *numbers,
+    enum forest_room room)
+{
+    /* (V14) Their numbers are used before anybody hears of it. */
+    const uint64_t last = numbers->number + numbers->count - 1;
+    sessions_take(&replica->accepted, slot, numbers->session, last);
+    struct message *message = replica_message_new(replica, MESSAGE_REFUSE);
+    if (message == NULL) return; /* Then it is as if the answer had got lost. */
+    message->header->as.numbers = *numbers;
+    message->header->as.numbers.reason =
+        room == FOREST_DISK_FULL ? MESSAGE_REFUSE_DISK : MESSAGE_REFUSE_MEMORY;
+    (void) replica_send(replica, slot, message);
+}
+
+/*
+ * Takes the oldest message of a member, as a whole. Returns false if it must wait for the next
+ * prepare.
+ */
+static bool
+take_message(struct replica *replica, uint8_t slot, const struct message_header *header)
+{
+    struct multi_batch_reader reader;
+    struct state_machine_batch batch;
+    struct multi_batch_writer *writer = &replica->writer;
+    const struct message_numbers *numbers = &header->as.numbers;
+    if (!accepts(replica, slot, header)) return true; /* It came twice. */
+    if (writer->origin_count > 0) {
+        /* What follows it in the prepare must have the next numbers. */
+        const struct multi_batch_origin *last = &writer->origins[writer->origin_count - 1];
+        if (last->slot == slot && last->number + 1 != numbers->number) return false;
+    }
+    const bool opened = request_open(replica, slot, header, &reader);
+    assert(opened);
+    const struct multi_batch_sums sums = multi_batch_sums(&reader);
+    if (!multi_batch_fits_all(writer, sums, reader.batch_count)) return false;
+    const enum forest_room room = room_for(replica, sums.event_count);
+    if (room == FOREST_ROOM_WAITS || room == FOREST_IO_ERROR) return false;
+    if (room != FOREST_ROOM) {
+        refuse(replica, slot, numbers, room);
+        return true;
+    }
+    while (multi_batch_next(&reader, &batch)) multi_batch_add(writer, &reader.source, &batch);
+    sessions_take(&replica->accepted, slot, numbers->session, reader.source.number);
+    return true;
+}
+
+static bool
+take_messages(struct replica *replica, uint8_t slot)
+{
+    struct queue *waiting = &replica->peers[slot].requests;
+    bool progress = false;
+    while (!queue_empty(waiting)) {
+        struct message *message = container_of(queue_peek(waiting), struct message, link);
+        if (!take_message(replica, slot, message->header)) break;
+        (void) queue_pop(waiting);
+        message_release(&replica->pool, message);
+        progress = true;
+    }
+    return progress;
+}
+
+/* Takes what waits of this slot and those behind it. */
+static bool
+take_from(struct replica *replica, uint8_t first)
+{
+    bool progress = false;
+    for (uint8_t slot = first; slot < MEMBERS_MAX; slot++) {
+        const bool own = slot == replica->slot;
+        const struct queue *waiting = own ? &replica->requests : &replica->peers[slot].requests;
+        if (queue_empty(waiting)) continue;
+        progress |= own ? take_own(replica) : take_messages(replica, slot);
+        if (replica->status == REPLICA_STOPPED) return true;
+        if (queue_empty(waiting)) continue;
+        /* Full, or without room. Those behind have their turn next. */
+        replica->take_first = (uint8_t) ((slot + 1) % MEMBERS_MAX);
+        return progress;
+    }
+    return progress;
+}
+
+/*
+ * A prepare has its batches in the order of slots. If it is full before all had their turn, the
+ * next one begins with those that had none.
+ */
+bool
+replica_requests_take(struct replica *replica)
+{
+    const uint8_t first = replica->take_first;
+    replica->take_first = 0;
+    if (take_from(replica, first)) return true;
+    return first > 0 && take_from(replica, 0);
+}

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* One seed of the cluster. */
+#include "sim/cluster.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/checksum.h"
+#include "base/units.h"
+
+#define STEPS_MAX 2000000
+
+/* (I8) Simulated time in which everything that was asked is answered when nothing fails. */
+#define CALM_NS_MAX (UINT64_C(120) * NS_PER_S)
+
+/* ---- Trouble --------------------------------------------------------------------------------- */
+
+static uint64_t
+until_ns(struct cluster *cluster)
+{
+    return cluster->now_ns + prng_range(&cluster->prng, 1, cluster->options.trouble_ns_max);
+}
+
+static bool
+happens(struct cluster *cluster, uint32_t per_million)
+{
+    return per_million > 0 && prng_chance(&cluster->prng, per_million, 1000000);
+}
+
+static void
+network_heal(struct cluster *cluster)
+{
+    const uint32_t count = cluster->options.node_count;
+    for (uint32_t from = 0; from < count; from++) {
+        for (uint32_t to = 0; to < count; to++) {
+            if (from == to) continue;
+            network_sim_cut(&cluster->network, from, to, false);
+            network_sim_slow(&cluster->network, from, to, 1);
+        }
+    }
+    cluster->healed_ns = 0;
+}
+
+/* Nodes whose bit is set, and the others, don't hear each other. */
+static void
+network_split(struct cluster *cluster, uint64_t side)
+{
+    const uint32_t count = cluster->options.node_count;
+    for (uint32_t from = 0; from < count; from++) {
+        for (uint32_t to = 0; to < count; to++) {
+            if ((side >> from & 1) == (side >> to & 1)) continue;
+            network_sim_cut(&cluster->network, from, to, true);
+        }
+    }
+}
+
+static void
+network_trouble(struct cluster *cluster)
+{
+    struct prng *prng = &cluster->prng;
+    const uint32_t count = cluster->options.node_count;
+    const uint32_t from = (uint32_t) prng_below(prng, count);
+    const uint32_t to = (from + 1 + (uint32_t) prng_below(prng, count - 1)) % count;
+    if (!happens(cluster, cluster->options.partitions)) return;
+    cluster->healed_ns = until_ns(cluster);
+    cluster->counts.partitions += 1;
+    switch (prng_below(prng, 4)) {
+    case 0: network_split(cluster, prng_next(prng)); break;
+    case 1: network_split(cluster, UINT64_C(1) << from); break;
+    case 2: network_sim_cut(&cluster->network, from, to, true); break;
+    default:
+        network_sim_slow(&cluster->network, from, to, (uint32_t) prng_range(prng, 2, 40));
+        break;
+    }
+}
+
+/* The primary stays, as long as nobody could take its place. */
+static bool
+may_crash(const struct cluster_node *node)
+{
+    const struct cluster *cluster = node->cluster;
+    return !cluster->networked || cluster->options.view_changes || node->options->slot != 0;
+}
+
+static void
+node_trouble(struct cluster_node *node)
+{
+    struct cluster *cluster = node->cluster;
+    const struct cluster_options *options = &cluster->options;
+    if (node->engine == NULL) return;
+    if (may_crash(node) && happens(cluster, options->crashes)) {
+        /* Somewhere in the middle of what it does next. */
+        storage_sim_crash_after(&node->disk, prng_range(&cluster->prng, 1, 30));
+    }
+    if (happens(cluster, options->pauses)) {
+        node->awake_ns = until_ns(cluster);
+        cluster->counts.pauses += 1;
+    }
+}
+
+static void
+trouble(struct cluster *cluster)
+{
+    for (uint32_t i = 0; i < cluster->options.node_count; i++) node_trouble(&cluster->nodes[i]);
+    if (!cluster->networked) return;
+    if (cluster->healed_ns != 0 && cluster->now_ns >= cluster->healed_ns) network_heal(cluster);
+    if (cluster->healed_ns == 0) network_trouble(cluster);
+}
+
+/* ---- Canaries -------------------------------------------------------------------------------- */
+
+static bool
+lie_allowed(void *context, enum storage_file file, uint64_t offset_bytes, uint64_t size_bytes)
+{
+    (void) context;
+    (void) offset_bytes;
+    (void) size_bytes;
+    return file == STORAGE_PREPARES || file == STORAGE_HEADERS;
+}
+
+/* The disks of a quorum lie. */
+static void
+canary_step(struct cluster *cluster)
+{
+    if (cluster->canary != CLUSTER_CANARY_LYING_DISK) return;
+    if (cluster->counts.requests < cluster->options.requests / 2) return;
+    for (uint32_t i = 0; i < members_quorum(cluster->options.node_count); i++) {
+        cluster->nodes[i].disk.options.fault_allowed = lie_allowed;
+        cluster->nodes[i].disk.options.lost_write_per_million = 1000000;
+    }
+}
+
+/* Changes messages on their way, as a primary or a backup with that fault would send them. */
+static void
+canary_tamper(void *context, uint32_t from, uint32_t to, struct message_header *header)
+{
+    struct cluster *cluster = context;
+    struct prepare_header *sent = &cluster->canary_sent[to];
+    if (header->command == MESSAGE_PREPARE) {
+        const struct prepare_header *prepare = message_body_const(header);
+        if (prepare->op > sent->op) *sent = *prepare;
+    }
+    if (cluster->canary == CLUSTER_CANARY_ACK && header->command == MESSAGE_PREPARE_OK) {
+        sent = &cluster->canary_sent[from];
+        if (sent->op <= header->op) return;
+        header->op = sent->op;
+        header->as.prepare_ok.checksum = sent->checksum;
+        message_seal(header, header->version);
+    }
+    if (cluster->canary == CLUSTER_CANARY_COMMIT && header->command == MESSAGE_COMMIT) {
+        if (sent->op <= header->commit) return;
+        header->commit = sent->op;
+        header->as.checksum.checksum = sent->checksum;
+        message_seal(header, header->version);
+    }
+}
+
+/* ---- A run ----------------------------------------------------------------------------------- */
+
+void
+cluster_step(struct cluster *cluster)
+{
+    const uint64_t step_ns = prng_range(&cluster->prng, 1, cluster->options.step_ns_max);
+    const uint32_t count = cluster->options.node_count;
+    const uint32_t first = (uint32_t) prng_below(&cluster->prng, count);
+    cluster->now_ns += step_ns;
+    cluster->counts.steps += 1;
+    if (cluster->networked) network_sim_advance(&cluster->network, cluster->now_ns);
+    for (uint32_t i = 0; i < count; i++) {
+        cluster_node_step(&cluster->nodes[(first + i) % count], step_ns);
+    }
+}
+
+static void
+run_init(struct cluster *cluster, uint64_t seed, uint32_t node_count, enum cluster_canary canary)
+{
+    memset(cluster, 0, sizeof(*cluster));
+    cluster->seed = seed;
+    cluster->canary = canary;
+    prng_init(&cluster->prng, seed);
+    prng_init(&cluster->prng_network, prng_next(&cluster->prng));
+    prng_init(&cluster->prng_workload, prng_next(&cluster->prng));
+    cluster->options = cluster_options_random(&cluster->prng, node_count);
+    cluster->networked = cluster->options.node_count > 1;
+    cluster->options.reads_strict |= !cluster->networked;
+    if (canary == CLUSTER_CANARY_ACK || canary == CLUSTER_CANARY_COMMIT) {
+        cluster->options.network.tamper = canary_tamper;
+        cluster->options.network.tamper_context = cluster;
+    }
+    network_sim_init(&cluster->network, &cluster->options.network, &cluster->prng_network);
+    const struct workload_options workload = workload_options_random(&cluster->prng_workload);
+    workload_init(&cluster->workload, &cluster->prng_workload, &workload);
+    for (uint32_t i = 0; i < cluster->options.node_count; i++) cluster_node_init(cluster, i);
+    cluster_history_init(cluster);
+}
+
+static void
+run_start(struct cluster *cluster)
+{
+    for (uint32_t i = 0; i < cluster->options.node_count; i++) {
+        cluster_node_format(&cluster->nodes[i]);
+    }
+    for (uint32_t i = 0; i < cluster->options.node_count; i++) {
+        while (!cluster_node_open(&cluster->nodes[i])) continue;
+    }
+}
+
+static void
+run_faulty(struct cluster *cluster)
+{
+    while (cluster->counts.requests < cluster->options.requests) {
+        cluster_check(cluster, cluster->counts.steps < STEPS_MAX, "no progress");
+        for (uint32_t i = 0; i < cluster->options.node_count; i++) {
+            if (cluster->nodes[i].engine != NULL) cluster_clients_submit(&cluster->nodes[i]);
+        }
+        cluster_step(cluster);
+        trouble(cluster);
+        canary_step(cluster);
+    }
+}
+
+static void
+heal(struct cluster *cluster)
+{
+    const uint32_t count = cluster->options.node_count;
+    cluster->calm = true;
+    if (cluster->networked) network_heal(cluster);
+    for (uint32_t i = 0; i < count; i++) {
+        struct cluster_node *node = &cluster->nodes[i];
+        node->up_ns = 0;
+        node->awake_ns = 0;
+        if (!node->disk.crashed) storage_sim_crash_after(&node->disk, 0);
+        for (uint32_t to = 0; to < count; to++) {
+            struct network_sim_wire_options *wire = &cluster->network.options.wires[i][to];
+            wire->break_per_million = 0;
+            wire->loss_per_million = 0;
+            wire->duplicate_per_million = 0;
+        }
+    }
+}
+
+/* Why the node isn't done yet, or NULL. */
+static const char *
+unrest(const struct cluster_node *node)
+{
+    const struct cluster *cluster = node->cluster;
+    if (node->engine == NULL) return "is down";
+    if (cluster_clients_waiting(node)) return "has requests that are not answered";
+    if (node->commit < cluster->history.head) return "is behind";
+    if (engine_busy(node->engine)) return "is busy";
+    return NULL;
+}
+
+static bool
+pulse_due(const struct cluster *cluster)
+{
+    const struct cluster_history *history = &cluster->history;
+    const struct prepare_header *newest = cluster_history_header(cluster, history->head);
+    uint64_t now_ns = newest == NULL ? 0 : newest->timestamp + 1;
+    for (uint32_t i = 0; i < cluster->options.node_count; i++) {
+        const struct cluster_node *node = &cluster->nodes[i];
+        if (node->options->slot == 0) now_ns = max_u64(now_ns, node->clock.realtime_ns);
+    }
+    return model_pulse_due(&history->model, now_ns);
+}
+
+/* (I8) */
+static void
+run_calm(struct cluster *cluster)
+{
+    const uint64_t end_ns = cluster->now_ns + CALM_NS_MAX;
+    for (;;) {
+        const struct cluster_node *restless = NULL;
+        for (uint32_t i = 0; i < cluster->options.node_count; i++) {
+            if (unrest(&cluster->nodes[i]) != NULL) restless = &cluster->nodes[i];
+        }
+        if (restless == NULL && !pulse_due(cluster)) return;
+        if (cluster->now_ns > end_ns && restless != NULL) {
+            cluster_fail(
+                cluster,
+                "in the calm: node %u %s, executed %" PRIu64 " of %" PRIu64,
+                restless->index,
+                unrest(restless),
+                restless->commit,
+                cluster->history.head);
+        }
+        cluster_check(cluster, cluster->now_ns <= end_ns, "holds that are due are not released");
+        cluster_step(cluster);
+    }
+}
+
+void
+cluster_run(struct cluster *cluster, uint64_t seed, uint32_t node_count, enum cluster_canary canary)
+{
+    run_init(cluster, seed, node_count, canary);
+    run_start(cluster);
+    run_faulty(cluster);
+    heal(cluster);
+    run_calm(cluster);
+    cluster_compare(cluster);
+    for (uint32_t i = 0; i < cluster->options.node_count; i++) {
+        if (may_crash(&cluster->nodes[i])) cluster_node_crash(&cluster->nodes[i]);
+    }
+    run_calm(cluster);
+    cluster_compare(cluster);
+}
+
+u128
+cluster_trace(const struct cluster *cluster)
+{
+    u128 hashes[CLUSTER_NODES_MAX + 2] = {cluster->network.trace_hash, cluster->history.hash};
+    for (uint32_t i = 0; i < cluster->options.node_count; i++) {
+        hashes[2 + i] = cluster->nodes[i].disk.trace_hash;
+    }
+    return checksum(hashes, sizeof(hashes));
+}
+
+void
+cluster_free(struct cluster *cluster)
+{
+    for (uint32_t i = 0; i < cluster->options.node_count; i++) {
+        cluster_node_free(&cluster->nodes[i]);
+    }
+    cluster_history_free(cluster);
+    network_sim_free(&cluster->network);
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/* What a seed of the cluster is like. Each takes some kinds of trouble, and leaves others out. */
+#include "base/units.h"
+#include "sim/cluster.h"
+
+/* Absent, rare or frequent. */
+static uint32_t
+rate(struct prng *prng, uint32_t rare, uint32_t frequent)
+{
+    switch (prng_below(prng, 3)) {
+    case 0: return 0;
+    case 1: return (uint32_t) prng_range(prng, 1, rare);
+    default: return (uint32_t) prng_range(prng, rare, frequent);
+    }
+}
+
+static struct network_sim_wire_options
+wire_random(struct prng *prng, bool chaos)
+{
+    struct network_sim_wire_options wire = {
+        .model = chaos ? NETWORK_SIM_CHAOS : NETWORK_SIM_STREAMS,
+        .latency_min_ns = prng_range(prng, 1, 2000) * NS_PER_US,
+    };
+    wire.latency_max_ns = wire.latency_min_ns + prng_range(prng, 0, 20000) * NS_PER_US;
+    if (prng_chance(prng, 1, 3)) wire.bytes_per_ms = prng_range(prng, 4, 1000) * KIB;
+    wire.break_per_million = rate(prng, 500, 5000);
+    wire.loss_per_million = rate(prng, 5000, 100000);
+    wire.duplicate_per_million = rate(prng, 5000, 100000);
+    return wire;
+}
+
+static void
+network_random(struct prng *prng, struct cluster_options *options)
+{
+    struct network_sim_options *network = &options->network;
+    const uint64_t chaos = prng_below(prng, 3); /* Nowhere, here and there, everywhere. */
+    network->node_count = options->node_count;
+    network->timeout_ns = prng_range(prng, 200, 2000) * NS_PER_MS;
+    network->dial_ns = prng_range(prng, 20, 200) * NS_PER_MS;
+    for (uint32_t from = 0; from < options->node_count; from++) {
+        for (uint32_t to = 0; to < options->node_count; to++) {
+            network->wires[from][to] = wire_random(prng, prng_chance(prng, chaos, 2));
+        }
+    }
+}
+
+static struct cluster_node_options
+node_random(struct prng *prng)
+{
+    struct cluster_node_options node = {
+        .memory_extra_bytes = 8 * MIB + prng_below(prng, 8) * MIB,
+        .disk_latency_max_ticks = (uint32_t) prng_below(prng, 6),
+        .clock_offset_ns = (int64_t) prng_below(prng, 2000) * NS_PER_MS - (int64_t) NS_PER_S,
+        .clock_drift_ppm = (int64_t) prng_below(prng, 1000) - 500,
+    };
+    if (prng_chance(prng, 1, 2)) node.scrub_ns = prng_range(prng, 100, 10000) * NS_PER_MS;
+    return node;
+}
+
+/* Which slot each node has: any order. */
+static void
+slots_random(struct prng *prng, struct cluster_options *options)
+{
+    for (uint32_t i = 0; i < options->node_count; i++) {
+        const uint32_t other = (uint32_t) prng_below(prng, i + 1);
+        options->nodes[i].slot = options->nodes[other].slot;
+        options->nodes[other].slot = (uint8_t) i;
+    }
+}
+
+struct cluster_options
+cluster_options_random(struct prng *prng, uint32_t node_count)
+{
+    static const uint32_t counts[] = {3, 3, 3, 3, 2, 5};
+    const uint32_t drawn = counts[prng_below(prng, ARRAY_COUNT(counts))];
+    struct cluster_options options = {
+        .node_count = node_count > 0 ? node_count : drawn,
+        .prepares_size_bytes = PREPARES_SIZE_MIN * prng_range(prng, 1, 2),
+        .sync = JOURNAL_SYNC_BOTH,
+        .requests = (uint32_t) prng_range(prng, 100, 300),
+        .clients = (uint32_t) prng_range(prng, 1, CLUSTER_CLIENTS_MAX),
+        .reads = (uint32_t) prng_range(prng, 0, 40),
+        .submits = (uint32_t) prng_range(prng, 1, prng_chance(prng, 1, 2) ? 20 : 300),
+        .polls_max = (uint32_t) prng_range(prng, 1, 4),
+        .step_ns_max = prng_range(prng, 200, 10000) * NS_PER_US,
+        .trouble_ns_max = prng_range(prng, 100, 5000) * NS_PER_MS,
+    };
+    options.crashes = rate(prng, 1000, 8000);
+    options.pauses = rate(prng, 500, 5000);
+    options.partitions = rate(prng, 1000, 8000);
+    for (uint32_t i = 0; i < options.node_count; i++) options.nodes[i] = node_random(prng);
+    slots_random(prng, &options);
+    network_random(prng, &options);
+    return options;
+}
