@@ -83,6 +83,7 @@ on_up(void *context, uint32_t number, const struct message_header *header)
         return;
     }
     struct replica_peer *peer = &replica->peers[slot];
+    if (peer->session != hello->session) peer->refused_first = 0;
     peer->up = true;
     peer->number = (uint8_t) number;
     peer->session = hello->session;

@@ -130,13 +130,18 @@ fits(const struct replica *replica, const struct replica_request *request)
     return multi_batch_fits(&replica->writer, sums);
 }
 
-/* The next request to be sent, numbered. NULL: there is none, or it doesn't fit any more. */
+/*
+ * The next request to be sent, numbered. NULL: there is none, or it doesn't fit any more, or it has
+ * another number than `expected` (0: any will do), for some before it were refused.
+ */
 static struct replica_request *
-next_to_send(struct replica *replica)
+next_to_send(struct replica *replica, uint64_t expected)
 {
     struct replica_request *request = replica->unsent;
+    const uint64_t number = request != NULL ? request->number : replica->number + 1;
     if (request == NULL) request = oldest_waiting(replica);
     if (request == NULL || !fits(replica, request)) return NULL;
+    if (expected != 0 && number != expected) return NULL;
     if (replica->unsent == NULL) return number_oldest(replica);
     replica->unsent = request_of(request->link.next);
     return request;
@@ -153,10 +158,10 @@ send_some(struct replica *replica, struct message *message)
     multi_batch_begin(writer, body + PREPARE_HEADER_SIZE);
     uint64_t first = 0;
     for (;;) {
-        const struct replica_request *request = next_to_send(replica);
+        const uint64_t expected = first == 0 ? 0 : first + writer->batch_count;
+        const struct replica_request *request = next_to_send(replica, expected);
         if (request == NULL) break;
         if (first == 0) first = request->number;
-        assert(request->number == first + writer->batch_count);
         add_batch(replica, request);
     }
     assert(first > 0);
@@ -278,6 +283,36 @@ accepts(const struct replica *replica, uint8_t slot, const struct message_header
            sessions_accepts(&replica->accepted, slot, numbers->session, numbers->number);
 }
 
+/* Sends a refusal. If it gets lost, it is sent again when the requests come again. */
+static void
+say_refuse(struct replica *replica, uint8_t slot, const struct message_numbers *numbers)
+{
+    struct message *message = replica_message_new(replica, MESSAGE_REFUSE);
+    if (message == NULL) return;
+    message->header->as.numbers = *numbers;
+    message->header->as.numbers.reason = replica->peers[slot].refused_reason;
+    (void) replica_send(replica, slot, message);
+}
+
+/*
+ * Requests that aren't accepted have come. If they were refused before, and not just taken, the
+ * member hasn't heard it, and would ask for ever. What follows them comes again by itself.
+ */
+static void
+refuse_again(struct replica *replica, uint8_t slot, const struct message_header *header)
+{
+    const struct replica_peer *peer = &replica->peers[slot];
+    const struct session *accepted = &replica->accepted.slots[slot];
+    struct message_numbers numbers = header->as.numbers;
+    if (!replica->primary || header->view != replica->view) return;
+    if (numbers.session != accepted->session || numbers.number > accepted->number) return;
+    if (peer->refused_first == 0 || peer->refused_view != replica->view) return;
+    if (numbers.number < peer->refused_first) return;
+    const uint64_t refused = accepted->number - numbers.number + 1;
+    numbers.count = (uint32_t) min_u64(numbers.count, refused);
+    say_refuse(replica, slot, &numbers);
+}
+
 void
 replica_on_request(struct replica *replica, uint8_t slot, struct message *message)
 {
@@ -289,6 +324,7 @@ replica_on_request(struct replica *replica, uint8_t slot, struct message *messag
     if (taken) {
         queue_push(waiting, &message->link);
     } else {
+        refuse_again(replica, slot, message->header);
         message_release(&replica->pool, message);
     }
 }
@@ -351,15 +387,18 @@ refuse(
     const struct message_numbers *numbers,
     enum forest_room room)
 {
+    struct replica_peer *peer = &replica->peers[slot];
+    const struct session *accepted = &replica->accepted.slots[slot];
+    assert(accepted->session == numbers->session);
+    if (peer->refused_first == 0 || peer->refused_view != replica->view) {
+        peer->refused_first = accepted->number + 1;
+        peer->refused_view = replica->view;
+    }
+    peer->refused_reason = room == FOREST_DISK_FULL ? MESSAGE_REFUSE_DISK : MESSAGE_REFUSE_MEMORY;
     /* (V14) Their numbers are used before anybody hears of it. */
     const uint64_t last = numbers->number + numbers->count - 1;
     sessions_take(&replica->accepted, slot, numbers->session, last);
-    struct message *message = replica_message_new(replica, MESSAGE_REFUSE);
-    if (message == NULL) return; /* Then it is as if the answer had got lost. */
-    message->header->as.numbers = *numbers;
-    message->header->as.numbers.reason =
-        room == FOREST_DISK_FULL ? MESSAGE_REFUSE_DISK : MESSAGE_REFUSE_MEMORY;
-    (void) replica_send(replica, slot, message);
+    say_refuse(replica, slot, numbers);
 }
 
 /*
@@ -391,6 +430,7 @@ take_message(struct replica *replica, uint8_t slot, const struct message_header 
     }
     while (multi_batch_next(&reader, &batch)) multi_batch_add(writer, &reader.source, &batch);
     sessions_take(&replica->accepted, slot, numbers->session, reader.source.number);
+    replica->peers[slot].refused_first = 0;
     return true;
 }
 
