@@ -142,14 +142,14 @@ prepare_valid(const struct prepare_header *header, u128 cluster)
 }
 
 void
-prepare_root(struct prepare_header *header, u128 cluster)
+prepare_root(struct prepare_header *header, u128 cluster, uint16_t voters)
 {
     memset(header, 0, sizeof(*header));
     header->cluster = cluster;
     header->size = PREPARE_HEADER_SIZE;
     header->version = DISK_FORMAT_VERSION;
     header->operation = PREPARE_ROOT;
-    header->voters = 1;
+    header->voters = voters;
     prepare_seal(header);
     assert(header->op == 0);
     assert(prepare_header_valid(header, cluster));

@@ -127,7 +127,7 @@ bool prepare_header_blank(const struct prepare_header *header);
  */
 bool prepare_valid(const struct prepare_header *header, u128 cluster);
 
-/* The prepare of op 0. */
-void prepare_root(struct prepare_header *header, u128 cluster);
+/* The prepare of op 0, for these voters (members_voters). */
+void prepare_root(struct prepare_header *header, u128 cluster, uint16_t voters);
 
 #endif

@@ -303,7 +303,8 @@ superblock_format(struct superblock *superblock, const struct superblock_format_
         .suffix_count = 1,
     };
     superblock_format_members(working, options);
-    prepare_root(&working->checkpoint.header, options->cluster);
+    const uint16_t voters = members_voters(&working->members);
+    prepare_root(&working->checkpoint.header, options->cluster, voters);
     working->suffix[0] = working->checkpoint.header;
     working->commit_max_checksum = working->checkpoint.header.checksum;
     superblock->settled = true;

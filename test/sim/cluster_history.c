@@ -50,7 +50,8 @@ checksum_at(const struct cluster *cluster, uint64_t op)
 {
     struct prepare_header root;
     if (op > 0) return cluster_history_header(cluster, op)->checksum;
-    prepare_root(&root, cluster->nodes[0].identity.cluster);
+    const uint16_t voters = cluster->networked ? members_voters(&cluster->members) : 1;
+    prepare_root(&root, cluster->nodes[0].identity.cluster, voters);
     return root.checksum;
 }
 

@@ -20,7 +20,7 @@ oracle_init(struct sim *sim)
     for (uint32_t i = 0; i < SIM_LOG_ENTRIES; i++) {
         oracle->log[i].op = 0;
     }
-    prepare_root(&root, sim_identity.cluster);
+    prepare_root(&root, sim_identity.cluster, 1);
     oracle->checksum = root.checksum;
 }
 

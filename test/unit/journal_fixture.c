@@ -92,7 +92,7 @@ journal_fixture_init_sync(
     assert(fixture->memory != NULL && fixture->messages != NULL);
     memset(fixture->messages, 0, PREPARE_SIZE_MAX);
 
-    prepare_root(journal_fixture_message(fixture, 0), FIXTURE_CLUSTER);
+    prepare_root(journal_fixture_message(fixture, 0), FIXTURE_CLUSTER, 1);
     fixture->checkpoint = *journal_fixture_message(fixture, 0);
     struct journal_report report;
     const enum journal_recovery recovery = journal_fixture_recover(fixture, &report);

@@ -42,7 +42,7 @@ void
 superblock_chain_init(struct superblock_chain *chain, u128 cluster)
 {
     chain->head = 0;
-    prepare_root(&chain->headers[0], cluster);
+    prepare_root(&chain->headers[0], cluster, 1);
 }
 
 void

@@ -327,14 +327,14 @@ UNIT_TEST(root_is_the_same_in_every_cluster_of_one_id)
     struct prepare_header a, b;
     memset(&a, 0xff, sizeof(a));
     memset(&b, 0x11, sizeof(b));
-    prepare_root(&a, CLUSTER);
-    prepare_root(&b, CLUSTER);
+    prepare_root(&a, CLUSTER, 1);
+    prepare_root(&b, CLUSTER, 1);
     expect(memcmp(&a, &b, sizeof(a)) == 0);
     expect(prepare_header_valid(&a, CLUSTER));
     expect_equal(a.op, 0);
     expect_equal(a.voters, 1);
     expect_equal(a.members_op, 0);
-    prepare_root(&b, CLUSTER + 1);
+    prepare_root(&b, CLUSTER + 1, 1);
     expect(a.checksum != b.checksum);
 }
 

@@ -362,7 +362,7 @@ static uint32_t
 r5_expected(uint64_t *checkpoints)
 {
     struct prepare_header root;
-    prepare_root(&root, node_identity.cluster);
+    prepare_root(&root, node_identity.cluster, 1);
     uint64_t position = root.position;
     uint32_t count = 0;
     for (uint64_t op = 1; op <= R5_OPS; op++) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * Three members on a simulated network, through the engine's façade: invariants (R9), (R10) and
- * (R11) of vsr/replica.h, and (R8) between members. Node 0 is the primary of view 0.
+ * (R11) of vsr/replica.h, and (R8) between members. Node 0 has slot 1, and is the
+ * primary of view 1, which is the first to begin; then nobody is in a hurry to begin another.
  *
  * What is durable, the disks say; what was said, the network. Losses are made by cutting a wire:
  * where messages are chaos, what is sent meanwhile is lost and the connection stays.
@@ -17,6 +18,8 @@
 
 #define NODES         3
 #define PRIMARY       0
+#define HASTY_NS      (UINT64_C(400) * NS_PER_MS)
+#define PATIENT_NS    (UINT64_C(3600) * NS_PER_S)
 #define RING_SIZE     (UINT64_C(64) * SECTOR_SIZE)
 #define ASKED_MAX     512
 #define PATIENCE_MS   4000
@@ -53,6 +56,7 @@ static struct member_node nodes[NODES];
 static struct asked asked[ASKED_MAX];
 static uint32_t asked_count;
 static uint64_t id_last;
+static bool elected;
 static uint64_t now_ms;
 
 static struct replica *
@@ -60,6 +64,13 @@ replica_of(uint32_t number)
 {
     assert(nodes[number].engine != NULL);
     return &nodes[number].engine->replica;
+}
+
+/* The slot of a node. Views begin with slot 1. */
+static uint8_t
+slot_of(uint32_t number)
+{
+    return (uint8_t) (number < 2 ? 1 - number : number);
 }
 
 /* ---- Witnesses ------------------------------------------------------------------------------- */
@@ -87,6 +98,7 @@ on_sent(void *context, uint32_t from, uint32_t to, struct message_header *header
     (void) context;
     if (header->command != MESSAGE_PREPARE_OK) return;
     struct member_node *node = &nodes[from];
+    if (header->view != 1) return;
     expect_equal(to, PRIMARY);
     expect(header->op <= node->op_durable);
     node->acked = max_u64(node->acked, header->op);
@@ -120,7 +132,7 @@ identity_of(uint32_t number)
         .cluster = 0x51,
         .incarnation = 0x60 + number,
         .system_identifier = 0x70 + number,
-        .replica = (uint8_t) number,
+        .replica = slot_of(number),
         .replica_count = NODES,
     };
 }
@@ -139,6 +151,7 @@ member_start(uint32_t number)
         .requests_max = ASKED_MAX,
         .session = node->session,
         .network = network_sim_of(&net, number),
+        .failover_timeout_ns = elected ? PATIENT_NS : HASTY_NS,
     };
     if (node->memory == NULL) {
         node->memory_bytes =
@@ -213,7 +226,7 @@ cluster_init(enum network_sim_model model, uint64_t seed)
     memset(&members, 0, sizeof(members));
     prng_init(&prng, seed);
     for (uint32_t from = 0; from < NODES; from++) {
-        members.slots[from] = (struct member){
+        members.slots[slot_of(from)] = (struct member){
             .incarnation = 0x60 + from,
             .role = MEMBER_VOTER,
             .name[0] = (char) ('a' + from),
@@ -227,6 +240,7 @@ cluster_init(enum network_sim_model model, uint64_t seed)
         }
     }
     network_sim_init(&net, &options, &prng);
+    elected = false;
     asked_count = 0;
     id_last = 0;
     now_ms = 0;
@@ -260,7 +274,30 @@ steps(uint32_t count)
 static bool
 connected(uint32_t from, uint32_t to)
 {
-    return replica_of(from)->peers[to].up && replica_of(to)->peers[from].up;
+    return replica_of(from)->peers[slot_of(to)].up && replica_of(to)->peers[slot_of(from)].up;
+}
+
+/* Lets those that work begin view 1, and stay in it. */
+static void
+elect(void)
+{
+    for (uint32_t ms = 0;; ms++) {
+        uint32_t left = 0;
+        assert(ms < PATIENCE_MS);
+        for (uint32_t i = 0; i < NODES; i++) {
+            if (nodes[i].engine == NULL) continue;
+            left += replica_view(replica_of(i)) != 1 || replica_of(i)->status != REPLICA_NORMAL;
+            left += i != PRIMARY && !replica_of(PRIMARY)->peers[slot_of(i)].placed;
+        }
+        if (left == 0 && replica_of(PRIMARY)->serving) break;
+        step();
+    }
+    for (uint32_t i = 0; i < NODES; i++) {
+        if (nodes[i].engine == NULL) continue;
+        replica_of(i)->failover_timeout_ns = PATIENT_NS;
+        replica_of(i)->change->timeout_ns = PATIENT_NS;
+    }
+    elected = true;
 }
 
 static void
@@ -272,6 +309,7 @@ cluster_begin(enum network_sim_model model, uint64_t seed)
         assert(i < PATIENCE_MS);
         step();
     }
+    elect();
 }
 
 static void
@@ -526,7 +564,7 @@ UNIT_TEST(r8_refusal_that_is_lost_is_said_again)
     const struct asked *refused = create(1, 1);
     cut(0, 1, true);
     steps(500);
-    expect_equal(replica_of(PRIMARY)->accepted.slots[1].number, 1);
+    expect_equal(replica_of(PRIMARY)->accepted.slots[slot_of(1)].number, 1);
     cut(0, 1, false);
     expect(answered_within(refused, PATIENCE_MS));
     expect_equal(refused->request.status, ENGINE_DISK_FULL);
@@ -548,9 +586,9 @@ UNIT_TEST(r8_requests_around_a_refused_one_are_sent_again)
     steps(50);
     expect_equal(commit_of(PRIMARY), 2);
     struct message_header refusal = {
-        .view = 0,
+        .view = 1,
         .command = MESSAGE_REFUSE,
-        .sender = PRIMARY,
+        .sender = slot_of(PRIMARY),
         .as.numbers =
             {
                 .session = nodes[1].session,
@@ -800,6 +838,7 @@ UNIT_TEST(backup_that_has_missed_many_prepares_gets_them_from_the_journal)
     cluster_init(NETWORK_SIM_STREAMS, 14);
     member_start(0);
     member_start(1);
+    elect();
     for (uint32_t i = 0; i < 200; i++) step();
     create_many(1, 45, 1);
     expect(replica_of(PRIMARY)->stats.checkpoints > 0);
@@ -814,6 +853,7 @@ UNIT_TEST(backup_whose_next_prepare_was_overwritten_is_told_so)
     cluster_init(NETWORK_SIM_STREAMS, 15);
     member_start(0);
     member_start(1);
+    elect();
     for (uint32_t i = 0; i < 200; i++) step();
     create_many(1, 150, 1);
     member_start(2);

@@ -80,7 +80,7 @@ UNIT_TEST(format_then_open)
     expect_equal(superblock_suffix_head(state), 0);
     expect_equal(state->op_acked_min, 0);
     struct prepare_header root;
-    prepare_root(&root, BENCH_CLUSTER);
+    prepare_root(&root, BENCH_CLUSTER, 1);
     expect(memcmp(&state->checkpoint.header, &root, sizeof(root)) == 0);
     expect_equal(bench.superblock.copies_repaired, 0);
     expect(bench_disk_settled());
