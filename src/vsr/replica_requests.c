@@ -306,16 +306,19 @@ replica_requests_begin(struct replica *replica, uint8_t slot, bool afresh)
     if (afresh) peer->prepared = replica->accepted.slots[slot].number;
 }
 
-/* Was all of it refused? Then its numbers are used, and beyond all that are in prepares. */
-static bool
-was_refused(const struct replica *replica, uint8_t slot, const struct message_header *header)
+/*
+ * How many of the message's requests, from the first on, were refused: their numbers are used, and
+ * beyond all that are in prepares. What follows them in the message comes again without them.
+ */
+static uint32_t
+refused_count(const struct replica *replica, uint8_t slot, const struct message_header *header)
 {
     const struct message_numbers *numbers = &header->as.numbers;
     const struct session *accepted = &replica->accepted.slots[slot];
-    return replica->serving && header->view == replica->view &&
-           numbers->session == accepted->session &&
-           numbers->number > replica->peers[slot].prepared &&
-           numbers->number + numbers->count - 1 <= accepted->number;
+    if (!replica->serving || header->view != replica->view) return 0;
+    if (numbers->session != accepted->session || numbers->number > accepted->number) return 0;
+    if (numbers->number <= replica->peers[slot].prepared) return 0;
+    return (uint32_t) min_u64(numbers->count, accepted->number - numbers->number + 1);
 }
 
 void
@@ -323,9 +326,9 @@ replica_on_request(struct replica *replica, uint8_t slot, struct message *messag
 {
     struct multi_batch_reader reader;
     struct queue *waiting = &replica->peers[slot].requests;
-    if (was_refused(replica, slot, message->header)) {
-        say_refused(replica, slot, &message->header->as.numbers);
-    }
+    struct message_numbers refused = message->header->as.numbers;
+    refused.count = refused_count(replica, slot, message->header);
+    if (refused.count > 0) say_refused(replica, slot, &refused);
     /* A primary that doesn't serve yet can't tell which numbers are taken. It looks again later. */
     const bool taken = replica->primary && message->header->view == replica->view &&
                        (!replica->serving || accepts(replica, slot, message->header)) &&
