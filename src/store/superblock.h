@@ -38,6 +38,8 @@
  *       once. Whoever asked is called back once. If a newer view was asked for meanwhile, then the
  *       answer is SUPERBLOCK_REPLACED, and nothing of what it asked for was or will be written.
  *  (S9) the members are those at the checkpoint op, and their checksum is part of the checkpoint.
+ *  (S10) SUPERBLOCK_NOT_ALONE and SUPERBLOCK_OVER stay once they are set, and record_op never goes
+ *       back.
  */
 #ifndef LEDGER_STORE_SUPERBLOCK_H
 #define LEDGER_STORE_SUPERBLOCK_H
@@ -158,6 +160,22 @@ enum superblock_result {
 
 const char *superblock_result_name(enum superblock_result result);
 
+/*
+ * What the node knows of itself and has heard of others, as far as it changes; all zero: nothing
+ * does. May go with an update of any kind, and is durable with it or not at all.
+ */
+struct superblock_node {
+    uint32_t flags_set;
+    uint32_t flags_cleared; /* SUPERBLOCK_SYNCING, or none (S10). */
+    char name[SUPERBLOCK_NAME_SIZE]; /* The node's, with SUPERBLOCK_NOT_ALONE. */
+    bool fences;                     /* These three change: */
+    uint64_t fence;
+    uint64_t fence_next;
+    uint64_t record_op;
+    uint32_t heard_of; /* A bit for each slot of which `heard` changes. */
+    struct superblock_heard heard[MEMBERS_MAX];
+};
+
 struct superblock_update;
 typedef void superblock_callback(struct superblock_update *update, enum superblock_result result);
 
@@ -169,8 +187,9 @@ enum superblock_update_kind {
      * other members would have to agree. A crash leaves the old owner or the new one.
      */
     SUPERBLOCK_UPDATE_OWNER,
+    SUPERBLOCK_UPDATE_NODE, /* Only what `node` says. */
 };
-#define SUPERBLOCK_UPDATE_KIND_COUNT 3
+#define SUPERBLOCK_UPDATE_KIND_COUNT 4
 
 /* Caller-owned, lent to the superblock until the callback. */
 struct superblock_update {
@@ -185,6 +204,7 @@ struct superblock_update {
     /* Of an owner. */
     u128 incarnation;
     uint64_t system_identifier;
+    struct superblock_node node; /* Of any kind. */
     struct superblock_update *replaced_next; /* The superblock's. */
 };
 
@@ -246,8 +266,9 @@ enum superblock_result superblock_repair(struct superblock *superblock);
 /*
  * Makes `working` a new state, and calls back when that is durable by (S3). It begins at once;
  * while an update runs, it waits for the next one (S8). Views, log_view and checkpoints never
- * regress (S2). Only the newest view may wait, one checkpoint, and one owner; a newer view replaces
- * one that waits. After SUPERBLOCK_IO_ERROR the caller must stop: nothing is written any more.
+ * regress (S2). Only the newest view may wait, and one update of each other kind; a newer view
+ * replaces one that waits. After SUPERBLOCK_IO_ERROR the caller must stop: nothing is written any
+ * more.
  */
 void superblock_update(struct superblock *superblock, struct superblock_update *update);
 

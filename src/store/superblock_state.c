@@ -201,6 +201,28 @@ state_apply_owner(struct superblock_state *state, const struct superblock_update
     state->members.slots[state->slot].incarnation = update->incarnation;
 }
 
+/*
+ * With several updates that become one, the last in the order of kinds decides what more than one
+ * of them says.
+ */
+static void
+state_apply_node(struct superblock_state *state, const struct superblock_node *node)
+{
+    if ((node->flags_set & SUPERBLOCK_NOT_ALONE) != 0) {
+        assert(state->name[0] == '\0' || memcmp(state->name, node->name, sizeof(node->name)) == 0);
+        memcpy(state->name, node->name, sizeof(state->name));
+    }
+    state->flags = (state->flags & ~node->flags_cleared) | node->flags_set;
+    if (node->fences) {
+        state->fence = node->fence;
+        state->fence_next = node->fence_next;
+        state->record_op = node->record_op;
+    }
+    for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
+        if ((node->heard_of >> slot & 1) != 0) state->heard[slot] = node->heard[slot];
+    }
+}
+
 void
 superblock_state_apply(struct superblock_state *state, const struct superblock_update *update)
 {
@@ -215,7 +237,9 @@ superblock_state_apply(struct superblock_state *state, const struct superblock_u
         state_apply_log(state, &update->log);
         break;
     case SUPERBLOCK_UPDATE_OWNER: state_apply_owner(state, update); break;
+    case SUPERBLOCK_UPDATE_NODE: break;
     }
+    state_apply_node(state, &update->node);
     /* The checkpoint is durable here: none of its ops is needed of the log any more. */
     state->op_acked_min = max_u64(state->op_acked_min, state->checkpoint.header.op);
     state->checkpoint.members_checksum = members_checksum(&state->members); /* (S9) */

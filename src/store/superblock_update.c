@@ -203,6 +203,7 @@ superblock_update_begin(struct superblock *superblock)
     assert(staging->log_view >= working->log_view);
     assert(staging->commit_max >= working->commit_max);
     assert(staging->checkpoint.header.op >= working->checkpoint.header.op);
+    assert(staging->record_op >= working->record_op); /* (S10) */
     /* Otherwise opening would refuse what is about to be written. */
     assert(superblock_state_sound(staging));
 
@@ -235,8 +236,15 @@ superblock_update_check(const struct superblock *superblock, const struct superb
         assert(update->log.log_view <= before->log_view);
         assert(update->checkpoint.header.op >= before->checkpoint.header.op);
         break;
-    case SUPERBLOCK_UPDATE_OWNER: assert(waits == NULL); break;
+    case SUPERBLOCK_UPDATE_OWNER:
+    case SUPERBLOCK_UPDATE_NODE: assert(waits == NULL); break;
     }
+    const struct superblock_node *node = &update->node;
+    assert(((node->flags_set | node->flags_cleared) & ~(uint32_t) SUPERBLOCK_FLAGS) == 0);
+    assert((node->flags_cleared & ~(uint32_t) SUPERBLOCK_SYNCING) == 0); /* (S10) */
+    assert((node->flags_set & node->flags_cleared) == 0);
+    if (node->fences) assert(node->record_op >= before->record_op); /* (S10) */
+    assert(node->heard_of < UINT32_C(1) << MEMBERS_MAX);
 }
 
 void

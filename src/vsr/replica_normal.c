@@ -124,8 +124,8 @@ voters_with(const struct replica *replica, uint64_t op)
 }
 
 /*
- * Committed is what a quorum of the voters has on disk. Ops of older views commit by the same count,
- * for all who count have taken over this view's log.
+ * Committed is what a quorum of the voters has on disk. Ops of older views commit by the same
+ * count, for all who count have taken over this view's log.
  */
 void
 replica_count_acks(struct replica *replica)

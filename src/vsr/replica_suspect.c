@@ -9,8 +9,8 @@
  * rarely begin at the same moment.
  *
  * Who has voted for a newer view never comes back by itself: it has left this one on its disk. Its
- * vote counts as its suspicion. And a primary that hears such votes for two timeouts goes there too,
- * or that member would be lost for this view.
+ * vote counts as its suspicion. And a primary that hears such votes for two timeouts goes there
+ * too, or that member would be lost for this view.
  */
 #include <string.h>
 

@@ -18,8 +18,8 @@
  * (J6), so that what was cut doesn't come back by itself.
  *
  * What can go wrong: too few vote, or the new primary is gone. After two timeouts all go on to the
- * next view. If the new primary's own log lacks what is committed, it goes to the view of the member
- * whose log is best, which is a function of the votes.
+ * next view. If the new primary's own log lacks what is committed, it goes to the view of the
+ * member whose log is best, which is a function of the votes.
  *
  * A replica executes what it knows to be committed meanwhile: that doesn't change with a view.
  */

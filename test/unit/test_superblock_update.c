@@ -335,4 +335,170 @@ UNIT_TEST(s8_a_torn_update_of_several)
     for (uint32_t i = 0; i < 3; i++) expect(taken[i] > 50);
 }
 
+/* ---- What the node knows of itself and of others (S10) --------------------------------------- */
+
+static void
+ask_node(struct bench_asked *asked, const struct superblock_node *node)
+{
+    *asked = (struct bench_asked){.update.node = *node};
+    bench_ask(asked, SUPERBLOCK_UPDATE_NODE);
+}
+
+static const struct superblock_node node_joins = {
+    .flags_set = SUPERBLOCK_NOT_ALONE,
+    .name = "a",
+    .fences = true,
+    .fence_next = 77,
+};
+
+static void
+begin_not_alone(uint64_t seed)
+{
+    struct bench_asked asked;
+    bench_begin_formatted(seed);
+    ask_node(&asked, &node_joins);
+    bench_wait();
+    expect_equal(asked.result, SUPERBLOCK_OK);
+}
+
+/* Opened anew, it is as it was left. */
+static void
+expect_opens_the_same(void)
+{
+    const struct superblock_state before = *bench.superblock.working;
+    superblock_restart(&bench.superblock, &bench.sim);
+    expect_equal(superblock_open_and_repair(&bench.superblock), SUPERBLOCK_OK);
+    expect(memcmp(bench.superblock.working, &before, sizeof(before)) == 0);
+}
+
+UNIT_TEST(s10_only_what_is_named_changes)
+{
+    struct bench_asked asked;
+    begin_not_alone(1);
+    const struct superblock_state *state = bench.superblock.working;
+    expect_equal(state->flags, SUPERBLOCK_NOT_ALONE);
+    expect_equal(state->fence_next, 77);
+    expect(state->name[0] == 'a' && state->name[1] == 0);
+    expect_opens_the_same();
+
+    const struct superblock_node moves = {
+        .fences = true, .fence = 77, .record_op = 5, .flags_set = SUPERBLOCK_SYNCING};
+    ask_node(&asked, &moves);
+    bench_wait();
+    expect_equal(state->flags, SUPERBLOCK_NOT_ALONE | SUPERBLOCK_SYNCING);
+    expect_equal(state->fence, 77);
+    expect_equal(state->fence_next, 0);
+    expect_equal(state->record_op, 5);
+
+    struct superblock_node hears = {.heard_of = 1U << 2 | 1U << 11};
+    hears.heard[2] = (struct superblock_heard){.fence = 9, .view = 4, .log_view = 3, .acked_op = 8};
+    hears.heard[11] = (struct superblock_heard){.record_op = 2, .view = 1};
+    hears.heard[3].view = 5; /* Not of a slot that is named. */
+    ask_node(&asked, &hears);
+    bench_wait();
+    expect_equal(state->heard[2].acked_op, 8);
+    expect_equal(state->heard[11].record_op, 2);
+    expect_equal(state->heard[3].view, 0);
+    expect_equal(state->fence, 77);
+
+    /* A slot that was given to another is forgotten; the sync is over. */
+    const struct superblock_node ends = {
+        .flags_cleared = SUPERBLOCK_SYNCING, .heard_of = 1U << 2};
+    ask_node(&asked, &ends);
+    bench_wait();
+    expect_equal(state->heard[2].view, 0);
+    expect_equal(state->heard[11].view, 1);
+    expect_equal(state->flags, SUPERBLOCK_NOT_ALONE);
+    expect_opens_the_same();
+    bench_end();
+}
+
+UNIT_TEST(s10_flags_stay)
+{
+    struct bench_asked asked;
+    begin_not_alone(1);
+    const struct superblock_node over = {.flags_set = SUPERBLOCK_OVER};
+    ask_node(&asked, &over);
+    bench_wait();
+    expect_equal(bench_update_view(12, 3), SUPERBLOCK_OK);
+    expect_equal(bench_update_checkpoint(3), SUPERBLOCK_OK);
+    expect_equal(
+        bench.superblock.working->flags, (uint32_t) SUPERBLOCK_NOT_ALONE | SUPERBLOCK_OVER);
+    expect_equal(bench.superblock.working->fence_next, 77);
+    expect_opens_the_same();
+    bench_end();
+}
+
+/* What waits goes together: with an update of its own, and with those that say it besides. */
+UNIT_TEST(s8_s10_what_waits_of_the_node_goes_along)
+{
+    struct bench_asked first, node, checkpoint, view = {.update.view = 12};
+    begin_not_alone(1);
+    bench_ask_view(&first, 1, 0, 2);
+    struct superblock_node hears = {.heard_of = 1U << 1};
+    hears.heard[1].view = 6;
+    bench_ask_checkpoint(&checkpoint, 2, 4);
+    ask_node(&node, &hears);
+    superblock_chain_log(&bench.chain, 4, 12, &view.update.log);
+    view.update.node = (struct superblock_node){.fences = true, .fence = 77, .record_op = 3};
+    bench_ask(&view, SUPERBLOCK_UPDATE_VIEW);
+    const uint64_t writes = bench.sim.counters.writes;
+    bench_wait();
+    expect_equal(bench.sim.counters.writes, writes + 2 * SUPERBLOCK_COPIES);
+    expect(first.done && node.done && checkpoint.done && view.done);
+    const struct superblock_state *state = bench.superblock.working;
+    expect_equal(state->view, 12);
+    expect_equal(state->checkpoint.header.op, 2);
+    expect_equal(state->heard[1].view, 6);
+    expect_equal(state->fence, 77);
+    expect_equal(state->record_op, 3);
+    bench_end();
+}
+
+/* Power fails at each event: all that waited together is there, or none of it. */
+UNIT_TEST(s8_s10_a_torn_update_of_the_node_and_others)
+{
+    uint32_t taken[3] = {0};
+    for (uint64_t asked_at = 0; asked_at <= 11; asked_at++) {
+        for (uint64_t event = 1; event <= 25; event++) {
+            struct bench_asked first, node, checkpoint, view = {.update.view = 12};
+            bench_begin_formatted(event);
+            bench_ask_view(&first, 1, 0, 2);
+            for (uint64_t i = 0; i < asked_at; i++) (void) storage_wait(&bench.sim.storage);
+            storage_sim_crash_after(&bench.sim, event);
+            struct superblock_node joins = node_joins;
+            joins.heard_of = 1U << 4;
+            joins.heard[4].view = 9;
+            ask_node(&node, &joins);
+            bench_ask_checkpoint(&checkpoint, 1, 2);
+            superblock_chain_log(&bench.chain, 2, 12, &view.update.log);
+            view.update.node.heard_of = 1U << 5;
+            view.update.node.flags_set = SUPERBLOCK_SYNCING;
+            view.update.node.heard[5].view = 11;
+            bench_ask(&view, SUPERBLOCK_UPDATE_VIEW);
+            bench_wait();
+            expect_equal(node.result, view.result);
+            expect_equal(node.result, checkpoint.result);
+            if (bench.sim.crashed) storage_sim_restart(&bench.sim);
+            superblock_restart(&bench.superblock, &bench.sim);
+            expect_equal(superblock_open_and_repair(&bench.superblock), SUPERBLOCK_OK);
+            const struct superblock_state *state = bench.superblock.working;
+            const bool all = state->view == 12;
+            expect(all || state->view <= 1);
+            if (node.result == SUPERBLOCK_OK) expect(all);
+            const uint32_t flags = SUPERBLOCK_NOT_ALONE | SUPERBLOCK_SYNCING;
+            expect_equal(state->flags, all ? flags : 0);
+            expect_equal(state->fence_next, all ? 77 : 0);
+            expect_equal(state->heard[4].view, all ? 9 : 0);
+            expect_equal(state->heard[5].view, all ? 11 : 0);
+            expect_equal(state->name[0], all ? 'a' : 0);
+            expect_equal(state->checkpoint.header.op, all ? 1 : 0);
+            taken[all ? 2 : state->view] += 1;
+            expect(bench_disk_settled());
+            bench_end();
+        }
+    }
+    for (uint32_t i = 0; i < 3; i++) expect(taken[i] > 20);
+}
+
 UNIT_MAIN(test_superblock_update)
