@@ -242,7 +242,8 @@ print_cluster_line(void)
         view = max_u64(view, state.view);
     }
     printf(
-        "cluster seed %" PRIu64 ": trace %016" PRIx64 "%016" PRIx64 " nodes %u view %" PRIu64 " ops %" PRIu64
+        "cluster seed %" PRIu64 ": trace %016" PRIx64 "%016" PRIx64 " nodes %u view %" PRIu64
+        " ops %" PRIu64
         " requests %" PRIu64 " reads %" PRIu64 " answered %" PRIu64 " retries %" PRIu64
         " crashes %" PRIu64 " pauses %" PRIu64 " partitions %" PRIu64 " checkpoints %" PRIu64
         " messages %" PRIu64 " lost %" PRIu64 " doubled %" PRIu64 " overtaken %" PRIu64
