@@ -72,6 +72,7 @@ engine_take(
     };
     queue_init(&engine->arrived, "requests that have arrived", options->requests_max);
     queue_init(&engine->reads.waiting, "reads that wait", options->requests_max);
+    queue_init(&engine->reads.local, "local reads that wait", options->requests_max);
     engine_reads_take(engine, arena);
     ledger_verify_init(&engine->verification.verify, arena, &engine->journal);
 
@@ -276,8 +277,9 @@ engine_invariants(const struct engine *engine)
      * Each request that is lent is in exactly one place, where it will be answered from. One that
      * fell between two would keep its client waiting for ever.
      */
-    const uint32_t lent = engine->arrived.count + reads->waiting.count + running +
-                          replica_requests_count(&engine->replica) + (verified != NULL ? 1 : 0);
+    const uint32_t lent = engine->arrived.count + reads->waiting.count + reads->local.count +
+                          running + replica_requests_count(&engine->replica) +
+                          (verified != NULL ? 1 : 0);
     assert(lent == engine->requests_count);
     assert(lent <= engine->options.requests_max);
     /* Without an interval no time is due: scrubbing would begin with a burst when there is one. */
@@ -300,8 +302,9 @@ engine_recount(struct engine *engine)
 static bool
 reads_busy(const struct engine *engine)
 {
-    return !queue_empty(&engine->reads.waiting) || engine->reads.running_count > 0 ||
-           engine->verification.request != NULL;
+    const struct engine_reads *reads = &engine->reads;
+    return !queue_empty(&reads->waiting) || !queue_empty(&reads->local) ||
+           reads->running_count > 0 || engine->verification.request != NULL;
 }
 
 bool
@@ -328,8 +331,10 @@ engine_tick(struct engine *engine)
 bool
 engine_busy(const struct engine *engine)
 {
-    return !queue_empty(&engine->arrived) || !queue_empty(&engine->reads.waiting) ||
-           engine->reads.running_count > 0 || replica_busy(&engine->replica);
+    const struct engine_reads *reads = &engine->reads;
+    return !queue_empty(&engine->arrived) || !queue_empty(&reads->waiting) ||
+           !queue_empty(&reads->local) || reads->running_count > 0 ||
+           replica_busy(&engine->replica);
 }
 
 uint64_t

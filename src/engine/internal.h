@@ -27,7 +27,8 @@ struct engine_read {
 };
 
 struct engine_reads {
-    struct queue waiting;        /* Requests that haven't begun. */
+    struct queue waiting;        /* Requests that haven't begun, */
+    struct queue local;          /* and those that this node's state will do for. */
     struct engine_read *running; /* ENGINE_READS_MAX of them. */
     uint32_t running_count;
     uint32_t turn; /* The read that has its turn next. */

@@ -102,11 +102,14 @@ fail_reads(struct engine *engine)
         read_end(engine, running, ENGINE_FAILED);
         progress = true;
     }
-    while (!queue_empty(&engine->reads.waiting)) {
-        struct queue_link *link = queue_pop(&engine->reads.waiting);
-        assert(link != NULL);
-        engine_answer(container_of(link, struct engine_request, link), ENGINE_FAILED);
-        progress = true;
+    for (uint32_t local = 0; local < 2; local++) {
+        struct queue *waiting = local ? &engine->reads.local : &engine->reads.waiting;
+        while (!queue_empty(waiting)) {
+            struct queue_link *link = queue_pop(waiting);
+            assert(link != NULL);
+            engine_answer(container_of(link, struct engine_request, link), ENGINE_FAILED);
+            progress = true;
+        }
     }
     return progress;
 }
@@ -114,18 +117,32 @@ fail_reads(struct engine *engine)
 void
 engine_read_wait(struct engine *engine, struct engine_request *request)
 {
-    request->read_number = request->local ? 0 : replica_read_number(&engine->replica);
-    queue_push(&engine->reads.waiting, &request->link);
+    if (!request->local) request->read_number = replica_read_number(&engine->replica);
+    queue_push(request->local ? &engine->reads.local : &engine->reads.waiting, &request->link);
 }
 
-/* The oldest waiting request, if it may begin; else NULL. */
+/*
+ * Takes the oldest request that may begin, or returns NULL. Those that wait for other members hold
+ * up none that don't ask them.
+ */
 static struct engine_request *
-next_read(const struct engine *engine)
+next_read(struct engine *engine)
 {
-    struct queue_link *link = queue_peek(&engine->reads.waiting);
-    if (link == NULL) return NULL;
-    struct engine_request *request = container_of(link, struct engine_request, link);
-    return replica_read_ready(&engine->replica, request->read_number) ? request : NULL;
+    struct queue *waiting = &engine->reads.local;
+    struct queue_link *link = queue_peek(waiting);
+    struct queue_link *asked = queue_peek(&engine->reads.waiting);
+    struct engine_request *request =
+        link == NULL ? NULL : container_of(link, struct engine_request, link);
+    if (asked != NULL) {
+        struct engine_request *other = container_of(asked, struct engine_request, link);
+        const bool older = request == NULL || other->submitted_ns <= request->submitted_ns;
+        if (older && replica_read_ready(&engine->replica, other->read_number)) {
+            waiting = &engine->reads.waiting;
+            request = other;
+        }
+    }
+    if (request != NULL) (void) queue_pop(waiting);
+    return request;
 }
 
 /*
@@ -139,7 +156,6 @@ run_reads(struct engine *engine, uint32_t *rows_left)
     while (engine->reads.running_count < ENGINE_READS_MAX) {
         struct engine_request *request = next_read(engine);
         if (request == NULL) break;
-        (void) queue_pop(&engine->reads.waiting);
         read_begin(engine, request);
     }
     for (uint32_t i = 0; i < ENGINE_READS_MAX && *rows_left > 0; i++) {

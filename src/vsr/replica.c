@@ -15,14 +15,22 @@
 #define LARGE_ALONE    (PIPELINE_PREPARES_MAX + 1)
 #define LARGE_PER_PEER (2 * REPLICA_LARGE_PER_PEER + 1)
 #define LARGE_OWN      REPLICA_LARGE_PER_PEER
-#define SMALL_PER_PEER 24
+
+/*
+ * Small ones: a prepare or request that is small comes in one too. There are enough for all that
+ * can be lent, kept, or wait, so that one is free for what comes next. Two members that can't read
+ * for want of a buffer, while all of theirs wait to be read by the other, would wait for ever.
+ */
+#define SMALL_ALONE    (PIPELINE_PREPARES_MAX + 3)
+#define SMALL_PER_PEER (NETWORK_QUEUE_MAX + REPLICA_REQUESTS_PER_PEER)
 
 static void
 init_pool(struct replica *replica, struct arena *arena, uint32_t peers)
 {
     const uint32_t own = peers > 0 ? LARGE_OWN : 0;
     const uint32_t large = LARGE_ALONE + own + peers * LARGE_PER_PEER;
-    message_pool_init(&replica->pool, arena, 1 + peers * SMALL_PER_PEER, large);
+    const uint32_t small = peers > 0 ? SMALL_ALONE + peers * SMALL_PER_PEER : 1;
+    message_pool_init(&replica->pool, arena, small, large);
     replica->peers = arena_take(arena, MEMBERS_MAX, sizeof(struct replica_peer), sizeof(u128));
     memset(replica->slots, REPLICA_NO_SLOT, sizeof(replica->slots));
     if (arena_measuring(arena)) return;
@@ -117,7 +125,10 @@ replica_log_has(const struct replica *replica, uint64_t op, u128 checksum)
     if (op > replica->journaled) return replica_header(replica, op)->checksum == checksum;
     const struct prepare_header *header = journal_find(replica->journal, op);
     if (op == replica->journal->checkpoint.op) header = &replica->journal->checkpoint;
-    return header != NULL && header->checksum == checksum;
+    if (header != NULL) return header->checksum == checksum;
+    /* It was overwritten, or is the root. Its successor, if it is there still, names it. */
+    const struct prepare_header *next = journal_find(replica->journal, op + 1);
+    return next != NULL && next->parent == checksum;
 }
 
 /* ---- Stopping -------------------------------------------------------------------------------- */
@@ -178,7 +189,7 @@ begin_serving(struct replica *replica)
     replica->accepted = replica->sessions;
     sessions_begin(&replica->accepted, replica->slot, replica->session);
     for (uint8_t slot = 0; slot < MEMBERS_MAX; slot++) {
-        if (replica->peers[slot].up) replica_requests_begin(replica, slot, true);
+        if (replica->peers[slot].up) replica_requests_begin(replica, slot);
     }
     replica_requests_unsend(replica);
 }

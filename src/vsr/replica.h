@@ -183,8 +183,13 @@ struct replica_peer {
     uint64_t sent_op;      /* it has everything up to this op, or was sent it. */
     struct replica_gift gift;
     struct queue requests; /* Messages with its requests, which wait for a prepare. */
-    uint64_t prepared;     /* The newest number of its session that is in a prepare. */
-    uint8_t refusal;       /* Why what it sent last was refused: enum message_refusal. */
+    /*
+     * In this view, no request of its session from this number on is in a prepare: those that count
+     * as accepted were refused, for this reason. 0: none was refused since its last prepare.
+     */
+    uint64_t refused_first;
+    uint32_t refused_view;
+    uint8_t refused_reason; /* enum message_refusal */
     bool read_asked;       /* It waits for a read's op … */
     uint64_t read_number;  /* … under this number, */
     uint64_t read_round;   /* which is known when a quorum has answered this round: */

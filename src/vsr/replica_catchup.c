@@ -26,7 +26,7 @@ static_assert(ENTRIES_MAX <= MESSAGE_SUFFIX_MAX, "they fit into a get_prepares")
 void
 replica_fetch(struct replica *replica)
 {
-    if (!replica_backup(replica) || replica->head_heard <= replica->op) return;
+    if (!replica_backup(replica) || replica->head_heard <= replica->linked) return;
     const uint64_t now = clock_monotonic_ns(replica->clock);
     if (now - replica->grown_ns < REPLICA_ASK_AGAIN_NS) return;
     struct message *message = replica_message_new(replica, MESSAGE_GET_PREPARES);
@@ -35,7 +35,8 @@ replica_fetch(struct replica *replica)
     struct message_entry *entries = message_body(header);
     const uint64_t op_first = replica->journal->checkpoint.op;
     uint8_t count = 0;
-    for (uint64_t op = replica->op; count < ENTRIES_MAX && op >= op_first; op--) {
+    /* What isn't known to be of this view's log is asked for too, although it may be here. */
+    for (uint64_t op = replica->linked; count < ENTRIES_MAX && op >= op_first; op--) {
         entries[count] = (struct message_entry){
             .checksum = replica_header(replica, op)->checksum,
             .op = op,
@@ -54,7 +55,8 @@ replica_on_absent(struct replica *replica, const struct message_header *header)
 {
     const bool mine = replica_backup(replica) && header->view == replica->view &&
                       header->sender == replica_primary_slot(replica);
-    if (mine && header->as.absent.asked == MESSAGE_GET_PREPARES && header->op == replica->op + 1) {
+    if (mine && header->as.absent.asked == MESSAGE_GET_PREPARES &&
+        header->op == replica->linked + 1) {
         replica->absent = true;
     }
 }

@@ -33,6 +33,9 @@
 /* So many large messages wait for a peer at most, so that a slow one doesn't use up the pool. */
 #define REPLICA_LARGE_PER_PEER 4
 
+/* No round: nobody has been asked in this view. */
+#define REPLICA_NO_ROUND UINT64_MAX
+
 /* The oldest request of a queue that is not empty. */
 static inline struct replica_request *
 replica_pop_request(struct queue *requests)
@@ -105,11 +108,8 @@ struct replica_request *replica_requests_find(
  */
 bool replica_requests_take(struct replica *replica);
 
-/*
- * At the primary: the member's session is its newest. `afresh`: what is accepted of it is in the
- * log, and none of it was refused.
- */
-void replica_requests_begin(struct replica *replica, uint8_t slot, bool afresh);
+/* At a primary that serves: the member's session is its newest. */
+void replica_requests_begin(struct replica *replica, uint8_t slot);
 
 /* True if there is something to take. */
 bool replica_requests_wait(const struct replica *replica);

@@ -147,7 +147,8 @@ replica_on_prepare_ok(struct replica *replica, uint8_t slot, const struct messag
     struct replica_peer *peer = &replica->peers[slot];
     if (!replica->primary || header->view != replica->view) return;
     replica->change->left_ns[slot] = 0;
-    peer->round = max_u64(peer->round, min_u64(header->round, replica->round));
+    /* A higher one is of a view before, when it was heard from another primary. */
+    if (header->round <= replica->round) peer->round = max_u64(peer->round, header->round);
     if (replica_log_has(replica, header->op, header->as.prepare_ok.checksum)) {
         peer->acked = max_u64(peer->acked, header->op);
         peer->sent_op = peer->placed ? max_u64(peer->sent_op, header->op) : header->op;

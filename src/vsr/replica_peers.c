@@ -83,15 +83,15 @@ on_up(void *context, uint32_t number, const struct message_header *header)
         return;
     }
     struct replica_peer *peer = &replica->peers[slot];
+    if (peer->session != hello->session) peer->refused_first = 0;
     peer->up = true;
     peer->number = (uint8_t) number;
-    const bool known = peer->session == hello->session;
     peer->session = hello->session;
     peer->heard_ns = clock_monotonic_ns(replica->clock);
     peer->placed = false;
     peer->read_asked = false;
     replica->slots[number] = slot;
-    if (replica->serving) replica_requests_begin(replica, slot, !known);
+    if (replica->serving) replica_requests_begin(replica, slot);
     /* A primary is told at once how far the log goes here, and gets all that it may have lost. */
     replica->ack_due = true;
     const bool to_primary = slot == replica_primary_slot(replica) && replica_backup(replica);

@@ -46,14 +46,19 @@ answered(struct replica_reads *reads, uint64_t op)
 
 /* ---- The primary ----------------------------------------------------------------------------- */
 
-/* Have a quorum of the voters answered this round, in this view? */
+/*
+ * Have a quorum of the voters answered this round, in this view? Who has asked the question counts
+ * as one of them, for this question alone: a message that was long on its way says nothing of what
+ * its sender has done since.
+ */
 static bool
-round_answered(const struct replica *replica, uint64_t round)
+round_answered(const struct replica *replica, uint64_t round, uint8_t asker)
 {
     uint32_t voices = 0;
     for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
         if ((replica->voters >> slot & 1) == 0) continue;
-        voices += slot == replica->slot || replica->peers[slot].round >= round;
+        const bool own = slot == replica->slot || slot == asker;
+        voices += own || replica->peers[slot].round >= round;
     }
     return voices >= members_quorum(members_voter_count(replica->voters));
 }
@@ -75,12 +80,12 @@ replica_reads_answered(struct replica *replica)
 {
     struct replica_reads *reads = &replica->reads;
     if (!replica->serving) return;
-    if (reads->asked > reads->known && round_answered(replica, reads->round)) {
+    if (reads->asked > reads->known && round_answered(replica, reads->round, replica->slot)) {
         answered(reads, reads->op);
     }
     for (uint8_t slot = 0; slot < MEMBERS_MAX; slot++) {
         const struct replica_peer *peer = &replica->peers[slot];
-        if (peer->read_asked && round_answered(replica, peer->read_round)) {
+        if (peer->read_asked && round_answered(replica, peer->read_round, slot)) {
             say_read_op(replica, slot);
         }
     }
@@ -92,8 +97,12 @@ replica_on_read_index(struct replica *replica, uint8_t slot, const struct messag
     struct replica_peer *peer = &replica->peers[slot];
     /* Before all that the view began with is committed, commit_max may be behind. */
     if (!replica->serving || header->view != replica->view) return;
+    if (peer->read_asked && peer->read_number == header->as.read.number) {
+        /* Asked again. A new round would make the answers that are on their way worthless. */
+        replica->round_due = true;
+        return;
+    }
     replica->round += 1;
-    peer->round = replica->round; /* It has spoken in this view after the reads came. */
     peer->read_asked = true;
     peer->read_number = header->as.read.number;
     peer->read_round = replica->round;
@@ -114,15 +123,18 @@ replica_on_read_ok(struct replica *replica, const struct message_header *header)
     if (header->as.read.number == reads->asked) answered(reads, header->commit);
 }
 
+/* `again`: the same question, so that an answer that is on its way still counts. */
 static bool
-ask(struct replica *replica)
+ask(struct replica *replica, bool again)
 {
     struct replica_reads *reads = &replica->reads;
     if (replica->primary) {
         if (!replica->serving) return false;
-        replica->round += 1;
-        reads->round = replica->round;
-        reads->op = replica->commit_max;
+        if (!again || reads->round == REPLICA_NO_ROUND) {
+            replica->round += 1;
+            reads->round = replica->round;
+            reads->op = replica->commit_max;
+        }
         replica->round_due = true;
         replica_reads_answered(replica); /* A voter that is alone is a quorum. */
         return true;
@@ -144,5 +156,5 @@ replica_reads_poll(struct replica *replica)
     if (!fresh && now - reads->asked_ns < REPLICA_ASK_AGAIN_NS) return false;
     if (fresh) reads->asked = reads->newest;
     reads->asked_ns = now;
-    return ask(replica);
+    return ask(replica, !fresh);
 }

@@ -131,18 +131,17 @@ fits(const struct replica *replica, const struct replica_request *request)
 }
 
 /*
- * The next request to be sent, numbered. NULL: there is none, or it can't be in the same message as
- * those before it, the first of which has the number `first`: it doesn't fit any more, or its
- * number isn't the next one, since requests between them were refused.
+ * The next request to be sent, numbered. NULL: there is none, or it doesn't fit any more, or it has
+ * another number than `expected` (0: any will do), for some before it were refused.
  */
 static struct replica_request *
-next_to_send(struct replica *replica, uint64_t first)
+next_to_send(struct replica *replica, uint64_t expected)
 {
     struct replica_request *request = replica->unsent;
     const uint64_t number = request != NULL ? request->number : replica->number + 1;
     if (request == NULL) request = oldest_waiting(replica);
     if (request == NULL || !fits(replica, request)) return NULL;
-    if (first != 0 && number != first + replica->writer.batch_count) return NULL;
+    if (expected != 0 && number != expected) return NULL;
     if (replica->unsent == NULL) return number_oldest(replica);
     replica->unsent = request_of(request->link.next);
     return request;
@@ -159,7 +158,8 @@ send_some(struct replica *replica, struct message *message)
     multi_batch_begin(writer, body + PREPARE_HEADER_SIZE);
     uint64_t first = 0;
     for (;;) {
-        const struct replica_request *request = next_to_send(replica, first);
+        const uint64_t expected = first == 0 ? 0 : first + writer->batch_count;
+        const struct replica_request *request = next_to_send(replica, expected);
         if (request == NULL) break;
         if (first == 0) first = request->number;
         add_batch(replica, request);
@@ -283,42 +283,42 @@ accepts(const struct replica *replica, uint8_t slot, const struct message_header
            sessions_accepts(&replica->accepted, slot, numbers->session, numbers->number);
 }
 
-/*
- * Tells the member that there was no room. If this gets lost, it is said again when the request
- * comes again.
- */
+/* Sends a refusal. If it gets lost, it is sent again when the requests come again. */
 static void
-say_refused(struct replica *replica, uint8_t slot, const struct message_numbers *numbers)
+say_refuse(struct replica *replica, uint8_t slot, const struct message_numbers *numbers)
 {
     struct message *message = replica_message_new(replica, MESSAGE_REFUSE);
     if (message == NULL) return;
     message->header->as.numbers = *numbers;
-    message->header->as.numbers.reason = replica->peers[slot].refusal;
+    message->header->as.numbers.reason = replica->peers[slot].refused_reason;
     (void) replica_send(replica, slot, message);
 }
 
 void
-replica_requests_begin(struct replica *replica, uint8_t slot, bool afresh)
+replica_requests_begin(struct replica *replica, uint8_t slot)
 {
-    struct replica_peer *peer = &replica->peers[slot];
+    const struct replica_peer *peer = &replica->peers[slot];
     assert(replica->serving);
     sessions_begin(&replica->accepted, slot, peer->session);
-    if (afresh) peer->prepared = replica->accepted.slots[slot].number;
 }
 
 /*
- * How many of the message's requests, from the first on, were refused: their numbers are used, and
- * beyond all that are in prepares. What follows them in the message comes again without them.
+ * Requests that aren't accepted have come. If they were refused before, and not just taken, the
+ * member hasn't heard it, and would ask for ever. What follows them comes again by itself.
  */
-static uint32_t
-refused_count(const struct replica *replica, uint8_t slot, const struct message_header *header)
+static void
+refuse_again(struct replica *replica, uint8_t slot, const struct message_header *header)
 {
-    const struct message_numbers *numbers = &header->as.numbers;
+    const struct replica_peer *peer = &replica->peers[slot];
     const struct session *accepted = &replica->accepted.slots[slot];
-    if (!replica->serving || header->view != replica->view) return 0;
-    if (numbers->session != accepted->session || numbers->number > accepted->number) return 0;
-    if (numbers->number <= replica->peers[slot].prepared) return 0;
-    return (uint32_t) min_u64(numbers->count, accepted->number - numbers->number + 1);
+    struct message_numbers numbers = header->as.numbers;
+    if (!replica->serving || header->view != replica->view) return;
+    if (numbers.session != accepted->session || numbers.number > accepted->number) return;
+    if (peer->refused_first == 0 || peer->refused_view != replica->view) return;
+    if (numbers.number < peer->refused_first) return;
+    const uint64_t refused = accepted->number - numbers.number + 1;
+    numbers.count = (uint32_t) min_u64(numbers.count, refused);
+    say_refuse(replica, slot, &numbers);
 }
 
 void
@@ -326,9 +326,6 @@ replica_on_request(struct replica *replica, uint8_t slot, struct message *messag
 {
     struct multi_batch_reader reader;
     struct queue *waiting = &replica->peers[slot].requests;
-    struct message_numbers refused = message->header->as.numbers;
-    refused.count = refused_count(replica, slot, message->header);
-    if (refused.count > 0) say_refused(replica, slot, &refused);
     /* A primary that doesn't serve yet can't tell which numbers are taken. It looks again later. */
     const bool taken = replica->primary && message->header->view == replica->view &&
                        (!replica->serving || accepts(replica, slot, message->header)) &&
@@ -337,6 +334,7 @@ replica_on_request(struct replica *replica, uint8_t slot, struct message *messag
     if (taken) {
         queue_push(waiting, &message->link);
     } else {
+        refuse_again(replica, slot, message->header);
         message_release(&replica->pool, message);
     }
 }
@@ -424,12 +422,18 @@ refuse(
     const struct message_numbers *numbers,
     enum forest_room room)
 {
+    struct replica_peer *peer = &replica->peers[slot];
+    const struct session *accepted = &replica->accepted.slots[slot];
+    assert(accepted->session == numbers->session);
+    if (peer->refused_first == 0 || peer->refused_view != replica->view) {
+        peer->refused_first = accepted->number + 1;
+        peer->refused_view = replica->view;
+    }
+    peer->refused_reason = room == FOREST_DISK_FULL ? MESSAGE_REFUSE_DISK : MESSAGE_REFUSE_MEMORY;
     /* (V14) Their numbers are used before anybody hears of it. */
     const uint64_t last = numbers->number + numbers->count - 1;
     sessions_take(&replica->accepted, slot, numbers->session, last);
-    replica->peers[slot].refusal =
-        room == FOREST_DISK_FULL ? MESSAGE_REFUSE_DISK : MESSAGE_REFUSE_MEMORY;
-    say_refused(replica, slot, numbers);
+    say_refuse(replica, slot, numbers);
 }
 
 /*
@@ -461,7 +465,7 @@ take_message(struct replica *replica, uint8_t slot, const struct message_header 
     }
     while (multi_batch_next(&reader, &batch)) multi_batch_add(writer, &reader.source, &batch);
     sessions_take(&replica->accepted, slot, numbers->session, reader.source.number);
-    replica->peers[slot].prepared = reader.source.number;
+    replica->peers[slot].refused_first = 0;
     return true;
 }
 

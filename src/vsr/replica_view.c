@@ -59,7 +59,7 @@ leave_normal(struct replica *replica)
     replica->round = 0;
     replica->round_due = false;
     replica->unsent = NULL;
-    replica->reads.round = UINT64_MAX;
+    replica->reads.round = REPLICA_NO_ROUND;
     for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
         struct replica_peer *peer = &replica->peers[slot];
         peer->acked = 0;
