@@ -235,8 +235,15 @@ print_cluster_line(void)
     const u128 trace = cluster_trace(&cluster);
     const struct cluster_counts *counts = &cluster.counts;
     const struct network_sim_counters *network = &cluster.network.counters;
+    uint64_t view = 0;
+    for (uint32_t i = 0; i < cluster.options.node_count; i++) {
+        struct engine_state state;
+        engine_state_get(cluster.nodes[i].engine, &state);
+        view = max_u64(view, state.view);
+    }
     printf(
-        "cluster seed %" PRIu64 ": trace %016" PRIx64 "%016" PRIx64 " nodes %u ops %" PRIu64
+        "cluster seed %" PRIu64 ": trace %016" PRIx64 "%016" PRIx64 " nodes %u view %" PRIu64
+        " ops %" PRIu64
         " requests %" PRIu64 " reads %" PRIu64 " answered %" PRIu64 " retries %" PRIu64
         " crashes %" PRIu64 " pauses %" PRIu64 " partitions %" PRIu64 " checkpoints %" PRIu64
         " messages %" PRIu64 " lost %" PRIu64 " doubled %" PRIu64 " overtaken %" PRIu64
@@ -246,6 +253,7 @@ print_cluster_line(void)
         u128_high(trace),
         u128_low(trace),
         cluster.options.node_count,
+        view,
         cluster.history.head,
         counts->requests,
         counts->reads,
