@@ -171,7 +171,8 @@ open_journal(struct engine *engine, struct engine_open_report *report)
         .op_acked_min = state->op_acked_min,
         .suffix_count = state->suffix_count,
         .suffix = state->suffix,
-        .peers = (state->flags & SUPERBLOCK_NOT_ALONE) != 0,
+        /* A replica doesn't get from others what is damaged here, so damage stops any node. */
+        .peers = false,
     };
     const enum journal_recovery result = journal_recover(
         &engine->journal,
