@@ -162,6 +162,14 @@ open_superblock(
     return ENGINE_OPENED;
 }
 
+/* Is there anything in the log that only others may have whole? Never so without peers. */
+static bool
+journal_damaged(const struct journal_report *report)
+{
+    return report->damage != NULL || report->uncertain || report->entries_faulty > 0 ||
+           report->op_head < report->op_max;
+}
+
 static enum engine_open_result
 open_journal(struct engine *engine, struct engine_open_report *report)
 {
@@ -183,8 +191,9 @@ open_journal(struct engine *engine, struct engine_open_report *report)
     report->op = report->journal.op_head;
     switch (result) {
     case JOURNAL_RECOVERED:
-        /* What others have isn't fetched from them yet: a member stops as a lone node does. */
-        if (evidence.peers && report->journal.damage != NULL) return ENGINE_OPEN_JOURNAL_DAMAGED;
+        /* What others have isn't fetched from them yet: damage stops a member too. */
+        if (journal_damaged(&report->journal)) return ENGINE_OPEN_JOURNAL_DAMAGED;
+        if (report->op < state->commit_max) return ENGINE_OPEN_JOURNAL_SHORT;
         /* Checked before anything is replayed: files that are refused must stay as they are. */
         if (report->op < engine->options.op_min) return ENGINE_OPEN_BEHIND;
         if (state->view < engine->options.view_min) return ENGINE_OPEN_BEHIND;

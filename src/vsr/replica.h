@@ -258,12 +258,19 @@ struct replica {
     uint16_t voters; /* As members_voters has them. */
     bool primary;    /* Of the view. */
     bool lost;       /* It has stopped because a block that an op needs can't be read. */
+    bool no_room;    /* An op that is committed waits for room. */
+    /* At the primary: everything that the view began with is executed, so it takes requests. */
+    bool serving;
+    bool round_due;     /* At the primary: the members are to be asked for an answer at once. */
+    uint8_t take_first; /* At the primary: the next prepare begins with requests of this slot. */
+    bool ack_due;       /* At a backup: the primary is to be told how far the log is durable. */
+    bool absent;        /* At a backup: the primary has no longer what comes next here. */
+    uint8_t slots[NETWORK_PEERS_MAX]; /* Of peers that are up, by their number in the network. */
     /*
      * Ops from here on were made by this replica, which has looked for room first. For others it
      * looks before it executes them.
      */
     uint64_t op_admitted;
-    bool no_room; /* An op that is committed waits for room. */
 
     struct message_pool pool;
     /*
@@ -275,34 +282,27 @@ struct replica {
     struct journal_append append;
     struct replica_updates *updates;
     struct queue requests; /* Requests that wait for a prepare. */
-    /* Those that are in a prepare and not executed yet, in the order of their numbers (R8). */
+    /* Those that have a number and aren't executed yet, in the order of their numbers (R8). */
     struct queue outstanding;
 
     struct replica_peer *peers; /* By slot: MEMBERS_MAX of them. */
-    uint8_t slots[NETWORK_PEERS_MAX]; /* Of peers that are up, by their number in the network. */
     /* At the primary: grows with each question to all. At a backup: the newest that was heard. */
     uint64_t round;
-    bool round_due; /* The members are to be asked for an answer to it at once. */
     uint64_t commit_said; /* At the primary: the commit_max that was said to all. */
     uint64_t said_ns;     /* When something was said to all; monotonic. */
     uint64_t head_heard;  /* At a backup: the primary's newest op, as far as it has said. */
     uint64_t acked;       /* At a backup: what the primary was told. */
-    bool ack_due;
     /* At a backup: when the log got longer, or the primary was asked for prepares; monotonic. */
     uint64_t grown_ns;
-    bool absent; /* At a backup: the primary has no longer what comes next here. */
     struct replica_reads reads;
     uint64_t failover_timeout_ns;
     struct replica_change *change;
-    bool serving; /* At the primary: everything that the view began with is executed. */
 
     uint64_t session; /* Of this life of the replica. */
     uint64_t number;  /* The newest number that a request was given. */
     /* At a backup: the oldest outstanding request that the primary wasn't sent. */
     struct replica_request *unsent;
     uint64_t resend_ns; /* When to send all of them again; monotonic. */
-    /* At the primary: the next prepare begins with the requests of this slot. */
-    uint8_t take_first;
     /* At a backup: the last numbers of the messages with requests that were sent, in turn. */
     uint64_t sent_last[REPLICA_REQUESTS_PER_PEER];
     uint64_t sent_count;
