@@ -18,8 +18,6 @@
  */
 #include "vsr/replica_internal.h"
 
-#define ENTRIES_MAX (PIPELINE_PREPARES_MAX + 1)
-static_assert(ENTRIES_MAX <= MESSAGE_SUFFIX_MAX, "they fit into a get_prepares");
 
 /* ---- Asking ---------------------------------------------------------------------------------- */
 
@@ -36,7 +34,7 @@ replica_fetch(struct replica *replica)
     const uint64_t op_first = replica->journal->checkpoint.op;
     uint8_t count = 0;
     /* What isn't known to be of this view's log is asked for too, although it may be here. */
-    for (uint64_t op = replica->linked; count < ENTRIES_MAX && op >= op_first; op--) {
+    for (uint64_t op = replica->linked; count < MESSAGE_SUFFIX_MAX && op >= op_first; op--) {
         entries[count] = (struct message_entry){
             .checksum = replica_header(replica, op)->checksum,
             .op = op,
