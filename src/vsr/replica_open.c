@@ -201,6 +201,25 @@ open_alone(struct replica *replica)
 }
 
 /*
+ * Cuts what was to be cut when the log of log_view was taken over, if a crash came before that:
+ * entries of older views, below those that are listed, and beyond what is known to be committed.
+ * The view's log has other ones in their place, or the same ones, which others will send. All of
+ * them are committed, and a quorum has them that this replica isn't of, for it lacks what is
+ * listed.
+ */
+static void
+open_cut(struct replica *replica)
+{
+    const uint32_t log_view = replica->superblock->working->log_view;
+    if (replica->linked == replica->journaled) return;
+    if (journal_header(replica->journal, replica->linked + 1)->view == log_view) return;
+    journal_truncate(replica->journal, replica->linked);
+    replica->journaled = replica->linked;
+    replica->op = replica->linked;
+    replica->timestamp = replica->journal->head.timestamp;
+}
+
+/*
  * A member goes on in the view whose log it has, but not as its primary: others may have prepares
  * of it that this disk has lost. In that case, and if it had left its view already, it goes on with
  * changing the view.
@@ -211,6 +230,7 @@ open_as_member(struct replica *replica)
     const struct superblock_state *state = replica->superblock->working;
     struct replica_change *change = replica->change;
     assert(replica->status == REPLICA_RECOVERING);
+    open_cut(replica);
     replica->view = state->view;
     change->log_view = state->log_view;
     change->view_durable = state->view;
@@ -240,10 +260,10 @@ open_know(struct replica *replica, bool alone)
     replica->timestamp = head->timestamp;
     replica->commit_max = alone ? head->op : max_u64(state->commit_max, head->commit);
     replica->linked = replica->commit_max;
-    const uint64_t listed = superblock_suffix_head(state);
-    if (!alone && state->suffix_count > 0 && listed > replica->linked && listed <= head->op) {
-        /* open_check_log has seen that it is the listed one, and so are those before it. */
-        replica->linked = listed;
+    const uint64_t listed = min_u64(superblock_suffix_head(state), head->op);
+    if (!alone && listed >= state->suffix[0].op) {
+        /* open_check_log sees to it that what is here is what is listed. */
+        replica->linked = max_u64(replica->linked, listed);
     }
 }
 
