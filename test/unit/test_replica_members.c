@@ -888,4 +888,57 @@ UNIT_TEST(slow_member_does_not_use_up_the_buffers)
     cluster_end();
 }
 
+/* Shorter timeouts, so that those who are left begin another view. */
+static void
+hurry(uint32_t number)
+{
+    replica_of(number)->failover_timeout_ns = HASTY_NS;
+    replica_of(number)->change->timeout_ns = HASTY_NS;
+}
+
+static void
+isolate(uint32_t number, bool cuts)
+{
+    for (uint32_t i = 0; i < NODES; i++) {
+        if (i == number) continue;
+        cut(i, number, cuts);
+        cut(number, i, cuts);
+    }
+}
+
+/*
+ * The primary makes ops that nobody gets, and is left behind by the others. When it takes over their
+ * log, which lists none of what it has, it loses its power: at whatever moment, it opens again.
+ */
+UNIT_TEST(former_primary_far_behind_opens_after_a_crash_while_it_catches_up)
+{
+    for (uint32_t when = 0; when < 40; when++) {
+        cluster_begin(NETWORK_SIM_CHAOS, 20);
+        create_many(0, 3, 1);
+        isolate(PRIMARY, true);
+        for (uint32_t i = 0; i < 6; i++) {
+            (void) create(PRIMARY, 3 + i);
+            steps(20);
+        }
+        expect(replica_of(PRIMARY)->journaled == commit_of(PRIMARY) + 2);
+        hurry(1);
+        hurry(2);
+        for (uint32_t i = 0; i < PATIENCE_MS && !replica_of(2)->serving; i++) step();
+        expect(replica_of(2)->serving);
+        for (uint32_t i = 0; i < 24; i++) {
+            const struct asked *request = create(2, 1 + i % 20);
+            expect(answered_within(request, PATIENCE_MS));
+        }
+        isolate(PRIMARY, false);
+        const uint32_t view = replica_view(replica_of(2));
+        for (uint32_t i = 0; i < PATIENCE_MS && replica_of(PRIMARY)->view < view; i++) step();
+        steps(when);
+        member_stop(PRIMARY);
+        member_start(PRIMARY);
+        for (uint32_t i = 0; i < PATIENCE_MS && commit_of(PRIMARY) < commit_of(2); i++) step();
+        expect_equal(commit_of(PRIMARY), commit_of(2));
+        cluster_end();
+    }
+}
+
 UNIT_MAIN(test_replica_members)
