@@ -217,7 +217,7 @@ struct replica_change {
     bool voted[MEMBERS_MAX]; /* Who has voted for this view. */
     struct view_vote votes[MEMBERS_MAX];
     struct view_choice choice;
-    struct message *fetched[VIEW_HEADERS_MAX]; /* By entry of the choice, or NULL. */
+    struct message *fetched[VIEW_HEADERS_MAX]; /* [op % VIEW_HEADERS_MAX], or NULL. */
     struct message *start; /* The start_view that is to be taken over, or NULL. */
     uint64_t op_common;    /* While a log is taken over: what is kept of the old one. */
     uint64_t op_start;     /* At the primary: the head that the view began with. */
