@@ -62,6 +62,7 @@ leave_normal(struct replica *replica)
     replica->reads.round = REPLICA_NO_ROUND;
     for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
         struct replica_peer *peer = &replica->peers[slot];
+        peer->taken_over = false;
         peer->acked = 0;
         peer->round = 0;
         peer->placed = false;
