@@ -180,9 +180,9 @@ poll_network(struct replica *replica)
 
 /*
  * A new primary has executed all that the view began with. So it knows which requests are in the
- * log, and each op is committed that an older view's primary may have acknowledged. And a quorum has
- * this view's log: until then an older log could yet be chosen, with a request in it that isn't in
- * this one, and that was refused here (V14).
+ * log, and each op is committed that an older view's primary may have acknowledged. And a quorum
+ * has this view's log: until then an older log could yet be chosen, with a request in it that isn't
+ * in this one, and that was refused here (V14).
  */
 static void
 begin_serving(struct replica *replica)
