@@ -170,6 +170,34 @@ journal_damaged(const struct journal_report *report)
            report->op_head < report->op_max;
 }
 
+/*
+ * A member that is far behind takes a view's log over by cutting its own below the headers that the
+ * superblock lists. Until it is written over, what was cut is still on the disk, and counts (J6);
+ * and with what has come in its place since, it looks like damage. But nothing that lies between
+ * what was kept and the list is needed of this node: what the list begins with was committed by a
+ * quorum without it. So if nothing is left of the list and what follows it, the log ends before the
+ * first op that isn't whole, as it did when it was taken over.
+ */
+static void
+journal_drop_leftover(
+    struct journal *journal, const struct superblock_state *state, struct journal_report *report)
+{
+    const uint64_t op_listed = state->suffix[0].op;
+    if (report->uncertain || report->op_max >= op_listed) return;
+    uint64_t op = state->op_acked_min;
+    if (report->op_head < op) return;
+    while (op < report->op_head && !journal_faulty(journal, op + 1)) op += 1;
+    for (uint64_t kept = journal->checkpoint.op + 1; kept <= op; kept++) {
+        if (journal_faulty(journal, kept)) return; /* That was acknowledged. */
+    }
+    journal_truncate(journal, op);
+    journal_drop_after(journal, op);
+    report->op_head = op;
+    report->op_max = op;
+    report->entries_faulty = 0;
+    report->damage = NULL;
+}
+
 static enum engine_open_result
 open_journal(struct engine *engine, struct engine_open_report *report)
 {
@@ -191,6 +219,10 @@ open_journal(struct engine *engine, struct engine_open_report *report)
     report->op = report->journal.op_head;
     switch (result) {
     case JOURNAL_RECOVERED:
+        if (journal_damaged(&report->journal)) {
+            journal_drop_leftover(&engine->journal, state, &report->journal);
+            report->op = report->journal.op_head;
+        }
         /* What others have isn't fetched from them yet: damage stops a member too. */
         if (journal_damaged(&report->journal)) return ENGINE_OPEN_JOURNAL_DAMAGED;
         if (report->op < state->commit_max) return ENGINE_OPEN_JOURNAL_SHORT;

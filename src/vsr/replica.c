@@ -180,7 +180,9 @@ poll_network(struct replica *replica)
 
 /*
  * A new primary has executed all that the view began with. So it knows which requests are in the
- * log, and each op is committed that an older view's primary may have acknowledged.
+ * log, and each op is committed that an older view's primary may have acknowledged. And a quorum
+ * has this view's log: until then an older log could yet be chosen, with a request in it that isn't
+ * in this one, and that was refused here (V14).
  */
 static void
 begin_serving(struct replica *replica)
@@ -213,7 +215,8 @@ replica_poll(struct replica *replica)
     }
     /* First the disk gets its next write; then the CPU executes what the last one made durable. */
     if (replica->network != NULL) progress |= poll_network(replica);
-    if (replica->primary && !replica->serving && replica->commit >= replica->change->op_start) {
+    const bool begins = replica->primary && !replica->serving;
+    if (begins && replica->commit >= replica->change->op_start && replica_settled(replica)) {
         begin_serving(replica);
         progress = true;
     }

@@ -179,6 +179,7 @@ struct replica_peer {
     /* At the primary, in this view. */
     uint64_t acked;        /* It has everything up to this op on disk. */
     uint64_t round;        /* The newest round that it has answered. */
+    bool taken_over;       /* It has acknowledged something, so its log is that of the view. */
     bool placed;           /* It is known where its log and this one part: */
     uint64_t sent_op;      /* it has everything up to this op, or was sent it. */
     struct replica_gift gift;
@@ -217,7 +218,7 @@ struct replica_change {
     bool voted[MEMBERS_MAX]; /* Who has voted for this view. */
     struct view_vote votes[MEMBERS_MAX];
     struct view_choice choice;
-    struct message *fetched[VIEW_HEADERS_MAX]; /* By entry of the choice, or NULL. */
+    struct message *fetched[VIEW_HEADERS_MAX]; /* [op % VIEW_HEADERS_MAX], or NULL. */
     struct message *start; /* The start_view that is to be taken over, or NULL. */
     uint64_t op_common;    /* While a log is taken over: what is kept of the old one. */
     uint64_t op_start;     /* At the primary: the head that the view began with. */
@@ -259,7 +260,10 @@ struct replica {
     bool primary;    /* Of the view. */
     bool lost;       /* It has stopped because a block that an op needs can't be read. */
     bool no_room;    /* An op that is committed waits for room. */
-    /* At the primary: everything that the view began with is executed, so it takes requests. */
+    /*
+     * At the primary: everything that the view began with is executed, and a quorum has this view's
+     * log, so it takes requests.
+     */
     bool serving;
     bool round_due;     /* At the primary: the members are to be asked for an answer at once. */
     uint8_t take_first; /* At the primary: the next prepare begins with requests of this slot. */

@@ -151,6 +151,12 @@ void replica_send_newest(struct replica *replica);
 void replica_count_acks(struct replica *replica);
 
 /*
+ * At the primary: have a quorum of the voters taken over this view's log, up to the head that it
+ * began with? From then on no entry of an older view's log that isn't in it can return.
+ */
+bool replica_settled(const struct replica *replica);
+
+/*
  * Tells the members how far it is committed, or the primary how far it is durable, if that is due.
  */
 void replica_say(struct replica *replica, bool at_once);

@@ -141,6 +141,20 @@ replica_count_acks(struct replica *replica)
     }
 }
 
+bool
+replica_settled(const struct replica *replica)
+{
+    const uint64_t op = replica->change->op_start;
+    uint32_t count = 0;
+    assert(replica->primary);
+    for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
+        const bool own = slot == replica->slot;
+        if ((replica->voters >> slot & 1) == 0) continue;
+        count += (own || replica->peers[slot].taken_over) && acked_by(replica, slot) >= op;
+    }
+    return count >= members_quorum(members_voter_count(replica->voters));
+}
+
 void
 replica_on_prepare_ok(struct replica *replica, uint8_t slot, const struct message_header *header)
 {
@@ -150,6 +164,7 @@ replica_on_prepare_ok(struct replica *replica, uint8_t slot, const struct messag
     /* A higher one is of a view before, when it was heard from another primary. */
     if (header->round <= replica->round) peer->round = max_u64(peer->round, header->round);
     if (replica_log_has(replica, header->op, header->as.prepare_ok.checksum)) {
+        peer->taken_over = true;
         peer->acked = max_u64(peer->acked, header->op);
         peer->sent_op = peer->placed ? max_u64(peer->sent_op, header->op) : header->op;
         peer->placed = true;

@@ -62,6 +62,7 @@ leave_normal(struct replica *replica)
     replica->reads.round = REPLICA_NO_ROUND;
     for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
         struct replica_peer *peer = &replica->peers[slot];
+        peer->taken_over = false;
         peer->acked = 0;
         peer->round = 0;
         peer->placed = false;
@@ -182,14 +183,25 @@ common_op(const struct replica *replica, const struct prepare_header *suffix, ui
 
 /* ---- Choosing -------------------------------------------------------------------------------- */
 
-/* The entry of the choice, as far as it is here: in the journal, or fetched. */
+/* The place of the op among those that were fetched. */
+static struct message **
+fetched_place(struct replica *replica, uint64_t op)
+{
+    return &replica->change->fetched[op % VIEW_HEADERS_MAX];
+}
+
+/*
+ * Is the entry of the choice here: in the journal, or fetched? What was fetched for an earlier
+ * choice need not be in this one: another vote may have changed it.
+ */
 static bool
-have_chosen(const struct replica *replica, uint64_t op)
+have_chosen(struct replica *replica, uint64_t op)
 {
     const struct view_choice *choice = &replica->change->choice;
-    const uint64_t index = op - choice->committed;
-    return replica->change->fetched[index] != NULL ||
-           replica_log_has(replica, op, choice->entries[index].checksum);
+    const u128 checksum = choice->entries[op - choice->committed].checksum;
+    struct message *fetched = *fetched_place(replica, op);
+    if (fetched != NULL && replica_prepare_of(fetched)->checksum == checksum) return true;
+    return replica_log_has(replica, op, checksum);
 }
 
 /* Asks one of those who have it, another each time. */
@@ -244,7 +256,9 @@ replica_view_fetched(struct replica *replica, struct message *message)
         message_release(&replica->pool, message);
         return;
     }
-    change->fetched[prepare->op - choice->committed] = message;
+    struct message **place = fetched_place(replica, prepare->op);
+    drop(replica, place);
+    *place = message;
 }
 
 /* The headers of the chosen log's end. Those up to what is committed are in the log here. */
@@ -332,8 +346,11 @@ begin_as_primary(struct replica *replica)
     const struct view_choice *choice = &change->choice;
     replica->primary = true;
     for (uint64_t op = replica->journaled + 1; op <= choice->head; op++) {
-        struct message **fetched = &change->fetched[op - choice->committed];
+        struct message **fetched = fetched_place(replica, op);
         assert(*fetched != NULL);
+        assert(
+            replica_prepare_of(*fetched)->checksum ==
+            choice->entries[op - choice->committed].checksum);
         replica_keep(replica, *fetched);
         *fetched = NULL;
         replica->op = op;

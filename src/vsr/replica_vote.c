@@ -6,6 +6,8 @@
  *
  *      … entries that are committed │ up to `journaled`: present │ listed, but not here: nacks
  *                          commit_max                                                      op
+ *
+ * An entry that is here, but isn't known to be of log_view's log, is neither: it says nothing.
  */
 #include <string.h>
 
@@ -33,21 +35,39 @@ committed(const struct replica *replica, uint64_t op)
     return head == NULL ? here : max_u64(here, head->commit);
 }
 
+/*
+ * Up to here the entries on this disk are known to be of log_view's log. What lies behind may have
+ * been dropped by it: where the log was cut below the listed headers and a crash followed, recovery
+ * finds again what was cut (J6), and only the primary's prepares tell which of it is right.
+ */
+static uint64_t
+known_end(const struct replica *replica)
+{
+    const struct prepare_header *first = &replica->superblock->working->suffix[0];
+    const uint64_t journaled = replica->journaled;
+    /* Recovery has kept only what is listed, or continues that; and one list is one chain. */
+    if (journaled >= first->op) return journaled;
+    const struct prepare_header *head = journal_header(replica->journal, journaled);
+    if (journaled + 1 == first->op && head->checksum == first->parent) return journaled;
+    return min_u64(journaled, replica->linked);
+}
+
 void
 replica_vote(const struct replica *replica, struct view_vote *vote)
 {
     const struct superblock_state *state = replica->superblock->working;
     const uint64_t journaled = replica->journaled;
     const uint64_t op = max_u64(journaled, superblock_suffix_head(state));
+    const uint64_t end = known_end(replica);
     memset(vote, 0, sizeof(*vote));
     vote->log_view = state->log_view;
     vote->op = op;
-    vote->op_unbroken = journaled;
+    vote->op_unbroken = end;
     vote->commit_max = committed(replica, op);
     assert(op - vote->commit_max <= PIPELINE_PREPARES_MAX);
     for (uint64_t at = vote->commit_max; at <= op; at++) {
         struct view_vote_entry *entry = &vote->entries[at - vote->commit_max];
-        const bool here = at <= journaled;
+        const bool here = at <= end;
         const struct prepare_header *header =
             here ? journal_header(replica->journal, at) : listed(replica, at);
         if (header != NULL) {
@@ -56,7 +76,7 @@ replica_vote(const struct replica *replica, struct view_vote *vote)
         }
         if (at == vote->commit_max) continue;
         entry->present = here;
-        entry->nack = !here;
+        entry->nack = at > journaled;
     }
     vote->commit_known = vote->entries[0].known;
     if (vote->commit_known) vote->commit_checksum = vote->entries[0].header.checksum;

@@ -888,4 +888,99 @@ UNIT_TEST(slow_member_does_not_use_up_the_buffers)
     cluster_end();
 }
 
+/* Shorter timeouts, so that those who are left begin another view. */
+static void
+hurry(uint32_t number)
+{
+    replica_of(number)->failover_timeout_ns = HASTY_NS;
+    replica_of(number)->change->timeout_ns = HASTY_NS;
+}
+
+static void
+isolate(uint32_t number, bool cuts)
+{
+    for (uint32_t i = 0; i < NODES; i++) {
+        if (i == number) continue;
+        cut(i, number, cuts);
+        cut(number, i, cuts);
+    }
+}
+
+/*
+ * The primary makes ops that nobody gets, and is left behind by the others. When it takes over
+ * their log, which lists none of what it has, it loses its power: whenever that is, it opens again.
+ */
+UNIT_TEST(former_primary_far_behind_opens_after_a_crash_while_it_catches_up)
+{
+    for (uint32_t when = 0; when < 40; when++) {
+        cluster_begin(NETWORK_SIM_CHAOS, 20);
+        create_many(0, 3, 1);
+        isolate(PRIMARY, true);
+        for (uint32_t i = 0; i < 6; i++) {
+            (void) create(PRIMARY, 3 + i);
+            steps(20);
+        }
+        expect(replica_of(PRIMARY)->journaled == commit_of(PRIMARY) + 2);
+        hurry(1);
+        hurry(2);
+        for (uint32_t i = 0; i < PATIENCE_MS && !replica_of(2)->serving; i++) step();
+        expect(replica_of(2)->serving);
+        for (uint32_t i = 0; i < 24; i++) {
+            const struct asked *request = create(2, 1 + i % 20);
+            expect(answered_within(request, PATIENCE_MS));
+        }
+        isolate(PRIMARY, false);
+        const uint32_t view = replica_view(replica_of(2));
+        for (uint32_t i = 0; i < PATIENCE_MS && replica_of(PRIMARY)->view < view; i++) step();
+        steps(when);
+        member_stop(PRIMARY);
+        member_start(PRIMARY);
+        for (uint32_t i = 0; i < PATIENCE_MS && commit_of(PRIMARY) < commit_of(2); i++) step();
+        expect_equal(commit_of(PRIMARY), commit_of(2));
+        cluster_end();
+    }
+}
+
+/*
+ * A request is in the log of the old primary alone. The new one, which has sent it, has no room.
+ * But while nobody else has its view's log, the old one's may yet be chosen: it doesn't refuse.
+ */
+UNIT_TEST(new_primary_refuses_nothing_before_a_quorum_has_its_log)
+{
+    cluster_begin(NETWORK_SIM_CHAOS, 21);
+    cut(PRIMARY, 1, true);
+    cut(PRIMARY, 2, true);
+    const struct asked *request = create(2, 1);
+    for (uint32_t i = 0; i < 200 && replica_of(PRIMARY)->journaled == 0; i++) step();
+    expect_equal(replica_of(PRIMARY)->journaled, 1);
+    expect_equal(replica_of(2)->op, 0);
+    member_stop(PRIMARY);
+    struct storage_sim *disk = &nodes[2].disk;
+    for (uint32_t file = 0; file < STORAGE_FILE_COUNT; file++) {
+        disk->options.space_limit_bytes += disk->storage.file_size_bytes[file];
+    }
+    hurry(1);
+    hurry(2);
+    const struct replica *new = replica_of(2);
+    for (uint32_t i = 0; i < PATIENCE_MS; i++) {
+        if (new->status == REPLICA_VIEW_CHANGE && new->change->voted[slot_of(1)]) break;
+        step();
+    }
+    cut(2, 1, true);
+    for (uint32_t i = 0; i < PATIENCE_MS && !new->primary; i++) step();
+    expect(new->primary);
+    expect(replica_of(1)->change->log_view < new->change->log_view);
+    steps(100);
+    expect_equal(request->answers, 0);
+    member_stop(2);
+    disk->options.space_limit_bytes = 0;
+    cut(PRIMARY, 1, false);
+    cut(PRIMARY, 2, false);
+    cut(2, 1, false);
+    member_start(PRIMARY);
+    for (uint32_t i = 0; i < PATIENCE_MS && commit_of(1) == 0; i++) step();
+    expect_equal(commit_of(1), 1); /* It was in the log that was chosen. */
+    cluster_end();
+}
+
 UNIT_MAIN(test_replica_members)
