@@ -242,7 +242,7 @@ open_know(struct replica *replica, bool alone)
     replica->linked = replica->commit_max;
     const uint64_t listed = superblock_suffix_head(state);
     if (!alone && state->suffix_count > 0 && listed > replica->linked && listed <= head->op) {
-        /* open_check_log has seen that it is the listed one, and so are those before it. */
+        /* It is the listed one, and so are those before it, or open_check_log refuses the log. */
         replica->linked = listed;
     }
 }
