@@ -380,6 +380,7 @@ journal_truncate(struct journal *journal, uint64_t op)
     }
     journal->head = *journal_header(journal, op);
     journal->named = op;
+    journal->truncations += 1;
     journal->op_oldest = min_u64(journal->op_oldest, op + 1);
     journal->window_size = 0;
     journal_check(journal);

@@ -140,6 +140,7 @@ struct journal {
     uint64_t *faulty;
     /* The newest op that recovery has proved. Beyond a hole there may be headers up to it. */
     uint64_t op_proved;
+    uint64_t truncations; /* How often the log was cut. */
     bool failed; /* Recovery hasn't run yet, or a write failed. No append is accepted. */
 
     uint64_t op_oldest; /* The oldest op that may be found; the one behind the head if none. */

@@ -23,6 +23,7 @@ journal_check_start(struct journal_check *check)
     check->op = journal->checkpoint.op;
     check->parent = journal->checkpoint.checksum;
     check->op_end = journal->head.op;
+    check->truncations = journal->truncations;
     check->headers = false;
 }
 
@@ -170,6 +171,8 @@ journal_check_step(struct journal_check *check)
 {
     const struct journal *journal = check->journal;
     if (check->reading) return check->read_done ? check_finish(check) : JOURNAL_CHECK_WAIT;
+    /* What was checked may have been cut, and other entries may have come in its place. */
+    if (check->truncations != journal->truncations) journal_check_start(check);
     if (check->op < journal->checkpoint.op) {
         /*
          * A checkpoint has passed the op we were at, so the log before the checkpoint may be
@@ -178,7 +181,6 @@ journal_check_step(struct journal_check *check)
         check->op = journal->checkpoint.op;
         check->parent = journal->checkpoint.checksum;
     }
-    check->op_end = min_u64(check->op_end, journal->head.op); /* It may have been truncated. */
     check_skip_faulty(check);
     if (check->op >= check->op_end && !check->headers) {
         check->headers = true;

@@ -36,6 +36,7 @@ struct journal_check {
     u128 parent;                  /* Checksum of the header of the op before. */
     uint64_t op;                  /* Everything up to this op was checked. */
     uint64_t op_end;
+    uint64_t truncations; /* Of the journal, when the check was started. */
     bool headers;    /* The second half has begun: entries of headers.wal are checked. */
     /*
      * Entries of consecutive ops lie in HEADERS_INTERLEAVED sectors. All that were read of this

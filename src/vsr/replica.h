@@ -367,8 +367,10 @@ enum replica_open_result {
 
 /*
  * Opens the replica. Superblock, forest and journal must be open. It executes the journal from the
- * checkpoint to the head, starts a new view, and takes requests from then on. Waits. *op is the op
- * that was reached. `session` is a random number other than 0, drawn anew for each opening.
+ * checkpoint as far as it is known to be committed: alone, that is to the head, and a new view is
+ * begun. A member goes on in its view, or with changing it. From then on it takes requests. Waits.
+ * *op is the op that was reached. `session` is a random number other than 0, drawn anew for each
+ * opening.
  */
 enum replica_open_result replica_open(struct replica *replica, uint64_t session, uint64_t *op);
 

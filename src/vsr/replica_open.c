@@ -262,7 +262,7 @@ open_know(struct replica *replica, bool alone)
     replica->linked = replica->commit_max;
     const uint64_t listed = min_u64(superblock_suffix_head(state), head->op);
     if (!alone && listed >= state->suffix[0].op) {
-        /* open_check_log sees to it that what is here is what is listed. */
+        /* What is here of the list is what is listed, or open_check_log refuses the log. */
         replica->linked = max_u64(replica->linked, listed);
     }
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "journal_fixture.h"
+#include "store/journal_check.h"
 
 #define RING_SIZE   PREPARES_SIZE_MIN
 #define OPS_BEFORE  7
@@ -147,6 +148,45 @@ UNIT_TEST(what_was_cut_stays_on_disk_unseen)
             journal_fixture_free(&fixture);
         }
     }
+}
+
+/*
+ * After so many steps of a check the log is cut, and goes on with other entries. It isn't damaged.
+ * Returns false if the check had ended before.
+ */
+static bool
+check_over_cut(uint32_t steps)
+{
+    struct journal_check check;
+    journal_fixture_init(&fixture, RING_SIZE, 5);
+    journal_fixture_fill(&fixture, 1, OPS_BEFORE);
+    journal_check_init(&check, &fixture.journal);
+    journal_check_start(&check);
+    bool ended = false;
+    bool cut = false;
+    for (uint32_t i = 0; !ended; i++) {
+        if (i == steps) {
+            begin_view(fixture.op_head - CUT_MAX);
+            while (check.reading && !check.read_done) (void) storage_wait(&fixture.sim.storage);
+            for (uint32_t op = 0; op <= CUT_MAX; op++) {
+                expect_equal(journal_fixture_append(&fixture, EVENT_SIZE), STORAGE_OK);
+            }
+            cut = true;
+        }
+        const enum journal_check_step step = journal_check_step(&check);
+        expect(step != JOURNAL_CHECK_DAMAGED && step != JOURNAL_CHECK_HEADER_DAMAGED);
+        if (step == JOURNAL_CHECK_WAIT) (void) storage_wait(&fixture.sim.storage);
+        ended = step == JOURNAL_CHECK_END;
+    }
+    journal_fixture_free(&fixture);
+    return cut;
+}
+
+UNIT_TEST(check_during_which_the_log_is_cut_finds_no_damage)
+{
+    uint32_t steps = 0;
+    while (check_over_cut(steps)) steps += 1;
+    expect(steps > 3 * OPS_BEFORE);
 }
 
 /* ---- What is still there --------------------------------------------------------------------- */
