@@ -8,34 +8,34 @@
 #include "vsr/replica_internal.h"
 
 /*
- * Large messages: the pipeline, and what is being executed; and for other members, what is lent to
- * each and no longer in the pipeline, what it has sent and waits for a prepare, and what it gets
- * because it has missed it.
+ * Large messages: the pipeline; and with other members, what is being executed, what is fetched to
+ * begin a view with, and the own requests on their way; and for each member, what is lent to it and
+ * no longer in the pipeline, what it has sent and waits for a prepare, and what it gets because it
+ * has missed it.
  */
-#define LARGE_ALONE    (PIPELINE_PREPARES_MAX + 1)
+#define LARGE_OWN      (1 + VIEW_HEADERS_MAX + REPLICA_LARGE_PER_PEER)
 #define LARGE_PER_PEER (2 * REPLICA_LARGE_PER_PEER + 1)
-#define LARGE_OWN      REPLICA_LARGE_PER_PEER
 
 /*
  * Small ones: a prepare or request that is small comes in one too. There are enough for all that
  * can be lent, kept, or wait, so that one is free for what comes next. Two members that can't read
  * for want of a buffer, while all of theirs wait to be read by the other, would wait for ever.
  */
-#define SMALL_ALONE    (PIPELINE_PREPARES_MAX + 3)
+#define SMALL_OWN      (PIPELINE_PREPARES_MAX + VIEW_HEADERS_MAX + 4)
 #define SMALL_PER_PEER (NETWORK_QUEUE_MAX + REPLICA_REQUESTS_PER_PEER)
 
 static void
 init_pool(struct replica *replica, struct arena *arena, uint32_t peers)
 {
-    const uint32_t own = peers > 0 ? LARGE_OWN : 0;
-    const uint32_t large = LARGE_ALONE + own + peers * LARGE_PER_PEER;
-    const uint32_t small = peers > 0 ? SMALL_ALONE + peers * SMALL_PER_PEER : 1;
-    message_pool_init(&replica->pool, arena, small, large);
+    const uint32_t large = peers > 0 ? LARGE_OWN + peers * LARGE_PER_PEER : 0;
+    const uint32_t small = peers > 0 ? SMALL_OWN + peers * SMALL_PER_PEER : 1;
+    message_pool_init(&replica->pool, arena, small, PIPELINE_PREPARES_MAX + large);
     replica->peers = arena_take(arena, MEMBERS_MAX, sizeof(struct replica_peer), sizeof(u128));
     memset(replica->slots, REPLICA_NO_SLOT, sizeof(replica->slots));
     if (arena_measuring(arena)) return;
     for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
-        queue_init(&replica->peers[slot].requests, "requests of a member", large);
+        queue_init(
+            &replica->peers[slot].requests, "requests of a member", REPLICA_REQUESTS_PER_PEER);
     }
 }
 

@@ -166,7 +166,8 @@ on_received(void *context, uint32_t number, struct message *message)
     const struct message_header *header = message->header;
     const uint8_t slot = replica->slots[number];
     const bool known = slot != REPLICA_NO_SLOT && header->sender == slot &&
-                       header->cluster == replica->superblock->working->cluster;
+                       header->cluster == replica->superblock->working->cluster &&
+                       header->view <= UINT32_MAX - MEMBERS_MAX; /* There is a next view. */
     const bool working =
         replica->status == REPLICA_NORMAL || replica->status == REPLICA_VIEW_CHANGE;
     if (!known || !working) {

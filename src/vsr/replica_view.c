@@ -310,6 +310,31 @@ choose(struct replica *replica)
 
 /* ---- Taking a log over ----------------------------------------------------------------------- */
 
+/*
+ * Can these be the headers of the end of a log that has everything that was executed here? They are
+ * a peer's words. No member that follows the protocol says anything else.
+ */
+static bool
+list_fits(const struct replica *replica, const struct prepare_header *suffix, uint32_t count)
+{
+    const uint64_t checkpoint = replica->journal->checkpoint.op;
+    if (suffix[count - 1].op < replica->commit) return false;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct prepare_header *header = &suffix[i];
+        if (header->op - header->commit >= SUPERBLOCK_SUFFIX_MAX) return false;
+        if (i > 0 && !prepare_follows(&suffix[i - 1], header)) return false;
+        if (header->op == checkpoint + 1 &&
+            header->parent != replica->journal->checkpoint.checksum) {
+            return false;
+        }
+        if (header->op < checkpoint || header->op > replica->commit) continue;
+        if (header->checksum != journal_header(replica->journal, header->op)->checksum) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* A member: takes the log over that the primary has announced. */
 static bool
 take_over(struct replica *replica)
@@ -320,7 +345,10 @@ take_over(struct replica *replica)
     const struct prepare_header *suffix = (const struct prepare_header *) (body + 1);
     const uint32_t count = header->as.start_view.suffix_count;
     change->op_common = common_op(replica, suffix, count);
-    if (change->op_common < replica->commit) return false; /* No log of a view lacks that. */
+    if (!list_fits(replica, suffix, count) || change->op_common < replica->commit) {
+        drop(replica, &change->start);
+        return false;
+    }
     make_log_durable(replica, suffix, count);
     return true;
 }
