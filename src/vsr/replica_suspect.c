@@ -116,7 +116,8 @@ replica_on_suspect(struct replica *replica, uint8_t slot, const struct message_h
     if (!here || replica->primary) return;
     const uint64_t now = clock_monotonic_ns(replica->clock);
     if ((header->flags & MESSAGE_RESIGN) != 0 && slot == replica_primary_slot(replica)) {
-        replica_view_enter(replica, header->as.suspect.view_next);
+        const uint32_t view = header->as.suspect.view_next;
+        if (view <= UINT32_MAX - MEMBERS_MAX) replica_view_enter(replica, view);
         return;
     }
     replica->change->suspected_ns[slot] = now;
