@@ -93,7 +93,6 @@ enum commit_stage {
 struct replica_execution {
     struct message *message;        /* Its prepare, or NULL in other stages. */
     struct journal_reading reading; /* In COMMIT_READ. */
-    bool read;                      /* COMMIT_READ has read it. */
     bool begun;         /* The forest has begun the op. */
     bool all_in_reach;  /* Everything that its execution will look at is in memory. */
     uint32_t round;     /* How many rounds of asking the batches what they need are complete. */
@@ -174,7 +173,6 @@ struct replica_peer {
     bool up;
     uint8_t number;   /* In the network, while it is up. */
     uint64_t session; /* Of its life, by its hello. */
-    uint64_t heard_ns; /* When something came from it last; monotonic. */
 
     /* At the primary, in this view. */
     uint64_t acked;        /* It has everything up to this op on disk. */
@@ -295,7 +293,6 @@ struct replica {
     uint64_t commit_said; /* At the primary: the commit_max that was said to all. */
     uint64_t said_ns;     /* When something was said to all; monotonic. */
     uint64_t head_heard;  /* At a backup: the primary's newest op, as far as it has said. */
-    uint64_t acked;       /* At a backup: what the primary was told. */
     /* At a backup: when the log got longer, or the primary was asked for prepares; monotonic. */
     uint64_t grown_ns;
     struct replica_reads reads;

@@ -226,7 +226,6 @@ say_prepare_ok(struct replica *replica)
             },
     };
     if (!replica_send(replica, replica_primary_slot(replica), message)) return;
-    replica->acked = op;
     replica->ack_due = false;
 }
 

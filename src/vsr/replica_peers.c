@@ -87,7 +87,6 @@ on_up(void *context, uint32_t number, const struct message_header *header)
     peer->up = true;
     peer->number = (uint8_t) number;
     peer->session = hello->session;
-    peer->heard_ns = clock_monotonic_ns(replica->clock);
     peer->placed = false;
     peer->read_asked = false;
     replica->slots[number] = slot;
@@ -174,7 +173,6 @@ on_received(void *context, uint32_t number, struct message *message)
         message_release(&replica->pool, message);
         return;
     }
-    replica->peers[slot].heard_ns = clock_monotonic_ns(replica->clock);
     dispatch(replica, slot, message);
 }
 
