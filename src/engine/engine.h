@@ -36,6 +36,8 @@
 #include "io/storage.h"
 #include "ledger/ledger.h"
 #include "store/journal.h"
+#include "store/members.h"
+#include "vsr/replica.h"
 #include "vsr/request.h"
 
 #define ENGINE_TICK_MS 10
@@ -67,7 +69,8 @@ struct engine_options {
     uint64_t view_min;
     /* A random number other than 0, drawn for this opening alone: it tells lives apart. */
     uint64_t session;
-    struct network *network; /* To the other members. NULL: the ledger is alone. */
+    /* To the other members, and to guests. NULL: the ledger is alone, and stays so. */
+    struct network *network;
     /* After which a primary that isn't heard is replaced. 0: one second. */
     uint64_t failover_timeout_ns;
 };
@@ -150,9 +153,9 @@ enum engine_open_result {
     /* Prepare `op` is intact, but this version doesn't make such prepares. */
     ENGINE_OPEN_INVALID_PREPARE,
     ENGINE_OPEN_IO_ERROR,
+    /* It is a member of a cluster, which can do nothing without a network. */
+    ENGINE_OPEN_CLUSTER,
 };
-
-struct members; /* store/members.h */
 
 struct engine_open_report {
     const char *superblock_name;
@@ -182,6 +185,18 @@ enum engine_open_result engine_format(
     void *scratch); /* ENGINE_FORMAT_SCRATCH bytes, sector aligned, zeroed. */
 #define ENGINE_FORMAT_SCRATCH (UINT64_C(64) * KIB)
 
+/*
+ * The same for a node that was let into a cluster (engine_guest_poll): `name` is its own, and
+ * root_incarnation is of the member that the ledger began with.
+ */
+enum engine_open_result engine_format_member(
+    struct storage *storage,
+    uint64_t prepares_size_bytes,
+    const struct engine_identity *identity,
+    const char *name,
+    u128 root_incarnation,
+    void *scratch);
+
 /* What the superblock says. The log may have come further. */
 struct engine_inspection {
     struct engine_identity identity;
@@ -189,6 +204,7 @@ struct engine_inspection {
     uint64_t commit_op;          /* The ledger came at least to this op. */
     uint64_t checkpoint_timestamp;
     uint32_t view; /* How many times the ledger was opened. */
+    bool is_cluster; /* It is a member of a cluster. */
 };
 
 /*
@@ -284,6 +300,111 @@ bool engine_failed_on_damage(const struct engine *engine, struct engine_damage *
  * says which. Everything else goes on, and it is tried again every ten seconds.
  */
 bool engine_pulse_damage(const struct engine *engine, struct engine_damage *damage);
+
+/* ---- The cluster ----------------------------------------------------------------------------- */
+
+/* A change of members (an op of the log), asked for at the primary. */
+enum engine_change_kind {
+    ENGINE_CHANGE_CREATE, /* The lone ledger becomes a cluster of one; `name` is this node's. */
+    /*
+     * The guest of that name becomes a member: a standby first, a voter by itself once it has
+     * caught up.
+     */
+    ENGINE_CHANGE_ADD,
+    ENGINE_CHANGE_REMOVE,
+    ENGINE_CHANGE_STEP_DOWN, /* This primary gives up its view. No name. */
+};
+
+enum engine_change_result {
+    ENGINE_CHANGE_DONE,
+    ENGINE_CHANGE_NOT_PRIMARY,
+    ENGINE_CHANGE_BUSY,        /* Another change is under way. */
+    ENGINE_CHANGE_EXISTS,      /* It is a member already; or this is a cluster already. */
+    ENGINE_CHANGE_UNKNOWN,     /* No such member; or no such guest is connected. */
+    ENGINE_CHANGE_FULL,        /* There are MEMBERS_MAX members, or VOTERS_MAX voters. */
+    ENGINE_CHANGE_LOG,         /* The log doesn't reach back to the ledger's beginning. */
+    ENGINE_CHANGE_LAST,        /* There is nobody to step down for. */
+    ENGINE_CHANGE_SELF,        /* The primary doesn't remove itself: it steps down first. */
+    ENGINE_CHANGE_NOT_CLUSTER, /* ENGINE_CHANGE_CREATE comes first. */
+    ENGINE_CHANGE_NO_ROOM,     /* Memory or disk are full. */
+    ENGINE_CHANGE_FAILED,      /* The outcome is unknown. */
+};
+
+/* Owned by the caller, lent to the engine until the callback, which runs inside engine_poll. */
+struct engine_change {
+    uint8_t kind;  /* enum engine_change_kind */
+    char name[MEMBER_NAME_MAX + 1];
+    void (*callback)(struct engine_change *change);
+    void *context; /* The caller's. */
+    enum engine_change_result result;
+    struct replica_wish wish; /* The engine's. */
+};
+
+/* With a network only. */
+void engine_change_members(struct engine *engine, struct engine_change *change);
+
+/*
+ * Nobody waits for the change any more: it may happen or not. Returns false if it has been
+ * answered.
+ */
+bool engine_change_cancel(struct engine *engine, struct engine_change *change);
+
+enum engine_member_state {
+    ENGINE_MEMBER_PRIMARY,
+    ENGINE_MEMBER_BACKUP,
+    ENGINE_MEMBER_VIEW_CHANGE,
+    ENGINE_MEMBER_CATCHING_UP,
+    ENGINE_MEMBER_UNREACHABLE,
+    ENGINE_MEMBER_GUEST, /* It is no member, and waits to be added. */
+};
+
+struct engine_member {
+    char name[MEMBER_NAME_MAX + 1];
+    uint8_t slot; /* MEMBERS_MAX: a guest. */
+    uint8_t role; /* enum member_role */
+    uint8_t state; /* enum engine_member_state, as far as this node knows. */
+    bool self;
+    uint32_t view;
+    uint64_t op;       /* What is durable there, as far as this node knows. */
+    uint64_t heard_ns; /* How long ago something came from there; UINT64_MAX: never. */
+};
+
+struct engine_cluster {
+    u128 cluster;
+    uint64_t op;
+    uint64_t commit;
+    uint32_t view;
+    uint32_t count;     /* Of `members`. */
+    uint32_t voters;    /* How many there are, */
+    uint32_t reachable; /* and how many of them this node can reach, itself included. */
+    int32_t primary;    /* Its place in `members`; −1: there is none, as far as this node knows. */
+    bool is_cluster;
+    struct engine_member members[MEMBERS_MAX + NETWORK_PEERS_MAX];
+};
+
+void engine_cluster_get(const struct engine *engine, struct engine_cluster *cluster);
+
+/* A node without a ledger, which waits to be added (vsr/guest.h). */
+struct engine_guest;
+
+struct engine_guest_options {
+    struct network *network; /* Its callbacks are the guest's until it is closed. */
+    u128 incarnation;        /* A random number other than 0: of the member that it may become. */
+    uint64_t session;        /* A random number other than 0. */
+    uint64_t prepares_size_bytes;
+    void *memory; /* ENGINE_GUEST_MEMORY zeroed bytes, aligned to ARENA_ALIGNMENT. */
+};
+#define ENGINE_GUEST_MEMORY (UINT64_C(8) * MIB)
+
+struct engine_welcome {
+    struct engine_identity identity; /* But for system_identifier, which is the host's. */
+    u128 root_incarnation;           /* For engine_format_member. */
+};
+
+struct engine_guest *engine_guest_create(const struct engine_guest_options *options);
+
+/* Lets the network work. Returns true once the node was let in. */
+bool engine_guest_poll(struct engine_guest *guest, struct engine_welcome *welcome);
 
 /* ---- Monitoring ------------------------------------------------------------------------------ */
 

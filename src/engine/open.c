@@ -36,6 +36,36 @@ engine_format(
     return result == SUPERBLOCK_OK ? ENGINE_OPENED : ENGINE_OPEN_IO_ERROR;
 }
 
+enum engine_open_result
+engine_format_member(
+    struct storage *storage,
+    uint64_t prepares_size_bytes,
+    const struct engine_identity *identity,
+    const char *name,
+    u128 root_incarnation,
+    void *scratch)
+{
+    struct superblock superblock;
+    struct arena arena;
+    struct members members;
+    assert(identity->replica != 0 && identity->replica < MEMBERS_MAX);
+    assert(storage->file_size_bytes[STORAGE_PREPARES] == prepares_size_bytes);
+    members_lone(&members, root_incarnation);
+    const struct superblock_format_options options = {
+        .cluster = identity->cluster,
+        .incarnation = identity->incarnation,
+        .system_identifier = identity->system_identifier,
+        .prepares_size_bytes = prepares_size_bytes,
+        .members = &members,
+        .slot = identity->replica,
+        .name = name,
+    };
+    arena_init(&arena, scratch, ENGINE_FORMAT_SCRATCH);
+    superblock_init(&superblock, &arena, storage);
+    const enum superblock_result result = superblock_format(&superblock, &options);
+    return result == SUPERBLOCK_OK ? ENGINE_OPENED : ENGINE_OPEN_IO_ERROR;
+}
+
 static struct engine_identity
 identity_of(const struct superblock_state *state)
 {
@@ -48,20 +78,14 @@ identity_of(const struct superblock_state *state)
     };
 }
 
-/*
- * Opens a superblock that has no other flags than those allowed. *name says what is wrong with it,
- * or "ok".
- */
+/* Opens a superblock. *name says what is wrong with it, or "ok". */
 static enum engine_open_result
-superblock_opened(struct superblock *superblock, uint32_t flags_allowed, const char **name)
+superblock_opened(struct superblock *superblock, const char **name)
 {
     const enum superblock_result result = superblock_open(superblock);
     *name = superblock_result_name(result);
     switch (result) {
-    case SUPERBLOCK_OK:
-        if ((superblock->working->flags & ~flags_allowed) == 0) return ENGINE_OPENED;
-        *name = "of a member of a cluster";
-        return ENGINE_OPEN_SUPERBLOCK;
+    case SUPERBLOCK_OK: return ENGINE_OPENED;
     case SUPERBLOCK_ABSENT: return ENGINE_OPEN_ABSENT;
     case SUPERBLOCK_OTHER_VERSION: return ENGINE_OPEN_OTHER_VERSION;
     case SUPERBLOCK_OTHER_CONFIG: return ENGINE_OPEN_OTHER_CONFIG;
@@ -83,13 +107,14 @@ engine_inspect(struct storage *storage, void *scratch, struct engine_inspection 
     superblock_init(&superblock, &arena, storage);
     *inspection = (struct engine_inspection){0};
     const enum engine_open_result result =
-        superblock_opened(&superblock, 0, &inspection->superblock_name);
+        superblock_opened(&superblock, &inspection->superblock_name);
     if (result != ENGINE_OPENED) return result;
     const struct superblock_state *state = superblock.working;
     inspection->identity = identity_of(state);
     inspection->commit_op = state->commit_max;
     inspection->checkpoint_timestamp = state->checkpoint.header.timestamp;
     inspection->view = state->view;
+    inspection->is_cluster = (state->flags & SUPERBLOCK_NOT_ALONE) != 0;
     return ENGINE_OPENED;
 }
 
@@ -109,12 +134,13 @@ engine_adopt(struct storage *storage, void *scratch, const struct engine_identit
     arena_init(&arena, scratch, ENGINE_FORMAT_SCRATCH);
     superblock_init(&superblock, &arena, storage);
     const char *name;
-    const enum engine_open_result result = superblock_opened(&superblock, 0, &name);
+    const enum engine_open_result result = superblock_opened(&superblock, &name);
     if (result != ENGINE_OPENED) return result;
+    /* The others know its incarnation: it can't begin another life without them. */
+    if ((superblock.working->flags & SUPERBLOCK_NOT_ALONE) != 0) return ENGINE_OPEN_CLUSTER;
     const struct engine_identity before = identity_of(superblock.working);
     assert(before.cluster == owner->cluster);
     assert(before.replica == owner->replica);
-    assert(before.replica_count == owner->replica_count);
     if (superblock_repair(&superblock) != SUPERBLOCK_OK) return ENGINE_OPEN_IO_ERROR;
     struct superblock_update update = {
         .kind = SUPERBLOCK_UPDATE_OWNER,
@@ -135,10 +161,8 @@ open_superblock(
     struct engine_open_report *report)
 {
     struct superblock *superblock = &engine->superblock;
-    /* A member of a cluster can't do anything without the others. */
-    const uint32_t flags_allowed = engine->options.network != NULL ? SUPERBLOCK_NOT_ALONE : 0;
     const enum engine_open_result result =
-        superblock_opened(superblock, flags_allowed, &report->superblock_name);
+        superblock_opened(superblock, &report->superblock_name);
     if (result != ENGINE_OPENED) return result;
 
     const struct superblock_state *state = superblock->working;
@@ -146,9 +170,12 @@ open_superblock(
     report->identity = found;
     if (found.cluster != expected->cluster || found.incarnation != expected->incarnation ||
         found.system_identifier != expected->system_identifier ||
-        found.replica != expected->replica || found.replica_count != expected->replica_count) {
+        found.replica != expected->replica) {
         return ENGINE_OPEN_OTHER_IDENTITY;
     }
+    /* A member of a cluster can't do anything without the others. */
+    const bool member = (state->flags & SUPERBLOCK_NOT_ALONE) != 0;
+    if (member && engine->options.network == NULL) return ENGINE_OPEN_CLUSTER;
     const uint64_t headers_size =
         headers_log_count(state->prepares_size_bytes) * PREPARE_HEADER_SIZE;
     if (engine->journal.prepares_size_bytes != state->prepares_size_bytes ||
@@ -207,7 +234,7 @@ open_journal(struct engine *engine, struct engine_open_report *report)
         .op_acked_min = state->op_acked_min,
         .suffix_count = state->suffix_count,
         .suffix = state->suffix,
-        .peers = engine->options.network != NULL,
+        .peers = (state->flags & SUPERBLOCK_NOT_ALONE) != 0,
     };
     const enum journal_recovery result = journal_recover(
         &engine->journal,

@@ -38,8 +38,7 @@ engine_state_get(const struct engine *engine, struct engine_state *state)
         .damaged_blocks = scrub.damaged + (pulse_damaged && !told ? 1 : 0),
         .view = replica_view(&engine->replica),
         .replica = engine->superblock.working->slot,
-        .replica_count = (uint8_t) members_voter_count(
-            members_voters(&engine->superblock.working->members)),
+        .replica_count = (uint8_t) members_voter_count(engine->replica.voters),
         .failed = engine_failed(engine),
     };
 }

@@ -73,6 +73,36 @@ members_lone(struct members *members, u128 incarnation)
     assert(members_valid(members));
 }
 
+bool
+members_apply(struct members *members, const struct member_change *change)
+{
+    if (change->slot >= MEMBERS_MAX) return false;
+    if (!bytes_zero(change->reserved, sizeof(change->reserved))) return false;
+    const struct member *before = &members->slots[change->slot];
+    const struct member *after = &change->member;
+    if (before->role == MEMBER_NONE && after->role != MEMBER_STANDBY) return false;
+    if (before->role != MEMBER_NONE && after->role != MEMBER_NONE &&
+        before->incarnation != after->incarnation) {
+        return false;
+    }
+    struct members changed = *members;
+    changed.slots[change->slot] = *after;
+    if (!members_valid(&changed)) return false;
+    *members = changed;
+    return true;
+}
+
+uint32_t
+members_find(const struct members *members, const char name[MEMBER_NAME_MAX])
+{
+    for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
+        const struct member *member = &members->slots[slot];
+        if (member->role == MEMBER_NONE) continue;
+        if (memcmp(member->name, name, MEMBER_NAME_MAX) == 0) return slot;
+    }
+    return MEMBERS_MAX;
+}
+
 u128
 members_checksum(const struct members *members)
 {

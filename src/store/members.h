@@ -55,6 +55,17 @@ struct members {
 };
 static_assert(sizeof(struct members) == MEMBERS_MAX * sizeof(struct member), "no padding");
 
+/*
+ * A change of one member, as a prepare has it: what the slot holds from then on. It is absolute, so
+ * that making it twice is making it once.
+ */
+struct member_change {
+    struct member member; /* MEMBER_NONE: the slot becomes free. */
+    uint8_t slot;
+    uint8_t reserved[63];
+};
+static_assert(sizeof(struct member_change) == EVENT_SIZE, "a record of the log");
+
 /* True for 1 … MEMBER_NAME_MAX of the characters that a name may have, followed by zeros alone. */
 bool member_name_valid(const char name[MEMBER_NAME_MAX]);
 
@@ -66,6 +77,16 @@ bool members_valid(const struct members *members);
 
 /* The table of a lone ledger. */
 void members_lone(struct members *members, u128 incarnation);
+
+/*
+ * Makes the change, if it can be made to this table: the result is a valid table, a member stays
+ * the same incarnation for as long as it has its slot, and a new one isn't a voter at once. On
+ * false the table is as it was.
+ */
+bool members_apply(struct members *members, const struct member_change *change);
+
+/* The slot of the member of that name, or MEMBERS_MAX. */
+uint32_t members_find(const struct members *members, const char name[MEMBER_NAME_MAX]);
 
 /* For checkpoint ids: if two members' tables differ, so do their checkpoints. */
 u128 members_checksum(const struct members *members);

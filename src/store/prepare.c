@@ -74,9 +74,26 @@ counts_valid(const struct prepare_header *header)
         if (header->event_count == 0 || header->event_count > EVENTS_PER_BATCH_MAX) return false;
         if (header->record_count == 0 || header->record_count > EVENTS_PER_BATCH_MAX) return false;
         return records_size <= header->size - PREPARE_HEADER_SIZE;
+    case PREPARE_NODE: return header->event_count == 1 && header->record_count == 1;
     case PREPARE_RESERVED: break;
     }
     unreachable();
+}
+
+/* Is there room for the body that the operation has? */
+static bool
+size_valid(const struct prepare_header *header)
+{
+    if (header->size < PREPARE_HEADER_SIZE || header->size > PREPARE_SIZE_MAX) return false;
+    const uint32_t body_size = header->size - PREPARE_HEADER_SIZE;
+    switch ((enum prepare_operation) header->operation) {
+    case PREPARE_ROOT:
+    case PREPARE_PULSE: return body_size == 0;
+    case PREPARE_BATCHES: return true;
+    case PREPARE_NODE: return body_size == EVENT_SIZE;
+    case PREPARE_RESERVED: break;
+    }
+    return false;
 }
 
 /* Are the members, and what was committed, possible for the op? */
@@ -89,6 +106,9 @@ members_valid(const struct prepare_header *header)
     if (__builtin_popcount(header->voters) > VOTERS_MAX) return false;
     if (header->members_op > header->op) return false;
     if (header->op == 0) return header->commit == 0;
+    const bool changes = header->operation == PREPARE_NODE; /* (V12) */
+    if (changes != (header->members_op == header->op)) return false;
+    if (changes && header->commit != header->op - 1) return false;
     if (header->commit >= header->op) return false;
     return header->op - header->commit <= PIPELINE_PREPARES_MAX; /* (V4) */
 }
@@ -99,11 +119,10 @@ prepare_header_valid(const struct prepare_header *header, u128 cluster)
     /* The cheap checks come first: recovery asks this of every sector of the log. */
     if (header->cluster != cluster) return false;
     if (header->version != DISK_FORMAT_VERSION) return false;
-    if (header->size < PREPARE_HEADER_SIZE || header->size > PREPARE_SIZE_MAX) return false;
     if (header->position % SECTOR_SIZE != 0) return false;
-    if (header->operation == PREPARE_RESERVED || header->operation > PREPARE_BATCHES) return false;
+    if (header->operation == PREPARE_RESERVED || header->operation > PREPARE_NODE) return false;
+    if (!size_valid(header)) return false;
     if ((header->operation == PREPARE_ROOT) != (header->op == 0)) return false;
-    if (header->operation != PREPARE_BATCHES && header->size != PREPARE_HEADER_SIZE) return false;
     if (!counts_valid(header) || !members_valid(header)) return false;
     if (!bytes_zero(header->reserved, sizeof(header->reserved))) return false;
     return header->checksum == prepare_header_checksum(header);
@@ -121,7 +140,7 @@ prepare_follows(const struct prepare_header *parent, const struct prepare_header
     /* (V12) */
     const uint32_t changed = (uint32_t) header->voters ^ parent->voters;
     if (header->members_op == parent->members_op) return changed == 0;
-    if (header->members_op != header->op || header->commit != header->op - 1) return false;
+    if (header->members_op != header->op) return false;
     return (changed & (changed - 1)) == 0;
 }
 

@@ -28,8 +28,9 @@
  *       ring is position mod size of the ring. A prepare never straddles the end of the ring.
  *  (P3) the bytes after `size` up to the next sector boundary are zero on disk.
  *  (V4) op − commit <= PIPELINE_PREPARES_MAX, so the newest header bounds what may be uncommitted.
- *  (V12) if a header's voters aren't its parent's, they differ in one bit. The members change only
- *       with everything before committed: commit = op − 1.
+ *  (V12) the members change only by a prepare that does nothing else, PREPARE_NODE, and with
+ *       everything before committed: commit = op − 1. The voters before and after differ in one bit
+ *       at most.
  */
 #ifndef LEDGER_STORE_PREPARE_H
 #define LEDGER_STORE_PREPARE_H
@@ -48,6 +49,7 @@ enum prepare_operation {
     PREPARE_ROOT = 1,
     PREPARE_PULSE = 2,    /* Expires holds. It has no body. */
     PREPARE_BATCHES = 3,  /* Requests of clients, see vsr/multi_batch.h. */
+    PREPARE_NODE = 4,     /* Changes a member. Its body is a struct member_change. */
 };
 
 struct prepare_header {

@@ -265,10 +265,11 @@ superblock_format_members(
         members_lone(&state->members, options->incarnation);
     } else {
         const struct member *self = &options->members->slots[options->slot];
+        const char *name = options->name != NULL ? options->name : self->name;
         state->members = *options->members;
         state->flags = SUPERBLOCK_NOT_ALONE;
         state->slot = options->slot;
-        memcpy(state->name, self->name, sizeof(self->name));
+        memcpy(state->name, name, strnlen(name, MEMBER_NAME_MAX));
     }
     state->checkpoint.members_checksum = members_checksum(&state->members);
 }
@@ -284,8 +285,13 @@ superblock_format(struct superblock *superblock, const struct superblock_format_
     if (options->members != NULL) {
         assert(members_valid(options->members));
         assert(options->slot < MEMBERS_MAX);
-        assert(options->members->slots[options->slot].incarnation == options->incarnation);
-        assert(member_name_valid(options->members->slots[options->slot].name));
+        const struct member *self = &options->members->slots[options->slot];
+        if (options->name == NULL) {
+            assert(self->incarnation == options->incarnation);
+            assert(member_name_valid(self->name));
+        } else {
+            assert(self->role == MEMBER_NONE);
+        }
     }
 
     struct superblock_copies copies;

@@ -244,6 +244,11 @@ struct superblock_format_options {
      */
     const struct members *members;
     uint8_t slot;
+    /*
+     * Of a node that becomes a member later, by the log: its name; and the members are those of the
+     * log's beginning, without it. Otherwise NULL.
+     */
+    const char *name;
 };
 
 /*

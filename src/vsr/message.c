@@ -271,11 +271,13 @@ message_special_valid(const struct message_header *header)
     case MESSAGE_READ_INDEX:
     case MESSAGE_READ_OK:
         return bytes_zero(header->as.read.reserved, sizeof(header->as.read.reserved));
+    case MESSAGE_CHECKPOINT:
+        return header->as.receiver.slot < MEMBERS_MAX &&
+               bytes_zero(header->as.receiver.reserved, sizeof(header->as.receiver.reserved));
     case MESSAGE_HELLO:
     case MESSAGE_BYE:
     case MESSAGE_PREPARE:
     case MESSAGE_GET_CHECKPOINT:
-    case MESSAGE_CHECKPOINT:
     case MESSAGE_NODE_RECORD:
         return bytes_zero(header->as.bytes, sizeof(header->as.bytes));
     case MESSAGE_RESERVED: break;

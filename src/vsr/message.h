@@ -183,6 +183,12 @@ struct message_block {
     struct block_reference reference;
 };
 
+/* Of a checkpoint. */
+struct message_receiver {
+    uint8_t slot; /* Of who is told, among the members. */
+    uint8_t reserved[31];
+};
+
 /* Of read_index and read_ok. */
 struct message_read {
     uint64_t number;
@@ -218,6 +224,7 @@ struct message_header {
         struct message_get_blocks get_blocks;
         struct message_block block;
         struct message_read read;
+        struct message_receiver receiver;
     } as;
 };
 static_assert(sizeof(struct message_header) == MESSAGE_HEADER_SIZE, "on the wire");

@@ -61,6 +61,8 @@ replica_init(struct replica *replica, struct arena *arena, const struct replica_
     replica->failover_timeout_ns = options->failover_timeout_ns > 0 ? options->failover_timeout_ns
                                                                     : REPLICA_FAILOVER_TIMEOUT_NS;
     replica->change = arena_take(arena, 1, sizeof(struct replica_change), sizeof(u128));
+    replica->membership =
+        arena_take(arena, 1, sizeof(struct replica_membership), sizeof(u128));
     replica->updates = arena_take(arena, 1, sizeof(struct replica_updates), sizeof(u128));
     replica->results = arena_take(arena, EVENTS_PER_BATCH_MAX, RESULT_SIZE, RESULT_SIZE);
 }
@@ -154,6 +156,7 @@ replica_stop(struct replica *replica)
     fail_requests(&replica->execution.executed);
     fail_requests(&replica->outstanding);
     fail_requests(&replica->requests);
+    replica_members_leave(replica);
 }
 
 bool
@@ -220,6 +223,7 @@ replica_poll(struct replica *replica)
         begin_serving(replica);
         progress = true;
     }
+    if (replica->serving && replica->network != NULL) progress |= replica_members_poll(replica);
     if (replica->serving) progress |= replica_prepare_requests(replica);
     replica_say(replica, true);
     progress |= replica_commit(replica);

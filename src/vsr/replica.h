@@ -149,6 +149,67 @@ struct replica_updates {
     struct replica *replica;
     struct superblock_update view;
     struct superblock_update checkpoint;
+    struct superblock_update node;
+};
+
+/* ---- Members --------------------------------------------------------------------------------- */
+
+enum replica_wish_kind {
+    REPLICA_WISH_CREATE, /* The lone member gets its name, and others can be added. */
+    REPLICA_WISH_ADD,    /* The guest of this name becomes a member. */
+    REPLICA_WISH_REMOVE,
+    REPLICA_WISH_PROMOTE, /* The primary's own: a standby becomes a voter. */
+};
+
+enum replica_wish_stage {
+    REPLICA_WISH_PLANNED,
+    REPLICA_WISH_NAMING, /* The superblock is told. */
+    REPLICA_WISH_WANTED, /* A prepare is to be made. */
+    REPLICA_WISH_MADE,   /* It is, and not executed yet. */
+    REPLICA_WISH_ANSWERED,
+};
+
+enum replica_wish_outcome {
+    REPLICA_WISH_DONE, /* The change is in the log for ever, and is executed here. */
+    REPLICA_WISH_NOT_PRIMARY,
+    REPLICA_WISH_BUSY,    /* Another wish is under way. */
+    REPLICA_WISH_EXISTS,  /* It is a member already; or this is a cluster already. */
+    REPLICA_WISH_UNKNOWN, /* No member of this name; or no guest. */
+    REPLICA_WISH_FULL,    /* No slot is free, or there are as many voters as there can be. */
+    REPLICA_WISH_LOG,     /* The log doesn't reach back to the ledger's beginning. */
+    REPLICA_WISH_SELF,    /* The primary doesn't remove itself. */
+    REPLICA_WISH_NOT_CLUSTER, /* REPLICA_WISH_CREATE comes first. */
+    REPLICA_WISH_NO_ROOM, /* Memory or disk are full. */
+    REPLICA_WISH_FAILED,  /* The view has ended, or the replica has stopped: unknown. */
+};
+
+/* A wish to change the members. Owned by the caller, lent to the replica until it is answered. */
+struct replica_wish {
+    enum replica_wish_kind kind;
+    char name[MEMBER_NAME_MAX + 1];
+    void (*callback)(struct replica_wish *wish);
+    enum replica_wish_outcome outcome;
+    /* The replica's. */
+    enum replica_wish_stage stage;
+    uint64_t op;
+    struct member_change change;
+};
+
+/* Who has connected, and isn't a member. */
+struct replica_guest {
+    u128 incarnation; /* 0: nobody. */
+    char name[MEMBER_NAME_MAX];
+};
+
+/* Who the members are: see replica_members.c. */
+struct replica_membership {
+    struct members now;       /* As the log here has them. */
+    struct members committed; /* As op `commit` has left them. */
+    uint64_t change_op;       /* An op that isn't executed and changes them; 0: none. */
+    struct replica_wish *wish;      /* Under way. */
+    struct replica_wish *wish_next; /* Waits for the end of a promotion. */
+    struct replica_wish promotion;
+    struct replica_guest guests[NETWORK_PEERS_MAX]; /* By number in the network. */
 };
 
 /* So many messages with requests of a member are on their way, or wait for a prepare, at most. */
@@ -173,6 +234,7 @@ struct replica_peer {
     bool up;
     uint8_t number;   /* In the network, while it is up. */
     uint64_t session; /* Of its life, by its hello. */
+    uint64_t heard_ns; /* When something came from it; monotonic. 0: never. */
 
     /* At the primary, in this view. */
     uint64_t acked;        /* It has everything up to this op on disk. */
@@ -254,7 +316,7 @@ struct replica {
     uint64_t checkpoint_events; /* Events that came since the newest checkpoint was started. */
     uint32_t view;
     uint8_t slot;    /* Of this replica. */
-    uint16_t voters; /* As members_voters has them. */
+    uint16_t voters; /* As members_voters has them: of the newest prepare. */
     bool primary;    /* Of the view. */
     bool lost;       /* It has stopped because a block that an op needs can't be read. */
     bool no_room;    /* An op that is committed waits for room. */
@@ -298,6 +360,7 @@ struct replica {
     struct replica_reads reads;
     uint64_t failover_timeout_ns;
     struct replica_change *change;
+    struct replica_membership *membership;
 
     uint64_t session; /* Of this life of the replica. */
     uint64_t number;  /* The newest number that a request was given. */
@@ -373,6 +436,12 @@ enum replica_open_result replica_open(struct replica *replica, uint64_t session,
 
 /* Queues the request. It is answered later, inside replica_poll. */
 void replica_submit(struct replica *replica, struct replica_request *request);
+
+/* It is answered at once or later, inside replica_poll. With a network only. */
+void replica_members_wish(struct replica *replica, struct replica_wish *wish);
+
+/* Nobody waits for the wish any more; what was begun goes on. False: it has been answered. */
+bool replica_members_withdraw(struct replica *replica, struct replica_wish *wish);
 
 /* Does what can be done now, and returns true if something was. Blocks as storage_poll does. */
 bool replica_poll(struct replica *replica);

@@ -63,7 +63,7 @@ checkpoint_on_forest(void *context, enum grid_result result)
         .root = forest_checkpoint_root(replica->forest),
         .grid_block_count = grid_live_end(replica->grid),
     };
-    update->members = replica->superblock->working->members;
+    update->members = replica->membership->committed;
     replica_log_end(replica, replica->superblock->working->log_view, &update->log);
     replica->commit_stage = COMMIT_CHECKPOINT_SUPERBLOCK;
     superblock_update(replica->superblock, update);
@@ -307,6 +307,9 @@ replica_commit_start(struct replica *replica, struct message *message)
     case PREPARE_PULSE:
         assert(header->event_count == PULSE_EXPIRIES_MAX);
         break;
+    case PREPARE_NODE:
+        if (!replica_members_valid(replica, header)) return false;
+        break;
     case PREPARE_RESERVED:
     case PREPARE_ROOT:
         return false;
@@ -382,7 +385,8 @@ execution_prefetch(struct replica *replica, const struct prepare_header *header)
         replica->execution.begun = forest_begin(replica->forest, header->event_count);
         if (!replica->execution.begun) return FOREST_WAIT;
     }
-    if (header->operation != PREPARE_PULSE) return batches_prefetch(replica);
+    if (header->operation == PREPARE_NODE) return forest_prefetch(replica->forest);
+    if (header->operation == PREPARE_BATCHES) return batches_prefetch(replica);
     return machine->ops->prefetch_pulse(machine, header->timestamp);
 }
 
@@ -417,6 +421,8 @@ commit_execute(struct replica *replica)
     assert(replica->commit_stage == COMMIT_EXECUTE);
     if (header->operation == PREPARE_PULSE) {
         replica->machine->ops->pulse(replica->machine, header->timestamp);
+    } else if (header->operation == PREPARE_NODE) {
+        replica_members_execute(replica, header);
     } else if (!execute_batches(replica, EXECUTE_EVENTS_MAX)) {
         return;
     } else {

@@ -9,6 +9,7 @@
  *   replica_normal.c    prepares, acknowledgements and commit numbers between members
  *   replica_catchup.c   prepares for a member that has missed some
  *   replica_commit.c    executing what is committed
+ *   replica_members.c   changes of who the members are
  *   replica_read.c      which op a read must see
  *   replica_suspect.c   when the primary isn't heard any more
  *   replica_view.c      the change to a new view: votes, and who takes over what
@@ -132,6 +133,46 @@ bool replica_prepare_requests(struct replica *replica);
  * Returns true if it did something, or if there is more to do.
  */
 bool replica_pulse(struct replica *replica);
+
+/*
+ * At a primary that serves: makes the prepare of this change, if nothing is in the pipeline. *room
+ * is false if there is none for it.
+ */
+bool replica_prepare_node(
+    struct replica *replica, const struct member_change *change, bool *room);
+
+/* ---- replica_members.c ----------------------------------------------------------------------- */
+
+/* Before replay: the members are those of the checkpoint. */
+void replica_members_open(struct replica *replica);
+
+/* The prepare is the newest one of the log, here. */
+void replica_members_logged(struct replica *replica, const struct prepare_header *prepare);
+
+/* The log ends with `op` now, which may be before what it ended with. */
+void replica_members_cut(struct replica *replica);
+
+/* Can the change that this prepare has be made to the members that op `commit` has left? */
+bool replica_members_valid(const struct replica *replica, const struct prepare_header *prepare);
+
+/* Makes it. */
+void replica_members_execute(struct replica *replica, const struct prepare_header *prepare);
+
+/* A change waits for the pipeline to be empty. */
+bool replica_members_due(const struct replica *replica);
+
+bool replica_members_poll(struct replica *replica);
+
+/* The replica isn't the view's primary any more, or has stopped. */
+void replica_members_leave(struct replica *replica);
+
+/* Its log hasn't come to its own `add`. */
+bool replica_newcomer(const struct replica *replica);
+
+void replica_guest_up(
+    struct replica *replica, uint32_t number, const struct message_hello *hello);
+
+void replica_guest_down(struct replica *replica, uint32_t number);
 
 /* ---- replica_normal.c ------------------------------------------------------------------------ */
 
@@ -279,6 +320,13 @@ static inline bool
 replica_backup(const struct replica *replica)
 {
     return replica->status == REPLICA_NORMAL && !replica->primary;
+}
+
+/* Does this replica count for quorums? */
+static inline bool
+replica_votes(const struct replica *replica)
+{
+    return (replica->voters >> replica->slot & 1) != 0;
 }
 
 /* The slot that the view belongs to. */

@@ -290,6 +290,7 @@ take_received(struct replica *replica)
         replica->grown_ns = clock_monotonic_ns(replica->clock);
         replica->absent = false;
         replica->timestamp = prepare->timestamp;
+        replica_members_logged(replica, prepare);
     }
 }
 
@@ -313,6 +314,7 @@ cut_for(struct replica *replica, const struct prepare_header *prepare)
     journal_truncate(replica->journal, prepare->op - 1);
     replica->op = prepare->op - 1;
     replica->journaled = replica->op;
+    replica_members_cut(replica);
     return true;
 }
 

@@ -157,6 +157,25 @@ open_replay_op(struct replica *replica)
     return replica->status == REPLICA_RECOVERING ? REPLICA_OPENED : REPLICA_OPEN_IO_ERROR;
 }
 
+/* A change of the members that isn't known to be committed counts already (V12). */
+static bool
+open_members(struct replica *replica, uint64_t *op)
+{
+    replica->membership->now = replica->membership->committed;
+    for (*op = replica->commit + 1; *op <= replica->journaled; *op += 1) {
+        if (journal_header(replica->journal, *op)->operation != PREPARE_NODE) continue;
+        struct message *message = message_pool_get(&replica->pool, MESSAGE_LARGE);
+        assert(message != NULL);
+        const bool read = open_read_op(replica, *op, message) == REPLICA_OPENED;
+        if (read) replica_members_logged(replica, replica_prepare_of(message));
+        message_release(&replica->pool, message);
+        if (!read) return false;
+    }
+    replica->voters = replica->journal->head.voters;
+    *op = replica->commit;
+    return true;
+}
+
 /* ---- The view -------------------------------------------------------------------------------- */
 
 static void
@@ -231,6 +250,7 @@ open_as_member(struct replica *replica)
     struct replica_change *change = replica->change;
     assert(replica->status == REPLICA_RECOVERING);
     open_cut(replica);
+    replica_members_cut(replica);
     replica->view = state->view;
     change->log_view = state->log_view;
     change->view_durable = state->view;
@@ -278,7 +298,7 @@ replica_open(struct replica *replica, uint64_t session, uint64_t *op)
 
     replica->updates->replica = replica;
     replica->status = REPLICA_RECOVERING;
-    replica->voters = members_voters(&state->members);
+    replica_members_open(replica);
     const bool alone = replica->network == NULL;
     assert(!alone || members_voter_count(replica->voters) == 1);
     open_know(replica, alone);
@@ -301,6 +321,7 @@ replica_open(struct replica *replica, uint64_t session, uint64_t *op)
         const enum replica_open_result result = open_replay_op(replica);
         if (result != REPLICA_OPENED) return result;
     }
+    if (!open_members(replica, op)) return REPLICA_OPEN_PREPARE_DAMAGED;
     const struct session *own = &replica->sessions.slots[replica->slot];
     replica->number = own->session == session ? own->number : 0;
     enum replica_open_result result = REPLICA_OPENED;

@@ -4,7 +4,8 @@
  * gets which message.
  *
  * The network knows peers by its own numbers. Which member it is, the hello says: its slot and its
- * incarnation must be those in the table of members, or the connection is ended. What was known of
+ * incarnation must be those in the table of members, or the connection is ended. Who isn't a member
+ * says that too, and is a guest. What was known of
  * a member's log stays true when a connection ends (V6); what was sent and not acknowledged is
  * taken for lost.
  */
@@ -49,6 +50,8 @@ on_hello(void *context, struct message_header *header)
     struct replica *replica = context;
     const struct superblock_state *state = replica->superblock->working;
     struct message_hello *hello = message_body(header);
+    char name[MESSAGE_NAME_SIZE]; /* The network knows it. */
+    memcpy(name, hello->name, sizeof(name));
     header->cluster = state->cluster;
     header->view = state->view;
     header->sender = replica->slot;
@@ -62,19 +65,23 @@ on_hello(void *context, struct message_header *header)
         .version_min = MESSAGE_VERSION_MIN,
         .version_max = MESSAGE_VERSION_MAX,
     };
-    memcpy(hello->name, state->members.slots[replica->slot].name, MEMBER_NAME_MAX);
+    memcpy(hello->name, name, sizeof(name));
 }
 
 static void
 on_up(void *context, uint32_t number, const struct message_header *header)
 {
     struct replica *replica = context;
-    const struct members *members = &replica->superblock->working->members;
     const struct message_hello *hello = message_body_const(header);
     const uint8_t slot = header->sender;
+    if (slot == MESSAGE_SENDER_GUEST) {
+        replica_guest_up(replica, number, hello);
+        return;
+    }
+    const struct member *known = &replica->membership->now.slots[slot % MEMBERS_MAX];
+    const bool named = known->role != MEMBER_NONE && known->incarnation == hello->incarnation;
     const bool member = slot < MEMBERS_MAX && slot != replica->slot &&
-                        members->slots[slot].role != MEMBER_NONE &&
-                        members->slots[slot].incarnation == hello->incarnation;
+                        (named || replica_newcomer(replica));
     if (!member || replica->peers[slot].up) {
         const struct message_bye bye = {
             .reason = member ? MESSAGE_BYE_CONNECTED : MESSAGE_BYE_INCARNATION,
@@ -106,6 +113,7 @@ on_down(void *context, uint32_t number, const struct message_header *bye)
     struct replica *replica = context;
     const uint8_t slot = replica->slots[number];
     (void) bye;
+    replica_guest_down(replica, number);
     if (slot == REPLICA_NO_SLOT) return; /* It was never taken for a member. */
     struct replica_peer *peer = &replica->peers[slot];
     assert(peer->up && peer->number == number);
@@ -173,6 +181,7 @@ on_received(void *context, uint32_t number, struct message *message)
         message_release(&replica->pool, message);
         return;
     }
+    replica->peers[slot].heard_ns = clock_monotonic_ns(replica->clock);
     dispatch(replica, slot, message);
 }
 

@@ -59,6 +59,17 @@ prepare_message(struct replica *replica)
     return message;
 }
 
+/* The voters after the change whose record follows the header. */
+static uint16_t
+voters_after(const struct replica *replica, const struct prepare_header *header)
+{
+    const void *record = (const uint8_t *) header + PREPARE_HEADER_SIZE;
+    struct members members = replica->membership->now;
+    const bool applied = members_apply(&members, record);
+    assert(applied);
+    return members_voters(&members);
+}
+
 /* Completes header and padding of the prepare of op + 1, and gives it to journal and members. */
 static void
 prepare_give(
@@ -73,6 +84,8 @@ prepare_give(
     assert(body_size % EVENT_SIZE == 0);
     struct prepare_header *header = replica_prepare_of(message);
     const struct prepare_header *parent = &replica->journal->head;
+    const uint16_t voters =
+        operation == PREPARE_NODE ? voters_after(replica, header) : parent->voters;
     assert(parent->op == replica->op);
     assert(PREPARE_HEADER_SIZE + body_size <= PREPARE_SIZE_MAX);
 
@@ -83,13 +96,13 @@ prepare_give(
         .op = replica->op + 1,
         .commit = replica->commit_max,
         .timestamp = timestamp,
-        .members_op = parent->members_op,
+        .members_op = operation == PREPARE_NODE ? replica->op + 1 : parent->members_op,
         .size = PREPARE_HEADER_SIZE + body_size,
         .view = replica->view,
         .event_count = sums.event_count,
         .record_count = sums.record_count,
         .version = DISK_FORMAT_VERSION,
-        .voters = parent->voters,
+        .voters = voters,
         .operation = (uint8_t) operation,
         .replica = replica->slot,
     };
@@ -113,6 +126,7 @@ prepare_give(
     replica->op += 1;
     replica->linked = replica->op;
     replica->timestamp = header->timestamp;
+    if (replica->network != NULL) replica_members_logged(replica, header);
     replica->pipeline_events += sums.event_count;
     if (replica->network != NULL) replica_send_newest(replica);
     replica_append(replica, solo);
@@ -145,7 +159,8 @@ replica_prepare_requests(struct replica *replica)
      */
     const bool checkpoint_runs = replica->commit_stage == COMMIT_CHECKPOINT_FOREST ||
                                  replica->commit_stage == COMMIT_CHECKPOINT_SUPERBLOCK;
-    if (replica->pulse == PULSE_WANTED && !checkpoint_runs) return false;
+    const bool others_first = replica->pulse == PULSE_WANTED || replica_members_due(replica);
+    if (others_first && !checkpoint_runs) return false;
     if (group_waits(replica)) return false;
     struct message *message = prepare_message(replica);
     multi_batch_begin(writer, (char *) replica_prepare_of(message) + PREPARE_HEADER_SIZE);
@@ -161,6 +176,27 @@ replica_prepare_requests(struct replica *replica)
     const uint64_t timestamp = next_timestamp(replica, writer->sums.event_count);
     const uint32_t size = multi_batch_end(writer);
     prepare_give(replica, message, PREPARE_BATCHES, size, writer->sums, timestamp);
+    return true;
+}
+
+/* ---- Members --------------------------------------------------------------------------------- */
+
+bool
+replica_prepare_node(struct replica *replica, const struct member_change *change, bool *room)
+{
+    assert(replica->status == REPLICA_NORMAL && replica->serving);
+    /* (V12): everything before it is committed. */
+    if (replica->op != replica->commit || !can_prepare(replica)) return false;
+    const enum forest_room found = forest_reserve(replica->forest, 1);
+    if (found == FOREST_IO_ERROR) replica_stop(replica);
+    *room = found == FOREST_ROOM || found == FOREST_ROOM_WAITS;
+    if (found != FOREST_ROOM) return false;
+    const struct multi_batch_sums sums = {.event_count = 1, .record_count = 1};
+    struct message *message = prepare_message(replica);
+    memcpy(
+        (uint8_t *) replica_prepare_of(message) + PREPARE_HEADER_SIZE, change, sizeof(*change));
+    const uint64_t timestamp = next_timestamp(replica, 1);
+    prepare_give(replica, message, PREPARE_NODE, sizeof(*change), sums, timestamp);
     return true;
 }
 

@@ -61,9 +61,15 @@ quorum_suspects(const struct replica *replica, uint64_t now)
     return count >= members_quorum(members_voter_count(replica->voters));
 }
 
+/*
+ * A standby begins nothing by itself: it isn't counted, and may not know yet who is. But it may have
+ * become a voter with an op that it hasn't got, and then it is needed: so if it doesn't hear the
+ * primary either, it goes along with a vote (replica_suspect_vote).
+ */
 static void
 leave_if_agreed(struct replica *replica, uint64_t now)
 {
+    if (!replica_votes(replica)) return;
     if (!quorum_suspects(replica, now)) return;
     replica_view_enter(replica, members_next_view(replica->voters, replica->view));
 }
@@ -86,7 +92,9 @@ follow_who_left(struct replica *replica, uint64_t now)
     const struct replica_change *change = replica->change;
     for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
         if (change->left_ns[slot] == 0) continue;
-        if (now - change->left_ns[slot] < 2 * replica->failover_timeout_ns) continue;
+        /* Without its vote the cluster works on; so it isn't worth much of a disturbance. */
+        const uint64_t patience = (replica->voters >> slot & 1) != 0 ? 2 : 20;
+        if (now - change->left_ns[slot] < patience * replica->failover_timeout_ns) continue;
         if (now - change->suspected_ns[slot] > replica->failover_timeout_ns) continue;
         replica_view_enter(replica, change->left_view[slot]);
         return;
@@ -117,7 +125,7 @@ replica_on_suspect(struct replica *replica, uint8_t slot, const struct message_h
     const uint64_t now = clock_monotonic_ns(replica->clock);
     if ((header->flags & MESSAGE_RESIGN) != 0 && slot == replica_primary_slot(replica)) {
         const uint32_t view = header->as.suspect.view_next;
-        if (view <= UINT32_MAX - MEMBERS_MAX) replica_view_enter(replica, view);
+        if (view <= UINT32_MAX - MEMBERS_MAX && replica_votes(replica)) replica_view_enter(replica, view);
         return;
     }
     replica->change->suspected_ns[slot] = now;
@@ -133,5 +141,11 @@ replica_suspect_vote(struct replica *replica, uint8_t slot, uint32_t view)
     if (change->left_ns[slot] == 0) change->left_ns[slot] = now;
     change->left_view[slot] = view;
     change->suspected_ns[slot] = now;
-    if (!replica->primary) leave_if_agreed(replica, now);
+    if (replica->primary) return;
+    const bool suspects = now - change->heard_ns >= change->timeout_ns;
+    if (!replica_votes(replica) && suspects) {
+        replica_view_enter(replica, view);
+    } else {
+        leave_if_agreed(replica, now);
+    }
 }

@@ -50,6 +50,7 @@ leave_normal(struct replica *replica)
 {
     replica->primary = false;
     replica->serving = false;
+    replica_members_leave(replica);
     replica->pulse = PULSE_NONE;
     replica->op_admitted = UINT64_MAX;
     replica->pipeline_events = 0;
@@ -102,6 +103,7 @@ forget_received(struct replica *replica)
     }
     replica->op = replica->journaled;
     replica->linked = min_u64(replica->linked, replica->op);
+    replica_members_cut(replica);
 }
 
 /* ---- What is durable ------------------------------------------------------------------------- */
@@ -380,8 +382,9 @@ begin_as_primary(struct replica *replica)
             replica_prepare_of(*fetched)->checksum ==
             choice->entries[op - choice->committed].checksum);
         replica_keep(replica, *fetched);
-        *fetched = NULL;
         replica->op = op;
+        replica_members_logged(replica, replica_prepare_of(*fetched));
+        *fetched = NULL;
     }
     replica->linked = replica->op;
     replica->timestamp = replica_header(replica, replica->op)->timestamp;
@@ -460,7 +463,9 @@ replica_view_poll(struct replica *replica)
         make_view_durable(replica);
         return true;
     }
-    if (now - change->entered_ns >= 2 * replica->failover_timeout_ns) {
+    /* Who has no vote waits for those who have. */
+    const bool late = now - change->entered_ns >= 2 * replica->failover_timeout_ns;
+    if (late && replica_votes(replica)) {
         replica_view_enter(replica, members_next_view(replica->voters, replica->view));
         return true;
     }
@@ -532,7 +537,6 @@ replica_on_get_view(struct replica *replica, uint8_t slot, const struct message_
 void
 replica_say_view(struct replica *replica, uint8_t slot, uint64_t nonce)
 {
-    const struct superblock_state *state = replica->superblock->working;
     struct message *message = replica_message_new(replica, MESSAGE_START_VIEW);
     assert(replica->primary);
     if (message == NULL) return;
@@ -552,7 +556,7 @@ replica_say_view(struct replica *replica, uint8_t slot, uint64_t nonce)
     };
     body->commit_checksum = replica_header(replica, replica->commit_max)->checksum;
     body->checkpoint_id = superblock_checkpoint_id(replica->superblock);
-    body->members = state->members;
+    body->members = replica->membership->now;
     for (uint32_t i = 0; i < count; i++) {
         suffix[i] = *replica_header(replica, replica->op + 1 - count + i);
     }
