@@ -180,15 +180,17 @@ cluster_step(struct cluster *cluster)
 }
 
 static void
-run_init(struct cluster *cluster, uint64_t seed, uint32_t node_count, enum cluster_canary canary)
+run_init(struct cluster *cluster, uint64_t seed, const struct cluster_kind *kind)
 {
+    const enum cluster_canary canary = kind->canary;
     memset(cluster, 0, sizeof(*cluster));
     cluster->seed = seed;
     cluster->canary = canary;
     prng_init(&cluster->prng, seed);
     prng_init(&cluster->prng_network, prng_next(&cluster->prng));
     prng_init(&cluster->prng_workload, prng_next(&cluster->prng));
-    cluster->options = cluster_options_random(&cluster->prng, node_count);
+    cluster->options = cluster_options_random(&cluster->prng, kind->node_count);
+    if (kind->grows) cluster_options_growing(&cluster->prng, &cluster->options);
     cluster->networked = cluster->options.node_count > 1;
     if (canary == CLUSTER_CANARY_ACK || canary == CLUSTER_CANARY_COMMIT) {
         cluster->options.network.tamper = canary_tamper;
@@ -204,10 +206,9 @@ run_init(struct cluster *cluster, uint64_t seed, uint32_t node_count, enum clust
 static void
 run_start(struct cluster *cluster)
 {
-    for (uint32_t i = 0; i < cluster->options.node_count; i++) {
-        cluster_node_format(&cluster->nodes[i]);
-    }
-    for (uint32_t i = 0; i < cluster->options.node_count; i++) {
+    const uint32_t count = cluster->options.grows ? 1 : cluster->options.node_count;
+    for (uint32_t i = 0; i < count; i++) cluster_node_format(&cluster->nodes[i]);
+    for (uint32_t i = 0; i < count; i++) {
         while (!cluster_node_open(&cluster->nodes[i])) continue;
     }
 }
@@ -221,6 +222,7 @@ lags(const struct cluster_node *node)
     const struct prepare_header *own = cluster_history_header(cluster, node->commit);
     const uint64_t position = own == NULL ? 0 : own->position;
     if (cluster->options.state_sync || !cluster->networked || head == NULL) return false;
+    if (!cluster_growth_votes(node)) return false;
     return head->position - position > cluster->options.prepares_size_bytes / 4;
 }
 
@@ -261,6 +263,7 @@ run_faulty(struct cluster *cluster)
         submit(cluster);
         cluster_step(cluster);
         trouble(cluster);
+        if (cluster->options.grows) cluster_growth_trouble(cluster);
         canary_step(cluster);
     }
 }
@@ -301,6 +304,7 @@ static const char *
 unrest(const struct cluster_node *node)
 {
     const struct cluster *cluster = node->cluster;
+    if (!cluster_growth_votes(node)) return NULL;
     if (node->engine == NULL) return "is down";
     if (cluster_clients_waiting(node)) return "has requests that are not answered";
     if (node->commit < cluster->history.head) return "is behind";
@@ -351,16 +355,17 @@ run_calm(struct cluster *cluster)
 }
 
 void
-cluster_run(struct cluster *cluster, uint64_t seed, uint32_t node_count, enum cluster_canary canary)
+cluster_run(struct cluster *cluster, uint64_t seed, const struct cluster_kind *kind)
 {
-    run_init(cluster, seed, node_count, canary);
+    run_init(cluster, seed, kind);
     run_start(cluster);
     run_faulty(cluster);
     heal(cluster);
     run_calm(cluster);
     cluster_compare(cluster);
     for (uint32_t i = 0; i < cluster->options.node_count; i++) {
-        if (may_crash(&cluster->nodes[i])) cluster_node_crash(&cluster->nodes[i]);
+        struct cluster_node *node = &cluster->nodes[i];
+        if (node->engine != NULL && may_crash(node)) cluster_node_crash(node);
     }
     run_calm(cluster);
     cluster_compare(cluster);

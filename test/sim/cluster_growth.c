@@ -4,6 +4,7 @@
  * nothing, and wait to be let in. From time to time somebody asks the primary to add or to remove
  * one. Who was removed loses its disk some time later, and waits as another.
  */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -113,3 +113,13 @@ cluster_options_random(struct prng *prng, uint32_t node_count)
     network_random(prng, &options);
     return options;
 }
+
+void
+cluster_options_growing(struct prng *prng, struct cluster_options *options)
+{
+    options->grows = true;
+    options->change_ns = prng_range(prng, 20, 1500) * NS_PER_MS;
+    options->requests *= 2;
+    /* Members that come need the log from its beginning on. */
+    options->prepares_size_bytes = 16 * PREPARES_SIZE_MIN;
+}
