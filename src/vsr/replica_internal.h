@@ -328,7 +328,7 @@ replica_backup(const struct replica *replica)
     return replica->status == REPLICA_NORMAL && !replica->primary;
 }
 
-/* Does this replica count for quorums, as far as its log tells? Its slot may have been another's. */
+/* Does it count for quorums, as far as its log tells? Its slot may have been another's. */
 static inline bool
 replica_votes(const struct replica *replica)
 {
