@@ -341,6 +341,12 @@ engine_tick(struct engine *engine)
 }
 
 bool
+engine_resign(struct engine *engine)
+{
+    return replica_resign(&engine->replica);
+}
+
+bool
 engine_busy(const struct engine *engine)
 {
     const struct engine_reads *reads = &engine->reads;
