@@ -458,6 +458,13 @@ replica_view(const struct replica *replica)
     return replica->view;
 }
 
+/* It is the primary of its view. */
+static inline bool
+replica_is_primary(const struct replica *replica)
+{
+    return replica->primary;
+}
+
 /*
  * Grows whenever the storage or the forest has made progress. A caller that had to wait for either
  * need not ask again before that.
