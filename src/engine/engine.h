@@ -266,6 +266,14 @@ bool engine_poll(struct engine *engine);
 void engine_tick(struct engine *engine);
 
 /*
+ * This node gives up being the primary, so that another takes over at once; to be called before a
+ * shutdown. Requests go on there. Polling goes on until engine_state_get tells of another view, for
+ * a bounded time: that another begins one isn't certain. False: it isn't the primary, or nobody
+ * could take over.
+ */
+bool engine_resign(struct engine *engine);
+
+/*
  * From now on, all live blocks are read and verified in the background, each once in the interval.
  * 0 means none. Before the first call there is no scrubbing.
  */
@@ -291,10 +299,16 @@ bool engine_scrub_damage(struct engine *engine, struct engine_damage *damage);
 bool engine_busy(const struct engine *engine);
 
 /*
- * The prepare that is being written; 0: none is. Creates that are submitted meanwhile can only wait
- * for its end. When it has ended, well or not, storage has something to do.
+ * The prepare that is being written; 0: none is. When the write has ended, well or not, storage has
+ * something to do.
  */
 uint64_t engine_writing_op(const struct engine *engine);
+
+/*
+ * A prepare is being written, and creates that are submitted meanwhile can only wait for its end.
+ * At a backup they can't: they go to the primary at once.
+ */
+bool engine_creates_wait(const struct engine *engine);
 
 /*
  * A write failed, or an op needs a block that can't be read. Every request is answered by

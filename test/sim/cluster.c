@@ -55,6 +55,16 @@ network_split(struct cluster *cluster, uint64_t side)
     }
 }
 
+/* One doesn't hear anybody, or isn't heard. */
+static void
+network_cut_one_way(struct cluster *cluster, uint32_t node, bool deaf)
+{
+    for (uint32_t other = 0; other < cluster->options.node_count; other++) {
+        if (other == node) continue;
+        network_sim_cut(&cluster->network, deaf ? other : node, deaf ? node : other, true);
+    }
+}
+
 static void
 network_trouble(struct cluster *cluster)
 {
@@ -65,10 +75,12 @@ network_trouble(struct cluster *cluster)
     if (!happens(cluster, cluster->options.partition_ns)) return;
     cluster->healed_ns = until_ns(cluster);
     cluster->counts.partitions += 1;
-    switch (prng_below(prng, 4)) {
+    switch (prng_below(prng, 6)) {
     case 0: network_split(cluster, prng_next(prng)); break;
     case 1: network_split(cluster, UINT64_C(1) << from); break;
     case 2: network_sim_cut(&cluster->network, from, to, true); break;
+    case 3: network_cut_one_way(cluster, from, true); break;
+    case 4: network_cut_one_way(cluster, from, false); break;
     default:
         network_sim_slow(&cluster->network, from, to, (uint32_t) prng_range(prng, 2, 40));
         break;
@@ -99,6 +111,13 @@ node_trouble(struct cluster_node *node)
     if (cluster->now_ns >= node->awake_ns && happens(cluster, options->pause_ns)) {
         node->awake_ns = until_ns(cluster);
         cluster->counts.pauses += 1;
+    }
+    if (cluster->now_ns >= node->disk_ns && happens(cluster, options->stand_ns)) {
+        node->disk_ns = until_ns(cluster);
+        cluster->counts.stands += 1;
+    }
+    if (cluster->networked && happens(cluster, options->resign_ns)) {
+        cluster->counts.resigned += engine_resign(node->engine);
     }
 }
 
@@ -240,6 +259,7 @@ wait_for_lagging(struct cluster *cluster)
         waits = true;
         node->up_ns = 0;
         node->awake_ns = 0;
+        node->disk_ns = 0;
         node->roomy_ns = 0;
     }
     if (waits && cluster->healed_ns != 0) network_heal(cluster);
@@ -278,6 +298,7 @@ heal(struct cluster *cluster)
         struct cluster_node *node = &cluster->nodes[i];
         node->up_ns = 0;
         node->awake_ns = 0;
+        node->disk_ns = 0;
         node->roomy_ns = 0;
         if (!node->disk.crashed) storage_sim_crash_after(&node->disk, 0);
         for (uint32_t to = 0; to < count; to++) {

@@ -95,6 +95,8 @@ struct cluster_options {
     uint64_t change_ns; /* Somebody wants the members to change. */
     uint64_t crash_ns;
     uint64_t pause_ns;
+    uint64_t stand_ns;  /* Its disk stands still. */
+    uint64_t resign_ns; /* It is asked to resign, primary or not. */
     uint64_t partition_ns;
     uint64_t trouble_ns_max; /* How long each lasts, at most. */
 
@@ -158,6 +160,7 @@ struct cluster_node {
     uint64_t session; /* Of this life. */
     uint64_t up_ns;      /* Down: when it starts again. */
     uint64_t awake_ns;   /* Before that it is paused. */
+    uint64_t disk_ns;    /* Before that its disk stands still. */
     uint64_t roomy_ns;   /* From then on its disk has no end. */
     uint64_t ticked_ns;
     uint64_t commit;     /* It has executed so far. */
@@ -229,6 +232,8 @@ struct cluster_counts {
     uint64_t retries;
     uint64_t answered;
     uint64_t refused;
+    uint64_t stands;
+    uint64_t resigned;
     uint64_t given_up;
     uint64_t unknown;
     uint64_t crashes;

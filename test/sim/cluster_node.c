@@ -281,7 +281,7 @@ cluster_node_step(struct cluster_node *node, uint64_t step_ns)
         return;
     }
     /* A disk doesn't stand still because a process does. */
-    storage_sim_tick(&node->disk);
+    if (cluster->now_ns >= node->disk_ns) storage_sim_tick(&node->disk);
     if (cluster->now_ns < node->awake_ns) return;
     node_work(node);
     if (node->disk.crashed) cluster_node_crash(node);

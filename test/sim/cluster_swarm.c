@@ -106,6 +106,8 @@ cluster_options_random(struct prng *prng, uint32_t node_count)
     };
     options.crash_ns = every_ns(prng, 2 * NS_PER_S, 20 * NS_PER_S);
     options.pause_ns = every_ns(prng, 2 * NS_PER_S, 20 * NS_PER_S);
+    options.stand_ns = every_ns(prng, 2 * NS_PER_S, 20 * NS_PER_S);
+    options.resign_ns = every_ns(prng, 2 * NS_PER_S, 20 * NS_PER_S);
     options.partition_ns = every_ns(prng, 2 * NS_PER_S, 20 * NS_PER_S);
     const uint64_t full = prng_chance(prng, 1, 3) ? prng_range(prng, 1, 4) : 0;
     for (uint32_t i = 0; i < options.node_count; i++) options.nodes[i] = node_random(prng, full);

@@ -250,7 +250,8 @@ print_cluster_line(void)
         " crashes %" PRIu64 " pauses %" PRIu64 " partitions %" PRIu64 " checkpoints %" PRIu64
         " messages %" PRIu64 " lost %" PRIu64 " doubled %" PRIu64 " overtaken %" PRIu64
         " broken %" PRIu64 " blocked %" PRIu64 " refused %" PRIu64 " given up %" PRIu64
-        " unknown %" PRIu64 " changes %" PRIu64 " steps %" PRIu64 " seconds %" PRIu64 "\n",
+        " unknown %" PRIu64 " changes %" PRIu64 " stands %" PRIu64 " resigned %" PRIu64
+        " steps %" PRIu64 " seconds %" PRIu64 "\n",
         cluster.seed,
         u128_high(trace),
         u128_low(trace),
@@ -275,6 +276,8 @@ print_cluster_line(void)
         counts->given_up,
         counts->unknown,
         counts->changes,
+        counts->stands,
+        counts->resigned,
         counts->steps,
         cluster.now_ns / NS_PER_S);
 }
