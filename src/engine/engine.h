@@ -86,6 +86,9 @@ enum engine_status {
     /* A block that this read needs can't be read; `damage` says which. Other requests go on. */
     ENGINE_DAMAGED,
     ENGINE_BUSY,        /* Only one request of this kind may run, and one is running. */
+    /* There was no working primary for as long as the request would wait. Nothing happened. */
+    ENGINE_NO_QUORUM,
+    ENGINE_UNKNOWN, /* The same, but the create was sent: its outcome is unknown. */
 };
 
 /* A block of the grid that can't be read, or that isn't what was written. */
@@ -115,6 +118,8 @@ struct engine_request {
     struct ledger_instant instant;
     /* For reads: this node's state will do, even if it is behind that of others. */
     bool local;
+    /* How long to wait while there is no working primary. 0: for ever. */
+    uint64_t wait_ns;
 
     /* Filled in before the callback. */
     enum engine_status status;
