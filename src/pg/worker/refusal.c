@@ -43,6 +43,30 @@ refusal_hint(struct refusal *refusal, const char *format, ...)
 }
 
 void
+refusal_of_guest(struct refusal *refusal)
+{
+    refusal->none = true;
+    refusal_message(refusal, "this server is not a member of the ledger's cluster yet");
+    refusal_detail(refusal, "It is node \"%s\", and has no ledger.", settings_node_name);
+    refusal_hint(
+        refusal,
+        "Run ledger.cluster_create() here, or ledger.cluster_add('%s') at a member.",
+        settings_node_name);
+}
+
+static void
+refuse_alone(struct refusal *refusal, const char *directory)
+{
+    refusal_message(
+        refusal, "ledger data directory \"%s\" is that of a cluster's member", directory);
+    refusal_detail(
+        refusal, "A member does nothing without the others, and ledger.node_name is not set.");
+    refusal_hint(
+        refusal,
+        "Set ledger.node_name to this node's name and ledger.nodes to the cluster's nodes, and restart the server.");
+}
+
+void
 refusal_of_none(struct refusal *refusal, const char *directory)
 {
     refusal->none = true;
@@ -325,6 +349,7 @@ refusal_of_open(
         return;
     /* It needs more information: refusal_of_older_directory. */
     case ENGINE_OPEN_BEHIND: unreachable();
+    case ENGINE_OPEN_CLUSTER: refuse_alone(refusal, directory); return;
     case ENGINE_OPEN_JOURNAL_DAMAGED: refuse_journal(refusal, &report->journal, directory); return;
     case ENGINE_OPEN_MEMORY_TOO_SMALL: refuse_memory(refusal, report->memory_bytes_needed); return;
     case ENGINE_OPEN_DISK_FULL:

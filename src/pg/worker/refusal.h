@@ -26,6 +26,9 @@ void refusal_of_open(
 /* There is no ledger. Names the ways to get one. */
 void refusal_of_none(struct refusal *refusal, const char *directory);
 
+/* The same of a node of a cluster. */
+void refusal_of_guest(struct refusal *refusal);
+
 /* The texts for IDENTITY_REFUSE_…, and for a superblock that holds another identity. */
 void refusal_of_missing_directory(struct refusal *refusal, const char *directory);
 void refusal_of_foreign_directory(struct refusal *refusal, const char *directory);

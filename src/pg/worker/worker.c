@@ -4,6 +4,8 @@
 
 #include "pg/worker/worker.h"
 
+#include <limits.h>
+
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -19,10 +21,13 @@
 #include "pg/settings.h"
 #include "pg/shared.h"
 #include "pg/spinning.h"
+#include "pg/worker/change.h"
 #include "pg/worker/host.h"
 
 #define RESTART_SECONDS 1
 #define STOP_WAIT_MS    2000
+/* Another node is asked to be the primary, for no longer than this. */
+#define STEP_DOWN_WAIT_MS 1000
 /* The time between two attempts to start, if the cause of a refusal may go away by itself. */
 #define RETRY_PAUSE_MS 10000
 /* The longest sleep: holds expire even if nothing else happens. */
@@ -34,7 +39,7 @@
 /* How often the log repeats a warning about something that stays wrong. */
 #define WARN_AGAIN_NS (UINT64_C(3600) * NS_PER_S)
 
-#define WAIT_EVENTS 3
+#define WAIT_EVENTS 4
 
 struct worker_request {
     struct engine_request request;
@@ -45,6 +50,7 @@ struct worker_request {
 struct worker {
     struct host host;
     struct slots *slots;
+    struct change change; /* Of the cluster's members. */
     struct worker_request *requests; /* One for each slot: a slot carries one request at a time. */
     uint32 *taken;                   /* Scratch: slots that were just taken. */
     uint32 under_way; /* Requests taken and not answered. */
@@ -76,6 +82,7 @@ static bool registered; /* Set in the postmaster, and inherited by its children.
  */
 static struct engine_state published_state;
 static struct engine_stats published_stats;
+static struct engine_cluster published_cluster;
 
 bool
 worker_is_here(void)
@@ -140,10 +147,12 @@ publish_numbers(struct worker *worker, uint64 now_ns)
 {
     engine_state_get(worker->host.engine, &published_state);
     engine_stats_get(worker->host.engine, &published_stats);
+    if (worker->host.cluster.open) engine_cluster_get(worker->host.engine, &published_cluster);
     const TimestampTz now = GetCurrentTimestamp();
     struct monitor *monitor = monitor_change_begin(&shared->board);
     monitor->state = published_state;
     monitor->stats = published_stats;
+    monitor->cluster = published_cluster;
     monitor->warning = worker->warning;
     monitor->published_at = now;
     monitor_change_end(&shared->board);
@@ -194,7 +203,7 @@ static bool
 obey(const struct refusal *refusal)
 {
     struct command command;
-    if (!command_take(&command)) return false;
+    if (!command_take(&command, false)) return false;
     const enum worker_state state = shared_worker_state();
     shared_set_worker_state(WORKER_OPENING);
     memset(&command.why, 0, sizeof(command.why));
@@ -205,19 +214,55 @@ obey(const struct refusal *refusal)
     case COMMAND_ADOPT:
         command.done = ownership_adopt(command.ledger, refusal, &command.why);
         break;
+    case COMMAND_CHANGE: unreachable();
     }
     if (!command.done) shared_set_worker_state(state);
     command_finish(&command);
     return command.done;
 }
 
+/* Sleeps until the latch is set, the time is up, or there is something for a guest. */
+static void
+wait_refused(struct host *host, long timeout_ms, uint32 wait_event)
+{
+    const bool guest = host->cluster.open;
+    const long pause_ms = cluster_sleep_ms(&host->cluster, &host->clock, timeout_ms);
+    (void) WaitLatchOrSocket(
+        MyLatch,
+        WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (pause_ms < LONG_MAX ? WL_TIMEOUT : 0) |
+            (guest ? WL_SOCKET_READABLE : 0),
+        guest ? network_os_wait_fd(&host->cluster.network) : PGINVALID_SOCKET,
+        pause_ms,
+        wait_event);
+    ResetLatch(MyLatch);
+}
+
+/* Has a command, or whom a guest waits for, changed the situation? */
+static bool
+has_changed(struct host *host, const struct refusal *refusal)
+{
+    struct refusal failed = {0};
+    if (obey(refusal)) {
+        host_guest_end(host);
+        return true;
+    }
+    cluster_log_refused(&host->cluster);
+    if (!host_let_in(host, &failed)) return false;
+    shared_set_worker_state(WORKER_OPENING);
+    if (failed.message[0] == '\0') return true;
+    worker_fail(
+        failed.message,
+        failed.detail,
+        "The cluster has let this node in, but its directory could not be made. Correct the cause, call ledger.cluster_remove() for this node at a member, and add it again.");
+}
+
 /*
- * Stays alive and refuses what comes. It returns when a command has changed the situation. It ends
- * the process at a reload or shutdown, or after a while if the cause may go away by itself; then
- * the postmaster starts a new worker, which tries again.
+ * Stays alive and refuses what comes. It returns when the situation has changed. It ends the
+ * process at a reload or shutdown, or after a while if the cause may go away by itself; then the
+ * postmaster starts a new worker, which tries again.
  */
 static void
-refuse(const struct refusal *refusal)
+refuse(struct host *host, const struct refusal *refusal)
 {
     ereport(
         LOG,
@@ -229,18 +274,16 @@ refuse(const struct refusal *refusal)
     pg_atomic_write_u32(&shared->worker_asleep, WORKER_ASLEEP);
     const uint32 wait_event = compat_wait_event("LedgerEngineRefused");
     const TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_PAUSE_MS);
-    const int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (refusal->retries ? WL_TIMEOUT : 0);
     while (!ShutdownRequestPending && !ConfigReloadPending) {
         const TimestampTz now = GetCurrentTimestamp();
         if (refusal->retries && now >= end) break;
         slots_refuse(shared_slots());
-        if (obey(refusal)) {
+        if (has_changed(host, refusal)) {
             pg_atomic_write_u32(&shared->worker_asleep, WORKER_AWAKE);
             return;
         }
         const long pause_ms = TimestampDifferenceMilliseconds(now, end);
-        (void) WaitLatch(MyLatch, events, refusal->retries ? pause_ms : -1, wait_event);
-        ResetLatch(MyLatch);
+        wait_refused(host, refusal->retries ? pause_ms : LONG_MAX, wait_event);
     }
     if (ConfigReloadPending && !ShutdownRequestPending) {
         ereport(LOG, errmsg("ledger engine tries again to start"));
@@ -254,7 +297,7 @@ open_host(struct worker *worker)
 {
     struct refusal refusal = {0};
     while (!host_open(&worker->host, slots_count(worker->slots), &refusal)) {
-        refuse(&refusal);
+        refuse(&worker->host, &refusal);
         memset(&refusal, 0, sizeof(refusal));
     }
 }
@@ -265,7 +308,7 @@ static enum slot_outcome
 outcome_of(enum engine_status status)
 {
     static_assert(SLOT_OK == 0 && ENGINE_OK == 0, "zero is success in both");
-    assert(status <= ENGINE_BUSY);
+    assert(status <= ENGINE_UNKNOWN);
     return (enum slot_outcome) status;
 }
 
@@ -359,6 +402,15 @@ log_growth_failure(struct worker *worker)
         errhint("Check the disk and the kernel's log. If the file can't be grown when the room is used up, the engine stops."));
 }
 
+/* Those who could answer. */
+static void
+describe_quorum(const struct worker *worker, char *text, size_t size)
+{
+    struct engine_cluster cluster;
+    engine_cluster_get(worker->host.engine, &cluster);
+    snprintf(text, size, "%u of %u nodes can be reached", cluster.reachable, cluster.voters);
+}
+
 static void
 on_answer(struct engine_request *request)
 {
@@ -373,6 +425,9 @@ on_answer(struct engine_request *request)
     if (request->status == ENGINE_DAMAGED) {
         describe_damage(&request->damage, slot->detail, sizeof(slot->detail));
         ereport(LOG, errmsg("ledger read met damage: %s", slot->detail));
+    }
+    if (request->status == ENGINE_NO_QUORUM || request->status == ENGINE_UNKNOWN) {
+        describe_quorum(own->worker, slot->detail, sizeof(slot->detail));
     }
     if (own->worker->verifying == own->slot) own->worker->verifying = SLOT_NONE;
     finish(own->worker, own->slot, outcome_of(request->status));
@@ -401,6 +456,8 @@ submit(struct worker *worker, uint32 index)
         .account_newest = slot->instant.account_newest,
         .event_newest = slot->instant.event_newest,
     };
+    const uint32 wait_ms = slot->wait_ms;
+    const bool local = slot->local;
     assert(operation <= UINT8_MAX);
     if (operation == LEDGER_VERIFY) cancel_verification(worker);
     assert(input_size <= slots_input_size_max(worker->slots, index));
@@ -413,6 +470,8 @@ submit(struct worker *worker, uint32 index)
         .reply = slots_reply(worker->slots, index),
         .reply_size_max = slots_reply_size_max(worker->slots, index),
         .instant = instant,
+        .local = local,
+        .wait_ns = wait_ms * NS_PER_MS,
         .callback = on_answer,
     };
     engine_submit(worker->host.engine, &own->request);
@@ -452,10 +511,26 @@ now_ns(struct worker *worker)
 }
 
 static void
-reload(void)
+reload(struct worker *worker)
 {
     ConfigReloadPending = false;
     ProcessConfigFile(PGC_SIGHUP);
+    cluster_reload(&worker->host.cluster);
+}
+
+/* What a node of a cluster does at each tick. */
+static void
+tick_cluster(struct worker *worker)
+{
+    static struct engine_cluster now;
+    struct cluster *cluster = &worker->host.cluster;
+    if (!cluster->open) return;
+    change_tick(&worker->change, worker->host.engine);
+    engine_cluster_get(worker->host.engine, &now);
+    cluster_log_view(cluster, &now);
+    cluster_log_refused(cluster);
+    /* What is known of the others changes without anything being done here. */
+    worker->published = false;
 }
 
 static bool
@@ -473,6 +548,7 @@ do_what_is_due(struct worker *worker, uint64 now)
         log_pulse_damage(worker, now);
         log_growth_failure(worker);
         cancel_verification(worker);
+        tick_cluster(worker);
         /* A tick may have ended requests. */
         slots_wake(worker->slots);
         worker->ticked_ns = now;
@@ -504,7 +580,9 @@ worker_sleep(struct worker *worker, uint64 now)
      */
     if (!slots_ready(worker->slots)) {
         const bool soon = busy || worker->host.populate.asked_bytes > 0;
-        wait_for_events(worker, soon ? ENGINE_TICK_MS : IDLE_SLEEP_MS);
+        const long sleep_ms = soon ? ENGINE_TICK_MS : IDLE_SLEEP_MS;
+        wait_for_events(
+            worker, cluster_sleep_ms(&worker->host.cluster, &worker->host.clock, sleep_ms));
     }
     pg_atomic_write_u32(&shared->worker_asleep, WORKER_AWAKE);
 }
@@ -561,11 +639,32 @@ run(struct worker *worker)
             worker->active_ns = now;
             worker->published = false;
         }
-        if (ConfigReloadPending) reload();
+        if (ConfigReloadPending) reload(worker);
         do_what_is_due(worker, now);
         if (host_populate(&worker->host, worker_idle(worker, now)) || progress) continue;
         if (!spin(worker, now)) worker_sleep(worker, now);
     }
+}
+
+/*
+ * Has another node be the cluster's primary, if this one is: so the others need not find out that
+ * it is gone.
+ */
+static void
+step_down(struct worker *worker)
+{
+    struct host *host = &worker->host;
+    const uint64 deadline = now_ns(worker) + STEP_DOWN_WAIT_MS * NS_PER_MS;
+    if (!host->cluster.open || engine_failed(host->engine)) return;
+    if (!change_step_down(&worker->change, host->engine)) return;
+    while (change_running(&worker->change) && !engine_failed(host->engine)) {
+        if (now_ns(worker) > deadline) break;
+        const bool progress = engine_poll(host->engine);
+        engine_tick(host->engine);
+        slots_wake(worker->slots);
+        if (!progress) wait_for_events(worker, ENGINE_TICK_MS);
+    }
+    change_end(&worker->change);
 }
 
 /*
@@ -575,9 +674,10 @@ run(struct worker *worker)
 static void
 stop(struct worker *worker)
 {
-    const uint64 deadline = now_ns(worker) + STOP_WAIT_MS * NS_PER_MS;
     shared_set_worker_state(WORKER_STOPPED);
     slots_refuse(worker->slots);
+    step_down(worker);
+    const uint64 deadline = now_ns(worker) + STOP_WAIT_MS * NS_PER_MS;
     while (engine_busy(worker->host.engine) && !engine_failed(worker->host.engine)) {
         if (now_ns(worker) > deadline) {
             ereport(LOG, errmsg("ledger engine stops with requests under way"));
@@ -588,6 +688,7 @@ stop(struct worker *worker)
         if (!progress) wait_for_events(worker, ENGINE_TICK_MS);
     }
     if (!engine_failed(worker->host.engine)) host_stop(&worker->host);
+    cluster_close(&worker->host.cluster);
 }
 
 /* ---- The process ----------------------------------------------------------------------------- */
@@ -603,6 +704,13 @@ make_wait_set(struct worker *worker)
         worker->wait_set,
         WL_SOCKET_READABLE,
         storage_os_wait_fd(&worker->host.storage),
+        NULL,
+        NULL);
+    if (!worker->host.cluster.open) return;
+    (void) AddWaitEventToSet(
+        worker->wait_set,
+        WL_SOCKET_READABLE,
+        network_os_wait_fd(&worker->host.cluster.network),
         NULL,
         NULL);
 }
@@ -685,6 +793,8 @@ worker_register(void)
         .bgw_start_time = BgWorkerStart_RecoveryFinished,
         .bgw_restart_time = RESTART_SECONDS,
     };
+    /* A node of a cluster is needed by the others, whatever PostgreSQL still has to recover. */
+    if (settings_has_node()) worker.bgw_start_time = BgWorkerStart_PostmasterStart;
     strlcpy(worker.bgw_name, "ledger engine", sizeof(worker.bgw_name));
     strlcpy(worker.bgw_type, "ledger engine", sizeof(worker.bgw_type));
     strlcpy(worker.bgw_library_name, "ledger", sizeof(worker.bgw_library_name));
