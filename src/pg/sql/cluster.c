@@ -178,7 +178,8 @@ put_member(
     Datum values[CLUSTER_COLUMNS] = {0};
     bool nulls[CLUSTER_COLUMNS] = {false};
     const bool is_member = member->state != ENGINE_MEMBER_GUEST;
-    const bool is_known = member->self || member->heard_ns != UINT64_MAX;
+    const bool is_known = member->state != ENGINE_MEMBER_UNREACHABLE;
+    const bool was_heard = !member->self && member->heard_ns != UINT64_MAX;
     const TimestampTz now = GetCurrentTimestamp();
     const uint64 op = monitor->cluster.op;
     const char *address = address_of(nodes, member->name);
@@ -198,7 +199,7 @@ put_member(
     /* Members acknowledge to the primary alone. */
     nulls[7] = !is_member || !(member->self || (is_known && is_primary(&monitor->cluster)));
     nulls[8] = nulls[7];
-    nulls[9] = member->self || !is_known;
+    nulls[9] = !was_heard;
     if (!nulls[9]) {
         const TimestampTz since = Max(now - monitor->published_at, 0);
         values[9] = interval_datum(member->heard_ns + (uint64) since * NS_PER_US);

@@ -136,7 +136,7 @@ role_name(const struct availability *availability, const struct monitor *monitor
     for (uint32 i = 0; i < cluster->count; i++) {
         if (cluster->members[i].self) return cluster_state_name(cluster->members[i].state);
     }
-    return "removed";
+    return cluster_state_name(ENGINE_MEMBER_CATCHING_UP); /* It hasn't read yet that it is one. */
 }
 
 /* ---- ledger.status --------------------------------------------------------------------------- */

@@ -10,6 +10,8 @@
 #include "pg/worker/refusal.h"
 
 #define NOTICE_SIZE 512
+/* When the log is told that there is no primary. */
+#define NO_PRIMARY_MS 200
 
 /* ---- The settings ---------------------------------------------------------------------------- */
 
@@ -144,11 +146,15 @@ cluster_log_refused(struct cluster *cluster)
 }
 
 void
-cluster_log_view(struct cluster *cluster, const struct engine_cluster *now)
+cluster_log_view(struct cluster *cluster, const struct engine_cluster *now, uint64 now_ns)
 {
     const char *primary = now->primary < 0 ? "" : now->members[now->primary].name;
     if (!now->is_cluster) return;
+    if (now->primary >= 0 || cluster->primary_seen_ns == 0) cluster->primary_seen_ns = now_ns;
     if (now->view == cluster->told_view && strcmp(primary, cluster->told_primary) == 0) return;
+    /* Between two primaries there always is a moment without one. */
+    const bool lasts = now_ns - cluster->primary_seen_ns >= NO_PRIMARY_MS * NS_PER_MS;
+    if (now->primary < 0 && !lasts) return;
     cluster->told_view = now->view;
     strlcpy(cluster->told_primary, primary, sizeof(cluster->told_primary));
     if (now->primary < 0) {

@@ -27,6 +27,7 @@ struct cluster {
     /* What the log was told last: of which view, and who its primary is; empty if there is none. */
     uint32 told_view;
     char told_primary[NETWORK_NAME_SIZE];
+    uint64 primary_seen_ns; /* When there was one last. */
 };
 
 /*
@@ -51,6 +52,7 @@ void cluster_reload(struct cluster *cluster);
 void cluster_log_refused(struct cluster *cluster);
 
 /* Logs a view that has changed since the last call, and its primary. */
-void cluster_log_view(struct cluster *cluster, const struct engine_cluster *now);
+void cluster_log_view(
+    struct cluster *cluster, const struct engine_cluster *now, uint64 now_ns);
 
 #endif

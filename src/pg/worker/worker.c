@@ -520,14 +520,14 @@ reload(struct worker *worker)
 
 /* What a node of a cluster does at each tick. */
 static void
-tick_cluster(struct worker *worker)
+tick_cluster(struct worker *worker, uint64 now)
 {
-    static struct engine_cluster now;
+    static struct engine_cluster members;
     struct cluster *cluster = &worker->host.cluster;
     if (!cluster->open) return;
     change_tick(&worker->change, worker->host.engine);
-    engine_cluster_get(worker->host.engine, &now);
-    cluster_log_view(cluster, &now);
+    engine_cluster_get(worker->host.engine, &members);
+    cluster_log_view(cluster, &members, now);
     cluster_log_refused(cluster);
     /* What is known of the others changes without anything being done here. */
     worker->published = false;
@@ -548,7 +548,7 @@ do_what_is_due(struct worker *worker, uint64 now)
         log_pulse_damage(worker, now);
         log_growth_failure(worker);
         cancel_verification(worker);
-        tick_cluster(worker);
+        tick_cluster(worker, now);
         /* A tick may have ended requests. */
         slots_wake(worker->slots);
         worker->ticked_ns = now;
