@@ -51,6 +51,9 @@ engine_format_member(
     assert(identity->replica != 0 && identity->replica < MEMBERS_MAX);
     assert(storage->file_size_bytes[STORAGE_PREPARES] == prepares_size_bytes);
     members_lone(&members, root_incarnation);
+    char member_name[MEMBER_NAME_MAX] = {0};
+    for (uint32_t i = 0; i < MEMBER_NAME_MAX && name[i] != 0; i++) member_name[i] = name[i];
+    assert(member_name_valid(member_name));
     const struct superblock_format_options options = {
         .cluster = identity->cluster,
         .incarnation = identity->incarnation,
@@ -58,7 +61,7 @@ engine_format_member(
         .prepares_size_bytes = prepares_size_bytes,
         .members = &members,
         .slot = identity->replica,
-        .name = name,
+        .name = member_name,
     };
     arena_init(&arena, scratch, ENGINE_FORMAT_SCRATCH);
     superblock_init(&superblock, &arena, storage);

@@ -108,7 +108,6 @@ members_valid(const struct prepare_header *header)
     if (header->op == 0) return header->commit == 0;
     const bool changes = header->operation == PREPARE_NODE; /* (V12) */
     if (changes != (header->members_op == header->op)) return false;
-    if (changes && header->commit != header->op - 1) return false;
     if (header->commit >= header->op) return false;
     return header->op - header->commit <= PIPELINE_PREPARES_MAX; /* (V4) */
 }
@@ -140,7 +139,7 @@ prepare_follows(const struct prepare_header *parent, const struct prepare_header
     /* (V12) */
     const uint32_t changed = (uint32_t) header->voters ^ parent->voters;
     if (header->members_op == parent->members_op) return changed == 0;
-    if (header->members_op != header->op) return false;
+    if (header->members_op != header->op || header->commit != header->op - 1) return false;
     return (changed & (changed - 1)) == 0;
 }
 

@@ -269,7 +269,7 @@ superblock_format_members(
         state->members = *options->members;
         state->flags = SUPERBLOCK_NOT_ALONE;
         state->slot = options->slot;
-        memcpy(state->name, name, strnlen(name, MEMBER_NAME_MAX));
+        memcpy(state->name, name, MEMBER_NAME_MAX);
     }
     state->checkpoint.members_checksum = members_checksum(&state->members);
 }

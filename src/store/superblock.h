@@ -246,7 +246,7 @@ struct superblock_format_options {
     uint8_t slot;
     /*
      * Of a node that becomes a member later, by the log: its name; and the members are those of the
-     * log's beginning, without it. Otherwise NULL.
+     * log's beginning, without it. Otherwise NULL. MEMBER_NAME_MAX bytes, as a member has it.
      */
     const char *name;
 };

@@ -50,8 +50,8 @@ on_received(void *context, uint32_t number, struct message *message)
     const struct message_checkpoint *body = message_body_const(header);
     (void) number;
     const bool welcome = header->command == MESSAGE_CHECKPOINT && header->cluster != 0 &&
-                         header->checkpoint_op == 0 &&
-                         body->members.slots[0].role == MEMBER_VOTER && header->as.receiver.slot != 0;
+                         header->checkpoint_op == 0 && header->as.receiver.slot != 0 &&
+                         body->members.slots[0].role == MEMBER_VOTER;
     if (welcome && !guest->welcomed) {
         guest->welcomed = true;
         guest->welcome = (struct guest_welcome){

@@ -42,7 +42,8 @@ replica_members_open(struct replica *replica)
     struct replica_membership *membership = replica->membership;
     membership->committed = replica->superblock->working->members;
     membership->now = membership->committed;
-    replica->voters = replica->journal->head.voters;
+    replica->voters = replica->network == NULL ? members_voters(&membership->now)
+                                               : replica->journal->head.voters;
 }
 
 void

@@ -62,9 +62,9 @@ quorum_suspects(const struct replica *replica, uint64_t now)
 }
 
 /*
- * A standby begins nothing by itself: it isn't counted, and may not know yet who is. But it may have
- * become a voter with an op that it hasn't got, and then it is needed: so if it doesn't hear the
- * primary either, it goes along with a vote (replica_suspect_vote).
+ * A standby begins nothing by itself: it isn't counted, and may not know yet who is. But it may
+ * have become a voter with an op that it hasn't got, and then it is needed: so if it doesn't hear
+ * the primary either, it goes along with a vote (replica_suspect_vote).
  */
 static void
 leave_if_agreed(struct replica *replica, uint64_t now)
@@ -125,7 +125,8 @@ replica_on_suspect(struct replica *replica, uint8_t slot, const struct message_h
     const uint64_t now = clock_monotonic_ns(replica->clock);
     if ((header->flags & MESSAGE_RESIGN) != 0 && slot == replica_primary_slot(replica)) {
         const uint32_t view = header->as.suspect.view_next;
-        if (view <= UINT32_MAX - MEMBERS_MAX && replica_votes(replica)) replica_view_enter(replica, view);
+        const bool follows = view <= UINT32_MAX - MEMBERS_MAX && replica_votes(replica);
+        if (follows) replica_view_enter(replica, view);
         return;
     }
     replica->change->suspected_ns[slot] = now;

@@ -391,6 +391,7 @@ begin_as_primary(struct replica *replica)
     replica->op_admitted = replica->op + 1;
     replica->commit_said = 0;
     change->op_start = replica->op;
+    replica_count_acks(replica); /* What is on its own disk may be enough. */
     for (uint8_t slot = 0; slot < MEMBERS_MAX; slot++) {
         if (replica->peers[slot].up) replica_say_view(replica, slot, 0);
     }

@@ -155,6 +155,7 @@ open_result_name(enum engine_open_result result)
         [ENGINE_OPEN_DISK_FULL] = "disk full",
         [ENGINE_OPEN_INVALID_PREPARE] = "invalid prepare",
         [ENGINE_OPEN_IO_ERROR] = "I/O error",
+        [ENGINE_OPEN_CLUSTER] = "member of a cluster",
     };
     return result < ARRAY_COUNT(names) && names[result] != NULL ? names[result] : "unknown";
 }

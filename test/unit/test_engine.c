@@ -336,8 +336,8 @@ UNIT_TEST(what_another_build_made_is_told_from_damage)
     end();
 }
 
-/* It has promises to keep towards others, which this engine doesn't know how to. */
-UNIT_TEST(a_member_of_a_cluster_is_left_alone)
+/* It has promises to keep towards others: without them it isn't opened, nor another's. */
+UNIT_TEST(a_member_of_a_cluster_needs_the_others)
 {
     struct engine_inspection inspection;
     struct engine_open_report report;
@@ -353,12 +353,10 @@ UNIT_TEST(a_member_of_a_cluster_is_left_alone)
         reseal_copy(state);
     }
     const uint64_t writes = disk.counters.writes;
-    expect_equal(
-        engine_inspect(&disk.storage, owner_scratch, &inspection), ENGINE_OPEN_SUPERBLOCK);
-    expect(strcmp(inspection.superblock_name, "of a member of a cluster") == 0);
-    expect_equal(open_as(&identity, &report), ENGINE_OPEN_SUPERBLOCK);
-    expect(strcmp(report.superblock_name, "of a member of a cluster") == 0);
-    expect_equal(engine_adopt(&disk.storage, owner_scratch, &owner), ENGINE_OPEN_SUPERBLOCK);
+    expect_equal(engine_inspect(&disk.storage, owner_scratch, &inspection), ENGINE_OPENED);
+    expect(inspection.is_cluster);
+    expect_equal(open_as(&identity, &report), ENGINE_OPEN_CLUSTER);
+    expect_equal(engine_adopt(&disk.storage, owner_scratch, &owner), ENGINE_OPEN_CLUSTER);
     expect_equal(disk.counters.writes, writes);
     end();
 }

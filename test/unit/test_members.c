@@ -184,4 +184,72 @@ UNIT_TEST(names)
     }
 }
 
+/* Of all changes to a table of three, those that leave a table that may be. */
+UNIT_TEST(a_change_is_of_one_member_and_leaves_a_valid_table)
+{
+    struct members members = {0};
+    for (uint32_t slot = 0; slot < 3; slot++) {
+        members.slots[slot] = (struct member){
+            .incarnation = slot + 1,
+            .role = slot < 2 ? MEMBER_VOTER : MEMBER_STANDBY,
+            .name[0] = (char) ('a' + slot),
+        };
+    }
+    uint32_t applied = 0;
+    for (uint32_t slot = 0; slot <= MEMBERS_MAX; slot++) {
+        for (uint32_t role = 0; role <= 3; role++) {
+            for (uint32_t incarnation = 0; incarnation <= 4; incarnation++) {
+                for (char name = 'a'; name <= 'd'; name++) {
+                    struct members after = members;
+                    struct member_change change = {.slot = (uint8_t) slot};
+                    if (role != MEMBER_NONE) {
+                        change.member.role = (uint8_t) role;
+                        change.member.incarnation = incarnation;
+                        change.member.name[0] = name;
+                    }
+                    const bool old = slot < 3;
+                    const bool own_name = old && name == 'a' + (char) slot;
+                    const bool free_name = name == 'd';
+                    const bool fits = role == MEMBER_NONE
+                                          ? old
+                                          : role <= MEMBER_VOTER && slot < MEMBERS_MAX &&
+                                                (own_name || free_name) &&
+                                                (old ? incarnation == slot + 1
+                                                     : role == MEMBER_STANDBY && incarnation == 4);
+                    expect_equal(members_apply(&after, &change), fits);
+                    applied += fits;
+                    const bool same = memcmp(&after, &members, sizeof(members)) == 0;
+                    if (!fits) expect(same);
+                    if (fits) expect(members_valid(&after));
+                    if (!fits) continue;
+                    /* It is absolute: twice is once. */
+                    struct members twice = after;
+                    if (role == MEMBER_NONE) continue;
+                    expect(members_apply(&twice, &change));
+                    expect(memcmp(&after, &twice, sizeof(after)) == 0);
+                }
+            }
+        }
+    }
+    expect(applied > 20);
+    struct member_change last = {.slot = 1};
+    expect(members_apply(&members, &last));
+    last.slot = 0;
+    expect(!members_apply(&members, &last)); /* There is a voter. */
+    struct member_change reserved = {.slot = 2, .reserved[62] = 1};
+    expect(!members_apply(&members, &reserved));
+}
+
+UNIT_TEST(a_member_is_found_by_its_name)
+{
+    struct members members;
+    char name[MEMBER_NAME_MAX + 1] = "ab";
+    members_lone(&members, 7);
+    expect_equal(members_find(&members, name), MEMBERS_MAX);
+    members.slots[0].name[0] = 'a';
+    expect_equal(members_find(&members, name), MEMBERS_MAX);
+    members.slots[0].name[1] = 'b';
+    expect_equal(members_find(&members, name), 0);
+}
+
 UNIT_MAIN(test_members)

@@ -215,7 +215,25 @@ UNIT_TEST(fields_that_contradict_each_other_are_refused)
     }
     expect(!valid_with(voters, 0));
     expect(valid_with(voters, (1 << VOTERS_MAX) - 1) && !valid_with(voters, (2 << VOTERS_MAX) - 1));
-    expect(valid_with(members_op, 5) && !valid_with(members_op, 6));
+    /* (V12): what changes the members does nothing else, and nothing else does. */
+    expect(valid_with(members_op, 4) && !valid_with(members_op, 5) && !valid_with(members_op, 6));
+    struct prepare_header *node = make_prepare(EVENT_SIZE);
+    node->operation = PREPARE_NODE;
+    node->event_count = 1;
+    node->record_count = 1;
+    for (uint64_t members_op = 0; members_op < 7; members_op++) {
+        node->members_op = members_op;
+        prepare_seal(node);
+        expect_equal(prepare_header_valid(node, CLUSTER), members_op == node->op);
+    }
+    node->members_op = node->op;
+    node->event_count = 2;
+    prepare_seal(node);
+    expect(!prepare_header_valid(node, CLUSTER));
+    node->event_count = 1;
+    node->size += EVENT_SIZE;
+    prepare_seal(node);
+    expect(!prepare_header_valid(node, CLUSTER));
 
     struct prepare_header *prepare = make_prepare(0);
     prepare->event_count -= 1;
