@@ -199,6 +199,8 @@ create_on_outcome(struct replica_request *create, enum replica_outcome outcome)
         [REPLICA_MEMORY_FULL] = ENGINE_MEMORY_FULL,
         [REPLICA_DISK_FULL] = ENGINE_DISK_FULL,
         [REPLICA_FAILED] = ENGINE_FAILED,
+        [REPLICA_NO_QUORUM] = ENGINE_NO_QUORUM,
+        [REPLICA_UNKNOWN] = ENGINE_UNKNOWN,
     };
     struct engine_request *request = container_of(create, struct engine_request, create);
     struct engine *engine = request->engine;
@@ -217,6 +219,14 @@ create_on_outcome(struct replica_request *create, enum replica_outcome outcome)
     engine_answer(request, statuses[outcome]);
 }
 
+uint64_t
+engine_deadline_ns(const struct engine_request *request)
+{
+    if (request->wait_ns == 0) return 0;
+    const uint64_t left_ns = UINT64_MAX - request->submitted_ns;
+    return request->submitted_ns + min_u64(request->wait_ns, left_ns);
+}
+
 static void
 start_create(struct engine *engine, struct engine_request *request)
 {
@@ -226,6 +236,7 @@ start_create(struct engine *engine, struct engine_request *request)
         .events = request->input,
         .results = request->reply,
         .callback = create_on_outcome,
+        .deadline_ns = engine_deadline_ns(request),
     };
     replica_submit(&engine->replica, &request->create);
 }
@@ -325,6 +336,7 @@ void
 engine_tick(struct engine *engine)
 {
     replica_tick(&engine->replica);
+    engine_reads_tick(engine);
     engine_scrub_tick(engine);
 }
 

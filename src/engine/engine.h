@@ -13,14 +13,15 @@
  *      engine_scrub       says how fast all blocks are to be checked in the background
  *
  * One thread calls everything. A request's callback runs inside engine_poll, or inside engine_tick
- * if that finds that the engine must stop; never inside engine_submit. A create is answered when
- * its prepare is durable and executed. A read is answered from what is committed. All of it shows
- * one moment: one between submit and answer, or an older one that the read names, that of an
- * earlier page.
+ * if that finds that the engine must stop, or that the request has waited long enough; never inside
+ * engine_submit. A create is answered when its prepare is durable and executed. A read is answered
+ * from what is committed. All of it shows one moment: one between submit and answer, or an older
+ * one that the read names, that of an earlier page.
  *
  * What can go wrong: a request is refused and had no effect (ENGINE_INVALID, _MEMORY_FULL,
- * _DISK_FULL); a read meets a damaged block (ENGINE_DAMAGED, and everything else goes on); a write
- * fails or an op meets a damaged block (engine_failed: the host must stop, and open again).
+ * _DISK_FULL); it has waited long enough for a primary (ENGINE_NO_QUORUM, _UNKNOWN); a read meets a
+ * damaged block (ENGINE_DAMAGED, and everything else goes on); a write fails or an op meets a
+ * damaged block (engine_failed: the host must stop, and open again).
  */
 #ifndef LEDGER_ENGINE_ENGINE_H
 #define LEDGER_ENGINE_ENGINE_H
@@ -86,9 +87,10 @@ enum engine_status {
     /* A block that this read needs can't be read; `damage` says which. Other requests go on. */
     ENGINE_DAMAGED,
     ENGINE_BUSY,        /* Only one request of this kind may run, and one is running. */
-    /* There was no working primary for as long as the request would wait. Nothing happened. */
+    /* It has waited for wait_ns, and no primary works: nothing happened, and nothing will. */
     ENGINE_NO_QUORUM,
-    ENGINE_UNKNOWN, /* The same, but the create was sent: its outcome is unknown. */
+    /* Likewise; but the create had left, so it may happen, or have happened. Nobody is told. */
+    ENGINE_UNKNOWN,
 };
 
 /* A block of the grid that can't be read, or that isn't what was written. */
@@ -118,7 +120,10 @@ struct engine_request {
     struct ledger_instant instant;
     /* For reads: this node's state will do, even if it is behind that of others. */
     bool local;
-    /* How long to wait while there is no working primary. 0: for ever. */
+    /*
+     * For creates, and reads that aren't local: how long to wait, from submit on, while no primary
+     * works. 0: for ever. Where one works, a request waits as long as it takes.
+     */
     uint64_t wait_ns;
 
     /* Filled in before the callback. */
@@ -257,7 +262,7 @@ void engine_submit(struct engine *engine, struct engine_request *request);
  */
 bool engine_poll(struct engine *engine);
 
-/* Does what depends on time: releases expired holds, lets the scrubber go on. */
+/* Does what depends on time: releases expired holds, lets the scrubber go on, ends waits. */
 void engine_tick(struct engine *engine);
 
 /*

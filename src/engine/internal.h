@@ -72,6 +72,9 @@ struct engine {
 
 uint64_t engine_memory_bytes_for(const struct engine_options *options, uint64_t forest_bytes);
 
+/* When it has waited long enough; monotonic. 0: never. */
+uint64_t engine_deadline_ns(const struct engine_request *request);
+
 void engine_answer(struct engine_request *request, enum engine_status status);
 
 void engine_forest_damage(const struct engine *engine, struct engine_damage *damage);
@@ -86,6 +89,9 @@ const char *engine_read_check(const struct engine *engine, const struct engine_r
 void engine_read_wait(struct engine *engine, struct engine_request *request);
 
 bool engine_reads_poll(struct engine *engine);
+
+/* Where no primary works: answers reads whose time is over. */
+void engine_reads_tick(struct engine *engine);
 
 /* ---- pacing.c -------------------------------------------------------------------------------- */
 

@@ -177,3 +177,24 @@ engine_reads_poll(struct engine *engine)
     while (rows_left > 0 && run_reads(engine, &rows_left)) progress = true;
     return progress;
 }
+
+/* Those that may begin, and only wait for their turn, are answered soon. */
+void
+engine_reads_tick(struct engine *engine)
+{
+    struct queue *waiting = &engine->reads.waiting;
+    if (engine_failed(engine) || replica_led(&engine->replica)) return;
+    const uint64_t now = clock_monotonic_ns(engine->clock);
+    for (uint32_t left = waiting->count; left > 0; left--) {
+        struct queue_link *link = queue_pop(waiting);
+        assert(link != NULL);
+        struct engine_request *request = container_of(link, struct engine_request, link);
+        const uint64_t deadline_ns = engine_deadline_ns(request);
+        if (deadline_ns == 0 || now < deadline_ns ||
+            replica_read_ready(&engine->replica, request->read_number)) {
+            queue_push(waiting, &request->link);
+        } else {
+            engine_answer(request, ENGINE_NO_QUORUM);
+        }
+    }
+}

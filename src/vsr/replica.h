@@ -26,7 +26,7 @@
  *  (R2) ops commit in order, each once, and only when journaled, committed by a quorum, and known
  *       to be of this view's log (R10).
  *  (R3) a request is answered after its prepare is durable and executed, or with the reason why it
- *       took no effect, or with REPLICA_FAILED (outcome unknown).
+ *       took no effect, or with REPLICA_FAILED or REPLICA_UNKNOWN (outcome unknown).
  *  (R4) timestamps of prepares ascend strictly: prepare − event_count >= parent's timestamp.
  *  (R5) when a checkpoint is due is a function of the log alone: the prepares since the last one
  *       fill half the ring, or have CHECKPOINT_EVENTS_MAX events.
@@ -42,6 +42,8 @@
  *  (R10) an op is known to be of this view's log, if it is named by the headers that the view began
  *       with, by a prepare of this view that follows it, or by the checksum of a committed op.
  *  (R11) a read is answered from a state that has every op that was committed when the read came.
+ *  (R13) a request that is given up took no effect and never will, or had a number before. If it
+ *       executes later all the same, nothing of its caller's is read or written any more.
  */
 #ifndef LEDGER_VSR_REPLICA_H
 #define LEDGER_VSR_REPLICA_H
@@ -238,6 +240,7 @@ struct replica_peer {
 
     /* At the primary, in this view. */
     uint64_t acked;        /* It has everything up to this op on disk. */
+    uint64_t answered_ns;  /* When it last answered, or when the view began; monotonic. */
     uint64_t round;        /* The newest round that it has answered. */
     bool taken_over;       /* It has acknowledged something, so its log is that of the view. */
     bool placed;           /* It is known where its log and this one part: */
@@ -434,7 +437,7 @@ enum replica_open_result {
  */
 enum replica_open_result replica_open(struct replica *replica, uint64_t session, uint64_t *op);
 
-/* Queues the request. It is answered later, inside replica_poll. */
+/* Queues the request. It is answered later, inside replica_poll or replica_tick. */
 void replica_submit(struct replica *replica, struct replica_request *request);
 
 /* It is answered at once or later, inside replica_poll. With a network only. */
@@ -446,7 +449,10 @@ bool replica_members_withdraw(struct replica *replica, struct replica_wish *wish
 /* Does what can be done now, and returns true if something was. Blocks as storage_poll does. */
 bool replica_poll(struct replica *replica);
 
-/* Makes a pulse if one is due: now, or in one of the next polls, even under continuous load. */
+/*
+ * Makes a pulse if one is due: now, or in one of the next polls, even under continuous load.
+ * Answers requests that have waited long enough.
+ */
 void replica_tick(struct replica *replica);
 
 /*
@@ -459,6 +465,14 @@ bool replica_pulse_damage(const struct replica *replica, struct forest_damage *d
  * For a read that has just come: a number, under which replica_read_ready says when it may begin.
  */
 uint64_t replica_read_number(struct replica *replica);
+
+/*
+ * Is there a primary that works, as far as is known here? If not, nothing new can be executed, and
+ * no read can be answered, until there is one. Alone there always is. A backup knows of one while
+ * it has heard it within the last failover timeout, and isn't changing the view. A primary that
+ * takes requests is one itself, while a quorum of the voters has answered it within that time.
+ */
+bool replica_led(const struct replica *replica);
 
 /* Has the replica executed everything that was committed when the read came (R11)? */
 bool replica_read_ready(const struct replica *replica, uint64_t number);

@@ -109,6 +109,12 @@ struct replica_request *replica_requests_find(
  */
 bool replica_requests_take(struct replica *replica);
 
+/*
+ * Where there is no working primary: answers the requests whose time is over. Those without a
+ * number are in no message and no prepare.
+ */
+void replica_requests_give_up(struct replica *replica);
+
 /* At a primary that serves: the member's session is its newest. */
 void replica_requests_begin(struct replica *replica, uint8_t slot);
 

@@ -161,6 +161,7 @@ replica_on_prepare_ok(struct replica *replica, uint8_t slot, const struct messag
     struct replica_peer *peer = &replica->peers[slot];
     if (!replica->primary || header->view != replica->view) return;
     replica->change->left_ns[slot] = 0;
+    peer->answered_ns = clock_monotonic_ns(replica->clock);
     /* A higher one is of a view before, when it was heard from another primary. */
     if (header->round <= replica->round) peer->round = max_u64(peer->round, header->round);
     if (replica_log_has(replica, header->op, header->as.prepare_ok.checksum)) {

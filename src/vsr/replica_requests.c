@@ -18,6 +18,9 @@
  * A backup that is told that there is no room (`refuse`) answers so: the primary has taken the
  * number for used before it said that, so the request can't execute later (V14).
  *
+ * A request needn't wait for ever where there is no working primary (replica_led): after its time
+ * it is answered, without a result (R13).
+ *
  * A backup has no more than REPLICA_REQUESTS_PER_PEER messages on their way, of which no request
  * was executed; what comes meanwhile goes together into the next one.
  */
@@ -188,7 +191,8 @@ replica_requests_send(struct replica *replica)
 {
     const struct replica_peer *peer = &replica->peers[replica_primary_slot(replica)];
     assert(replica_backup(replica));
-    if (!peer->up) return false;
+    /* Nothing is sent to a primary that isn't heard, so what waits can be given up for certain. */
+    if (!peer->up || !replica_led(replica)) return false;
     const uint64_t now = clock_monotonic_ns(replica->clock);
     if (now >= replica->resend_ns && !queue_empty(&replica->outstanding)) {
         replica_requests_unsend(replica);
@@ -202,6 +206,15 @@ replica_requests_send(struct replica *replica)
         progress = true;
     }
     return progress;
+}
+
+/* The oldest outstanding request with this number or a higher one is the oldest unsent one. */
+static void
+unsent_from(struct replica *replica, uint64_t number)
+{
+    struct queue_link *link = queue_peek(&replica->outstanding);
+    while (link != NULL && request_of(link)->number < number) link = link->next;
+    replica->unsent = request_of(link);
 }
 
 /* Answers the request of this number, which is outstanding, and which was refused. */
@@ -238,9 +251,39 @@ replica_on_refuse(struct replica *replica, const struct message_header *header)
         answer_refused(replica, numbers->number + i, outcome);
     }
     /* The oldest unsent one may be among them. */
-    struct queue_link *link = queue_peek(&replica->outstanding);
-    while (link != NULL && request_of(link)->number < unsent) link = link->next;
-    replica->unsent = request_of(link);
+    unsent_from(replica, unsent);
+}
+
+/* ---- Giving up ------------------------------------------------------------------------------- */
+
+/* Answers those of the queue whose time is over. The others stay, in their order. */
+static void
+give_up(struct replica *replica, struct queue *requests, enum replica_outcome outcome)
+{
+    const uint64_t now = clock_monotonic_ns(replica->clock);
+    for (uint32_t left = requests->count; left > 0; left--) {
+        struct replica_request *request = replica_pop_request(requests);
+        if (request->deadline_ns == 0 || now < request->deadline_ns) {
+            queue_push(requests, &request->link);
+        } else {
+            request->callback(request, outcome);
+        }
+    }
+}
+
+/*
+ * (R13) Who had no number was never sent, and is forgotten. Who had one may be in somebody's log,
+ * or still on its way. If its batch executes, nobody is found who waits for it (R8), as for those
+ * of an earlier life; it isn't sent again, so its number may as well be overtaken.
+ */
+void
+replica_requests_give_up(struct replica *replica)
+{
+    const uint64_t unsent = replica->unsent == NULL ? UINT64_MAX : replica->unsent->number;
+    if (replica_led(replica)) return;
+    give_up(replica, &replica->requests, REPLICA_NO_QUORUM);
+    give_up(replica, &replica->outstanding, REPLICA_UNKNOWN);
+    unsent_from(replica, unsent);
 }
 
 /* ---- The primary ----------------------------------------------------------------------------- */

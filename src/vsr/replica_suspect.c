@@ -36,6 +36,9 @@ replica_suspect_reset(struct replica *replica)
     memset(change->left_ns, 0, sizeof(change->left_ns));
     change->said_ns = 0;
     replica_heard_primary(replica);
+    for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
+        replica->peers[slot].answered_ns = change->heard_ns;
+    }
 }
 
 void
@@ -45,6 +48,30 @@ replica_heard_primary(struct replica *replica)
     change->heard_ns = clock_monotonic_ns(replica->clock);
     change->suspected_ns[replica->slot] = 0;
     draw_timeout(replica);
+}
+
+/* Have enough of the voters answered this primary not long ago? Its own voice counts. */
+static bool
+quorum_answers(const struct replica *replica, uint64_t now)
+{
+    uint32_t count = 0;
+    assert(replica->primary);
+    for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
+        const uint64_t silent_ns = now - replica->peers[slot].answered_ns;
+        const bool answers = slot == replica->slot || silent_ns < replica->failover_timeout_ns;
+        count += (replica->voters >> slot & 1) != 0 && answers;
+    }
+    return count >= members_quorum(members_voter_count(replica->voters));
+}
+
+bool
+replica_led(const struct replica *replica)
+{
+    if (replica->network == NULL) return true;
+    if (replica->status != REPLICA_NORMAL) return false;
+    const uint64_t now = clock_monotonic_ns(replica->clock);
+    if (replica->primary) return replica->serving && quorum_answers(replica, now);
+    return now - replica->change->heard_ns < replica->failover_timeout_ns;
 }
 
 /* Have enough of the voters said, not long ago, that they don't hear the primary? */

@@ -12,6 +12,9 @@ enum replica_outcome {
     REPLICA_MEMORY_FULL, /* Memory is full. The request had no effect. */
     REPLICA_DISK_FULL,   /* The disk is full. The request had no effect. */
     REPLICA_FAILED,      /* The replica has stopped. The outcome is unknown. */
+    /* It has waited long enough, and there is no working primary. The request had no effect. */
+    REPLICA_NO_QUORUM,
+    REPLICA_UNKNOWN, /* Likewise; but it was sent or prepared, so the outcome is unknown. */
 };
 
 struct replica_request;
@@ -24,6 +27,8 @@ struct replica_request {
     const void *events;   /* EVENT_SIZE bytes each. They are read until the callback. */
     void *results;        /* RESULT_SIZE bytes each. The buffer must not overlap the events. */
     replica_callback *callback;
+    /* How long to wait where there is no working primary; monotonic. 0: for ever. */
+    uint64_t deadline_ns;
     /* Used by the replica. */
     uint64_t number; /* Within the session of its replica, once it was sent or prepared. */
     struct queue_link link;

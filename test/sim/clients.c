@@ -165,6 +165,8 @@ check_refusal(struct sim *sim, const struct engine_request *request)
     switch (request->status) {
     case ENGINE_OK: return;
     case ENGINE_INVALID: sim_fail(sim, "well-formed, but refused: %s", request->detail);
+    case ENGINE_NO_QUORUM:
+    case ENGINE_UNKNOWN: sim_fail(sim, "given up, and it is alone");
     case ENGINE_BUSY: sim_fail(sim, "refused, as if another one were under way");
     case ENGINE_MEMORY_FULL:
         sim_check(sim, sim->options.memory_small, "memory full, which is large");

@@ -224,12 +224,30 @@ lags(const struct cluster_node *node)
     return head->position - position > cluster->options.prepares_size_bytes / 4;
 }
 
+/*
+ * Nobody asks for more until all have caught up. Pulses come all the same, so who lags has no more
+ * trouble until then.
+ */
+static bool
+wait_for_lagging(struct cluster *cluster)
+{
+    bool waits = false;
+    for (uint32_t i = 0; i < cluster->options.node_count; i++) {
+        struct cluster_node *node = &cluster->nodes[i];
+        if (!lags(node)) continue;
+        waits = true;
+        node->up_ns = 0;
+        node->awake_ns = 0;
+        node->roomy_ns = 0;
+    }
+    if (waits && cluster->healed_ns != 0) network_heal(cluster);
+    return waits;
+}
+
 static void
 submit(struct cluster *cluster)
 {
-    for (uint32_t i = 0; i < cluster->options.node_count; i++) {
-        if (lags(&cluster->nodes[i])) return;
-    }
+    if (wait_for_lagging(cluster)) return;
     for (uint32_t i = 0; i < cluster->options.node_count; i++) {
         if (cluster->nodes[i].engine != NULL) cluster_clients_submit(&cluster->nodes[i]);
     }

@@ -19,7 +19,8 @@
  *       session ascend, and an older session of a slot doesn't come back.
  *  (I4) each batch in the log was asked for by a client of that node in that life, and is there no
  *       more often than it was asked for. What was refused isn't there.
- *       A refusal has a reason: a disk that is full.
+ *       A refusal has a reason: a disk that is full. What was given up without a number isn't there
+ *       either; with one, it may come later (R13). Nothing is given up while a primary is known.
  *  (I5) a create that is answered is in the log, at an op behind everything that was answered
  *       anywhere before it was sent, with the model's results, byte by byte.
  *  (I6) a read is what the model has at the op that it names. That isn't older than anything that
@@ -79,6 +80,8 @@ struct cluster_options {
     uint32_t clients; /* At each node. */
     uint32_t reads;   /* Of 100 requests. */
     uint32_t local;   /* Of 100 reads. */
+    uint32_t waits;   /* Of 100 requests: those that don't wait for ever where nobody leads, */
+    uint64_t wait_ns_max; /* but at most so long. */
     uint32_t submits; /* Of 1,000: chance that a free client asks in a step. */
     uint32_t polls_max;
     uint64_t step_ns_max;
@@ -211,6 +214,8 @@ struct cluster_counts {
     uint64_t retries;
     uint64_t answered;
     uint64_t refused;
+    uint64_t given_up;
+    uint64_t unknown;
     uint64_t crashes;
     uint64_t pauses;
     uint64_t partitions;

@@ -5,6 +5,7 @@
 
 #include "base/checksum.h"
 #include "base/units.h"
+#include "engine/internal.h"
 #include "sim/cluster.h"
 #include "vsr/multi_batch.h"
 
@@ -148,22 +149,50 @@ check_create(struct cluster_client *client)
 
 /* (I4) From here on it may not come into the log any more. */
 static void
-check_refusal(const struct cluster_client *client)
+check_nothing(const struct cluster_client *client)
 {
     struct cluster *cluster = client->cluster;
     struct cluster_asked *asked = cluster_history_asked(cluster, client->asked);
+    cluster_check(
+        cluster,
+        client->create && asked->executed < asked->sent,
+        "node %u: a create took no effect, and is in the log",
+        client->node->index);
+    asked->sent -= 1;
+}
+
+static void
+check_refusal(const struct cluster_client *client)
+{
+    struct cluster *cluster = client->cluster;
     bool reason = false;
     for (uint32_t i = 0; i < cluster->options.node_count; i++) {
         reason |= cluster->nodes[i].options->grid_space_bytes > 0;
     }
-    cluster_check(cluster, reason && client->create, "refused, and no disk was ever full");
-    cluster_check(
-        cluster,
-        asked->executed < asked->sent,
-        "node %u: a create was refused, and is in the log",
-        client->node->index);
-    asked->sent -= 1;
+    cluster_check(cluster, reason, "refused, and no disk was ever full");
+    check_nothing(client);
     cluster->counts.refused += 1;
+}
+
+/* Why may it be given up? Asked inside the callback, when it is. */
+static void
+check_given_up(const struct cluster_client *client)
+{
+    const struct cluster_node *node = client->node;
+    const struct engine_request *request = &client->request;
+    const uint64_t waited_ns = node->clock.monotonic_ns - request->submitted_ns;
+    cluster_check(
+        client->cluster,
+        request->wait_ns > 0 && waited_ns >= request->wait_ns,
+        "node %u: given up after %" PRIu64 " ns of %" PRIu64,
+        node->index,
+        waited_ns,
+        request->wait_ns);
+    cluster_check(
+        client->cluster,
+        !replica_led(&node->engine->replica),
+        "node %u: given up while a primary works",
+        node->index);
 }
 
 static void
@@ -203,6 +232,15 @@ cluster_clients_check(struct cluster_node *node)
             if (client->create) client->state = CLUSTER_CLIENT_RETRY;
             break;
         case ENGINE_DISK_FULL: check_refusal(client); break;
+        case ENGINE_NO_QUORUM:
+            if (client->create) check_nothing(client);
+            cluster->counts.given_up += 1;
+            break;
+        case ENGINE_UNKNOWN:
+            cluster_check(cluster, client->create, "the outcome of a read is unknown");
+            cluster->counts.unknown += 1;
+            client->state = CLUSTER_CLIENT_RETRY;
+            break;
         case ENGINE_INVALID:
         case ENGINE_MEMORY_FULL:
         case ENGINE_DAMAGED:
@@ -224,6 +262,9 @@ client_on_answer(struct engine_request *request)
     struct cluster *cluster = client->cluster;
     cluster_check(cluster, client->state == CLUSTER_CLIENT_LENT, "answered twice");
     client->state = CLUSTER_CLIENT_ANSWERED;
+    if (request->status == ENGINE_NO_QUORUM || request->status == ENGINE_UNKNOWN) {
+        check_given_up(client);
+    }
     if (cluster->canary == CLUSTER_CANARY_REPLY && client->create &&
         prng_chance(&cluster->prng, 1, 10)) {
         client->reply[prng_below(&cluster->prng, RESULT_SIZE)] ^= 1;
@@ -243,6 +284,10 @@ client_submit(struct cluster_client *client)
     request->callback = client_on_answer;
     request->input = client->input;
     request->local = client->local;
+    request->wait_ns = 0;
+    if (prng_chance(&cluster->prng, cluster->options.waits, 100)) {
+        request->wait_ns = prng_range(&cluster->prng, 1, cluster->options.wait_ns_max);
+    }
     memset(client->reply, 0xaa, sizeof(client->reply));
     client->moments_count = 0;
     client->op_before = client->local ? node->read_op : cluster->history.answered;

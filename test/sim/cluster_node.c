@@ -244,6 +244,7 @@ node_work(struct cluster_node *node)
     if (node->clock.monotonic_ns - node->ticked_ns < ENGINE_TICK_MS * NS_PER_MS) return;
     node->ticked_ns = node->clock.monotonic_ns;
     engine_tick(node->engine);
+    cluster_clients_check(node);
 }
 
 void

@@ -97,6 +97,8 @@ cluster_options_random(struct prng *prng, uint32_t node_count)
         .clients = (uint32_t) prng_range(prng, 1, CLUSTER_CLIENTS_MAX),
         .reads = (uint32_t) prng_range(prng, 0, 40),
         .local = (uint32_t) prng_range(prng, 0, 50),
+        .waits = rate(prng, 10, 80),
+        .wait_ns_max = prng_range(prng, 1, 4000) * NS_PER_MS,
         .submits = (uint32_t) prng_range(prng, 1, prng_chance(prng, 1, 2) ? 20 : 300),
         .polls_max = (uint32_t) prng_range(prng, 1, 4),
         .step_ns_max = prng_range(prng, 200, 10000) * NS_PER_US,

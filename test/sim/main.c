@@ -247,8 +247,8 @@ print_cluster_line(void)
         " requests %" PRIu64 " reads %" PRIu64 " answered %" PRIu64 " retries %" PRIu64
         " crashes %" PRIu64 " pauses %" PRIu64 " partitions %" PRIu64 " checkpoints %" PRIu64
         " messages %" PRIu64 " lost %" PRIu64 " doubled %" PRIu64 " overtaken %" PRIu64
-        " broken %" PRIu64 " blocked %" PRIu64 " refused %" PRIu64
-        " steps %" PRIu64 " seconds %" PRIu64 "\n",
+        " broken %" PRIu64 " blocked %" PRIu64 " refused %" PRIu64 " given up %" PRIu64
+        " unknown %" PRIu64 " steps %" PRIu64 " seconds %" PRIu64 "\n",
         cluster.seed,
         u128_high(trace),
         u128_low(trace),
@@ -270,6 +270,8 @@ print_cluster_line(void)
         network->broken,
         network->blocked,
         counts->refused,
+        counts->given_up,
+        counts->unknown,
         counts->steps,
         cluster.now_ns / NS_PER_S);
 }

@@ -357,12 +357,6 @@ refusal_of_open(
         refusal_detail(refusal, "Replaying the log needs a checkpoint in \"%s\".", directory);
         refusal_hint(refusal, "Make room, then reload the configuration. Nothing is lost.");
         return;
-    case ENGINE_OPEN_CLUSTER:
-        refusal_message(refusal, "the ledger is a member of a cluster");
-        refusal_detail(refusal, "The superblock in \"%s\" says so.", directory);
-        refusal_hint(
-            refusal, "Set ledger.node_name and ledger.nodes, and restart the server.");
-        return;
     case ENGINE_OPEN_IO_ERROR:
         refusal_message(refusal, "reading or writing the ledger's files failed");
         refusal_detail(refusal, "A file in \"%s\" cannot be read or written.", directory);
