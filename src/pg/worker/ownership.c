@@ -154,6 +154,14 @@ refuse_foreign(struct ownership *ownership, struct storage_os *storage, struct r
     return refuse_unmatched(ownership, storage, why, refusal);
 }
 
+/* Does the directory belong to another node of a cluster than this server is? */
+static bool
+is_of_other_node(const struct engine_inspection *inspection)
+{
+    return settings_has_node() && inspection->is_cluster &&
+           strcmp(inspection->node_name, settings_node_name) != 0;
+}
+
 /* Both exist: opens the directory, and compares. */
 static bool
 open_own(
@@ -167,6 +175,11 @@ open_own(
     if (!files_open(storage, directory->path, lock_wait_ms, refusal)) return false;
     if (files_inspect(storage, directory->path, &inspection, refusal)) {
         ownership->view = inspection.view;
+        if (is_of_other_node(&inspection)) {
+            refusal_of_other_node(refusal, directory->path, inspection.node_name);
+            storage_os_close(storage);
+            return false;
+        }
         if (identity_owner_equal(&inspection.identity, &ownership->identity.owner)) return true;
         const char *why = "That is not what \"" IDENTITY_FILE "\" in PGDATA names.";
         refuse_adoptable(refusal, directory, &inspection.identity, why);
@@ -186,22 +199,52 @@ refuse_none(const struct directory *directory, struct refusal *refusal)
 }
 
 /*
- * PGDATA is a copy of another node's. Where it has no directory beside it, this node is a new one.
+ * PGDATA is a copy of another node's, and there is a directory: it is gone on with, if it is a
+ * member's with this node's name, of this PostgreSQL cluster.
  */
 static bool
-settle_copy(struct ownership *ownership, struct storage_os *storage, struct refusal *refusal)
+take_own_name(struct ownership *ownership, struct storage_os *storage, struct refusal *refusal)
 {
-    char why[128];
-    if (!ownership->directory.present) {
+    const char *path = ownership->directory.path;
+    struct engine_inspection inspection;
+    if (!files_inspect(storage, path, &inspection, refusal)) return false;
+    if (!inspection.is_cluster || is_of_other_node(&inspection)) {
+        refusal_of_other_node(
+            refusal,
+            path,
+            inspection.is_cluster ? inspection.node_name : ownership->identity.node);
+        return false;
+    }
+    if (inspection.identity.system_identifier != GetSystemIdentifier()) {
+        refusal_of_foreign_directory(refusal, path);
+        return false;
+    }
+    ereport(
+        LOG,
+        errmsg("PGDATA is a copy of that of ledger node \"%s\"", ownership->identity.node),
+        errdetail("This is node \"%s\", and goes on with \"%s\".", settings_node_name, path));
+    ownership->view = inspection.view;
+    ownership->identity = (struct identity){.owner = inspection.identity};
+    return true;
+}
+
+/* PGDATA is a copy of another node's. Without a directory beside it, this node is a new one. */
+static bool
+settle_copy(
+    struct ownership *ownership,
+    struct storage_os *storage,
+    int lock_wait_ms,
+    struct refusal *refusal)
+{
+    const struct directory *directory = &ownership->directory;
+    if (!directory->present) {
         refusal_of_guest(refusal);
         return false;
     }
-    snprintf(
-        why,
-        sizeof(why),
-        "The file \"" IDENTITY_FILE "\" in PGDATA is that of node \"%s\".",
-        ownership->identity.node);
-    return refuse_unmatched(ownership, storage, why, refusal);
+    if (!files_open(storage, directory->path, lock_wait_ms, refusal)) return false;
+    if (take_own_name(ownership, storage, refusal)) return true;
+    storage_os_close(storage);
+    return false;
 }
 
 bool
@@ -220,7 +263,7 @@ ownership_settle(
         return refuse_unmatched(ownership, storage, "", refusal);
     }
     if (present && identity_is_of_another_node(&ownership->identity)) {
-        return settle_copy(ownership, storage, refusal);
+        return settle_copy(ownership, storage, lock_wait_ms, refusal);
     }
     if (present && is_of_another_cluster(&ownership->identity)) {
         return refuse_other_cluster(ownership, storage, refusal);

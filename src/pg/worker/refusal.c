@@ -54,6 +54,18 @@ refusal_of_guest(struct refusal *refusal)
         settings_node_name);
 }
 
+void
+refusal_of_other_node(struct refusal *refusal, const char *directory, const char *node)
+{
+    refusal_message(
+        refusal, "ledger data directory \"%s\" is that of another node", directory);
+    refusal_detail(
+        refusal, "It is of node \"%s\", and this is node \"%s\".", node, settings_node_name);
+    refusal_hint(
+        refusal,
+        "Correct ledger.node_name or ledger.data_directory, and restart the server. A directory can't change its node.");
+}
+
 static void
 refuse_alone(struct refusal *refusal, const char *directory)
 {
