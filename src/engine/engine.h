@@ -267,6 +267,14 @@ bool engine_poll(struct engine *engine);
 void engine_tick(struct engine *engine);
 
 /*
+ * This node gives up being the primary, so that another takes over at once; to be called before a
+ * shutdown. Requests go on there. Polling goes on until engine_state_get tells of another view, for
+ * a bounded time: that another begins one isn't certain. False: it isn't the primary, or nobody
+ * could take over.
+ */
+bool engine_resign(struct engine *engine);
+
+/*
  * From now on, all live blocks are read and verified in the background, each once in the interval.
  * 0 means none. Before the first call there is no scrubbing.
  */

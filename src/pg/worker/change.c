@@ -7,6 +7,9 @@
 #include "pg/settings.h"
 #include "pg/worker/refusal.h"
 
+/* How long a view that was given up is waited for. */
+#define STEP_DOWN_WAIT_MS 1000
+
 /* ---- Words for results ----------------------------------------------------------------------- */
 
 /* The texts have at most one name in them, that of the node that the change is about. */
@@ -162,56 +165,95 @@ say_why(struct change *change)
 /* ---- Carrying out ---------------------------------------------------------------------------- */
 
 static void
-answer(struct change *change)
+answer(struct change *change, enum engine_change_result result)
 {
     change->running = false;
-    if (change->stepping_down) return;
-    change->command.done = change->change.result == ENGINE_CHANGE_DONE;
+    if (change->unasked) return;
+    change->change.result = result;
+    change->command.done = result == ENGINE_CHANGE_DONE;
     if (!change->command.done) say_why(change);
     command_finish(&change->command);
 }
 
 static void
-on_answer(struct engine_change *change)
+on_answer(struct engine_change *members_change)
 {
-    answer(container_of(change, struct change, change));
+    struct change *change = container_of(members_change, struct change, change);
+    answer(change, members_change->result);
+}
+
+static bool
+is_primary(const struct engine_cluster *cluster)
+{
+    return cluster->primary >= 0 && cluster->members[cluster->primary].self;
 }
 
 static void
-begin(struct change *change, struct engine *engine, enum engine_change_kind kind)
+step_down(struct change *change, uint64 now_ns)
 {
+    struct engine_cluster cluster;
+    engine_cluster_get(change->engine, &cluster);
+    change->view = cluster.view;
+    change->deadline_ns = now_ns + STEP_DOWN_WAIT_MS * NS_PER_MS;
+    if (!cluster.is_cluster) {
+        answer(change, ENGINE_CHANGE_NOT_CLUSTER);
+    } else if (!is_primary(&cluster)) {
+        answer(change, ENGINE_CHANGE_NOT_PRIMARY);
+    } else if (!engine_resign(change->engine)) {
+        answer(change, ENGINE_CHANGE_LAST);
+    }
+}
+
+/* Another node may take over a moment later, or not at all. */
+static void
+step_down_tick(struct change *change, uint64 now_ns)
+{
+    struct engine_cluster cluster;
+    engine_cluster_get(change->engine, &cluster);
+    if (cluster.view != change->view) {
+        answer(change, ENGINE_CHANGE_DONE);
+    } else if (now_ns > change->deadline_ns) {
+        answer(change, ENGINE_CHANGE_FAILED);
+    }
+}
+
+static void
+begin(struct change *change, struct engine *engine, uint64 now_ns)
+{
+    const enum engine_change_kind kind = change->command.change;
     assert(!change->running);
     change->engine = engine;
     change->running = true;
     change->change = (struct engine_change){.kind = (uint8) kind, .callback = on_answer};
     strlcpy(change->change.name, change->command.name, sizeof(change->change.name));
-    engine_change_members(engine, &change->change);
+    if (kind == ENGINE_CHANGE_STEP_DOWN) {
+        step_down(change, now_ns);
+    } else {
+        engine_change_members(engine, &change->change);
+    }
 }
 
 void
-change_tick(struct change *change, struct engine *engine)
+change_tick(struct change *change, struct engine *engine, uint64 now_ns)
 {
     if (change->running) {
-        if (!change->stepping_down && command_abandoned()) change_end(change);
+        if (change->change.kind == ENGINE_CHANGE_STEP_DOWN) step_down_tick(change, now_ns);
+        if (change->running && !change->unasked && command_abandoned()) change_end(change);
         return;
     }
     if (!command_take(&change->command, true)) return;
     memset(&change->command.why, 0, sizeof(change->command.why));
     change->command.done = false;
-    begin(change, engine, change->command.change);
+    begin(change, engine, now_ns);
 }
 
 bool
-change_step_down(struct change *change, struct engine *engine)
+change_step_down(struct change *change, struct engine *engine, uint64 now_ns)
 {
-    struct engine_cluster cluster;
-    engine_cluster_get(engine, &cluster);
-    if (!cluster.is_cluster || cluster.primary < 0 || cluster.voters < 2) return false;
-    if (!cluster.members[cluster.primary].self) return false;
     change_end(change);
-    change->stepping_down = true;
-    change->command.name[0] = '\0';
-    begin(change, engine, ENGINE_CHANGE_STEP_DOWN);
+    change->unasked = true;
+    change->command = (struct command){.change = ENGINE_CHANGE_STEP_DOWN};
+    begin(change, engine, now_ns);
     return change->running;
 }
 
@@ -225,7 +267,7 @@ void
 change_end(struct change *change)
 {
     if (!change->running) return;
-    if (!engine_change_cancel(change->engine, &change->change)) return;
-    change->change.result = ENGINE_CHANGE_FAILED;
-    answer(change);
+    const bool lent = change->change.kind != ENGINE_CHANGE_STEP_DOWN;
+    if (lent && !engine_change_cancel(change->engine, &change->change)) return;
+    answer(change, ENGINE_CHANGE_FAILED);
 }

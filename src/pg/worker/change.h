@@ -14,23 +14,26 @@
 /* It must not be moved while one is under way. */
 struct change {
     bool running;
-    bool stepping_down; /* By the worker itself, which ends: nobody asked for it. */
+    bool unasked; /* The worker itself steps down, because it ends. */
+    /* For a step down: the view that this node has given up, and until when it is waited for. */
+    uint32 view;
+    uint64 deadline_ns;
     struct engine *engine;
     struct engine_change change;
     struct command command;
 };
 
 /*
- * At each tick: takes the command that was asked for, or gives up the one under way if nobody waits
- * for it any more.
+ * At each tick: takes the command that was asked for, or looks what has become of the one under way,
+ * and gives it up if nobody waits for it any more.
  */
-void change_tick(struct change *change, struct engine *engine);
+void change_tick(struct change *change, struct engine *engine, uint64 now_ns);
 
 /*
- * Before the worker ends: if this node is the cluster's primary, asks another one to be it. True if
- * there is something to wait for: the engine is to be polled until change_running says no.
+ * Before the worker ends: if this node is the cluster's primary, another one takes over. True if
+ * there is something to wait for: engine and change have their ticks until change_running says no.
  */
-bool change_step_down(struct change *change, struct engine *engine);
+bool change_step_down(struct change *change, struct engine *engine, uint64 now_ns);
 
 bool change_running(const struct change *change);
 

@@ -26,8 +26,6 @@
 
 #define RESTART_SECONDS 1
 #define STOP_WAIT_MS    2000
-/* Another node is asked to be the primary, for no longer than this. */
-#define STEP_DOWN_WAIT_MS 1000
 /* The time between two attempts to start, if the cause of a refusal may go away by itself. */
 #define RETRY_PAUSE_MS 10000
 /* The longest sleep: holds expire even if nothing else happens. */
@@ -525,7 +523,7 @@ tick_cluster(struct worker *worker, uint64 now)
     static struct engine_cluster members;
     struct cluster *cluster = &worker->host.cluster;
     if (!cluster->open) return;
-    change_tick(&worker->change, worker->host.engine);
+    change_tick(&worker->change, worker->host.engine, now);
     engine_cluster_get(worker->host.engine, &members);
     cluster_log_view(cluster, &members, now);
     cluster_log_refused(cluster);
@@ -654,17 +652,15 @@ static void
 step_down(struct worker *worker)
 {
     struct host *host = &worker->host;
-    const uint64 deadline = now_ns(worker) + STEP_DOWN_WAIT_MS * NS_PER_MS;
     if (!host->cluster.open || engine_failed(host->engine)) return;
-    if (!change_step_down(&worker->change, host->engine)) return;
+    if (!change_step_down(&worker->change, host->engine, now_ns(worker))) return;
     while (change_running(&worker->change) && !engine_failed(host->engine)) {
-        if (now_ns(worker) > deadline) break;
         const bool progress = engine_poll(host->engine);
         engine_tick(host->engine);
+        change_tick(&worker->change, host->engine, now_ns(worker));
         slots_wake(worker->slots);
         if (!progress) wait_for_events(worker, ENGINE_TICK_MS);
     }
-    change_end(&worker->change);
 }
 
 /*
