@@ -270,6 +270,9 @@ superblock_format_members(
         state->flags = SUPERBLOCK_NOT_ALONE;
         state->slot = options->slot;
         memcpy(state->name, name, MEMBER_NAME_MAX);
+        if (options->name != NULL) {
+            state->first_incarnation = options->members->slots[0].incarnation;
+        }
     }
     state->checkpoint.members_checksum = members_checksum(&state->members);
 }

@@ -122,7 +122,12 @@ struct superblock_state {
     uint64_t fence_next; /* The one that was asked for, or zero. Zero while the node is alone. */
     uint64_t record_op;  /* The op that made `fence` known. Zero while the node is alone. */
     char name[SUPERBLOCK_NAME_SIZE]; /* This node's. Empty while the node is alone. */
-    uint8_t reserved[48];
+    /*
+     * Of the only member that the ledger began with: members that come later begin their log with
+     * that, too. Zero while the node is alone, and where the ledger began with several.
+     */
+    u128 first_incarnation;
+    uint8_t reserved[32];
 };
 static_assert(sizeof(struct superblock_state) == SECTOR_SIZE, "one sector a copy");
 static_assert(offsetof(struct superblock_state, checkpoint) == 128, "no padding");
@@ -130,7 +135,7 @@ static_assert(offsetof(struct superblock_state, suffix) == 512, "no padding");
 static_assert(offsetof(struct superblock_state, members) == 2816, "no padding");
 static_assert(offsetof(struct superblock_state, heard) == 3584, "no padding");
 static_assert(offsetof(struct superblock_state, commit_max_checksum) == 3968, "no padding");
-static_assert(offsetof(struct superblock_state, reserved) == 4048, "no padding");
+static_assert(offsetof(struct superblock_state, reserved) == 4064, "no padding");
 
 /*
  * What is known of the log's end, which says what of it counts when it is read again. The newest

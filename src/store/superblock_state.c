@@ -68,7 +68,7 @@ lone_sound(const struct superblock_state *state)
     self->incarnation = state->incarnation;
     self->role = MEMBER_VOTER;
     if (memcmp(&expected, &state->members, sizeof(expected)) != 0) return false;
-    if (state->flags != 0) return false;
+    if (state->flags != 0 || state->first_incarnation != 0) return false;
     if (state->fence != 0 || state->fence_next != 0 || state->record_op != 0) return false;
     if (!bytes_zero(state->heard, sizeof(state->heard))) return false;
     return bytes_zero(state->name, sizeof(state->name));
@@ -211,6 +211,8 @@ state_apply_node(struct superblock_state *state, const struct superblock_node *n
     if ((node->flags_set & SUPERBLOCK_NOT_ALONE) != 0) {
         assert(state->name[0] == '\0' || memcmp(state->name, node->name, sizeof(node->name)) == 0);
         memcpy(state->name, node->name, sizeof(state->name));
+        const bool was_alone = (state->flags & SUPERBLOCK_NOT_ALONE) == 0;
+        if (was_alone) state->first_incarnation = state->incarnation;
     }
     state->flags = (state->flags & ~node->flags_cleared) | node->flags_set;
     if (node->fences) {

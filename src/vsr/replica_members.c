@@ -95,15 +95,15 @@ welcome(struct replica *replica, uint32_t number, uint8_t slot)
     if (message == NULL) return;
     struct message_header *header = message->header;
     struct message_checkpoint *body = message_body(header);
-    const u128 cluster = replica->superblock->working->cluster;
-    const struct member *first = &replica->membership->committed.slots[0];
+    const struct superblock_state *state = replica->superblock->working;
+    assert(state->first_incarnation != 0); /* It can be added to. */
     header->size += sizeof(*body);
     header->commit = replica->commit;
     header->as.receiver.slot = slot;
     memset(body, 0, sizeof(*body));
     /* The beginning of each ledger: its first member is alone, and has no name yet. */
-    members_lone(&body->members, first->role == MEMBER_NONE ? cluster : first->incarnation);
-    prepare_root(&body->checkpoint.header, cluster, members_voters(&body->members));
+    members_lone(&body->members, state->first_incarnation);
+    prepare_root(&body->checkpoint.header, state->cluster, members_voters(&body->members));
     body->checkpoint.members_checksum = members_checksum(&body->members);
     body->anchor = replica->commit_header;
     message_seal(header, MESSAGE_VERSION_MAX);
@@ -260,6 +260,7 @@ plan(struct replica *replica, struct replica_wish *wish)
 {
     if (wish->kind == REPLICA_WISH_CREATE) return plan_create(replica, wish);
     if (!is_cluster(replica)) return REPLICA_WISH_NOT_CLUSTER;
+    assert(replica->superblock->working->first_incarnation != 0);
     if (wish->kind == REPLICA_WISH_ADD) return plan_add(replica, wish);
     assert(wish->kind == REPLICA_WISH_REMOVE);
     return plan_remove(replica, wish);
