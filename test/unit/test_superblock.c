@@ -42,7 +42,8 @@ UNIT_TEST(byte_table_is_as_documented)
     AT(fence_next, 4000);
     AT(record_op, 4008);
     AT(name, 4016);
-    AT(reserved, 4048);
+    AT(first_incarnation, 4048);
+    AT(reserved, 4064);
 #undef AT
 #define AT(structure, field, offset) expect_equal(offsetof(struct structure, field), offset)
     AT(member, incarnation, 0);

@@ -16,7 +16,7 @@ make_field_nonsense(struct superblock_state *state, uint32_t which)
     case 5: state->commit_max_checksum += 1; return true;
     case 6: state->level = 1; return true;
     case 7: state->reserved_head[1] = 1; return true;
-    case 8: state->reserved[47] = 1; return true;
+    case 8: state->reserved[31] = 1; return true;
     case 9: state->checkpoint.reserved[8] = 1; return true;
     case 10: state->checkpoint.root.reserved = 1; return true;
     default: return false;
@@ -99,6 +99,7 @@ make_members_nonsense(struct superblock_state *state, uint32_t which)
     case 16: state->fence_next = 1; return true;
     case 17: state->record_op = 1; return true;
     case 18: state->heard[11].acked_op = 1; return true;
+    case 19: state->first_incarnation = 5; return true;
     default: return false;
     }
     state->checkpoint.members_checksum = members_checksum(&state->members);
@@ -220,7 +221,7 @@ UNIT_TEST(s7_s9_sealed_nonsense_counts_as_invalid)
     begin_with_all();
     expect_nonsense(make_field_nonsense, 11);
     expect_nonsense(make_suffix_nonsense, 16);
-    expect_nonsense(make_members_nonsense, 19);
+    expect_nonsense(make_members_nonsense, 20);
     expect_nonsense(make_cluster_nonsense, 13);
     for (uint32_t which = 0; which < 3; which++) {
         expect_equal(open_changed(make_sound_cluster, which), SUPERBLOCK_OK);
