@@ -85,7 +85,7 @@ $(BUILD)/protocol: $(PROTOCOL_SRCS) $(wildcard src/*.h src/base/*.h src/store/*.
 
 -include $(shell test -d $(BUILD) && find $(BUILD) -name '*.d')
 
-.PHONY: unit sim fuzz protocol lint tidy deps quickstart quickstart-cluster quickstart-stop test test-quick regress tap bench bench-engine bench-engine-smoke bench-forest help
+.PHONY: unit sim fuzz protocol lint tidy deps quickstart quickstart-cluster quickstart-stop test test-quick regress tap bench bench-engine bench-engine-smoke bench-network bench-forest help
 
 deps:
 	tools/deps.sh
@@ -172,6 +172,14 @@ bench-engine: $(BUILD)/bench_engine
 
 bench-engine-smoke: $(BUILD)/bench_engine
 	$(BUILD)/bench_engine --smoke --dir $${LEDGER_STAGE_PARENT:-/var/tmp}/ledger-bench.$$$$
+
+# The network between two processes, with production limits.
+$(BUILD)/bench_network: $(patsubst %.c,$(BUILD)/bench/%.o,test/bench/bench_network.c test/unit/message_fixture.c $(CORE_SRCS) $(OS_SRCS))
+	$(CC) $(BENCH_CFLAGS) $^ -o $@ $(TEST_LIBS)
+
+# make bench-network [ARGS="--seconds 5"]
+bench-network: $(BUILD)/bench_network
+	$(BUILD)/bench_network $(ARGS)
 
 # The forest alone, with production limits.
 bench-forest:

@@ -3,8 +3,9 @@
 # and printed: what fails is repeated by build/sim SEED. Then some seeds twice, which must give the same trace.
 #   SIM_SEEDS=n SIM_SEED_START=n         the fixed range: 300 from 1 on
 #   SIM_NEW_SEEDS=n SIM_NEW_START=n      the new ones: 200 from the clock on
-# Clusters likewise: 40 from 1 on, and 160 new ones; what fails is repeated by build/sim --cluster SEED.
-#   SIM_CLUSTER_SEEDS=n SIM_CLUSTER_NEW_SEEDS=n
+# Clusters likewise: 40 from 1 on, and 160 new ones; what fails is repeated by build/sim --cluster SEED. And clusters whose
+# members come and go: 20 and 80, build/sim --growing SEED.
+#   SIM_CLUSTER_SEEDS=n SIM_CLUSTER_NEW_SEEDS=n SIM_GROWING_SEEDS=n SIM_GROWING_NEW_SEEDS=n
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 make -s -j2 build/sim || exit 1
@@ -69,8 +70,13 @@ tail -n 2 build/sim-window.out
 while read -r seed _; do
     case $seed in ''|\#*) ;; *) run "$seed" 1 cluster-kept --cluster ;; esac
 done < tools/cluster_seeds.txt
+while read -r seed _; do
+    case $seed in ''|\#*) ;; *) run "$seed" 1 growing-kept --growing ;; esac
+done < tools/growing_seeds.txt
 run_range cluster-fixed 1 "${SIM_CLUSTER_SEEDS:-40}" --cluster
 run_range cluster-new "$new_start" "${SIM_CLUSTER_NEW_SEEDS:-160}" --cluster
+run_range growing-fixed 1 "${SIM_GROWING_SEEDS:-20}" --growing
+run_range growing-new "$new_start" "${SIM_GROWING_NEW_SEEDS:-80}" --growing
 tail -qn 1 build/sim-cluster-new-a.out build/sim-cluster-new-b.out
 for canary in --canary --cluster-canary; do
     if build/sim "$canary" > build/sim-canary.out 2>&1; then

@@ -341,6 +341,12 @@ engine_tick(struct engine *engine)
 }
 
 bool
+engine_resign(struct engine *engine)
+{
+    return replica_resign(&engine->replica);
+}
+
+bool
 engine_busy(const struct engine *engine)
 {
     const struct engine_reads *reads = &engine->reads;
@@ -352,7 +358,16 @@ engine_busy(const struct engine *engine)
 uint64_t
 engine_writing_op(const struct engine *engine)
 {
-    return journal_busy(&engine->journal) ? replica_op(&engine->replica) : 0;
+    const struct journal *journal = &engine->journal;
+    if (!journal_busy(journal)) return 0;
+    /* Others may have sent more than that; and with JOURNAL_SYNC_FIRST a header may be written. */
+    return journal->append != NULL ? journal->append->prepare->op : journal->head.op;
+}
+
+bool
+engine_creates_wait(const struct engine *engine)
+{
+    return engine_writing_op(engine) != 0 && replica_is_primary(&engine->replica);
 }
 
 bool

@@ -300,10 +300,16 @@ bool engine_scrub_damage(struct engine *engine, struct engine_damage *damage);
 bool engine_busy(const struct engine *engine);
 
 /*
- * The prepare that is being written; 0: none is. Creates that are submitted meanwhile can only wait
- * for its end. When it has ended, well or not, storage has something to do.
+ * The prepare that is being written; 0: none is. When the write has ended, well or not, storage has
+ * something to do.
  */
 uint64_t engine_writing_op(const struct engine *engine);
+
+/*
+ * A prepare is being written, and creates that are submitted meanwhile can only wait for its end.
+ * At a backup they can't: they go to the primary at once.
+ */
+bool engine_creates_wait(const struct engine *engine);
 
 /*
  * A write failed, or an op needs a block that can't be read. Every request is answered by

@@ -3,19 +3,25 @@
  * The network as a replica sees it: peers with numbers, to which whole messages are sent, and from
  * which whole messages come.
  *
- * A peer's number is its place in the list of nodes that the host configures; what it means to the
- * cluster, its hello says. Rules that every implementation keeps (os/network_os):
+ * A peer's number is its place in the list of nodes that the host configures. It stays while the
+ * node is in the list; later another node may have it, after `down` and all `sent`. `peer_count` may
+ * grow between two polls. What a peer means to the cluster, its hello says. Rules that every implementation keeps (os/network_os):
  *  - A callback runs inside network_poll only, never inside send, pause or close.
  *  - A message is lent from a send that returned true until `sent`, exactly once for each send. It
  *    may be lent to several peers at a time, and nobody changes it meanwhile. `whole` says whether
  *    all of it was given to the transport; whether it has arrived, only an answer tells.
  *  - Between up and down of a peer, what is received is a prefix of what was sent, in order, each
  *    message whole and valid (vsr/message.h). What is lost is lost together with the connection.
+ *    That may happen at any time, also right after a beginning: two nodes that dial each other at
+ *    once have two connections, and one of them ends. So who waits for an answer asks again at
+ *    each `up`; a question that is asked once may never be answered.
  *  - Everything is bounded: messages and large messages that wait for a peer, connections, bytes
  *    received ahead. A send that doesn't fit returns false, and nothing else happens: what to leave
  *    out is the sender's choice.
  *  - A connection isn't read while no buffer is free for its next message. Who gives a message back
- *    polls again before it sleeps.
+ *    polls again before it sleeps, or asks the network anew how long it may.
+ *  - A guest, whose hello has no cluster, sends nothing but hello and bye. Who is greeted by one
+ *    sends it what it likes, in frames of its own cluster. Between two guests nothing is sent.
  */
 #ifndef LEDGER_IO_NETWORK_H
 #define LEDGER_IO_NETWORK_H
@@ -38,7 +44,11 @@ struct message_header; /* vsr/message.h */
 struct message_bye;
 
 struct network_callbacks {
-    /* Fills in all of a hello but size, command and sums. Also called while a peer connects. */
+    /*
+     * Fills in all of a hello but size, command and sums. In its body are already the own name,
+     * as the list of nodes has it, and the versions of this build: who has no name of its own yet
+     * leaves it there. Also called while a peer connects.
+     */
     void (*hello)(void *context, struct message_header *hello);
     /* The peer can be reached, and has said this. */
     void (*up)(void *context, uint32_t peer, const struct message_header *hello);

@@ -148,8 +148,8 @@ parse_address(struct cursor *cursor, struct network_address *address)
     return parse_port(cursor, address);
 }
 
-static bool
-address_equal(const struct network_address *a, const struct network_address *b)
+bool
+network_address_equal(const struct network_address *a, const struct network_address *b)
 {
     return a->transport == b->transport && a->port == b->port && strcmp(a->place, b->place) == 0;
 }
@@ -178,7 +178,7 @@ parse_node(struct cursor *cursor, struct network_nodes *nodes)
     const uint32_t address_start = cursor->at;
     if (!parse_address(cursor, &node->address)) return false;
     for (uint32_t i = 0; i < nodes->count; i++) {
-        if (address_equal(&nodes->nodes[i].address, &node->address)) {
+        if (network_address_equal(&nodes->nodes[i].address, &node->address)) {
             return fail(cursor, address_start, "another node has this address");
         }
     }
@@ -218,6 +218,15 @@ network_address_parse(
     skip_spaces(&cursor);
     if (peek(&cursor) != 0) return fail(&cursor, cursor.at, "expected the end of the address");
     return true;
+}
+
+bool
+network_address_by_name(const struct network_address *address)
+{
+    struct in6_addr binary; /* Room for either kind. */
+    return address->transport == NETWORK_TLS &&
+           inet_pton(AF_INET, address->place, &binary) != 1 &&
+           inet_pton(AF_INET6, address->place, &binary) != 1;
 }
 
 uint32_t

@@ -51,6 +51,11 @@ bool network_nodes_parse(
 bool network_address_parse(
     struct network_address *address, const char *text, struct network_address_error *error);
 
+bool network_address_equal(const struct network_address *a, const struct network_address *b);
+
+/* Is it a host's name, which has to be looked up? */
+bool network_address_by_name(const struct network_address *address);
+
 /* The node's place in the list, or NETWORK_PEERS_MAX. */
 uint32_t network_nodes_find(const struct network_nodes *nodes, const char *name);
 

@@ -83,7 +83,10 @@ writable_count(const struct network_connection *connection)
 bool
 connection_unwritten(struct network_connection *connection)
 {
-    return connection->own_written < connection->own_size || writable_count(connection) > 0 ||
+    if (connection->unwritable) return false;
+    const bool waiting =
+        connection->own_written < connection->own_size || writable_count(connection) > 0;
+    return (waiting && network_stream_known(&connection->stream)) ||
            network_stream_unsent(&connection->stream);
 }
 
@@ -138,7 +141,7 @@ write_queue(struct network_connection *connection, uint32_t count)
 bool
 connection_write(struct network_connection *connection)
 {
-    if (connection->stream.connecting) return true;
+    if (connection->stream.connecting || connection->unwritable) return true;
     for (;;) {
         const uint32_t count = writable_count(connection);
         const bool own = connection->own_written < connection->own_size;
@@ -220,9 +223,11 @@ parse_frame(struct network_connection *connection, struct message_pool *pool)
         return parse_greeting(connection, &header);
     }
     if (connection->state != CONNECTION_UP) return CONNECTION_GARBAGE;
-    if (header.cluster != connection->cluster) return CONNECTION_GARBAGE;
-    connection->incoming = message_pool_get(pool, message_class_for(header.size));
+    if (header.cluster != connection->cluster || connection->of_guest) return CONNECTION_GARBAGE;
+    const enum message_class class = message_class_for(header.size);
+    connection->incoming = message_pool_get(pool, class);
     connection->blocked = connection->incoming == NULL;
+    connection->blocked_class = (uint8_t) class;
     if (connection->blocked) return CONNECTION_NOTHING;
     chunk_take(connection, connection->incoming->header, MESSAGE_HEADER_SIZE);
     connection->incoming_size = MESSAGE_HEADER_SIZE;

@@ -49,10 +49,13 @@ struct network_connection {
     uint64_t deadline_ns;   /* When it is closed if it is still in its state; 0: never. */
     uint64_t progress_ns;   /* When something came last. */
     u128 cluster;           /* What the frames of both ends must say. */
+    char from[64];          /* Who has dialled us, for people; empty if we have. */
     bool paused;
-    bool blocked; /* No buffer for the next message. */
+    bool blocked; /* No buffer for the next message, */
+    uint8_t blocked_class; /* of this enum message_class. */
     bool more;    /* There may be more to read than the socket says. */
     bool said_bye; /* The peer has. */
+    bool unwritable; /* Its end was met in writing; what the peer has said is still read. */
 
     /* In: bytes received ahead. */
     uint8_t *chunk; /* NETWORK_CHUNK_SIZE bytes. */
@@ -61,6 +64,7 @@ struct network_connection {
     struct message *incoming; /* The message whose rest is missing, or NULL. */
     uint32_t incoming_size;   /* Bytes of it that are there. */
     struct network_greeting heard; /* The peer's hello, or bye. */
+    bool of_guest; /* The peer's hello was one without a cluster: it may only say bye. */
 
     /* Out: a ring of what was lent; the first `written` of it are done. */
     struct network_greeting own;
@@ -96,10 +100,14 @@ void connection_say(struct network_connection *connection);
 /* Returns false if the queue is full for such a message. */
 bool connection_lend(struct network_connection *connection, struct message *message);
 
-/* Writes what goes. Returns false at the end of the stream. */
+/* Writes what goes. Returns false when the end of the stream is met. */
 bool connection_write(struct network_connection *connection);
 
-/* Is there something that could be written, were there room? */
+/*
+ * Is there something that waits for nothing but room? While the two ends of a secure stream don't
+ * know each other yet, that is only what they say to get to know each other: what is to follow
+ * waits for the other end.
+ */
 bool connection_unwritten(struct network_connection *connection);
 
 /* The next message that is done with, or NULL. `whole`: it was written. */

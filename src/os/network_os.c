@@ -33,6 +33,22 @@ now_ns(struct network_os *os)
     return clock_monotonic_ns(os->clock);
 }
 
+uint32_t
+network_os_find(const struct network_os *os, const char *name)
+{
+    for (uint32_t i = 0; i < os->network.peer_count; i++) {
+        if (os->peers[i].listed && strcmp(os->peers[i].name, name) == 0) return i;
+    }
+    return NETWORK_PEERS_MAX;
+}
+
+uint64_t
+network_os_courtesy_ns(const struct network_os *os, uint32_t peer)
+{
+    const bool greater = strcmp(os->peers[os->self].name, os->peers[peer].name) > 0;
+    return greater ? NETWORK_DIAL_MIN_NS : 0;
+}
+
 static uint32_t
 index_of(const struct network_os *os, const struct network_connection *connection)
 {
@@ -65,21 +81,6 @@ free_connection(struct network_os *os)
         if (connection->state == CONNECTION_FREE && connection->queue_count == 0) return connection;
     }
     return NULL;
-}
-
-void
-network_os_refused(struct network_os *os, const char *who, const char *why)
-{
-    os->refused_count += 1;
-    (void) snprintf(os->refused_text, sizeof(os->refused_text), "%s: %s", who, why);
-}
-
-static const char *
-who_is(const struct network_os *os, const struct network_connection *connection)
-{
-    const uint32_t peer =
-        connection->peer < NETWORK_PEERS_MAX ? connection->peer : connection->dialled_peer;
-    return peer < NETWORK_PEERS_MAX ? os->peers[peer].name : "an unknown node";
 }
 
 /* ---- What epoll is told ---------------------------------------------------------------------- */
@@ -162,7 +163,8 @@ dial_later(struct network_os *os, uint32_t peer)
 {
     struct network_os_peer *state = &os->peers[peer];
     const uint64_t half = state->backoff_ns / 2;
-    state->dial_ns = now_ns(os) + half + prng_below(&os->prng, half + 1);
+    const uint64_t wait_ns = half + prng_below(&os->prng, half + 1);
+    state->dial_ns = now_ns(os) + wait_ns + network_os_courtesy_ns(os, peer);
     state->backoff_ns = min_u64(2 * state->backoff_ns, NETWORK_DIAL_MAX_NS);
 }
 
@@ -177,6 +179,7 @@ peer_down(struct network_os *os, const struct network_connection *connection)
     state->down_pending = true;
     state->said_bye = connection->said_bye;
     if (connection->said_bye) state->bye = connection->heard;
+    state->lost_ns = now_ns(os);
     os->network.peers[peer].up = false;
     dial_later(os, peer);
 }
@@ -243,9 +246,8 @@ say_reason(
 /* ---- Beginnings ------------------------------------------------------------------------------ */
 
 static void
-make_hello(struct network_os *os, struct network_connection *connection)
+make_hello(struct network_os *os, struct network_greeting *own)
 {
-    struct network_greeting *own = &connection->own;
     struct message_hello *hello = message_body(&own->header);
     memset(own, 0, sizeof(*own));
     own->header.command = MESSAGE_HELLO;
@@ -263,10 +265,12 @@ begin_connection(
     struct network_os *os,
     struct network_connection *connection,
     const struct network_stream *stream,
-    uint32_t dialled_peer)
+    uint32_t dialled_peer,
+    const struct sockaddr_storage *from)
 {
     connection_begin(connection, stream);
     connection->dialled_peer = dialled_peer;
+    if (from != NULL) network_os_name_origin(connection, from);
     connection->progress_ns = now_ns(os);
     connection->deadline_ns = connection->progress_ns + NETWORK_GREETING_NS;
     connection->interest = EPOLLIN | EPOLLOUT;
@@ -278,10 +282,10 @@ begin_connection(
         end_connection(os, connection);
         return;
     }
-    make_hello(os, connection);
+    make_hello(os, &connection->own);
     connection_say(connection);
     if (!connection_write(connection)) {
-        network_os_refused(os, who_is(os, connection), GONE_EARLY);
+        network_os_refused_connection(os, connection, GONE_EARLY);
         end_connection(os, connection);
         return;
     }
@@ -296,8 +300,10 @@ accept_all(struct network_os *os)
         struct network_connection *connection = free_connection(os);
         if (connection == NULL || stranger_count(os) == NETWORK_STRANGERS_MAX) break;
         struct network_stream stream;
+        struct sockaddr_storage from = {0};
+        socklen_t size = sizeof(from);
         const int flags = SOCK_CLOEXEC | SOCK_NONBLOCK;
-        const int fd = accept4(os->listen_fd, NULL, NULL, flags);
+        const int fd = accept4(os->listen_fd, (struct sockaddr *) &from, &size, flags);
         if (fd < 0) {
             waiting = errno == EINTR || errno == ECONNABORTED;
             if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
@@ -305,9 +311,11 @@ accept_all(struct network_os *os)
             }
         } else if (network_stream_accept(
                        &stream, fd, &os->tls, (uint32_t) (os->timeout_ns / NS_PER_MS))) {
-            begin_connection(os, connection, &stream, NETWORK_PEERS_MAX);
+            begin_connection(os, connection, &stream, NETWORK_PEERS_MAX, &from);
         } else {
-            network_os_refused(os, "an unknown node", "it is another user's process");
+            network_os_refused(
+                os, "a process of this machine",
+                "it is another user's process; nodes that share a machine run as the same user");
         }
     }
 }
@@ -345,7 +353,7 @@ dial_all(struct network_os *os)
         peer->target_next = (peer->target_next + 1) % peer->target_count;
         if (network_stream_dial(
                 &stream, target, &os->tls, (uint32_t) (os->timeout_ns / NS_PER_MS))) {
-            begin_connection(os, connection, &stream, i);
+            begin_connection(os, connection, &stream, i, NULL);
         } else {
             dial_later(os, i);
         }
@@ -371,12 +379,9 @@ judge(const struct network_os *os, const struct network_connection *connection, 
     }
     if (hello->fingerprint != own->fingerprint) return MESSAGE_BYE_FINGERPRINT;
     if (hello->prepares_size_bytes != own->prepares_size_bytes) return MESSAGE_BYE_RING;
-    *peer = 0;
-    while (*peer < os->network.peer_count && strcmp(os->peers[*peer].name, hello->name) != 0) {
-        *peer += 1;
-    }
+    *peer = network_os_find(os, hello->name);
     if (*peer == os->self) return MESSAGE_BYE_SELF;
-    if (*peer == os->network.peer_count) return MESSAGE_BYE_NAME;
+    if (*peer == NETWORK_PEERS_MAX) return MESSAGE_BYE_NAME;
     const uint32_t dialled = connection->dialled_peer;
     return dialled != NETWORK_PEERS_MAX && dialled != *peer ? MESSAGE_BYE_NAME : 0;
 }
@@ -404,6 +409,19 @@ gives_way(
     return now_ns(os) - old->progress_ns >= os->timeout_ns;
 }
 
+/* Since this connection has begun we may have become somebody else: a guest is a member now. */
+static bool
+is_outdated(struct network_os *os, const struct network_connection *connection)
+{
+    struct network_greeting own;
+    make_hello(os, &own);
+    const struct message_hello *now = message_body_const(&own.header);
+    const struct message_hello *said = message_body_const(&connection->own.header);
+    return own.header.cluster != connection->own.header.cluster ||
+           own.header.sender != connection->own.header.sender ||
+           now->incarnation != said->incarnation || now->session != said->session;
+}
+
 static void
 on_hello(struct network_os *os, struct network_connection *connection)
 {
@@ -411,8 +429,12 @@ on_hello(struct network_os *os, struct network_connection *connection)
     const uint32_t reason = judge(os, connection, &peer);
     if (reason != 0) {
         const struct message_hello *hello = message_body_const(&connection->heard.header);
-        network_os_refused(os, hello->name, message_bye_text((uint8_t) reason));
+        network_os_refused_for(os, hello->name, "", (uint8_t) reason);
         say_reason(os, connection, (enum message_bye_reason) reason);
+        return;
+    }
+    if (is_outdated(os, connection)) {
+        say_reason(os, connection, MESSAGE_BYE_SHUTDOWN);
         return;
     }
     struct network_os_peer *state = &os->peers[peer];
@@ -428,6 +450,7 @@ on_hello(struct network_os *os, struct network_connection *connection)
     }
     report_down(os, peer);
     const u128 ours = connection->own.header.cluster;
+    connection->of_guest = connection->heard.header.cluster == 0;
     connection->cluster = ours != 0 ? ours : connection->heard.header.cluster;
     connection->peer = peer;
     connection->state = CONNECTION_UP;
@@ -441,6 +464,45 @@ on_hello(struct network_os *os, struct network_connection *connection)
 }
 
 /* ---- Receiving ------------------------------------------------------------------------------- */
+
+/* What it found wrong with our hello is told here too: people may look at either node's log. */
+static void
+on_bye(struct network_os *os, struct network_connection *connection)
+{
+    const struct message_bye *bye = message_body_const(&connection->heard.header);
+    const uint32_t peer =
+        connection->peer < NETWORK_PEERS_MAX ? connection->peer : connection->dialled_peer;
+    if (peer < NETWORK_PEERS_MAX && bye->reason >= MESSAGE_BYE_PROTOCOL &&
+        bye->reason <= MESSAGE_BYE_SELF) {
+        network_os_refused_for(os, os->peers[peer].name, "it refuses this node: ", bye->reason);
+    }
+    connection->said_bye = true;
+    end_connection(os, connection);
+}
+
+/*
+ * Who finds the stream's end in writing goes on reading up to it: what the other end has said
+ * before it went, above all why, is still there.
+ */
+static void
+write_out(struct network_os *os, struct network_connection *connection)
+{
+    if (connection->state == CONNECTION_FREE || connection_write(connection)) return;
+    if (is_reading(connection)) {
+        connection->unwritable = true;
+        connection->more = true;
+    } else {
+        end_connection(os, connection);
+    }
+}
+
+/* Something may be there to be read although the socket says nothing. */
+static bool
+reads_on(const struct network_connection *connection)
+{
+    if (connection->more && is_reading(connection)) return true;
+    return connection->state == CONNECTION_UP && connection->blocked && !connection->paused;
+}
 
 /* Returns false when nothing more is to be asked of the connection now. */
 static bool
@@ -457,23 +519,21 @@ on_news(
         os->network.callbacks->received(os->network.context, connection->peer, message);
         return true;
     case CONNECTION_HELLO: on_hello(os, connection); return true;
-    case CONNECTION_BYE:
-        connection->said_bye = true;
-        end_connection(os, connection);
-        return false;
+    case CONNECTION_BYE: on_bye(os, connection); return false;
     case CONNECTION_ENDED:
         if (connection->state == CONNECTION_GREETING) {
-            network_os_refused(
+            network_os_refused_connection(
                 os,
-                who_is(os, connection),
+                connection,
                 connection->stream.secure && !network_stream_known(&connection->stream)
-                    ? "the TLS handshake has failed: is it the same secret?"
+                    ? "the TLS handshake has failed; see whether ledger.secret_file is the same "
+                      "on both nodes"
                     : GONE_EARLY);
         }
         end_connection(os, connection);
         return false;
     case CONNECTION_GARBAGE:
-        network_os_refused(os, who_is(os, connection), "what it sent is no valid message");
+        network_os_refused_connection(os, connection, "what it sent is no valid message");
         end_connection(os, connection);
         return false;
     }
@@ -487,9 +547,13 @@ receive(struct network_os *os, struct network_connection *connection)
     bool again = true;
     for (uint32_t i = 0; again && i < RECEIVES_MAX; i++) {
         struct message *message = NULL;
+        const bool was_blocked = connection->blocked;
         const enum connection_news news =
             connection_receive(connection, os->network.pool, &message);
-        if (news != CONNECTION_NOTHING || connection->more) connection->progress_ns = now_ns(os);
+        const bool goes_on = was_blocked && !connection->blocked; /* It couldn't come earlier. */
+        if (news != CONNECTION_NOTHING || connection->more || goes_on) {
+            connection->progress_ns = now_ns(os);
+        }
         again = on_news(os, connection, news, message);
         /* Any callback may have ended or paused it. */
         const bool reads = connection->state == CONNECTION_GREETING ||
@@ -497,19 +561,18 @@ receive(struct network_os *os, struct network_connection *connection)
         if (!reads) break;
         if (again) connection->more = true;
     }
-    /* A handshake that went on may let the hello go out. */
-    if (connection->state != CONNECTION_FREE && !connection_write(connection)) {
+    if (connection->unwritable && !connection->more && is_reading(connection)) {
         end_connection(os, connection);
     }
+    /* A handshake that went on may let the hello go out. */
+    write_out(os, connection);
 }
 
 static void
 on_event(struct network_os *os, struct network_connection *connection, uint32_t events)
 {
     if (connection->state == CONNECTION_FREE) return; /* Ended by an event before this one. */
-    bool good = network_stream_connected(&connection->stream);
-    if (good && (events & EPOLLOUT) != 0) good = connection_write(connection);
-    if (!good) {
+    if (!network_stream_connected(&connection->stream)) {
         end_connection(os, connection);
         return;
     }
@@ -518,6 +581,7 @@ on_event(struct network_os *os, struct network_connection *connection, uint32_t 
     } else if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
         end_connection(os, connection); /* It would be reported for ever. */
     }
+    if ((events & EPOLLOUT) != 0) write_out(os, connection);
     if (connection->state == CONNECTION_CLOSING && !connection_unwritten(connection)) {
         end_connection(os, connection);
     }
@@ -543,17 +607,24 @@ serve(struct network_os *os, struct network_connection *connection)
     if (connection->state == CONNECTION_FREE) return;
     if (now_ns(os) >= connection_deadline_ns(os, connection)) {
         if (connection->state != CONNECTION_CLOSING) {
-            network_os_refused(os, who_is(os, connection), "a message was not whole in time");
+            network_os_refused_connection(os, connection, "a message was not whole in time");
         }
         end_connection(os, connection);
         return;
     }
-    const bool up = connection->state == CONNECTION_UP && !connection->paused;
-    if (up && (connection->more || connection->blocked)) receive(os, connection);
+    if (reads_on(connection)) receive(os, connection);
     if (connection->state == CONNECTION_CLOSING && !connection_unwritten(connection)) {
         end_connection(os, connection);
     }
     update_interest(os, connection);
+}
+
+/* Also after a buffer came back in the last moment of a poll, or between two. */
+static bool
+lacks_buffer(const struct network_os *os, const struct network_connection *connection)
+{
+    const enum message_class class = (enum message_class) connection->blocked_class;
+    return connection->blocked && message_pool_free_count(os->network.pool, class) == 0;
 }
 
 uint64_t
@@ -563,8 +634,7 @@ network_os_deadline_ns(struct network_os *os)
     for (uint32_t i = 0; i < NETWORK_CONNECTIONS_MAX; i++) {
         const struct network_connection *connection = &os->connections[i];
         deadline = min_u64(deadline, connection_deadline_ns(os, connection));
-        const bool ready = connection->more && is_reading(connection);
-        if (connection->state == CONNECTION_UP && ready) return now_ns(os);
+        if (reads_on(connection) && !lacks_buffer(os, connection)) return now_ns(os);
         if (connection->queue_written > 0) return now_ns(os); /* To be reported. */
     }
     for (uint32_t i = 0; i < os->network.peer_count; i++) {
@@ -634,6 +704,20 @@ os_pause(struct network *network, uint32_t peer, bool paused)
     update_interest(os, connection);
 }
 
+void
+network_os_drop(struct network_os *os, uint32_t peer, enum message_bye_reason reason)
+{
+    for (uint32_t i = 0; i < NETWORK_CONNECTIONS_MAX; i++) {
+        struct network_connection *connection = &os->connections[i];
+        if (connection->state == CONNECTION_UP && connection->peer == peer) {
+            say_reason(os, connection, reason);
+            update_interest(os, connection);
+        } else if (connection->state == CONNECTION_GREETING && connection->dialled_peer == peer) {
+            end_connection(os, connection);
+        }
+    }
+}
+
 static void
 os_close(struct network *network, uint32_t peer, const struct message_bye *bye, uint8_t flags)
 {
@@ -650,23 +734,3 @@ const struct network_ops network_os_ops = {
     .pause = os_pause,
     .close = os_close,
 };
-
-/* ---- Notices -------------------------------------------------------------------------------- */
-
-bool
-network_os_notice(struct network_os *os, char *text, size_t text_size)
-{
-    const uint64_t now = now_ns(os);
-    if (os->refused_count == 0) return false;
-    if (os->noticed && now - os->noticed_ns < NETWORK_NOTICE_NS) return false;
-    (void) snprintf(
-        text,
-        text_size,
-        "%llu connections between nodes have failed or were refused, the newest: %s",
-        (unsigned long long) os->refused_count,
-        os->refused_text);
-    os->refused_count = 0;
-    os->noticed = true;
-    os->noticed_ns = now;
-    return true;
-}

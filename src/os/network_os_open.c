@@ -26,65 +26,81 @@ network_os_reload(struct network_os *os, char *text, size_t text_size)
     return os->secret_file == NULL || open_secrets(os, text, text_size);
 }
 
-/* The jitter of the first dialling keeps nodes that are started together from dialling together. */
 static void
 open_peers(struct network_os *os, const struct network_nodes *nodes)
 {
     os->network.peer_count = nodes->count;
+    /* The own one first: others are compared with its name. */
+    network_os_enlist(os, os->self, &nodes->nodes[os->self]);
     for (uint32_t i = 0; i < nodes->count; i++) {
-        struct network_os_peer *peer = &os->peers[i];
-        char why[160];
-        memcpy(peer->name, nodes->nodes[i].name, sizeof(peer->name));
-        peer->connection = NETWORK_CONNECTIONS_MAX;
-        peer->backoff_ns = NETWORK_DIAL_MIN_NS;
-        peer->dial_ns = clock_monotonic_ns(os->clock) + prng_below(&os->prng, NETWORK_DIAL_MIN_NS);
-        if (i == os->self) continue;
-        peer->target_count =
-            network_resolve(&nodes->nodes[i].address, peer->targets, why, sizeof(why));
-        if (peer->target_count == 0) network_os_refused(os, peer->name, why);
+        if (i != os->self) network_os_enlist(os, i, &nodes->nodes[i]);
     }
 }
 
-static bool
-open_listener(
+bool
+network_os_listen(
     struct network_os *os, const struct network_address *address, char *text, size_t text_size)
 {
     struct network_target targets[NETWORK_TARGETS_MAX];
     struct epoll_event event = {.events = EPOLLIN, .data.u32 = NETWORK_LISTENER};
     if (network_resolve(address, targets, text, text_size) == 0) return false;
-    os->listen_fd = network_listen(address, &targets[0], text, text_size);
-    if (os->listen_fd < 0) return false;
-    if (address->transport == NETWORK_UNIX) {
-        memcpy(os->listen_path, address->place, sizeof(os->listen_path));
-    }
-    os->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (os->epoll_fd < 0 || epoll_ctl(os->epoll_fd, EPOLL_CTL_ADD, os->listen_fd, &event) != 0) {
-        (void) snprintf(text, text_size, "the system gives no epoll descriptor (error %d)", errno);
+    const int fd = network_listen(address, &targets[0], text, text_size);
+    if (fd < 0) return false;
+    const bool path = address->transport == NETWORK_UNIX;
+    if (epoll_ctl(os->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
+        (void) snprintf(text, text_size, "the system gives no room in epoll (error %d)", errno);
+        if (path) (void) unlink(address->place);
+        (void) close(fd);
         return false;
     }
+    if (os->listen_path[0] != 0) (void) unlink(os->listen_path);
+    if (os->listen_fd >= 0) (void) close(os->listen_fd);
+    memset(os->listen_path, 0, sizeof(os->listen_path));
+    if (path) memcpy(os->listen_path, address->place, sizeof(os->listen_path));
+    os->listen_fd = fd;
     os->listening = true;
     return true;
 }
 
-static bool
-open_transports(
-    struct network_os *os, const struct network_os_options *options, char *text, size_t text_size)
+bool
+network_os_prepare_transports(
+    struct network_os *os,
+    const struct network_nodes *nodes,
+    const struct network_address *listen_address,
+    char *text,
+    size_t text_size)
 {
-    bool needs_secret = options->listen_address != NULL &&
-                        options->listen_address->transport == NETWORK_TLS;
-    for (uint32_t i = 0; i < options->nodes->count; i++) {
-        needs_secret |= options->nodes->nodes[i].address.transport == NETWORK_TLS;
+    bool secure = listen_address != NULL && listen_address->transport == NETWORK_TLS;
+    for (uint32_t i = 0; i < nodes->count; i++) {
+        secure |= nodes->nodes[i].address.transport == NETWORK_TLS;
     }
-    if (needs_secret && options->secret_file == NULL) {
+    if (!secure || os->tls.context != NULL) return true;
+    if (os->secret_file == NULL) {
         (void) snprintf(text, text_size, "a TCP address needs a secret file");
         return false;
     }
-    if (options->secret_file != NULL && !open_secrets(os, text, text_size)) return false;
-    if (needs_secret && !network_tls_open(&os->tls, &os->secrets)) {
+    if (!network_tls_open(&os->tls, &os->secrets)) {
         (void) snprintf(text, text_size, "the TLS library could not be set up");
         return false;
     }
     return true;
+}
+
+static bool
+open_all(
+    struct network_os *os, const struct network_os_options *options, char *text, size_t text_size)
+{
+    const struct network_address *address = options->listen_address;
+    if (os->secret_file != NULL && !open_secrets(os, text, text_size)) return false;
+    if (!network_os_prepare_transports(os, options->nodes, address, text, text_size)) return false;
+    os->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (os->epoll_fd < 0) {
+        (void) snprintf(text, text_size, "the system gives no epoll descriptor (error %d)", errno);
+        return false;
+    }
+    os->listen_own = address == NULL;
+    if (os->listen_own) address = &options->nodes->nodes[os->self].address;
+    return network_os_listen(os, address, text, text_size);
 }
 
 bool
@@ -108,13 +124,9 @@ network_os_open(
         (void) snprintf(text, text_size, "node \"%s\" is not in the list of nodes", options->name);
         return false;
     }
-    const struct network_address *address = options->listen_address != NULL
-                                                ? options->listen_address
-                                                : &options->nodes->nodes[os->self].address;
     os->chunks = calloc(NETWORK_CONNECTIONS_MAX, NETWORK_CHUNK_SIZE);
     if (os->chunks == NULL) (void) snprintf(text, text_size, "out of memory");
-    if (os->chunks == NULL || !open_transports(os, options, text, text_size) ||
-        !open_listener(os, address, text, text_size)) {
+    if (os->chunks == NULL || !open_all(os, options, text, text_size)) {
         network_os_close(os);
         return false;
     }

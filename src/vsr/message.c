@@ -85,14 +85,28 @@ static const struct message_rule message_rules[MESSAGE_COMMAND_COUNT] = {
 static const char *const bye_texts[MESSAGE_BYE_REASON_COUNT] = {
     [MESSAGE_BYE_SHUTDOWN] = "it shuts down",
     [MESSAGE_BYE_PROTOCOL] = "the two releases have no protocol version in common",
-    [MESSAGE_BYE_CLUSTER] = "it belongs to another cluster",
+    [MESSAGE_BYE_CLUSTER] = "the two nodes belong to different clusters",
     [MESSAGE_BYE_FINGERPRINT] = "the two builds have different limits, and write other bytes",
     [MESSAGE_BYE_RING] = "the sizes of the two prepares logs differ",
-    [MESSAGE_BYE_NAME] = "the name is not in its list of nodes",
+    [MESSAGE_BYE_NAME] = "the name is not in the list of nodes",
     [MESSAGE_BYE_SELF] = "both nodes have the same name",
     [MESSAGE_BYE_CONNECTED] = "there is another connection between the two nodes already",
     [MESSAGE_BYE_INCARNATION] = "its data directory is not the one known here, or an older copy",
     [MESSAGE_BYE_REMOVED] = "the node is no longer a member",
+};
+
+static const char *const bye_hints[MESSAGE_BYE_REASON_COUNT] = {
+    [MESSAGE_BYE_SHUTDOWN] = "start it again",
+    [MESSAGE_BYE_PROTOCOL] = "install the same release on both nodes",
+    [MESSAGE_BYE_CLUSTER] =
+        "see whether ledger.nodes has the right addresses; who joins must have no ledger yet",
+    [MESSAGE_BYE_FINGERPRINT] = "install the same build on both nodes",
+    [MESSAGE_BYE_RING] = "a node joins with the ledger.wal_size of the others",
+    [MESSAGE_BYE_NAME] = "set ledger.nodes to the same list on all nodes",
+    [MESSAGE_BYE_SELF] = "set a ledger.node_name of its own on each node",
+    [MESSAGE_BYE_CONNECTED] = "there is nothing to do",
+    [MESSAGE_BYE_INCARNATION] = "see whether the node was copied, or restored from a backup",
+    [MESSAGE_BYE_REMOVED] = "stop it, or let it join anew",
 };
 
 const char *
@@ -107,6 +121,15 @@ message_bye_text(uint8_t reason)
 {
     if (reason == 0 || reason >= MESSAGE_BYE_REASON_COUNT) return "the reason is not known here";
     return bye_texts[reason];
+}
+
+const char *
+message_bye_hint(uint8_t reason)
+{
+    if (reason == 0 || reason >= MESSAGE_BYE_REASON_COUNT) {
+        return "install the same release on both nodes";
+    }
+    return bye_hints[reason];
 }
 
 bool

@@ -333,6 +333,9 @@ const char *message_command_name(uint8_t command);
 /* A sentence for people about a reason of a `bye`. */
 const char *message_bye_text(uint8_t reason);
 
+/* What people can do about it: how such a sentence may go on. */
+const char *message_bye_hint(uint8_t reason);
+
 /* Is it 1 … 31 of [a-z0-9_-], and zero from there on? */
 bool message_name_valid(const char name[MESSAGE_NAME_SIZE]);
 

@@ -273,6 +273,8 @@ struct replica_change {
     uint64_t timeout_ns; /* How long to wait for it now. */
     uint64_t draws;      /* How many timeouts were drawn. */
     uint64_t said_ns;    /* When it was said that the primary isn't heard. */
+    uint64_t resigned_ns; /* At a primary: when it resigned last, or the view began. */
+    uint64_t append_ns;   /* When the newest append began. */
     uint64_t suspected_ns[MEMBERS_MAX]; /* When each slot said so of this view; 0: it didn't. */
     /* At a primary: since when each slot has voted for a newer view. 0: it hasn't. */
     uint64_t left_ns[MEMBERS_MAX];
@@ -467,6 +469,13 @@ bool replica_pulse_damage(const struct replica *replica, struct forest_damage *d
 uint64_t replica_read_number(struct replica *replica);
 
 /*
+ * A planned end of this primary: another begins the next view, in some tens of milliseconds, and
+ * requests go on there. False: it isn't the primary, or too few voters have answered lately for
+ * anybody to take over; then nothing has changed.
+ */
+bool replica_resign(struct replica *replica);
+
+/*
  * Is there a primary that works, as far as is known here? If not, nothing new can be executed, and
  * no read can be answered, until there is one. Alone there always is. A backup knows of one while
  * it has heard it within the last failover timeout, and isn't changing the view. A primary that
@@ -516,6 +525,13 @@ static inline uint32_t
 replica_view(const struct replica *replica)
 {
     return replica->view;
+}
+
+/* It is the primary of its view. */
+static inline bool
+replica_is_primary(const struct replica *replica)
+{
+    return replica->primary;
 }
 
 /*

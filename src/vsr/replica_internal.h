@@ -328,11 +328,11 @@ replica_backup(const struct replica *replica)
     return replica->status == REPLICA_NORMAL && !replica->primary;
 }
 
-/* Does this replica count for quorums? */
+/* Does it count for quorums, as far as its log tells? Its slot may have been another's. */
 static inline bool
 replica_votes(const struct replica *replica)
 {
-    return (replica->voters >> replica->slot & 1) != 0;
+    return (replica->voters >> replica->slot & 1) != 0 && !replica_newcomer(replica);
 }
 
 /* The slot that the view belongs to. */

@@ -53,6 +53,9 @@ replica_append(struct replica *replica, bool solo)
         .callback = on_journaled,
         .solo = solo,
     };
+    if (replica->network != NULL) {
+        replica->change->append_ns = clock_monotonic_ns(replica->clock);
+    }
     journal_append(replica->journal, &replica->append);
 }
 

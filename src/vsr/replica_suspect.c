@@ -11,6 +11,17 @@
  * Who has voted for a newer view never comes back by itself: it has left this one on its disk. Its
  * vote counts as its suspicion. And a primary that hears such votes for two timeouts goes there
  * too, or that member would be lost for this view.
+ *
+ * A primary *resigns* where others would do better without it, though they hear it: `suspect` with
+ * a flag, after which everyone who gets it goes to the next view at once. It does so
+ *  - when it is asked to (a planned end), and a quorum answers. It goes along itself.
+ *  - when no quorum has answered for a timeout: it may be that others hear it, and it doesn't hear
+ *    them. It may also be that it is cut off from all, and then the others have another primary;
+ *    so it suspects itself, but goes only when enough others have gone (their votes tell).
+ *  - when its own disk hasn't finished an append for a timeout, and a quorum of others has. Where
+ *    their disks stand still too, nobody does better.
+ * The last two not more often than once in two timeouts, so that a long way, or slow disks
+ * everywhere, don't make views change all the time.
  */
 #include <string.h>
 
@@ -36,6 +47,7 @@ replica_suspect_reset(struct replica *replica)
     memset(change->left_ns, 0, sizeof(change->left_ns));
     change->said_ns = 0;
     replica_heard_primary(replica);
+    change->resigned_ns = change->heard_ns;
     for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
         replica->peers[slot].answered_ns = change->heard_ns;
     }
@@ -50,16 +62,21 @@ replica_heard_primary(struct replica *replica)
     draw_timeout(replica);
 }
 
-/* Have enough of the voters answered this primary not long ago? Its own voice counts. */
+/* Has the member answered this primary not long ago? */
+static bool
+answers(const struct replica *replica, uint32_t slot, uint64_t now)
+{
+    assert(replica->primary);
+    if (slot == replica->slot) return true;
+    return now - replica->peers[slot].answered_ns < replica->failover_timeout_ns;
+}
+
 static bool
 quorum_answers(const struct replica *replica, uint64_t now)
 {
     uint32_t count = 0;
-    assert(replica->primary);
     for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
-        const uint64_t silent_ns = now - replica->peers[slot].answered_ns;
-        const bool answers = slot == replica->slot || silent_ns < replica->failover_timeout_ns;
-        count += (replica->voters >> slot & 1) != 0 && answers;
+        count += (replica->voters >> slot & 1) != 0 && answers(replica, slot, now);
     }
     return count >= members_quorum(members_voter_count(replica->voters));
 }
@@ -101,15 +118,69 @@ leave_if_agreed(struct replica *replica, uint64_t now)
     replica_view_enter(replica, members_next_view(replica->voters, replica->view));
 }
 
+/* Says to all that this view should end. A primary that resigns names the next one; else 0. */
 static void
-say_suspect(struct replica *replica, uint64_t now)
+say_suspect(struct replica *replica, uint32_t view_next)
 {
-    replica->change->said_ns = now;
     for (uint8_t slot = 0; slot < MEMBERS_MAX; slot++) {
         if (!replica->peers[slot].up) continue;
         struct message *message = replica_message_new(replica, MESSAGE_SUSPECT);
-        if (message != NULL) (void) replica_send(replica, slot, message);
+        if (message == NULL) continue;
+        if (view_next != 0) message->header->flags |= MESSAGE_RESIGN;
+        message->header->as.suspect.view_next = view_next;
+        (void) replica_send(replica, slot, message);
     }
+}
+
+/* ---- The primary ----------------------------------------------------------------------------- */
+
+/* The next view of a voter that has answered not long ago. 0: no other one has. */
+static uint32_t
+successor_view(const struct replica *replica, uint64_t now)
+{
+    uint32_t view = replica->view;
+    for (uint32_t i = 0; i < MEMBERS_MAX; i++) {
+        view = members_next_view(replica->voters, view);
+        const uint32_t slot = members_view_slot(view);
+        if (slot != replica->slot && answers(replica, slot, now)) return view;
+    }
+    return 0;
+}
+
+bool
+replica_resign(struct replica *replica)
+{
+    if (replica->network == NULL || replica->status != REPLICA_NORMAL) return false;
+    if (!replica->primary) return false;
+    const uint64_t now = clock_monotonic_ns(replica->clock);
+    const uint32_t view = quorum_answers(replica, now) ? successor_view(replica, now) : 0;
+    if (view == 0) return false;
+    say_suspect(replica, view);
+    replica_view_enter(replica, view);
+    return true;
+}
+
+/* Has a quorum of others an op on disk that is being written here, for longer than a timeout? */
+static bool
+disk_stands(const struct replica *replica, uint64_t now)
+{
+    if (replica->commit_max <= replica->journaled || !journal_busy(replica->journal)) return false;
+    return now - replica->change->append_ns >= replica->failover_timeout_ns;
+}
+
+/* Lets others go on without this primary, if it can't do its work. */
+static void
+resign_if_useless(struct replica *replica, uint64_t now)
+{
+    struct replica_change *change = replica->change;
+    if (quorum_answers(replica, now) && !disk_stands(replica, now)) return;
+    if ((replica->voters & ~(1U << replica->slot)) == 0) return;
+    /* When others vote for a newer view, it will agree. */
+    change->suspected_ns[replica->slot] = now;
+    if (now - change->resigned_ns < 2 * replica->failover_timeout_ns) return;
+    change->resigned_ns = now;
+    const uint32_t view = successor_view(replica, now);
+    say_suspect(replica, view != 0 ? view : members_next_view(replica->voters, replica->view));
 }
 
 /* A primary that a member has left for good goes after it. */
@@ -135,12 +206,16 @@ replica_suspect_tick(struct replica *replica)
     const uint64_t now = clock_monotonic_ns(replica->clock);
     if (replica->status != REPLICA_NORMAL) return;
     if (replica->primary) {
+        resign_if_useless(replica, now);
         follow_who_left(replica, now);
         return;
     }
     if (now - change->heard_ns < change->timeout_ns) return;
     change->suspected_ns[replica->slot] = now;
-    if (now - change->said_ns >= REPLICA_HEARTBEAT_NS) say_suspect(replica, now);
+    if (now - change->said_ns >= REPLICA_HEARTBEAT_NS) {
+        change->said_ns = now;
+        say_suspect(replica, 0);
+    }
     leave_if_agreed(replica, now);
 }
 
@@ -169,9 +244,8 @@ replica_suspect_vote(struct replica *replica, uint8_t slot, uint32_t view)
     if (change->left_ns[slot] == 0) change->left_ns[slot] = now;
     change->left_view[slot] = view;
     change->suspected_ns[slot] = now;
-    if (replica->primary) return;
     const bool suspects = now - change->heard_ns >= change->timeout_ns;
-    if (!replica_votes(replica) && suspects) {
+    if (!replica->primary && !replica_votes(replica) && suspects) {
         replica_view_enter(replica, view);
     } else {
         leave_if_agreed(replica, now);

@@ -55,6 +55,16 @@ network_split(struct cluster *cluster, uint64_t side)
     }
 }
 
+/* One doesn't hear anybody, or isn't heard. */
+static void
+network_cut_one_way(struct cluster *cluster, uint32_t node, bool deaf)
+{
+    for (uint32_t other = 0; other < cluster->options.node_count; other++) {
+        if (other == node) continue;
+        network_sim_cut(&cluster->network, deaf ? other : node, deaf ? node : other, true);
+    }
+}
+
 static void
 network_trouble(struct cluster *cluster)
 {
@@ -65,10 +75,12 @@ network_trouble(struct cluster *cluster)
     if (!happens(cluster, cluster->options.partition_ns)) return;
     cluster->healed_ns = until_ns(cluster);
     cluster->counts.partitions += 1;
-    switch (prng_below(prng, 4)) {
+    switch (prng_below(prng, 6)) {
     case 0: network_split(cluster, prng_next(prng)); break;
     case 1: network_split(cluster, UINT64_C(1) << from); break;
     case 2: network_sim_cut(&cluster->network, from, to, true); break;
+    case 3: network_cut_one_way(cluster, from, true); break;
+    case 4: network_cut_one_way(cluster, from, false); break;
     default:
         network_sim_slow(&cluster->network, from, to, (uint32_t) prng_range(prng, 2, 40));
         break;
@@ -99,6 +111,13 @@ node_trouble(struct cluster_node *node)
     if (cluster->now_ns >= node->awake_ns && happens(cluster, options->pause_ns)) {
         node->awake_ns = until_ns(cluster);
         cluster->counts.pauses += 1;
+    }
+    if (cluster->now_ns >= node->disk_ns && happens(cluster, options->stand_ns)) {
+        node->disk_ns = until_ns(cluster);
+        cluster->counts.stands += 1;
+    }
+    if (cluster->networked && happens(cluster, options->resign_ns)) {
+        cluster->counts.resigned += engine_resign(node->engine);
     }
 }
 
@@ -180,15 +199,17 @@ cluster_step(struct cluster *cluster)
 }
 
 static void
-run_init(struct cluster *cluster, uint64_t seed, uint32_t node_count, enum cluster_canary canary)
+run_init(struct cluster *cluster, uint64_t seed, const struct cluster_kind *kind)
 {
+    const enum cluster_canary canary = kind->canary;
     memset(cluster, 0, sizeof(*cluster));
     cluster->seed = seed;
     cluster->canary = canary;
     prng_init(&cluster->prng, seed);
     prng_init(&cluster->prng_network, prng_next(&cluster->prng));
     prng_init(&cluster->prng_workload, prng_next(&cluster->prng));
-    cluster->options = cluster_options_random(&cluster->prng, node_count);
+    cluster->options = cluster_options_random(&cluster->prng, kind->node_count);
+    if (kind->grows) cluster_options_growing(&cluster->prng, &cluster->options);
     cluster->networked = cluster->options.node_count > 1;
     if (canary == CLUSTER_CANARY_ACK || canary == CLUSTER_CANARY_COMMIT) {
         cluster->options.network.tamper = canary_tamper;
@@ -204,10 +225,9 @@ run_init(struct cluster *cluster, uint64_t seed, uint32_t node_count, enum clust
 static void
 run_start(struct cluster *cluster)
 {
-    for (uint32_t i = 0; i < cluster->options.node_count; i++) {
-        cluster_node_format(&cluster->nodes[i]);
-    }
-    for (uint32_t i = 0; i < cluster->options.node_count; i++) {
+    const uint32_t count = cluster->options.grows ? 1 : cluster->options.node_count;
+    for (uint32_t i = 0; i < count; i++) cluster_node_format(&cluster->nodes[i]);
+    for (uint32_t i = 0; i < count; i++) {
         while (!cluster_node_open(&cluster->nodes[i])) continue;
     }
 }
@@ -221,6 +241,7 @@ lags(const struct cluster_node *node)
     const struct prepare_header *own = cluster_history_header(cluster, node->commit);
     const uint64_t position = own == NULL ? 0 : own->position;
     if (cluster->options.state_sync || !cluster->networked || head == NULL) return false;
+    if (!cluster_growth_votes(node)) return false;
     return head->position - position > cluster->options.prepares_size_bytes / 4;
 }
 
@@ -238,6 +259,7 @@ wait_for_lagging(struct cluster *cluster)
         waits = true;
         node->up_ns = 0;
         node->awake_ns = 0;
+        node->disk_ns = 0;
         node->roomy_ns = 0;
     }
     if (waits && cluster->healed_ns != 0) network_heal(cluster);
@@ -261,6 +283,7 @@ run_faulty(struct cluster *cluster)
         submit(cluster);
         cluster_step(cluster);
         trouble(cluster);
+        if (cluster->options.grows) cluster_growth_trouble(cluster);
         canary_step(cluster);
     }
 }
@@ -275,6 +298,7 @@ heal(struct cluster *cluster)
         struct cluster_node *node = &cluster->nodes[i];
         node->up_ns = 0;
         node->awake_ns = 0;
+        node->disk_ns = 0;
         node->roomy_ns = 0;
         if (!node->disk.crashed) storage_sim_crash_after(&node->disk, 0);
         for (uint32_t to = 0; to < count; to++) {
@@ -301,6 +325,7 @@ static const char *
 unrest(const struct cluster_node *node)
 {
     const struct cluster *cluster = node->cluster;
+    if (!cluster_growth_votes(node)) return NULL;
     if (node->engine == NULL) return "is down";
     if (cluster_clients_waiting(node)) return "has requests that are not answered";
     if (node->commit < cluster->history.head) return "is behind";
@@ -351,16 +376,17 @@ run_calm(struct cluster *cluster)
 }
 
 void
-cluster_run(struct cluster *cluster, uint64_t seed, uint32_t node_count, enum cluster_canary canary)
+cluster_run(struct cluster *cluster, uint64_t seed, const struct cluster_kind *kind)
 {
-    run_init(cluster, seed, node_count, canary);
+    run_init(cluster, seed, kind);
     run_start(cluster);
     run_faulty(cluster);
     heal(cluster);
     run_calm(cluster);
     cluster_compare(cluster);
     for (uint32_t i = 0; i < cluster->options.node_count; i++) {
-        if (may_crash(&cluster->nodes[i])) cluster_node_crash(&cluster->nodes[i]);
+        struct cluster_node *node = &cluster->nodes[i];
+        if (node->engine != NULL && may_crash(node)) cluster_node_crash(node);
     }
     run_calm(cluster);
     cluster_compare(cluster);

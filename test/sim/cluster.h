@@ -5,6 +5,7 @@
  *
  *   cluster.c           one seed: steps of time, mishaps, the calm end
  *   cluster_swarm.c     what this seed is like
+ *   cluster_growth.c    members that come and go
  *   cluster_node.c      one life of a node after another; its pauses; its clock
  *   cluster_clients.c   requests in flight at each node, and what may be answered to them
  *   cluster_history.c   the one log, as whoever came first has executed it, and the model of it
@@ -46,6 +47,7 @@
 #include "store/prepare.h"
 #include "vsr/sessions.h"
 
+#define CLUSTER_ID          0x61
 #define CLUSTER_NODES_MAX   5
 #define CLUSTER_CLIENTS_MAX 6
 #define CLUSTER_OPS_MAX     8192
@@ -85,12 +87,16 @@ struct cluster_options {
     uint32_t submits; /* Of 1,000: chance that a free client asks in a step. */
     uint32_t polls_max;
     uint64_t step_ns_max;
+    bool grows;        /* It begins as a lone ledger, and members come and go. */
     bool view_changes; /* Then the primary may crash too. */
     bool state_sync;   /* Then a node may lag further than the logs of the others reach back. */
 
     /* About how often, for each node or the network: once in so much time. 0: never. */
+    uint64_t change_ns; /* Somebody wants the members to change. */
     uint64_t crash_ns;
     uint64_t pause_ns;
+    uint64_t stand_ns;  /* Its disk stands still. */
+    uint64_t resign_ns; /* It is asked to resign, primary or not. */
     uint64_t partition_ns;
     uint64_t trouble_ns_max; /* How long each lasts, at most. */
 
@@ -99,6 +105,9 @@ struct cluster_options {
 };
 
 struct cluster_options cluster_options_random(struct prng *prng, uint32_t node_count);
+
+/* Makes of it one that begins as a lone ledger. */
+void cluster_options_growing(struct prng *prng, struct cluster_options *options);
 
 /* ---- Parts ----------------------------------------------------------------------------------- */
 
@@ -151,12 +160,20 @@ struct cluster_node {
     uint64_t session; /* Of this life. */
     uint64_t up_ns;      /* Down: when it starts again. */
     uint64_t awake_ns;   /* Before that it is paused. */
+    uint64_t disk_ns;    /* Before that its disk stands still. */
     uint64_t roomy_ns;   /* From then on its disk has no end. */
     uint64_t ticked_ns;
     uint64_t commit;     /* It has executed so far. */
     uint64_t read_op;    /* The newest op that a read was answered from in this life. */
     struct model model;  /* That of op `model_op`. */
     uint64_t model_op;
+    bool formatted;
+    /* Where members come and go. */
+    struct engine_guest *guest; /* NULL: it isn't one, or is down. */
+    void *guest_memory;
+    uint64_t removed_ns; /* When its disk is taken away, since it was removed. 0: it wasn't. */
+    struct engine_change change;
+    bool changing;
     struct cluster_client clients[CLUSTER_CLIENTS_MAX];
 };
 
@@ -195,6 +212,7 @@ struct cluster_history {
     struct cluster_asked asked[CLUSTER_ASKED_MAX];
     struct cluster_checkpoint checkpoints[CLUSTER_OPS_MAX]; /* By op. */
     struct sessions sessions; /* As op `head` has left them. */
+    struct members members;
     u128 hash; /* Of all answers. */
 };
 
@@ -214,6 +232,8 @@ struct cluster_counts {
     uint64_t retries;
     uint64_t answered;
     uint64_t refused;
+    uint64_t stands;
+    uint64_t resigned;
     uint64_t given_up;
     uint64_t unknown;
     uint64_t crashes;
@@ -222,6 +242,7 @@ struct cluster_counts {
     uint64_t checkpoints;
     uint64_t steps;
     uint64_t rewinds;
+    uint64_t changes; /* Of the members. */
 };
 
 struct cluster {
@@ -258,9 +279,13 @@ _Noreturn void cluster_fail(const struct cluster *cluster, const char *format, .
 
 /* ---- cluster.c ------------------------------------------------------------------------------- */
 
-/* `node_count` 0: the seed says how many. */
-void cluster_run(
-    struct cluster *cluster, uint64_t seed, uint32_t node_count, enum cluster_canary canary);
+struct cluster_kind {
+    uint32_t node_count; /* 0: the seed says how many. */
+    bool grows;
+    enum cluster_canary canary;
+};
+
+void cluster_run(struct cluster *cluster, uint64_t seed, const struct cluster_kind *kind);
 void cluster_free(struct cluster *cluster);
 
 /* Time goes on, and every node that isn't down or paused works. */
@@ -282,6 +307,32 @@ bool cluster_node_open(struct cluster_node *node);
 void cluster_node_crash(struct cluster_node *node);
 
 void cluster_node_step(struct cluster_node *node, uint64_t step_ns);
+
+/* Its disk is taken away, and a new one put in its place. */
+void cluster_node_wipe(struct cluster_node *node);
+
+/* ---- cluster_growth.c ------------------------------------------------------------------------ */
+
+/* It has nothing, and is nobody. */
+void cluster_growth_init(struct cluster_node *node);
+
+/* What a node without a ledger does in a step. False: it has one. */
+bool cluster_growth_step(struct cluster_node *node);
+
+/* Wishes, and the end of who was removed. */
+void cluster_growth_trouble(struct cluster *cluster);
+
+/* The first node executes this change of the members. */
+void cluster_growth_executed(struct cluster *cluster, const struct prepare_header *header);
+
+/* How many of the disks of those who vote on this op have it. */
+uint32_t cluster_growth_durable(
+    const struct cluster *cluster,
+    const struct prepare_header *header,
+    bool (*durable_at)(const struct cluster_node *node, const struct prepare_header *header));
+
+/* Is it a voter, as far as the log is executed? Where members don't change, each is. */
+bool cluster_growth_votes(const struct cluster_node *node);
 
 /* ---- cluster_clients.c ----------------------------------------------------------------------- */
 

@@ -137,11 +137,20 @@ compare_events(struct cluster_node *node)
     cluster_check(node->cluster, done == model->event_count, "change events are missing");
 }
 
+static struct cluster_node *
+first_voter(struct cluster *cluster)
+{
+    struct cluster_node *node = cluster->nodes;
+    while (!cluster_growth_votes(node)) node += 1;
+    assert(node < cluster->nodes + cluster->options.node_count);
+    return node;
+}
+
 void
 cluster_compare(struct cluster *cluster)
 {
     const struct model *model = &cluster->history.model;
-    struct cluster_node *first = &cluster->nodes[0];
+    struct cluster_node *first = first_voter(cluster);
     if (cluster->canary == CLUSTER_CANARY_STATE && cluster->networked) {
         uint8_t *block = first->disk.files[STORAGE_GRID].bytes;
         const uint64_t end = grid_live_end(&first->engine->grid);
@@ -149,13 +158,15 @@ cluster_compare(struct cluster *cluster)
     }
     model_check_invariants(model);
     cluster_check(cluster, first->commit == cluster->history.head, "nodes are behind");
-    for (uint32_t i = 1; i < cluster->options.node_count; i++) {
+    for (uint32_t i = 0; i < cluster->options.node_count; i++) {
+        if (&cluster->nodes[i] == first || !cluster_growth_votes(&cluster->nodes[i])) continue;
         compare_states(first, &cluster->nodes[i]);
         compare_blocks(first, &cluster->nodes[i]);
         compare_blocks(&cluster->nodes[i], first);
     }
     for (uint32_t i = 0; i < cluster->options.node_count; i++) {
         struct cluster_node *node = &cluster->nodes[i];
+        if (!cluster_growth_votes(node)) continue;
         compare_ids(node, LEDGER_LOOKUP_ACCOUNTS, &model->account_ids);
         compare_ids(node, LEDGER_LOOKUP_TRANSFERS, &model->transfer_ids);
         compare_ids(node, LEDGER_LOOKUP_TRANSFERS, &model->burnt_ids);

@@ -22,6 +22,9 @@ cluster_history_init(struct cluster *cluster)
     for (uint32_t i = 0; i < options->node_count; i++) {
         model_init(&cluster->nodes[i].model, events_max, events_max);
     }
+    if (options->grows) {
+        members_lone(&cluster->history.members, cluster->nodes[0].identity.incarnation);
+    }
 }
 
 void
@@ -50,7 +53,8 @@ checksum_at(const struct cluster *cluster, uint64_t op)
 {
     struct prepare_header root;
     if (op > 0) return cluster_history_header(cluster, op)->checksum;
-    const uint16_t voters = cluster->networked ? members_voters(&cluster->members) : 1;
+    const bool several = cluster->networked && !cluster->options.grows;
+    const uint16_t voters = several ? members_voters(&cluster->members) : 1;
     prepare_root(&root, cluster->nodes[0].identity.cluster, voters);
     return root.checksum;
 }
@@ -160,9 +164,14 @@ durable_at(const struct cluster_node *node, const struct prepare_header *header)
 static void
 check_durable(const struct cluster *cluster, const struct prepare_header *header)
 {
-    const uint32_t count = cluster->options.node_count;
+    uint32_t count = cluster->options.node_count;
     uint32_t durable = 0;
-    for (uint32_t i = 0; i < count; i++) durable += durable_at(&cluster->nodes[i], header);
+    if (cluster->options.grows) {
+        count = members_voter_count(header->voters);
+        durable = cluster_growth_durable(cluster, header, durable_at);
+    } else {
+        for (uint32_t i = 0; i < count; i++) durable += durable_at(&cluster->nodes[i], header);
+    }
     cluster_check(
         cluster,
         durable >= members_quorum(count),
@@ -301,6 +310,8 @@ fix_op(struct cluster *cluster, uint64_t op, u128 checksum_executed)
             "op %" PRIu64 ": a pulse, and nothing is due",
             op);
         model_pulse(&history->model, header->timestamp);
+    } else if (header->operation == PREPARE_NODE) {
+        cluster_growth_executed(cluster, header);
     } else {
         fixed->results = calloc(header->event_count, sizeof(struct create_result));
         assert(fixed->results != NULL);
@@ -317,7 +328,7 @@ execute_at(struct cluster_node *node, uint64_t op)
     assert(op == node->model_op + 1);
     if (header->operation == PREPARE_PULSE) {
         model_pulse(&node->model, header->timestamp);
-    } else {
+    } else if (header->operation == PREPARE_BATCHES) {
         execute_batches(node->cluster, &node->model, header, NULL);
     }
     node->model_op = op;

@@ -2,6 +2,7 @@
 /* The lives of the cluster's nodes. */
 #define _DEFAULT_SOURCE 1 /* madvise. */
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -10,7 +11,6 @@
 #include "sim/cluster.h"
 #include "store/superblock.h"
 
-#define CLUSTER_ID      0x61
 #define CLUSTER_START_NS (UINT64_C(1750000000) * NS_PER_S)
 
 /* ---- The clock ------------------------------------------------------------------------------- */
@@ -53,12 +53,29 @@ clock_step(struct cluster_node *node, uint64_t step_ns)
 
 /* ---- Making ---------------------------------------------------------------------------------- */
 
+static void
+node_disk_init(struct cluster_node *node)
+{
+    const uint64_t ring_size = node->cluster->options.prepares_size_bytes;
+    const struct storage_sim_options disk = {
+        .file_size_bytes =
+            {
+                [STORAGE_SUPERBLOCK] = SUPERBLOCK_FILE_SIZE,
+                [STORAGE_PREPARES] = ring_size,
+                [STORAGE_HEADERS] = headers_log_count(ring_size) * PREPARE_HEADER_SIZE,
+            },
+        .latency_max_ticks = node->options->disk_latency_max_ticks,
+        .wrote = cluster_history_wrote,
+        .wrote_context = node,
+    };
+    storage_sim_init(&node->disk, &disk, &node->prng_disk);
+}
+
 void
 cluster_node_init(struct cluster *cluster, uint32_t index)
 {
     struct cluster_node *node = &cluster->nodes[index];
     const struct cluster_options *options = &cluster->options;
-    const uint64_t ring_size = options->prepares_size_bytes;
     node->cluster = cluster;
     node->index = index;
     node->options = &options->nodes[index];
@@ -73,28 +90,20 @@ cluster_node_init(struct cluster *cluster, uint32_t index)
     member->incarnation = node->identity.incarnation;
     member->role = MEMBER_VOTER;
     member->name[0] = (char) ('a' + index);
+    if (options->grows) cluster_growth_init(node);
     node->clock = (struct cluster_clock){
         .clock.ops = &node_clock_ops,
         .realtime_ns = CLUSTER_START_NS + (uint64_t) node->options->clock_offset_ns,
         .monotonic_ns = prng_below(&cluster->prng, NS_PER_S),
     };
     prng_init(&node->prng_disk, prng_next(&cluster->prng));
-    const struct storage_sim_options disk = {
-        .file_size_bytes =
-            {
-                [STORAGE_SUPERBLOCK] = SUPERBLOCK_FILE_SIZE,
-                [STORAGE_PREPARES] = ring_size,
-                [STORAGE_HEADERS] = headers_log_count(ring_size) * PREPARE_HEADER_SIZE,
-            },
-        .latency_max_ticks = node->options->disk_latency_max_ticks,
-        .wrote = cluster_history_wrote,
-        .wrote_context = node,
-    };
-    storage_sim_init(&node->disk, &disk, &node->prng_disk);
+    node_disk_init(node);
     if (node->options->grid_space_bytes > 0) {
         uint64_t *limit_bytes = &node->disk.options.space_limit_bytes;
         *limit_bytes = node->options->grid_space_bytes;
-        for (uint32_t i = 0; i < STORAGE_FILE_COUNT; i++) *limit_bytes += disk.file_size_bytes[i];
+        for (uint32_t i = 0; i < STORAGE_FILE_COUNT; i++) {
+            *limit_bytes += node->disk.storage.file_size_bytes[i];
+        }
         node->roomy_ns = prng_below(&cluster->prng, 4 * options->trouble_ns_max);
     }
     for (uint32_t i = 0; i < CLUSTER_CLIENTS_MAX; i++) {
@@ -108,6 +117,7 @@ cluster_node_free(struct cluster_node *node)
 {
     storage_sim_free(&node->disk);
     if (node->memory != NULL) (void) munmap(node->memory, node->memory_bytes);
+    free(node->guest_memory);
 }
 
 void
@@ -120,9 +130,10 @@ cluster_node_format(struct cluster_node *node)
         &node->disk.storage,
         cluster->options.prepares_size_bytes,
         &node->identity,
-        cluster->networked ? &cluster->members : NULL,
+        cluster->networked && !cluster->options.grows ? &cluster->members : NULL,
         scratch);
     cluster_check(cluster, result == ENGINE_OPENED, "format: result %d", result);
+    node->formatted = true;
 }
 
 /* ---- Lives ----------------------------------------------------------------------------------- */
@@ -172,6 +183,7 @@ node_gone(struct cluster_node *node)
     const uint64_t trouble_ns = cluster->calm ? 1 : cluster->options.trouble_ns_max;
     if (cluster->networked) network_sim_stop(&cluster->network, node->index);
     node->engine = NULL;
+    node->changing = false;
     node->up_ns = cluster->now_ns + prng_below(&cluster->prng, trouble_ns);
     cluster_clients_forget(node);
     storage_sim_restart(&node->disk);
@@ -226,6 +238,16 @@ cluster_node_crash(struct cluster_node *node)
     node_gone(node);
 }
 
+void
+cluster_node_wipe(struct cluster_node *node)
+{
+    if (node->engine != NULL) cluster_node_crash(node);
+    storage_sim_free(&node->disk);
+    node_disk_init(node);
+    cluster_growth_init(node);
+    node->commit = 0;
+}
+
 /* ---- Work ------------------------------------------------------------------------------------ */
 
 static void
@@ -253,12 +275,13 @@ cluster_node_step(struct cluster_node *node, uint64_t step_ns)
     const struct cluster *cluster = node->cluster;
     clock_step(node, step_ns);
     if (cluster->now_ns >= node->roomy_ns) node->disk.options.space_limit_bytes = 0;
+    if (cluster->options.grows && cluster_growth_step(node)) return;
     if (node->engine == NULL) {
         if (cluster->now_ns >= node->up_ns) (void) cluster_node_open(node);
         return;
     }
     /* A disk doesn't stand still because a process does. */
-    storage_sim_tick(&node->disk);
+    if (cluster->now_ns >= node->disk_ns) storage_sim_tick(&node->disk);
     if (cluster->now_ns < node->awake_ns) return;
     node_work(node);
     if (node->disk.crashed) cluster_node_crash(node);

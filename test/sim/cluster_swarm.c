@@ -106,10 +106,22 @@ cluster_options_random(struct prng *prng, uint32_t node_count)
     };
     options.crash_ns = every_ns(prng, 2 * NS_PER_S, 20 * NS_PER_S);
     options.pause_ns = every_ns(prng, 2 * NS_PER_S, 20 * NS_PER_S);
+    options.stand_ns = every_ns(prng, 2 * NS_PER_S, 20 * NS_PER_S);
+    options.resign_ns = every_ns(prng, 2 * NS_PER_S, 20 * NS_PER_S);
     options.partition_ns = every_ns(prng, 2 * NS_PER_S, 20 * NS_PER_S);
     const uint64_t full = prng_chance(prng, 1, 3) ? prng_range(prng, 1, 4) : 0;
     for (uint32_t i = 0; i < options.node_count; i++) options.nodes[i] = node_random(prng, full);
     slots_random(prng, &options);
     network_random(prng, &options);
     return options;
+}
+
+void
+cluster_options_growing(struct prng *prng, struct cluster_options *options)
+{
+    options->grows = true;
+    options->change_ns = prng_range(prng, 20, 1500) * NS_PER_MS;
+    options->requests *= 2;
+    /* Members that come need the log from its beginning on. */
+    options->prepares_size_bytes = 16 * PREPARES_SIZE_MIN;
 }

@@ -6,6 +6,7 @@
  *     sim --window SEED COUNT   one fault of the newest prepare and a crash, in each (window.c)
  *     sim --canary       breaks things on purpose: succeeds if each is noticed, in almost all seeds
  *     sim --cluster SEED [COUNT [NODES]]   several engines; some seeds twice: the same trace
+ *     sim --growing SEED [COUNT [NODES]]   they begin as a lone ledger, and members come and go
  *     sim --cluster-canary
  */
 #include <inttypes.h>
@@ -238,6 +239,7 @@ print_cluster_line(void)
     uint64_t view = 0;
     for (uint32_t i = 0; i < cluster.options.node_count; i++) {
         struct engine_state state;
+        if (cluster.nodes[i].engine == NULL) continue;
         engine_state_get(cluster.nodes[i].engine, &state);
         view = max_u64(view, state.view);
     }
@@ -248,7 +250,8 @@ print_cluster_line(void)
         " crashes %" PRIu64 " pauses %" PRIu64 " partitions %" PRIu64 " checkpoints %" PRIu64
         " messages %" PRIu64 " lost %" PRIu64 " doubled %" PRIu64 " overtaken %" PRIu64
         " broken %" PRIu64 " blocked %" PRIu64 " refused %" PRIu64 " given up %" PRIu64
-        " unknown %" PRIu64 " steps %" PRIu64 " seconds %" PRIu64 "\n",
+        " unknown %" PRIu64 " changes %" PRIu64 " stands %" PRIu64 " resigned %" PRIu64
+        " steps %" PRIu64 " seconds %" PRIu64 "\n",
         cluster.seed,
         u128_high(trace),
         u128_low(trace),
@@ -272,12 +275,15 @@ print_cluster_line(void)
         counts->refused,
         counts->given_up,
         counts->unknown,
+        counts->changes,
+        counts->stands,
+        counts->resigned,
         counts->steps,
         cluster.now_ns / NS_PER_S);
 }
 
 static int
-run_clusters(uint64_t first, uint64_t count, uint32_t node_count)
+run_clusters(uint64_t first, uint64_t count, const struct cluster_kind *kind)
 {
     uint64_t simulated_ns = 0;
     const uint64_t start_ns = real_ns();
@@ -286,7 +292,7 @@ run_clusters(uint64_t first, uint64_t count, uint32_t node_count)
         seed_running = seed;
         const uint32_t runs = count == 1 || seed % CLUSTER_TWICE == 0 ? 2 : 1;
         for (uint32_t run = 0; run < runs; run++) {
-            cluster_run(&cluster, seed, node_count, CLUSTER_CANARY_NONE);
+            cluster_run(&cluster, seed, kind);
             simulated_ns += cluster.now_ns;
             cluster_check(
                 &cluster, run == 0 || cluster_trace(&cluster) == trace, "not the same trace again");
@@ -311,15 +317,17 @@ run_cluster_canaries(void)
     static volatile int canary;
     static volatile int unnoticed;
     static volatile bool failed;
-    static volatile uint32_t node_count;
     for (canary = CLUSTER_CANARY_NONE + 1; canary < CLUSTER_CANARY_COUNT; canary++) {
         unnoticed = 0;
-        /* Where two are a quorum, a backup that has an op isn't alone with it for long. */
-        node_count = canary == CLUSTER_CANARY_COMMIT ? 5 : 3;
         for (seed = 1; seed <= CANARY_SEEDS; seed++) {
             seed_running = seed;
             if (setjmp(canary_noticed) == 0) {
-                cluster_run(&cluster, seed, node_count, (enum cluster_canary) canary);
+                /* Where two are a quorum, a backup isn't alone with an op for long. */
+                const struct cluster_kind kind = {
+                    .node_count = canary == CLUSTER_CANARY_COMMIT ? 5 : 3,
+                    .canary = (enum cluster_canary) canary,
+                };
+                cluster_run(&cluster, seed, &kind);
                 printf("cluster canary %d, seed %" PRIu64 ": not noticed\n", canary, seed);
                 unnoticed += 1;
             }
@@ -341,13 +349,18 @@ main_cluster(int argc, char **argv)
         (void) fprintf(stderr, "at most %u nodes\n", CLUSTER_NODES_MAX);
         return 2;
     }
-    return run_clusters(first, count, nodes);
+    const struct cluster_kind kind = {
+        .node_count = nodes,
+        .grows = strcmp(argv[1], "--growing") == 0,
+    };
+    return run_clusters(first, count, &kind);
 }
 
 int
 main(int argc, char **argv)
 {
-    if (argc >= 3 && argc <= 5 && strcmp(argv[1], "--cluster") == 0) {
+    const bool growing = argc > 1 && strcmp(argv[1], "--growing") == 0;
+    if (argc >= 3 && argc <= 5 && (growing || strcmp(argv[1], "--cluster") == 0)) {
         return main_cluster(argc, argv);
     }
     if (argc == 2 && strcmp(argv[1], "--cluster-canary") == 0) return run_cluster_canaries();
@@ -360,7 +373,7 @@ main(int argc, char **argv)
         (void) fprintf(
             stderr,
             "usage: sim SEED [COUNT] | sim --window SEED COUNT | sim --canary | sim --cluster SEED "
-            "[COUNT [NODES]] | sim --cluster-canary\n");
+            "[COUNT [NODES]] | sim --growing SEED [COUNT [NODES]] | sim --cluster-canary\n");
         return 2;
     }
     const uint64_t first = strtoull(argv[1], NULL, 10);

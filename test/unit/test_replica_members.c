@@ -190,6 +190,40 @@ UNIT_TEST(r9_acknowledgement_is_sent_only_when_durable)
     trio_end();
 }
 
+/* The host waits for the end of that write, and learns from how long it takes. */
+UNIT_TEST(op_that_is_being_written_is_the_next_one_on_disk_and_not_the_newest)
+{
+    trio_begin(NETWORK_SIM_STREAMS, 17);
+    trio.nodes[1].disk_stands = true;
+    trio_create_many(TRIO_PRIMARY, 4, 1);
+    trio_steps(100);
+    const struct engine *backup = trio.nodes[1].engine;
+    expect_equal(trio_replica(1)->op, 4);
+    expect_equal(trio_replica(1)->journaled, 0);
+    expect_equal(engine_writing_op(backup), 1);
+    expect(!engine_creates_wait(backup)); /* They are sent. */
+    expect_equal(engine_writing_op(trio.nodes[TRIO_PRIMARY].engine), 0);
+    expect(!engine_creates_wait(trio.nodes[TRIO_PRIMARY].engine));
+    trio.nodes[1].disk_stands = false;
+    uint64_t seen = 1;
+    for (uint32_t i = 0; i < TRIO_PATIENCE_MS && trio_replica(1)->journaled < 4; i++) {
+        trio_step();
+        const uint64_t writing = engine_writing_op(backup);
+        if (writing == 0) continue;
+        expect_equal(writing, trio_replica(1)->journaled + 1);
+        seen |= UINT64_C(1) << writing;
+    }
+    expect_equal(seen, 0x1f);
+    trio.nodes[TRIO_PRIMARY].disk_stands = true;
+    (void) trio_create(TRIO_PRIMARY, 1);
+    trio_steps(2);
+    expect_equal(engine_writing_op(trio.nodes[TRIO_PRIMARY].engine), 5);
+    expect(engine_creates_wait(trio.nodes[TRIO_PRIMARY].engine));
+    trio.nodes[TRIO_PRIMARY].disk_stands = false;
+    trio_expect_rest(5);
+    trio_end();
+}
+
 /* ---- (R10) ----------------------------------------------------------------------------------- */
 
 /* Backups have it on disk, and nobody knows yet that they do. */

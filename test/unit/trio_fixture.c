@@ -46,6 +46,7 @@ static void
 on_sent(void *context, uint32_t from, uint32_t to, struct message_header *header)
 {
     (void) context;
+    if (header->command == MESSAGE_SUSPECT && header->flags != 0) trio.resignations += 1;
     if (header->command != MESSAGE_PREPARE_OK) return;
     struct trio_node *node = &trio.nodes[from];
     if (header->view != 1) return;
@@ -194,6 +195,7 @@ trio_init(enum network_sim_model model, uint64_t seed)
     trio.asked_count = 0;
     trio.id_last = 0;
     trio.now_ms = 0;
+    trio.resignations = 0;
     for (uint32_t i = 0; i < TRIO_NODES; i++) member_init(i);
 }
 

@@ -55,6 +55,7 @@ struct trio {
     uint64_t id_last;
     bool elected;
     uint64_t now_ms;
+    uint32_t resignations; /* Messages by which a primary resigns. */
 };
 
 extern struct trio trio;

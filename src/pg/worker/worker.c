@@ -570,7 +570,8 @@ worker_sleep(struct worker *worker, uint64 now)
 {
     const bool busy = engine_busy(worker->host.engine);
     if (!busy && !worker->published) publish_numbers(worker, now);
-    const enum worker_sleep sleep = worker->writing_op == 0 ? WORKER_ASLEEP : WORKER_ASLEEP_WRITING;
+    const enum worker_sleep sleep =
+        engine_creates_wait(worker->host.engine) ? WORKER_ASLEEP_WRITING : WORKER_ASLEEP;
     pg_atomic_write_u32(&shared->worker_asleep, sleep);
     pg_memory_barrier();
     /*
