@@ -24,8 +24,8 @@ struct change {
 };
 
 /*
- * At each tick: takes the command that was asked for, or looks what has become of the one under way,
- * and gives it up if nobody waits for it any more.
+ * At each tick: takes the command that was asked for, or looks what has become of the one under
+ * way, and gives it up if nobody waits for it any more.
  */
 void change_tick(struct change *change, struct engine *engine, uint64 now_ns);
 

@@ -9,7 +9,8 @@
 #include "pg/settings.h"
 #include "pg/worker/refusal.h"
 
-#define NOTICE_SIZE 512
+/* How often at most a host is looked up. */
+#define LOOK_UP_NS NS_PER_S
 /* When the log is told that there is no primary. */
 #define NO_PRIMARY_MS 200
 
@@ -74,7 +75,7 @@ bool
 cluster_open(struct cluster *cluster, struct clock *clock, struct refusal *refusal)
 {
     struct network_address room;
-    char why[NOTICE_SIZE];
+    char why[NETWORK_NOTICE_SIZE];
     struct network_os_options options = {
         .clock = clock,
         .name = settings_node_name,
@@ -127,7 +128,7 @@ cluster_sleep_ms(struct cluster *cluster, struct clock *clock, long timeout_ms)
 void
 cluster_reload(struct cluster *cluster)
 {
-    char why[NOTICE_SIZE];
+    char why[NETWORK_NOTICE_SIZE];
     if (!cluster->open || network_os_reload(&cluster->network, why, sizeof(why))) return;
     ereport(
         LOG,
@@ -135,12 +136,20 @@ cluster_reload(struct cluster *cluster)
         errdetail("The secrets of before hold."));
 }
 
+void
+cluster_look_up(struct cluster *cluster, uint64 now_ns)
+{
+    if (!cluster->open || now_ns - cluster->looked_up_ns < LOOK_UP_NS) return;
+    cluster->looked_up_ns = now_ns;
+    (void) network_os_look_up(&cluster->network);
+}
+
 /* ---- The log --------------------------------------------------------------------------------- */
 
 void
 cluster_log_refused(struct cluster *cluster)
 {
-    char text[NOTICE_SIZE];
+    char text[NETWORK_NOTICE_SIZE];
     if (!cluster->open || !network_os_notice(&cluster->network, text, sizeof(text))) return;
     ereport(LOG, errmsg("ledger network: %s", text));
 }

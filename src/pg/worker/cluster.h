@@ -28,6 +28,7 @@ struct cluster {
     uint32 told_view;
     char told_primary[NETWORK_NAME_SIZE];
     uint64 primary_seen_ns; /* When there was one last. */
+    uint64 looked_up_ns;
 };
 
 /*
@@ -47,6 +48,12 @@ long cluster_sleep_ms(struct cluster *cluster, struct clock *clock, long timeout
 
 /* Reads the secret file again. */
 void cluster_reload(struct cluster *cluster);
+
+/*
+ * Looks hosts up again that can't be reached, now and then. That may block for as long as the
+ * system's resolver does: to be called only while this node can't do anything for the others.
+ */
+void cluster_look_up(struct cluster *cluster, uint64 now_ns);
 
 /* Logs connections that were refused. */
 void cluster_log_refused(struct cluster *cluster);

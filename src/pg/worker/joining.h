@@ -6,7 +6,9 @@
  *
  * Its incarnation is drawn anew at each start, and named in the cluster's log when it is let in. If
  * its directory can't be made then, nobody has that incarnation, and it can't be let in a second
- * time under its name before the cluster has removed it. It never counted as a voter.
+ * time under its name before the cluster has removed it. It never counted as a voter. If the
+ * incarnation were kept in PGDATA, a PGDATA that is restored after its ledger was lost would come
+ * back as a voter that has forgotten what it acknowledged.
  */
 #ifndef LEDGER_PG_WORKER_JOINING_H
 #define LEDGER_PG_WORKER_JOINING_H

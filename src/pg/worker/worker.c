@@ -23,6 +23,7 @@
 #include "pg/spinning.h"
 #include "pg/worker/change.h"
 #include "pg/worker/host.h"
+#include "pg/worker/warnings.h"
 
 #define RESTART_SECONDS 1
 #define STOP_WAIT_MS    2000
@@ -33,9 +34,6 @@
 
 /* A busy client doesn't pause longer than this between two calls. */
 #define IDLE_NS (2 * NS_PER_MS)
-
-/* How often the log repeats a warning about something that stays wrong. */
-#define WARN_AGAIN_NS (UINT64_C(3600) * NS_PER_S)
 
 #define WAIT_EVENTS 4
 
@@ -64,11 +62,7 @@ struct worker {
     uint64 published_ns;
     /* The board shows the present state: nothing has happened since it was written. */
     bool published;
-    /* What the warning about pulses says at present; empty if there is none. */
-    struct refusal warning;
-    uint64 warned_block;    /* The damaged block that the warning is about. */
-    uint64 warned_ns;       /* When the log was last told of it. */
-    uint64_t growths_told;  /* Failed growths of the grid that the log was told of. */
+    struct warnings warnings;
 };
 
 static bool here;
@@ -151,7 +145,7 @@ publish_numbers(struct worker *worker, uint64 now_ns)
     monitor->state = published_state;
     monitor->stats = published_stats;
     monitor->cluster = published_cluster;
-    monitor->warning = worker->warning;
+    monitor->warning = worker->warnings.pulses;
     monitor->published_at = now;
     monitor_change_end(&shared->board);
     worker->published_ns = now_ns;
@@ -245,6 +239,7 @@ has_changed(struct host *host, const struct refusal *refusal)
         return true;
     }
     cluster_log_refused(&host->cluster);
+    cluster_look_up(&host->cluster, clock_monotonic_ns(&host->clock));
     if (!host_let_in(host, &failed)) return false;
     shared_set_worker_state(WORKER_OPENING);
     if (failed.message[0] == '\0') return true;
@@ -318,88 +313,6 @@ finish(struct worker *worker, uint32 index, enum slot_outcome outcome)
     worker->under_way -= 1;
 }
 
-static void
-describe_damage(const struct engine_damage *damage, char *text, size_t size)
-{
-    snprintf(
-        text,
-        size,
-        "ledger block " UINT64_FORMAT " of tree \"%s\" %s",
-        (uint64) damage->block_address,
-        damage->tree_name == NULL ? "unknown" : damage->tree_name,
-        damage->io_error ? "cannot be read" : "is damaged");
-}
-
-/* Logs what the scrubber has found. */
-static void
-log_damage(struct worker *worker)
-{
-    struct engine_damage damage;
-    while (engine_scrub_damage(worker->host.engine, &damage)) {
-        char text[SLOT_DETAIL_MAX];
-        describe_damage(&damage, text, sizeof(text));
-        ereport(
-            WARNING,
-            errcode(ERRCODE_DATA_CORRUPTED),
-            errmsg("%s", text),
-            errdetail("The scrubber has found it. Nothing else is affected yet: calls that need the block fail, and others go on."),
-            errhint("Check the disk. Restore the ledger's directory from a backup, or see \"Damaged blocks\" in doc/operations.md."));
-        worker->published = false;
-    }
-}
-
-/*
- * Logs that expired holds can't be released: once for each block that causes it, and then hourly.
- */
-static void
-log_pulse_damage(struct worker *worker, uint64 now)
-{
-    struct engine_damage damage;
-    struct refusal *warning = &worker->warning;
-    const bool damaged = engine_pulse_damage(worker->host.engine, &damage);
-    const bool warned = warning->message[0] != '\0';
-    if (!damaged) {
-        if (warned) worker->published = false;
-        memset(warning, 0, sizeof(*warning));
-        worker->warned_block = 0;
-        return;
-    }
-    const bool said = warned && worker->warned_block == damage.block_address;
-    if (said && now - worker->warned_ns < WARN_AGAIN_NS) return;
-    worker->warned_block = damage.block_address;
-    worker->warned_ns = now;
-    worker->published = false;
-    strlcpy(warning->message, "holds that have expired are not released", sizeof(warning->message));
-    describe_damage(&damage, warning->detail, sizeof(warning->detail));
-    strlcpy(
-        warning->hint,
-        "Other transfers and reads go on. Check the disk. Restore the ledger's directory from a backup, or see \"Damaged blocks\" in doc/operations.md.",
-        sizeof(warning->hint));
-    ereport(
-        WARNING,
-        errcode(ERRCODE_DATA_CORRUPTED),
-        errmsg("%s", warning->message),
-        errdetail("%s", warning->detail),
-        errhint("%s", warning->hint));
-}
-
-/* Logs that the grid's file could not be grown, while there still is room for what was promised. */
-static void
-log_growth_failure(struct worker *worker)
-{
-    char failure[STORAGE_OS_TEXT_SIZE];
-    const struct storage_os *storage = &worker->host.storage;
-    uint64_t *told = &worker->growths_told;
-    if (engine_failed(worker->host.engine)) return; /* Then this is told as the cause. */
-    if (!storage_os_growth_failure(storage, told, failure, sizeof(failure))) return;
-    ereport(
-        WARNING,
-        errcode(ERRCODE_IO_ERROR),
-        errmsg("%s", failure),
-        errdetail("The file was to grow ahead of need. Everything goes on in the room that there is, and it is tried again."),
-        errhint("Check the disk and the kernel's log. If the file can't be grown when the room is used up, the engine stops."));
-}
-
 /* Those who could answer. */
 static void
 describe_quorum(const struct worker *worker, char *text, size_t size)
@@ -421,7 +334,7 @@ on_answer(struct engine_request *request)
         strlcpy(slot->detail, request->detail, sizeof(slot->detail));
     }
     if (request->status == ENGINE_DAMAGED) {
-        describe_damage(&request->damage, slot->detail, sizeof(slot->detail));
+        warnings_describe(&request->damage, slot->detail, sizeof(slot->detail));
         ereport(LOG, errmsg("ledger read met damage: %s", slot->detail));
     }
     if (request->status == ENGINE_NO_QUORUM || request->status == ENGINE_UNKNOWN) {
@@ -527,6 +440,8 @@ tick_cluster(struct worker *worker, uint64 now)
     engine_cluster_get(worker->host.engine, &members);
     cluster_log_view(cluster, &members, now);
     cluster_log_refused(cluster);
+    /* Only where nothing can be done without them: it may take seconds. */
+    if (members.primary < 0) cluster_look_up(cluster, now);
     /* What is known of the others changes without anything being done here. */
     worker->published = false;
 }
@@ -542,9 +457,7 @@ do_what_is_due(struct worker *worker, uint64 now)
 {
     if (now - worker->ticked_ns >= ENGINE_TICK_MS * NS_PER_MS) {
         host_tick(&worker->host);
-        log_damage(worker);
-        log_pulse_damage(worker, now);
-        log_growth_failure(worker);
+        if (warnings_tick(&worker->warnings, &worker->host, now)) worker->published = false;
         cancel_verification(worker);
         tick_cluster(worker, now);
         /* A tick may have ended requests. */
@@ -749,7 +662,7 @@ fail(struct worker *worker)
     char failure[STORAGE_OS_TEXT_SIZE];
     struct engine_damage damage;
     if (engine_failed_on_damage(worker->host.engine, &damage)) {
-        describe_damage(&damage, failure, sizeof(failure));
+        warnings_describe(&damage, failure, sizeof(failure));
         worker_fail(
             failure,
             "An entry of the log needs it: nothing more can be written.",
