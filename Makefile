@@ -1,6 +1,7 @@
 # ledger: a double-entry ledger database inside PostgreSQL.
 #
 #   make quickstart    from nothing to a running ledger, with a tour
+#   make quickstart-cluster   the same on three servers, of which one is lost
 #   make test          every test, from a clean clone; ends with "N passed, N failed"
 #   make, make install build and install into the PostgreSQL that pg_config names
 #   make bench-engine  the engine alone, without SQL [ENGINE_TRANSFERS=n] [ARGS="--help"]
@@ -45,7 +46,7 @@ NO_INSTALLCHECK = 1
 
 PG_CONFIG ?= pg_config
 
-GOALS_WITHOUT_POSTGRES = quickstart quickstart-stop test test-quick deps unit sim fuzz protocol lint tidy bench bench-engine bench-engine-smoke bench-forest regress tap help
+GOALS_WITHOUT_POSTGRES = quickstart quickstart-cluster quickstart-stop test test-quick deps unit sim fuzz protocol lint tidy bench bench-engine bench-engine-smoke bench-forest regress tap help
 ifneq ($(filter-out $(GOALS_WITHOUT_POSTGRES),$(or $(MAKECMDGOALS),all)),)
 override with_llvm := no
 PGXS := $(shell $(PG_CONFIG) --pgxs)

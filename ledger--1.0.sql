@@ -609,6 +609,36 @@ COMMENT ON FUNCTION ledger.adopt IS
     'makes the ledger in ledger.data_directory this server''s own; for superusers, after an upgrade or a restore';
 
 -------------------------------------------------------------------------------------------------------------
+-- A cluster of nodes
+-------------------------------------------------------------------------------------------------------------
+
+-- For superusers, whatever is granted. What they do is not part of the transaction.
+
+CREATE FUNCTION ledger.cluster_create() RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'ledger_cluster_create';
+COMMENT ON FUNCTION ledger.cluster_create IS
+    'makes this server''s ledger, a new one if it has none, a cluster whose first node it is; for superusers';
+
+CREATE FUNCTION ledger.cluster_add(name text) RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'ledger_cluster_add';
+COMMENT ON FUNCTION ledger.cluster_add IS
+    'lets the node of that name into the cluster; at its primary, for superusers';
+
+CREATE FUNCTION ledger.cluster_remove(name text) RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'ledger_cluster_remove';
+COMMENT ON FUNCTION ledger.cluster_remove IS
+    'removes the node of that name from the cluster, for ever; at its primary, for superusers';
+
+CREATE FUNCTION ledger.cluster_step_down() RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'ledger_cluster_step_down';
+COMMENT ON FUNCTION ledger.cluster_step_down IS
+    'has another node be the cluster''s primary; at the primary, for superusers';
+
+-------------------------------------------------------------------------------------------------------------
 -- Monitoring
 -------------------------------------------------------------------------------------------------------------
 
@@ -645,7 +675,8 @@ CREATE FUNCTION ledger.get_status(
     OUT scrub_progress double precision,
     OUT scrub_tours bigint,
     OUT damaged_blocks bigint,
-    OUT ledger uuid
+    OUT ledger uuid,
+    OUT node text
 )
 LANGUAGE C VOLATILE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'ledger_status';
@@ -654,7 +685,7 @@ COMMENT ON FUNCTION ledger.get_status IS 'the row of ledger.status';
 CREATE VIEW ledger.status AS SELECT * FROM ledger.get_status();
 COMMENT ON VIEW ledger.status IS 'what the engine is doing, in one row';
 COMMENT ON COLUMN ledger.status.role IS
-    'primary: it works; starting, opening: wait; none, standby, refused, stopped: message, detail and hint say why';
+    'primary: it works; backup, view_change, catching_up: it is a cluster''s member and works; starting, opening: wait; none, guest, standby, refused, stopped: message, detail and hint say why';
 COMMENT ON COLUMN ledger.status.message IS
     'why the engine does not work; or, while it does, what it cannot do because of a damaged block';
 COMMENT ON COLUMN ledger.status.op IS 'the newest operation in the log';
@@ -675,6 +706,37 @@ COMMENT ON COLUMN ledger.status.damaged_blocks IS
     'blocks in use that are known to be damaged; the server log names them';
 COMMENT ON COLUMN ledger.status.ledger IS
     'which ledger the data directory holds, also one that is refused because it is another server''s: ledger.adopt() takes it';
+
+COMMENT ON COLUMN ledger.status.node IS 'ledger.node_name; NULL: the ledger is alone';
+
+CREATE FUNCTION ledger.get_cluster(
+    OUT name text,
+    OUT slot integer,
+    OUT role text,
+    OUT state text,
+    OUT is_self boolean,
+    OUT address text,
+    OUT view bigint,
+    OUT op bigint,
+    OUT lag_ops bigint,
+    OUT last_heard interval
+)
+RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'ledger_cluster';
+COMMENT ON FUNCTION ledger.get_cluster IS 'the rows of ledger.cluster';
+
+CREATE VIEW ledger.cluster AS SELECT * FROM ledger.get_cluster();
+COMMENT ON VIEW ledger.cluster IS
+    'the members of the cluster, and nodes that wait to be added, as this node sees them; no rows if the ledger is alone';
+COMMENT ON COLUMN ledger.cluster.slot IS 'the member''s number; NULL: it is no member yet';
+COMMENT ON COLUMN ledger.cluster.role IS
+    'voter: its acknowledgement counts; standby: it is on the way to be one; guest: it waits for ledger.cluster_add()';
+COMMENT ON COLUMN ledger.cluster.state IS 'primary, backup, view_change, catching_up, unreachable or guest';
+COMMENT ON COLUMN ledger.cluster.address IS 'as ledger.nodes of this server has it; NULL if it doesn''t';
+COMMENT ON COLUMN ledger.cluster.op IS 'the newest operation that it has acknowledged; only the primary knows that of others';
+COMMENT ON COLUMN ledger.cluster.lag_ops IS 'how many operations it is behind the newest one that is known here';
+COMMENT ON COLUMN ledger.cluster.last_heard IS 'how long ago; NULL: it is this node, or was not heard since the start';
 
 CREATE FUNCTION ledger.get_stats(
     OUT requests bigint,
@@ -802,8 +864,8 @@ COMMENT ON FUNCTION ledger.verify IS
 -- Whoever may monitor the server may monitor the ledger. They see no account and no transfer, but for
 -- those whose balances are found to be wrong.
 GRANT USAGE ON SCHEMA ledger TO pg_monitor;
-GRANT SELECT ON ledger.status, ledger.stats, ledger.stats_events, ledger.storage TO pg_monitor;
-GRANT EXECUTE ON FUNCTION ledger.get_status(), ledger.get_stats(), ledger.get_stats_events(), ledger.get_storage(),
+GRANT SELECT ON ledger.status, ledger.cluster, ledger.stats, ledger.stats_events, ledger.storage TO pg_monitor;
+GRANT EXECUTE ON FUNCTION ledger.get_status(), ledger.get_cluster(), ledger.get_stats(), ledger.get_stats_events(), ledger.get_storage(),
     ledger.verify()
     TO pg_monitor;
 

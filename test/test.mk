@@ -85,7 +85,7 @@ $(BUILD)/protocol: $(PROTOCOL_SRCS) $(wildcard src/*.h src/base/*.h src/store/*.
 
 -include $(shell test -d $(BUILD) && find $(BUILD) -name '*.d')
 
-.PHONY: unit sim fuzz protocol lint tidy deps quickstart quickstart-stop test test-quick regress tap bench bench-engine bench-engine-smoke bench-network bench-forest help
+.PHONY: unit sim fuzz protocol lint tidy deps quickstart quickstart-cluster quickstart-stop test test-quick regress tap bench bench-engine bench-engine-smoke bench-network bench-forest help
 
 deps:
 	tools/deps.sh
@@ -142,8 +142,12 @@ test:
 quickstart:
 	tools/quickstart.sh
 
+quickstart-cluster:
+	tools/quickstart_cluster.sh
+
 quickstart-stop:
 	tools/quickstart.sh stop
+	tools/quickstart_cluster.sh stop
 
 bench:
 	tools/postgres_tests.sh bench

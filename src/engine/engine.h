@@ -214,7 +214,8 @@ struct engine_inspection {
     uint64_t commit_op;          /* The ledger came at least to this op. */
     uint64_t checkpoint_timestamp;
     uint32_t view; /* How many times the ledger was opened. */
-    bool is_cluster; /* It is a member of a cluster. */
+    bool is_cluster; /* It is a member of a cluster, */
+    char node_name[MEMBER_NAME_MAX + 1]; /* of this name. */
 };
 
 /*

@@ -118,6 +118,7 @@ engine_inspect(struct storage *storage, void *scratch, struct engine_inspection 
     inspection->checkpoint_timestamp = state->checkpoint.header.timestamp;
     inspection->view = state->view;
     inspection->is_cluster = (state->flags & SUPERBLOCK_NOT_ALONE) != 0;
+    memcpy(inspection->node_name, state->name, MEMBER_NAME_MAX);
     return ENGINE_OPENED;
 }
 

@@ -76,9 +76,10 @@ acquire(struct command_box *box, const struct command *command, uint32 wait_even
 }
 
 static bool
-worker_takes_commands(void)
+worker_takes(enum command_kind kind)
 {
     const enum worker_state state = shared_worker_state();
+    if (kind == COMMAND_CHANGE) return state == WORKER_RUNNING;
     return state == WORKER_NONE || state == WORKER_REFUSED;
 }
 
@@ -87,12 +88,12 @@ worker_takes_commands(void)
  * command was taken back.
  */
 static bool
-wait_done(struct command_box *box, uint32 wait_event)
+wait_done(struct command_box *box, enum command_kind kind, uint32 wait_event)
 {
     for (;;) {
         const enum command_state state = state_of(box);
         if (state == COMMAND_DONE) break;
-        if (state == COMMAND_ASKED && !worker_takes_commands() &&
+        if (state == COMMAND_ASKED && !worker_takes(kind) &&
             change(box, COMMAND_ASKED, COMMAND_FREE)) {
             ConditionVariableBroadcast(&box->changed);
             return false;
@@ -113,7 +114,7 @@ command_run(struct command *command)
     PG_ENSURE_ERROR_CLEANUP(leave, (Datum) 0);
     {
         shared_wake_worker(false);
-        done = wait_done(box, wait_event);
+        done = wait_done(box, command->kind, wait_event);
         if (done) *command = box->command;
     }
     PG_END_ENSURE_ERROR_CLEANUP(leave, (Datum) 0);
@@ -125,12 +126,16 @@ command_run(struct command *command)
 /* ---- For the worker -------------------------------------------------------------------------- */
 
 bool
-command_take(struct command *command)
+command_take(struct command *command, bool has_engine)
 {
     struct command_box *box = &shared->command_box;
-    if (!change(box, COMMAND_ASKED, COMMAND_RUNNING)) return false;
-    *command = box->command;
-    return true;
+    SpinLockAcquire(&box->mutex);
+    const bool taken =
+        box->state == COMMAND_ASKED && (box->command.kind == COMMAND_CHANGE) == has_engine;
+    if (taken) box->state = COMMAND_RUNNING;
+    SpinLockRelease(&box->mutex);
+    if (taken) *command = box->command;
+    return taken;
 }
 
 void
@@ -145,19 +150,34 @@ command_finish(const struct command *command)
     ConditionVariableBroadcast(&box->changed);
 }
 
+bool
+command_abandoned(void)
+{
+    struct command_box *box = &shared->command_box;
+    SpinLockAcquire(&box->mutex);
+    const bool abandoned = box->abandoned;
+    SpinLockRelease(&box->mutex);
+    return abandoned;
+}
+
 void
 command_lose(void)
 {
     struct command_box *box = &shared->command_box;
     if (state_of(box) != COMMAND_RUNNING) return;
-    struct command lost = {.why = {.sqlstate = ERRCODE_CANNOT_CONNECT_NOW}};
+    struct command lost = {
+        .kind = box->command.kind,
+        .why = {.sqlstate = ERRCODE_CANNOT_CONNECT_NOW},
+    };
     strlcpy(
         lost.why.message,
         "the ledger engine stopped while it worked on the command",
         sizeof(lost.why.message));
     strlcpy(
         lost.why.detail,
-        "Whether it was carried out, ledger.status shows when the engine has started again.",
+        lost.kind == COMMAND_CHANGE
+            ? "Whether it was carried out, ledger.cluster shows when the engine has started again."
+            : "Whether it was carried out, ledger.status shows when the engine has started again.",
         sizeof(lost.why.detail));
     strlcpy(lost.why.hint, "Repeating it is safe.", sizeof(lost.why.hint));
     command_finish(&lost);

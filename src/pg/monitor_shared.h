@@ -51,6 +51,7 @@ struct monitor {
     uint64 ops_replayed;             /* How many ops the last opening has replayed. */
     struct engine_state state;
     struct engine_stats stats;
+    struct engine_cluster cluster;
 };
 
 struct monitor_board {

@@ -25,6 +25,10 @@
 #define SPIN_US_MAX     10000
 #define SCRUB_INTERVAL_S_DEFAULT (7 * 24 * 3600)
 #define SCRUB_INTERVAL_S_MAX     (366 * 24 * 3600)
+#define FAILOVER_TIMEOUT_MS_DEFAULT 1000
+#define FAILOVER_TIMEOUT_MS_MIN     200
+#define FAILOVER_TIMEOUT_MS_MAX     60000
+#define QUORUM_WAIT_MS_DEFAULT      10000
 
 static_assert(PREPARES_SIZE_MIN % MIB == 0, "wal_size is set in whole megabytes");
 static_assert(
@@ -40,6 +44,13 @@ int settings_commit_mode;
 int settings_bulk_slots;
 int settings_spin_us;
 int settings_scrub_interval_s;
+char *settings_node_name;
+char *settings_nodes;
+char *settings_listen_address;
+char *settings_secret_file;
+int settings_failover_timeout_ms;
+int settings_quorum_wait_ms;
+int settings_read_consistency;
 
 static const struct config_enum_entry io_methods[] = {
     {"auto", SETTINGS_IO_AUTO, false},
@@ -58,6 +69,12 @@ static const struct config_enum_entry commit_modes[] = {
     {"auto", SETTINGS_COMMIT_AUTO, false},
     {"immediate", SETTINGS_COMMIT_IMMEDIATE, false},
     {"transactional", SETTINGS_COMMIT_TRANSACTIONAL, false},
+    {NULL, 0, false},
+};
+
+static const struct config_enum_entry read_consistencies[] = {
+    {"strict", SETTINGS_READ_STRICT, false},
+    {"local", SETTINGS_READ_LOCAL, false},
     {NULL, 0, false},
 };
 
@@ -216,11 +233,91 @@ define_process_settings(void)
         NULL);
 }
 
+static void
+define_node_text(const char *name, const char *what, const char *more, char **variable)
+{
+    DefineCustomStringVariable(
+        name, what, more, variable, "", PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+}
+
+/* What a node is and knows of the others. */
+static void
+define_node_settings(void)
+{
+    define_node_text(
+        "ledger.node_name",
+        "Sets the name of this node of a ledger cluster.",
+        "At most 31 of a-z, 0-9, _ and -. Empty: this server's ledger is alone.",
+        &settings_node_name);
+    define_node_text(
+        "ledger.nodes",
+        "Lists all nodes of the ledger cluster, with their addresses.",
+        "The same line on all nodes: a=10.0.0.1:5440, b=[fd00::2]:5440, c=/run/ledger/c.sock.",
+        &settings_nodes);
+    define_node_text(
+        "ledger.listen_address",
+        "Sets the address at which this node listens for the others.",
+        "Empty: its own in ledger.nodes.",
+        &settings_listen_address);
+    define_node_text(
+        "ledger.secret_file",
+        "Sets the file of the secrets by which nodes know each other.",
+        "Needed for any TCP address. Its content is read again at a reload.",
+        &settings_secret_file);
+    DefineCustomIntVariable(
+        "ledger.failover_timeout",
+        "Sets after which time without a sign of life the cluster's primary is replaced.",
+        "Nodes that differ in it work together. It must be longer than the slowest write of a disk.",
+        &settings_failover_timeout_ms,
+        FAILOVER_TIMEOUT_MS_DEFAULT,
+        FAILOVER_TIMEOUT_MS_MIN,
+        FAILOVER_TIMEOUT_MS_MAX,
+        PGC_POSTMASTER,
+        GUC_UNIT_MS,
+        NULL,
+        NULL,
+        NULL);
+}
+
+/* What a call asks of the cluster. */
+static void
+define_call_settings(void)
+{
+    DefineCustomIntVariable(
+        "ledger.quorum_wait",
+        "Sets how long a call waits while the ledger cluster has no primary.",
+        "0: until it is cancelled.",
+        &settings_quorum_wait_ms,
+        QUORUM_WAIT_MS_DEFAULT,
+        0,
+        INT_MAX,
+        PGC_USERSET,
+        GUC_UNIT_MS,
+        NULL,
+        NULL,
+        NULL);
+    DefineCustomEnumVariable(
+        "ledger.read_consistency",
+        "Selects how new the state is that a read shows.",
+        "\"strict\": everything that was acknowledged at any node before the read. "
+        "\"local\": this node's state, which may be behind; it needs no other node.",
+        &settings_read_consistency,
+        SETTINGS_READ_STRICT,
+        read_consistencies,
+        PGC_USERSET,
+        0,
+        NULL,
+        NULL,
+        NULL);
+}
+
 void
 settings_define(void)
 {
     define_storage_settings();
     define_log_settings();
     define_process_settings();
+    define_node_settings();
+    define_call_settings();
     MarkGUCPrefixReserved("ledger");
 }

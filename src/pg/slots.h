@@ -75,7 +75,7 @@ enum slot_state {
     SLOT_ABANDONED,
 };
 
-/* How a request ended. The first seven are the same as in enum engine_status. */
+/* How a request ended. All but the last two are the same as in enum engine_status. */
 enum slot_outcome {
     SLOT_OK = ENGINE_OK,
     SLOT_INVALID = ENGINE_INVALID,
@@ -84,6 +84,8 @@ enum slot_outcome {
     SLOT_FAILED = ENGINE_FAILED,
     SLOT_DAMAGED = ENGINE_DAMAGED,
     SLOT_BUSY = ENGINE_BUSY,
+    SLOT_NO_QUORUM = ENGINE_NO_QUORUM,
+    SLOT_UNKNOWN = ENGINE_UNKNOWN,
     SLOT_LOST,        /* The worker ended while it ran. It may have taken effect. */
     SLOT_NOT_RUNNING, /* The engine wasn't running. Nothing happened. */
 };
@@ -116,11 +118,14 @@ struct slot {
     uint32 input_size;
     /* The instant that a read asks for; then, in the answer, the instant that it shows. */
     struct ledger_instant instant;
+    uint32_t wait_ms; /* How long to wait without a working primary; 0: without an end. */
+    bool local;       /* For reads: this node's state will do. */
 
     /* The answer (K3). */
     uint32 outcome; /* enum slot_outcome */
     uint32 reply_size;
-    char detail[SLOT_DETAIL_MAX]; /* For SLOT_INVALID and SLOT_DAMAGED. */
+    /* For SLOT_INVALID, SLOT_DAMAGED, SLOT_NO_QUORUM and SLOT_UNKNOWN. */
+    char detail[SLOT_DETAIL_MAX];
 } pg_attribute_aligned(128);
 
 struct slots {

@@ -6,7 +6,8 @@ cd "$(dirname "$0")/../.." || exit
 folder=$(mktemp -d "${LEDGER_STAGE_PARENT:-/var/tmp}/ledger-try.XXXXXX")
 chmod 755 "$folder"
 export LEDGER_QUICKSTART_DIR=$folder/quickstart
-trap 'tools/quickstart.sh stop > /dev/null 2>&1; rm -rf "$folder"' EXIT
+export LEDGER_QUICKSTART_CLUSTER_DIR=$folder/cluster
+trap 'tools/quickstart.sh stop > /dev/null 2>&1; tools/quickstart_cluster.sh stop > /dev/null 2>&1; rm -rf "$folder"' EXIT
 log=build/quickstart-run.log
 installed=$("${PG_CONFIG:-pg_config}" --pkglibdir)/ledger.so
 passed=0
@@ -35,6 +36,7 @@ runs_in() {
     return 1
 }
 quickstart() { tools/quickstart.sh "$@" > "$log" 2>&1 < /dev/null; }
+quickstart_cluster() { tools/quickstart_cluster.sh "$@" > "$log" 2>&1 < /dev/null; }
 
 before=$(sum)
 check 'the quickstart succeeds' quickstart
@@ -75,6 +77,19 @@ LEDGER_QUICKSTART_DIR=$folder/$(printf 'long%.0s' $(seq 30))
 check 'a server that does not start is a failure' fails quickstart
 check 'which is said' says '^quickstart failed while starting the server$'
 check 'and leaves no server' fails runs_in "$LEDGER_QUICKSTART_DIR"
+
+for run in first second; do
+    check "the cluster's $run quickstart succeeds" quickstart_cluster
+    check "its $run run has made both transfers" test "$(grep -c '^ created$' "$log")" = 2
+    check "its $run run fails nowhere" fails says '^ERROR'
+    # At c before and after a is lost, and at a when it is back.
+    check "its $run run has the balances" test "$(grep -cE '^       2 \| +[12]00$' "$log")" = 3
+    check "its $run run loses a" says '^ a    \| voter \| unreachable '
+done
+check 'the servers of the cluster run' runs_in "$LEDGER_QUICKSTART_CLUSTER_DIR"
+check 'the cluster is stopped and removed' quickstart_cluster stop
+check 'its folder is gone' test ! -e "$LEDGER_QUICKSTART_CLUSTER_DIR"
+check 'its servers are gone' fails runs_in "$LEDGER_QUICKSTART_CLUSTER_DIR"
 
 echo "quickstart: $passed passed, $failed failed"
 [ "$failed" = 0 ]

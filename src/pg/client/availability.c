@@ -8,6 +8,7 @@
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
+#include "pg/settings.h"
 #include "pg/shared.h"
 #include "pg/worker/refusal.h"
 #include "pg/worker/worker.h"
@@ -105,7 +106,7 @@ availability_get(struct availability *availability)
     }
     switch (shared_worker_state()) {
     case WORKER_STARTING:
-        if (RecoveryInProgress()) {
+        if (RecoveryInProgress() && !settings_has_node()) {
             availability->role = ROLE_STANDBY;
             why_standby(why);
         } else if (start_is_overdue()) {

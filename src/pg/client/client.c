@@ -181,6 +181,8 @@ client_submit(struct client_call *call)
     slot->operation = call->operation;
     slot->input_size = call->input_size;
     slot->instant = call->instant;
+    slot->wait_ms = (uint32) settings_quorum_wait_ms;
+    slot->local = settings_read_consistency == SETTINGS_READ_LOCAL;
     slots_submit(shared_slots(), call->slot);
     shared_wake_worker(ledger_operation_creates(call->operation));
 }
@@ -262,6 +264,29 @@ static const struct outcome_error outcome_errors[] = {
          NULL},
 };
 
+/* `reachable` says how many nodes can be reached. */
+pg_attribute_noreturn()
+static void
+raise_no_quorum(uint8_t operation, enum slot_outcome outcome, const char *reachable)
+{
+    if (outcome == SLOT_UNKNOWN) {
+        ereport(
+            ERROR,
+            errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
+            errmsg("the ledger's primary was lost before it answered: %s", reachable),
+            detail_outcome(operation));
+    }
+    ereport(
+        ERROR,
+        errcode(ERRCODE_CANNOT_CONNECT_NOW),
+        errmsg("no ledger primary: %s", reachable),
+        errdetail("The request took no effect."),
+        ledger_operation_creates(operation)
+            ? errhint("Retry. ledger.cluster shows the nodes; ledger.quorum_wait is how long a call waits for a primary.")
+            : errhint("Retry; or ledger.read_consistency = local shows what this node has. ledger.quorum_wait is how long a call waits for a primary."));
+    pg_unreachable();
+}
+
 pg_attribute_noreturn()
 static void
 raise_outcome(uint8_t operation, enum slot_outcome outcome, const char *detail)
@@ -281,6 +306,9 @@ raise_outcome(uint8_t operation, enum slot_outcome outcome, const char *detail)
             errmsg("%s", detail),
             errdetail("What this query asks for is in it, or can only be found through it. Other queries and writes go on."),
             errhint("Check the disk and the kernel's log. If it stays, restore the ledger's data directory together with PGDATA from a backup."));
+    }
+    if (outcome == SLOT_NO_QUORUM || outcome == SLOT_UNKNOWN) {
+        raise_no_quorum(operation, outcome, detail);
     }
     assert(outcome < lengthof(outcome_errors));
     const struct outcome_error *error = &outcome_errors[outcome];

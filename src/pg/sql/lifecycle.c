@@ -16,6 +16,7 @@
 #include "pg/command.h"
 #include "pg/settings.h"
 #include "pg/shared.h"
+#include "pg/sql/ask.h"
 #include "pg/worker/awaited.h"
 #include "pg/worker/directory.h"
 #include "pg/worker/identity.h"
@@ -24,89 +25,12 @@
 PG_FUNCTION_INFO_V1(ledger_create_ledger);
 PG_FUNCTION_INFO_V1(ledger_adopt);
 
-/* A worker that ends and is started again, as after a reload, is away for about a second. */
-#define RESTART_LOOKS   50
-#define RESTART_LOOK_MS 100
-
 static ProcessUtility_hook_type previous_process_utility;
-
-/* ---- Asking the worker ----------------------------------------------------------------------- */
-
-static bool
-takes_commands(const struct availability *availability)
-{
-    return availability->role == ROLE_NONE || availability->role == ROLE_REFUSED;
-}
-
-/* Like availability_wait_settled, but it also waits for a worker that is away for a moment. */
-static void
-wait_settled(struct availability *availability)
-{
-    uint32 wait_event = shared == NULL ? 0 : compat_wait_event("LedgerEngineStart");
-    for (int look = 0;; look++) {
-        availability_wait_settled(availability);
-        if (availability->role != ROLE_STOPPED || shared == NULL) break;
-        if (shared_worker_state() != WORKER_STOPPED || look == RESTART_LOOKS) break;
-        (void) ConditionVariableTimedSleep(
-            &shared->worker_state_changed, RESTART_LOOK_MS, wait_event);
-    }
-    if (shared != NULL) (void) ConditionVariableCancelSleep();
-}
-
-/*
- * Asks the worker, if it is in a state to take the command. Returns true if it did, and `command`
- * has the result. Otherwise returns false, and `availability` says why.
- */
-static bool
-ask(struct command *command, struct availability *availability)
-{
-    for (;;) {
-        wait_settled(availability);
-        if (!takes_commands(availability)) return false;
-        if (command->kind == COMMAND_CREATE && availability->role != ROLE_NONE) return false;
-        if (command_run(command)) return true;
-    }
-}
-
-static void
-report(int level, const char *message, const struct refusal *why)
-{
-    const int sqlstate =
-        why->sqlstate == 0 ? ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE : why->sqlstate;
-    ereport(
-        level,
-        errcode(level >= ERROR ? sqlstate : ERRCODE_WARNING),
-        message == NULL         ? errmsg("%s", why->message)
-        : why->message[0] == 0  ? errmsg("%s", message)
-                                : errmsg("%s: %s", message, why->message),
-        why->detail[0] == '\0' ? 0 : errdetail("%s", why->detail),
-        why->hint[0] == '\0' ? 0 : errhint("%s", why->hint));
-}
-
-static void
-check_superuser(const char *function_name)
-{
-    if (superuser()) return;
-    ereport(
-        ERROR,
-        errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-        errmsg("must be superuser to call %s()", function_name));
-}
-
-static void
-check_allowed(const char *function_name)
-{
-    if (shared == NULL) availability_raise();
-    check_superuser(function_name);
-    PreventCommandDuringRecovery(function_name);
-    PreventCommandIfReadOnly(function_name);
-    PreventCommandIfParallelMode(function_name);
-}
 
 /* ---- A new ledger ---------------------------------------------------------------------------- */
 
-static void
-tell_created(void)
+void
+lifecycle_tell_created(void)
 {
     ereport(
         NOTICE,
@@ -146,21 +70,33 @@ raise_exists(void)
         errhint("There is one ledger for each server, whatever the number of its databases."));
 }
 
+/* A node of a cluster gets its ledger from the others, or makes it as a cluster's first node. */
+static void
+check_alone(void)
+{
+    struct availability availability;
+    if (!settings_has_node()) return;
+    ask_wait_settled(&availability);
+    if (availability.role != ROLE_NONE) return;
+    ask_report(ERROR, "could not create a ledger", &availability.why);
+}
+
 Datum
 ledger_create_ledger(PG_FUNCTION_ARGS)
 {
     struct command command = {.kind = COMMAND_CREATE};
     struct availability availability;
-    check_allowed("ledger.create_ledger");
-    if (!ask(&command, &availability)) {
+    ask_check_allowed("ledger.create_ledger");
+    check_alone();
+    if (!ask_worker(&command, &availability)) {
         if (availability.role == ROLE_PRIMARY) raise_exists();
         if (availability.role == ROLE_REFUSED) {
-            report(ERROR, "could not create a ledger", &availability.why);
+            ask_report(ERROR, "could not create a ledger", &availability.why);
         }
         availability_raise();
     }
-    if (!command.done) report(ERROR, "could not create a ledger", &command.why);
-    tell_created();
+    if (!command.done) ask_report(ERROR, "could not create a ledger", &command.why);
+    lifecycle_tell_created();
     availability_wait_running();
     PG_RETURN_DATUM(uuid_datum(command.ledger));
 }
@@ -196,15 +132,15 @@ ledger_adopt(PG_FUNCTION_ARGS)
 {
     struct command command = {.kind = COMMAND_ADOPT};
     struct availability availability;
-    check_allowed("ledger.adopt");
+    ask_check_allowed("ledger.adopt");
     if (PG_ARGISNULL(0)) convert_raise_null("ledger");
     command.ledger = convert_uuid_to_u128(PG_GETARG_DATUM(0));
-    if (!ask(&command, &availability)) {
+    if (!ask_worker(&command, &availability)) {
         if (availability.role != ROLE_PRIMARY) availability_raise();
         adopt_running(command.ledger);
         PG_RETURN_VOID();
     }
-    if (!command.done) report(ERROR, "could not adopt the ledger", &command.why);
+    if (!command.done) ask_report(ERROR, "could not adopt the ledger", &command.why);
     ereport(
         NOTICE,
         errmsg("adopted the ledger in \"%s\"", settings_data_directory),
@@ -244,7 +180,7 @@ warn_of_awaited(const struct refusal *why, bool is_of_dump)
             "\" says that this server was upgraded, or that the extension was made by a dump, or before the library was preloaded. After an upgrade or a dump, its accounts and transfers are in the data directory of the server of before.",
             DataDir);
     }
-    report(WARNING, "no ledger was created", &awaited);
+    ask_report(WARNING, "no ledger was created", &awaited);
 }
 
 /*
@@ -257,24 +193,31 @@ on_extension_created(const CreateExtensionStmt *statement)
     struct command command = {.kind = COMMAND_CREATE};
     struct availability availability;
     const bool is_of_dump = has_schema_clause(statement);
+    if (settings_has_node()) {
+        ask_wait_settled(&availability);
+        if (availability.role == ROLE_NONE) {
+            ask_report(NOTICE, NULL, &availability.why);
+            return;
+        }
+    }
     if (is_of_dump) awaited_put();
     if (is_of_dump || awaited_is_put()) {
-        wait_settled(&availability);
+        ask_wait_settled(&availability);
         if (availability.role == ROLE_NONE) {
             warn_of_awaited(&availability.why, is_of_dump);
             return;
         }
-    } else if (ask(&command, &availability)) {
+    } else if (ask_worker(&command, &availability)) {
         if (command.done) {
-            tell_created();
-            wait_settled(&availability);
+            lifecycle_tell_created();
+            ask_wait_settled(&availability);
         } else {
-            report(WARNING, "no ledger was created", &command.why);
+            ask_report(WARNING, "no ledger was created", &command.why);
         }
         return;
     }
     if (availability.role != ROLE_PRIMARY) {
-        report(WARNING, "there is no ledger to work with", &availability.why);
+        ask_report(WARNING, "there is no ledger to work with", &availability.why);
     }
 }
 

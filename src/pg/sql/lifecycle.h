@@ -19,6 +19,9 @@
 #ifndef LEDGER_PG_SQL_LIFECYCLE_H
 #define LEDGER_PG_SQL_LIFECYCLE_H
 
+/* Says to the session's user where its new ledger is. */
+void lifecycle_tell_created(void);
+
 /* Called once, while shared_preload_libraries are loaded. */
 void lifecycle_install(void);
 

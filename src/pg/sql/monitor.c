@@ -16,7 +16,9 @@
 #include "pg/client/availability.h"
 #include "pg/client/convert.h"
 #include "pg/monitor_shared.h"
+#include "pg/settings.h"
 #include "pg/shared.h"
+#include "pg/sql/cluster.h"
 
 PG_FUNCTION_INFO_V1(ledger_status);
 PG_FUNCTION_INFO_V1(ledger_stats);
@@ -122,6 +124,21 @@ row_put_uuid(struct monitor_row *row, u128 value)
     row_put(row, UUIDPGetDatum(uuid), value == 0);
 }
 
+/* How a working engine takes part: "primary" where it is alone. */
+static const char *
+role_name(const struct availability *availability, const struct monitor *monitor)
+{
+    const struct engine_cluster *cluster = &monitor->cluster;
+    if (availability->role == ROLE_NONE && settings_has_node()) return "guest";
+    if (availability->role != ROLE_PRIMARY || !cluster->is_cluster || monitor->published_at == 0) {
+        return availability_role_name(availability->role);
+    }
+    for (uint32 i = 0; i < cluster->count; i++) {
+        if (cluster->members[i].self) return cluster_state_name(cluster->members[i].state);
+    }
+    return cluster_state_name(ENGINE_MEMBER_CATCHING_UP); /* It hasn't read yet that it is one. */
+}
+
 /* ---- ledger.status --------------------------------------------------------------------------- */
 
 #define MONITOR_STATE_COLUMNS 12
@@ -169,7 +186,7 @@ ledger_status(PG_FUNCTION_ARGS)
     availability_get(&availability);
     const bool works = availability.role <= ROLE_OPENING;
     const struct refusal *why = works ? &monitor.warning : &availability.why;
-    row_put(&row, CStringGetTextDatum(availability_role_name(availability.role)), false);
+    row_put(&row, CStringGetTextDatum(role_name(&availability, &monitor)), false);
     row_put_text(&row, why->message);
     row_put_text(&row, why->detail);
     row_put_text(&row, why->hint);
@@ -192,6 +209,7 @@ ledger_status(PG_FUNCTION_ARGS)
         row_put_counts_null(&row, MONITOR_SCRUB_COLUMNS);
     }
     row_put_uuid(&row, monitor.opened_at != 0 ? monitor.identity.cluster : why->ledger);
+    row_put_text(&row, settings_has_node() ? settings_node_name : "");
     return row_to_datum(fcinfo, &row);
 }
 

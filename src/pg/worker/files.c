@@ -179,13 +179,21 @@ format(
     struct storage_os *storage,
     const char *path,
     const struct engine_identity *owner,
+    const struct files_member *member,
     struct refusal *refusal)
 {
     const uint64 prepares_size = storage->storage->file_size_bytes[STORAGE_PREPARES];
     void *scratch = take_scratch(refusal);
     if (scratch == NULL) return false;
     const enum engine_open_result result =
-        engine_format(storage->storage, prepares_size, owner, NULL, scratch);
+        member == NULL ? engine_format(storage->storage, prepares_size, owner, NULL, scratch)
+                       : engine_format_member(
+                             storage->storage,
+                             prepares_size,
+                             owner,
+                             member->name,
+                             member->root_incarnation,
+                             scratch);
     (void) munmap(scratch, ENGINE_FORMAT_SCRATCH);
     return refuse_result(refusal, result, "", path);
 }
@@ -195,6 +203,7 @@ files_create(
     struct storage_os *storage,
     const char *path,
     const struct engine_identity *owner,
+    const struct files_member *member,
     struct refusal *refusal)
 {
     const uint64 prepares_size = (uint64) settings_wal_size_mb * MIB;
@@ -206,7 +215,7 @@ files_create(
     options.create_size_bytes[STORAGE_HEADERS] =
         headers_log_count(prepares_size) * PREPARE_HEADER_SIZE;
     if (!open_with(storage, &options, 0, refusal)) return false;
-    if (format(storage, path, owner, refusal)) return true;
+    if (format(storage, path, owner, member, refusal)) return true;
     storage_os_close(storage);
     return false;
 }

@@ -22,14 +22,22 @@ bool files_shall_end(void);
 bool files_open(
     struct storage_os *storage, const char *path, int lock_wait_ms, struct refusal *refusal);
 
+/* For a node that was let into a cluster. */
+struct files_member {
+    const char *name;
+    u128 root_incarnation; /* Of the member with which the ledger began. */
+};
+
 /*
- * Makes the directory and its files, and formats them as a ledger that belongs to `owner`. On
- * success they stay open. On failure nothing is left behind, if the system allows removing it.
+ * Makes the directory and its files, and formats them as a ledger that belongs to `owner`: a new
+ * one, or with `member` that of a cluster, as it was in the beginning. On success they stay open.
+ * On failure nothing is left behind, if the system allows removing it.
  */
 bool files_create(
     struct storage_os *storage,
     const char *path,
     const struct engine_identity *owner,
+    const struct files_member *member,
     struct refusal *refusal);
 
 /* Reads what the superblock says. Returns false, with a refusal, if that can't be understood. */

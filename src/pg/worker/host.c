@@ -117,9 +117,10 @@ note_renew(struct host *host)
     struct identity *identity = &host->ownership.identity;
     struct engine_state state;
     engine_state_get(host->engine, &state);
-    const bool same = identity->op == state.commit && identity->view == state.view;
+    const bool same = identity->op == state.commit &&
+                      (settings_has_node() || identity->view == state.view);
     identity->op = state.commit;
-    identity->view = state.view;
+    identity->view = settings_has_node() ? Max(host->ownership.view, 1) : state.view;
     identity->timestamp = state.timestamp;
     return !same;
 }
@@ -138,6 +139,9 @@ note_put(struct host *host)
 static void
 note_begin(struct host *host)
 {
+    struct identity *identity = &host->ownership.identity;
+    identity->node[0] = '\0';
+    if (settings_has_node()) strlcpy(identity->node, settings_node_name, sizeof(identity->node));
     (void) note_renew(host);
     note_error(host, identity_write(&host->ownership.identity) ? 0 : errno);
     file_replacer_start(&host->note, IDENTITY_FILE, (mode_t) pg_file_create_mode);
@@ -231,7 +235,7 @@ warn_of_time_ahead(struct host *host)
 static void
 warn_of_older_pgdata(const struct host *host, uint64 noted_op, uint64 noted_view)
 {
-    if (noted_view + 1 >= host->ownership.view) return;
+    if (settings_has_node() || noted_view + 1 >= host->ownership.view) return;
     ereport(
         WARNING,
         errmsg("this PGDATA is older than the ledger in \"%s\"", host->ownership.directory.path),
@@ -307,6 +311,8 @@ open_files(struct host *host, uint32 requests_max, struct refusal *refusal)
                                                                  : JOURNAL_SYNC_BOTH,
         .op_min = noted.op,
         .view_min = noted.view,
+        .network = cluster_network(&host->cluster),
+        .failover_timeout_ns = (uint64) settings_failover_timeout_ms * NS_PER_MS,
     };
     const char *path = ownership->directory.path;
     if (!check_prepares_size(options.prepares_size_bytes, path, refusal)) return false;
@@ -324,13 +330,42 @@ open_files(struct host *host, uint32 requests_max, struct refusal *refusal)
     return true;
 }
 
-bool
-host_open(struct host *host, uint32 requests_max, struct refusal *refusal)
+/* ---- A node without a ledger ----------------------------------------------------------------- */
+
+static void
+be_guest(struct host *host, struct refusal *refusal)
 {
-    const int lock_wait_ms = host->lock_waited ? 0 : LOCK_WAIT_MS;
-    clock_os_init(&host->clock);
-    if (!ownership_settle(&host->ownership, &host->storage, lock_wait_ms, refusal)) return false;
-    if (open_files(host, requests_max, refusal)) return true;
+    struct refusal of_network = {0};
+    if (cluster_open(&host->cluster, &host->clock, &of_network)) {
+        if (joining_begin(&host->joining, &host->cluster, &of_network)) return;
+        cluster_close(&host->cluster);
+    }
+    *refusal = of_network;
+}
+
+bool
+host_let_in(struct host *host, struct refusal *refusal)
+{
+    struct engine_welcome welcome;
+    if (!joining_poll(&host->joining, &welcome)) return false;
+    host_guest_end(host);
+    (void) ownership_join(&welcome, refusal);
+    return true;
+}
+
+void
+host_guest_end(struct host *host)
+{
+    joining_end(&host->joining, &host->cluster);
+}
+
+/* ---- Opening all ----------------------------------------------------------------------------- */
+
+static void
+close_all(struct host *host)
+{
+    /* The network first: it has messages in the engine's memory. */
+    cluster_close(&host->cluster);
     /*
      * Close the files, so that they aren't locked for whoever repairs them; and give back the
      * memory.
@@ -342,5 +377,20 @@ host_open(struct host *host, uint32 requests_max, struct refusal *refusal)
         host->memory = NULL;
     }
     host->engine = NULL;
+}
+
+bool
+host_open(struct host *host, uint32 requests_max, struct refusal *refusal)
+{
+    const int lock_wait_ms = host->lock_waited ? 0 : LOCK_WAIT_MS;
+    clock_os_init(&host->clock);
+    if (!ownership_settle(&host->ownership, &host->storage, lock_wait_ms, refusal)) {
+        if (refusal->none && settings_has_node()) be_guest(host, refusal);
+        return false;
+    }
+    const bool ready =
+        !settings_has_node() || cluster_open(&host->cluster, &host->clock, refusal);
+    if (ready && open_files(host, requests_max, refusal)) return true;
+    close_all(host);
     return false;
 }

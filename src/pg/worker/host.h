@@ -13,6 +13,8 @@
 #include "os/populate.h"
 #include "os/storage_os.h"
 #include "pg/monitor_shared.h"
+#include "pg/worker/cluster.h"
+#include "pg/worker/joining.h"
 #include "pg/worker/ownership.h"
 
 /* It must not be moved while it is open. */
@@ -23,6 +25,8 @@ struct host {
     struct populate populate;
     struct clock clock;
     struct storage_os storage;
+    struct cluster cluster;
+    struct joining joining; /* After a refusal `none` of a node of a cluster. */
     struct ownership ownership;
     struct engine_open_report report;
     struct file_replacer note; /* Writes the note of how far the ledger has come (identity.h). */
@@ -38,6 +42,15 @@ struct host {
  * returns false; it can be called again. A shutdown that is asked for meanwhile ends the process.
  */
 bool host_open(struct host *host, uint32 requests_max, struct refusal *refusal);
+
+/*
+ * After a refusal `none`: a node of a cluster waits here to be let in. True if it was; then its
+ * directory is made and can be opened, or `refusal` says why it couldn't be made.
+ */
+bool host_let_in(struct host *host, struct refusal *refusal);
+
+/* It isn't to be let in: the host is to be opened for another reason. */
+void host_guest_end(struct host *host);
 
 /* To be called each ENGINE_TICK_MS or so. */
 void host_tick(struct host *host);

@@ -11,6 +11,7 @@
 
 #include "base/checksum.h"
 #include "os/file_replacer.h"
+#include "pg/settings.h"
 
 #define IDENTITY_TEMPORARY_FILE IDENTITY_FILE ".tmp"
 
@@ -44,6 +45,15 @@ identity_uuid_text(u128 value, char text[IDENTITY_UUID_TEXT_SIZE])
         hex + 20);
 }
 
+static int
+node_text(const struct identity *identity, char *text, int size_max)
+{
+    if (identity->node[0] == '\0') return 0;
+    const int size = snprintf(text, (size_t) size_max, "node: %s\n", identity->node);
+    assert(size > 0 && size < size_max);
+    return size;
+}
+
 /*
  * There is only one function that knows the format: reading formats what it understood, and
  * compares.
@@ -73,11 +83,12 @@ identity_text(const struct identity *identity, char text[IDENTITY_TEXT_MAX])
         identity->op,
         identity->timestamp);
     assert(size > 0 && size < IDENTITY_TEXT_MAX);
-    hex_text(checksum(text, (uint64_t) size), sum);
+    const int all_size = size + node_text(identity, text + size, IDENTITY_TEXT_MAX - size);
+    hex_text(checksum(text, (uint64_t) all_size), sum);
     const int sum_size =
-        snprintf(text + size, (size_t) (IDENTITY_TEXT_MAX - size), "checksum: %s\n", sum);
-    assert(sum_size > 0 && size + sum_size < IDENTITY_TEXT_MAX);
-    return size + sum_size;
+        snprintf(text + all_size, (size_t) (IDENTITY_TEXT_MAX - all_size), "checksum: %s\n", sum);
+    assert(sum_size > 0 && all_size + sum_size < IDENTITY_TEXT_MAX);
+    return all_size + sum_size;
 }
 
 static enum identity_result
@@ -122,6 +133,8 @@ identity_parse(const char *text, struct identity *identity)
         .op = op,
         .timestamp = timestamp,
     };
+    const char *node = strstr(text, "\nnode: ");
+    if (node != NULL) (void) sscanf(node, "\nnode: %31[a-z0-9_-]", identity->node);
     char expected[IDENTITY_TEXT_MAX];
     (void) identity_text(identity, expected);
     return strcmp(text, expected) == 0 ? IDENTITY_PRESENT : IDENTITY_DAMAGED;
@@ -185,8 +198,14 @@ bool
 identity_owner_equal(const struct engine_identity *a, const struct engine_identity *b)
 {
     return a->cluster == b->cluster && a->incarnation == b->incarnation &&
-           a->system_identifier == b->system_identifier && a->replica == b->replica &&
-           a->replica_count == b->replica_count;
+           a->system_identifier == b->system_identifier && a->replica == b->replica;
+}
+
+bool
+identity_is_of_another_node(const struct identity *identity)
+{
+    return settings_has_node() && identity->node[0] != '\0' &&
+           strcmp(identity->node, settings_node_name) != 0;
 }
 
 enum identity_action

@@ -16,12 +16,18 @@
  *     view: decimal                        how many times it was opened; 0: never yet
  *     op: decimal                          how far it had come when this was noted
  *     timestamp: decimal                   of that op, ns since 1970
+ *     node: name                           only where ledger.node_name is set
  *     checksum: 32 hex digits
  *
  * The note (view, op, timestamp) is what tells a data directory that was restored from an old copy:
  * its log ends before the op that was noted. It is written when the engine opens, when it stops,
  * and each NOTE_INTERVAL_MS while there is work; so a directory is taken for the newest if it is
  * not older than that. A PGDATA that was restored shows in the view: the ledger was opened since.
+ *
+ * The node is the one that this PGDATA was last started as. A PGDATA that names another one is a
+ * copy of that node's, as a streaming standby's is, and says nothing about this node's directory.
+ * Nodes of a cluster note no newer view than the one that they were opened with: others change it
+ * too, and it is in memory before it is durable.
  *
  * A new ledger is made so that a crash anywhere leaves nothing, or something that the next start
  * completes:
@@ -66,6 +72,7 @@ struct identity {
     uint64 view;
     uint64 op;
     uint64 timestamp;
+    char node[32]; /* Empty if it is none. */
 };
 
 enum identity_result {
@@ -109,6 +116,10 @@ bool identity_make(struct identity *identity);
 bool identity_make_incarnation(
     const struct engine_identity *before, struct engine_identity *identity);
 
+/* This node's PGDATA is a copy of another node's. */
+bool identity_is_of_another_node(const struct identity *identity);
+
+/* The number of replicas changes without the owner's doing, and isn't compared. */
 bool identity_owner_equal(const struct engine_identity *a, const struct engine_identity *b);
 
 /* `identity` is NULL if there is no file. */

@@ -7,6 +7,7 @@
 #include "access/xlog.h"
 #include "miscadmin.h"
 
+#include "pg/settings.h"
 #include "pg/worker/awaited.h"
 #include "pg/worker/files.h"
 #include "pg/worker/refusal.h"
@@ -153,6 +154,14 @@ refuse_foreign(struct ownership *ownership, struct storage_os *storage, struct r
     return refuse_unmatched(ownership, storage, why, refusal);
 }
 
+/* Does the directory belong to another node of a cluster than this server is? */
+static bool
+is_of_other_node(const struct engine_inspection *inspection)
+{
+    return settings_has_node() && inspection->is_cluster &&
+           strcmp(inspection->node_name, settings_node_name) != 0;
+}
+
 /* Both exist: opens the directory, and compares. */
 static bool
 open_own(
@@ -166,10 +175,74 @@ open_own(
     if (!files_open(storage, directory->path, lock_wait_ms, refusal)) return false;
     if (files_inspect(storage, directory->path, &inspection, refusal)) {
         ownership->view = inspection.view;
+        if (is_of_other_node(&inspection)) {
+            refusal_of_other_node(refusal, directory->path, inspection.node_name);
+            storage_os_close(storage);
+            return false;
+        }
         if (identity_owner_equal(&inspection.identity, &ownership->identity.owner)) return true;
         const char *why = "That is not what \"" IDENTITY_FILE "\" in PGDATA names.";
         refuse_adoptable(refusal, directory, &inspection.identity, why);
     }
+    storage_os_close(storage);
+    return false;
+}
+
+static void
+refuse_none(const struct directory *directory, struct refusal *refusal)
+{
+    if (settings_has_node()) {
+        refusal_of_guest(refusal);
+    } else {
+        refusal_of_none(refusal, directory->path);
+    }
+}
+
+/*
+ * PGDATA is a copy of another node's, and there is a directory: it is gone on with, if it is a
+ * member's with this node's name, of this PostgreSQL cluster.
+ */
+static bool
+take_own_name(struct ownership *ownership, struct storage_os *storage, struct refusal *refusal)
+{
+    const char *path = ownership->directory.path;
+    struct engine_inspection inspection;
+    if (!files_inspect(storage, path, &inspection, refusal)) return false;
+    if (!inspection.is_cluster || is_of_other_node(&inspection)) {
+        refusal_of_other_node(
+            refusal,
+            path,
+            inspection.is_cluster ? inspection.node_name : ownership->identity.node);
+        return false;
+    }
+    if (inspection.identity.system_identifier != GetSystemIdentifier()) {
+        refusal_of_foreign_directory(refusal, path);
+        return false;
+    }
+    ereport(
+        LOG,
+        errmsg("PGDATA is a copy of that of ledger node \"%s\"", ownership->identity.node),
+        errdetail("This is node \"%s\", and goes on with \"%s\".", settings_node_name, path));
+    ownership->view = inspection.view;
+    ownership->identity = (struct identity){.owner = inspection.identity};
+    return true;
+}
+
+/* PGDATA is a copy of another node's. Without a directory beside it, this node is a new one. */
+static bool
+settle_copy(
+    struct ownership *ownership,
+    struct storage_os *storage,
+    int lock_wait_ms,
+    struct refusal *refusal)
+{
+    const struct directory *directory = &ownership->directory;
+    if (!directory->present) {
+        refusal_of_guest(refusal);
+        return false;
+    }
+    if (!files_open(storage, directory->path, lock_wait_ms, refusal)) return false;
+    if (take_own_name(ownership, storage, refusal)) return true;
     storage_os_close(storage);
     return false;
 }
@@ -189,12 +262,15 @@ ownership_settle(
     if (identity_is_wrong(found, &present, refusal)) {
         return refuse_unmatched(ownership, storage, "", refusal);
     }
+    if (present && identity_is_of_another_node(&ownership->identity)) {
+        return settle_copy(ownership, storage, lock_wait_ms, refusal);
+    }
     if (present && is_of_another_cluster(&ownership->identity)) {
         return refuse_other_cluster(ownership, storage, refusal);
     }
     const struct identity *identity = present ? &ownership->identity : NULL;
     switch (identity_decide(identity, directory->present, directory->present_new)) {
-    case IDENTITY_NONE: refusal_of_none(refusal, directory->path); return false;
+    case IDENTITY_NONE: refuse_none(directory, refusal); return false;
     case IDENTITY_FINISH_RENAME:
         if (!directory_rename_new(directory, refusal)) return false;
         return open_own(ownership, storage, lock_wait_ms, refusal);
@@ -252,44 +328,91 @@ publish_new(
     return false;
 }
 
+/* Is there a ledger, or was there one? A PGDATA that is another node's copy doesn't say so. */
+static bool
+has_ledger(const struct directory *directory)
+{
+    struct identity found;
+    if (directory->present) return true;
+    const enum identity_result result = identity_read(&found);
+    if (result == IDENTITY_PRESENT && identity_is_of_another_node(&found)) return false;
+    return result != IDENTITY_ABSENT;
+}
+
+/* Makes the directory; on failure nothing of it stays, as far as the system allows. */
+static bool
+make_directory(
+    struct directory *directory,
+    struct identity *identity,
+    const struct files_member *member,
+    struct refusal *refusal)
+{
+    if (!directory_remove_new(directory, refusal)) return false;
+    if (settings_has_node()) strlcpy(identity->node, settings_node_name, sizeof(identity->node));
+    struct storage_os *storage = palloc0(sizeof(struct storage_os));
+    bool made = files_create(storage, directory->path_new, &identity->owner, member, refusal);
+    if (made) {
+        made = publish_new(directory, identity, refusal);
+        storage_os_close(storage);
+    }
+    pfree(storage);
+    if (!made) {
+        struct refusal ignored = {0};
+        if (directory_find(directory, &ignored) && !has_ledger(directory)) {
+            (void) directory_remove_new(directory, &ignored);
+        }
+    }
+    return made;
+}
+
 bool
 ownership_create(u128 *ledger, struct refusal *refusal)
 {
     struct ownership ownership = {0};
     struct directory *directory = &ownership.directory;
-    struct identity found;
     if (!directory_find(directory, refusal)) return false;
-    if (directory->present || identity_read(&found) != IDENTITY_ABSENT) {
+    if (has_ledger(directory)) {
         refusal_message(refusal, "this server has a ledger already, or had one");
         refusal_hint(refusal, "Reload the configuration, then see ledger.status.");
         refusal->sqlstate = ERRCODE_DUPLICATE_OBJECT;
         return false;
     }
     if (!identity_make(&ownership.identity)) return refuse_no_randomness(refusal);
-    if (!directory_remove_new(directory, refusal)) return false;
-
-    struct storage_os *storage = palloc0(sizeof(struct storage_os));
-    const struct identity *identity = &ownership.identity;
-    bool created = files_create(storage, directory->path_new, &identity->owner, refusal);
-    if (created) {
-        created = publish_new(directory, identity, refusal);
-        storage_os_close(storage);
-    }
-    pfree(storage);
-    if (!created) {
-        struct refusal ignored = {0};
-        if (identity_read(&found) == IDENTITY_ABSENT && directory_find(directory, &ignored) &&
-            !directory->present) {
-            (void) directory_remove_new(directory, &ignored);
-        }
-        return false;
-    }
-    *ledger = identity->owner.cluster;
+    if (!make_directory(directory, &ownership.identity, NULL, refusal)) return false;
+    *ledger = ownership.identity.owner.cluster;
     awaited_remove();
     ereport(
         LOG,
         errmsg("ledger engine created an empty ledger in \"%s\"", directory->path),
         errdetail("Back it up together with \"%s/" IDENTITY_FILE "\".", DataDir));
+    return true;
+}
+
+/* ---- Joining a cluster ----------------------------------------------------------------------- */
+
+bool
+ownership_join(const struct engine_welcome *welcome, struct refusal *refusal)
+{
+    struct ownership ownership = {.identity = {.owner = welcome->identity}};
+    struct directory *directory = &ownership.directory;
+    const struct files_member member = {
+        .name = settings_node_name,
+        .root_incarnation = welcome->root_incarnation,
+    };
+    char ledger[IDENTITY_UUID_TEXT_SIZE];
+    ownership.identity.owner.system_identifier = GetSystemIdentifier();
+    if (!directory_find(directory, refusal)) return false;
+    if (has_ledger(directory)) {
+        refusal_of_foreign_directory(refusal, directory->path);
+        return false;
+    }
+    if (!make_directory(directory, &ownership.identity, &member, refusal)) return false;
+    awaited_remove();
+    identity_uuid_text(welcome->identity.cluster, ledger);
+    ereport(
+        LOG,
+        errmsg("ledger node \"%s\" was let into the cluster of ledger %s", settings_node_name, ledger),
+        errdetail("Its directory is \"%s\". The other nodes send what it lacks.", directory->path));
     return true;
 }
 

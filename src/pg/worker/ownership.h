@@ -35,6 +35,9 @@ bool ownership_settle(
 /* Makes a new, empty ledger, if there is none, and gives its uuid. */
 bool ownership_create(u128 *ledger, struct refusal *refusal);
 
+/* Makes the directory of a node that was let into a cluster. */
+bool ownership_join(const struct engine_welcome *welcome, struct refusal *refusal);
+
 /*
  * Makes the data directory, which must hold `ledger`, this server's own. `refused` is why the
  * engine didn't open. If the directory already belongs to this server, it is adopted only if that

@@ -43,6 +43,42 @@ refusal_hint(struct refusal *refusal, const char *format, ...)
 }
 
 void
+refusal_of_guest(struct refusal *refusal)
+{
+    refusal->none = true;
+    refusal_message(refusal, "this server is not a member of the ledger's cluster yet");
+    refusal_detail(refusal, "It is node \"%s\", and has no ledger.", settings_node_name);
+    refusal_hint(
+        refusal,
+        "Run ledger.cluster_create() here, or ledger.cluster_add('%s') at a member.",
+        settings_node_name);
+}
+
+void
+refusal_of_other_node(struct refusal *refusal, const char *directory, const char *node)
+{
+    refusal_message(
+        refusal, "ledger data directory \"%s\" is that of another node", directory);
+    refusal_detail(
+        refusal, "It is of node \"%s\", and this is node \"%s\".", node, settings_node_name);
+    refusal_hint(
+        refusal,
+        "Correct ledger.node_name or ledger.data_directory, and restart the server. A directory can't change its node.");
+}
+
+static void
+refuse_alone(struct refusal *refusal, const char *directory)
+{
+    refusal_message(
+        refusal, "ledger data directory \"%s\" is that of a cluster's member", directory);
+    refusal_detail(
+        refusal, "A member does nothing without the others, and ledger.node_name is not set.");
+    refusal_hint(
+        refusal,
+        "Set ledger.node_name to this node's name and ledger.nodes to the cluster's nodes, and restart the server.");
+}
+
+void
 refusal_of_none(struct refusal *refusal, const char *directory)
 {
     refusal->none = true;
@@ -325,18 +361,13 @@ refusal_of_open(
         return;
     /* It needs more information: refusal_of_older_directory. */
     case ENGINE_OPEN_BEHIND: unreachable();
+    case ENGINE_OPEN_CLUSTER: refuse_alone(refusal, directory); return;
     case ENGINE_OPEN_JOURNAL_DAMAGED: refuse_journal(refusal, &report->journal, directory); return;
     case ENGINE_OPEN_MEMORY_TOO_SMALL: refuse_memory(refusal, report->memory_bytes_needed); return;
     case ENGINE_OPEN_DISK_FULL:
         refusal_message(refusal, "no space left for the ledger's files");
         refusal_detail(refusal, "Replaying the log needs a checkpoint in \"%s\".", directory);
         refusal_hint(refusal, "Make room, then reload the configuration. Nothing is lost.");
-        return;
-    case ENGINE_OPEN_CLUSTER:
-        refusal_message(refusal, "the ledger is a member of a cluster");
-        refusal_detail(refusal, "The superblock in \"%s\" says so.", directory);
-        refusal_hint(
-            refusal, "Set ledger.node_name and ledger.nodes, and restart the server.");
         return;
     case ENGINE_OPEN_IO_ERROR:
         refusal_message(refusal, "reading or writing the ledger's files failed");

@@ -4,6 +4,8 @@
 
 #include "pg/worker/worker.h"
 
+#include <limits.h>
+
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -19,7 +21,9 @@
 #include "pg/settings.h"
 #include "pg/shared.h"
 #include "pg/spinning.h"
+#include "pg/worker/change.h"
 #include "pg/worker/host.h"
+#include "pg/worker/warnings.h"
 
 #define RESTART_SECONDS 1
 #define STOP_WAIT_MS    2000
@@ -31,10 +35,7 @@
 /* A busy client doesn't pause longer than this between two calls. */
 #define IDLE_NS (2 * NS_PER_MS)
 
-/* How often the log repeats a warning about something that stays wrong. */
-#define WARN_AGAIN_NS (UINT64_C(3600) * NS_PER_S)
-
-#define WAIT_EVENTS 3
+#define WAIT_EVENTS 4
 
 struct worker_request {
     struct engine_request request;
@@ -45,6 +46,7 @@ struct worker_request {
 struct worker {
     struct host host;
     struct slots *slots;
+    struct change change; /* Of the cluster's members. */
     struct worker_request *requests; /* One for each slot: a slot carries one request at a time. */
     uint32 *taken;                   /* Scratch: slots that were just taken. */
     uint32 under_way; /* Requests taken and not answered. */
@@ -60,11 +62,7 @@ struct worker {
     uint64 published_ns;
     /* The board shows the present state: nothing has happened since it was written. */
     bool published;
-    /* What the warning about pulses says at present; empty if there is none. */
-    struct refusal warning;
-    uint64 warned_block;    /* The damaged block that the warning is about. */
-    uint64 warned_ns;       /* When the log was last told of it. */
-    uint64_t growths_told;  /* Failed growths of the grid that the log was told of. */
+    struct warnings warnings;
 };
 
 static bool here;
@@ -76,6 +74,7 @@ static bool registered; /* Set in the postmaster, and inherited by its children.
  */
 static struct engine_state published_state;
 static struct engine_stats published_stats;
+static struct engine_cluster published_cluster;
 
 bool
 worker_is_here(void)
@@ -140,11 +139,13 @@ publish_numbers(struct worker *worker, uint64 now_ns)
 {
     engine_state_get(worker->host.engine, &published_state);
     engine_stats_get(worker->host.engine, &published_stats);
+    if (worker->host.cluster.open) engine_cluster_get(worker->host.engine, &published_cluster);
     const TimestampTz now = GetCurrentTimestamp();
     struct monitor *monitor = monitor_change_begin(&shared->board);
     monitor->state = published_state;
     monitor->stats = published_stats;
-    monitor->warning = worker->warning;
+    monitor->cluster = published_cluster;
+    monitor->warning = worker->warnings.pulses;
     monitor->published_at = now;
     monitor_change_end(&shared->board);
     worker->published_ns = now_ns;
@@ -194,7 +195,7 @@ static bool
 obey(const struct refusal *refusal)
 {
     struct command command;
-    if (!command_take(&command)) return false;
+    if (!command_take(&command, false)) return false;
     const enum worker_state state = shared_worker_state();
     shared_set_worker_state(WORKER_OPENING);
     memset(&command.why, 0, sizeof(command.why));
@@ -205,19 +206,56 @@ obey(const struct refusal *refusal)
     case COMMAND_ADOPT:
         command.done = ownership_adopt(command.ledger, refusal, &command.why);
         break;
+    case COMMAND_CHANGE: unreachable();
     }
     if (!command.done) shared_set_worker_state(state);
     command_finish(&command);
     return command.done;
 }
 
+/* Sleeps until the latch is set, the time is up, or there is something for a guest. */
+static void
+wait_refused(struct host *host, long timeout_ms, uint32 wait_event)
+{
+    const bool guest = host->cluster.open;
+    const long pause_ms = cluster_sleep_ms(&host->cluster, &host->clock, timeout_ms);
+    (void) WaitLatchOrSocket(
+        MyLatch,
+        WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (pause_ms < LONG_MAX ? WL_TIMEOUT : 0) |
+            (guest ? WL_SOCKET_READABLE : 0),
+        guest ? network_os_wait_fd(&host->cluster.network) : PGINVALID_SOCKET,
+        pause_ms,
+        wait_event);
+    ResetLatch(MyLatch);
+}
+
+/* Has a command, or whom a guest waits for, changed the situation? */
+static bool
+has_changed(struct host *host, const struct refusal *refusal)
+{
+    struct refusal failed = {0};
+    if (obey(refusal)) {
+        host_guest_end(host);
+        return true;
+    }
+    cluster_log_refused(&host->cluster);
+    cluster_look_up(&host->cluster, clock_monotonic_ns(&host->clock));
+    if (!host_let_in(host, &failed)) return false;
+    shared_set_worker_state(WORKER_OPENING);
+    if (failed.message[0] == '\0') return true;
+    worker_fail(
+        failed.message,
+        failed.detail,
+        "The cluster has let this node in, but its directory could not be made. Correct the cause, call ledger.cluster_remove() for this node at a member, and add it again.");
+}
+
 /*
- * Stays alive and refuses what comes. It returns when a command has changed the situation. It ends
- * the process at a reload or shutdown, or after a while if the cause may go away by itself; then
- * the postmaster starts a new worker, which tries again.
+ * Stays alive and refuses what comes. It returns when the situation has changed. It ends the
+ * process at a reload or shutdown, or after a while if the cause may go away by itself; then the
+ * postmaster starts a new worker, which tries again.
  */
 static void
-refuse(const struct refusal *refusal)
+refuse(struct host *host, const struct refusal *refusal)
 {
     ereport(
         LOG,
@@ -229,18 +267,16 @@ refuse(const struct refusal *refusal)
     pg_atomic_write_u32(&shared->worker_asleep, WORKER_ASLEEP);
     const uint32 wait_event = compat_wait_event("LedgerEngineRefused");
     const TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_PAUSE_MS);
-    const int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (refusal->retries ? WL_TIMEOUT : 0);
     while (!ShutdownRequestPending && !ConfigReloadPending) {
         const TimestampTz now = GetCurrentTimestamp();
         if (refusal->retries && now >= end) break;
         slots_refuse(shared_slots());
-        if (obey(refusal)) {
+        if (has_changed(host, refusal)) {
             pg_atomic_write_u32(&shared->worker_asleep, WORKER_AWAKE);
             return;
         }
         const long pause_ms = TimestampDifferenceMilliseconds(now, end);
-        (void) WaitLatch(MyLatch, events, refusal->retries ? pause_ms : -1, wait_event);
-        ResetLatch(MyLatch);
+        wait_refused(host, refusal->retries ? pause_ms : LONG_MAX, wait_event);
     }
     if (ConfigReloadPending && !ShutdownRequestPending) {
         ereport(LOG, errmsg("ledger engine tries again to start"));
@@ -254,7 +290,7 @@ open_host(struct worker *worker)
 {
     struct refusal refusal = {0};
     while (!host_open(&worker->host, slots_count(worker->slots), &refusal)) {
-        refuse(&refusal);
+        refuse(&worker->host, &refusal);
         memset(&refusal, 0, sizeof(refusal));
     }
 }
@@ -265,7 +301,7 @@ static enum slot_outcome
 outcome_of(enum engine_status status)
 {
     static_assert(SLOT_OK == 0 && ENGINE_OK == 0, "zero is success in both");
-    assert(status <= ENGINE_BUSY);
+    assert(status <= ENGINE_UNKNOWN);
     return (enum slot_outcome) status;
 }
 
@@ -277,86 +313,13 @@ finish(struct worker *worker, uint32 index, enum slot_outcome outcome)
     worker->under_way -= 1;
 }
 
+/* Those who could answer. */
 static void
-describe_damage(const struct engine_damage *damage, char *text, size_t size)
+describe_quorum(const struct worker *worker, char *text, size_t size)
 {
-    snprintf(
-        text,
-        size,
-        "ledger block " UINT64_FORMAT " of tree \"%s\" %s",
-        (uint64) damage->block_address,
-        damage->tree_name == NULL ? "unknown" : damage->tree_name,
-        damage->io_error ? "cannot be read" : "is damaged");
-}
-
-/* Logs what the scrubber has found. */
-static void
-log_damage(struct worker *worker)
-{
-    struct engine_damage damage;
-    while (engine_scrub_damage(worker->host.engine, &damage)) {
-        char text[SLOT_DETAIL_MAX];
-        describe_damage(&damage, text, sizeof(text));
-        ereport(
-            WARNING,
-            errcode(ERRCODE_DATA_CORRUPTED),
-            errmsg("%s", text),
-            errdetail("The scrubber has found it. Nothing else is affected yet: calls that need the block fail, and others go on."),
-            errhint("Check the disk. Restore the ledger's directory from a backup, or see \"Damaged blocks\" in doc/operations.md."));
-        worker->published = false;
-    }
-}
-
-/*
- * Logs that expired holds can't be released: once for each block that causes it, and then hourly.
- */
-static void
-log_pulse_damage(struct worker *worker, uint64 now)
-{
-    struct engine_damage damage;
-    struct refusal *warning = &worker->warning;
-    const bool damaged = engine_pulse_damage(worker->host.engine, &damage);
-    const bool warned = warning->message[0] != '\0';
-    if (!damaged) {
-        if (warned) worker->published = false;
-        memset(warning, 0, sizeof(*warning));
-        worker->warned_block = 0;
-        return;
-    }
-    const bool said = warned && worker->warned_block == damage.block_address;
-    if (said && now - worker->warned_ns < WARN_AGAIN_NS) return;
-    worker->warned_block = damage.block_address;
-    worker->warned_ns = now;
-    worker->published = false;
-    strlcpy(warning->message, "holds that have expired are not released", sizeof(warning->message));
-    describe_damage(&damage, warning->detail, sizeof(warning->detail));
-    strlcpy(
-        warning->hint,
-        "Other transfers and reads go on. Check the disk. Restore the ledger's directory from a backup, or see \"Damaged blocks\" in doc/operations.md.",
-        sizeof(warning->hint));
-    ereport(
-        WARNING,
-        errcode(ERRCODE_DATA_CORRUPTED),
-        errmsg("%s", warning->message),
-        errdetail("%s", warning->detail),
-        errhint("%s", warning->hint));
-}
-
-/* Logs that the grid's file could not be grown, while there still is room for what was promised. */
-static void
-log_growth_failure(struct worker *worker)
-{
-    char failure[STORAGE_OS_TEXT_SIZE];
-    const struct storage_os *storage = &worker->host.storage;
-    uint64_t *told = &worker->growths_told;
-    if (engine_failed(worker->host.engine)) return; /* Then this is told as the cause. */
-    if (!storage_os_growth_failure(storage, told, failure, sizeof(failure))) return;
-    ereport(
-        WARNING,
-        errcode(ERRCODE_IO_ERROR),
-        errmsg("%s", failure),
-        errdetail("The file was to grow ahead of need. Everything goes on in the room that there is, and it is tried again."),
-        errhint("Check the disk and the kernel's log. If the file can't be grown when the room is used up, the engine stops."));
+    struct engine_cluster cluster;
+    engine_cluster_get(worker->host.engine, &cluster);
+    snprintf(text, size, "%u of %u nodes can be reached", cluster.reachable, cluster.voters);
 }
 
 static void
@@ -371,8 +334,11 @@ on_answer(struct engine_request *request)
         strlcpy(slot->detail, request->detail, sizeof(slot->detail));
     }
     if (request->status == ENGINE_DAMAGED) {
-        describe_damage(&request->damage, slot->detail, sizeof(slot->detail));
+        warnings_describe(&request->damage, slot->detail, sizeof(slot->detail));
         ereport(LOG, errmsg("ledger read met damage: %s", slot->detail));
+    }
+    if (request->status == ENGINE_NO_QUORUM || request->status == ENGINE_UNKNOWN) {
+        describe_quorum(own->worker, slot->detail, sizeof(slot->detail));
     }
     if (own->worker->verifying == own->slot) own->worker->verifying = SLOT_NONE;
     finish(own->worker, own->slot, outcome_of(request->status));
@@ -401,6 +367,8 @@ submit(struct worker *worker, uint32 index)
         .account_newest = slot->instant.account_newest,
         .event_newest = slot->instant.event_newest,
     };
+    const uint32 wait_ms = slot->wait_ms;
+    const bool local = slot->local;
     assert(operation <= UINT8_MAX);
     if (operation == LEDGER_VERIFY) cancel_verification(worker);
     assert(input_size <= slots_input_size_max(worker->slots, index));
@@ -413,6 +381,8 @@ submit(struct worker *worker, uint32 index)
         .reply = slots_reply(worker->slots, index),
         .reply_size_max = slots_reply_size_max(worker->slots, index),
         .instant = instant,
+        .local = local,
+        .wait_ns = wait_ms * NS_PER_MS,
         .callback = on_answer,
     };
     engine_submit(worker->host.engine, &own->request);
@@ -452,10 +422,28 @@ now_ns(struct worker *worker)
 }
 
 static void
-reload(void)
+reload(struct worker *worker)
 {
     ConfigReloadPending = false;
     ProcessConfigFile(PGC_SIGHUP);
+    cluster_reload(&worker->host.cluster);
+}
+
+/* What a node of a cluster does at each tick. */
+static void
+tick_cluster(struct worker *worker, uint64 now)
+{
+    static struct engine_cluster members;
+    struct cluster *cluster = &worker->host.cluster;
+    if (!cluster->open) return;
+    change_tick(&worker->change, worker->host.engine, now);
+    engine_cluster_get(worker->host.engine, &members);
+    cluster_log_view(cluster, &members, now);
+    cluster_log_refused(cluster);
+    /* Only where nothing can be done without them: it may take seconds. */
+    if (members.primary < 0) cluster_look_up(cluster, now);
+    /* What is known of the others changes without anything being done here. */
+    worker->published = false;
 }
 
 static bool
@@ -469,10 +457,9 @@ do_what_is_due(struct worker *worker, uint64 now)
 {
     if (now - worker->ticked_ns >= ENGINE_TICK_MS * NS_PER_MS) {
         host_tick(&worker->host);
-        log_damage(worker);
-        log_pulse_damage(worker, now);
-        log_growth_failure(worker);
+        if (warnings_tick(&worker->warnings, &worker->host, now)) worker->published = false;
         cancel_verification(worker);
+        tick_cluster(worker, now);
         /* A tick may have ended requests. */
         slots_wake(worker->slots);
         worker->ticked_ns = now;
@@ -505,7 +492,9 @@ worker_sleep(struct worker *worker, uint64 now)
      */
     if (!slots_ready(worker->slots)) {
         const bool soon = busy || worker->host.populate.asked_bytes > 0;
-        wait_for_events(worker, soon ? ENGINE_TICK_MS : IDLE_SLEEP_MS);
+        const long sleep_ms = soon ? ENGINE_TICK_MS : IDLE_SLEEP_MS;
+        wait_for_events(
+            worker, cluster_sleep_ms(&worker->host.cluster, &worker->host.clock, sleep_ms));
     }
     pg_atomic_write_u32(&shared->worker_asleep, WORKER_AWAKE);
 }
@@ -562,10 +551,29 @@ run(struct worker *worker)
             worker->active_ns = now;
             worker->published = false;
         }
-        if (ConfigReloadPending) reload();
+        if (ConfigReloadPending) reload(worker);
         do_what_is_due(worker, now);
         if (host_populate(&worker->host, worker_idle(worker, now)) || progress) continue;
         if (!spin(worker, now)) worker_sleep(worker, now);
+    }
+}
+
+/*
+ * Has another node be the cluster's primary, if this one is: so the others need not find out that
+ * it is gone.
+ */
+static void
+step_down(struct worker *worker)
+{
+    struct host *host = &worker->host;
+    if (!host->cluster.open || engine_failed(host->engine)) return;
+    if (!change_step_down(&worker->change, host->engine, now_ns(worker))) return;
+    while (change_running(&worker->change) && !engine_failed(host->engine)) {
+        const bool progress = engine_poll(host->engine);
+        engine_tick(host->engine);
+        change_tick(&worker->change, host->engine, now_ns(worker));
+        slots_wake(worker->slots);
+        if (!progress) wait_for_events(worker, ENGINE_TICK_MS);
     }
 }
 
@@ -576,9 +584,10 @@ run(struct worker *worker)
 static void
 stop(struct worker *worker)
 {
-    const uint64 deadline = now_ns(worker) + STOP_WAIT_MS * NS_PER_MS;
     shared_set_worker_state(WORKER_STOPPED);
     slots_refuse(worker->slots);
+    step_down(worker);
+    const uint64 deadline = now_ns(worker) + STOP_WAIT_MS * NS_PER_MS;
     while (engine_busy(worker->host.engine) && !engine_failed(worker->host.engine)) {
         if (now_ns(worker) > deadline) {
             ereport(LOG, errmsg("ledger engine stops with requests under way"));
@@ -589,6 +598,7 @@ stop(struct worker *worker)
         if (!progress) wait_for_events(worker, ENGINE_TICK_MS);
     }
     if (!engine_failed(worker->host.engine)) host_stop(&worker->host);
+    cluster_close(&worker->host.cluster);
 }
 
 /* ---- The process ----------------------------------------------------------------------------- */
@@ -604,6 +614,13 @@ make_wait_set(struct worker *worker)
         worker->wait_set,
         WL_SOCKET_READABLE,
         storage_os_wait_fd(&worker->host.storage),
+        NULL,
+        NULL);
+    if (!worker->host.cluster.open) return;
+    (void) AddWaitEventToSet(
+        worker->wait_set,
+        WL_SOCKET_READABLE,
+        network_os_wait_fd(&worker->host.cluster.network),
         NULL,
         NULL);
 }
@@ -646,7 +663,7 @@ fail(struct worker *worker)
     struct engine_damage damage;
     uint64_t op;
     if (engine_failed_on_damage(worker->host.engine, &damage)) {
-        describe_damage(&damage, failure, sizeof(failure));
+        warnings_describe(&damage, failure, sizeof(failure));
         worker_fail(
             failure,
             "An entry of the log needs it: nothing more can be written.",
@@ -698,6 +715,8 @@ worker_register(void)
         .bgw_start_time = BgWorkerStart_RecoveryFinished,
         .bgw_restart_time = RESTART_SECONDS,
     };
+    /* A node of a cluster is needed by the others, whatever PostgreSQL still has to recover. */
+    if (settings_has_node()) worker.bgw_start_time = BgWorkerStart_PostmasterStart;
     strlcpy(worker.bgw_name, "ledger engine", sizeof(worker.bgw_name));
     strlcpy(worker.bgw_type, "ledger engine", sizeof(worker.bgw_type));
     strlcpy(worker.bgw_library_name, "ledger", sizeof(worker.bgw_library_name));

@@ -5,12 +5,14 @@
  *
  *     take ready slots → engine_submit → engine_poll → answer, wake owners → tick → sleep
  *
- * It has no database connection, so it never holds up DROP DATABASE. It starts when recovery has
- * ended: a standby has no engine in this version.
+ * It has no database connection, so it never holds up DROP DATABASE. A lone ledger's worker starts
+ * when recovery has ended: a standby has no engine. That of a cluster's node starts at once: it
+ * votes while PostgreSQL replays its log, and on a standby too.
  *
  * How it ends, always with exit code 1, so that the postmaster starts it again after a second and
  * nobody else notices:
- *     SIGTERM          what runs is finished, for STOP_WAIT_MS at most
+ *     SIGTERM          another node becomes the primary, if this one is; what runs is finished, for
+ *                      STOP_WAIT_MS at most
  *     write error      after a write failed, only a new start can find out what the disk holds
  *     failed assertion logged, and shown to callers
  * If the files cannot be opened, it does not end but stays to refuse calls with the reason

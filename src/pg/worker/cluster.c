@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: PostgreSQL */
+#include "postgres.h"
+#include "pg/compat.h"
+
+#include "pg/worker/cluster.h"
+
+#include "port.h"
+
+#include "pg/settings.h"
+#include "pg/worker/refusal.h"
+
+/* How often at most a host is looked up. */
+#define LOOK_UP_NS NS_PER_S
+/* When the log is told that there is no primary. */
+#define NO_PRIMARY_MS 200
+
+/* ---- The settings ---------------------------------------------------------------------------- */
+
+static bool
+refuse_text(
+    struct refusal *refusal,
+    const char *setting,
+    const char *text,
+    const struct network_address_error *error)
+{
+    refusal_message(refusal, "%s cannot be read: %s", setting, error->reason);
+    refusal_detail(refusal, "It is at character %u of \"%s\".", error->position + 1, text);
+    refusal_hint(
+        refusal,
+        "Correct the setting and restart the server. Example: a=10.0.0.1:5440, b=[fd00::2]:5440, c=/run/ledger/c.sock");
+    return false;
+}
+
+static bool
+read_nodes(struct network_nodes *nodes, struct refusal *refusal)
+{
+    struct network_address_error error;
+    if (!network_nodes_parse(nodes, settings_nodes, &error)) {
+        return refuse_text(refusal, "ledger.nodes", settings_nodes, &error);
+    }
+    if (network_nodes_find(nodes, settings_node_name) < NETWORK_PEERS_MAX) return true;
+    refusal_message(
+        refusal,
+        nodes->count == 0 ? "ledger.node_name is set, but ledger.nodes is empty"
+                          : "ledger.node_name is not one of ledger.nodes");
+    refusal_detail(
+        refusal,
+        "This node is \"%s\", and ledger.nodes is \"%s\".",
+        settings_node_name,
+        settings_nodes);
+    refusal_hint(
+        refusal,
+        "Set ledger.nodes to the list of all nodes with their addresses, the same line on each of them, and restart the server. For a ledger that is alone, leave both empty.");
+    return false;
+}
+
+/* Sets *address to NULL if the setting is empty. */
+static bool
+read_listen_address(
+    struct network_address *room, const struct network_address **address, struct refusal *refusal)
+{
+    struct network_address_error error;
+    *address = NULL;
+    if (settings_listen_address[0] == '\0') return true;
+    if (!network_address_parse(room, settings_listen_address, &error)) {
+        return refuse_text(refusal, "ledger.listen_address", settings_listen_address, &error);
+    }
+    *address = room;
+    return true;
+}
+
+/* ---- The network ----------------------------------------------------------------------------- */
+
+bool
+cluster_open(struct cluster *cluster, struct clock *clock, struct refusal *refusal)
+{
+    struct network_address room;
+    char why[NETWORK_NOTICE_SIZE];
+    struct network_os_options options = {
+        .clock = clock,
+        .name = settings_node_name,
+        .nodes = &cluster->nodes,
+        .secret_file = settings_secret_file[0] == '\0' ? NULL : settings_secret_file,
+        .timeout_ms = 2 * (uint32) settings_failover_timeout_ms,
+    };
+    assert(settings_has_node());
+    assert(!cluster->open);
+    if (!read_nodes(&cluster->nodes, refusal)) return false;
+    if (!read_listen_address(&room, &options.listen_address, refusal)) return false;
+    if (!pg_strong_random(&options.seed, sizeof(options.seed))) options.seed = 1;
+    cluster->open = network_os_open(&cluster->network, &options, why, sizeof(why));
+    if (cluster->open) return true;
+    refusal_message(refusal, "ledger node \"%s\" cannot use its network", settings_node_name);
+    refusal_detail(refusal, "%s.", why);
+    refusal->detail[0] = (char) pg_toupper((unsigned char) refusal->detail[0]);
+    refusal_hint(
+        refusal,
+        "Check ledger.nodes, ledger.listen_address and ledger.secret_file. It is tried again by itself, every few seconds.");
+    refusal->retries = true;
+    return false;
+}
+
+void
+cluster_close(struct cluster *cluster)
+{
+    if (cluster->open) network_os_close(&cluster->network);
+    cluster->open = false;
+}
+
+struct network *
+cluster_network(struct cluster *cluster)
+{
+    return cluster->open ? &cluster->network.network : NULL;
+}
+
+long
+cluster_sleep_ms(struct cluster *cluster, struct clock *clock, long timeout_ms)
+{
+    if (!cluster->open) return timeout_ms;
+    const uint64 now = clock_monotonic_ns(clock);
+    const uint64 deadline = network_os_deadline_ns(&cluster->network);
+    const long most_ms = Min(timeout_ms, CLUSTER_SLEEP_MS);
+    if (deadline <= now) return 0;
+    /* Rounded up: otherwise the last part of a millisecond would be spent looking again. */
+    return (long) Min((uint64) most_ms, (deadline - now) / NS_PER_MS + 1);
+}
+
+void
+cluster_reload(struct cluster *cluster)
+{
+    char why[NETWORK_NOTICE_SIZE];
+    if (!cluster->open || network_os_reload(&cluster->network, why, sizeof(why))) return;
+    ereport(
+        LOG,
+        errmsg("ledger.secret_file was not read again: %s", why),
+        errdetail("The secrets of before hold."));
+}
+
+void
+cluster_look_up(struct cluster *cluster, uint64 now_ns)
+{
+    if (!cluster->open || now_ns - cluster->looked_up_ns < LOOK_UP_NS) return;
+    cluster->looked_up_ns = now_ns;
+    (void) network_os_look_up(&cluster->network);
+}
+
+/* ---- The log --------------------------------------------------------------------------------- */
+
+void
+cluster_log_refused(struct cluster *cluster)
+{
+    char text[NETWORK_NOTICE_SIZE];
+    if (!cluster->open || !network_os_notice(&cluster->network, text, sizeof(text))) return;
+    ereport(LOG, errmsg("ledger network: %s", text));
+}
+
+void
+cluster_log_view(struct cluster *cluster, const struct engine_cluster *now, uint64 now_ns)
+{
+    const char *primary = now->primary < 0 ? "" : now->members[now->primary].name;
+    if (!now->is_cluster) return;
+    if (now->primary >= 0 || cluster->primary_seen_ns == 0) cluster->primary_seen_ns = now_ns;
+    if (now->view == cluster->told_view && strcmp(primary, cluster->told_primary) == 0) return;
+    /* Between two primaries there always is a moment without one. */
+    const bool lasts = now_ns - cluster->primary_seen_ns >= NO_PRIMARY_MS * NS_PER_MS;
+    if (now->primary < 0 && !lasts) return;
+    cluster->told_view = now->view;
+    strlcpy(cluster->told_primary, primary, sizeof(cluster->told_primary));
+    if (now->primary < 0) {
+        ereport(
+            LOG,
+            errmsg("ledger cluster has no primary in view %u", now->view),
+            errdetail("%u of %u nodes can be reached.", now->reachable, now->voters));
+        return;
+    }
+    ereport(
+        LOG,
+        errmsg("ledger cluster is in view %u: its primary is node \"%s\"", now->view, primary),
+        errdetail(
+            "This is node \"%s\"; %u of %u nodes can be reached.",
+            settings_node_name,
+            now->reachable,
+            now->voters));
+}
