@@ -4,8 +4,9 @@
  * which whole messages come.
  *
  * A peer's number is its place in the list of nodes that the host configures. It stays while the
- * node is in the list; later another node may have it, after `down` and all `sent`. `peer_count` may
- * grow between two polls. What a peer means to the cluster, its hello says. Rules that every implementation keeps (os/network_os):
+ * node is in the list; later another node may have it, after `down` and all `sent`. `peer_count`
+ * may grow between two polls. What a peer means to the cluster, its hello says. Rules that every
+ * implementation keeps (os/network_os):
  *  - A callback runs inside network_poll only, never inside send, pause or close.
  *  - A message is lent from a send that returned true until `sent`, exactly once for each send. It
  *    may be lent to several peers at a time, and nobody changes it meanwhile. `whole` says whether

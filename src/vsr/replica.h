@@ -233,6 +233,7 @@ struct replica_gift {
 
 /* What is known of another member, and what it was sent. By its slot. */
 struct replica_peer {
+    u128 incarnation; /* By its newest hello. */
     bool up;
     uint8_t number;   /* In the network, while it is up. */
     uint64_t session; /* Of its life, by its hello. */
@@ -434,10 +435,10 @@ enum replica_open_result {
  * Opens the replica. Superblock, forest and journal must be open. It executes the journal from the
  * checkpoint as far as it is known to be committed: alone, that is to the head, and a new view is
  * begun. A member goes on in its view, or with changing it. From then on it takes requests. Waits.
- * *op is the op that was reached. `session` is a random number other than 0, drawn anew for each
+ * *op is the op that was reached. `random` is a random number other than 0, drawn anew for each
  * opening.
  */
-enum replica_open_result replica_open(struct replica *replica, uint64_t session, uint64_t *op);
+enum replica_open_result replica_open(struct replica *replica, uint64_t random, uint64_t *op);
 
 /* Queues the request. It is answered later, inside replica_poll or replica_tick. */
 void replica_submit(struct replica *replica, struct replica_request *request);

@@ -118,6 +118,9 @@ void replica_requests_give_up(struct replica *replica);
 /* At a primary that serves: the member's session is its newest. */
 void replica_requests_begin(struct replica *replica, uint8_t slot);
 
+/* What waits of this slot's requests is forgotten. */
+void replica_requests_drop(struct replica *replica, uint8_t slot);
+
 /* True if there is something to take. */
 bool replica_requests_wait(const struct replica *replica);
 

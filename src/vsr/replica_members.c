@@ -56,8 +56,10 @@ replica_members_logged(struct replica *replica, const struct prepare_header *pre
     /* Before this one is committed, none follows (V12): the one before is. */
     membership->now = membership->committed;
     membership->change_op = prepare->op;
+    const struct member_change *change = change_of(prepare);
     /* If it can't be made, executing it stops the replica. */
-    (void) members_apply(&membership->now, change_of(prepare));
+    if (!members_apply(&membership->now, change)) return;
+    if (change->member.role == MEMBER_NONE) replica_requests_drop(replica, change->slot);
 }
 
 void

@@ -7,6 +7,9 @@
 #include "base/units.h"
 #include "vsr/replica_internal.h"
 
+/* A session's number ends with so many random bits, so that a copied directory has another. */
+#define SESSION_RANDOM_BITS 24
+
 static_assert(sizeof(struct sessions) == sizeof(struct forest_note), "kept in the note");
 
 /*
@@ -265,6 +268,41 @@ open_as_member(struct replica *replica)
     }
 }
 
+static void
+open_on_noted(struct superblock_update *update, enum superblock_result result)
+{
+    struct replica *replica = container_of(update, struct replica_updates, node)->replica;
+    if (result != SUPERBLOCK_OK) replica_stop(replica);
+}
+
+/* Each start of a member is on its disk before others hear of it. Alone, the new view is. */
+static bool
+open_note_start(struct replica *replica)
+{
+    struct superblock_update *update = &replica->updates->node;
+    assert(replica->status == REPLICA_RECOVERING);
+    *update = (struct superblock_update){
+        .kind = SUPERBLOCK_UPDATE_NODE,
+        .callback = open_on_noted,
+    };
+    superblock_update(replica->superblock, update);
+    while (superblock_busy(replica->superblock)) (void) storage_wait(replica->storage);
+    return replica->status == REPLICA_RECOVERING;
+}
+
+/*
+ * The number of this life's session. It is higher than those of former lives (V9), since each of
+ * them has written the superblock, whose sequence ascends (S1).
+ */
+static uint64_t
+open_session(const struct replica *replica, uint64_t random)
+{
+    const uint64_t sequence = replica->superblock->working->sequence;
+    assert(sequence > 0 && sequence < UINT64_C(1) << (64 - SESSION_RANDOM_BITS));
+    const uint64_t mask = (UINT64_C(1) << SESSION_RANDOM_BITS) - 1;
+    return sequence << SESSION_RANDOM_BITS | (random & mask);
+}
+
 /*
  * How far is the log known to be committed, and to be that of the view? A header tells what was
  * committed in the log that it is part of; and the superblock lists what the view began with.
@@ -288,13 +326,13 @@ open_know(struct replica *replica, bool alone)
 }
 
 enum replica_open_result
-replica_open(struct replica *replica, uint64_t session, uint64_t *op)
+replica_open(struct replica *replica, uint64_t random, uint64_t *op)
 {
     const struct prepare_header *checkpoint = &replica->journal->checkpoint;
     const struct superblock_state *state = replica->superblock->working;
     assert(replica->status == REPLICA_CLOSED);
     assert(replica->journal->head.op >= checkpoint->op);
-    assert(session != 0);
+    assert(random != 0);
 
     replica->updates->replica = replica;
     replica->status = REPLICA_RECOVERING;
@@ -306,9 +344,8 @@ replica_open(struct replica *replica, uint64_t session, uint64_t *op)
     replica->commit_header = *checkpoint;
     replica->op_admitted = UINT64_MAX;
     replica->slot = state->slot;
-    replica->session = session;
     /* So that no answer to an earlier life is taken for one to this. */
-    replica->reads.newest = session / 2;
+    replica->reads.newest = random / 2;
     replica->reads.asked = replica->reads.newest;
     replica->reads.known = replica->reads.newest;
     memcpy(&replica->sessions, forest_note(replica->forest), sizeof(replica->sessions));
@@ -322,8 +359,8 @@ replica_open(struct replica *replica, uint64_t session, uint64_t *op)
         if (result != REPLICA_OPENED) return result;
     }
     if (!open_members(replica, op)) return REPLICA_OPEN_PREPARE_DAMAGED;
-    const struct session *own = &replica->sessions.slots[replica->slot];
-    replica->number = own->session == session ? own->number : 0;
+    if (!alone && !open_note_start(replica)) return REPLICA_OPEN_IO_ERROR;
+    replica->session = open_session(replica, random);
     enum replica_open_result result = REPLICA_OPENED;
     if (alone) {
         result = open_alone(replica);

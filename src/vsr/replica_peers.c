@@ -82,7 +82,10 @@ on_up(void *context, uint32_t number, const struct message_header *header)
     const bool named = known->role != MEMBER_NONE && known->incarnation == hello->incarnation;
     const bool member = slot < MEMBERS_MAX && slot != replica->slot &&
                         (named || replica_newcomer(replica));
-    if (!member || replica->peers[slot].up) {
+    /* What a former life has sent may still be on its way (V9). */
+    const bool former = member && replica->peers[slot].incarnation == hello->incarnation &&
+                        hello->session < replica->peers[slot].session;
+    if (!member || former || replica->peers[slot].up) {
         const struct message_bye bye = {
             .reason = member ? MESSAGE_BYE_CONNECTED : MESSAGE_BYE_INCARNATION,
         };
@@ -94,6 +97,7 @@ on_up(void *context, uint32_t number, const struct message_header *header)
     peer->up = true;
     peer->number = (uint8_t) number;
     peer->session = hello->session;
+    peer->incarnation = hello->incarnation;
     peer->placed = false;
     peer->read_asked = false;
     replica->slots[number] = slot;

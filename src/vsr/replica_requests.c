@@ -369,8 +369,10 @@ replica_on_request(struct replica *replica, uint8_t slot, struct message *messag
 {
     struct multi_batch_reader reader;
     struct queue *waiting = &replica->peers[slot].requests;
+    /* Nothing of who was removed comes into the log behind that (V9). */
+    const bool member = replica->membership->now.slots[slot].role != MEMBER_NONE;
     /* A primary that doesn't serve yet can't tell which numbers are taken. It looks again later. */
-    const bool taken = replica->primary && message->header->view == replica->view &&
+    const bool taken = replica->primary && member && message->header->view == replica->view &&
                        (!replica->serving || accepts(replica, slot, message->header)) &&
                        waiting->count < REPLICA_REQUESTS_PER_PEER &&
                        request_open(replica, slot, message->header, &reader);
@@ -379,6 +381,16 @@ replica_on_request(struct replica *replica, uint8_t slot, struct message *messag
     } else {
         refuse_again(replica, slot, message->header);
         message_release(&replica->pool, message);
+    }
+}
+
+void
+replica_requests_drop(struct replica *replica, uint8_t slot)
+{
+    struct queue *waiting = &replica->peers[slot].requests;
+    while (!queue_empty(waiting)) {
+        struct queue_link *link = queue_pop(waiting);
+        message_release(&replica->pool, container_of(link, struct message, link));
     }
 }
 

@@ -61,17 +61,14 @@ leave_normal(struct replica *replica)
     replica->round_due = false;
     replica->unsent = NULL;
     replica->reads.round = REPLICA_NO_ROUND;
-    for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
+    for (uint8_t slot = 0; slot < MEMBERS_MAX; slot++) {
         struct replica_peer *peer = &replica->peers[slot];
         peer->taken_over = false;
         peer->acked = 0;
         peer->round = 0;
         peer->placed = false;
         peer->read_asked = false;
-        while (!queue_empty(&peer->requests)) {
-            struct queue_link *link = queue_pop(&peer->requests);
-            message_release(&replica->pool, container_of(link, struct message, link));
-        }
+        replica_requests_drop(replica, slot);
     }
 }
 

@@ -23,7 +23,7 @@ sessions_begin(struct sessions *sessions, uint8_t slot, uint64_t session)
     assert(slot < MEMBERS_MAX);
     assert(session != 0);
     struct session *newest = &sessions->slots[slot];
-    if (newest->session == session) return;
+    if (session <= newest->session) return;
     *newest = (struct session){.session = session};
 }
 
@@ -44,6 +44,7 @@ sessions_precede(
     assert(slot < MEMBERS_MAX);
     assert(session != 0);
     const struct session *newest = &sessions->slots[slot];
+    if (session < newest->session) return false;
     return first > (session == newest->session ? newest->number : 0);
 }
 

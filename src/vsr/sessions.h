@@ -2,9 +2,10 @@
 /*
  * Which requests count: each once, and none that was overtaken.
  *
- * The clients of the log are the replicas. Each start of one is a session, with a random number of
- * its own, and the requests of a session are numbered 1, 2, 3 … For each slot of the cluster, here
- * is the newest session, and the highest number of it that is taken. Two such tables are kept:
+ * The clients of the log are the replicas. Each start of one is a session, and has a higher number
+ * than those before it. The requests of a session are numbered 1, 2, 3 … For each slot of the
+ * cluster, here is the newest session, and the highest number of it that is taken. Two such tables
+ * are kept:
  *
  *  - `sessions`, of the ops that were executed. It is part of the replicated state: the same on
  *    each replica after the same op, and kept in the checkpoint.
@@ -48,8 +49,8 @@ static_assert(sizeof(struct sessions) == MEMBERS_MAX * 2 * sizeof(uint64_t), "no
 bool sessions_valid(const struct sessions *sessions);
 
 /*
- * From here on the session is the slot's newest, and nothing of its last one is accepted. If it is
- * the newest already, it goes on.
+ * From here on the session is the slot's newest, and nothing of older ones is accepted. If it is
+ * the newest already, it goes on; if it is an older one, nothing changes.
  */
 void sessions_begin(struct sessions *sessions, uint8_t slot, uint64_t session);
 

@@ -181,7 +181,7 @@ check_durable(const struct cluster *cluster, const struct prepare_header *header
         count);
 }
 
-/* (I3), of sessions. A new one may begin; only an older number can't come. */
+/* (I3), of sessions: neither an older one can come, nor an older number. */
 static void
 check_source(struct cluster *cluster, uint64_t op, const struct multi_batch_source *source)
 {
@@ -189,7 +189,8 @@ check_source(struct cluster *cluster, uint64_t op, const struct multi_batch_sour
     const struct session *session = &history->sessions.slots[source->slot];
     cluster_check(
         cluster,
-        session->session != source->session || source->number > session->number,
+        source->session > session->session ||
+            (source->session == session->session && source->number > session->number),
         "op %" PRIu64 ": slot %u has number %" PRIu64 " after number %" PRIu64,
         op,
         source->slot,

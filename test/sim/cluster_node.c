@@ -8,6 +8,7 @@
 
 #include "base/arena.h"
 #include "base/units.h"
+#include "engine/internal.h"
 #include "sim/cluster.h"
 #include "store/superblock.h"
 
@@ -142,13 +143,12 @@ static void
 node_create(struct cluster_node *node)
 {
     struct cluster *cluster = node->cluster;
-    node->session = prng_range(&cluster->prng, 1, UINT64_MAX);
     struct engine_options options = {
         .prepares_size_bytes = cluster->options.prepares_size_bytes,
         .grid_size_bytes = node->disk.storage.file_size_bytes[STORAGE_GRID],
         .requests_max = CLUSTER_CLIENTS_MAX + 1,
         .wal_sync = cluster->options.sync,
-        .session = node->session,
+        .session = prng_range(&cluster->prng, 1, UINT64_MAX),
     };
     if (cluster->networked) {
         network_sim_start(&cluster->network, node->index);
@@ -222,6 +222,7 @@ cluster_node_open(struct cluster_node *node)
         report.journal.damage ? report.journal.damage->name : "none",
         report.journal.damage_op,
         report.block_address);
+    node->session = node->engine->replica.session;
     storage_sim_crash_after(&node->disk, 0);
     engine_scrub(node->engine, node->options->scrub_ns);
     node->read_op = 0;

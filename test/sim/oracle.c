@@ -153,7 +153,7 @@ check_source(struct sim *sim, const struct multi_batch_source *source)
     const uint64_t before = source->session == oracle->session ? oracle->number : 0;
     sim_check(
         sim,
-        source->slot == 0 && source->number == before + 1,
+        source->slot == 0 && source->number == before + 1 && source->session >= oracle->session,
         "a batch is number %" PRIu64 " of its session, after number %" PRIu64,
         source->number,
         before);

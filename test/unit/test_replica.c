@@ -478,7 +478,7 @@ UNIT_TEST(r8_requests_are_numbered_and_sessions_follow_from_the_log)
     uint32_t from_checkpoint = 0;
     uint32_t grouped = 0;
     for (uint32_t life = 1; life <= 25; life++) {
-        const uint64_t session = node.options.session;
+        const uint64_t session = node.engine->replica.session;
         uint64_t number = 0;
         while (node.request_count < life) {
             (void) node_create_accounts(&node, (uint32_t) prng_range(&node.prng, 1, 12));
@@ -504,24 +504,28 @@ UNIT_TEST(r8_requests_are_numbered_and_sessions_follow_from_the_log)
         expect_session(node.engine->replica.accepted.slots[0], session, number);
         from_checkpoint += node_state(&node).checkpoint_op == op;
         node_reopen(&node);
-        expect(node.options.session != session);
+        expect(node.engine->replica.session > session);
         expect_session(node.engine->replica.sessions.slots[0], session, number);
-        expect_session(node.engine->replica.accepted.slots[0], node.options.session, 0);
+        expect_session(
+            node.engine->replica.accepted.slots[0], node.engine->replica.session, 0);
     }
     expect(from_checkpoint >= 5 && grouped > 10);
     node_free(&node);
 }
 
-/* A host that draws the same number twice, which is unlikely, gets no number twice. */
-UNIT_TEST(r8_a_session_that_is_known_goes_on)
+/* (V9) Sessions ascend, also where a host draws the same number twice. */
+UNIT_TEST(v9_each_life_has_a_higher_session_than_those_before)
 {
     begin(RING_LARGE, MIB, 16);
-    for (uint64_t number = 1; number <= 6; number++) {
+    for (uint64_t op = 1; op <= 6; op++) {
+        const uint64_t session = node.engine->replica.session;
         (void) node_create_accounts(&node, 1);
         node_settle(&node);
-        expect_equal(origin_on_disk(number)->number, number);
+        expect_equal(origin_on_disk(op)->number, 1);
+        expect_equal(origin_on_disk(op)->session, session);
         node.options.session -= 1;
         node_reopen(&node);
+        expect(node.engine->replica.session > session);
     }
     node_free(&node);
 }

@@ -540,4 +540,38 @@ UNIT_TEST(new_primary_refuses_nothing_before_a_quorum_has_its_log)
     trio_end();
 }
 
+/*
+ * (V9) What a former life of a node has said doesn't bring its session back: a request that it had
+ * sent could come into the log behind what the present life has done.
+ */
+UNIT_TEST(v9_a_former_life_is_not_let_in)
+{
+    struct {
+        struct message_header header;
+        struct message_hello hello;
+    } former = {.hello.name = "b"};
+    trio_begin(NETWORK_SIM_STREAMS, 31);
+    struct network *network = network_sim_of(&trio.net, 1);
+    network->callbacks->hello(network->context, &former.header);
+    const uint64_t session = trio.nodes[1].session;
+    expect_equal(former.hello.session, session);
+    trio_stop(1);
+    trio_start(1);
+    expect(trio.nodes[1].session > session);
+    for (uint32_t i = 0; i < TRIO_PATIENCE_MS && !trio_connected(0, 1); i++) trio_step();
+    expect(trio_answered_within(trio_create(1, 1), TRIO_PATIENCE_MS));
+    const struct replica *primary = trio_replica(TRIO_PRIMARY);
+    trio_stop(1);
+    const struct replica_peer *peer = &primary->peers[trio_slot(1)];
+    for (uint32_t i = 0; i < 20000 && peer->up; i++) trio_step();
+    expect(!peer->up);
+    network = network_sim_of(&trio.net, TRIO_PRIMARY);
+    network->callbacks->up(network->context, 1, &former.header);
+    expect(!peer->up);
+    expect(primary->accepted.slots[trio_slot(1)].session > session);
+    trio_start(1);
+    expect(trio_answered_within(trio_create(1, 1), 20000));
+    trio_end();
+}
+
 UNIT_MAIN(test_replica_members)

@@ -94,13 +94,12 @@ trio_start(uint32_t number)
     struct trio_node *node = &trio.nodes[number];
     struct engine_open_report report;
     assert(node->engine == NULL);
-    node->session = prng_range(&trio.prng, 1, UINT64_MAX);
     network_sim_start(&trio.net, number);
     struct engine_options options = {
         .prepares_size_bytes = TRIO_RING_SIZE,
         .grid_size_bytes = node->disk.storage.file_size_bytes[STORAGE_GRID],
         .requests_max = TRIO_ASKED_MAX,
-        .session = node->session,
+        .session = prng_range(&trio.prng, 1, UINT64_MAX),
         .network = network_sim_of(&trio.net, number),
         .failover_timeout_ns = trio.elected ? TRIO_PATIENT_NS : TRIO_HASTY_NS,
     };
@@ -118,6 +117,7 @@ trio_start(uint32_t number)
     const enum engine_open_result result = engine_open(engine, &identity, &report);
     assert(result == ENGINE_OPENED);
     node->engine = engine;
+    node->session = engine->replica.session;
 }
 
 /* A power cut. */
