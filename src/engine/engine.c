@@ -403,6 +403,14 @@ engine_failed_on_damage(const struct engine *engine, struct engine_damage *damag
 }
 
 bool
+engine_failed_on_divergence(const struct engine *engine, uint64_t *op)
+{
+    if (!replica_stopped_by_divergence(&engine->replica)) return false;
+    *op = engine->journal.checkpoint.op;
+    return true;
+}
+
+bool
 engine_pulse_damage(const struct engine *engine, struct engine_damage *damage)
 {
     struct forest_damage found;

@@ -321,6 +321,12 @@ bool engine_failed(const struct engine *engine);
 bool engine_failed_on_damage(const struct engine *engine, struct engine_damage *damage);
 
 /*
+ * True if the engine has failed because its newest checkpoint, of *op, isn't the one that the
+ * primary has of that op. Both have executed the same log, so one of them has gone wrong.
+ */
+bool engine_failed_on_divergence(const struct engine *engine, uint64_t *op);
+
+/*
  * True while expired holds aren't released, because a block that this needs is damaged; *damage
  * says which. Everything else goes on, and it is tried again every ten seconds.
  */

@@ -42,6 +42,8 @@
  *  (R10) an op is known to be of this view's log, if it is named by the headers that the view began
  *       with, by a prepare of this view that follows it, or by the checksum of a committed op.
  *  (R11) a read is answered from a state that has every op that was committed when the read came.
+ *  (V10) checkpoints at the same op are the same one. Each acknowledgement says which the member
+ *       has; a member that hears from the primary that it has another one stops.
  *  (R13) a request that is given up took no effect and never will, or had a number before. If it
  *       executes later all the same, nothing of its caller's is read or written any more.
  */
@@ -325,6 +327,7 @@ struct replica {
     uint16_t voters; /* As members_voters has them: of the newest prepare. */
     bool primary;    /* Of the view. */
     bool lost;       /* It has stopped because a block that an op needs can't be read. */
+    bool diverged;   /* It has stopped because its state isn't the primary's (V10). */
     bool no_room;    /* An op that is committed waits for room. */
     /*
      * At the primary: everything that the view began with is executed, and a quorum has this view's
@@ -557,6 +560,13 @@ static inline bool
 replica_stopped_by_damage(const struct replica *replica)
 {
     return replica_stopped(replica) && replica->lost;
+}
+
+/* It has failed because its newest checkpoint isn't the primary's (V10). */
+static inline bool
+replica_stopped_by_divergence(const struct replica *replica)
+{
+    return replica_stopped(replica) && replica->diverged;
 }
 
 #endif

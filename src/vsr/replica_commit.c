@@ -161,6 +161,10 @@ batches_open(struct replica *replica, const struct prepare_header *header)
             return false;
         }
     }
+    /* In replay nothing was asked. */
+    if (replica->status != REPLICA_RECOVERING && !replica_requests_match(replica, reader)) {
+        return false;
+    }
     assert(reader->batch_count <= BATCHES_PER_PREPARE_MAX);
     execution->round_asked = false;
     execution->round = 0;

@@ -95,6 +95,14 @@ bool replica_requests_send(struct replica *replica);
 void replica_requests_unsend(struct replica *replica);
 
 /*
+ * False if batches of this session aren't what was asked under their numbers: then whoever made the
+ * prepare has made them up. All batches are valid.
+ */
+bool replica_requests_match(
+    const struct replica *replica,
+    const struct multi_batch_reader *reader);
+
+/*
  * The outstanding request that this batch of this replica's session is of. Requests with lower
  * numbers were overtaken, and are sent again as new ones. NULL: nobody waits for the batch.
  */

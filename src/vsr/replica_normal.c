@@ -158,6 +158,16 @@ replica_settled(const struct replica *replica)
     return count >= members_quorum(members_voter_count(replica->voters));
 }
 
+/* (V10) Who has another checkpoint of the same op is told which is right. Then it stops. */
+static void
+compare_checkpoint(struct replica *replica, uint8_t slot, const struct message_header *header)
+{
+    const uint64_t op = replica->journal->checkpoint.op;
+    if (op == 0 || header->checkpoint_op != op) return;
+    const u128 id = superblock_checkpoint_id(replica->superblock);
+    if (header->as.prepare_ok.checkpoint_id != id) replica_say_view(replica, slot, 0);
+}
+
 void
 replica_on_prepare_ok(struct replica *replica, uint8_t slot, const struct message_header *header)
 {
@@ -174,6 +184,7 @@ replica_on_prepare_ok(struct replica *replica, uint8_t slot, const struct messag
         peer->placed = true;
         replica_count_acks(replica);
     }
+    compare_checkpoint(replica, slot, header);
     replica_reads_answered(replica);
 }
 

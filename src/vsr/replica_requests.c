@@ -64,6 +64,42 @@ number_oldest(struct replica *replica)
     return request;
 }
 
+/* Are the batches of an origin, which is this session, what was asked under their numbers? */
+static bool
+origin_matches(
+    const struct replica *replica,
+    const struct multi_batch_origin *origin,
+    const struct multi_batch_entry *entries)
+{
+    const uint64_t first = origin->number - origin->batch_count + 1;
+    const struct queue_link *link = queue_peek(&replica->outstanding);
+    if (origin->number > replica->number) return false;
+    for (; link != NULL; link = link->next) {
+        const struct replica_request *request =
+            container_of(link, const struct replica_request, link);
+        if (request->number < first) continue;
+        if (request->number > origin->number) break;
+        const struct multi_batch_entry *entry = &entries[request->number - first];
+        if (entry->operation != request->operation) return false;
+        if (entry->event_count != request->event_count) return false;
+    }
+    return true;
+}
+
+bool
+replica_requests_match(const struct replica *replica, const struct multi_batch_reader *reader)
+{
+    uint32_t batch = 0;
+    for (uint32_t i = 0; i < reader->origin_count; i++) {
+        const struct multi_batch_origin *origin = &reader->origins[i];
+        if (origin->slot == replica->slot && origin->session == replica->session) {
+            return origin_matches(replica, origin, &reader->entries[batch]);
+        }
+        batch += origin->batch_count;
+    }
+    return true;
+}
+
 struct replica_request *
 replica_requests_find(
     struct replica *replica,
@@ -75,7 +111,7 @@ replica_requests_find(
         struct replica_request *request = request_of(queue_peek(&replica->outstanding));
         if (request == NULL || request->number > source->number) return NULL;
         if (request->number == source->number) {
-            /* Both are this replica's words, which have come back with their checksums right. */
+            /* replica_requests_match has compared them before the op began. */
             assert(request->operation == batch->operation);
             assert(request->event_count == batch->event_count);
             if (replica->unsent == request) replica->unsent = request_of(request->link.next);

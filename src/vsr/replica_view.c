@@ -494,6 +494,18 @@ replica_on_do_view_change(
     change->voted[slot] = true;
 }
 
+/* (V10) Has the primary of this view, or of a newer one, another checkpoint of the same op? */
+static bool
+checkpoint_differs(
+    const struct replica *replica, uint8_t slot, const struct message_header *header)
+{
+    const struct message_start_view_body *body = message_body_const(header);
+    const uint64_t op = replica->journal->checkpoint.op;
+    if (header->view < replica->view || members_view_slot(header->view) != slot) return false;
+    if (op == 0 || header->checkpoint_op != op) return false;
+    return body->checkpoint_id != superblock_checkpoint_id(replica->superblock);
+}
+
 void
 replica_on_start_view(struct replica *replica, uint8_t slot, struct message *message)
 {
@@ -501,6 +513,12 @@ replica_on_start_view(struct replica *replica, uint8_t slot, struct message *mes
     const struct message_header *header = message->header;
     const bool wanted = header->view >= replica->view && header->view > change->log_view &&
                         members_view_slot(header->view) == slot;
+    if (checkpoint_differs(replica, slot, header)) {
+        message_release(&replica->pool, message);
+        replica->diverged = true;
+        replica_stop(replica);
+        return;
+    }
     if (wanted && header->view > replica->view) replica_view_enter(replica, header->view);
     if (!wanted || replica->status != REPLICA_VIEW_CHANGE || change->updating) {
         message_release(&replica->pool, message); /* It is sent again when it is asked for. */

@@ -215,4 +215,43 @@ UNIT_TEST(r13_waits_end_while_no_view_can_begin)
     trio_end();
 }
 
+/* It has sent them, and would take them itself now. Nobody has its log, so it doesn't work yet. */
+UNIT_TEST(r13_requests_that_a_new_primary_has_yet_to_take_are_given_up)
+{
+    trio_begin(NETWORK_SIM_CHAOS, 36);
+    trio_cut(2, TRIO_PRIMARY, true);
+    struct trio_asked *lost[3];
+    for (uint32_t i = 0; i < ARRAY_COUNT(lost); i++) {
+        lost[i] = create_for(2, 1, 0);
+        trio_step();
+    }
+    trio_stop(TRIO_PRIMARY);
+    trio_hurry(1);
+    trio_hurry(2);
+    const struct replica *new = trio_replica(2);
+    for (uint32_t i = 0; i < TRIO_PATIENCE_MS; i++) {
+        if (new->status == REPLICA_VIEW_CHANGE && new->change->voted[trio_slot(1)]) break;
+        trio_step();
+    }
+    trio_cut(2, 1, true);
+    for (uint32_t i = 0; i < TRIO_PATIENCE_MS && !new->primary; i++) trio_step();
+    expect(new->primary && !new->serving);
+    expect(new->unsent == &lost[0]->request.create);
+    lost[0]->request.create.deadline_ns = 1;
+    lost[1]->request.create.deadline_ns = 1;
+    trio_steps(2 * ENGINE_TICK_MS);
+    expect(new->primary && new->unsent == &lost[2]->request.create);
+    trio_cut(2, 1, false);
+    expect(trio_answered_within(lost[2], TRIO_PATIENCE_MS));
+    expect(trio_created(lost[2]));
+    for (uint32_t i = 0; i < 2; i++) {
+        expect_equal(lost[i]->request.status, ENGINE_UNKNOWN);
+        expect(untouched(lost[i]));
+    }
+    trio_cut(2, TRIO_PRIMARY, false);
+    trio_start(TRIO_PRIMARY);
+    trio_expect_rest(1);
+    trio_end();
+}
+
 UNIT_MAIN(test_replica_waits)

@@ -46,6 +46,7 @@ static void
 on_sent(void *context, uint32_t from, uint32_t to, struct message_header *header)
 {
     (void) context;
+    if (trio.tamper != NULL) trio.tamper(from, to, header);
     if (header->command == MESSAGE_SUSPECT && header->flags != 0) trio.resignations += 1;
     if (header->command != MESSAGE_PREPARE_OK) return;
     struct trio_node *node = &trio.nodes[from];
@@ -53,7 +54,7 @@ on_sent(void *context, uint32_t from, uint32_t to, struct message_header *header
     expect_equal(to, TRIO_PRIMARY);
     expect(header->op <= node->op_durable);
     node->acked = max_u64(node->acked, header->op);
-    if (header->op == 0) return; /* It has nothing. */
+    if (header->op == 0 || node->may_fail) return; /* It has nothing, or what was forged. */
     expect(replica_log_has(trio_replica(TRIO_PRIMARY), header->op, header->as.prepare_ok.checksum));
 }
 
@@ -196,6 +197,7 @@ trio_init(enum network_sim_model model, uint64_t seed)
     trio.id_last = 0;
     trio.now_ms = 0;
     trio.resignations = 0;
+    trio.tamper = NULL;
     for (uint32_t i = 0; i < TRIO_NODES; i++) member_init(i);
 }
 
@@ -212,7 +214,7 @@ trio_step(void)
         if (node->engine == NULL) continue;
         if (!node->disk_stands) storage_sim_tick(&node->disk);
         for (uint32_t poll = 0; poll < 4 && engine_poll(node->engine); poll++) {}
-        assert(!engine_failed(node->engine));
+        assert(node->may_fail || !engine_failed(node->engine));
         if (trio.now_ms % ENGINE_TICK_MS == 0) engine_tick(node->engine);
     }
 }

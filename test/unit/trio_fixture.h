@@ -40,6 +40,7 @@ struct trio_node {
     uint64_t memory_bytes;
     uint64_t session;
     bool disk_stands; /* Nothing gets further on its disk. */
+    bool may_fail;    /* Its engine may stop. */
     uint64_t op_durable;                     /* The newest op that its disk has in both logs. */
     struct prepare_header log[TRIO_OPS_MAX]; /* What its disk was given, by op. */
     uint64_t acked;                          /* The newest op that it has acknowledged. */
@@ -56,6 +57,8 @@ struct trio {
     bool elected;
     uint64_t now_ms;
     uint32_t resignations; /* Messages by which a primary resigns. */
+    /* NULL, or changes a message on its way, and seals it again. */
+    void (*tamper)(uint32_t from, uint32_t to, struct message_header *header);
 };
 
 extern struct trio trio;

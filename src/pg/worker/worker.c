@@ -663,6 +663,7 @@ fail(struct worker *worker)
 {
     char failure[STORAGE_OS_TEXT_SIZE];
     struct engine_damage damage;
+    uint64_t op;
     if (engine_failed_on_damage(worker->host.engine, &damage)) {
         warnings_describe(&damage, failure, sizeof(failure));
         worker_fail(
@@ -670,6 +671,17 @@ fail(struct worker *worker)
             "An entry of the log needs it: nothing more can be written.",
             "Restore the ledger's data directory together with the identity file from a backup. "
             "Keep a copy of the directory as it is before you do.");
+    }
+    if (engine_failed_on_divergence(worker->host.engine, &op)) {
+        snprintf(
+            failure,
+            sizeof(failure),
+            "the ledger of this node is not that of the primary at op " UINT64_FORMAT,
+            (uint64) op);
+        worker_fail(
+            failure,
+            "Both have executed the same operations, so the files or the memory of one of them are damaged, or its build is another.",
+            "Verify the ledger at each node. Remove the node whose ledger is wrong from the cluster, and add it again with an empty directory.");
     }
     if (!storage_os_failure_text(&worker->host.storage, failure, sizeof(failure))) {
         strlcpy(failure, "what was written did not read back", sizeof(failure));
