@@ -687,7 +687,7 @@ COMMENT ON VIEW ledger.status IS 'what the engine is doing, in one row';
 COMMENT ON COLUMN ledger.status.role IS
     'primary: it works; backup, view_change, catching_up: it is a cluster''s member and works; starting, opening: wait; none, guest, standby, refused, stopped: message, detail and hint say why';
 COMMENT ON COLUMN ledger.status.message IS
-    'why the engine does not work; or, while it does, what it cannot do because of a damaged block';
+    'why the engine does not work; or, while it does, what it cannot do: because of a damaged block, or of nodes of the cluster that are lost';
 COMMENT ON COLUMN ledger.status.op IS 'the newest operation in the log';
 COMMENT ON COLUMN ledger.status.commit_op IS 'the newest operation that has taken effect';
 COMMENT ON COLUMN ledger.status.checkpoint_op IS 'the newest operation of the checkpoint: a restart replays those after it';

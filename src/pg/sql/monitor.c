@@ -19,6 +19,7 @@
 #include "pg/settings.h"
 #include "pg/shared.h"
 #include "pg/sql/cluster.h"
+#include "pg/worker/refusal.h"
 
 PG_FUNCTION_INFO_V1(ledger_status);
 PG_FUNCTION_INFO_V1(ledger_stats);
@@ -139,6 +140,38 @@ role_name(const struct availability *availability, const struct monitor *monitor
     return cluster_state_name(ENGINE_MEMBER_CATCHING_UP); /* It hasn't read yet that it is one. */
 }
 
+/* Says what keeps a member from doing all of its work, if anything does. */
+static void
+describe_cluster(const struct monitor *monitor, struct refusal *why)
+{
+    const struct engine_cluster *cluster = &monitor->cluster;
+    if (monitor->published_at == 0 || !cluster->is_cluster) return;
+    const uint32 quorum = cluster->voters / 2 + 1;
+    if (cluster->reachable < quorum) {
+        refusal_message(why, "the ledger cluster has no quorum");
+        refusal_detail(
+            why,
+            "%u of %u nodes can be reached, and %u are needed.",
+            cluster->reachable,
+            cluster->voters,
+            quorum);
+        refusal_hint(
+            why,
+            "Start the others, or restore the network between them: ledger.cluster shows which. Work goes on by itself.");
+        return;
+    }
+    if (cluster->primary < 0) {
+        refusal_message(why, "the ledger cluster has no primary");
+        refusal_hint(why, "Wait for some seconds: a node is about to become it.");
+        return;
+    }
+    if (cluster->reachable == cluster->voters) return;
+    refusal_message(why, "a node of the ledger cluster cannot be reached from here");
+    refusal_detail(
+        why, "%u of %u nodes can be reached.", cluster->reachable, cluster->voters);
+    refusal_hint(why, "ledger.cluster shows which.");
+}
+
 /* ---- ledger.status --------------------------------------------------------------------------- */
 
 #define MONITOR_STATE_COLUMNS 12
@@ -185,7 +218,8 @@ ledger_status(PG_FUNCTION_ARGS)
     bool known = monitor_read(&monitor);
     availability_get(&availability);
     const bool works = availability.role <= ROLE_OPENING;
-    const struct refusal *why = works ? &monitor.warning : &availability.why;
+    struct refusal *why = works ? &monitor.warning : &availability.why;
+    if (works && why->message[0] == '\0') describe_cluster(&monitor, why);
     row_put(&row, CStringGetTextDatum(role_name(&availability, &monitor)), false);
     row_put_text(&row, why->message);
     row_put_text(&row, why->detail);

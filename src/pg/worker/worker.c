@@ -594,6 +594,8 @@ stop(struct worker *worker)
             break;
         }
         const bool progress = engine_poll(worker->host.engine);
+        /* What another node must answer is asked again. Alone, ticks would only find new work. */
+        if (worker->host.cluster.open) engine_tick(worker->host.engine);
         slots_wake(worker->slots);
         if (!progress) wait_for_events(worker, ENGINE_TICK_MS);
     }
