@@ -80,6 +80,8 @@ static const struct message_rule message_rules[MESSAGE_COMMAND_COUNT] = {
     [MESSAGE_READ_INDEX] = {"read_index", USES_VIEW, 0, 0, 0, 0},
     [MESSAGE_READ_OK] = {"read_ok", USES_VIEW | USES_COMMIT, 0, 0, 0, 0},
     [MESSAGE_NODE_RECORD] = {"node_record", USES_VIEW, 0, sizeof(struct message_node_record), 0, 0},
+    [MESSAGE_WISH] = {"wish", USES_VIEW | USES_ROUND, 0, 0, 0, 0},
+    [MESSAGE_WISH_ANSWER] = {"wish_answer", USES_VIEW | USES_ROUND, 0, 0, 0, 0},
 };
 
 static const char *const bye_texts[MESSAGE_BYE_REASON_COUNT] = {
@@ -297,6 +299,11 @@ message_special_valid(const struct message_header *header)
     case MESSAGE_CHECKPOINT:
         return header->as.receiver.slot < MEMBERS_MAX &&
                bytes_zero(header->as.receiver.reserved, sizeof(header->as.receiver.reserved));
+    case MESSAGE_WISH:
+        return header->round != 0 && header->as.wish.adds <= 1 &&
+               member_name_valid(header->as.wish.name);
+    case MESSAGE_WISH_ANSWER:
+        return bytes_zero(header->as.wish_answer.reserved, sizeof(header->as.wish_answer.reserved));
     case MESSAGE_HELLO:
     case MESSAGE_BYE:
     case MESSAGE_PREPARE:
@@ -488,6 +495,8 @@ message_body_valid(const struct message_header *header)
     case MESSAGE_NODE_RECORD: return node_record_valid(header);
     /* A block is verified by what it was asked as: who asked knows how (store/grid.h). */
     case MESSAGE_BLOCK:
+    case MESSAGE_WISH:
+    case MESSAGE_WISH_ANSWER:
     case MESSAGE_COMMIT:
     case MESSAGE_REFUSE:
     case MESSAGE_SUSPECT:

@@ -79,8 +79,10 @@ enum message_command {
     MESSAGE_READ_INDEX = 19,
     MESSAGE_READ_OK = 20,
     MESSAGE_NODE_RECORD = 21,
+    MESSAGE_WISH = 22,
+    MESSAGE_WISH_ANSWER = 23,
 };
-#define MESSAGE_COMMAND_COUNT 22
+#define MESSAGE_COMMAND_COUNT 24
 
 enum message_flag {
     MESSAGE_UNCERTAIN = 1 << 0,    /* hello, do_view_change: the log may have had more. */
@@ -189,6 +191,17 @@ struct message_receiver {
     uint8_t reserved[31];
 };
 
+/* Of a wish: a node of this name is to be added, or a member to be removed. `round` numbers it. */
+struct message_wish {
+    char name[MEMBER_NAME_MAX];
+    uint8_t adds; /* 1: add, 0: remove. */
+};
+
+struct message_wish_answer {
+    uint8_t outcome; /* enum replica_wish_outcome (vsr/replica.h) */
+    uint8_t reserved[31];
+};
+
 /* Of read_index and read_ok. */
 struct message_read {
     uint64_t number;
@@ -225,6 +238,8 @@ struct message_header {
         struct message_block block;
         struct message_read read;
         struct message_receiver receiver;
+        struct message_wish wish;
+        struct message_wish_answer wish_answer;
     } as;
 };
 static_assert(sizeof(struct message_header) == MESSAGE_HEADER_SIZE, "on the wire");

@@ -239,6 +239,7 @@ replica_tick(struct replica *replica)
         replica_say(replica, false);
         replica_fetch(replica);
         replica_suspect_tick(replica);
+        replica_wish_tick(replica);
         replica_requests_give_up(replica);
     }
     /* What has waited for room asks again. */

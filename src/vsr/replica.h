@@ -167,6 +167,7 @@ enum replica_wish_kind {
 
 enum replica_wish_stage {
     REPLICA_WISH_PLANNED,
+    REPLICA_WISH_SENT,   /* To the primary. */
     REPLICA_WISH_NAMING, /* The superblock is told. */
     REPLICA_WISH_WANTED, /* A prepare is to be made. */
     REPLICA_WISH_MADE,   /* It is, and not executed yet. */
@@ -213,6 +214,9 @@ struct replica_membership {
     struct replica_wish *wish;      /* Under way. */
     struct replica_wish *wish_next; /* Waits for the end of a promotion. */
     struct replica_wish promotion;
+    struct replica_wish *sent; /* At a backup: the one that the primary was asked for, */
+    uint64_t sent_number;      /* under this number, */
+    uint64_t sent_ns;          /* the last time then. */
     struct replica_guest guests[NETWORK_PEERS_MAX]; /* By number in the network. */
 };
 
@@ -257,6 +261,9 @@ struct replica_peer {
     uint64_t refused_first;
     uint32_t refused_view;
     uint8_t refused_reason; /* enum message_refusal */
+    struct replica_wish wish; /* The newest that it has asked for, */
+    uint64_t wish_number;     /* under this number; 0: none. */
+    struct replica *replica;
     bool read_asked;       /* It waits for a read's op … */
     uint64_t read_number;  /* … under this number, */
     uint64_t read_round;   /* which is known when a quorum has answered this round: */

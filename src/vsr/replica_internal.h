@@ -10,6 +10,7 @@
  *   replica_catchup.c   prepares for a member that has missed some
  *   replica_commit.c    executing what is committed
  *   replica_members.c   changes of who the members are
+ *   replica_wish.c      wishes for such changes, from any member to the primary
  *   replica_read.c      which op a read must see
  *   replica_suspect.c   when the primary isn't heard any more
  *   replica_view.c      the change to a new view: votes, and who takes over what
@@ -190,6 +191,21 @@ void replica_guest_up(
     struct replica *replica, uint32_t number, const struct message_hello *hello);
 
 void replica_guest_down(struct replica *replica, uint32_t number);
+
+/* ---- replica_wish.c -------------------------------------------------------------------------- */
+
+/* At a member that isn't the primary: asks that for it. */
+void replica_wish_send(struct replica *replica, struct replica_wish *wish);
+
+void replica_wish_tick(struct replica *replica);
+
+/* The view has ended, or the replica has stopped. */
+void replica_wish_leave(struct replica *replica);
+
+void replica_on_wish(struct replica *replica, uint8_t slot, const struct message_header *header);
+
+void replica_on_wish_answer(
+    struct replica *replica, uint8_t slot, const struct message_header *header);
 
 /* ---- replica_normal.c ------------------------------------------------------------------------ */
 

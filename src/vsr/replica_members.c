@@ -274,6 +274,10 @@ replica_members_wish(struct replica *replica, struct replica_wish *wish)
     struct replica_membership *membership = replica->membership;
     assert(replica->network != NULL);
     assert(member_name_valid(wish->name));
+    if (!replica->primary && members_voter_count(replica->voters) > 1) {
+        replica_wish_send(replica, wish);
+        return;
+    }
     wish->stage = REPLICA_WISH_PLANNED;
     if (membership->wish != NULL && membership->wish != &membership->promotion) {
         wish->stage = REPLICA_WISH_ANSWERED;
@@ -286,16 +290,14 @@ replica_members_wish(struct replica *replica, struct replica_wish *wish)
     } else {
         membership->wish_next = wish;
     }
-    if (!replica->primary && membership->wish == wish && members_voter_count(replica->voters) > 1) {
-        answer(replica, REPLICA_WISH_NOT_PRIMARY);
-    }
 }
 
 bool
 replica_members_withdraw(struct replica *replica, struct replica_wish *wish)
 {
     struct replica_membership *membership = replica->membership;
-    if (membership->wish != wish && membership->wish_next != wish) return false;
+    if (wish->stage == REPLICA_WISH_ANSWERED) return false;
+    if (membership->sent == wish) membership->sent = NULL;
     if (membership->wish == wish) membership->wish = NULL;
     if (membership->wish_next == wish) membership->wish_next = NULL;
     wish->stage = REPLICA_WISH_ANSWERED;
@@ -366,6 +368,7 @@ void
 replica_members_leave(struct replica *replica)
 {
     const struct replica_wish *wish = replica->membership->wish;
+    replica_wish_leave(replica);
     if (wish == NULL) return;
     const bool made = wish->stage == REPLICA_WISH_MADE;
     answer(replica, made ? REPLICA_WISH_FAILED : REPLICA_WISH_NOT_PRIMARY);

@@ -93,7 +93,10 @@ on_up(void *context, uint32_t number, const struct message_header *header)
         return;
     }
     struct replica_peer *peer = &replica->peers[slot];
-    if (peer->session != hello->session) peer->refused_first = 0;
+    if (peer->session != hello->session) {
+        peer->refused_first = 0;
+        if (peer->wish.stage == REPLICA_WISH_ANSWERED) peer->wish_number = 0;
+    }
     peer->up = true;
     peer->number = (uint8_t) number;
     peer->session = hello->session;
@@ -157,6 +160,8 @@ dispatch(struct replica *replica, uint8_t slot, struct message *message)
     case MESSAGE_START_VIEW: replica_on_start_view(replica, slot, message); return;
     case MESSAGE_GET_VIEW: replica_on_get_view(replica, slot, header); break;
     case MESSAGE_GET_PREPARE: replica_on_get_prepare(replica, slot, header); break;
+    case MESSAGE_WISH: replica_on_wish(replica, slot, header); break;
+    case MESSAGE_WISH_ANSWER: replica_on_wish_answer(replica, slot, header); break;
     /* The network has seen to the first two; nobody sends the others yet. */
     case MESSAGE_HELLO:
     case MESSAGE_BYE:

@@ -195,6 +195,11 @@ make_body(struct message_header *header, struct prng *prng)
         return make_zeros(header, BLOCK_SIZE);
     case MESSAGE_CHECKPOINT: return make_checkpoint(header);
     case MESSAGE_NODE_RECORD: return make_node_record(header, prng);
+    case MESSAGE_WISH:
+        header->round = prng_range(prng, 1, 99);
+        header->as.wish = (struct message_wish){.name = "b", .adds = prng_chance(prng, 1, 2)};
+        return 0;
+    case MESSAGE_WISH_ANSWER: header->as.wish_answer.outcome = 3; return 0;
     case MESSAGE_GET_VIEW: header->as.get_view.nonce = prng_range(prng, 1, 99); return 0;
     case MESSAGE_ABSENT: header->as.absent.asked = MESSAGE_GET_PREPARE; return 0;
     case MESSAGE_SUSPECT:

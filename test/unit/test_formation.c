@@ -541,7 +541,10 @@ UNIT_TEST(refusals)
     expect_equal(change(0, ENGINE_CHANGE_ADD, 2), ENGINE_CHANGE_UNKNOWN);
     expect_equal(change(0, ENGINE_CHANGE_REMOVE, 2), ENGINE_CHANGE_UNKNOWN);
     expect_equal(change(0, ENGINE_CHANGE_REMOVE, 0), ENGINE_CHANGE_SELF);
-    expect_equal(change(1, ENGINE_CHANGE_REMOVE, 0), ENGINE_CHANGE_NOT_PRIMARY);
+    /* A backup asks the primary. */
+    expect_equal(change(1, ENGINE_CHANGE_ADD, 2), ENGINE_CHANGE_UNKNOWN);
+    expect_equal(change(1, ENGINE_CHANGE_REMOVE, 0), ENGINE_CHANGE_SELF);
+    expect_equal(change(1, ENGINE_CHANGE_CREATE, 1), ENGINE_CHANGE_EXISTS);
     expect_equal(replica_of(0)->op, op); /* Nothing came into the log. */
     wish(0, ENGINE_CHANGE_REMOVE, 1);
     struct engine_change second = {.kind = ENGINE_CHANGE_REMOVE, .callback = on_changed};
@@ -576,6 +579,44 @@ UNIT_TEST(removed)
     expect(finds(2));
     stop(1);
     create(2);
+    end();
+}
+
+/* A change may be asked for at any member, again and again, and is made once. */
+UNIT_TEST(asked_at_a_backup)
+{
+    begin(9);
+    form(2);
+    start_guest(2);
+    await_guest(0, 2);
+    const uint64_t op = replica_of(0)->op;
+    /* What it asks gets lost, and is asked again. */
+    network_sim_cut(&net, 1, 0, true);
+    wish(1, ENGINE_CHANGE_ADD, 2);
+    steps(300);
+    expect(nodes[1].changing);
+    expect_equal(replica_of(0)->op, op);
+    network_sim_cut(&net, 1, 0, false);
+    while (nodes[1].changing) step();
+    expect_equal(nodes[1].change.result, ENGINE_CHANGE_DONE);
+    await_voters(3);
+    expect_equal(replica_of(0)->op, op + 2); /* Added, and promoted. */
+    /* Who has given a wish up may have another. */
+    wish(1, ENGINE_CHANGE_REMOVE, 2);
+    expect(engine_change_cancel(nodes[1].engine, &nodes[1].change));
+    nodes[1].changing = false;
+    const enum engine_change_result result = change(1, ENGINE_CHANGE_REMOVE, 2);
+    expect(result == ENGINE_CHANGE_DONE || result == ENGINE_CHANGE_UNKNOWN);
+    expect_equal(cluster_at(0).voters, 2);
+    /* Without a primary it isn't known what becomes of it. */
+    stop(0);
+    wish(1, ENGINE_CHANGE_REMOVE, 0);
+    for (uint32_t ms = 0; nodes[1].changing; ms++) {
+        assert(ms < PATIENCE_MS);
+        if (ms == 9000) start_member(0);
+        step();
+    }
+    expect(nodes[1].change.result != ENGINE_CHANGE_DONE);
     end();
 }
 
