@@ -4,8 +4,9 @@
  * which whole messages come.
  *
  * A peer's number is its place in the list of nodes that the host configures. It stays while the
- * node is in the list; later another node may have it, after `down` and all `sent`. `peer_count` may
- * grow between two polls. What a peer means to the cluster, its hello says. Rules that every implementation keeps (os/network_os):
+ * node is in the list; later another node may have it, after `down` and all `sent`. `peer_count`
+ * may grow between two polls. What a peer means to the cluster, its hello says. Rules that every
+ * implementation keeps (os/network_os):
  *  - A callback runs inside network_poll only, never inside send, pause or close.
  *  - A message is lent from a send that returned true until `sent`, exactly once for each send. It
  *    may be lent to several peers at a time, and nobody changes it meanwhile. `whole` says whether
@@ -17,7 +18,8 @@
  *    each `up`; a question that is asked once may never be answered.
  *  - Everything is bounded: messages and large messages that wait for a peer, connections, bytes
  *    received ahead. A send that doesn't fit returns false, and nothing else happens: what to leave
- *    out is the sender's choice.
+ *    out is the sender's choice. What the transport has taken counts no longer when the next
+ *    message is received, however many of them one poll receives.
  *  - A connection isn't read while no buffer is free for its next message. Who gives a message back
  *    polls again before it sleeps, or asks the network anew how long it may.
  *  - A guest, whose hello has no cluster, sends nothing but hello and bye. Who is greeted by one

@@ -149,6 +149,16 @@ report_returned(struct network_os *os, struct network_connection *connection)
     }
 }
 
+/* What the transport has taken makes room at once: for the answers to what comes next. */
+static void
+report_written(struct network_os *os)
+{
+    for (uint32_t i = 0; i < NETWORK_CONNECTIONS_MAX; i++) {
+        struct network_connection *connection = &os->connections[i];
+        if (connection->queue_written > 0) report_returned(os, connection);
+    }
+}
+
 static void
 report(struct network_os *os)
 {
@@ -555,6 +565,7 @@ receive(struct network_os *os, struct network_connection *connection)
             connection->progress_ns = now_ns(os);
         }
         again = on_news(os, connection, news, message);
+        report_written(os);
         /* Any callback may have ended or paused it. */
         const bool reads = connection->state == CONNECTION_GREETING ||
                            (connection->state == CONNECTION_UP && !connection->paused);
@@ -682,6 +693,7 @@ os_send(struct network *network, uint32_t peer, struct message *message)
     struct network_os *os = os_of(network);
     struct network_connection *connection = &os->connections[os->peers[peer].connection];
     assert(message->header->cluster == connection->cluster);
+    assert(connection->own.header.cluster != 0); /* A guest sends nothing. */
     const bool waiting = connection_unwritten(connection);
     if (!connection_lend(connection, message)) return false;
     network->peers[peer].queued += 1;
