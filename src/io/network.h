@@ -33,8 +33,10 @@
 #include <stdint.h>
 
 #include "base/assert.h"
+#include "config.h"
 
-#define NETWORK_PEERS_MAX 12
+/* A cluster's members, and who is about to be one. */
+#define NETWORK_PEERS_MAX MEMBERS_MAX
 
 /* Messages that wait for a peer at most, and how many of them may be large. */
 #define NETWORK_QUEUE_MAX       32

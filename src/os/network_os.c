@@ -13,6 +13,8 @@
 #include "base/assert.h"
 #include "base/units.h"
 
+static_assert(NETWORK_NAME_SIZE == MESSAGE_NAME_SIZE, "a hello names a node of the list");
+
 #define NONE          NETWORK_CONNECTIONS_MAX
 #define EVENTS_MAX    64
 #define ACCEPTS_MAX   64 /* Connections that one poll accepts or refuses. */
