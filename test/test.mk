@@ -23,7 +23,7 @@ test_objects = $(patsubst %.c,$(BUILD)/test/%.o,$(1))
 TEST_CORE_OBJS = $(call test_objects,$(CORE_SRCS) $(OS_SRCS))
 TEST_SHARED_OBJS = $(call test_objects,$(SIM_SHARED_SRCS) $(MODEL_SRCS) $(UNIT_SHARED_SRCS))
 UNIT_BINARIES = $(patsubst test/unit/%.c,$(BUILD)/unit/%,$(UNIT_SRCS)) $(BUILD)/unit/test_lsm_parts_production \
-	$(BUILD)/unit/test_network_production
+	$(BUILD)/unit/test_network_production $(BUILD)/unit/test_network_stress_production
 
 $(BUILD)/test/src/%.o: src/%.c
 	@mkdir -p $(@D)
@@ -54,12 +54,13 @@ $(BUILD)/unit/test_lsm_parts_production: $(PARTS_SRCS) $(wildcard src/*.h src/*/
 	$(CC) $(PARTS_CFLAGS) $(TEST_WARNINGS) $(PARTS_SRCS) -o $@ $(TEST_LIBS)
 
 # Messages with production limits too: there a prepare is sixteen times what is read ahead.
-NETWORK_SRCS = test/unit/test_network.c $(addprefix test/unit/,unit.c message_fixture.c network_fixture.c) \
+NETWORK_SRCS = $(addprefix test/unit/,unit.c message_fixture.c network_fixture.c) \
 	$(wildcard src/base/*.c) src/store/prepare.c src/store/members.c $(wildcard src/vsr/message*.c) $(wildcard src/os/network_*.c)
 
-$(BUILD)/unit/test_network_production: $(NETWORK_SRCS) $(wildcard src/*.h src/*/*.h test/*/*.h)
+$(addprefix $(BUILD)/unit/,test_network_production test_network_stress_production): $(BUILD)/unit/%_production: test/unit/%.c \
+		$(NETWORK_SRCS) $(wildcard src/*.h src/*/*.h test/*/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(PARTS_CFLAGS) $(TEST_WARNINGS) $(NETWORK_SRCS) -o $@ $(TEST_LIBS)
+	$(CC) $(PARTS_CFLAGS) $(TEST_WARNINGS) $< $(NETWORK_SRCS) -o $@ $(TEST_LIBS)
 
 # Stepped instruction by instruction: without those of sanitizers.
 SLEEPERS_SRCS = test/unit/test_sleepers.c test/unit/unit.c src/os/sleepers.c

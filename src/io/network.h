@@ -18,7 +18,8 @@
  *    each `up`; a question that is asked once may never be answered.
  *  - Everything is bounded: messages and large messages that wait for a peer, connections, bytes
  *    received ahead. A send that doesn't fit returns false, and nothing else happens: what to leave
- *    out is the sender's choice.
+ *    out is the sender's choice. What the transport has taken counts no longer when the next
+ *    message is received, however many of them one poll receives.
  *  - A connection isn't read while no buffer is free for its next message. Who gives a message back
  *    polls again before it sleeps, or asks the network anew how long it may.
  *  - A guest, whose hello has no cluster, sends nothing but hello and bye. Who is greeted by one
@@ -32,8 +33,10 @@
 #include <stdint.h>
 
 #include "base/assert.h"
+#include "config.h"
 
-#define NETWORK_PEERS_MAX 12
+/* A cluster's members, and who is about to be one. */
+#define NETWORK_PEERS_MAX MEMBERS_MAX
 
 /* Messages that wait for a peer at most, and how many of them may be large. */
 #define NETWORK_QUEUE_MAX       32

@@ -158,6 +158,7 @@ static bool
 parse_node(struct cursor *cursor, struct network_nodes *nodes)
 {
     const uint32_t start = cursor->at;
+    static_assert(NETWORK_PEERS_MAX == 12, "the text says so");
     if (nodes->count == NETWORK_PEERS_MAX) return fail(cursor, start, "there are at most 12 nodes");
     struct network_node *node = &nodes->nodes[nodes->count];
     if (!take(cursor, is_name, node->name, sizeof(node->name))) {

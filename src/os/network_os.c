@@ -13,6 +13,8 @@
 #include "base/assert.h"
 #include "base/units.h"
 
+static_assert(NETWORK_NAME_SIZE == MESSAGE_NAME_SIZE, "a hello names a node of the list");
+
 #define NONE          NETWORK_CONNECTIONS_MAX
 #define EVENTS_MAX    64
 #define ACCEPTS_MAX   64 /* Connections that one poll accepts or refuses. */
@@ -146,6 +148,16 @@ report_returned(struct network_os *os, struct network_connection *connection)
         state->queued_large -= message->class == MESSAGE_LARGE;
         os->reported += 1;
         os->network.callbacks->sent(os->network.context, peer, message, whole);
+    }
+}
+
+/* What the transport has taken makes room at once: for the answers to what comes next. */
+static void
+report_written(struct network_os *os)
+{
+    for (uint32_t i = 0; i < NETWORK_CONNECTIONS_MAX; i++) {
+        struct network_connection *connection = &os->connections[i];
+        if (connection->queue_written > 0) report_returned(os, connection);
     }
 }
 
@@ -555,6 +567,7 @@ receive(struct network_os *os, struct network_connection *connection)
             connection->progress_ns = now_ns(os);
         }
         again = on_news(os, connection, news, message);
+        report_written(os);
         /* Any callback may have ended or paused it. */
         const bool reads = connection->state == CONNECTION_GREETING ||
                            (connection->state == CONNECTION_UP && !connection->paused);
@@ -682,6 +695,7 @@ os_send(struct network *network, uint32_t peer, struct message *message)
     struct network_os *os = os_of(network);
     struct network_connection *connection = &os->connections[os->peers[peer].connection];
     assert(message->header->cluster == connection->cluster);
+    assert(connection->own.header.cluster != 0); /* A guest sends nothing. */
     const bool waiting = connection_unwritten(connection);
     if (!connection_lend(connection, message)) return false;
     network->peers[peer].queued += 1;

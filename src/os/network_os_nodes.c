@@ -97,10 +97,14 @@ is_vacant(const struct network_os *os, uint32_t number)
     return true;
 }
 
-/* A number that is free, and isn't given away yet (`taken`, a bit for each). */
+/* A number that is free, and not in `taken`, a bit for each; its old one, if it had one. */
 static uint32_t
-free_number(const struct network_os *os, uint32_t taken)
+free_number(const struct network_os *os, const char *name, uint32_t taken)
 {
+    for (uint32_t i = 0; i < os->network.peer_count; i++) {
+        const bool same = strcmp(os->peers[i].name, name) == 0;
+        if (same && (taken >> i & 1) == 0 && is_vacant(os, i)) return i;
+    }
     for (uint32_t i = os->network.peer_count; i < NETWORK_PEERS_MAX; i++) {
         if ((taken >> i & 1) == 0) return i;
     }
@@ -126,7 +130,7 @@ number_nodes(
     }
     for (uint32_t i = 0; i < nodes->count; i++) {
         if (numbers[i] < NETWORK_PEERS_MAX) continue;
-        numbers[i] = free_number(os, taken);
+        numbers[i] = free_number(os, nodes->nodes[i].name, taken);
         if (numbers[i] == NETWORK_PEERS_MAX) {
             (void) snprintf(
                 text,

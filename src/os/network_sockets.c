@@ -275,9 +275,12 @@ network_stream_read(struct network_stream *stream, const struct iovec *pieces, i
         if (fed <= 0) return fed;
         size = network_tls_read(&stream->tls, pieces[0].iov_base, pieces[0].iov_len);
     }
-    /* Also at its end: what it has to say of it is of use to the other end. */
-    if (!network_stream_flush(stream)) return -1;
-    if (size <= 0) return size;
+    /*
+     * Also at its end: what it has to say of it is of use to the other end. If that can't be sent,
+     * the stream is over, but what came before is still the caller's.
+     */
+    const bool flushed = network_stream_flush(stream);
+    if (size <= 0) return flushed ? size : -1;
     /* A call of the library gives one record at most. */
     while ((size_t) size < pieces[0].iov_len) {
         uint8_t *rest = (uint8_t *) pieces[0].iov_base + size;

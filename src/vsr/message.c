@@ -137,16 +137,7 @@ message_bye_hint(uint8_t reason)
 bool
 message_name_valid(const char name[MESSAGE_NAME_SIZE])
 {
-    uint32_t size = 0;
-    while (size < MESSAGE_NAME_SIZE && name[size] != 0) {
-        const char c = name[size];
-        const bool right =
-            (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
-        if (!right) return false;
-        size += 1;
-    }
-    if (size == 0 || size == MESSAGE_NAME_SIZE) return false;
-    return bytes_zero(name + size, MESSAGE_NAME_SIZE - size);
+    return member_name_valid(name) && name[MEMBER_NAME_MAX] == 0;
 }
 
 static u128

@@ -47,7 +47,7 @@
 #define MESSAGE_SENDER_GUEST UINT8_MAX
 
 /* A node's name with the zero that ends it. */
-#define MESSAGE_NAME_SIZE 32
+#define MESSAGE_NAME_SIZE (MEMBER_NAME_MAX + 1)
 
 /* Headers that a view change has to look at: what may be uncommitted, and one before. */
 #define MESSAGE_SUFFIX_MAX (PIPELINE_PREPARES_MAX + 1)

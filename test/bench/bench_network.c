@@ -48,6 +48,7 @@ struct side {
     uint64_t answered; /* and the newest answer's. */
     uint32_t ups;
     uint32_t lost; /* Messages that came back. */
+    bool closing;
     struct message *prepare; /* What is sent again and again. */
 };
 
@@ -105,7 +106,14 @@ on_hello(void *context, struct message_header *header)
     hello->prepares_size_bytes = PREPARES_SIZE_MIN;
 }
 
-/* What was asked on an older connection may be lost with it. */
+static void
+say_goodbye(void)
+{
+    const struct message_bye bye = {.reason = MESSAGE_BYE_SHUTDOWN};
+    network_close(&side.os.network, side.peer, &bye, 0);
+}
+
+/* What was said on an older connection may be lost with it. */
 static void
 on_up(void *context, uint32_t peer, const struct message_header *hello)
 {
@@ -113,6 +121,7 @@ on_up(void *context, uint32_t peer, const struct message_header *hello)
     (void) peer;
     (void) hello;
     side.ups += 1;
+    if (side.closing) say_goodbye();
     if (side.asked > side.answered && !say(MESSAGE_READ_INDEX, side.asked)) fail("no room");
 }
 
@@ -132,7 +141,9 @@ on_received(void *context, uint32_t peer, struct message *message)
     const uint64_t number = message->header->as.read.number;
     (void) context;
     (void) peer;
-    if (message->header->command == MESSAGE_READ_INDEX) (void) say(MESSAGE_READ_OK, number);
+    if (message->header->command == MESSAGE_READ_INDEX && !say(MESSAGE_READ_OK, number)) {
+        fail("there is no room for the answer to a single question");
+    }
     if (message->header->command == MESSAGE_READ_OK) side.answered = number;
     message_release(&side.pool, message);
 }
@@ -318,7 +329,6 @@ answer(const char *list, bool tls)
 static void
 run(const char *transport, bool tls)
 {
-    const struct message_bye bye = {.reason = MESSAGE_BYE_SHUTDOWN};
     char list[512];
     int status = 0;
     make_list(list, sizeof(list), tls);
@@ -340,7 +350,8 @@ run(const char *transport, bool tls)
         measure_round_trips(transport);
         measure_stream(transport);
     }
-    network_close(&side.os.network, side.peer, &bye, 0);
+    side.closing = true;
+    say_goodbye();
     while (waitpid(child, &status, WNOHANG) == 0) poll_once();
     if (status != 0) fail("node b has failed");
     network_os_close(&side.os);

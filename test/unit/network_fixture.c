@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/units.h"
@@ -27,13 +28,29 @@ char fixture_folder[64];
 
 static struct network_nodes list;
 static uint64_t clock_ns;
+static bool clock_real;
 static uint64_t seed;
+
+uint64_t
+fixture_now_ns(void)
+{
+    struct timespec now;
+    if (!clock_real) return clock_ns;
+    (void) clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t) now.tv_sec * NS_PER_S + (uint64_t) now.tv_nsec;
+}
+
+void
+fixture_clock_real(bool real)
+{
+    clock_real = real;
+}
 
 static uint64_t
 fixture_clock_ns(struct clock *unused)
 {
     (void) unused;
-    return clock_ns;
+    return fixture_now_ns();
 }
 
 static const struct clock_ops fixture_clock_ops = {
@@ -42,11 +59,6 @@ static const struct clock_ops fixture_clock_ops = {
 };
 static struct clock fixture_clock = {.ops = &fixture_clock_ops};
 
-uint64_t
-fixture_now_ns(void)
-{
-    return clock_ns;
-}
 
 void
 fixture_advance_ns(uint64_t by_ns)
@@ -75,9 +87,10 @@ on_up(void *context, uint32_t peer, const struct message_header *hello)
     struct node *node = context;
     const struct message_hello *body = message_body_const(hello);
     expect(!node->sending);
-    expect(strcmp(body->name, nodes[peer].name) == 0);
+    expect(strcmp(body->name, node->os.peers[peer].name) == 0);
     node->ups[peer] += 1;
     node->op_last[peer] = 0;
+    node->op_sent[peer] = 0;
 }
 
 static void
@@ -101,11 +114,18 @@ on_received(void *context, uint32_t peer, struct message *message)
     expect(message_header_valid(message->header) && message_body_valid(message->header));
     expect_equal(message->references, 1);
     if (message->header->command == MESSAGE_PREPARE) {
-        if (node->op_last[peer] != 0) expect_equal(message->header->op, node->op_last[peer] + 1);
+        if (node->op_last[peer] != 0 || node->from_one) {
+            expect_equal(message->header->op, node->op_last[peer] + 1);
+        }
         node->op_last[peer] = message->header->op;
     }
     node->received[peer] += 1;
     node->received_bytes[peer] += message->header->size;
+    if (node->answers) {
+        const bool sent = node_send((uint32_t) (node - nodes), peer, node->answer_count + 1, 400);
+        node->answer_count += sent;
+        node->refused_count += !sent;
+    }
     if (node->keeps) {
         assert(node->kept_count < KEPT_MAX);
         node->kept[node->kept_count] = message;
@@ -120,7 +140,7 @@ on_sent(void *context, uint32_t peer, struct message *message, bool whole)
 {
     struct node *node = context;
     expect(!node->sending);
-    assert(peer < NODES_MAX);
+    assert(peer < NETWORK_PEERS_MAX);
     node->sent_whole += whole;
     node->sent_lost += !whole;
     message_release(&node->pool, message);
@@ -186,6 +206,21 @@ network_node_open(uint32_t index)
     node->open = network_os_open(&node->os, &options, text, sizeof(text));
     if (!node->open) printf("%s: %s\n", unit_current, text);
     assert(node->open);
+}
+
+void
+nodes_list(struct network_nodes *nodes_of)
+{
+    *nodes_of = list;
+}
+
+void
+node_reload(uint32_t index, const struct network_nodes *other)
+{
+    char text[256] = "";
+    const bool done = network_os_reload_nodes(&nodes[index].os, other, text, sizeof(text));
+    if (!done) printf("%s: %s\n", unit_current, text);
+    expect(done);
 }
 
 void
@@ -404,14 +439,14 @@ raw_connect(uint32_t index)
 }
 
 void
-raw_hello(int fd, const char *name)
+raw_hello(int fd, const char *name, u128 cluster)
 {
     struct network_greeting hello = {0};
     struct message_hello *body = message_body(&hello.header);
     hello.header.command = MESSAGE_HELLO;
     hello.header.size = sizeof(hello);
     hello.header.sender = MESSAGE_SENDER_GUEST;
-    hello.header.cluster = CLUSTER;
+    hello.header.cluster = cluster;
     *body = (struct message_hello){
         .incarnation = 1,
         .session = 1,

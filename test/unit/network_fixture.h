@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * Some nodes in one process, over Unix sockets or over TLS on the loopback, with one clock that
- * only the test moves. Each node checks what it receives: whole, right, in order.
+ * only the test moves, unless it asks for the real one. Each node checks what it receives: whole,
+ * right, in order.
  */
 #ifndef LEDGER_TEST_UNIT_NETWORK_FIXTURE_H
 #define LEDGER_TEST_UNIT_NETWORK_FIXTURE_H
@@ -13,9 +14,9 @@
 
 #define CLUSTER       77
 #define NODES_MAX     3
-#define KEPT_MAX      64
 #define SMALL_BUFFERS 48
 #define LARGE_BUFFERS 20
+#define KEPT_MAX      (SMALL_BUFFERS + LARGE_BUFFERS)
 
 struct node {
     struct network_os os;
@@ -31,13 +32,15 @@ struct node {
     uint64_t ring;
 
     /* What it was told, by peer. */
-    uint32_t ups[NODES_MAX];
-    uint32_t downs[NODES_MAX];
-    uint8_t bye_reason[NODES_MAX]; /* The newest; 0: none was said. */
-    uint8_t bye_flags[NODES_MAX];
-    uint64_t received[NODES_MAX];
-    uint64_t received_bytes[NODES_MAX];
-    uint64_t op_last[NODES_MAX]; /* Of prepares: they must ascend by one while connected. */
+    uint32_t ups[NETWORK_PEERS_MAX];
+    uint32_t downs[NETWORK_PEERS_MAX];
+    uint8_t bye_reason[NETWORK_PEERS_MAX]; /* The newest; 0: none was said. */
+    uint8_t bye_flags[NETWORK_PEERS_MAX];
+    uint64_t received[NETWORK_PEERS_MAX];
+    uint64_t received_bytes[NETWORK_PEERS_MAX];
+    uint64_t op_last[NETWORK_PEERS_MAX]; /* Of prepares: they must ascend by one while connected, */
+    bool from_one;                       /* and begin with 1. */
+    uint64_t op_sent[NETWORK_PEERS_MAX]; /* The test's; 0 when a connection begins. */
     uint64_t sent_whole;
     uint64_t sent_lost;
 
@@ -46,6 +49,11 @@ struct node {
     struct message *kept[KEPT_MAX];
     uint32_t kept_count;
     bool sending; /* No callback may run. */
+
+    /* With `answers`, each message that is received is answered by another one at once. */
+    bool answers;
+    uint64_t answer_count;
+    uint64_t refused_count; /* Answers that there was no room for. */
 };
 
 extern struct node nodes[NODES_MAX];
@@ -58,7 +66,12 @@ void nodes_end(void);
 void network_node_open(uint32_t index);
 void node_close(uint32_t index);
 
+/* The list that they were opened with, and another one at one of them, where it must do. */
+void nodes_list(struct network_nodes *nodes);
+void node_reload(uint32_t index, const struct network_nodes *nodes);
+
 /* The clock. */
+void fixture_clock_real(bool real);
 uint64_t fixture_now_ns(void);
 void fixture_advance_ns(uint64_t by_ns);
 
@@ -86,7 +99,7 @@ void node_secrets(uint32_t index, const char *letters);
 
 /* A client of the test's own: a blocking socket, and a hello in the name of a node. */
 int raw_connect(uint32_t index);
-void raw_hello(int fd, const char *name);
+void raw_hello(int fd, const char *name, u128 cluster);
 
 /* Is the other end gone? Reads what it said. */
 bool raw_ended(int fd);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/ssl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -79,7 +80,7 @@ meet_and_connect(const char *name)
     expect(nodes_until(nodes_all_up));
     raw = raw_connect(0);
     assert(raw >= 0);
-    if (name != NULL) raw_hello(raw, name);
+    if (name != NULL) raw_hello(raw, name, CLUSTER);
     (void) nodes_poll();
     (void) nodes_poll();
 }
@@ -207,7 +208,7 @@ UNIT_TEST(a_wrong_body_ends_the_connection)
 UNIT_TEST(a_second_hello_ends_the_connection)
 {
     play_c();
-    raw_hello(raw, "c");
+    raw_hello(raw, "c", CLUSTER);
     end_c();
 }
 
@@ -221,6 +222,48 @@ UNIT_TEST(a_message_of_another_cluster_ends_the_connection)
     buffer.header.cluster += 1;
     message_seal(&buffer.header, MESSAGE_VERSION_MAX);
     raw_write(&buffer.header, buffer.header.size);
+    end_c();
+}
+
+/* Who is no member is told things, and tells nothing. */
+UNIT_TEST(a_guest_that_sends_ends_the_connection)
+{
+    static struct message_buffer buffer;
+    nodes_begin(3, NETWORK_UNIX);
+    node_close(2);
+    meet_and_connect(NULL);
+    raw_hello(raw, "c", 0);
+    expect(nodes_until(c_is_up));
+    message_fixture_prepare(&buffer.header, 1, 400);
+    raw_write(&buffer.header, buffer.header.size);
+    expect(nodes_until(c_is_down));
+    expect_equal(nodes[0].received[2], 0);
+    end_c();
+}
+
+/* A message may wait for a buffer as long as it takes; only then is its rest waited for. */
+UNIT_TEST(who_had_to_wait_for_a_buffer_is_not_late)
+{
+    static struct message_buffer buffer;
+    play_c();
+    nodes[0].keeps = true;
+    for (uint32_t i = 1; i <= SMALL_BUFFERS; i++) {
+        message_fixture_prepare(&buffer.header, i, 400);
+        raw_write(&buffer.header, buffer.header.size);
+    }
+    message_fixture_prepare(&buffer.header, SMALL_BUFFERS + 1, 400);
+    raw_write(&buffer.header, 200);
+    nodes_settle(NS_PER_S);
+    expect_equal(nodes[0].received[2], SMALL_BUFFERS);
+    fixture_advance_ns(UINT64_C(10) * NS_PER_S); /* Nor does anything else wake the node. */
+    nodes[0].keeps = false;
+    node_release_kept(0);
+    nodes_settle(NS_PER_S);
+    expect(c_is_up());
+    raw_write((const uint8_t *) &buffer.header + 200, buffer.header.size - 200);
+    nodes_settle(NS_PER_S);
+    expect_equal(nodes[0].received[2], SMALL_BUFFERS + 1);
+    (void) shutdown(raw, SHUT_RDWR);
     end_c();
 }
 
@@ -316,7 +359,7 @@ UNIT_TEST(a_process_without_descriptors_goes_on)
     expect_equal(connection_count(0), 1);
     expect(network_os_deadline_ns(&nodes[0].os) > fixture_now_ns());
     expect_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-    raw_hello(raw, "c");
+    raw_hello(raw, "c", CLUSTER);
     expect(nodes_until(c_is_up));
     (void) close(raw);
     still_talking();
@@ -385,6 +428,9 @@ UNIT_TEST(a_wrong_secret_gets_nothing)
     }
     expect(network_os_notice(&nodes[0].os, text, sizeof(text)));
     expect(strstr(text, "the TLS handshake has failed") != NULL);
+    expect(strstr(text, "ledger.secret_file") != NULL);
+    /* Who it is, where it was dialled; else where it comes from. */
+    expect(strstr(text, "node \"c\"") != NULL || strstr(text, "127.0.0.1") != NULL);
     wanted = nodes[1].received[0] + 1;
     expect(node_send(0, 1, 1, 400));
     expect(nodes_until(b_has_all));
@@ -433,6 +479,22 @@ UNIT_TEST(a_stranger_over_tcp_gets_nothing)
     nodes_settle(NS_PER_S);
     expect_equal(connection_count(0), 1);
     still_talking();
+    nodes_end();
+}
+
+/* While the other end says nothing, there is nothing to do: the host sleeps. */
+UNIT_TEST(a_silent_handshake_wakes_nobody)
+{
+    nodes_begin(2, NETWORK_TLS);
+    nodes_settle(UINT64_C(2) * NS_PER_S);
+    meet_and_connect(NULL);
+    nodes_settle(UINT64_C(100) * NS_PER_MS);
+    expect_equal(connection_count(0), 2);
+    struct pollfd fd = {.fd = network_os_wait_fd(&nodes[0].os), .events = POLLIN};
+    expect_equal(poll(&fd, 1, 0), 0);
+    expect(network_os_deadline_ns(&nodes[0].os) > fixture_now_ns() + NS_PER_S);
+    still_talking();
+    (void) close(raw);
     nodes_end();
 }
 
