@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the extension for other majors of PostgreSQL and runs the tests that need a server there, each in a chroot of
 # the Debian suite that has this major.
-#   tools/majors.sh [MAJOR ...]    15, 17, 18; without an argument 17 and 18
+#   tools/majors.sh [MAJOR ...]            15, 17, 18; without an argument 17 and 18
+#   tools/majors.sh prepare [MAJOR ...]    only makes the chroots, so that a later run finds them
 # Prints for each "majors-17: N passed, N failed", and in the end "majors: N passed, N failed[, N skipped]". A major
 # whose chroot can't be made (no root, no network, …) is skipped, which is said, and never counts as passed. Everything
 # that was printed is also in build/majors-17.log; until then see build/majors-17-tap.log.
@@ -11,11 +12,16 @@
 # when they are missing or broken:
 #   LEDGER_MAJORS_DIR       where they are kept: /var/cache/ledger-majors; may be removed at any time
 #   LEDGER_MAJORS_MIRROR    where they come from: the Debian mirror of the host's apt, else http://deb.debian.org/debian
-# REGRESS_TESTS, TESTS (of make tap) and KEEP_RESULTS are passed on.
+# REGRESS_TESTS, TESTS (of make tap; TESTS_17 for 17 alone) and KEEP_RESULTS are passed on.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 home=${LEDGER_MAJORS_DIR:-/var/cache/ledger-majors}
 mirror=${LEDGER_MAJORS_MIRROR:-}
+only_prepare=
+if [ "${1:-}" = prepare ]; then
+    only_prepare=1
+    shift
+fi
 majors=("$@")
 [ ${#majors[@]} -gt 0 ] || majors=(17 18)
 mkdir -p build
@@ -154,11 +160,14 @@ run_major() {
     fi
     echo "majors-$major: $(inside "$root" pg_config --version), $(inside "$root" gcc --version | head -n 1)," \
         "chroot ready after $((SECONDS - begun)) s"
+    [ -z "$only_prepare" ] || return
+    local tests=TESTS_$major
+    tests=${!tests:-${TESTS:-}}
     run_kind regress make -s -C /src/ledger regress
     local old
     old=$(older_of "$major") || old=
     run_kind tap env TAP_JOBS=1 ${old:+"LEDGER_OLD_PG_CONFIG=/usr/lib/postgresql/${old% *}/bin/pg_config"} \
-        make -s -C /src/ledger tap ${TESTS:+"TESTS=$TESTS"}
+        make -s -C /src/ledger tap ${tests:+"TESTS=$tests"}
     if [ -n "${KEEP_RESULTS:-}" ]; then cp -r "$root/src/ledger/build/results" "build/results-$major" 2>/dev/null; fi
     rm -rf "$root/src"
     echo "majors-$major: took $((SECONDS - begun)) s"
@@ -180,6 +189,7 @@ for major in "${majors[@]}"; do
 done
 trap 'kill $(jobs -p) 2>/dev/null; exit 130' INT TERM HUP
 wait
+[ -z "$only_prepare" ] || exit 0
 
 passed=0
 failed=0

@@ -227,6 +227,9 @@ void replica_on_prepare_ok(
 
 void replica_on_commit(struct replica *replica, const struct message_header *header);
 
+/* Says to a member how far it is committed, as far as the log here goes. */
+void replica_say_commit(struct replica *replica, uint8_t slot);
+
 /* ---- replica_catchup.c ----------------------------------------------------------------------- */
 
 /* At a backup: asks the primary for what it has missed, if it has, and if it hasn't just asked. */

@@ -188,31 +188,36 @@ replica_on_prepare_ok(struct replica *replica, uint8_t slot, const struct messag
     replica_reads_answered(replica);
 }
 
+void
+replica_say_commit(struct replica *replica, uint8_t slot)
+{
+    const uint64_t commit = min_u64(replica->commit_max, replica->linked);
+    struct message *message = replica_message_new(replica, MESSAGE_COMMIT);
+    if (message == NULL) return;
+    struct message_header *header = message->header;
+    struct message_clock *clock = message_body(header);
+    header->size += sizeof(*clock);
+    header->op = replica->linked;
+    header->commit = commit;
+    header->round = replica->round;
+    header->as.checksum.checksum = replica_header(replica, commit)->checksum;
+    *clock = (struct message_clock){
+        .probe_ns = clock_monotonic_ns(replica->clock),
+        .realtime_ns = clock_realtime_ns(replica->clock),
+    };
+    (void) replica_send(replica, slot, message);
+}
+
 /* Says to all how far it is committed. */
 static void
 say_commit(struct replica *replica)
 {
-    const uint64_t now = clock_monotonic_ns(replica->clock);
     for (uint8_t slot = 0; slot < MEMBERS_MAX; slot++) {
-        if (!replica->peers[slot].up) continue;
-        struct message *message = replica_message_new(replica, MESSAGE_COMMIT);
-        if (message == NULL) continue;
-        struct message_header *header = message->header;
-        struct message_clock *clock = message_body(header);
-        header->size += sizeof(*clock);
-        header->op = replica->op;
-        header->commit = replica->commit_max;
-        header->round = replica->round;
-        header->as.checksum.checksum = replica_header(replica, replica->commit_max)->checksum;
-        *clock = (struct message_clock){
-            .probe_ns = now,
-            .realtime_ns = clock_realtime_ns(replica->clock),
-        };
-        (void) replica_send(replica, slot, message);
+        if (replica->peers[slot].up) replica_say_commit(replica, slot);
     }
     replica->commit_said = replica->commit_max;
     replica->round_due = false;
-    replica->said_ns = now;
+    replica->said_ns = clock_monotonic_ns(replica->clock);
 }
 
 /* ---- Backups --------------------------------------------------------------------------------- */
@@ -361,15 +366,25 @@ replica_on_prepare(struct replica *replica, struct message *message)
     take_received(replica);
 }
 
+/* A committed op is of this view's log, so what leads to it here is of it too (R10). */
+static void
+link_committed(struct replica *replica, const struct message_header *header)
+{
+    if (header->commit <= replica->linked || header->commit > replica->op) return;
+    const struct prepare_header *here = replica_header(replica, header->commit);
+    if (here->checksum == header->as.checksum.checksum) replica->linked = header->commit;
+}
+
 void
 replica_on_commit(struct replica *replica, const struct message_header *header)
 {
-    if (!from_primary(replica, header)) return;
-    hear_primary(replica, header, header->op);
-    /* The primary names an op of this view's log, so what leads to it here is of it too (R10). */
-    if (header->commit > replica->linked && header->commit <= replica->op &&
-        replica_header(replica, header->commit)->checksum == header->as.checksum.checksum) {
-        replica->linked = header->commit;
+    if (from_primary(replica, header)) {
+        hear_primary(replica, header, header->op);
+        link_committed(replica, header);
+        replica->ack_due = true;
+    } else if (replica_backup(replica) && header->view == replica->view) {
+        /* Another backup hears the primary, and this one doesn't. So it isn't asked for more. */
+        replica->commit_max = max_u64(replica->commit_max, header->commit);
+        link_committed(replica, header);
     }
-    replica->ack_due = true;
 }

@@ -233,6 +233,8 @@ replica_on_suspect(struct replica *replica, uint8_t slot, const struct message_h
     }
     replica->change->suspected_ns[slot] = now;
     leave_if_agreed(replica, now);
+    /* Who is cut off from the primary alone follows it through others, as far as it has the log. */
+    if (replica_led(replica)) replica_say_commit(replica, slot);
 }
 
 void

@@ -226,6 +226,35 @@ UNIT_TEST(op_that_is_being_written_is_the_next_one_on_disk_and_not_the_newest)
 
 /* ---- (R10) ----------------------------------------------------------------------------------- */
 
+/*
+ * It has the prepare, and then hears nothing of the primary any more. Another backup, which hears
+ * its suspicion and doesn't share it, tells that the op is committed.
+ */
+UNIT_TEST(r10_backup_that_does_not_hear_the_primary_hears_of_commits_from_another)
+{
+    trio_begin(NETWORK_SIM_CHAOS, 18);
+    trio_cut(1, TRIO_PRIMARY, true);
+    trio_cut(2, TRIO_PRIMARY, true);
+    const struct trio_asked *own = trio_create(TRIO_PRIMARY, 1);
+    for (uint32_t i = 0; i < 100 && trio_replica(2)->journaled == 0; i++) trio_step();
+    expect_equal(trio_replica(2)->journaled, 1);
+    trio_cut(TRIO_PRIMARY, 2, true);
+    trio_cut(1, TRIO_PRIMARY, false);
+    expect(trio_answered_within(own, TRIO_PATIENCE_MS));
+    trio_steps(200);
+    expect_equal(trio_commit(1), 1);
+    expect_equal(trio_commit(2), 0);
+    trio_hurry(2);
+    trio_steps((uint32_t) (2 * TRIO_HASTY_NS / NS_PER_MS));
+    expect_equal(trio_commit(2), 1);
+    expect(!replica_led(trio_replica(2))); /* That isn't the primary's voice. */
+    expect_equal(trio_replica(2)->status, REPLICA_NORMAL);
+    trio_cut(TRIO_PRIMARY, 2, false);
+    trio_cut(2, TRIO_PRIMARY, false);
+    trio_expect_rest(1);
+    trio_end();
+}
+
 /* Backups have it on disk, and nobody knows yet that they do. */
 UNIT_TEST(r10_what_is_not_committed_is_not_executed)
 {
