@@ -624,13 +624,13 @@ CREATE FUNCTION ledger.cluster_add(name text) RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ledger_cluster_add';
 COMMENT ON FUNCTION ledger.cluster_add IS
-    'lets the node of that name into the cluster; at its primary, for superusers';
+    'lets the node of that name into the cluster; at any member, for superusers';
 
 CREATE FUNCTION ledger.cluster_remove(name text) RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ledger_cluster_remove';
 COMMENT ON FUNCTION ledger.cluster_remove IS
-    'removes the node of that name from the cluster, for ever; at its primary, for superusers';
+    'removes the node of that name from the cluster, for ever; at any member, for superusers';
 
 CREATE FUNCTION ledger.cluster_step_down() RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE
