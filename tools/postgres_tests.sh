@@ -3,7 +3,7 @@
 #   tools/postgres_tests.sh regress
 #   tools/postgres_tests.sh tap [TEST ...]        LEDGER_TEST_IO_METHOD: with this ledger.io_method
 #   tools/postgres_tests.sh bench [ARGUMENT ...]
-# TAP_JOBS=n   files of tap that run at the same time (2)
+# TAP_JOBS=n   files of tap that run at the same time (3: they wait more than they compute)
 # LEDGER_OLD_PG_CONFIG=/usr/lib/postgresql/15/bin/pg_config makes tap upgrade from that older major.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -80,10 +80,17 @@ CONF
     ;;
 tap)
     tests=("$@")
-    [ ${#tests[@]} -gt 0 ] || tests=(test/tap/*.pl)
+    # The longest ones first, so that no processor waits for them in the end.
+    long=(test/tap/{016_growth,011_larger_than_memory,050_cluster,031_lifecycle}.pl)
+    if [ ${#tests[@]} = 0 ]; then
+        tests=("${long[@]}")
+        for test in test/tap/*.pl; do
+            [[ " ${long[*]} " == *" $test "* ]] || tests+=("$test")
+        done
+    fi
     status=0
     # Most of their time is waiting, for servers and disks.
-    run prove --timer --jobs "${TAP_JOBS:-2}" -I "$pgxs/../test/perl" -I test/tap "${tests[@]}" > "$stage/tap.log" 2>&1 || status=$?
+    run prove --timer --jobs "${TAP_JOBS:-3}" -I "$pgxs/../test/perl" -I test/tap "${tests[@]}" > "$stage/tap.log" 2>&1 || status=$?
     cat "$stage/tap.log"
     if [ "$status" != 0 ]; then
         for log in "$stage/work/tmp_check/log/"*; do
