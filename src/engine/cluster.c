@@ -86,7 +86,7 @@ static enum engine_member_state
 peer_state(const struct replica *replica, uint8_t slot)
 {
     const struct replica_peer *peer = &replica->peers[slot];
-    if (!peer->up) return ENGINE_MEMBER_UNREACHABLE;
+    if (!peer->up || peer->stranger) return ENGINE_MEMBER_UNREACHABLE;
     if (replica->status != REPLICA_NORMAL) return ENGINE_MEMBER_VIEW_CHANGE;
     if (slot == members_view_slot(replica->view)) return ENGINE_MEMBER_PRIMARY;
     if (replica->primary && peer->acked + PIPELINE_PREPARES_MAX < replica->op) {
@@ -149,7 +149,7 @@ engine_cluster_get(const struct engine *engine, struct engine_cluster *cluster)
         struct engine_member *member = &cluster->members[cluster->count];
         put_member(engine, slot, member);
         if (member->state == ENGINE_MEMBER_PRIMARY) cluster->primary = (int32_t) cluster->count;
-        const bool here = member->self || replica->peers[slot].up;
+        const bool here = member->self || member->state != ENGINE_MEMBER_UNREACHABLE;
         cluster->reachable += here && member->role == MEMBER_VOTER;
         cluster->count += 1;
     }

@@ -238,6 +238,7 @@ replica_tick(struct replica *replica)
     if (replica->network != NULL) {
         replica_say(replica, false);
         replica_fetch(replica);
+        replica_members_tick(replica);
         replica_suspect_tick(replica);
         replica_wish_tick(replica);
         replica_requests_give_up(replica);

@@ -210,13 +210,16 @@ struct replica_guest {
 struct replica_membership {
     struct members now;       /* As the log here has them. */
     struct members committed; /* As op `commit` has left them. */
-    uint64_t change_op;       /* An op that isn't executed and changes them; 0: none. */
+    struct members before;    /* As `now` was before the newest change. */
+    uint64_t change_op; /* The newest op that changes them, if it is not executed; 0: none. */
     struct replica_wish *wish;      /* Under way. */
     struct replica_wish *wish_next; /* Waits for the end of a promotion. */
     struct replica_wish promotion;
     struct replica_wish *sent; /* At a backup: the one that the primary was asked for, */
     uint64_t sent_number;      /* under this number, */
     uint64_t sent_ns;          /* the last time then. */
+    uint64_t promote_ns;  /* There was no room for one: not before that; monotonic. */
+    uint64_t welcomed_ns; /* When guests that were let in were told so; monotonic. */
     struct replica_guest guests[NETWORK_PEERS_MAX]; /* By number in the network. */
 };
 
@@ -241,8 +244,10 @@ struct replica_gift {
 struct replica_peer {
     u128 incarnation; /* By its newest hello. */
     bool up;
+    bool stranger;    /* It is up, and the log here doesn't know it: nothing it says is counted. */
     uint8_t number;   /* In the network, while it is up. */
     uint64_t session; /* Of its life, by its hello. */
+    uint64_t hello_op; /* So far its log went then. */
     uint64_t heard_ns; /* When something came from it; monotonic. 0: never. */
 
     /* At the primary, in this view. */

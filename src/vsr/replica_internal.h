@@ -181,6 +181,9 @@ bool replica_members_due(const struct replica *replica);
 
 bool replica_members_poll(struct replica *replica);
 
+/* Tells guests that were let in. */
+void replica_members_tick(struct replica *replica);
+
 /* The replica isn't the view's primary any more, or has stopped. */
 void replica_members_leave(struct replica *replica);
 
@@ -341,6 +344,12 @@ void replica_view_fetched(struct replica *replica, struct message *message);
 
 /* From now on the network calls this replica. */
 void replica_connect(struct replica *replica);
+
+/* Ends the connection to who has this slot, if there is one: nothing more is taken from it. */
+void replica_dismiss(struct replica *replica, uint8_t slot, enum message_bye_reason reason);
+
+/* Is who is connected, and wasn't known, a member by now? Who isn't, and was removed, has to go. */
+void replica_judge_strangers(struct replica *replica);
 
 /* A small message with the fields that all have, or NULL if there is none. */
 struct message *replica_message_new(struct replica *replica, enum message_command command);

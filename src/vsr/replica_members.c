@@ -11,8 +11,9 @@
  *     executed ────────────→ `committed`: what a checkpoint has; the wish is answered
  *
  * (V12) A change counts for each node from when its log has it, and no longer if the log is cut
- * before it. As everything before a change is committed when it is made, at most one change is not.
- * So `now` is `committed`, or one change further.
+ * before it. As everything before a change is committed when it is made, at most one change is not,
+ * and only the newest can be cut. Several may be committed and not executed: `now` has them all,
+ * and `before` all but the newest.
  *
  * How a node gets in: without a directory it is a *guest* (guest.h), which connects and waits. An
  * `add` makes it a standby, and it is told the number of its slot and the ledger's id. It makes its
@@ -53,13 +54,20 @@ replica_members_logged(struct replica *replica, const struct prepare_header *pre
     replica->voters = prepare->voters;
     if (prepare->operation != PREPARE_NODE) return;
     assert(prepare->op > replica->commit);
-    /* Before this one is committed, none follows (V12): the one before is. */
-    membership->now = membership->committed;
+    /* Those before it may not be executed, but they are committed (V12). */
+    membership->before = membership->now;
     membership->change_op = prepare->op;
     const struct member_change *change = change_of(prepare);
     /* If it can't be made, executing it stops the replica. */
     if (!members_apply(&membership->now, change)) return;
-    if (change->member.role == MEMBER_NONE) replica_requests_drop(replica, change->slot);
+    const uint8_t slot = change->slot;
+    if (change->member.role == MEMBER_NONE) {
+        replica_requests_drop(replica, slot);
+    } else if (replica->peers[slot].incarnation != change->member.incarnation) {
+        /* Who had the slot before may not know of its end yet. It isn't counted for this one. */
+        replica_dismiss(replica, slot, MESSAGE_BYE_REMOVED);
+    }
+    if (replica->status != REPLICA_RECOVERING) replica_judge_strangers(replica);
 }
 
 void
@@ -68,7 +76,7 @@ replica_members_cut(struct replica *replica)
     struct replica_membership *membership = replica->membership;
     replica->voters = replica_header(replica, replica->op)->voters;
     if (membership->change_op <= replica->op) return;
-    membership->now = membership->committed;
+    membership->now = membership->before;
     membership->change_op = 0;
 }
 
@@ -89,7 +97,7 @@ replica_newcomer(const struct replica *replica)
 
 /* ---- Guests ---------------------------------------------------------------------------------- */
 
-/* Tells a guest which member it is, so that it can make its directory. If it gets lost, it asks. */
+/* Tells a guest which member it is, so that it can make its directory. */
 static void
 welcome(struct replica *replica, uint32_t number, uint8_t slot)
 {
@@ -112,7 +120,7 @@ welcome(struct replica *replica, uint32_t number, uint8_t slot)
     if (!network_send(replica->network, number, message)) message_release(&replica->pool, message);
 }
 
-/* If the guest has been let in, it is told so. */
+/* If the guest has been let in, it is told so: again and again, for what is said may get lost. */
 static void
 welcome_if_member(struct replica *replica, uint32_t number)
 {
@@ -130,7 +138,27 @@ replica_guest_up(struct replica *replica, uint32_t number, const struct message_
     assert(hello->incarnation != 0);
     *guest = (struct replica_guest){.incarnation = hello->incarnation};
     memcpy(guest->name, hello->name, MEMBER_NAME_MAX);
-    if (replica->status == REPLICA_NORMAL) welcome_if_member(replica, number);
+    welcome_if_member(replica, number);
+}
+
+static void
+welcome_guests(struct replica *replica)
+{
+    const struct replica_membership *membership = replica->membership;
+    for (uint32_t number = 0; number < NETWORK_PEERS_MAX; number++) {
+        if (membership->guests[number].incarnation != 0) welcome_if_member(replica, number);
+    }
+}
+
+void
+replica_members_tick(struct replica *replica)
+{
+    struct replica_membership *membership = replica->membership;
+    const uint64_t now = clock_monotonic_ns(replica->clock);
+    if (now - membership->welcomed_ns < REPLICA_RESEND_NS) return;
+    membership->welcomed_ns = now;
+    welcome_guests(replica);
+    replica_judge_strangers(replica);
 }
 
 void
@@ -274,12 +302,15 @@ replica_members_wish(struct replica *replica, struct replica_wish *wish)
     struct replica_membership *membership = replica->membership;
     assert(replica->network != NULL);
     assert(member_name_valid(wish->name));
-    if (!replica->primary && members_voter_count(replica->voters) > 1) {
+    /* Who is the only voter is about to be the primary again. */
+    const bool sole = replica_votes(replica) && members_voter_count(replica->voters) == 1;
+    if (!replica->primary && !sole) {
         replica_wish_send(replica, wish);
         return;
     }
     wish->stage = REPLICA_WISH_PLANNED;
-    if (membership->wish != NULL && membership->wish != &membership->promotion) {
+    const bool waits = membership->wish == &membership->promotion;
+    if ((membership->wish != NULL && !waits) || membership->wish_next != NULL) {
         wish->stage = REPLICA_WISH_ANSWERED;
         wish->outcome = REPLICA_WISH_BUSY;
         wish->callback(wish);
@@ -310,11 +341,13 @@ promote(struct replica *replica)
 {
     struct replica_membership *membership = replica->membership;
     const struct members *members = &membership->now;
+    const uint64_t now = clock_monotonic_ns(replica->clock);
     if (members_voter_count(replica->voters) == VOTERS_MAX) return;
+    if (now < membership->promote_ns) return;
     for (uint8_t slot = 0; slot < MEMBERS_MAX; slot++) {
         const struct replica_peer *peer = &replica->peers[slot];
         if (members->slots[slot].role != MEMBER_STANDBY) continue;
-        if (!peer->up || !peer->taken_over) continue;
+        if (!peer->up || peer->stranger || !peer->taken_over) continue;
         if (peer->acked + PIPELINE_PREPARES_MAX < replica->op) continue;
         membership->promotion = (struct replica_wish){
             .kind = REPLICA_WISH_PROMOTE,
@@ -360,8 +393,12 @@ replica_members_poll(struct replica *replica)
         wish->op = replica->op;
         return true;
     }
-    if (!room) answer(replica, REPLICA_WISH_NO_ROOM);
-    return !room;
+    if (room) return false;
+    if (wish == &membership->promotion) {
+        membership->promote_ns = clock_monotonic_ns(replica->clock) + REPLICA_RESEND_NS;
+    }
+    answer(replica, REPLICA_WISH_NO_ROOM);
+    return true;
 }
 
 void
@@ -379,15 +416,6 @@ replica_members_leave(struct replica *replica)
 
 /* ---- Executing ------------------------------------------------------------------------------- */
 
-/* Ends the connection to who isn't a member any more. */
-static void
-dismiss(struct replica *replica, uint8_t slot)
-{
-    const struct message_bye bye = {.reason = MESSAGE_BYE_REMOVED};
-    if (replica->network == NULL || !replica->peers[slot].up) return;
-    network_close(replica->network, replica->peers[slot].number, &bye, 0);
-}
-
 void
 replica_members_execute(struct replica *replica, const struct prepare_header *prepare)
 {
@@ -401,16 +429,18 @@ replica_members_execute(struct replica *replica, const struct prepare_header *pr
     if (was_member != is_member) {
         replica->sessions.slots[change->slot] = (struct session){0};
         replica->accepted.slots[change->slot] = (struct session){0};
+        /* Others, which were faster, may have let it in already. */
+        const struct replica_peer *peer = &replica->peers[change->slot];
+        const bool here = peer->up && peer->incarnation == change->member.incarnation;
+        if (replica->serving && here) replica_requests_begin(replica, change->slot);
     }
     if (membership->change_op <= prepare->op) {
         membership->change_op = 0;
         membership->now = membership->committed;
     }
     if (replica->status == REPLICA_RECOVERING) return;
-    if (!is_member) dismiss(replica, change->slot);
-    for (uint32_t number = 0; number < NETWORK_PEERS_MAX; number++) {
-        if (membership->guests[number].incarnation != 0) welcome_if_member(replica, number);
-    }
+    if (!is_member) replica_dismiss(replica, change->slot, MESSAGE_BYE_REMOVED);
+    welcome_guests(replica);
     const struct replica_wish *wish = membership->wish;
     if (wish != NULL && wish->stage == REPLICA_WISH_MADE && wish->op == prepare->op) {
         answer(replica, REPLICA_WISH_DONE);

@@ -5,9 +5,13 @@
  *
  * The network knows peers by its own numbers. Which member it is, the hello says: its slot and its
  * incarnation must be those in the table of members, or the connection is ended. Who isn't a member
- * says that too, and is a guest. What was known of
- * a member's log stays true when a connection ends (V6); what was sent and not acknowledged is
- * taken for lost.
+ * says that too, and is a guest. What was known of a member's log stays true when a connection ends
+ * (V6); what was sent and not acknowledged is taken for lost.
+ *
+ * But who has a longer log may have been made a member by an op that this one hasn't got. It may
+ * also be who was removed. So it is a *stranger*: it is told everything, and its votes lead to
+ * views, and what it has as a view's primary is taken, since this log can't grow without; but it is
+ * counted for nothing. When the log here has come as far, it is judged again.
  */
 #include <string.h>
 
@@ -44,6 +48,38 @@ replica_send(struct replica *replica, uint8_t slot, struct message *message)
 
 /* ---- Connections ----------------------------------------------------------------------------- */
 
+void
+replica_dismiss(struct replica *replica, uint8_t slot, enum message_bye_reason reason)
+{
+    struct replica_peer *peer = &replica->peers[slot];
+    const struct message_bye bye = {.reason = (uint8_t) reason};
+    if (!peer->up) return;
+    network_close(replica->network, peer->number, &bye, 0);
+    /* `down` comes later, and nothing else. */
+    replica->slots[peer->number] = REPLICA_NO_SLOT;
+    peer->up = false;
+    peer->stranger = false;
+    peer->placed = false;
+}
+
+/* What was known of who had the slot before isn't true of this one. */
+static void
+forget_former(struct replica *replica, uint8_t slot)
+{
+    struct replica_peer *peer = &replica->peers[slot];
+    struct replica_change *change = replica->change;
+    assert(!peer->up);
+    replica_requests_drop(replica, slot);
+    peer->heard_ns = 0;
+    peer->acked = 0;
+    peer->round = 0;
+    peer->taken_over = false;
+    peer->refused_first = 0;
+    change->suspected_ns[slot] = 0;
+    change->left_ns[slot] = 0;
+    change->voted[slot] = false;
+}
+
 static void
 on_hello(void *context, struct message_header *header)
 {
@@ -68,6 +104,22 @@ on_hello(void *context, struct message_header *header)
     memcpy(hello->name, name, sizeof(name));
 }
 
+void
+replica_judge_strangers(struct replica *replica)
+{
+    for (uint8_t slot = 0; slot < MEMBERS_MAX; slot++) {
+        struct replica_peer *peer = &replica->peers[slot];
+        if (!peer->up || !peer->stranger) continue;
+        const struct member *known = &replica->membership->now.slots[slot];
+        if (known->incarnation == peer->incarnation) {
+            peer->stranger = false;
+            if (replica->serving) replica_requests_begin(replica, slot);
+        } else if (peer->hello_op <= replica->op && !replica_newcomer(replica)) {
+            replica_dismiss(replica, slot, MESSAGE_BYE_INCARNATION);
+        }
+    }
+}
+
 static void
 on_up(void *context, uint32_t number, const struct message_header *header)
 {
@@ -80,11 +132,14 @@ on_up(void *context, uint32_t number, const struct message_header *header)
     }
     const struct member *known = &replica->membership->now.slots[slot % MEMBERS_MAX];
     const bool named = known->role != MEMBER_NONE && known->incarnation == hello->incarnation;
-    const bool member = slot < MEMBERS_MAX && slot != replica->slot &&
-                        (named || replica_newcomer(replica));
+    const bool ahead = replica_newcomer(replica) || header->op > replica->op;
+    const bool member = slot < MEMBERS_MAX && slot != replica->slot && (named || ahead);
     /* What a former life has sent may still be on its way (V9). */
     const bool former = member && replica->peers[slot].incarnation == hello->incarnation &&
                         hello->session < replica->peers[slot].session;
+    if (member && named && replica->peers[slot].stranger) {
+        replica_dismiss(replica, slot, MESSAGE_BYE_INCARNATION);
+    }
     if (!member || former || replica->peers[slot].up) {
         const struct message_bye bye = {
             .reason = member ? MESSAGE_BYE_CONNECTED : MESSAGE_BYE_INCARNATION,
@@ -93,18 +148,21 @@ on_up(void *context, uint32_t number, const struct message_header *header)
         return;
     }
     struct replica_peer *peer = &replica->peers[slot];
+    if (peer->incarnation != hello->incarnation) forget_former(replica, slot);
     if (peer->session != hello->session) {
         peer->refused_first = 0;
         if (peer->wish.stage == REPLICA_WISH_ANSWERED) peer->wish_number = 0;
     }
     peer->up = true;
+    peer->stranger = !named;
+    peer->hello_op = header->op;
     peer->number = (uint8_t) number;
     peer->session = hello->session;
     peer->incarnation = hello->incarnation;
     peer->placed = false;
     peer->read_asked = false;
     replica->slots[number] = slot;
-    if (replica->serving) replica_requests_begin(replica, slot);
+    if (replica->serving && named) replica_requests_begin(replica, slot);
     /* A primary is told at once how far the log goes here, and gets all that it may have lost. */
     replica->ack_due = true;
     const bool to_primary = slot == replica_primary_slot(replica) && replica_backup(replica);
@@ -125,6 +183,7 @@ on_down(void *context, uint32_t number, const struct message_header *bye)
     struct replica_peer *peer = &replica->peers[slot];
     assert(peer->up && peer->number == number);
     peer->up = false;
+    peer->stranger = false;
     peer->placed = false;
     replica->slots[number] = REPLICA_NO_SLOT;
 }
@@ -139,6 +198,39 @@ on_sent(void *context, uint32_t number, struct message *message, bool whole)
 }
 
 /* ---- Receiving ------------------------------------------------------------------------------- */
+
+/* Of what a stranger says, this is taken: a way to newer views, and to what their logs have. */
+static bool
+taken_of_stranger(const struct message_header *header)
+{
+    switch ((enum message_command) header->command) {
+    case MESSAGE_PREPARE:
+    case MESSAGE_COMMIT:
+    case MESSAGE_REFUSE:
+    case MESSAGE_ABSENT:
+    case MESSAGE_READ_OK:
+    case MESSAGE_DO_VIEW_CHANGE:
+    case MESSAGE_START_VIEW:
+    case MESSAGE_GET_PREPARE:
+    case MESSAGE_WISH_ANSWER: return true;
+    case MESSAGE_SUSPECT: return (header->flags & MESSAGE_RESIGN) != 0;
+    case MESSAGE_REQUEST:
+    case MESSAGE_WISH:
+    case MESSAGE_PREPARE_OK:
+    case MESSAGE_GET_PREPARES:
+    case MESSAGE_GET_VIEW:
+    case MESSAGE_READ_INDEX:
+    case MESSAGE_HELLO:
+    case MESSAGE_BYE:
+    case MESSAGE_GET_BLOCKS:
+    case MESSAGE_BLOCK:
+    case MESSAGE_GET_CHECKPOINT:
+    case MESSAGE_CHECKPOINT:
+    case MESSAGE_NODE_RECORD:
+    case MESSAGE_RESERVED: break;
+    }
+    return false;
+}
 
 /* Gives the message to who knows it; the reference is taken over. */
 static void
@@ -186,7 +278,8 @@ on_received(void *context, uint32_t number, struct message *message)
                        header->view <= UINT32_MAX - MEMBERS_MAX; /* There is a next view. */
     const bool working =
         replica->status == REPLICA_NORMAL || replica->status == REPLICA_VIEW_CHANGE;
-    if (!known || !working) {
+    const bool counts = known && (!replica->peers[slot].stranger || taken_of_stranger(header));
+    if (!counts || !working) {
         message_release(&replica->pool, message);
         return;
     }

@@ -243,11 +243,17 @@ replica_suspect_vote(struct replica *replica, uint8_t slot, uint32_t view)
     struct replica_change *change = replica->change;
     const uint64_t now = clock_monotonic_ns(replica->clock);
     assert(replica->status == REPLICA_NORMAL && view > replica->view);
+    const bool alone = replica->primary ? !quorum_answers(replica, now)
+                                        : now - change->heard_ns >= change->timeout_ns;
+    if (replica->peers[slot].stranger) {
+        /* It may be one of those who count, in a log that has gone on without this node. */
+        if (alone) replica_view_enter(replica, view);
+        return;
+    }
     if (change->left_ns[slot] == 0) change->left_ns[slot] = now;
     change->left_view[slot] = view;
     change->suspected_ns[slot] = now;
-    const bool suspects = now - change->heard_ns >= change->timeout_ns;
-    if (!replica->primary && !replica_votes(replica) && suspects) {
+    if (!replica->primary && !replica_votes(replica) && alone) {
         replica_view_enter(replica, view);
     } else {
         leave_if_agreed(replica, now);

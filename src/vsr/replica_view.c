@@ -490,6 +490,7 @@ replica_on_do_view_change(
     }
     if (header->view > replica->view) replica_view_enter(replica, header->view);
     if (header->view != replica->view || !replica_vote_read(header, &vote)) return;
+    if (replica->peers[slot].stranger) return;
     change->votes[slot] = vote;
     change->voted[slot] = true;
 }

@@ -8,8 +8,9 @@
  *     answered         ←── outcome ───────────     made, committed, executed; or why not
  *
  * A member asks for one wish at a time. The primary remembers the newest one of each member in this
- * life of both, so that one that comes twice isn't done twice. If the view ends meanwhile, nobody
- * knows here whether it is in the log: the outcome is unknown, and whoever has asked looks.
+ * life of both, so that one that comes twice isn't done twice. If the view ends meanwhile, or the
+ * primary isn't heard any more, nobody knows here whether it is in the log: the outcome is unknown,
+ * and whoever has asked looks.
  */
 #include <string.h>
 
@@ -69,8 +70,12 @@ replica_wish_tick(struct replica *replica)
 {
     const struct replica_membership *membership = replica->membership;
     const uint64_t now = clock_monotonic_ns(replica->clock);
-    if (membership->sent == NULL || !replica_backup(replica)) return;
-    if (now - membership->sent_ns >= REPLICA_ASK_AGAIN_NS) say_wish(replica);
+    if (membership->sent == NULL) return;
+    if (!replica_led(replica)) {
+        finish(replica, REPLICA_WISH_FAILED);
+    } else if (now - membership->sent_ns >= REPLICA_ASK_AGAIN_NS) {
+        say_wish(replica);
+    }
 }
 
 void

@@ -347,14 +347,20 @@ await(uint32_t at)
     expect_equal(nodes[at].request.status, ENGINE_OK);
 }
 
-/* An account more, through this node. */
 static void
-create(uint32_t at)
+ask_to_create(uint32_t at)
 {
     struct account *account = (struct account *) nodes[at].input;
     id_last += 1;
     *account = (struct account){.id = id_last, .ledger = 1, .code = 1};
     ask(at, LEDGER_CREATE_ACCOUNTS);
+}
+
+/* An account more, through this node. */
+static void
+create(uint32_t at)
+{
+    ask_to_create(at);
     await(at);
     const struct create_result *result = (const struct create_result *) nodes[at].reply;
     expect_equal(result->status, STATUS_CREATED);
@@ -707,10 +713,7 @@ UNIT_TEST(two)
     form(2);
     create(1);
     stop(1);
-    struct account *account = (struct account *) nodes[0].input;
-    id_last += 1;
-    *account = (struct account){.id = id_last, .ledger = 1, .code = 1};
-    ask(0, LEDGER_CREATE_ACCOUNTS);
+    ask_to_create(0);
     steps(3000);
     expect(nodes[0].asking);
     wish(0, ENGINE_CHANGE_REMOVE, 1);
@@ -719,6 +722,188 @@ UNIT_TEST(two)
     start_member(1);
     await(0);
     while (nodes[0].changing) step();
+    end();
+}
+
+/* ---- Slots that were another's --------------------------------------------------------------- */
+
+/* Nothing that needs room is executed here any more. */
+static void
+fill_disk(uint32_t number)
+{
+    struct storage_sim *disk = &nodes[number].disk;
+    for (uint32_t file = 0; file < STORAGE_FILE_COUNT; file++) {
+        disk->options.space_limit_bytes += disk->storage.file_size_bytes[file];
+    }
+}
+
+static void
+add(uint32_t at, uint32_t whom)
+{
+    start_guest(whom);
+    await_guest(at, whom);
+    expect_equal(change(at, ENGINE_CHANGE_ADD, whom), ENGINE_CHANGE_DONE);
+    for (uint32_t ms = 0; !is_voter(at, whom); ms++) {
+        assert(ms < PATIENCE_MS);
+        step();
+    }
+}
+
+static void
+cut(uint32_t a, uint32_t b, bool cuts)
+{
+    network_sim_cut(&net, a, b, cuts);
+    network_sim_cut(&net, b, a, cuts);
+}
+
+/* The table is that of the log, whether it is executed or not. */
+UNIT_TEST(several_changes_not_executed)
+{
+    begin(10);
+    fill_disk(1);
+    form(1);
+    add(0, 1);
+    add(0, 2);
+    steps(100);
+    expect_equal(replica_of(1)->commit, 0);
+    expect_equal(replica_of(1)->op, replica_of(0)->op);
+    const bool same = memcmp(
+        &replica_of(0)->membership->committed,
+        &replica_of(1)->membership->now,
+        sizeof(struct members)) == 0;
+    expect(same);
+    end();
+}
+
+/*
+ * Who had the slot before is still connected to one who knows of its end by the log alone. Its vote
+ * isn't that of who has the slot now: two others have acknowledged what neither of the two has.
+ */
+UNIT_TEST(former_member_is_not_counted)
+{
+    begin(11);
+    fill_disk(1);
+    form(1);
+    add(0, 1);
+    add(0, 2);
+    cut(0, 2, true);
+    expect_equal(change(0, ENGINE_CHANGE_REMOVE, 2), ENGINE_CHANGE_DONE);
+    add(0, 3);
+    steps(500);
+    cut(0, 1, true);
+    cut(1, 3, true);
+    const uint64_t op = replica_of(0)->op;
+    ask_to_create(0);
+    while (replica_of(3)->journaled == op) step();
+    network_sim_cut(&net, 0, 3, true); /* So that it doesn't hear that the op is committed. */
+    await(0);
+    stop(0);
+    steps(10000);
+    nodes[1].disk.options.space_limit_bytes = 0;
+    steps(1000);
+    cut(1, 3, false);
+    expect(finds(1));
+    expect(finds(3));
+    end();
+}
+
+/* What was acknowledged by who had the slot before doesn't make a voter of who has it now. */
+UNIT_TEST(newcomer_catches_up_first)
+{
+    begin(12);
+    form(2);
+    for (uint32_t i = 0; i < 20; i++) create(1);
+    stop(1);
+    expect_equal(change(0, ENGINE_CHANGE_REMOVE, 1), ENGINE_CHANGE_DONE);
+    new_disk(1);
+    start_guest(1);
+    await_guest(0, 1);
+    expect_equal(change(0, ENGINE_CHANGE_ADD, 1), ENGINE_CHANGE_DONE);
+    while (cluster_at(0).voters < 2) step();
+    expect(replica_of(1)->journaled + PIPELINE_PREPARES_MAX >= replica_of(0)->commit);
+    end();
+}
+
+/* A member is let in by others, and comes, before the primary has executed its addition. */
+UNIT_TEST(newcomer_before_the_primary_knows)
+{
+    begin(13);
+    form(3);
+    nodes[0].disk.options.latency_min_ticks = 80;
+    nodes[0].disk.options.latency_max_ticks = 90;
+    start_guest(3);
+    await_guest(0, 3);
+    expect_equal(change(0, ENGINE_CHANGE_ADD, 3), ENGINE_CHANGE_DONE);
+    expect(replica_of(0)->peers[3].up);
+    nodes[0].disk.options.latency_min_ticks = 1;
+    nodes[0].disk.options.latency_max_ticks = 2;
+    await_voters(4);
+    create(3);
+    end();
+}
+
+/* Whoever a change is asked of answers. */
+UNIT_TEST(wishes_are_answered)
+{
+    begin(14);
+    form(2);
+    expect_equal(change(0, ENGINE_CHANGE_REMOVE, 1), ENGINE_CHANGE_DONE);
+    /* It was removed, and may have had the time to ask. */
+    const enum engine_change_result result = change(1, ENGINE_CHANGE_REMOVE, 0);
+    expect(result == ENGINE_CHANGE_NOT_PRIMARY || result == ENGINE_CHANGE_FAILED);
+    expect_equal(change(1, ENGINE_CHANGE_REMOVE, 0), ENGINE_CHANGE_NOT_PRIMARY);
+    end();
+    begin(15);
+    form(1);
+    start_guest(1);
+    await_guest(0, 1);
+    expect_equal(change(0, ENGINE_CHANGE_ADD, 1), ENGINE_CHANGE_DONE);
+    while (replica_of(0)->membership->wish == NULL) step();
+    wish(0, ENGINE_CHANGE_REMOVE, 1); /* Waits for the promotion. */
+    struct engine_change second = {.kind = ENGINE_CHANGE_REMOVE, .callback = on_changed};
+    second.context = &nodes[3];
+    name_of(1, second.name);
+    engine_change_members(nodes[0].engine, &second);
+    expect_equal(second.result, ENGINE_CHANGE_BUSY);
+    while (nodes[0].changing) step();
+    expect_equal(nodes[0].change.result, ENGINE_CHANGE_DONE);
+    end();
+}
+
+/* A guest that was let in is told so, when and to whom ever it connects. */
+UNIT_TEST(welcome_is_said_again)
+{
+    begin(16);
+    form(1);
+    start_guest(1);
+    await_guest(0, 1);
+    network_sim_cut(&net, 0, 1, true);
+    expect_equal(change(0, ENGINE_CHANGE_ADD, 1), ENGINE_CHANGE_DONE);
+    create(0);
+    stop(0);
+    network_sim_cut(&net, 0, 1, false);
+    nodes[0].disk.options.latency_min_ticks = 10; /* So that it comes before there is a view. */
+    nodes[0].disk.options.latency_max_ticks = 11;
+    start_member(0);
+    await_voters(2);
+    end();
+}
+
+/* A quorum that works is enough, although one of it has never heard of the other. */
+UNIT_TEST(voters_that_do_not_know_each_other)
+{
+    begin(17);
+    form(3);
+    stop(2);
+    add(0, 3);
+    stop(1);
+    expect_equal(change(0, ENGINE_CHANGE_REMOVE, 1), ENGINE_CHANGE_DONE);
+    create(3);
+    stop(0);
+    start_member(2);
+    expect(finds(2));
+    create(2);
+    create(3);
     end();
 }
 
