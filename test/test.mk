@@ -85,7 +85,7 @@ $(BUILD)/protocol: $(PROTOCOL_SRCS) $(wildcard src/*.h src/base/*.h src/store/*.
 
 -include $(shell test -d $(BUILD) && find $(BUILD) -name '*.d')
 
-.PHONY: unit sim fuzz protocol lint tidy deps quickstart quickstart-cluster quickstart-stop test test-quick regress tap bench bench-engine bench-engine-smoke bench-network bench-forest help
+.PHONY: unit sim fuzz protocol lint tidy deps quickstart quickstart-cluster quickstart-stop test test-quick regress tap jepsen bench bench-engine bench-engine-smoke bench-network bench-forest help
 
 deps:
 	tools/deps.sh
@@ -134,6 +134,12 @@ $(BUILD)/file_faults.so: test/tap/file_faults.c test/tap/next_symbol.h
 # make tap [TESTS=test/tap/001_name.pl]
 tap: $(BUILD)/deny_io_uring $(BUILD)/clock_ahead.so $(BUILD)/kill_at.so $(BUILD)/file_faults.so
 	tools/postgres_tests.sh tap $(TESTS)
+
+# A cluster under all kinds of faults, and whether its history has an explanation.
+#   make jepsen [SECONDS=n] [ARGS="--seed n --keep"]
+SECONDS ?= 120
+jepsen:
+	tools/postgres_tests.sh jepsen --seconds $(SECONDS) $(ARGS)
 
 # make test [MAJORS="17 18"]
 test:
