@@ -85,7 +85,7 @@ $(BUILD)/protocol: $(PROTOCOL_SRCS) $(wildcard src/*.h src/base/*.h src/store/*.
 
 -include $(shell test -d $(BUILD) && find $(BUILD) -name '*.d')
 
-.PHONY: unit sim fuzz protocol lint tidy deps quickstart quickstart-cluster quickstart-stop test test-quick regress tap jepsen bench bench-engine bench-engine-smoke bench-network bench-forest help
+.PHONY: unit sim fuzz protocol lint tidy deps quickstart quickstart-cluster quickstart-stop test test-quick regress tap jepsen bench bench-cluster bench-engine bench-engine-smoke bench-network bench-forest help
 
 deps:
 	tools/deps.sh
@@ -157,6 +157,9 @@ quickstart-stop:
 
 bench:
 	tools/postgres_tests.sh bench
+
+bench-cluster:
+	tools/postgres_tests.sh bench bench_cluster
 
 # The engine through its façade, with production limits and as PGXS compiles the extension. A case, or the suite:
 #   make bench-engine [ENGINE_TRANSFERS=n] [ARGS="--accounts 10000"]

@@ -74,6 +74,7 @@ def trouble(servers, history, seconds, seed):
         history.add({"op": "fault", "at": time.monotonic_ns(), "what": text})
 
     nemesis = Nemesis(servers, note, seed)
+    wrong = []
     for client in clients:
         client.start()
     try:
@@ -83,11 +84,14 @@ def trouble(servers, history, seconds, seed):
         note("healed")
         wait_formed(servers)
         nemesis.calm()
+    except TimeoutError as error:
+        # What is there may tell why.
+        wrong.append("the cluster does not work: %s" % error)
     finally:
         stop.set()
         for client in clients:
             client.join(30)
-    wrong = [text for client in clients for text in client.wrong]
+    wrong += [text for client in clients for text in client.wrong]
     return wrong + ["client %d has not ended" % client.number for client in clients if client.is_alive()]
 
 
@@ -108,7 +112,10 @@ def run(options, folder):
         make_accounts(servers[0])
         wrong = trouble(servers, history, options.seconds, options.seed)
         for server in servers:
-            history.add(final(server))
+            try:
+                history.add(final(server))
+            except (Lost, ServerError) as error:
+                wrong.append("%s can't be read in the end: %s" % (server.name, error))
         print("in the end: " + ", ".join("%s is %s" % (server.name, role(server)) for server in servers))
     finally:
         for server in servers:
@@ -119,7 +126,8 @@ def run(options, folder):
     began = time.monotonic()
     findings = checker.check(history.lines)
     print("\n".join(checker.summary(history.lines)))
-    print("%d transfers in the log; checked in %.1f s" % (len(history.lines[-1]["transfers"]), time.monotonic() - began))
+    count = max((len(line["transfers"]) for line in history.lines if line["op"] == "final"), default=0)
+    print("%d transfers in the log; checked in %.1f s" % (count, time.monotonic() - began))
     for text in wrong + not_in_vain(history.lines):
         findings["something else is wrong"].append(text)
     return checker.report(findings)

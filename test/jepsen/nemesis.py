@@ -7,6 +7,8 @@ import time
 from servers import primary_of, signal_all
 from wire import Lost, ServerError
 
+PRIMARY_WAIT_S = 5
+
 
 class Nemesis:
     """`note` is told of each fault. `act` does one, and ends when its processes run again, or are starting."""
@@ -16,7 +18,7 @@ class Nemesis:
         self.random = random.Random("%d nemesis" % seed)
         # Each is done once before any is done twice, so that a short run has all of them.
         self.faults = [self.kill_worker, self.kill_server, self.stop_worker, self.stop_server, self.kill_all,
-                       self.kill_two, self.step_down, self.stop_one_kill_one, self.kill_primary]
+                       self.kill_two, self.step_down, self.stop_one_kill_one, self.kill_primary, self.lose_who_is_ahead]
         self.next = []
 
     def act(self):
@@ -26,6 +28,15 @@ class Nemesis:
 
     def calm(self):
         time.sleep(self.random.uniform(0.3, 2.0))
+
+    def primary(self):
+        """None where there is none for some seconds."""
+        end = time.monotonic() + PRIMARY_WAIT_S
+        primary = primary_of(self.servers)
+        while primary is None and time.monotonic() < end:
+            time.sleep(0.1)
+            primary = primary_of(self.servers)
+        return primary
 
     def targets(self, count):
         return self.random.sample(self.servers, count)
@@ -57,7 +68,7 @@ class Nemesis:
         self.kill(self.targets(len(self.servers)), 0.5)
 
     def kill_primary(self):
-        primary = primary_of(self.servers)
+        primary = self.primary()
         if primary is not None:
             self.kill([primary], 2)
 
@@ -93,8 +104,34 @@ class Nemesis:
         finally:
             signal_all(pids, signal.SIGCONT)
 
+    def lose_who_is_ahead(self):
+        """The others stand still, and then go on without the primary. What it alone has was acknowledged to nobody."""
+        primary = self.primary()
+        if primary is None:
+            return
+        others = [server for server in self.servers if server is not primary]
+        kills = self.random.random() < 0.5
+        self.note("SIGSTOP of %s, then %s of %s" % (" ".join(s.name for s in others), "kill -9" if kills else "SIGSTOP", primary.name))
+        stopped = [pid for server in others for pid in server.pids()]
+        primary_pids = primary.pids()
+        try:
+            signal_all(stopped, signal.SIGSTOP)
+            time.sleep(self.random.uniform(0.3, 1.5))
+            if kills:
+                primary.kill()
+            else:
+                signal_all(primary_pids, signal.SIGSTOP)
+            signal_all(stopped, signal.SIGCONT)
+            time.sleep(self.random.uniform(1.5, 3))
+        finally:
+            signal_all(stopped, signal.SIGCONT)
+            if not kills:
+                signal_all(primary_pids, signal.SIGCONT)
+        if kills:
+            primary.start()
+
     def step_down(self):
-        primary = primary_of(self.servers)
+        primary = self.primary()
         if primary is None:
             return
         self.note("%s steps down" % primary.name)
