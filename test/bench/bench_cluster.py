@@ -39,6 +39,8 @@ WIDTHS = (50, 11, 11, 7, 9, 9, 9, 9)
 BEFORE_S = 1.0
 AGAIN_S = 30
 CALLERS_PER_NODE = 2
+# The numbers of bulk clients of one node are so far from those of the next.
+CLIENTS_BETWEEN = 20
 
 
 def environment(server):
@@ -47,8 +49,8 @@ def environment(server):
 
 def together(commands):
     """commands: (server, words). Runs all of them at the same time; returns what each has printed."""
-    running = [subprocess.Popen(words, env=environment(server), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-               for server, words in commands]
+    running = [subprocess.Popen(words, env=dict(environment(server), BULK_FIRST_CLIENT=str(i * CLIENTS_BETWEEN)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+               for i, (server, words) in enumerate(commands)]
     outputs = [process.communicate() for process in running]
     for process, (out, err) in zip(running, outputs):
         if process.returncode != 0:
@@ -210,6 +212,8 @@ def bench_failover(servers, reached):
         wait_formed(servers)
     for name, gaps in (("kill -9 of the primary's server, callers at the others", lost), ("the primary steps down, callers at all", planned)):
         bench.row((name, str(len(gaps)), "%.0f ms" % statistics.median(gaps), "%.0f ms" % max(gaps)), widths)
+    for name, gaps in (("lost", lost), ("steps down", planned)):
+        print("\nThe primary %s, each in ms: %s" % (name, " ".join("%.0f" % ms for ms in gaps)))
     reached["failover"] = statistics.median(lost) / float(timeout)
 
 
