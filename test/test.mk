@@ -86,7 +86,7 @@ $(BUILD)/protocol: $(PROTOCOL_SRCS) $(wildcard src/*.h src/base/*.h src/store/*.
 
 -include $(shell test -d $(BUILD) && find $(BUILD) -name '*.d')
 
-.PHONY: unit sim fuzz protocol lint tidy deps quickstart quickstart-cluster quickstart-stop test test-quick regress tap bench bench-engine bench-engine-smoke bench-network bench-forest help
+.PHONY: unit sim fuzz protocol lint tidy deps quickstart quickstart-cluster quickstart-stop test test-quick regress tap jepsen bench bench-cluster bench-engine bench-engine-smoke bench-network bench-forest help
 
 deps:
 	tools/deps.sh
@@ -136,6 +136,12 @@ $(BUILD)/file_faults.so: test/tap/file_faults.c test/tap/next_symbol.h
 tap: $(BUILD)/deny_io_uring $(BUILD)/clock_ahead.so $(BUILD)/kill_at.so $(BUILD)/file_faults.so
 	tools/postgres_tests.sh tap $(TESTS)
 
+# A cluster under all kinds of faults, and whether its history has an explanation.
+#   make jepsen [SECONDS=n] [ARGS="--seed n --keep"]
+SECONDS ?= 120
+jepsen:
+	tools/postgres_tests.sh jepsen --seconds $(SECONDS) $(ARGS)
+
 # make test [MAJORS="17 18"]
 test:
 	tools/test.sh $(MAJORS)
@@ -152,6 +158,9 @@ quickstart-stop:
 
 bench:
 	tools/postgres_tests.sh bench
+
+bench-cluster:
+	tools/postgres_tests.sh bench bench_cluster
 
 # The engine through its façade, with production limits and as PGXS compiles the extension. A case, or the suite:
 #   make bench-engine [ENGINE_TRANSFERS=n] [ARGS="--accounts 10000"]

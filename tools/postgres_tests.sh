@@ -3,6 +3,7 @@
 #   tools/postgres_tests.sh regress
 #   tools/postgres_tests.sh tap [TEST ...]        LEDGER_TEST_IO_METHOD: with this ledger.io_method
 #   tools/postgres_tests.sh bench [ARGUMENT ...]
+#   tools/postgres_tests.sh jepsen [ARGUMENT ...]
 # TAP_JOBS=n   files of tap that run at the same time (3: they wait more than they compute)
 # LEDGER_OLD_PG_CONFIG=/usr/lib/postgresql/15/bin/pg_config makes tap upgrade from that older major.
 set -euo pipefail
@@ -106,6 +107,18 @@ tap)
     ;;
 bench)
     run test/bench/bench.sh "$@"
+    ;;
+jepsen)
+    status=0
+    run python3 -B test/jepsen/jepsen.py "$@" || status=$?
+    # What it has left is needed to see what was wrong.
+    if [ -d "$stage/work/jepsen" ]; then
+        mkdir -p build/jepsen
+        cp "$stage/work/jepsen/history" build/jepsen/
+        for log in "$stage"/work/jepsen/?/log; do cp "$log" "build/jepsen/log-$(basename "$(dirname "$log")")"; done
+        echo "copied to build/jepsen"
+    fi
+    exit "$status"
     ;;
 *)
     echo "unknown kind of test: $kind" >&2

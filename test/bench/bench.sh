@@ -2,6 +2,7 @@
 # Compares the ledger with a ledger of plain tables, on this machine, in one run: run it with `make bench`.
 # Both write durably, and take turns, so that what else the machine does hits both. Prints tables, and whether the
 # targets are reached. Needs the server's programs in PATH, and a user that is not root.
+#   bench.sh [bench|bench_cluster]     bench_cluster: three nodes against one, with `make bench-cluster`
 #   BENCH_SECONDS   length of one run (3)
 #   BENCH_RUNS      runs of each case; the median counts (3)
 #   BENCH_PARTS     what is run: "single bulk bank io", all by default
@@ -18,4 +19,4 @@ if [ -z "$include" ]; then
     exit 1
 fi
 "${CC:-gcc}" -std=gnu11 -O2 -Wall -Wextra -Werror -I"$include" "$here/bulk_client.c" -o bulk_client -lpq -lm
-exec python3 "$here/bench.py" "$@"
+exec python3 -B "$here/${1:-bench}.py"

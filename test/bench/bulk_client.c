@@ -7,8 +7,10 @@
  *
  * MODE is array or packed (the ledger's two ways in), or sql or sql_locked (the best forms over
  * plain tables, for one client and for several). Accounts are picked at random from 1 … ACCOUNTS;
- * or from FILE, whose lines are a debit account, a credit account, and an amount, in turn. Prints
- * one line for each client's calls together:
+ * or from FILE, whose lines are a debit account, a credit account, and an amount, in turn. Where
+ * several run at the same time, BULK_FIRST_CLIENT numbers the clients of each from another number
+ * on, 127 at most in all, so that their ids differ. Prints one line for each client's calls
+ * together:
  *   transfers seconds mean stddev p50 p99 max        (latencies of a call in microseconds)
  */
 #include <arpa/inet.h>
@@ -92,6 +94,7 @@ struct bytes {
 static enum mode mode;
 static uint32_t batch;
 static uint32_t clients;
+static uint32_t first_client;
 static double seconds_max;
 static uint64_t accounts;
 static struct pair *pairs;
@@ -476,6 +479,9 @@ read_arguments(int argc, char **argv)
     if (batch == 0 || clients == 0 || clients > CLIENTS_MAX || accounts < 2) {
         die("usage", "out of range");
     }
+    const char *first = getenv("BULK_FIRST_CLIENT");
+    if (first != NULL) first_client = (uint32_t) strtoul(first, NULL, 10);
+    if (first_client > CLIENTS_MAX) die("BULK_FIRST_CLIENT", "out of range");
     if (argc == 7) read_pairs(argv[6]);
 }
 
@@ -497,7 +503,7 @@ main(int argc, char **argv)
         const pid_t child = fork();
         if (child < 0) die("start", "no process");
         if (child == 0) {
-            run_client(i, &outcomes[i], ready[1], go[0]);
+            run_client(first_client + i, &outcomes[i], ready[1], go[0]);
             return 0;
         }
     }
