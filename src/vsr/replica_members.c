@@ -317,7 +317,8 @@ replica_members_wish(struct replica *replica, struct replica_wish *wish)
     }
     /* Who is the only voter is about to be the primary again. */
     const bool sole = replica_votes(replica) && members_voter_count(replica->voters) == 1;
-    if (!replica->primary && membership->wish == wish && !sole) {
+    const bool leads = replica->status != REPLICA_STOPPED && (replica->primary || sole);
+    if (membership->wish == wish && !leads) {
         answer(replica, REPLICA_WISH_NOT_PRIMARY);
     }
 }
