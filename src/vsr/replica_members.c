@@ -304,7 +304,8 @@ replica_members_wish(struct replica *replica, struct replica_wish *wish)
     assert(member_name_valid(wish->name));
     /* Who is the only voter is about to be the primary again. */
     const bool sole = replica_votes(replica) && members_voter_count(replica->voters) == 1;
-    if (!replica->primary && !sole) {
+    const bool leads = replica->status != REPLICA_STOPPED && (replica->primary || sole);
+    if (!leads) {
         replica_wish_send(replica, wish);
         return;
     }

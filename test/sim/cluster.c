@@ -65,6 +65,16 @@ network_cut_one_way(struct cluster *cluster, uint32_t node, bool deaf)
     }
 }
 
+bool
+cluster_isolate(struct cluster *cluster, uint32_t index)
+{
+    if (cluster->healed_ns != 0) return false;
+    cluster->healed_ns = until_ns(cluster);
+    cluster->counts.partitions += 1;
+    network_split(cluster, UINT64_C(1) << index);
+    return true;
+}
+
 static void
 network_trouble(struct cluster *cluster)
 {
@@ -208,7 +218,12 @@ run_init(struct cluster *cluster, uint64_t seed, const struct cluster_kind *kind
     prng_init(&cluster->prng, seed);
     prng_init(&cluster->prng_network, prng_next(&cluster->prng));
     prng_init(&cluster->prng_workload, prng_next(&cluster->prng));
-    cluster->options = cluster_options_random(&cluster->prng, kind->node_count);
+    uint32_t node_count = kind->node_count;
+    if (kind->grows && node_count == 0) {
+        /* With four, a change may make the quorum larger. */
+        node_count = (uint32_t) prng_range(&cluster->prng, 3, CLUSTER_NODES_MAX);
+    }
+    cluster->options = cluster_options_random(&cluster->prng, node_count);
     if (kind->grows) cluster_options_growing(&cluster->prng, &cluster->options);
     cluster->networked = cluster->options.node_count > 1;
     if (canary == CLUSTER_CANARY_ACK || canary == CLUSTER_CANARY_COMMIT) {

@@ -93,6 +93,7 @@ struct cluster_options {
 
     /* About how often, for each node or the network: once in so much time. 0: never. */
     uint64_t change_ns; /* Somebody wants the members to change. */
+    uint32_t change_trouble; /* Of 100 changes: those during which something fails, too. */
     uint64_t crash_ns;
     uint64_t pause_ns;
     uint64_t stand_ns;  /* Its disk stands still. */
@@ -293,6 +294,9 @@ void cluster_step(struct cluster *cluster);
 
 /* Of all disks, the network and all answers. */
 u128 cluster_trace(const struct cluster *cluster);
+
+/* For a while the node hears nobody, and isn't heard. False: something else is wrong already. */
+bool cluster_isolate(struct cluster *cluster, uint32_t index);
 
 /* ---- cluster_node.c -------------------------------------------------------------------------- */
 

@@ -138,6 +138,9 @@ let_in(struct cluster_node *node, const struct engine_welcome *welcome)
     memset(scratch, 0, sizeof(scratch));
     node->identity.cluster = welcome->identity.cluster;
     node->identity.replica = welcome->identity.replica;
+    if (!cluster->calm && prng_chance(&cluster->prng, 1, 8)) {
+        storage_sim_crash_after(&node->disk, prng_range(&cluster->prng, 1, 12));
+    }
     const enum engine_open_result result = engine_format_member(
         &node->disk.storage,
         cluster->options.prepares_size_bytes,
@@ -145,6 +148,13 @@ let_in(struct cluster_node *node, const struct engine_welcome *welcome)
         name,
         welcome->root_incarnation,
         scratch);
+    if (node->disk.crashed) {
+        /* It begins anew, as another: who was added is never there. */
+        cluster->counts.crashes += 1;
+        cluster_node_wipe(node);
+        return;
+    }
+    storage_sim_crash_after(&node->disk, 0);
     cluster_check(cluster, result == ENGINE_OPENED, "format: result %d", result);
     node->formatted = true;
 }
@@ -193,6 +203,58 @@ wish(struct cluster_node *primary, enum engine_change_kind kind, const struct cl
     engine_change_members(primary->engine, &primary->change);
 }
 
+/* Its disk is full for a while: it keeps the log, and executes nothing. */
+static void
+fill_disk(struct cluster_node *node, uint64_t until_ns)
+{
+    struct storage_sim *disk = &node->disk;
+    if (node->options->grid_space_bytes == 0 || disk->options.space_limit_bytes > 0) return;
+    for (uint32_t i = 0; i < STORAGE_FILE_COUNT; i++) {
+        disk->options.space_limit_bytes += disk->storage.file_size_bytes[i];
+    }
+    node->roomy_ns = until_ns;
+}
+
+/* Something fails while the members change. */
+static void
+trouble_around(struct cluster_node *primary, struct cluster_node *whom)
+{
+    struct cluster *cluster = primary->cluster;
+    struct prng *prng = &cluster->prng;
+    struct cluster_node *victim = prng_chance(prng, 1, 2) ? primary : whom;
+    struct cluster_node *third =
+        &cluster->nodes[prng_below(prng, cluster->options.node_count)];
+    const uint64_t until_ns =
+        cluster->now_ns + prng_range(prng, 1, cluster->options.trouble_ns_max);
+    if (!prng_chance(prng, cluster->options.change_trouble, 100)) return;
+    fill_disk(third, until_ns);
+    switch (prng_below(prng, 4)) {
+    case 0:
+        if (victim->engine == NULL) return;
+        storage_sim_crash_after(&victim->disk, prng_range(prng, 1, 20));
+        return;
+    case 1: victim->awake_ns = until_ns; return;
+    case 2: return;
+    default: (void) cluster_isolate(cluster, victim->index); return;
+    }
+}
+
+/* Whom the change is about: mostly a guest; or to be removed, often somebody who is down. */
+static struct cluster_node *
+draw_whom(struct cluster *cluster, bool remove)
+{
+    struct prng *prng = &cluster->prng;
+    const uint32_t count = cluster->options.node_count;
+    const uint32_t first = (uint32_t) prng_below(prng, count);
+    const uint64_t chance = remove ? 5 : 9; /* Of 10. */
+    for (uint32_t i = 0; i < count && prng_chance(prng, chance, 10); i++) {
+        struct cluster_node *node = &cluster->nodes[(first + i) % count];
+        const bool away = node->engine == NULL || cluster->now_ns < node->awake_ns;
+        if (remove ? node->formatted && away : node->guest != NULL) return node;
+    }
+    return &cluster->nodes[first];
+}
+
 void
 cluster_growth_trouble(struct cluster *cluster)
 {
@@ -204,9 +266,9 @@ cluster_growth_trouble(struct cluster *cluster)
         cluster_node_wipe(node);
     }
     const uint32_t from = (uint32_t) prng_below(prng, count);
-    const struct cluster_node *whom = &cluster->nodes[prng_below(prng, count)];
-    const uint64_t choice = prng_below(prng, 3);
+    const bool remove = prng_chance(prng, 1, 3);
     if (prng_below(prng, cluster->options.change_ns) >= cluster->step_ns) return;
+    struct cluster_node *whom = draw_whom(cluster, remove);
     for (uint32_t i = 0; i < count; i++) {
         struct cluster_node *node = &cluster->nodes[(from + i) % count];
         struct engine_cluster state;
@@ -217,8 +279,9 @@ cluster_growth_trouble(struct cluster *cluster)
         if (!state.is_cluster) {
             wish(node, ENGINE_CHANGE_CREATE, node);
         } else {
-            wish(node, choice == 0 ? ENGINE_CHANGE_REMOVE : ENGINE_CHANGE_ADD, whom);
+            wish(node, remove ? ENGINE_CHANGE_REMOVE : ENGINE_CHANGE_ADD, whom);
         }
+        trouble_around(node, whom);
         return;
     }
 }

@@ -120,7 +120,12 @@ void
 cluster_options_growing(struct prng *prng, struct cluster_options *options)
 {
     options->grows = true;
-    options->change_ns = prng_range(prng, 20, 1500) * NS_PER_MS;
+    options->change_ns = prng_range(prng, 20, 600) * NS_PER_MS;
+    options->submits = (uint32_t) prng_range(prng, 1, 40);
+    options->change_trouble = rate(prng, 20, 80);
+    for (uint32_t i = 0; i < options->node_count; i++) {
+        if (prng_chance(prng, 1, 3)) options->nodes[i].grid_space_bytes = 400 * BLOCK_SIZE;
+    }
     options->requests *= 2;
     /* Members that come need the log from its beginning on. */
     options->prepares_size_bytes = 16 * PREPARES_SIZE_MIN;
