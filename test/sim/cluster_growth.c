@@ -72,11 +72,13 @@ cluster_growth_executed(struct cluster *cluster, const struct prepare_header *he
     const bool applied = members_apply(members, change);
     cluster_check(cluster, applied, "op %" PRIu64 ": such a change can't be", header->op);
     cluster->counts.changes += 1;
-    if (change->member.role != MEMBER_NONE) return;
-    cluster->history.sessions.slots[change->slot] = (struct session){0};
+    const bool removed = change->member.role == MEMBER_NONE;
+    if (removed) cluster->history.sessions.slots[change->slot] = (struct session){0};
     for (uint32_t i = 0; i < cluster->options.node_count; i++) {
         struct cluster_node *node = &cluster->nodes[i];
-        if (node->identity.incarnation != before.incarnation) continue;
+        /* A guest that was removed before it was told of anything may be added again as it is. */
+        if (node->identity.incarnation == change->member.incarnation) node->removed_ns = 0;
+        if (!removed || node->identity.incarnation != before.incarnation) continue;
         node->removed_ns = cluster->now_ns + prng_range(&cluster->prng, 1, LINGERS_NS_MAX);
     }
 }
@@ -110,6 +112,7 @@ guest_start(struct cluster_node *node)
     network_sim_start(&cluster->network, node->index);
     /* Nothing of it is on a disk, so it is another each time. */
     node->identity.incarnation = prng_range(&cluster->prng, 1, UINT64_MAX);
+    node->removed_ns = 0;
     const struct engine_guest_options options = {
         .network = network_sim_of(&cluster->network, node->index),
         .incarnation = node->identity.incarnation,
