@@ -211,6 +211,22 @@ value($primary, "SELECT ledger.cluster_remove('" . $removed->name . "')");
 is(value($primary, "SELECT count(*) FROM ledger.cluster WHERE role = 'voter'"), 2, 'a member is removed');
 is(value($rest, transfer_sql(6, 1)), 'created', 'two go on');
 is_same_everywhere('after a member was removed', $primary, $rest);
+like(error_of($rest, "SELECT ledger.cluster_remove('" . $primary->name . "')"), qr/HINT:  Call ledger\.cluster_step_down\(\) at that node/, 'the hint is right at another node too');
+
+# What was removed knows that, before and after a restart, and tells its log once.
+my $name = $removed->name;
+my $not_member = qr/node "$name" is not a member of its cluster/;
+for my $when ('when it has been removed', 'after a restart') {
+    my $logged = -s $removed->logfile;
+    $removed->restart if $when =~ /restart/;
+    wait_for("$when: status", sub { status_of($removed, 'message') =~ $not_member });
+    like(error_of($removed, q{SET ledger.quorum_wait = '1s'; SELECT * FROM ledger.accounts}), qr/57P03: no ledger primary: $not_member/, "$when, a call says so");
+    like(error_of($removed, "SELECT ledger.cluster_add('$name')"), qr/55000: could not add a node: $not_member/, "$when, a change of members does");
+    like(status_of($removed, 'hint'), qr/its directory is of no use any more/, "$when, there is a hint");
+    wait_for("$when: log", sub { slurp_file($removed->logfile) =~ qr/LOG:  ledger $not_member/ });
+    unlike(slurp_file($removed->logfile, $logged), qr/its primary is node ""/, "$when, no primary without a name is told");
+}
+is(value($removed, 'SET ledger.read_consistency = local; SELECT count(*) FROM ledger.accounts'), 2, 'what it has can be read');
 
 # ---- Alone -------------------------------------------------------------------------------------------
 
