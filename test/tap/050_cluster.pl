@@ -7,6 +7,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use ClusterTest;
+use File::Path qw(remove_tree);
 use LedgerTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -227,6 +228,16 @@ for my $when ('when it has been removed', 'after a restart') {
     unlike(slurp_file($removed->logfile, $logged), qr/its primary is node ""/, "$when, no primary without a name is told");
 }
 is(value($removed, 'SET ledger.read_consistency = local; SELECT count(*) FROM ledger.accounts'), 2, 'what it has can be read');
+
+# Its directory is lost: the hint is that of a node.
+$removed->stop;
+remove_tree(ledger_directory($removed));
+$removed->start;
+wait_role($removed, 'refused');
+like(status_of($removed, 'hint'), qr/call ledger\.cluster_remove\('$name'\) at a member, remove ledger\.identity .* call ledger\.cluster_add\('$name'\)/, 'a lost directory of a node: what to do');
+unlink $removed->data_dir . '/ledger.identity';
+$removed->restart;
+wait_for('it is a guest', sub { value($primary, "SELECT count(*) FROM ledger.cluster WHERE name = '$name' AND state = 'guest'") == 1 });
 
 # ---- Alone -------------------------------------------------------------------------------------------
 
