@@ -117,6 +117,8 @@ my $stopped = worker_pid($primary);
 kill 'STOP', $stopped;
 wait_acknowledged(50, @writers[ 1, 2 ]);
 isnt(wait_primary(@others)->name, $primary->name, 'another one takes over from a worker that stands still');
+like(error_of($primary, q{SET statement_timeout = '200ms'; SELECT ledger.cluster_step_down()}),
+    qr/57014: .*DETAIL:  Whether it was carried out is unknown.*HINT:  See ledger\.cluster/s, 'a change that is cancelled says that its outcome is unknown');
 kill 'CONT', $stopped;
 wait_acknowledged(50, @writers);
 stop_writers(@writers);
