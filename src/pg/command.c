@@ -75,6 +75,23 @@ acquire(struct command_box *box, const struct command *command, uint32 wait_even
     (void) ConditionVariableCancelSleep();
 }
 
+/*
+ * Adds to the error of an interrupt (cancel, timeout, terminate), which keeps its own code and
+ * message. The worker may have taken the command, and goes on with it.
+ */
+static void
+on_interrupt_error(void *argument)
+{
+    const struct command *command = argument;
+    const int category = ERRCODE_TO_CATEGORY(geterrcode());
+    if (category == ERRCODE_TO_CATEGORY(ERRCODE_SUCCESSFUL_COMPLETION)) return;
+    if (category == ERRCODE_TO_CATEGORY(ERRCODE_WARNING)) return;
+    (void) errdetail("Whether it was carried out is unknown.");
+    (void) errhint(
+        command->kind == COMMAND_CHANGE ? "See ledger.cluster. Repeating it is safe."
+                                        : "See ledger.status. Repeating it is safe.");
+}
+
 static bool
 worker_takes(enum command_kind kind)
 {
@@ -88,17 +105,24 @@ worker_takes(enum command_kind kind)
  * command was taken back.
  */
 static bool
-wait_done(struct command_box *box, enum command_kind kind, uint32 wait_event)
+wait_done(struct command_box *box, struct command *command, uint32 wait_event)
 {
+    ErrorContextCallback callback = {
+        .previous = error_context_stack,
+        .callback = on_interrupt_error,
+        .arg = command,
+    };
     for (;;) {
         const enum command_state state = state_of(box);
         if (state == COMMAND_DONE) break;
-        if (state == COMMAND_ASKED && !worker_takes(kind) &&
+        if (state == COMMAND_ASKED && !worker_takes(command->kind) &&
             change(box, COMMAND_ASKED, COMMAND_FREE)) {
             ConditionVariableBroadcast(&box->changed);
             return false;
         }
+        error_context_stack = &callback;
         (void) ConditionVariableTimedSleep(&box->changed, LOOK_MS, wait_event);
+        error_context_stack = callback.previous;
     }
     return true;
 }
@@ -114,7 +138,7 @@ command_run(struct command *command)
     PG_ENSURE_ERROR_CLEANUP(leave, (Datum) 0);
     {
         shared_wake_worker(false);
-        done = wait_done(box, command->kind, wait_event);
+        done = wait_done(box, command, wait_event);
         if (done) *command = box->command;
     }
     PG_END_ENSURE_ERROR_CLEANUP(leave, (Datum) 0);

@@ -69,6 +69,15 @@ monitor_state_get(struct engine_state *state)
     return true;
 }
 
+bool
+monitor_is_member(const struct engine_cluster *cluster)
+{
+    for (uint32 i = 0; i < cluster->count; i++) {
+        if (cluster->members[i].self) return true;
+    }
+    return false;
+}
+
 struct monitor *
 monitor_change_begin(struct monitor_board *board)
 {

@@ -72,6 +72,20 @@ bool monitor_refusal_get(struct refusal *refusal);
 /* Copies only the engine's numbers. Returns false if there are none. */
 bool monitor_state_get(struct engine_state *state);
 
+/* ---- For both -------------------------------------------------------------------------------- */
+
+/* What there is to say of a node that isn't a member (monitor_is_member). */
+#define MONITOR_OUTSIDE_DETAIL \
+    "It was removed from it, or was let in just now and has not read so in the log yet."
+#define MONITOR_OUTSIDE_HINT \
+    "If it was let in, wait: it is sent the log. If it was removed, its directory is of no use any more: see \"Clusters\" in doc/operations.md."
+
+/*
+ * True if this node is one of the members that it knows. A node that has just been let in isn't
+ * until it has read so in the log; one that was removed never is again.
+ */
+bool monitor_is_member(const struct engine_cluster *cluster);
+
 /* ---- For the worker -------------------------------------------------------------------------- */
 
 /* Between these two, the worker writes to board->monitor, and nothing may raise an error. */

@@ -7,6 +7,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use ClusterTest;
+use File::Path qw(remove_tree);
 use LedgerTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -116,6 +117,8 @@ my $stopped = worker_pid($primary);
 kill 'STOP', $stopped;
 wait_acknowledged(50, @writers[ 1, 2 ]);
 isnt(wait_primary(@others)->name, $primary->name, 'another one takes over from a worker that stands still');
+like(error_of($primary, q{SET statement_timeout = '200ms'; SELECT ledger.cluster_step_down()}),
+    qr/57014: .*DETAIL:  Whether it was carried out is unknown.*HINT:  See ledger\.cluster/s, 'a change that is cancelled says that its outcome is unknown');
 kill 'CONT', $stopped;
 wait_acknowledged(50, @writers);
 stop_writers(@writers);
@@ -211,6 +214,32 @@ value($primary, "SELECT ledger.cluster_remove('" . $removed->name . "')");
 is(value($primary, "SELECT count(*) FROM ledger.cluster WHERE role = 'voter'"), 2, 'a member is removed');
 is(value($rest, transfer_sql(6, 1)), 'created', 'two go on');
 is_same_everywhere('after a member was removed', $primary, $rest);
+like(error_of($rest, "SELECT ledger.cluster_remove('" . $primary->name . "')"), qr/HINT:  Call ledger\.cluster_step_down\(\) at that node/, 'the hint is right at another node too');
+
+# What was removed knows that, before and after a restart, and tells its log once.
+my $name = $removed->name;
+my $not_member = qr/node "$name" is not a member of its cluster/;
+for my $when ('when it has been removed', 'after a restart') {
+    my $logged = -s $removed->logfile;
+    $removed->restart if $when =~ /restart/;
+    wait_for("$when: status", sub { status_of($removed, 'message') =~ $not_member });
+    like(error_of($removed, q{SET ledger.quorum_wait = '1s'; SELECT * FROM ledger.accounts}), qr/57P03: no ledger primary: $not_member/, "$when, a call says so");
+    like(error_of($removed, "SELECT ledger.cluster_add('$name')"), qr/55000: could not add a node: $not_member/, "$when, a change of members does");
+    like(status_of($removed, 'hint'), qr/its directory is of no use any more/, "$when, there is a hint");
+    wait_for("$when: log", sub { slurp_file($removed->logfile) =~ qr/LOG:  ledger $not_member/ });
+    unlike(slurp_file($removed->logfile, $logged), qr/its primary is node ""/, "$when, no primary without a name is told");
+}
+is(value($removed, 'SET ledger.read_consistency = local; SELECT count(*) FROM ledger.accounts'), 2, 'what it has can be read');
+
+# Its directory is lost: the hint is that of a node.
+$removed->stop;
+remove_tree(ledger_directory($removed));
+$removed->start;
+wait_role($removed, 'refused');
+like(status_of($removed, 'hint'), qr/call ledger\.cluster_remove\('$name'\) at a member, remove ledger\.identity .* call ledger\.cluster_add\('$name'\)/, 'a lost directory of a node: what to do');
+unlink $removed->data_dir . '/ledger.identity';
+$removed->restart;
+wait_for('it is a guest', sub { value($primary, "SELECT count(*) FROM ledger.cluster WHERE name = '$name' AND state = 'guest'") == 1 });
 
 # ---- Alone -------------------------------------------------------------------------------------------
 

@@ -146,6 +146,12 @@ describe_cluster(const struct monitor *monitor, struct refusal *why)
 {
     const struct engine_cluster *cluster = &monitor->cluster;
     if (monitor->published_at == 0 || !cluster->is_cluster) return;
+    if (!monitor_is_member(cluster)) {
+        refusal_message(why, "node \"%s\" is not a member of its cluster", settings_node_name);
+        refusal_detail(why, MONITOR_OUTSIDE_DETAIL);
+        refusal_hint(why, MONITOR_OUTSIDE_HINT);
+        return;
+    }
     const uint32 quorum = cluster->voters / 2 + 1;
     if (cluster->reachable < quorum) {
         refusal_message(why, "the ledger cluster has no quorum");

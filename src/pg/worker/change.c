@@ -48,7 +48,7 @@ static const struct change_error errors[] = {
         {ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
          "node \"%s\" is the cluster's primary, and does not remove itself",
          DETAIL_UNCHANGED,
-         "Call ledger.cluster_step_down() here, then ledger.cluster_remove() at the new primary."},
+         "Call ledger.cluster_step_down() at that node, then ledger.cluster_remove() again."},
     [ENGINE_CHANGE_NO_ROOM] =
         {ERRCODE_INSUFFICIENT_RESOURCES,
          "memory or disk of the cluster's primary are full",
@@ -132,6 +132,10 @@ say_not_primary(struct refusal *why, const struct engine_cluster *cluster)
         const char *primary = cluster->members[cluster->primary].name;
         refusal_detail(why, "The primary is node \"%s\". " DETAIL_UNCHANGED, primary);
         refusal_hint(why, "Call it there.");
+    } else if (!monitor_is_member(cluster)) {
+        refusal_message(why, "node \"%s\" is not a member of its cluster", settings_node_name);
+        refusal_detail(why, MONITOR_OUTSIDE_DETAIL " " DETAIL_UNCHANGED);
+        refusal_hint(why, MONITOR_OUTSIDE_HINT);
     } else {
         refusal_detail(
             why,

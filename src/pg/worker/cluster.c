@@ -13,6 +13,8 @@
 #define LOOK_UP_NS NS_PER_S
 /* When the log is told that there is no primary. */
 #define NO_PRIMARY_MS 200
+/* When it is told that this node isn't a member: who was let in has read that it is by then. */
+#define OUTSIDE_MS 5000
 
 /* ---- The settings ---------------------------------------------------------------------------- */
 
@@ -154,11 +156,38 @@ cluster_log_refused(struct cluster *cluster)
     ereport(LOG, errmsg("ledger network: %s", text));
 }
 
+/*
+ * Who was removed connects again and again, and is sent away each time: there is nothing to tell of
+ * views that come and go with that. Returns true if this node is a member.
+ */
+static bool
+log_membership(struct cluster *cluster, const struct engine_cluster *now, uint64 now_ns)
+{
+    if (monitor_is_member(now)) {
+        cluster->outside_ns = 0;
+        cluster->told_outside = false;
+        return true;
+    }
+    if (cluster->outside_ns == 0) cluster->outside_ns = now_ns;
+    if (cluster->told_outside || now_ns - cluster->outside_ns < OUTSIDE_MS * NS_PER_MS) {
+        return false;
+    }
+    cluster->told_outside = true;
+    ereport(
+        LOG,
+        errmsg("ledger node \"%s\" is not a member of its cluster", settings_node_name),
+        errdetail(MONITOR_OUTSIDE_DETAIL),
+        errhint(MONITOR_OUTSIDE_HINT));
+    return false;
+}
+
 void
 cluster_log_view(struct cluster *cluster, const struct engine_cluster *now, uint64 now_ns)
 {
     const char *primary = now->primary < 0 ? "" : now->members[now->primary].name;
-    if (!now->is_cluster) return;
+    if (!now->is_cluster || !log_membership(cluster, now, now_ns)) return;
+    /* A ledger that becomes a cluster has a first member without a name, for a moment. */
+    if (now->primary >= 0 && primary[0] == '\0') return;
     if (now->primary >= 0 || cluster->primary_seen_ns == 0) cluster->primary_seen_ns = now_ns;
     if (now->view == cluster->told_view && strcmp(primary, cluster->told_primary) == 0) return;
     /* Between two primaries there always is a moment without one. */

@@ -28,6 +28,8 @@ struct cluster {
     uint32 told_view;
     char told_primary[NETWORK_NAME_SIZE];
     uint64 primary_seen_ns; /* When there was one last. */
+    uint64 outside_ns; /* Since when this node isn't a member; 0: it is one. */
+    bool told_outside;
     uint64 looked_up_ns;
 };
 
@@ -58,7 +60,10 @@ void cluster_look_up(struct cluster *cluster, uint64 now_ns);
 /* Logs connections that were refused. */
 void cluster_log_refused(struct cluster *cluster);
 
-/* Logs a view that has changed since the last call, and its primary. */
+/*
+ * Logs a view that has changed since the last call, and its primary; or, once, that this node isn't
+ * a member.
+ */
 void cluster_log_view(
     struct cluster *cluster, const struct engine_cluster *now, uint64 now_ns);
 

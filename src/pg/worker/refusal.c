@@ -103,6 +103,16 @@ refusal_of_missing_directory(struct refusal *refusal, const char *directory)
         "The file \"%s/" IDENTITY_FILE
         "\" says that this PostgreSQL cluster owns a ledger. An empty ledger is never put in its place.",
         DataDir);
+    if (settings_has_node()) {
+        refusal_hint(
+            refusal,
+            "Mount the directory, or correct ledger.data_directory. "
+            "If it is lost, call ledger.cluster_remove('%s') at a member, remove " IDENTITY_FILE
+            " from this PGDATA, restart the server, and call ledger.cluster_add('%s') at a member.",
+            settings_node_name,
+            settings_node_name);
+        return;
+    }
     refusal_hint(
         refusal,
         "Restore or mount the directory, or correct ledger.data_directory. "

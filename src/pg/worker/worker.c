@@ -319,6 +319,10 @@ describe_quorum(const struct worker *worker, char *text, size_t size)
 {
     struct engine_cluster cluster;
     engine_cluster_get(worker->host.engine, &cluster);
+    if (!monitor_is_member(&cluster)) {
+        snprintf(text, size, "node \"%s\" is not a member of its cluster", settings_node_name);
+        return;
+    }
     snprintf(text, size, "%u of %u nodes can be reached", cluster.reachable, cluster.voters);
 }
 
