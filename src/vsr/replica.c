@@ -256,8 +256,9 @@ bool
 replica_busy(const struct replica *replica)
 {
     return replica->op != replica->commit || replica->commit_stage != COMMIT_IDLE ||
-           replica->pulse != PULSE_NONE || !queue_empty(&replica->requests) ||
-           journal_naming(replica->journal);
+           replica->pulse != PULSE_NONE || journal_naming(replica->journal) ||
+           !queue_empty(&replica->requests) ||
+           (replica->serving && replica_requests_wait(replica));
 }
 
 uint32_t

@@ -252,6 +252,7 @@ struct replica_peer {
 
     /* At the primary, in this view. */
     uint64_t acked;        /* It has everything up to this op on disk. */
+    uint64_t acked_ns;     /* When that grew last; monotonic. */
     uint64_t answered_ns;  /* When it last answered, or when the view began; monotonic. */
     uint64_t round;        /* The newest round that it has answered. */
     bool taken_over;       /* It has acknowledged something, so its log is that of the view. */
@@ -375,6 +376,7 @@ struct replica {
     uint64_t round;
     uint64_t commit_said; /* At the primary: the commit_max that was said to all. */
     uint64_t said_ns;     /* When something was said to all; monotonic. */
+    uint64_t prepared_ns; /* At the primary: when it made its newest prepare; monotonic. */
     uint64_t head_heard;  /* At a backup: the primary's newest op, as far as it has said. */
     /* At a backup: when the log got longer, or the primary was asked for prepares; monotonic. */
     uint64_t grown_ns;

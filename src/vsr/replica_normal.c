@@ -179,6 +179,7 @@ replica_on_prepare_ok(struct replica *replica, uint8_t slot, const struct messag
     if (header->round <= replica->round) peer->round = max_u64(peer->round, header->round);
     if (replica_log_has(replica, header->op, header->as.prepare_ok.checksum)) {
         peer->taken_over = true;
+        if (header->op > peer->acked) peer->acked_ns = peer->answered_ns;
         peer->acked = max_u64(peer->acked, header->op);
         peer->sent_op = peer->placed ? max_u64(peer->sent_op, header->op) : header->op;
         peer->placed = true;

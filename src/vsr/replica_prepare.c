@@ -14,6 +14,9 @@
 #define GROUP_REQUESTS_MIN 64
 #define GROUP_PER_MESSAGE  4
 
+/* While a member lags, the time between two prepares. */
+#define LAG_PAUSE_NS (UINT64_C(10) * NS_PER_MS)
+
 /*
  * Can a prepare be made now? Whatever requests wait until the last append is done become one
  * prepare together: group commit.
@@ -126,7 +129,10 @@ prepare_give(
     replica->op += 1;
     replica->linked = replica->op;
     replica->timestamp = header->timestamp;
-    if (replica->network != NULL) replica_members_logged(replica, header);
+    if (replica->network != NULL) {
+        replica->prepared_ns = clock_monotonic_ns(replica->clock);
+        replica_members_logged(replica, header);
+    }
     replica->pipeline_events += sums.event_count;
     if (replica->network != NULL) replica_send_newest(replica);
     replica_append(replica, solo);
@@ -148,6 +154,30 @@ group_waits(const struct replica *replica)
     return waiting < GROUP_REQUESTS_MIN;
 }
 
+/*
+ * Is a member that is connected and gets on so far behind that the ring may soon have overwritten
+ * what it needs? Then prepares are put off a little, and become larger. Nothing else waits for the
+ * slowest; and who doesn't get on holds nobody up.
+ */
+static bool
+lag_waits(const struct replica *replica)
+{
+    if (replica->network == NULL) return false;
+    const struct journal *journal = replica->journal;
+    const uint64_t now = clock_monotonic_ns(replica->clock);
+    if (now - replica->prepared_ns >= LAG_PAUSE_NS) return false;
+    for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
+        const struct replica_peer *peer = &replica->peers[slot];
+        if (!peer->up || !peer->placed) continue;
+        if (now - peer->acked_ns >= replica->failover_timeout_ns) continue;
+        const struct prepare_header *acked = journal_find(journal, peer->acked);
+        if (acked == NULL) continue; /* It has nothing yet, or needs more than the log. */
+        const uint64_t behind = journal->head.position - acked->position;
+        if (behind > journal->prepares_size_bytes / 4) return true;
+    }
+    return false;
+}
+
 bool
 replica_prepare_requests(struct replica *replica)
 {
@@ -161,7 +191,7 @@ replica_prepare_requests(struct replica *replica)
                                  replica->commit_stage == COMMIT_CHECKPOINT_SUPERBLOCK;
     const bool others_first = replica->pulse == PULSE_WANTED || replica_members_due(replica);
     if (others_first && !checkpoint_runs) return false;
-    if (group_waits(replica)) return false;
+    if (group_waits(replica) || lag_waits(replica)) return false;
     struct message *message = prepare_message(replica);
     multi_batch_begin(writer, (char *) replica_prepare_of(message) + PREPARE_HEADER_SIZE);
     const bool progress = replica_requests_take(replica);

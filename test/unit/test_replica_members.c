@@ -603,4 +603,32 @@ UNIT_TEST(v9_a_former_life_is_not_let_in)
     trio_end();
 }
 
+/*
+ * Under a load that is too much for the disk of one of them, prepares become fewer and larger, so
+ * that the ring doesn't overwrite what that member has yet to get.
+ */
+UNIT_TEST(who_lags_is_not_left_behind)
+{
+    struct trio_asked *asked[400];
+    trio_begin(NETWORK_SIM_STREAMS, 33);
+    trio.nodes[2].disk.options.latency_min_ticks = 3;
+    trio.nodes[2].disk.options.latency_max_ticks = 4;
+    uint64_t lag_max = 0;
+    for (uint32_t i = 0; i < ARRAY_COUNT(asked); i++) {
+        asked[i] = trio_create(i % 2, 1);
+        trio_steps(2);
+        const struct replica_peer *peer = &trio_replica(TRIO_PRIMARY)->peers[trio_slot(2)];
+        lag_max = max_u64(lag_max, trio_replica(TRIO_PRIMARY)->op - peer->acked);
+    }
+    const uint64_t ring_ops = TRIO_RING_SIZE / SECTOR_SIZE;
+    expect(lag_max > ring_ops / 4); /* Or nothing was tried. */
+    expect(lag_max < ring_ops * 3 / 4);
+    expect(!trio_replica(2)->absent);
+    for (uint32_t i = 0; i < ARRAY_COUNT(asked); i++) {
+        expect(trio_answered_within(asked[i], TRIO_PATIENCE_MS));
+    }
+    trio_expect_rest(ARRAY_COUNT(asked));
+    trio_end();
+}
+
 UNIT_MAIN(test_replica_members)
