@@ -218,6 +218,7 @@ struct replica_membership {
     struct replica_wish *sent; /* At a backup: the one that the primary was asked for, */
     uint64_t sent_number;      /* under this number, */
     uint64_t sent_ns;          /* the last time then. */
+    bool naming;          /* The superblock is being told that this node isn't alone any more. */
     uint64_t promote_ns;  /* There was no room for one: not before that; monotonic. */
     uint64_t welcomed_ns; /* When guests that were let in were told so; monotonic. */
     struct replica_guest guests[NETWORK_PEERS_MAX]; /* By number in the network. */

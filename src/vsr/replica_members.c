@@ -250,6 +250,7 @@ on_named(struct superblock_update *update, enum superblock_result result)
 {
     struct replica *replica = container_of(update, struct replica_updates, node)->replica;
     struct replica_wish *wish = replica->membership->wish;
+    replica->membership->naming = false;
     if (replica->status == REPLICA_STOPPED) return;
     if (result != SUPERBLOCK_OK) {
         replica_stop(replica);
@@ -274,13 +275,15 @@ plan_create(struct replica *replica, struct replica_wish *wish)
     };
     memcpy(wish->change.member.name, wish->name, MEMBER_NAME_MAX);
     if ((state->flags & SUPERBLOCK_NOT_ALONE) != 0) return REPLICA_WISH_DONE;
+    wish->stage = REPLICA_WISH_NAMING;
+    if (replica->membership->naming) return REPLICA_WISH_DONE; /* For one that was withdrawn. */
+    replica->membership->naming = true;
     *update = (struct superblock_update){
         .kind = SUPERBLOCK_UPDATE_NODE,
         .callback = on_named,
         .node.flags_set = SUPERBLOCK_NOT_ALONE,
     };
     memcpy(update->node.name, wish->name, MEMBER_NAME_MAX);
-    wish->stage = REPLICA_WISH_NAMING;
     superblock_update(replica->superblock, update);
     return REPLICA_WISH_DONE;
 }

@@ -141,6 +141,26 @@ UNIT_TEST(removed)
     formation_end();
 }
 
+/* Who gives the first change up at any moment, and asks again, gets it once. */
+UNIT_TEST(creation_is_withdrawn)
+{
+    for (uint32_t after = 0; after < 30; after++) {
+        formation_begin(200 + after);
+        formation_create(0);
+        formation_wish(0, ENGINE_CHANGE_CREATE, 0);
+        formation_steps(after);
+        const bool withdrawn =
+            engine_change_cancel(formation_nodes[0].engine, &formation_nodes[0].change);
+        expect(withdrawn == formation_nodes[0].changing);
+        formation_nodes[0].changing = false;
+        const enum engine_change_result result = formation_change(0, ENGINE_CHANGE_CREATE, 0);
+        expect(result == ENGINE_CHANGE_DONE || result == ENGINE_CHANGE_EXISTS);
+        expect(formation_cluster_at(0).is_cluster);
+        formation_create(0);
+        formation_end();
+    }
+}
+
 /* A change may be asked for at any member, again and again, and is made once. */
 UNIT_TEST(asked_at_a_backup)
 {
