@@ -72,6 +72,11 @@ cluster_growth_executed(struct cluster *cluster, const struct prepare_header *he
     const bool applied = members_apply(members, change);
     cluster_check(cluster, applied, "op %" PRIu64 ": such a change can't be", header->op);
     cluster->counts.changes += 1;
+    for (uint32_t i = 0; i < cluster->options.node_count; i++) {
+        /* A guest that was removed before it came is the same one when it is added again. */
+        struct cluster_node *node = &cluster->nodes[i];
+        if (node->identity.incarnation == change->member.incarnation) node->removed_ns = 0;
+    }
     if (change->member.role != MEMBER_NONE) return;
     cluster->history.sessions.slots[change->slot] = (struct session){0};
     for (uint32_t i = 0; i < cluster->options.node_count; i++) {
