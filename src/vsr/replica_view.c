@@ -468,7 +468,9 @@ replica_view_poll(struct replica *replica)
         return true;
     }
     if (!change->voting || now - change->voted_ns >= VOTE_AGAIN_NS) say_votes(replica, now);
-    return replica_primary_slot(replica) == replica->slot && choose(replica);
+    /* A newcomer's log may end where its slot was another's, perhaps the only voter's. */
+    if (replica_primary_slot(replica) != replica->slot || replica_newcomer(replica)) return false;
+    return choose(replica);
 }
 
 /* ---- Messages -------------------------------------------------------------------------------- */
