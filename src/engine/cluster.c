@@ -72,10 +72,9 @@ engine_change_cancel(struct engine *engine, struct engine_change *change)
 static enum engine_member_state
 own_state(const struct replica *replica)
 {
-    if (replica->status != REPLICA_NORMAL) return ENGINE_MEMBER_VIEW_CHANGE;
-    if (replica->primary) {
-        return replica->serving ? ENGINE_MEMBER_PRIMARY : ENGINE_MEMBER_VIEW_CHANGE;
-    }
+    /* Who is cut off from a majority isn't what it was, as far as it can know. */
+    if (!replica_led(replica)) return ENGINE_MEMBER_VIEW_CHANGE;
+    if (replica->primary) return ENGINE_MEMBER_PRIMARY;
     if (replica->commit + PIPELINE_PREPARES_MAX < replica->head_heard) {
         return ENGINE_MEMBER_CATCHING_UP;
     }

@@ -183,6 +183,7 @@ void
 formation_step(void)
 {
     now_ms += 1;
+    assert(now_ms < FORMATION_TEST_MS_MAX); /* Somebody waits for what doesn't come. */
     network_sim_advance(&formation_net, now_ms * NS_PER_MS);
     for (uint32_t i = 0; i < FORMATION_NODES; i++) {
         struct formation_node *node = &formation_nodes[i];

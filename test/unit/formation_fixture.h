@@ -14,6 +14,7 @@
 
 #define FORMATION_NODES       4
 #define FORMATION_PATIENCE_MS 20000
+#define FORMATION_TEST_MS_MAX 300000 /* No test of one cluster takes longer. */
 
 enum host_state { DOWN, GUEST, MEMBER };
 
