@@ -37,7 +37,8 @@ struct command {
     enum command_kind kind;
     enum engine_change_kind change; /* For COMMAND_CHANGE. */
     u128 ledger; /* The ledger to adopt; or, after COMMAND_CREATE, the ledger that was made. */
-    char name[32]; /* For COMMAND_CHANGE: the node that it is about. */
+    char name[32]; /* For COMMAND_CHANGE: the node that it is about, */
+    uint32 wait_ms; /* and how long to wait while there is no primary; 0: without an end. */
 
     /* The result. */
     bool done;

@@ -89,6 +89,7 @@ is(status_of($x, 'detail'), '1 of 2 nodes can be reached, and 2 are needed.', 'w
 my $waiting = session($x, 'SET ledger.quorum_wait = 0; ' . transfer_sql(2, 1));
 wait_for('the transfer waits', sub { value($x, q{SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%create_transfer%' AND pid <> pg_backend_pid()}) == 1 });
 like(error_of($x, q{SET statement_timeout = '1s'; SELECT ledger.cluster_remove('y')}), qr/57014|55000|08007/, 'a change without a quorum can be cancelled');
+like(error_of($x, q{SET ledger.quorum_wait = '1s'; SET statement_timeout = '60s'; SELECT ledger.cluster_remove('y')}), qr/55000|08007/, 'and ends by itself');
 $node{y}->start;
 wait_formed($x, $node{y});
 my ($out, $err) = session_finish($waiting);

@@ -74,6 +74,7 @@ change_members(struct command *command, const char *failure)
 {
     struct availability availability;
     command->kind = COMMAND_CHANGE;
+    command->wait_ms = (uint32) settings_quorum_wait_ms;
     if (!ask_worker(command, &availability)) availability_raise();
     if (!command->done) ask_report(ERROR, failure, &command->why);
 }

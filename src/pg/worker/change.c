@@ -228,6 +228,7 @@ begin(struct change *change, struct engine *engine, uint64 now_ns)
     assert(!change->running);
     change->engine = engine;
     change->running = true;
+    change->led_ns = now_ns;
     change->change = (struct engine_change){.kind = (uint8) kind, .callback = on_answer};
     strlcpy(change->change.name, change->command.name, sizeof(change->change.name));
     if (kind == ENGINE_CHANGE_STEP_DOWN) {
@@ -237,12 +238,27 @@ begin(struct change *change, struct engine *engine, uint64 now_ns)
     }
 }
 
+/* Gives a change up that has waited long enough for a primary, or that nobody waits for. */
+static void
+running_tick(struct change *change, uint64 now_ns)
+{
+    struct engine_cluster cluster;
+    if (change->change.kind == ENGINE_CHANGE_STEP_DOWN) {
+        step_down_tick(change, now_ns);
+    } else {
+        const uint64 wait_ns = change->command.wait_ms * NS_PER_MS;
+        engine_cluster_get(change->engine, &cluster);
+        if (cluster.primary >= 0) change->led_ns = now_ns;
+        if (wait_ns > 0 && now_ns - change->led_ns >= wait_ns) change_end(change);
+    }
+    if (change->running && !change->unasked && command_abandoned()) change_end(change);
+}
+
 void
 change_tick(struct change *change, struct engine *engine, uint64 now_ns)
 {
     if (change->running) {
-        if (change->change.kind == ENGINE_CHANGE_STEP_DOWN) step_down_tick(change, now_ns);
-        if (change->running && !change->unasked && command_abandoned()) change_end(change);
+        running_tick(change, now_ns);
         return;
     }
     if (!command_take(&change->command, true)) return;

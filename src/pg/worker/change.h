@@ -18,6 +18,7 @@ struct change {
     /* For a step down: the view that this node has given up, and until when it is waited for. */
     uint32 view;
     uint64 deadline_ns;
+    uint64 led_ns; /* For others: when there was a primary last, or the change was begun. */
     struct engine *engine;
     struct engine_change change;
     struct command command;
