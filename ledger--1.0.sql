@@ -685,7 +685,7 @@ COMMENT ON FUNCTION ledger.get_status IS 'the row of ledger.status';
 CREATE VIEW ledger.status AS SELECT * FROM ledger.get_status();
 COMMENT ON VIEW ledger.status IS 'what the engine is doing, in one row';
 COMMENT ON COLUMN ledger.status.role IS
-    'primary: it works; backup, view_change, catching_up: it is a cluster''s member and works; starting, opening: wait; none, guest, standby, refused, stopped: message, detail and hint say why';
+    'primary: it works; backup, view_change, catching_up, no_room: it is a cluster''s member and works; starting, opening: wait; none, guest, standby, refused, stopped: message, detail and hint say why';
 COMMENT ON COLUMN ledger.status.message IS
     'why the engine does not work; or, while it does, what it cannot do: because of a damaged block, or of nodes of the cluster that are lost';
 COMMENT ON COLUMN ledger.status.op IS 'the newest operation in the log';
@@ -732,7 +732,7 @@ COMMENT ON VIEW ledger.cluster IS
 COMMENT ON COLUMN ledger.cluster.slot IS 'the member''s number; NULL: it is no member yet';
 COMMENT ON COLUMN ledger.cluster.role IS
     'voter: its acknowledgement counts; standby: it is on the way to be one; guest: it waits for ledger.cluster_add()';
-COMMENT ON COLUMN ledger.cluster.state IS 'primary, backup, view_change, catching_up, unreachable or guest';
+COMMENT ON COLUMN ledger.cluster.state IS 'primary, backup, view_change, catching_up, no_room, unreachable or guest';
 COMMENT ON COLUMN ledger.cluster.address IS 'as ledger.nodes of this server has it; NULL if it doesn''t';
 COMMENT ON COLUMN ledger.cluster.op IS 'the newest operation that it has acknowledged; only the primary knows that of others';
 COMMENT ON COLUMN ledger.cluster.lag_ops IS 'how many operations it is behind the newest one that is known here';

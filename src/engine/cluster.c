@@ -75,6 +75,7 @@ own_state(const struct replica *replica)
     /* Who is cut off from a majority isn't what it was, as far as it can know. */
     if (!replica_led(replica)) return ENGINE_MEMBER_VIEW_CHANGE;
     if (replica->primary) return ENGINE_MEMBER_PRIMARY;
+    if (replica->no_room) return ENGINE_MEMBER_NO_ROOM;
     if (replica->commit + PIPELINE_PREPARES_MAX < replica->head_heard) {
         return ENGINE_MEMBER_CATCHING_UP;
     }

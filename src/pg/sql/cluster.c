@@ -134,6 +134,7 @@ cluster_state_name(uint8 state)
     case ENGINE_MEMBER_BACKUP: return "backup";
     case ENGINE_MEMBER_VIEW_CHANGE: return "view_change";
     case ENGINE_MEMBER_CATCHING_UP: return "catching_up";
+    case ENGINE_MEMBER_NO_ROOM: return "no_room";
     case ENGINE_MEMBER_UNREACHABLE: return "unreachable";
     case ENGINE_MEMBER_GUEST: return "guest";
     }
