@@ -87,12 +87,16 @@ sub kill_victim {
         kill_postmaster($node);
         return $node->start;
     }
-    my $pid =
-        $victim eq 'worker'
-        ? worker_pid($node)
-        : value($node, "SELECT min(pid) FROM pg_stat_activity WHERE application_name = 'writer'");
     my @all = server_pids($node);
-    kill 'KILL', $pid or die "kill $pid: $!";
+    # A session may have ended by itself, between being found and being killed.
+    for my $attempt (1 .. 5) {
+        my $pid =
+            $victim eq 'worker'
+            ? worker_pid($node)
+            : value($node, "SELECT max(pid) FROM pg_stat_activity WHERE application_name = 'writer'");
+        last if $pid && kill 'KILL', $pid;
+        die "kill $pid: $!" if $attempt == 5;
+    }
     return wait_gone(@all);
 }
 

@@ -18,7 +18,7 @@ use constant {
     STOPPED_CALLS => 150,
     KILLS => 3,
     KILL_SESSIONS => 8,
-    KILL_CALLS => 400,
+    KILL_CALLS => 4000,
 };
 
 # Nobody spins, so everybody sleeps.

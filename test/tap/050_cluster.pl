@@ -178,7 +178,17 @@ is_same_everywhere('after each was restarted', @nodes);
 $primary = wait_primary(@nodes);
 @writers = start_writers(@nodes);
 value($primary, 'SELECT ledger.cluster_step_down()');
-wait_for('another primary', sub { my $now = primary_of(@nodes); defined $now && $now->name ne $primary->name });
+# Nobody has to take over: if none has, it is the primary again, and may be asked again.
+my $asked = time;
+wait_for('another primary', sub {
+    my $now = primary_of(@nodes);
+    return 0 unless defined $now;
+    return 1 if $now->name ne $primary->name;
+    return 0 if time - $asked < 5;
+    $asked = time;
+    value($primary, 'SELECT ledger.cluster_step_down()');
+    return 0;
+});
 wait_acknowledged(20, @writers);
 stop_writers(@writers);
 writers_ok('nobody notices that the primary stepped down', @writers);
