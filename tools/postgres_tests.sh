@@ -115,7 +115,7 @@ jepsen)
     if [ -d "$stage/work/jepsen" ]; then
         mkdir -p build/jepsen
         cp "$stage/work/jepsen/history" build/jepsen/
-        for log in "$stage"/work/jepsen/?/log; do cp "$log" "build/jepsen/log-$(basename "$(dirname "$log")")"; done
+        for log in "$stage/work/jepsen/"?/log; do cp "$log" "build/jepsen/log-$(basename "$(dirname "$log")")"; done
         echo "copied to build/jepsen"
     fi
     exit "$status"
