@@ -274,8 +274,31 @@ UNIT_TEST(dropped)
     while (formation_nodes[0].changing) formation_step();
     expect(formation_nodes[0].change.result == ENGINE_CHANGE_FAILED);
     expect(formation_finds(0));
+    /* What was cut isn't in the table any more, neither here nor for the next change. */
+    const struct replica_membership *membership = formation_replica_of(0)->membership;
+    expect(memcmp(&membership->now, &membership->committed, sizeof(membership->now)) == 0);
     formation_await_voters(3);
     expect_equal(formation_cluster_at(0).voters, 3);
+    formation_end();
+}
+
+/* (V12) A change that isn't known to be committed counts after a restart, too. */
+UNIT_TEST(counts_after_a_restart)
+{
+    formation_begin(18);
+    formation_form(3);
+    formation_create(0);
+    for (uint32_t i = 1; i < 3; i++) formation_stop(i);
+    formation_wish(0, ENGINE_CHANGE_REMOVE, 2);
+    formation_steps(50);
+    const uint64_t op = formation_replica_of(0)->op;
+    expect(formation_replica_of(0)->commit < op);
+    formation_stop(0);
+    formation_start_member(0);
+    const struct replica_membership *membership = formation_replica_of(0)->membership;
+    expect_equal(formation_replica_of(0)->op, op);
+    expect_equal(membership->committed.slots[2].role, MEMBER_VOTER);
+    expect_equal(membership->now.slots[2].role, MEMBER_NONE);
     formation_end();
 }
 
