@@ -8,6 +8,7 @@ chmod 755 "$folder"
 export LEDGER_QUICKSTART_DIR=$folder/quickstart
 export LEDGER_QUICKSTART_CLUSTER_DIR=$folder/cluster
 trap 'tools/quickstart.sh stop > /dev/null 2>&1; tools/quickstart_cluster.sh stop > /dev/null 2>&1; rm -rf "$folder"' EXIT
+mkdir -p build
 log=build/quickstart-run.log
 installed=$("${PG_CONFIG:-pg_config}" --pkglibdir)/ledger.so
 passed=0
