@@ -27,7 +27,8 @@
 
 #include "vsr/replica_internal.h"
 
-#define VOTE_AGAIN_NS (UINT64_C(500) * NS_PER_MS)
+/* A vote is said again so often, and at least four times before its view is given up. */
+#define VOTE_AGAIN_NS_MAX (UINT64_C(500) * NS_PER_MS)
 
 /* ---- Entering -------------------------------------------------------------------------------- */
 
@@ -467,7 +468,8 @@ replica_view_poll(struct replica *replica)
         replica_view_enter(replica, members_next_view(replica->voters, replica->view));
         return true;
     }
-    if (!change->voting || now - change->voted_ns >= VOTE_AGAIN_NS) say_votes(replica, now);
+    const uint64_t again = min_u64(VOTE_AGAIN_NS_MAX, replica->failover_timeout_ns / 2);
+    if (!change->voting || now - change->voted_ns >= again) say_votes(replica, now);
     /* A newcomer's log may end where its slot was another's, perhaps the only voter's. */
     if (replica_primary_slot(replica) != replica->slot || replica_newcomer(replica)) return false;
     return choose(replica);

@@ -61,6 +61,25 @@ UNIT_TEST(primary_resigns_only_for_one_that_can_take_over)
     trio_end();
 }
 
+/* Votes that got lost are said again before anybody gives the view up: the least timeout too. */
+UNIT_TEST(lost_votes_are_repeated_within_the_shortest_timeout)
+{
+    trio_begin(NETWORK_SIM_CHAOS, 62);
+    for (uint32_t i = 0; i < TRIO_NODES; i++) {
+        trio_replica(i)->failover_timeout_ns = UINT64_C(200) * NS_PER_MS;
+    }
+    expect(engine_resign(trio.nodes[TRIO_PRIMARY].engine));
+    for (uint32_t ms = 0; ms < 50 && trio_replica(2)->view < 2; ms++) trio_step();
+    trio_isolate(2, true);
+    trio_steps(50);
+    expect(!trio_replica(2)->serving);
+    trio_isolate(2, false);
+    expect(serves_within(2, 300));
+    expect_equal(trio_replica(2)->view, 2);
+    trio_expect_rest(0);
+    trio_end();
+}
+
 /* Others hear it and have no reason to suspect it. It hears nobody. */
 UNIT_TEST(primary_that_hears_nobody_is_replaced)
 {
