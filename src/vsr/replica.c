@@ -22,7 +22,7 @@
  * for want of a buffer, while all of theirs wait to be read by the other, would wait for ever.
  */
 #define SMALL_OWN      (PIPELINE_PREPARES_MAX + VIEW_HEADERS_MAX + 4)
-#define SMALL_PER_PEER (NETWORK_QUEUE_MAX + REPLICA_REQUESTS_PER_PEER)
+#define SMALL_PER_PEER (NETWORK_QUEUE_MAX + REPLICA_REQUESTS_PER_PEER + REPLICA_GIFTS)
 
 static void
 init_pool(struct replica *replica, struct arena *arena, uint32_t peers)

@@ -232,13 +232,17 @@ struct replica_membership {
 /* A slot that isn't one. */
 #define REPLICA_NO_SLOT UINT8_MAX
 
+/* So many of these a peer has at most, which is as far as it is sent the log ahead. */
+#define REPLICA_GIFTS PIPELINE_PREPARES_MAX
+
 /* A prepare that memory has no longer, on its way to a peer: read from the journal, then sent. */
 struct replica_gift {
     struct journal_reading reading;
     struct replica *replica;
-    struct message *message; /* NULL: none is being read. */
+    struct message *message; /* NULL: none. */
     uint8_t slot;            /* Of the peer. */
     bool repair;             /* It has asked for this one, and isn't given the log. */
+    bool whole;              /* It was read, and waits for those before it. */
 };
 
 /* What is known of another member, and what it was sent. By its slot. */
@@ -259,7 +263,7 @@ struct replica_peer {
     bool taken_over;       /* It has acknowledged something, so its log is that of the view. */
     bool placed;           /* It is known where its log and this one part: */
     uint64_t sent_op;      /* it has everything up to this op, or was sent it. */
-    struct replica_gift gift;
+    struct replica_gift gifts[REPLICA_GIFTS];
     struct queue requests; /* Messages with its requests, which wait for a prepare. */
     /*
      * In this view, no request of its session from this number on is in a prepare: those that count

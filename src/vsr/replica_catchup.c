@@ -104,45 +104,105 @@ give(struct replica *replica, struct replica_peer *peer, struct message *message
     return true;
 }
 
+static uint64_t
+gift_op(const struct replica_gift *gift)
+{
+    return gift->reading.header.op;
+}
+
 static void
-give_on_read(struct journal_reading *reading)
+gift_drop(struct replica *replica, struct replica_gift *gift)
+{
+    assert(gift->message != NULL && gift->whole);
+    message_release(&replica->pool, gift->message);
+    gift->message = NULL;
+}
+
+void
+replica_gifts_drop(struct replica *replica, uint8_t slot)
+{
+    for (uint32_t i = 0; i < REPLICA_GIFTS; i++) {
+        struct replica_gift *gift = &replica->peers[slot].gifts[i];
+        if (gift->message != NULL && gift->whole) gift_drop(replica, gift);
+    }
+}
+
+/* Is it of this view's log, and one that the member may be sent next or soon? */
+static bool
+gift_wanted(const struct replica *replica, const struct replica_gift *gift)
+{
+    const struct replica_peer *peer = &replica->peers[gift->slot];
+    if (replica->status != REPLICA_NORMAL || !replica->primary) return false;
+    if (!peer->up || !peer->placed || gift_op(gift) <= peer->sent_op) return false;
+    return replica_log_has(replica, gift_op(gift), gift->reading.header.checksum);
+}
+
+static void
+gift_on_read(struct journal_reading *reading)
 {
     struct replica_gift *gift = container_of(reading, struct replica_gift, reading);
     struct replica *replica = gift->replica;
     struct replica_peer *peer = &replica->peers[gift->slot];
     struct message *message = gift->message;
-    const uint64_t op = reading->header.op;
-    gift->message = NULL;
-    const bool wanted = !gift->repair && replica->status == REPLICA_NORMAL && replica->primary &&
-                        peer->placed && peer->sent_op + 1 == op;
-    if (reading->result == JOURNAL_READ_OK && wanted) {
-        replica_seal_prepare(replica, message, 0);
-        (void) give(replica, peer, message);
+    const bool whole = reading->result == JOURNAL_READ_OK;
+    if (whole && !gift->repair && gift_wanted(replica, gift)) {
+        gift->whole = true; /* It is sent in its turn. */
         return;
     }
-    if (reading->result == JOURNAL_READ_OK && gift->repair && peer->up) {
+    gift->message = NULL;
+    if (whole && gift->repair && peer->up) {
         replica_seal_prepare(replica, message, MESSAGE_REPAIR);
         if (network_send(replica->network, peer->number, message)) return;
     }
     message_release(&replica->pool, message);
-    if (reading->result != JOURNAL_READ_OK && wanted) say_absent(replica, gift->slot, op);
+    if (whole || gift->repair || !gift_wanted(replica, gift)) return;
+    if (gift_op(gift) == peer->sent_op + 1) say_absent(replica, gift->slot, gift_op(gift));
 }
 
-/* Reads the prepare that the member needs; `repair`: which it has asked for by its checksum. */
-static bool
-give_begin_read(struct replica *replica, uint8_t slot, uint64_t op, bool repair)
+/* The gift that is read for this op, or was. NULL: there is none. */
+static struct replica_gift *
+gift_find(struct replica *replica, uint8_t slot, uint64_t op)
 {
-    struct replica_gift *gift = &replica->peers[slot].gift;
-    assert(op <= replica->journaled);
-    if (gift->message != NULL) return false;
-    struct message *message = message_pool_get(&replica->pool, MESSAGE_LARGE);
+    for (uint32_t i = 0; i < REPLICA_GIFTS; i++) {
+        struct replica_gift *gift = &replica->peers[slot].gifts[i];
+        if (gift->message != NULL && !gift->repair && gift_op(gift) == op) return gift;
+    }
+    return NULL;
+}
+
+/* Of the large buffers, one is enough for each member: it is the disk that large reads wait for. */
+static bool
+gift_has_large(const struct replica_peer *peer)
+{
+    for (uint32_t i = 0; i < REPLICA_GIFTS; i++) {
+        const struct message *message = peer->gifts[i].message;
+        if (message != NULL && message->class == MESSAGE_LARGE) return true;
+    }
+    return false;
+}
+
+/* Begins to read a prepare for the member; `repair`: which it has asked for by its checksum. */
+static bool
+gift_begin(struct replica *replica, uint8_t slot, uint64_t op, bool repair)
+{
+    struct replica_peer *peer = &replica->peers[slot];
+    const struct prepare_header *header = journal_find(replica->journal, op);
+    assert(op <= replica->journaled && header != NULL);
+    const uint32_t size = MESSAGE_HEADER_SIZE + (uint32_t) prepare_size_on_disk(header);
+    const enum message_class class = message_class_for(size);
+    if (class == MESSAGE_LARGE && gift_has_large(peer)) return false;
+    struct replica_gift *gift = peer->gifts;
+    while (gift < peer->gifts + REPLICA_GIFTS && gift->message != NULL) gift += 1;
+    if (gift == peer->gifts + REPLICA_GIFTS) return false;
+    struct message *message = message_pool_get(&replica->pool, class);
     if (message == NULL) return false;
     gift->replica = replica;
     gift->slot = slot;
     gift->repair = repair;
+    gift->whole = false;
     gift->message = message;
     void *prepare = message_body(message->header);
-    journal_read_begin(replica->journal, &gift->reading, op, prepare, give_on_read);
+    journal_read_begin(replica->journal, &gift->reading, op, prepare, gift_on_read);
     return true;
 }
 
@@ -153,7 +213,7 @@ replica_on_get_prepare(struct replica *replica, uint8_t slot, const struct messa
                       journal_find(replica->journal, header->op) != NULL &&
                       replica_log_has(replica, header->op, header->as.checksum.checksum);
     /* If it can't be read now, who asks will ask again. */
-    if (here) (void) give_begin_read(replica, slot, header->op, true);
+    if (here) (void) gift_begin(replica, slot, header->op, true);
 }
 
 /* A prepare in memory, as a message of this view. NULL: it isn't there, or others hold it. */
@@ -170,6 +230,24 @@ give_from_memory(struct replica *replica, uint64_t op)
     return message_reference(message);
 }
 
+/*
+ * Begins to read one more of those that the member may be sent, and memory hasn't. They are read
+ * side by side, so that the disk's time is spent once for all of them.
+ */
+static bool
+read_ahead(struct replica *replica, uint8_t slot)
+{
+    const struct replica_peer *peer = &replica->peers[slot];
+    const uint64_t op_last = min_u64(peer->acked + PIPELINE_PREPARES_MAX, replica->journaled);
+    for (uint64_t op = peer->sent_op + 1; op <= op_last; op++) {
+        if (gift_find(replica, slot, op) != NULL) continue;
+        if (replica_message(replica, op) != NULL && op != peer->sent_op + 1) return false;
+        if (journal_find(replica->journal, op) == NULL) return false;
+        return gift_begin(replica, slot, op, false);
+    }
+    return false;
+}
+
 /* Gives the member one more prepare, if it may have one. */
 static bool
 give_next(struct replica *replica, uint8_t slot)
@@ -181,22 +259,41 @@ give_next(struct replica *replica, uint8_t slot)
     if (connection->queued_large >= REPLICA_LARGE_PER_PEER) return false;
     if (connection->queued == NETWORK_QUEUE_MAX) return false;
     const uint64_t op = peer->sent_op + 1;
-    struct message *message = give_from_memory(replica, op);
+    struct replica_gift *gift = gift_find(replica, slot, op);
+    if (gift != NULL && gift->whole) {
+        struct message *message = gift->message;
+        gift->message = NULL;
+        replica_seal_prepare(replica, message, 0);
+        return give(replica, peer, message);
+    }
+    struct message *message = gift == NULL ? give_from_memory(replica, op) : NULL;
     if (message != NULL) return give(replica, peer, message);
     if (op > replica->journaled) return false;
-    if (journal_find(replica->journal, op) != NULL) {
-        return give_begin_read(replica, slot, op, false);
+    if (gift != NULL || journal_find(replica->journal, op) != NULL) {
+        return read_ahead(replica, slot);
     }
     say_absent(replica, slot, op);
     return true;
+}
+
+/* What was read and can't be given any more makes room for what can. */
+static void
+gifts_drop_late(struct replica *replica, uint8_t slot)
+{
+    for (uint32_t i = 0; i < REPLICA_GIFTS; i++) {
+        struct replica_gift *gift = &replica->peers[slot].gifts[i];
+        if (gift->message == NULL || !gift->whole) continue;
+        if (!gift_wanted(replica, gift)) gift_drop(replica, gift);
+    }
 }
 
 bool
 replica_give(struct replica *replica)
 {
     bool progress = false;
-    if (!replica->primary) return false;
+    if (!replica->primary || replica->network == NULL) return false;
     for (uint8_t slot = 0; slot < MEMBERS_MAX; slot++) {
+        gifts_drop_late(replica, slot);
         while (give_next(replica, slot)) progress = true;
     }
     return progress;

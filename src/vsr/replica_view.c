@@ -68,6 +68,7 @@ leave_normal(struct replica *replica)
         peer->acked = 0;
         peer->round = 0;
         peer->placed = false;
+        replica_gifts_drop(replica, slot);
         peer->read_asked = false;
         replica_requests_drop(replica, slot);
     }

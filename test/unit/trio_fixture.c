@@ -119,6 +119,8 @@ trio_start(uint32_t number)
     assert(result == ENGINE_OPENED);
     node->engine = engine;
     node->session = engine->replica.session;
+    /* A write that a power cut interrupted may have reached the disk. */
+    node->op_durable = max_u64(node->op_durable, engine->replica.journaled);
 }
 
 /* A power cut. */
