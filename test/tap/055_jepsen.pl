@@ -9,7 +9,7 @@ use IPC::Run;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-use constant TROUBLE_S => 20;
+use constant TROUBLE_S => 120;
 
 my ($out, $err);
 my $good = IPC::Run::run([ 'python3', '-B', 'test/jepsen/test_checker.py' ], '>', \$out, '2>', \$err);
