@@ -64,7 +64,7 @@ SELECT pg_sleep(1.1);
 SELECT ledger.post_pending_transfer(ledger.id(3041), ledger.id(3040));
 DO $$
 BEGIN
-    FOR i IN 1 .. 500 LOOP
+    FOR i IN 1 .. 9000 LOOP
         PERFORM FROM ledger.lookup_accounts(ARRAY[ledger.id(3001)]) WHERE debits_pending = 0;
         EXIT WHEN FOUND;
         PERFORM pg_sleep(0.02);

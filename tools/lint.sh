@@ -54,5 +54,8 @@ for report in "$out"/*; do
         passed=$((passed + 1))
     fi
 done
+for report in "$out"/*; do
+    [ ! -s "$report" ] || echo "FAILED lint: ${report##*/}: $(grep -m 1 -E 'error|warning' "$report" || head -n 1 "$report")"
+done | head -n 20 | cut -c 1-240
 echo "lint: $passed passed, $failed failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

@@ -194,12 +194,16 @@ wait
 passed=0
 failed=0
 skipped=0
+recap=
 for major in "${majors[@]}"; do
     cat "build/majors-$major.log"
     line=$(grep -E "^majors-$major: [0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$" "build/majors-$major.log" | tail -n 1)
+    before=$failed
     count "${line:-majors-$major: 0 passed, 1 failed}"
+    [ "$failed" = "$before" ] || recap+=$(RECAP_LINES=$((20 / ${#majors[@]})) tools/recap.sh "majors-$major" "build/majors-$major.log")$'\n'
     case $line in *skipped) skipped=$((skipped + 1)) ;; esac
 done
+grep . <<< "$recap" || true
 summary="majors: $passed passed, $failed failed"
 [ "$skipped" = 0 ] || summary="$summary, $skipped skipped"
 echo "$summary"

@@ -76,6 +76,7 @@ CONF
     passed=$(grep -cE '^(test .*|ok .*|     [a-z_0-9]+ +)\.\.\. ok|^ok ' "$stage/regress.log" || true)
     failed=$(grep -cE '\.\.\. FAILED|^not ok ' "$stage/regress.log" || true)
     if [ "$status" != 0 ] && [ "$failed" = 0 ]; then failed=1; fi
+    if [ "$status" != 0 ]; then tools/recap.sh regress "$stage/regress.log" "$stage/work"; fi
     echo "regress: $passed passed, $failed failed"
     exit "$status"
     ;;
@@ -102,6 +103,7 @@ tap)
     passed=$(grep -cE '^test/tap/.*ok$|^\[.*\] test/tap/.* ok|test/tap/[^ ]* \.+ ok' "$stage/tap.log" || true)
     failed=$(grep -cE '^test/tap/.*\(Wstat: ' "$stage/tap.log" || true)
     if [ "$status" != 0 ] && [ "$failed" = 0 ]; then failed=1; fi
+    if [ "$status" != 0 ]; then tools/recap.sh tap "$stage/tap.log" "$stage/work/tmp_check/log"; fi
     echo "tap${LEDGER_TEST_IO_METHOD:+-$LEDGER_TEST_IO_METHOD}: $passed passed, $failed failed"
     exit "$status"
     ;;

@@ -86,7 +86,7 @@ start() { run "$bin/pg_ctl" -D "$pgdata" -l "$home/server.log" -w start > /dev/n
 # As a child of this script, which notices its end below also where process 1 does not, as in many containers.
 # shellcheck disable=SC2016
 run bash -c 'exec "$0" -D "$1" >> "$2" 2>&1' "$bin/postgres" "$pgdata" "$home/server.log" > /dev/null 2>&1 < /dev/null &
-for _ in $(seq 600); do
+for _ in $(seq 1800); do
     run "$bin/pg_isready" -q -h "$home" -p "$port" && break
     kill -0 $! 2>/dev/null || exit 1
     sleep 0.1
@@ -121,7 +121,7 @@ echo
 echo '-- kill -9 of every server process, start again: what was acknowledged is there.'
 mapfile -t pids < <(server_pids "$(head -n 1 "$pgdata/postmaster.pid")")
 kill -9 "${pids[@]}" 2>/dev/null || true
-for _ in $(seq 100); do
+for _ in $(seq 1800); do
     kill -0 "${pids[@]}" 2>/dev/null || break
     sleep 0.1
 done

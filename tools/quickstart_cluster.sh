@@ -88,7 +88,7 @@ start() {
     run bash -c 'exec "$0" -D "$1" >> "$2" 2>&1' "$bin/postgres" "$home/$1" "$home/$1.log" \
         > /dev/null 2>&1 < /dev/null &
     postmaster[$1]=$!
-    for _ in $(seq 600); do
+    for _ in $(seq 1800); do
         run "$bin/pg_isready" -q -h "$home" -p "${port[$1]}" && return
         kill -0 "${postmaster[$1]}" 2>/dev/null || return 1
         sleep 0.1
@@ -108,7 +108,7 @@ show() {
 }
 # Waits until the statement answers true.
 await() {
-    for _ in $(seq 300); do
+    for _ in $(seq 1800); do
         [ "$(sql "$1" -At -c "$2")" != t ] || return 0
         sleep 0.1
     done
@@ -150,7 +150,7 @@ for node in b c; do
     show a "SELECT ledger.cluster_add('$node')"
 done
 await a "SELECT count(*) = 3 FROM ledger.cluster WHERE role = 'voter' AND state IN ('primary', 'backup')"
-for node in b c; do await "$node" "SELECT role = 'backup' FROM ledger.status"; done
+for node in b c; do await "$node" "SELECT role IN ('primary', 'backup') FROM ledger.status"; done
 show a "$cluster"
 
 doing='taking the tour'
@@ -176,18 +176,19 @@ server_pids() {
 mapfile -t pids < <(server_pids "$(head -n 1 "$home/a/postmaster.pid")")
 kill -9 "${pids[@]}" 2>/dev/null || true
 wait "${postmaster[a]}" 2>/dev/null || true
-for _ in $(seq 100); do
+for _ in $(seq 1800); do
     kill -0 "${pids[@]}" 2>/dev/null || break
     sleep 0.1
 done
 echo '-- kill -9 of every process of the server of a, the primary. b and c go on:'
 show b "SELECT ledger.create_transfer(ledger.id(1001), ledger.id(1), ledger.id(2), 100, 978, 1)"
 show c "$balances"
+await c "SELECT state = 'unreachable' FROM ledger.cluster WHERE name = 'a'"
 show c "$cluster"
 
 doing='starting a again'
 start a
-await a "SELECT role = 'backup' FROM ledger.status"
+await a "SELECT role IN ('primary', 'backup') FROM ledger.status"
 echo '-- a is started again, and has caught up:'
 show a "$balances"
 await a "SELECT count(*) = 3 FROM ledger.cluster WHERE state IN ('primary', 'backup')"

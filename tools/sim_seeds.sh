@@ -17,14 +17,20 @@ new_start=${SIM_NEW_START:-$(date +%s%N)}
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0}
 passed=0
 failed=0
+recap=
+# Shows the end of what the run of this name has printed.
+note_failure() {
+    failed=$((failed + 1))
+    tail -n 40 "build/sim-$1.out"
+    recap+=$(RECAP_LINES=4 tools/recap.sh "$1" "build/sim-$1.out")$'\n'
+}
 run() {
     local from=$1 many=$2 name=$3
     shift 3
     if build/sim "$@" "$from" "$many" > "build/sim-$name.out" 2>&1; then
         passed=$((passed + many))
     else
-        tail -n 40 "build/sim-$name.out"
-        failed=$((failed + 1))
+        note_failure "$name"
     fi
 }
 while read -r seed _; do
@@ -44,8 +50,7 @@ run_range() {
         if wait "$pid"; then
             passed=$((passed + n))
         else
-            tail -n 40 "build/sim-$name-$part.out"
-            failed=$((failed + 1))
+            note_failure "$name-$part"
         fi
     done
 }
@@ -57,16 +62,16 @@ build/sim "$start" 3 > build/sim-d.out 2>&1
 if cmp -s build/sim-c.out build/sim-d.out; then
     passed=$((passed + 1))
 else
-    echo "the same seed gave two traces"
+    recap+="FAILED sim: the same seed gave two traces"$'\n'
     failed=$((failed + 1))
 fi
 # One fault of the newest prepare and a crash: what each value of ledger.wal_sync loses, and nothing else.
 if build/sim --window 1 100 > build/sim-window.out 2>&1; then
     passed=$((passed + 1))
+    tail -n 2 build/sim-window.out
 else
-    failed=$((failed + 1))
+    note_failure window
 fi
-tail -n 2 build/sim-window.out
 while read -r seed _; do
     case $seed in ''|\#*) ;; *) run "$seed" 1 cluster-kept --cluster ;; esac
 done < tools/cluster_seeds.txt
@@ -83,10 +88,10 @@ for canary in --canary --cluster-canary; do
         passed=$((passed + 1))
     else
         echo "the simulator did not notice a broken promise ($canary)"
-        tail -n 20 build/sim-canary.out
-        failed=$((failed + 1))
+        note_failure canary
     fi
 done
 tail -n 3 build/sim-fixed-a.out
+head -n 20 <<< "$recap" | grep . || true
 echo "sim: $passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -64,6 +64,8 @@ for name in $failed_steps; do
     failures_of "build/$name.log"
     echo
 done
+# Again and short, as often only the end of this is kept.
+for name in $failed_steps; do tools/recap.sh "$name" "build/$name.log"; done | head -n 20
 summary="$passed passed, $failed failed"
 [ "$skipped" = 0 ] || summary="$summary, $skipped skipped"
 echo "$summary"

@@ -201,15 +201,37 @@ drop_cached(int fd)
 /* The directory and its lock ------------------------------------------------------------------- */
 
 static enum storage_os_error
+fail_in_use(struct storage_os_report *report, const char *directory)
+{
+    return fail_with(
+        report,
+        STORAGE_OS_LOCKED,
+        0,
+        "directory \"%s\" is in use by another process",
+        directory,
+        "");
+}
+
+/*
+ * Two processes that create in one place: who comes second finds the directory made. And what isn't
+ * locked yet is taken for something that a crash has left: it may be removed by the other one, at
+ * any time until the lock is had. Then that one goes on.
+ */
+static enum storage_os_error
 directory_make(const char *directory, struct storage_os_report *report, int *directory_fd)
 {
     if (mkdir(directory, 0700) != 0) {
+        if (errno == EEXIST) return fail_in_use(report, directory);
         return fail(report, "could not create directory \"%s\"", directory, "");
     }
     *directory_fd = open_at(AT_FDCWD, directory, O_RDONLY | O_DIRECTORY);
-    if (*directory_fd < 0) return fail(report, "could not open directory \"%s\"", directory, "");
+    if (*directory_fd < 0) {
+        if (errno == ENOENT) return fail_in_use(report, directory);
+        return fail(report, "could not open directory \"%s\"", directory, "");
+    }
 
     const int parent_fd = open_at(*directory_fd, "..", O_RDONLY | O_DIRECTORY);
+    if (parent_fd < 0 && errno == ENOENT) return fail_in_use(report, directory);
     const bool ok = parent_fd >= 0 && sync_fd(parent_fd);
     if (!ok) (void) fail(report, "could not fsync the parent directory of \"%s\"", directory, "");
     if (parent_fd >= 0) (void) close(parent_fd);
@@ -218,13 +240,15 @@ directory_make(const char *directory, struct storage_os_report *report, int *dir
 
 /*
  * A creation that is undone removes the lock file too. So after waiting for the lock, one must
- * check that the locked file still is the one with that name.
+ * check that the locked file still is the one with that name. It is made if it isn't there, which
+ * only fails so if the directory itself was removed.
  */
 static enum storage_os_error
 lock_take(struct storage_files *files, const char *directory, struct storage_os_report *report)
 {
     for (int try = 0; try < LOCK_TRIES; try++) {
         files->lock_fd = open_at(files->directory_fd, LOCK_NAME, O_RDWR | O_CREAT);
+        if (files->lock_fd < 0 && errno == ENOENT) break;
         if (files->lock_fd < 0) return fail(report, "could not open \"%s\"", directory, LOCK_NAME);
         if (lock_fails(files->lock_fd)) {
             if (errno != EWOULDBLOCK) {
@@ -240,13 +264,7 @@ lock_take(struct storage_files *files, const char *directory, struct storage_os_
         (void) close(files->lock_fd);
         files->lock_fd = -1;
     }
-    return fail_with(
-        report,
-        STORAGE_OS_LOCKED,
-        0,
-        "directory \"%s\" is in use by another process",
-        directory,
-        "");
+    return fail_in_use(report, directory);
 }
 
 static bool

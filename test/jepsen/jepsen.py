@@ -19,7 +19,7 @@ import time
 import checker
 from clients import ACCOUNTS, LIMITED, Client, accounts_of, read_sql
 from nemesis import Nemesis
-from servers import make_cluster, new_seed, role, wait_formed
+from servers import WAIT_S, make_cluster, new_seed, role, wait_for, wait_formed
 from wire import Lost, ServerError
 
 NAMES = ("a", "b", "c")
@@ -55,12 +55,19 @@ def make_accounts(server):
 
 def final(server):
     """All that a node has, by reads that must see everything."""
+    patient = "-c ledger.quorum_wait=%ds" % WAIT_S
     transfers = server.once(
         'SELECT ledger.id_numeric(id), ledger.id_numeric(debit_account_id), ledger.id_numeric(credit_account_id), amount,'
-        ' "timestamp" FROM ledger.transfers ORDER BY "timestamp"', 120)
-    accounts = accounts_of(server.once(read_sql(range(1, ACCOUNTS + 1)), 120))
+        ' "timestamp" FROM ledger.transfers ORDER BY "timestamp"', WAIT_S, patient)
+    accounts = accounts_of(server.once(read_sql(range(1, ACCOUNTS + 1)), WAIT_S, patient))
     return {"op": "final", "node": server.name, "transfers": [[int(cell) for cell in row] for row in transfers],
             "accounts": accounts}
+
+
+def in_vain(lines):
+    """What has not succeeded anywhere, although it was tried. A run in which nothing happened has proved nothing."""
+    done = {(line["node"], line["op"]) for line in list(lines) if line.get("outcome") == "ok"}
+    return ["no %s at %s has succeeded" % (op, name) for name in NAMES for op in ("create", "read") if (name, op) not in done]
 
 
 def trouble(servers, history, seconds, seed):
@@ -84,22 +91,17 @@ def trouble(servers, history, seconds, seed):
         note("healed")
         wait_formed(servers)
         nemesis.calm()
+        # On a slow machine the time may have been too short for anything to succeed.
+        wait_for("a call at each node that succeeds", lambda: not in_vain(history.lines))
     except TimeoutError as error:
         # What is there may tell why.
         wrong.append("the cluster does not work: %s" % error)
     finally:
         stop.set()
         for client in clients:
-            client.join(30)
+            client.join(WAIT_S)
     wrong += [text for client in clients for text in client.wrong]
     return wrong + ["client %d has not ended" % client.number for client in clients if client.is_alive()]
-
-
-def not_in_vain(lines):
-    """A run in which nothing happened has proved nothing."""
-    done = {(line["node"], line["op"]) for line in lines if line.get("outcome") == "ok"}
-    missing = ["no %s at %s has succeeded" % (op, name) for name in NAMES for op in ("create", "read") if (name, op) not in done]
-    return missing + ([] if any(line["op"] == "fault" for line in lines) else ["there was no fault"])
 
 
 def run(options, folder):
@@ -128,7 +130,8 @@ def run(options, folder):
     print("\n".join(checker.summary(history.lines)))
     count = max((len(line["transfers"]) for line in history.lines if line["op"] == "final"), default=0)
     print("%d transfers in the log; checked in %.1f s" % (count, time.monotonic() - began))
-    for text in wrong + not_in_vain(history.lines):
+    missing = [] if any(line["op"] == "fault" for line in history.lines) else ["there was no fault"]
+    for text in wrong + in_vain(history.lines) + missing:
         findings["something else is wrong"].append(text)
     return checker.report(findings)
 

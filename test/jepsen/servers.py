@@ -12,7 +12,7 @@ import time
 
 from wire import Connection, Lost, ServerError
 
-WAIT_S = 60
+WAIT_S = 180
 BASIC = """
 shared_preload_libraries = 'ledger'
 listen_addresses = ''
@@ -82,8 +82,8 @@ class Server:
     def connect(self, options="", timeout_s=10.0):
         return Connection(self.socket, options, timeout_s)
 
-    def once(self, sql, timeout_s=10.0):
-        connection = self.connect(timeout_s=timeout_s)
+    def once(self, sql, timeout_s=10.0, options=""):
+        connection = self.connect(options, timeout_s)
         try:
             return connection.query(sql)
         finally:

@@ -12,7 +12,7 @@ use Test::More;
 
 use constant {
     SESSIONS => 4,
-    TRANSFERS => 3000,    # of each session: more than it gets to
+    WRITER_NUMBERS => 1_000_000,    # More than a session gets to.
     ACKNOWLEDGED_MIN => 50,
     BATCH_EVENTS => 8190,
     MEMORY_BATCHES => 60,
@@ -23,52 +23,43 @@ my $node = ledger_node('main');
 ledger_setup($node);
 create_two_accounts($node);
 my $next = 1;
-my $waiting_sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Extension'"
-    . " AND query LIKE '%create_transfer%' AND pid <> pg_backend_pid()";
+# Signal 9 is what a server sends to processes that don't end in time.
+my $crash = qr/PANIC|TRAP|terminated by signal (?!9\b)/;
 
-# Each prints the ids of what is acknowledged.
+# Writes until somebody ends it.
 sub start_load {
-    my @sessions;
+    my @writers;
     for (1 .. SESSIONS) {
-        push @sessions, session($node, join "\n",
-            map { transfer_sql($_, 1) =~ s/SELECT status/SELECT $_/r } $next .. $next + TRANSFERS - 1);
-        $next += TRANSFERS;
+        push @writers, writer_start($node, transfer_sql('#', 1) =~ s/^SELECT /SELECT # FROM /r, $next);
+        $next += WRITER_NUMBERS;
     }
-    for my $session (@sessions) {
-        $session->{run}->pump until ($session->{out} =~ tr/\n//) >= ACKNOWLEDGED_MIN;
-    }
-    return @sessions;
+    wait_acknowledged(ACKNOWLEDGED_MIN, @writers);
+    return @writers;
 }
 
 sub finish_load {
-    my ($name, @sessions) = @_;
-    my @acknowledged;
-    for my $session (@sessions) {
-        my ($out, $err) = session_finish($session);
-        push @acknowledged, $session->{out} =~ /^(\d+)$/mg;
-    }
-    cmp_ok(scalar @acknowledged, '<', SESSIONS * TRANSFERS, "$name: it came under load");
-    return @acknowledged;
+    my (@writers) = @_;
+    writer_stop(@writers);
+    return map { acknowledged($_) } @writers;
 }
 
 sub check_acknowledged {
     my ($name, @acknowledged) = @_;
-    my $ids = join ',', @acknowledged;
-    is(
-        value($node, 'SELECT count(*) FROM ledger.lookup_transfers('
-            . "ARRAY(SELECT ledger.id(i) FROM unnest('{$ids}'::int[]) i))"),
-        scalar @acknowledged, "$name: all that was acknowledged is there");
+    my %there = map { $_ => 1 } split /\n/, value($node, 'SELECT ledger.id_numeric(id) FROM ledger.transfers');
+    my @lost = grep { !$there{$_} } @acknowledged;
+    cmp_ok(scalar @acknowledged, '>=', SESSIONS * ACKNOWLEDGED_MIN, "$name: transfers were acknowledged");
+    is("@lost", '', "$name: all that was acknowledged is there");
     return is_balanced($node, "$name: balances are those of the transfers");
 }
 
 # ---- Shutdown under load -----------------------------------------------------------------------------
 
 for my $mode ('fast', 'immediate') {
-    my @sessions = start_load();
+    my @writers = start_load();
     my $position = log_position($node);
     $node->stop($mode);
-    my @acknowledged = finish_load($mode, @sessions);
-    unlike(log_since($node, $position), qr/PANIC|TRAP|terminated by signal/, "$mode: nothing crashed");
+    my @acknowledged = finish_load(@writers);
+    unlike(log_since($node, $position), $crash, "$mode: nothing crashed");
     $node->start;
     wait_role($node, 'primary');
     check_acknowledged($mode, @acknowledged);
@@ -81,7 +72,7 @@ my $worker = worker_pid($node);
 my $id = $next++;
 kill 'STOP', $worker or die $!;
 my $waiting = session($node, transfer_sql($id, 1));
-wait_for('a waiting request', sub { value($node, $waiting_sql) == 1 });
+wait_waiting($node, 'create_transfer', 1);
 system_or_bail('pg_ctl', '-D', $node->data_dir, '-m', 'fast', '-W', 'stop');
 my ($out, $err) = session_finish($waiting);
 like($err, qr/57P01: terminating connection due to administrator command/,
@@ -112,7 +103,7 @@ kill 'STOP', $worker or die $!;
 my @ids = ($next .. $next + SESSIONS - 1);
 $next += SESSIONS;
 my @waiting = map { session($node, transfer_sql($_, 1)) } @ids;
-wait_for('waiting requests', sub { value($node, $waiting_sql) == SESSIONS });
+wait_waiting($node, 'create_transfer', SESSIONS);
 kill 'TERM', $worker or die $!;
 kill 'CONT', $worker or die $!;
 for my $session (@waiting) {
@@ -130,16 +121,18 @@ is(value($node, 'SELECT pg_postmaster_start_time()'), $server_started, 'worker e
 like(value($node, transfer_sql($_, 1)), qr/^(created|exists)$/, 'worker ends: a retry answers') for @ids;
 is_balanced($node, 'worker ends: balances are those of the transfers');
 
-my @sessions = start_load();
-kill 'TERM', worker_pid($node) or die $!;
-my @acknowledged = finish_load('worker ends under load', @sessions);
+my @writers = start_load();
+$worker = worker_pid($node);
+kill 'TERM', $worker or die $!;
+wait_gone($worker);
 wait_role($node, 'primary');
+my @acknowledged = finish_load(@writers);
 check_acknowledged('worker ends under load', @acknowledged);
 $node->stop;
 
 # ---- Shutdown during replay --------------------------------------------------------------------------
 
-# Each read of the log takes a fifth of a second: to replay it all would take eight seconds at least.
+# Each read of the log takes three seconds: to replay it all would take two minutes at least.
 my $library = "$ENV{LEDGER_TEST_BIN}/file_faults.so";
 SKIP: {
     skip 'file_faults.so is not built', 1 unless -e $library;
@@ -159,7 +152,7 @@ SKIP: {
         'the postmaster is killed' => sub { kill_postmaster($node) },
     );
     for my $name (sort keys %ends) {
-        append_to_file($faults, "read /prepares.wal slow 200\n");
+        append_to_file($faults, "read /prepares.wal slow 3000\n");
         my $position = log_position($node);
         $node->start;
         wait_for('a worker that opens', sub {
@@ -171,8 +164,9 @@ SKIP: {
         my $begun = time;
         $ends{$name}->($worker);
         wait_gone($worker);
-        cmp_ok(time - $begun, '<', 4, "replay, $name: it ends soon");
-        unlike(log_since($node, $position), qr/engine opened|PANIC|TRAP|terminated by signal/, "replay, $name: in the middle of it");
+        cmp_ok(time - $begun, '<', 60, "replay, $name: it ends soon");
+        unlike(log_since($node, $position), qr/engine opened/, "replay, $name: in the middle of it");
+        unlike(log_since($node, $position), $crash, "replay, $name: nothing crashed");
         unlink $faults;
         $node->start if $name ne 'SIGTERM for the worker';
         wait_role($node, 'primary');

@@ -19,9 +19,10 @@ use constant {
     SESSIONS => 2,
     MEMORY_MB => 128,
     POSTGRES_MB => 32,    # A server process's own: code, libraries, caches.
-    RESTART_S_MAX => 10,
-    LOAD_S_MAX => 90,
-    TIMEOUT_S => 240,
+    # What takes much longer than its half a minute at most isn't held up, but does too much.
+    RESTART_S_MAX => 120,
+    LOAD_S_MAX => 900,
+    TIMEOUT_S => 900,
     ACCOUNTS_CHECKED => 20,
     TRANSFERS_CHECKED => 2000,
 };
@@ -127,6 +128,9 @@ my $restart_s = time - $restart_start;
 my $there = status_of($node, 'transfers');
 diag(sprintf 'restart with %d transfers: %.1f s, %s ops replayed', $there, $restart_s, status_of($node, 'ops_replayed'));
 cmp_ok($restart_s, '<', RESTART_S_MAX, 'the restart is short');
+my ($op, $replayed, $held) = split /\|/,
+    status_of($node, 'op, ops_replayed, wal_size / (8190 * 128)');
+cmp_ok($replayed, '<=', $held, "no more is replayed than the log can hold: $replayed of $op ops");
 cmp_ok($there, '>=', CHUNK * (keys(%acknowledged) - 1), 'after the restart: what was acknowledged is there');
 
 # What was not acknowledged is sent again.

@@ -68,7 +68,8 @@ for my $start ('first start', 'second start') {
     is(value($node, transfer_sql($next++, 7)), 'created', "$start: transfers go on");
     is(value($node, 'SELECT amount FROM ledger.transfers WHERE id = ledger.id(5000)'), 3, "$start: reads go on");
     is(held(), 5, "$start: the hold stays open");
-    sleep 1;
+    # The status is renewed a little later.
+    wait_for("$start: the status", sub { status_of($node, "coalesce(message, '')") ne '' });
     my ($role, $message, $detail, $hint, $damaged) =
         split /\|/, status_of($node, 'role, message, detail, hint, damaged_blocks');
     is($role, 'primary', "$start: the engine goes on");

@@ -51,7 +51,7 @@ SQL
 sub load_start {
     my $run = {out => '', err => ''};
     $run->{handle} = IPC::Run::start(
-        ['pgbench', '-n', '-c', '4', '-j', '1', '-T', '300', '-f', "$folder/load.sql", $node->connstr('postgres')],
+        ['pgbench', '-n', '-c', '4', '-j', '1', '-T', '7200', '-f', "$folder/load.sql", $node->connstr('postgres')],
         '>', \$run->{out}, '2>', \$run->{err});
     wait_for('load', sub { value($node, 'SELECT count(*) FROM ledger.transfers') > 100 });
     return $run;
@@ -63,18 +63,32 @@ my $load = load_start();
 
 my $sums = 'sum(debits_posted), sum(credits_posted), sum(debits_pending), sum(credits_pending), count(*)';
 
-# Runs the query so often. Answers how many were not balanced or not complete, and how many totals there were.
+# Runs the query so often, and then until half as many transfers have changed its answer: a load that stands still would
+# prove nothing, however slow its disk is. Answers how many were not balanced or not complete, and whether that has come.
 sub scan {
     my ($count, $from, $rows) = @_;
     return value($node, <<"SQL");
 CREATE TEMP TABLE seen (debits_posted numeric, credits_posted numeric, debits_pending numeric, credits_pending numeric,
     rows bigint);
-DO \$\$ BEGIN
-    FOR i IN 1 .. $count LOOP INSERT INTO seen SELECT $sums FROM $from; END LOOP;
+DO \$\$
+DECLARE
+    wanted integer := least($count / 2, 100);
+    changes integer := 0;
+    scans integer := 0;
+    last numeric := -1;
+    now_is numeric;
+    deadline timestamptz := clock_timestamp() + interval '10 min';
+BEGIN
+    WHILE scans < $count OR changes <= wanted AND clock_timestamp() < deadline LOOP
+        INSERT INTO seen SELECT $sums FROM $from RETURNING debits_posted INTO now_is;
+        scans := scans + 1;
+        IF now_is <> last THEN changes := changes + 1; END IF;
+        last := now_is;
+    END LOOP;
 END \$\$;
 SELECT count(*) FILTER (WHERE debits_posted <> credits_posted OR debits_pending <> credits_pending
         OR rows <> $rows OR debits_posted IS NULL)
-    || '|' || (count(DISTINCT (debits_posted, debits_pending)) > $count / 2) FROM seen;
+    || '|' || (count(DISTINCT debits_posted) > least($count / 2, 100)) FROM seen;
 SQL
 }
 
@@ -128,13 +142,18 @@ is((split /\n/, $cursor)[-1], 't|t|20000|t', 'and gives what there was when its 
 # bounded by the same timestamp.
 is(value($node, <<'SQL'), '0|true', 'the recipe of README: a balance and the transfers up to it');
 CREATE TEMP TABLE seen (balance numeric, transfers numeric);
-DO $$ BEGIN
-    FOR i IN 1 .. 30 LOOP
+DO $$
+DECLARE
+    reads integer := 0;
+    deadline timestamptz := clock_timestamp() + interval '10 min';
+BEGIN
+    WHILE (reads < 30 OR (SELECT count(DISTINCT balance) <= 5 FROM seen)) AND clock_timestamp() < deadline LOOP
         INSERT INTO seen
         SELECT b.credits_posted, (SELECT sum(t.amount) FROM ledger.transfers t
             WHERE t.credit_account_id = ledger.id(1) AND t."timestamp" <= b."timestamp")
         FROM ledger.account_balances b WHERE b.account_id = ledger.id(1) ORDER BY b."timestamp" DESC LIMIT 1;
         PERFORM pg_sleep(0.05);
+        reads := reads + 1;
     END LOOP;
 END $$;
 SELECT count(*) FILTER (WHERE balance <> transfers) || '|' || (count(DISTINCT balance) > 5) FROM seen;

@@ -44,7 +44,7 @@ DECLARE
     last bigint := 0;
     got bigint := 0;
     found_now bigint;
-    deadline timestamptz := clock_timestamp() + interval '50 s';
+    deadline timestamptz := clock_timestamp() + interval '170 s';
 BEGIN
     WHILE got < $wanted AND clock_timestamp() < deadline LOOP
         INSERT INTO seen SELECT "timestamp" FROM ledger.$table WHERE "timestamp" > last AND $condition
@@ -111,13 +111,13 @@ for my $name (sort keys %queries) {
 
 # ---- Cancelling --------------------------------------------------------------------------------------
 
-# Each reads everything a hundred times, which takes long.
+# Each reads everything again and again, which takes hours.
 my %long = (
-    'a function' => 'SELECT sum(n) FROM generate_series(1, 100) g, LATERAL ('
+    'a function' => 'SELECT sum(n) FROM generate_series(1, 100000) g, LATERAL ('
         . 'SELECT count(*) AS n FROM ledger.query_transfers(timestamp_min => g)) reading',
-    'a table' => 'SELECT sum(n) FROM generate_series(1, 100) g, LATERAL ('
+    'a table' => 'SELECT sum(n) FROM generate_series(1, 100000) g, LATERAL ('
         . 'SELECT count(*) AS n FROM ledger.transfers WHERE "timestamp" > g) reading',
-    'a table in order, of several values' => 'SELECT sum(n) FROM generate_series(1, 100) g, LATERAL ('
+    'a table in order, of several values' => 'SELECT sum(n) FROM generate_series(1, 100000) g, LATERAL ('
         . 'SELECT count(*) AS n FROM (SELECT FROM ledger.transfers WHERE "timestamp" > g AND code IN (1, 2, 3)'
         . ' ORDER BY "timestamp" OFFSET 1) ordered) reading',
 );
@@ -133,7 +133,7 @@ for my $name (sort keys %long) {
         my ($out, $err) = session_finish($session);
         like($err, qr/57014: canceling statement due to user request/, "$name, cancelled in the middle: its own error");
         unlike($err, qr/outcome/, "$name, cancelled in the middle: no outcome to be unsure of");
-        cmp_ok(time - $start, '<', 10, "$name, cancelled in the middle: soon");
+        cmp_ok(time - $start, '<', 120, "$name, cancelled in the middle: soon");
     }
 }
 # Slots came back: there are two large ones.

@@ -37,7 +37,7 @@ sub answers {
     my ($socket) = @_;
     my @answers;
     local $SIG{ALRM} = sub { die 'the server does not answer' };
-    alarm 60;
+    alarm 180;
     while (1) {
         my $type = read_exactly($socket, 1);
         my $size = unpack 'N', read_exactly($socket, 4);

@@ -197,7 +197,7 @@ $restored->start;
 my ($code, $out, $err) = $restored->psql('postgres', undef, on_error_stop => 0, extra_params => ['-f', $dump]);
 like($err, qr/WARNING:  no ledger was created: this server has no ledger/, 'restoring a dump makes no ledger, and says so');
 like($err, qr/DETAIL:  CREATE EXTENSION with a SCHEMA clause is what pg_dump writes/, 'and why');
-is(status_of($restored, 'role'), 'none', 'role none');
+wait_role($restored, 'none');
 not_paid_again($restored, 'a restored dump');
 no_ledger_in_another_database($restored, 'a restored dump');
 $restored->stop;

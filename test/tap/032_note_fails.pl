@@ -35,7 +35,8 @@ sub count_warnings {
 }
 
 my $position = log_position($node);
-mkdir "$identity.tmp" or die $!;
+# Not while it is being noted.
+wait_for('its place', sub { mkdir "$identity.tmp" });
 my $noted = noted_op();
 transfer_works('a transfer whose op cannot be noted');
 wait_for('the warning', sub { count_warnings($position) > 0 });
@@ -49,6 +50,7 @@ $node->stop;
 $position = log_position($node);
 $node->start;
 wait_role($node, 'primary');
+wait_for('the warning of a start', sub { count_warnings($position) > 0 });
 is(count_warnings($position), 1, 'a start says so, too');
 transfer_works('and works');
 

@@ -11,24 +11,19 @@ use File::Path qw(remove_tree);
 use LedgerTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(sleep time);
+use Time::HiRes qw(time);
 
-use constant WRITER_TRANSFERS => 100_000;    # More than there is time for.
-
-my @nodes = cluster_nodes(3, settings => 'ledger.failover_timeout = 500ms');
+# So long that a busy machine is no reason to change the primary, where that is to stay the same.
+my @nodes = cluster_nodes(3, settings => 'ledger.failover_timeout = 60s');
 my ($node_a, $node_b, $node_c) = @nodes;
-my $next = 1000;
 
-# One writer at each of them.
-sub start_writers {
-    my (@at) = @_;
-    my @writers;
-    for my $node (@at) {
-        push @writers, start_writer($node, $next, WRITER_TRANSFERS);
-        $next += WRITER_TRANSFERS;
-    }
-    wait_acknowledged(20, @writers);
-    return @writers;
+# All start anew with this failover timeout.
+sub restart_with_timeout {
+    my ($timeout) = @_;
+    $_->append_conf('postgresql.conf', "ledger.failover_timeout = $timeout") for @nodes;
+    $_->stop for @nodes;
+    $_->start for @nodes;
+    return wait_formed(@nodes);
 }
 
 # ---- Before there is a cluster -----------------------------------------------------------------------
@@ -39,6 +34,7 @@ is($code, 0, 'the extension is created at a node without a ledger');
 like($err, qr/NOTICE:  this server is not a member of the ledger's cluster yet/, 'and says that there is no ledger yet');
 like($err, qr/HINT:  Run ledger\.cluster_create\(\) here, or ledger\.cluster_add\('a'\) at a member/, 'and what to do');
 value($_, 'CREATE EXTENSION ledger') for $node_b, $node_c;
+wait_role($node_b, 'guest');
 is(status_of($node_b, 'role || node'), 'guestb', 'it is a guest');
 is(value($node_b, 'SELECT count(*) FROM ledger.cluster'), 0, 'a guest sees no cluster');
 like(error_of($node_b, 'SELECT ledger.create_ledger()'), qr/55000: could not create a ledger: this server is not a member/, 'a node makes no ledger of its own by accident');
@@ -83,13 +79,15 @@ is_same_everywhere('after calls at each node', @nodes);
 my @writers = start_writers(@nodes);
 kill_postmaster($node_c);
 wait_acknowledged(50, @writers[ 0, 1 ]);
-stop_writers(@writers);
+writer_stop(@writers);
 writers_ok('who calls at a node that lives sees nothing of a backup that is lost', @writers[ 0, 1 ]);
 is(primary_of($node_a, $node_b)->name, 'a', 'a is the primary still');
 $node_c->start;
 wait_formed(@nodes);
 has_acknowledged($node_c, 'a backup was killed', @writers);
 is_same_everywhere('after a backup was killed', @nodes);
+
+restart_with_timeout('1s');
 
 # ---- The primary is lost -----------------------------------------------------------------------------
 
@@ -99,7 +97,7 @@ for my $round (1 .. 3) {
     @writers = start_writers($primary, @others);
     kill_postmaster($primary);
     wait_acknowledged(50, @writers[ 1, 2 ]);
-    stop_writers(@writers);
+    writer_stop(@writers);
     writers_ok("round $round: who calls at a node that lives sees nothing of the failover", @writers[ 1, 2 ]);
     isnt(wait_primary(@others)->name, $primary->name, "round $round: another one is the primary");
     $primary->start;
@@ -117,11 +115,12 @@ my $stopped = worker_pid($primary);
 kill 'STOP', $stopped;
 wait_acknowledged(50, @writers[ 1, 2 ]);
 isnt(wait_primary(@others)->name, $primary->name, 'another one takes over from a worker that stands still');
-like(error_of($primary, q{SET statement_timeout = '200ms'; SELECT ledger.cluster_step_down()}),
-    qr/57014: .*DETAIL:  Whether it was carried out is unknown.*HINT:  See ledger\.cluster/s, 'a change that is cancelled says that its outcome is unknown');
+my $asking = session($primary, 'SELECT ledger.cluster_step_down()');
+value($primary, "SELECT pg_cancel_backend($_)") for wait_waiting($primary, 'cluster_step_down', 1);
+like((session_finish($asking))[1], qr/57014: .*DETAIL:  Whether it was carried out is unknown.*HINT:  See ledger\.cluster/s, 'a change that is cancelled says that its outcome is unknown');
 kill 'CONT', $stopped;
 wait_acknowledged(50, @writers);
-stop_writers(@writers);
+writer_stop(@writers);
 writers_ok('who calls anywhere sees nothing of it but time', @writers);
 wait_formed(@nodes);
 is(worker_pid($primary), $stopped, 'it is the same worker');
@@ -134,11 +133,12 @@ kill_postmaster($_) for $node_b, $node_c;
 my $before = time;
 $err = error_of($node_a, q{SET ledger.quorum_wait = '1s'; } . transfer_sql(3, 1));
 like($err, qr/57P03: no ledger primary: 1 of 3 nodes can be reached|08007: the ledger's primary was lost/, 'without a quorum nothing is written');
+wait_for('no quorum', sub { status_of($node_a, q{coalesce(message, '') || coalesce(detail, '')}) =~ /has no quorum.*1 of 3/ });
 $err = error_of($node_a, q{SET ledger.quorum_wait = '1s'; } . transfer_sql(3, 1));
 like($err, qr/57P03: no ledger primary: 1 of 3 nodes can be reached/, 'which is said');
 like($err, qr/DETAIL:  The request took no effect/, 'and that nothing has happened');
 like(error_of($node_a, q{SET ledger.quorum_wait = '1s'; SELECT * FROM ledger.accounts}), qr/57P03: no ledger primary/, 'nothing is read either');
-cmp_ok(time - $before, '<', 30, 'in bounded time');
+cmp_ok(time - $before, '<', 170, 'in the time that they give it');
 is(value($node_a, q{SET ledger.read_consistency = local; SELECT count(*) FROM ledger.accounts}), 2, 'but what this node has');
 like(error_of($node_a, q{SET ledger.quorum_wait = 0; SET statement_timeout = '1s'; } . transfer_sql(4, 1)), qr/57014/, 'a wait without an end is cancelled');
 my $waiting = session($node_a, q{SET ledger.quorum_wait = 0; } . transfer_sql(5, 1));
@@ -153,7 +153,7 @@ is_same_everywhere('after there was no quorum', @nodes);
 
 @writers = start_writers(@nodes);
 kill_postmaster($_) for @nodes;
-stop_writers(@writers);
+writer_stop(@writers);
 $_->start for @nodes;
 wait_formed(@nodes);
 has_acknowledged($_, 'all were killed', @writers) for @nodes;
@@ -167,7 +167,7 @@ for my $node (@nodes) {
     $node->restart;
     wait_acknowledged(20, @writers);
     wait_formed(@nodes);
-    stop_writers(@writers);
+    writer_stop(@writers);
     writers_ok('nobody elsewhere notices the restart of ' . $node->name, @writers);
     has_acknowledged($node, $node->name . ' was restarted', @writers);
 }
@@ -175,22 +175,12 @@ is_same_everywhere('after each was restarted', @nodes);
 
 # ---- Stepping down -----------------------------------------------------------------------------------
 
+restart_with_timeout('60s');
 $primary = wait_primary(@nodes);
 @writers = start_writers(@nodes);
-value($primary, 'SELECT ledger.cluster_step_down()');
-# Nobody has to take over: if none has, it is the primary again, and may be asked again.
-my $asked = time;
-wait_for('another primary', sub {
-    my $now = primary_of(@nodes);
-    return 0 unless defined $now;
-    return 1 if $now->name ne $primary->name;
-    return 0 if time - $asked < 5;
-    $asked = time;
-    value($primary, 'SELECT ledger.cluster_step_down()');
-    return 0;
-});
+step_down(@nodes);
 wait_acknowledged(20, @writers);
-stop_writers(@writers);
+writer_stop(@writers);
 writers_ok('nobody notices that the primary stepped down', @writers);
 like(error_of($primary, 'SELECT ledger.cluster_step_down()'), qr/55000: could not step down: node "\w" is not the cluster's primary/, 'who is not the primary does not step down');
 is_same_everywhere('after stepping down', @nodes);

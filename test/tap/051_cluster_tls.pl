@@ -9,7 +9,6 @@ use ClusterTest;
 use File::Spec;
 use IO::Socket::INET;
 use LedgerTest;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -27,14 +26,10 @@ sub write_secrets {
     return $path;
 }
 
-my %port;
-my @nodes = cluster_nodes(
-    3,
-    address => sub {
-        my ($name) = @_;
-        $port{$name} = PostgreSQL::Test::Cluster::get_free_port();
-        return "127.0.0.1:$port{$name}";
-    });
+# A loopback address that nobody else uses, so that ports are free, and stay so while a node is restarted.
+my $host = join '.', 127, map { 1 + int rand 254 } 1 .. 3;
+my %port = (a => 15_440, b => 15_441, c => 15_442);
+my @nodes = cluster_nodes(3, address => sub { "$host:$port{$_[0]}" });
 for my $node (@nodes) {
     my $path = write_secrets($node->name, oct('600'), $old);
     $node->append_conf('postgresql.conf', "ledger.secret_file = '$path'");
@@ -45,14 +40,14 @@ cluster_form(@nodes);
 create_two_accounts($node_a);
 is(value($node_b, transfer_sql(1, 10)), 'created', 'a cluster over TLS works');
 is(value($node_c, 'SELECT credits_posted FROM ledger.accounts WHERE id = ledger.id(2)'), 10, 'at each node');
-is(value($node_a, q{SELECT address FROM ledger.cluster WHERE name = 'b'}), "127.0.0.1:$port{b}", 'the address is shown');
+is(value($node_a, q{SELECT address FROM ledger.cluster WHERE name = 'b'}), "$host:$port{b}", 'the address is shown');
 
 # ---- Strangers ---------------------------------------------------------------------------------------
 
 # Garbage, and half a message that is held open, one after the other and many at a time.
 my @strangers;
 for my $number (1 .. 50) {
-    my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port{a}, Timeout => 5) or next;
+    my $socket = IO::Socket::INET->new(PeerAddr => $host, PeerPort => $port{a}, Timeout => 60) or next;
     print {$socket} $number % 2 ? "GET / HTTP/1.0\r\n\r\n" : "\x16\x03\x01";
     push @strangers, $socket;
 }
@@ -75,7 +70,7 @@ write_secrets('c', oct('600'), 'old:' . '3d' x 32);
 $node_c->restart;
 like(error_of($node_c, q{SET ledger.quorum_wait = '1s'; } . transfer_sql(3, 1)), qr/57P03: no ledger primary: 1 of 3 nodes can be reached/, 'a node with a wrong secret reaches nobody');
 is(value($node_b, transfer_sql(4, 1)), 'created', 'the others go on');
-is(value($node_b, q{SELECT state FROM ledger.cluster WHERE name = 'c'}), 'unreachable', 'and don\'t reach it');
+ok(wait_for('c is gone', sub { value($node_b, q{SELECT state FROM ledger.cluster WHERE name = 'c'}) eq 'unreachable' }), 'and don\'t reach it');
 write_secrets('c', oct('600'), $old);
 $node_c->reload;
 wait_formed(@nodes);

@@ -17,6 +17,8 @@ my $folder = PostgreSQL::Test::Utils::tempdir_short();
 my $node_a = ledger_node('a', allows_streaming => 1, settings => <<"CONF");
 ledger.node_name = 'a'
 ledger.nodes = 'a=$folder/a.sock, b=$folder/b.sock, c=$folder/c.sock'
+ledger.failover_timeout = 5s
+ledger.quorum_wait = 180s
 CONF
 $node_a->start;
 value($node_a, 'CREATE EXTENSION ledger');
@@ -38,9 +40,10 @@ my @nodes = ($node_a, $node_b, $node_c);
 for my $node ($node_b, $node_c) {
     my $name = $node->name;
     $node->start;
-    is(status_of($node, 'role'), 'guest', "$name is a guest, although its PGDATA is a copy of a's");
-    wait_for("guest $name", sub { value($node_a, "SELECT count(*) FROM ledger.cluster WHERE name = '$name'") == 1 });
-    value($node_a, "SELECT ledger.cluster_add('$name')");
+    wait_role($node, 'guest');
+    pass("$name is a guest, although its PGDATA is a copy of a's");
+    # Who is no primary of PostgreSQL's adds nobody: so the ledger's must be a, as it is with this failover timeout.
+    add_member($name, $node_a);
 }
 wait_formed(@nodes);
 
@@ -50,9 +53,7 @@ is(value($node_b, 'SELECT credits_posted FROM ledger.accounts WHERE id = ledger.
 like(error_of($node_b, transfer_sql(2, 10)), qr/25006: cannot execute ledger\.create_transfer during recovery/, 'and writes nothing');
 
 # The ledger's primary need not be PostgreSQL's.
-value($node_a, 'SELECT ledger.cluster_step_down()');
-my $primary = wait_primary($node_b, $node_c);
-isnt($primary->name, 'a', 'a standby is the primary of the ledger');
+isnt(step_down(@nodes)->name, 'a', 'a standby is the primary of the ledger');
 is(value($node_a, transfer_sql(3, 10)), 'created', 'and PostgreSQL\'s primary writes');
 like(error_of($node_b, 'SELECT ledger.create_ledger()'), qr/25006/, 'no ledger is made on a standby');
 

@@ -18,9 +18,11 @@ use Time::HiRes qw(sleep);
 
 our @EXPORT = qw(
   ledger_node ledger_setup ledger_directory
-  value error_of status_of wait_for wait_role wait_gone worker_pid kill_postmaster postmaster_pid server_pids
-  session session_finish log_position log_since
-  balances_sql create_two_accounts transfer_sql batch_sql is_balanced
+  value asked error_of status_of wait_for wait_role wait_gone worker_pid kill_postmaster postmaster_pid server_pids
+  session session_finish waiting_pids wait_waiting fastest
+  writer_start writer_stop acknowledged wait_acknowledged
+  log_position log_since
+  balances_sql balanced_sql create_two_accounts transfer_sql batch_sql is_balanced
   read_bytes write_bytes flip_bit blank_bytes file_names prepare_headers prepare_at
 );
 
@@ -29,7 +31,9 @@ use constant {
     HEADER_SIZE => 256,
 };
 
-my $TIMEOUT_S = 60;
+# How long anything is waited for. It is generous, for it costs nothing but where a test fails: machines are slow, busy, or both.
+my $TIMEOUT_S = 180;
+$ENV{PGCTLTIMEOUT} //= $TIMEOUT_S;
 
 # ---- Nodes -------------------------------------------------------------------------------------------
 
@@ -77,10 +81,18 @@ sub value {
     return $node->safe_psql('postgres', $sql);
 }
 
+# The exit code, the answer and the error. For servers that may be restarting: they refuse connections, and then psql may end
+# before it has read its input, of which IPC::Run dies.
+sub asked {
+    my ($node, $sql) = @_;
+    my ($code, $out, $err) = eval { $node->psql('postgres', $sql) };
+    return defined $code ? ($code, $out, $err) : (2, '', "no connection: $@");
+}
+
 # The error in full, "ERROR:  SQLSTATE: message", detail and hint; empty if there was none.
 sub error_of {
     my ($node, $sql) = @_;
-    my ($code, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
+    my ($code, $out, $err) = asked($node, "\\set VERBOSITY verbose\n$sql");
     return $err;
 }
 
@@ -99,16 +111,35 @@ sub wait_for {
     return 1;
 }
 
-# Also while the server restarts itself and refuses connections: then psql may end before it has read its input, of which
-# IPC::Run dies.
+# Also while the server restarts itself.
 sub wait_role {
     my ($node, $role) = @_;
-    return wait_for(
-        "role $role",
-        sub {
-            my ($code, $out, $err) = eval { $node->psql('postgres', 'SELECT role FROM ledger.status') };
-            return defined $code && $code == 0 && $out eq $role;
-        });
+    my $seen = '';
+    return 1 if eval {
+        wait_for(
+            "role $role",
+            sub {
+                my ($code, $out, $err) = asked($node, 'SELECT role, message, detail FROM ledger.status');
+                $seen = $code == 0 ? $out : $err;
+                return $code == 0 && $out =~ /^\Q$role\E\|/;
+            });
+    };
+    die "$@ It is: $seen";
+}
+
+# The least time of several tries, in seconds; no more tries than it takes to be below the limit. A single one may have met
+# a busy machine; what is slow by itself is slow each time.
+sub fastest {
+    my ($limit_s, $what) = @_;
+    my $least;
+    for (1 .. 10) {
+        my $begun = Time::HiRes::time();
+        $what->();
+        my $taken = Time::HiRes::time() - $begun;
+        $least = $taken if !defined $least || $taken < $least;
+        last if $least < $limit_s;
+    }
+    return $least;
 }
 
 sub wait_gone {
@@ -140,10 +171,13 @@ sub server_pids {
     return @children;
 }
 
-# Ends with it and all of its children gone: only then can a new one take the same directory.
+# Ends with it and all of its children gone: only then can a new one take the same directory. It stands still first, so that
+# it makes no children that nobody knows of.
 sub kill_postmaster {
     my ($node) = @_;
-    my @pids = (postmaster_pid($node), server_pids($node));
+    my $postmaster = postmaster_pid($node);
+    kill 'STOP', $postmaster or die "$postmaster: $!";
+    my @pids = ($postmaster, server_pids($node));
     $node->kill9;
     return wait_gone(@pids);
 }
@@ -153,26 +187,101 @@ sub kill_postmaster {
 my $script_folder;
 my $script_count = 0;
 
+sub script_folder {
+    $script_folder //= PostgreSQL::Test::Utils::tempdir();
+    return $script_folder;
+}
+
 # A psql that runs this text; session_finish waits for its end.
 sub session {
     my ($node, $sql) = @_;
-    $script_folder //= PostgreSQL::Test::Utils::tempdir();
     $script_count += 1;
-    my $script = "$script_folder/$script_count.sql";
+    my $script = script_folder() . "/$script_count.sql";
     append_to_file($script, "\\set VERBOSITY verbose\n$sql\n");
-    my $session = {out => '', err => ''};
+    my $session = {out => '', err => '', timer => IPC::Run::timeout($TIMEOUT_S)};
     $session->{run} = IPC::Run::start(
         ['psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'), '-f', $script],
-        '>', \$session->{out}, '2>', \$session->{err}, IPC::Run::timeout($TIMEOUT_S));
+        '>', \$session->{out}, '2>', \$session->{err}, $session->{timer});
     $session->{run}->pump_nb;
     return $session;
 }
 
+# The time that it is given begins here, not when it was started.
 sub session_finish {
     my ($session) = @_;
+    $session->{timer}->start($TIMEOUT_S);
     $session->{run}->finish;
     chomp $session->{out};
     return ($session->{out}, $session->{err});
+}
+
+# The processes of other sessions that wait for the engine in a query with this text. Each looks up now and then, and doesn't
+# wait at that moment: so this is not everybody.
+sub waiting_pids {
+    my ($node, $text) = @_;
+    return split /\n/, value($node,
+        "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Extension'"
+        . " AND query LIKE '%$text%' AND pid <> pg_backend_pid()");
+}
+
+# Until so many have been seen waiting, of which nobody goes on meanwhile, as when the worker stands still.
+sub wait_waiting {
+    my ($node, $text, $count) = @_;
+    my %seen;
+    wait_for("$count sessions wait", sub {
+        $seen{$_} = 1 for waiting_pids($node, $text);
+        return keys %seen >= $count;
+    });
+    my @pids = sort { $a <=> $b } keys %seen;
+    return @pids;
+}
+
+# ---- Sessions that write without an end --------------------------------------------------------------
+
+# The text of a statement, with the next number in each place of a #, again and again.
+my $ENDLESS = 'my ($n, $step, $sql) = @ARGV; for (;; $n += $step) { print $sql =~ s/#/$n/gr, qq{\n} or exit }';
+
+# A session that runs this statement with the numbers $first, $first + $step …, until it is stopped or fails, so that it never
+# depends on anybody's speed whether it still runs. The statement answers the numbers of what was acknowledged.
+sub writer_start {
+    my ($node, $sql, $first, %options) = @_;
+    $script_count += 1;
+    my $writer = {node => $node, map { $_ => script_folder() . "/$script_count.$_" } qw(out err)};
+    append_to_file($writer->{$_}, '') for qw(out err);
+    $writer->{run} = IPC::Run::start(
+        [$^X, '-e', $ENDLESS, $first, $options{step} // 1, $sql], '|',
+        ['psql', '-XAtq', '-v', 'ON_ERROR_STOP=' . ($options{on_error_stop} // 1), '-d',
+            $node->connstr('postgres') . ' application_name=writer'],
+        '>', $writer->{out}, '2>', $writer->{err});
+    return $writer;
+}
+
+# Kills those of their processes that are left. What a session asked for last may still be carried out.
+sub writer_stop {
+    my (@writers) = @_;
+    for my $writer (@writers) {
+        $writer->{run}->signal('KILL');
+        eval { $writer->{run}->finish };
+    }
+    return;
+}
+
+# A line that a killed psql has not finished is no acknowledgement.
+sub acknowledged {
+    my ($writer) = @_;
+    return slurp_file($writer->{out}) =~ /^(\d+)\n/mg;
+}
+
+# Until each of them has got so many more.
+sub wait_acknowledged {
+    my ($more, @writers) = @_;
+    my @wanted = map { my @numbers = acknowledged($_); $more + @numbers } @writers;
+    for my $i (0 .. $#writers) {
+        my $writer = $writers[$i];
+        next if eval { wait_for('acknowledgements', sub { my $now = () = acknowledged($writer); $now >= $wanted[$i] }) };
+        die "timed out: $more acknowledgements at " . $writer->{node}->name . ': ' . slurp_file($writer->{err});
+    }
+    return;
 }
 
 # ---- The log -----------------------------------------------------------------------------------------
@@ -217,19 +326,18 @@ sub balances_sql {
         . ' SELECT count(*), count(DISTINCT t.id), sum(t.amount) FROM ledger.transfers t';
 }
 
-# Debits are credits, and the balances are those of the transfers.
+# Debits are credits, and the balances are those of the transfers: 't|t|t'.
+sub balanced_sql {
+    return 'SELECT sum(debits_posted) = sum(credits_posted),'
+        . ' sum(debits_posted) = (SELECT sum(amount) FROM ledger.transfers),'
+        . ' (SELECT count(*) = count(DISTINCT id) FROM ledger.transfers)'
+        . ' FROM ledger.accounts';
+}
+
 sub is_balanced {
     my ($node, $name) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
-    return is(
-        value(
-            $node,
-            'SELECT sum(debits_posted) = sum(credits_posted),'
-                . ' sum(debits_posted) = (SELECT sum(amount) FROM ledger.transfers),'
-                . ' (SELECT count(*) = count(DISTINCT id) FROM ledger.transfers)'
-                . ' FROM ledger.accounts'),
-        't|t|t',
-        $name);
+    return is(value($node, balanced_sql()), 't|t|t', $name);
 }
 
 # ---- Files -------------------------------------------------------------------------------------------

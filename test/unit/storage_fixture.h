@@ -34,6 +34,7 @@ struct storage_hooks {
     int fsync_errno;     /* 0: it works. */
     int fadvise_errno;   /* 0: it works. */
     int fsync_fd;        /* That was synced last. */
+    const char *fsync_removes; /* An empty directory that another process removes meanwhile. */
     uint32_t drops;      /* Files whose cached pages were dropped, just after a sync. */
     uint64_t pwrite_size_max;      /* 0: whatever is asked for. Of pwritev too. */
     uint32_t pwritevs;

@@ -62,6 +62,8 @@ fsync(int fd)
         errno = hooks.fsync_errno;
         return -1;
     }
+    if (hooks.fsync_removes != NULL && rmdir(hooks.fsync_removes) != 0) abort();
+    hooks.fsync_removes = NULL;
     hooks.fsync_fd = fd;
     return (int) syscall(SYS_fsync, fd);
 }

@@ -147,6 +147,20 @@ UNIT_TEST(absent_directory_stays_absent)
     directory_remove(disk.directory);
 }
 
+/* Another process takes what isn't locked yet for something that a crash has left. */
+UNIT_TEST(directory_removed_while_it_is_made_is_in_use)
+{
+    static struct disk disk;
+    absent_disk(&disk, DISK_SYNC);
+    hooks.fsync_removes = disk.directory;
+    expect(disk_os_open(&disk, true) == STORAGE_OS_LOCKED);
+    expect(hooks.fsync_removes == NULL);
+    expect(strstr(disk.report.error_text, "is in use by another process") != NULL);
+    expect(access(disk.directory, F_OK) != 0);
+    expect(disk_os_open(&disk, true) == STORAGE_OS_OPENED);
+    disk_close(&disk);
+}
+
 UNIT_TEST(creation_without_space_leaves_nothing)
 {
     static struct disk disk;

@@ -155,52 +155,67 @@ directory_is_elsewhere(const char *path)
 
 /*
  * A process that makes a ledger holds this lock until the ledger has its name (storage_files.h).
- * Returns the locked file, or -1 with errno: ENOENT if there is no such file.
+ * Where there is no such file, it is made: who is about to make a ledger here has made the
+ * directory, and will look for the lock next. Returns the locked file, or -1 with errno: ENOENT if
+ * there is no such directory any more, EWOULDBLOCK if another process uses it.
  */
 static int
 lock_new(const struct directory *directory)
 {
     char path[2 * MAXPGPATH];
+    struct stat status;
     snprintf(path, sizeof(path), "%s/lock", directory->path_new);
-    const int fd = open(path, O_RDWR | O_CLOEXEC);
-    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
-    const int error = errno;
+    const int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) return fd;
+    int error = 0;
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0 || fstat(fd, &status) != 0) {
+        error = errno;
+    } else if (status.st_nlink == 0) {
+        error = EWOULDBLOCK; /* Somebody else has removed it, and goes on. */
+    }
+    if (error == 0) return fd;
     (void) close(fd);
     errno = error;
     return -1;
 }
 
+static bool
+refuse_in_use(struct refusal *refusal, const struct directory *directory)
+{
+    refusal_message(
+        refusal, "another server is making a ledger in \"%s\"", directory->path_new);
+    refusal_hint(refusal, "Each server needs a ledger.data_directory of its own.");
+    refusal->sqlstate = ERRCODE_OBJECT_IN_USE;
+    return false;
+}
+
 /*
  * Removes only the files that a ledger may have. If there are others, the directory isn't ours, and
- * rmdir refuses.
+ * rmdir refuses. If there is a lock again, another process has begun.
  */
 static bool
 remove_files(const struct directory *directory, struct refusal *refusal)
 {
+    char path[2 * MAXPGPATH];
     for (size_t i = 0; i < lengthof(file_names); i++) {
-        char path[2 * MAXPGPATH];
         snprintf(path, sizeof(path), "%s/%s", directory->path_new, file_names[i]);
         if (unlink(path) != 0 && errno != ENOENT) return refuse_errno(refusal, "remove", path);
     }
     if (rmdir(directory->path_new) == 0 || errno == ENOENT) return true;
+    const int error = errno;
+    if (access(path, F_OK) == 0) return refuse_in_use(refusal, directory);
+    errno = error;
     return refuse_errno(refusal, "remove", directory->path_new);
 }
 
 bool
 directory_remove_new(struct directory *directory, struct refusal *refusal)
 {
-    assert(!directory->present);
     if (!directory->present_new) return true;
     const int lock_fd = lock_new(directory);
-    if (lock_fd < 0 && errno == EWOULDBLOCK) {
-        refusal_message(
-            refusal, "another server is making a ledger in \"%s\"", directory->path_new);
-        refusal_hint(refusal, "Each server needs a ledger.data_directory of its own.");
-        refusal->sqlstate = ERRCODE_OBJECT_IN_USE;
-        return false;
-    }
+    if (lock_fd < 0 && errno == EWOULDBLOCK) return refuse_in_use(refusal, directory);
     if (lock_fd < 0 && errno != ENOENT) return refuse_errno(refusal, "lock", directory->path_new);
-    const bool removed = remove_files(directory, refusal);
+    const bool removed = lock_fd < 0 || remove_files(directory, refusal);
     if (lock_fd >= 0) (void) close(lock_fd);
     if (removed) directory->present_new = false;
     return removed;

@@ -328,15 +328,21 @@ publish_new(
     return false;
 }
 
-/* Is there a ledger, or was there one? A PGDATA that is another node's copy doesn't say so. */
+/* Does PGDATA say that there is a ledger? One that is another node's copy doesn't. */
 static bool
-has_ledger(const struct directory *directory)
+names_ledger(void)
 {
     struct identity found;
-    if (directory->present) return true;
     const enum identity_result result = identity_read(&found);
     if (result == IDENTITY_PRESENT && identity_is_of_another_node(&found)) return false;
     return result != IDENTITY_ABSENT;
+}
+
+/* Is there a ledger, or was there one? */
+static bool
+has_ledger(const struct directory *directory)
+{
+    return directory->present || names_ledger();
 }
 
 /* Makes the directory; on failure nothing of it stays, as far as the system allows. */
@@ -356,9 +362,10 @@ make_directory(
         storage_os_close(storage);
     }
     pfree(storage);
-    if (!made) {
+    /* What another process uses, or is about to use, isn't this one's to remove. */
+    if (!made && refusal->sqlstate != ERRCODE_OBJECT_IN_USE) {
         struct refusal ignored = {0};
-        if (directory_find(directory, &ignored) && !has_ledger(directory)) {
+        if (directory_find(directory, &ignored) && !names_ledger()) {
             (void) directory_remove_new(directory, &ignored);
         }
     }
