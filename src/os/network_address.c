@@ -3,6 +3,7 @@
 #include "os/network_address.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -146,6 +147,22 @@ parse_address(struct cursor *cursor, struct network_address *address)
         return fail(cursor, start, "expected a host, an IPv6 address in brackets, or a path");
     }
     return parse_port(cursor, address);
+}
+
+void
+network_address_text(const struct network_address *address, char text[NETWORK_ADDRESS_SIZE])
+{
+    const bool is_v6 = strchr(address->place, ':') != NULL;
+    if (address->transport == NETWORK_UNIX) {
+        (void) snprintf(text, NETWORK_ADDRESS_SIZE, "%s", address->place);
+    } else {
+        (void) snprintf(
+            text,
+            NETWORK_ADDRESS_SIZE,
+            is_v6 ? "[%s]:%u" : "%s:%u",
+            address->place,
+            address->port);
+    }
 }
 
 bool

@@ -17,6 +17,7 @@
 #include "port/atomics.h"
 
 #include "engine/engine.h"
+#include "os/network_address.h"
 
 #define MONITOR_INTERVAL_MS 100
 
@@ -52,6 +53,7 @@ struct monitor {
     struct engine_state state;
     struct engine_stats stats;
     struct engine_cluster cluster;
+    struct network_nodes nodes; /* The list in effect; none: the ledger is alone. */
 };
 
 struct monitor_board {

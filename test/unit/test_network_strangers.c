@@ -525,7 +525,8 @@ reload(uint32_t index, const char *letters)
 {
     char text[256];
     node_secrets(index, letters);
-    expect(network_os_reload(&nodes[index].os, text, sizeof(text)));
+    const char *path = nodes[index].secret_file;
+    expect(network_os_reload_secrets(&nodes[index].os, path, text, sizeof(text)));
 }
 
 /* Add on all, move to the front on all, remove: at each step, in each order, nodes meet. */
@@ -546,10 +547,16 @@ UNIT_TEST(secrets_are_replaced_without_a_gap)
     meet_anew(false);
     char text[256];
     node_secrets(0, "");
-    expect(!network_os_reload(&nodes[0].os, text, sizeof(text)));
+    expect(!network_os_reload_secrets(&nodes[0].os, nodes[0].secret_file, text, sizeof(text)));
     expect(strstr(text, "there is no secret in it") != NULL);
     reload(1, "y");
     expect(nodes_until(nodes_all_up)); /* The old content of node a holds. */
+    /* Nor is it given up while it is needed. Another file is as good as another content. */
+    expect(!network_os_reload_secrets(&nodes[0].os, NULL, text, sizeof(text)));
+    expect(strstr(text, "a TCP address needs a secret file") != NULL);
+    meet_anew(true);
+    expect(network_os_reload_secrets(&nodes[0].os, nodes[1].secret_file, text, sizeof(text)));
+    meet_anew(true);
     nodes_end();
 }
 

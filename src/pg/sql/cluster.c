@@ -147,10 +147,9 @@ address_of(const struct network_nodes *nodes, const char *name)
 {
     const uint32 found = network_nodes_find(nodes, name);
     if (found == NETWORK_PEERS_MAX) return NULL;
-    const struct network_address *address = &nodes->nodes[found].address;
-    if (address->transport == NETWORK_UNIX) return address->place;
-    const bool is_v6 = strchr(address->place, ':') != NULL;
-    return psprintf(is_v6 ? "[%s]:%u" : "%s:%u", address->place, address->port);
+    char *text = palloc(NETWORK_ADDRESS_SIZE);
+    network_address_text(&nodes->nodes[found].address, text);
+    return text;
 }
 
 static Datum
@@ -171,10 +170,7 @@ is_primary(const struct engine_cluster *cluster)
 
 static void
 put_member(
-    ReturnSetInfo *set,
-    const struct monitor *monitor,
-    const struct network_nodes *nodes,
-    const struct engine_member *member)
+    ReturnSetInfo *set, const struct monitor *monitor, const struct engine_member *member)
 {
     static const char *const roles[] = {"guest", "standby", "voter"};
     Datum values[CLUSTER_COLUMNS] = {0};
@@ -184,7 +180,7 @@ put_member(
     const bool was_heard = !member->self && member->heard_ns != UINT64_MAX;
     const TimestampTz now = GetCurrentTimestamp();
     const uint64 op = monitor->cluster.op;
-    const char *address = address_of(nodes, member->name);
+    const char *address = address_of(&monitor->nodes, member->name);
     assert(member->role < lengthof(roles));
     values[0] = CStringGetTextDatum(member->name);
     values[1] = Int32GetDatum(member->slot);
@@ -213,15 +209,12 @@ Datum
 ledger_cluster(PG_FUNCTION_ARGS)
 {
     struct monitor monitor;
-    struct network_nodes nodes;
-    struct network_address_error error;
     ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
     InitMaterializedSRF(fcinfo, 0);
     if (!monitor_get(&monitor) || monitor.published_at == 0) return (Datum) 0;
     if (!monitor.cluster.is_cluster) return (Datum) 0;
-    if (!network_nodes_parse(&nodes, settings_nodes, &error)) nodes.count = 0;
     for (uint32 i = 0; i < monitor.cluster.count; i++) {
-        put_member(set, &monitor, &nodes, &monitor.cluster.members[i]);
+        put_member(set, &monitor, &monitor.cluster.members[i]);
     }
     return (Datum) 0;
 }

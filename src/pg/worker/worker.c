@@ -127,10 +127,19 @@ publish_open(const struct host *host)
     memset(&monitor->refusal, 0, sizeof(monitor->refusal));
     monitor->ops_replayed = host->report.ops_replayed;
     monitor->io_direct = settings_io_direct;
+    monitor->nodes = host->cluster.nodes;
     strlcpy(
         monitor->io_method,
         storage_os_method_name(host->storage.method),
         sizeof(monitor->io_method));
+    monitor_change_end(&shared->board);
+}
+
+static void
+publish_nodes(const struct cluster *cluster)
+{
+    struct monitor *monitor = monitor_change_begin(&shared->board);
+    monitor->nodes = cluster->nodes;
     monitor_change_end(&shared->board);
 }
 
@@ -431,6 +440,7 @@ reload(struct worker *worker)
     ConfigReloadPending = false;
     ProcessConfigFile(PGC_SIGHUP);
     cluster_reload(&worker->host.cluster);
+    publish_nodes(&worker->host.cluster);
 }
 
 /* What a node of a cluster does at each tick. */
