@@ -147,6 +147,21 @@ network_secrets_load(
     return good;
 }
 
+void
+network_secrets_text(const struct network_secrets *secrets, char *text, size_t text_size)
+{
+    size_t at = 0;
+    assert(text_size > 0);
+    text[0] = 0;
+    for (uint32_t i = 0; i < secrets->count; i++) {
+        const char *comma = i == 0 ? "" : ", ";
+        const int size =
+            snprintf(text + at, text_size - at, "%s\"%s\"", comma, secrets->secrets[i].id);
+        if (size < 0 || (size_t) size >= text_size - at) return;
+        at += (size_t) size;
+    }
+}
+
 const struct network_secret *
 network_secrets_find(const struct network_secrets *secrets, const void *id, size_t id_size)
 {

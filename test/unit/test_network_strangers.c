@@ -574,6 +574,10 @@ UNIT_TEST(the_secret_file)
     expect_equal(secrets.secrets[0].key[31], 0xff);
     expect(network_secrets_find(&secrets, "old", 3) == &secrets.secrets[1]);
     expect(network_secrets_find(&secrets, "ol", 2) == NULL);
+    network_secrets_text(&secrets, text, sizeof(text));
+    expect(strcmp(text, "\"new.1\", \"old\"") == 0);
+    network_secrets_text(&secrets, text, 4); /* It ends where there is no room. */
+    expect_equal(text[3], 0);
     static const char *const wrongs[] = {
         "a:" KEY_A "0\n", "a:" KEY_A "\nb " KEY_A, ":" KEY_A, "a", "a:", "a:xy",
         "a:" KEY_A "\na:" KEY_A, "abcdefghijklmnopqrstuvwxyz0123456:" KEY_A,

@@ -148,12 +148,21 @@ cluster_look_up(struct cluster *cluster, uint64 now_ns)
 static void
 reload_secrets(struct cluster *cluster)
 {
-    char why[NETWORK_NOTICE_SIZE];
-    if (network_os_reload_secrets(&cluster->network, secret_file(), why, sizeof(why))) return;
+    char text[NETWORK_NOTICE_SIZE];
+    if (!network_os_reload_secrets(&cluster->network, secret_file(), text, sizeof(text))) {
+        ereport(
+            LOG,
+            errmsg("ledger.secret_file was not read again: %s", text),
+            errdetail("The secrets of before hold."));
+        return;
+    }
+    if (secret_file() == NULL) return;
+    /* Who replaces a secret goes on at the next node when this one has it. */
+    network_secrets_text(&cluster->network.secrets, text, sizeof(text));
     ereport(
         LOG,
-        errmsg("ledger.secret_file was not read again: %s", why),
-        errdetail("The secrets of before hold."));
+        errmsg("ledger.secret_file was read again: its secrets are %s", text),
+        errdetail("Connections that exist stay. The first secret is used for new ones, and all are accepted."));
 }
 
 /* Is it the same list? In which order it is written doesn't matter. */
