@@ -149,6 +149,14 @@ parse_address(struct cursor *cursor, struct network_address *address)
     return parse_port(cursor, address);
 }
 
+bool
+network_name_valid(const char *name)
+{
+    size_t size = 0;
+    while (size < NETWORK_NAME_SIZE && is_name(name[size])) size += 1;
+    return size > 0 && size < NETWORK_NAME_SIZE && name[size] == 0;
+}
+
 void
 network_address_text(const struct network_address *address, char text[NETWORK_ADDRESS_SIZE])
 {

@@ -52,6 +52,9 @@ bool network_nodes_parse(
 bool network_address_parse(
     struct network_address *address, const char *text, struct network_address_error *error);
 
+/* Can a node have this name? */
+bool network_name_valid(const char *name);
+
 /* As it is written in the list. */
 void network_address_text(const struct network_address *address, char text[NETWORK_ADDRESS_SIZE]);
 

@@ -95,6 +95,7 @@ struct network_os_peer {
     uint32_t connection; /* Which one is up; NETWORK_CONNECTIONS_MAX: none. */
     uint64_t dial_ns;    /* When to dial next. */
     uint64_t backoff_ns;
+    uint32_t gone_early; /* Connections in a row that it has left without a word. */
     bool down_pending; /* To be reported. */
     bool said_bye;     /* `bye` is what it said. */
     struct network_greeting bye;
@@ -124,6 +125,7 @@ struct network_os {
     uint32_t reported; /* Callbacks of this poll. */
     uint64_t refused_count;
     char refused_text[NETWORK_REASON_SIZE + 64];
+    char trouble_text[NETWORK_REASON_SIZE + 64]; /* The same, but empty once somebody is met. */
     uint64_t noticed_ns;
     bool noticed;
 };
@@ -211,6 +213,9 @@ void network_os_refused_connection(
 void network_os_refused_for(
     struct network_os *os, const char *name, const char *begin, uint8_t reason);
 
+/* The other end has left before it had said hello: once or twice, somebody may just have ended. */
+void network_os_gone_early(struct network_os *os, const struct network_connection *connection);
+
 /* Notes where a connection comes from. */
 void network_os_name_origin(
     struct network_connection *connection, const struct sockaddr_storage *address);
@@ -220,5 +225,11 @@ void network_os_name_origin(
  * many that is the newest. The text has at most NETWORK_NOTICE_SIZE bytes.
  */
 bool network_os_notice(struct network_os *os, char *text, size_t text_size);
+
+/*
+ * While no peer is up: whom no connection could be made with last, why, and what to do. False if
+ * one is up, or nothing is known.
+ */
+bool network_os_trouble(const struct network_os *os, char *text, size_t text_size);
 
 #endif

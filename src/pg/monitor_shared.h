@@ -76,6 +76,8 @@ bool monitor_state_get(struct engine_state *state);
 
 /* ---- For both -------------------------------------------------------------------------------- */
 
+#define MONITOR_NAME_DETAIL "A name has 1 to 31 of the characters a-z, 0-9, _ and -."
+
 /* What there is to say of a node that isn't a member (monitor_is_member). */
 #define MONITOR_OUTSIDE_DETAIL \
     "It was removed from it, or was let in just now and has not read so in the log yet."

@@ -56,14 +56,12 @@ take_name(FunctionCallInfo fcinfo, char name[NETWORK_NAME_SIZE])
 {
     if (PG_ARGISNULL(0)) convert_raise_null("name");
     const char *given = text_to_cstring(PG_GETARG_TEXT_PP(0));
-    const size_t size = strlen(given);
-    if (size == 0 || size >= NETWORK_NAME_SIZE ||
-        strspn(given, "abcdefghijklmnopqrstuvwxyz0123456789_-") != size) {
+    if (!network_name_valid(given)) {
         ereport(
             ERROR,
             errcode(ERRCODE_INVALID_PARAMETER_VALUE),
             errmsg("a node cannot have the name \"%s\"", given),
-            errdetail("A name has 1 to 31 of the characters a-z, 0-9, _ and -."));
+            errdetail(MONITOR_NAME_DETAIL));
     }
     strlcpy(name, given, NETWORK_NAME_SIZE);
 }
@@ -136,6 +134,7 @@ cluster_state_name(uint8 state)
     case ENGINE_MEMBER_CATCHING_UP: return "catching_up";
     case ENGINE_MEMBER_NO_ROOM: return "no_room";
     case ENGINE_MEMBER_UNREACHABLE: return "unreachable";
+    case ENGINE_MEMBER_LOST: return "lost";
     case ENGINE_MEMBER_GUEST: return "guest";
     }
     unreachable();
@@ -176,7 +175,7 @@ put_member(
     Datum values[CLUSTER_COLUMNS] = {0};
     bool nulls[CLUSTER_COLUMNS] = {false};
     const bool is_member = member->state != ENGINE_MEMBER_GUEST;
-    const bool is_known = member->state != ENGINE_MEMBER_UNREACHABLE;
+    const bool is_known = engine_member_answers(member);
     const bool was_heard = !member->self && member->heard_ns != UINT64_MAX;
     const TimestampTz now = GetCurrentTimestamp();
     const uint64 op = monitor->cluster.op;

@@ -37,6 +37,12 @@ static bool
 read_nodes(struct network_nodes *nodes, struct refusal *refusal)
 {
     struct network_address_error error;
+    if (!network_name_valid(settings_node_name)) {
+        refusal_message(refusal, "a node cannot have the name \"%.64s\"", settings_node_name);
+        refusal_detail(refusal, MONITOR_NAME_DETAIL);
+        refusal_hint(refusal, "Correct ledger.node_name and restart the server.");
+        return false;
+    }
     if (!network_nodes_parse(nodes, settings_nodes, &error)) {
         return refuse_text(refusal, "ledger.nodes", settings_nodes, &error);
     }
@@ -224,6 +230,12 @@ cluster_log_refused(struct cluster *cluster)
     ereport(LOG, errmsg("ledger network: %s", text));
 }
 
+bool
+cluster_trouble(const struct cluster *cluster, char *text, size_t size)
+{
+    return cluster->open && network_os_trouble(&cluster->network, text, size);
+}
+
 /*
  * Who was removed connects again and again, and is sent away each time: there is nothing to tell of
  * views that come and go with that. Returns true if this node is a member.
@@ -249,29 +261,58 @@ log_membership(struct cluster *cluster, const struct engine_cluster *now, uint64
     return false;
 }
 
+/* Is it so of this member, and was the log not told yet? */
+static bool
+is_news(uint32 *told, const struct engine_member *member, bool is_so)
+{
+    const uint32 slot = (uint32) 1 << member->slot;
+    const bool was_told = (*told & slot) != 0;
+    *told = is_so ? *told | slot : *told & ~slot;
+    return is_so && !was_told;
+}
+
 /* Who isn't in the list is neither dialled nor greeted, and has no part in anything here. */
 static void
-log_unlisted(struct cluster *cluster, const struct engine_cluster *now)
+log_unlisted(struct cluster *cluster, const struct engine_member *member)
+{
+    const bool listed = network_nodes_find(&cluster->nodes, member->name) < NETWORK_PEERS_MAX;
+    if (!is_news(&cluster->told_unlisted, member, !listed)) return;
+    ereport(
+        LOG,
+        errmsg(
+            "node \"%s\" is a member of the ledger's cluster, but not in ledger.nodes",
+            member->name),
+        errdetail("This node does not connect to it. It is a member until it is removed."),
+        errhint(
+            "Add it to ledger.nodes on all nodes and reload the configuration, or call ledger.cluster_remove('%s').",
+            member->name));
+}
+
+static void
+log_lost(struct cluster *cluster, const struct engine_member *member)
+{
+    const bool lost = member->state == ENGINE_MEMBER_LOST;
+    if (!is_news(&cluster->told_lost, member, lost)) return;
+    ereport(
+        LOG,
+        errmsg(
+            "node \"%s\" is a member of the ledger's cluster, but its server has no ledger",
+            member->name),
+        errdetail("A server of that name waits to be let in. The member's directory is not there, or was never made."),
+        errhint(
+            "If the directory is lost, call ledger.cluster_remove('%s'), then ledger.cluster_add('%s'). If it is somewhere else, bring it back and restart that server.",
+            member->name,
+            member->name));
+}
+
+static void
+log_members(struct cluster *cluster, const struct engine_cluster *now)
 {
     for (uint32 i = 0; i < now->count; i++) {
         const struct engine_member *member = &now->members[i];
         if (member->state == ENGINE_MEMBER_GUEST || member->name[0] == '\0') continue;
-        const uint32 slot = (uint32) 1 << member->slot;
-        if (network_nodes_find(&cluster->nodes, member->name) < NETWORK_PEERS_MAX) {
-            cluster->told_unlisted &= ~slot;
-            continue;
-        }
-        if ((cluster->told_unlisted & slot) != 0) continue;
-        cluster->told_unlisted |= slot;
-        ereport(
-            LOG,
-            errmsg(
-                "node \"%s\" is a member of the ledger's cluster, but not in ledger.nodes",
-                member->name),
-            errdetail("This node does not connect to it. It is a member until it is removed."),
-            errhint(
-                "Add it to ledger.nodes on all nodes and reload the configuration, or call ledger.cluster_remove('%s').",
-                member->name));
+        log_unlisted(cluster, member);
+        log_lost(cluster, member);
     }
 }
 
@@ -280,7 +321,7 @@ cluster_log_view(struct cluster *cluster, const struct engine_cluster *now, uint
 {
     const char *primary = now->primary < 0 ? "" : now->members[now->primary].name;
     if (!now->is_cluster || !log_membership(cluster, now, now_ns)) return;
-    log_unlisted(cluster, now);
+    log_members(cluster, now);
     /* A ledger that becomes a cluster has a first member without a name, for a moment. */
     if (now->primary >= 0 && primary[0] == '\0') return;
     if (now->primary >= 0 || cluster->primary_seen_ns == 0) cluster->primary_seen_ns = now_ns;

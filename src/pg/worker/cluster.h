@@ -36,7 +36,8 @@ struct cluster {
     uint64 primary_seen_ns; /* When there was one last. */
     uint64 outside_ns; /* Since when this node isn't a member; 0: it is one. */
     bool told_outside;
-    uint32 told_unlisted; /* Slots of members that aren't in the list, as the log was told. */
+    uint32 told_unlisted; /* Slots of members that aren't in the list, as the log was told; */
+    uint32 told_lost;     /* and of those that are lost. */
     uint64 looked_up_ns;
 };
 
@@ -68,12 +69,15 @@ void cluster_reload(struct cluster *cluster);
  */
 void cluster_look_up(struct cluster *cluster, uint64 now_ns);
 
+/* Why nobody is reached. Returns false if somebody is, or nothing is known. */
+bool cluster_trouble(const struct cluster *cluster, char *text, size_t size);
+
 /* Logs connections that were refused. */
 void cluster_log_refused(struct cluster *cluster);
 
 /*
  * Logs a view that has changed since the last call, and its primary; once for each, members that
- * ledger.nodes doesn't have; or, once, that this node isn't a member.
+ * ledger.nodes doesn't have, or that are lost; or, once, that this node isn't a member.
  */
 void cluster_log_view(
     struct cluster *cluster, const struct engine_cluster *now, uint64 now_ns);
