@@ -82,11 +82,26 @@ own_state(const struct replica *replica)
     return ENGINE_MEMBER_BACKUP;
 }
 
+/* A member is let in once: a guest with its name isn't it, unless it is just coming. */
+static bool
+is_lost(const struct replica *replica, const struct member *entry)
+{
+    for (uint32_t number = 0; number < NETWORK_PEERS_MAX; number++) {
+        const struct replica_guest *guest = &replica->membership->guests[number];
+        if (guest->incarnation == 0 || guest->incarnation == entry->incarnation) continue;
+        if (memcmp(guest->name, entry->name, MEMBER_NAME_MAX) == 0) return true;
+    }
+    return false;
+}
+
 static enum engine_member_state
 peer_state(const struct replica *replica, uint8_t slot)
 {
     const struct replica_peer *peer = &replica->peers[slot];
-    if (!peer->up || peer->stranger) return ENGINE_MEMBER_UNREACHABLE;
+    if (!peer->up || peer->stranger) {
+        const struct member *entry = &replica->membership->now.slots[slot];
+        return is_lost(replica, entry) ? ENGINE_MEMBER_LOST : ENGINE_MEMBER_UNREACHABLE;
+    }
     if (replica->status != REPLICA_NORMAL) return ENGINE_MEMBER_VIEW_CHANGE;
     if (slot == members_view_slot(replica->view)) return ENGINE_MEMBER_PRIMARY;
     if (replica->primary && peer->acked + PIPELINE_PREPARES_MAX < replica->op) {
@@ -149,7 +164,7 @@ engine_cluster_get(const struct engine *engine, struct engine_cluster *cluster)
         struct engine_member *member = &cluster->members[cluster->count];
         put_member(engine, slot, member);
         if (member->state == ENGINE_MEMBER_PRIMARY) cluster->primary = (int32_t) cluster->count;
-        const bool here = member->self || member->state != ENGINE_MEMBER_UNREACHABLE;
+        const bool here = member->self || engine_member_answers(member);
         cluster->reachable += here && member->role == MEMBER_VOTER;
         cluster->count += 1;
     }

@@ -387,6 +387,8 @@ enum engine_member_state {
     ENGINE_MEMBER_CATCHING_UP,
     ENGINE_MEMBER_NO_ROOM, /* What is committed waits there for room on disk, or in memory. */
     ENGINE_MEMBER_UNREACHABLE,
+    /* A server with its name is a guest: its directory is gone, and with it this member. */
+    ENGINE_MEMBER_LOST,
     ENGINE_MEMBER_GUEST, /* It is no member, and waits to be added. */
 };
 
@@ -400,6 +402,13 @@ struct engine_member {
     uint64_t op;       /* What is durable there, as far as this node knows. */
     uint64_t heard_ns; /* How long ago something came from there; UINT64_MAX: never. */
 };
+
+/* Is it known what the node does? */
+static inline bool
+engine_member_answers(const struct engine_member *member)
+{
+    return member->state != ENGINE_MEMBER_UNREACHABLE && member->state != ENGINE_MEMBER_LOST;
+}
 
 struct engine_cluster {
     u128 cluster;

@@ -5,8 +5,9 @@
  *
  * A peer's number is its place in the list of nodes that the host configures. It stays while the
  * node is in the list; later another node may have it, after `down` and all `sent`. `peer_count`
- * may grow between two polls. What a peer means to the cluster, its hello says. Rules that every
- * implementation keeps (os/network_os):
+ * may grow between two polls, up to `peer_max`: whoever uses the network takes memory for so many.
+ * What a peer means to the cluster, its hello says. Rules that every implementation keeps
+ * (os/network_os):
  *  - A callback runs inside network_poll only, never inside send, pause or close.
  *  - A message is lent from a send that returned true until `sent`, exactly once for each send. It
  *    may be lent to several peers at a time, and nobody changes it meanwhile. `whole` says whether
@@ -92,6 +93,7 @@ struct network {
     void *context;             /* Given to the callbacks. */
     struct message_pool *pool; /* Where received messages come from. */
     uint32_t peer_count;
+    uint32_t peer_max;
     struct network_peer peers[NETWORK_PEERS_MAX];
     bool polling;
 };

@@ -3,6 +3,7 @@
 #include "os/network_address.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -146,6 +147,30 @@ parse_address(struct cursor *cursor, struct network_address *address)
         return fail(cursor, start, "expected a host, an IPv6 address in brackets, or a path");
     }
     return parse_port(cursor, address);
+}
+
+bool
+network_name_valid(const char *name)
+{
+    size_t size = 0;
+    while (size < NETWORK_NAME_SIZE && is_name(name[size])) size += 1;
+    return size > 0 && size < NETWORK_NAME_SIZE && name[size] == 0;
+}
+
+void
+network_address_text(const struct network_address *address, char text[NETWORK_ADDRESS_SIZE])
+{
+    const bool is_v6 = strchr(address->place, ':') != NULL;
+    if (address->transport == NETWORK_UNIX) {
+        (void) snprintf(text, NETWORK_ADDRESS_SIZE, "%s", address->place);
+    } else {
+        (void) snprintf(
+            text,
+            NETWORK_ADDRESS_SIZE,
+            is_v6 ? "[%s]:%u" : "%s:%u",
+            address->place,
+            address->port);
+    }
 }
 
 bool

@@ -18,6 +18,7 @@
 
 #define NETWORK_NAME_SIZE 32
 #define NETWORK_PLACE_SIZE 256
+#define NETWORK_ADDRESS_SIZE (NETWORK_PLACE_SIZE + 8) /* With brackets and port. */
 #define NETWORK_PATH_MAX 107 /* What the system's structure takes. */
 
 enum network_transport { NETWORK_UNIX, NETWORK_TLS };
@@ -50,6 +51,12 @@ bool network_nodes_parse(
 /* One address alone, without a name. */
 bool network_address_parse(
     struct network_address *address, const char *text, struct network_address_error *error);
+
+/* Can a node have this name? */
+bool network_name_valid(const char *name);
+
+/* As it is written in the list. */
+void network_address_text(const struct network_address *address, char text[NETWORK_ADDRESS_SIZE]);
 
 bool network_address_equal(const struct network_address *a, const struct network_address *b);
 

@@ -21,8 +21,6 @@ static_assert(NETWORK_NAME_SIZE == MESSAGE_NAME_SIZE, "a hello names a node of t
 #define RECEIVES_MAX  64 /* Steps of receiving of one connection in one poll. */
 #define ACCEPT_AGAIN_NS (UINT64_C(100) * NS_PER_MS) /* After the system had no descriptor. */
 
-#define GONE_EARLY "it went away before it had said hello"
-
 static struct network_os *
 os_of(struct network *network)
 {
@@ -297,7 +295,7 @@ begin_connection(
     make_hello(os, &connection->own);
     connection_say(connection);
     if (!connection_write(connection)) {
-        network_os_refused_connection(os, connection, GONE_EARLY);
+        network_os_gone_early(os, connection);
         end_connection(os, connection);
         return;
     }
@@ -470,6 +468,8 @@ on_hello(struct network_os *os, struct network_connection *connection)
     connection->paused = os->network.peers[peer].paused;
     state->connection = index_of(os, connection);
     state->backoff_ns = NETWORK_DIAL_MIN_NS;
+    state->gone_early = 0;
+    os->trouble_text[0] = 0;
     os->network.peers[peer].up = true;
     os->reported += 1;
     os->network.callbacks->up(os->network.context, peer, &connection->heard.header);
@@ -533,14 +533,14 @@ on_news(
     case CONNECTION_HELLO: on_hello(os, connection); return true;
     case CONNECTION_BYE: on_bye(os, connection); return false;
     case CONNECTION_ENDED:
-        if (connection->state == CONNECTION_GREETING) {
+        if (connection->state == CONNECTION_GREETING && connection->stream.tls.failed) {
             network_os_refused_connection(
                 os,
                 connection,
-                connection->stream.secure && !network_stream_known(&connection->stream)
-                    ? "the TLS handshake has failed; see whether ledger.secret_file is the same "
-                      "on both nodes"
-                    : GONE_EARLY);
+                "the TLS handshake has failed; see whether ledger.secret_file is the same on both "
+                "nodes");
+        } else if (connection->state == CONNECTION_GREETING) {
+            network_os_gone_early(os, connection);
         }
         end_connection(os, connection);
         return false;

@@ -76,6 +76,7 @@ struct network_os_options {
     const char *name; /* The own one, which is in the list. */
     const struct network_nodes *nodes;
     const struct network_address *listen_address; /* NULL: the own entry's. */
+    uint32_t peer_max; /* Nodes that a later list may have at most; no fewer than this one. */
     const char *secret_file;                      /* NULL: there is none; only Unix sockets. */
     uint64_t seed;                                /* For the jitter of dialling. */
     uint32_t timeout_ms;
@@ -94,6 +95,7 @@ struct network_os_peer {
     uint32_t connection; /* Which one is up; NETWORK_CONNECTIONS_MAX: none. */
     uint64_t dial_ns;    /* When to dial next. */
     uint64_t backoff_ns;
+    uint32_t gone_early; /* Connections in a row that it has left without a word. */
     bool down_pending; /* To be reported. */
     bool said_bye;     /* `bye` is what it said. */
     struct network_greeting bye;
@@ -115,8 +117,7 @@ struct network_os {
     bool listen_own; /* At the own entry's address. */
     uint64_t listen_again_ns;
     char listen_path[NETWORK_PLACE_SIZE]; /* A Unix socket that is to be removed; or empty. */
-    const char *secret_file;
-    struct network_secrets secrets;
+    struct network_secrets secrets; /* None: only Unix sockets. */
     struct network_tls_context tls;
     struct network_os_peer peers[NETWORK_PEERS_MAX];
     struct network_connection connections[NETWORK_CONNECTIONS_MAX];
@@ -124,6 +125,7 @@ struct network_os {
     uint32_t reported; /* Callbacks of this poll. */
     uint64_t refused_count;
     char refused_text[NETWORK_REASON_SIZE + 64];
+    char trouble_text[NETWORK_REASON_SIZE + 64]; /* The same, but empty once somebody is met. */
     uint64_t noticed_ns;
     bool noticed;
 };
@@ -140,10 +142,12 @@ void network_os_close(struct network_os *os);
 int network_os_wait_fd(const struct network_os *os);
 
 /*
- * Reads the secret file again: connections that exist stay, new ones go by its content. On false
- * the old content holds.
+ * Reads the secret file again, which may be another one: connections that exist stay, new ones go
+ * by its content. On false the old content holds. NULL: there is none any more; then what is known
+ * stays while a TCP address needs it.
  */
-bool network_os_reload(struct network_os *os, char *text, size_t text_size);
+bool network_os_reload_secrets(
+    struct network_os *os, const char *secret_file, char *text, size_t text_size);
 
 /* For another list: what TCP needs, if there is any; */
 bool network_os_prepare_transports(
@@ -163,8 +167,9 @@ bool network_os_listen(
  * Takes over another list of nodes. Who stays in it keeps number and connection; a new address
  * counts when it is dialled next. Who is no longer in it gets the bye that it would get from now on
  * (MESSAGE_BYE_NAME). Who is new gets a number that nobody has had, or else that of a node that is
- * gone from the list and has given everything back. Listening moves with the own entry's address.
- * New hosts are looked up, which may block. On false nothing has changed, and the text says why.
+ * gone from the list and has given everything back; there are `peer_max` numbers. Listening moves
+ * with the own entry's address. New hosts are looked up, which may block. On false nothing has
+ * changed, and the text says why.
  */
 bool network_os_reload_nodes(
     struct network_os *os, const struct network_nodes *nodes, char *text, size_t text_size);
@@ -208,6 +213,9 @@ void network_os_refused_connection(
 void network_os_refused_for(
     struct network_os *os, const char *name, const char *begin, uint8_t reason);
 
+/* The other end has left before it had said hello: once or twice, somebody may just have ended. */
+void network_os_gone_early(struct network_os *os, const struct network_connection *connection);
+
 /* Notes where a connection comes from. */
 void network_os_name_origin(
     struct network_connection *connection, const struct sockaddr_storage *address);
@@ -217,5 +225,11 @@ void network_os_name_origin(
  * many that is the newest. The text has at most NETWORK_NOTICE_SIZE bytes.
  */
 bool network_os_notice(struct network_os *os, char *text, size_t text_size);
+
+/*
+ * While no peer is up: whom no connection could be made with last, why, and what to do. False if
+ * one is up, or nothing is known.
+ */
+bool network_os_trouble(const struct network_os *os, char *text, size_t text_size);
 
 #endif

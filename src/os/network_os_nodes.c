@@ -105,7 +105,7 @@ free_number(const struct network_os *os, const char *name, uint32_t taken)
         const bool same = strcmp(os->peers[i].name, name) == 0;
         if (same && (taken >> i & 1) == 0 && is_vacant(os, i)) return i;
     }
-    for (uint32_t i = os->network.peer_count; i < NETWORK_PEERS_MAX; i++) {
+    for (uint32_t i = os->network.peer_count; i < os->network.peer_max; i++) {
         if ((taken >> i & 1) == 0) return i;
     }
     for (uint32_t i = 0; i < os->network.peer_count; i++) {
@@ -124,6 +124,15 @@ number_nodes(
     size_t text_size)
 {
     uint32_t taken = 0;
+    if (nodes->count > os->network.peer_max) {
+        (void) snprintf(
+            text,
+            text_size,
+            "it has %u nodes, and memory was taken for %u: it is taken for more at the next start",
+            nodes->count,
+            os->network.peer_max);
+        return false;
+    }
     for (uint32_t i = 0; i < nodes->count; i++) {
         numbers[i] = network_os_find(os, nodes->nodes[i].name);
         if (numbers[i] < NETWORK_PEERS_MAX) taken |= 1U << numbers[i];

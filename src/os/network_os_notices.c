@@ -9,11 +9,18 @@
 
 #define WHO_SIZE (NETWORK_NAME_SIZE + 8)
 
+/*
+ * A node that ends, or that was just let in and comes again, leaves whoever dials it at that
+ * moment. From so many in a row on it is something else.
+ */
+#define GONE_EARLY_MIN 3
+
 void
 network_os_refused(struct network_os *os, const char *who, const char *why)
 {
     os->refused_count += 1;
     (void) snprintf(os->refused_text, sizeof(os->refused_text), "%s: %s", who, why);
+    memcpy(os->trouble_text, os->refused_text, sizeof(os->trouble_text));
 }
 
 void
@@ -41,6 +48,17 @@ network_os_refused_for(
     (void) snprintf(
         why, sizeof(why), "%s%s; %s", begin, message_bye_text(reason), message_bye_hint(reason));
     network_os_refused(os, who, why);
+}
+
+void
+network_os_gone_early(struct network_os *os, const struct network_connection *connection)
+{
+    const uint32_t peer = connection->dialled_peer;
+    if (peer < NETWORK_PEERS_MAX) {
+        os->peers[peer].gone_early += 1;
+        if (os->peers[peer].gone_early < GONE_EARLY_MIN) return;
+    }
+    network_os_refused_connection(os, connection, "it went away before it had said hello");
 }
 
 void
@@ -79,5 +97,16 @@ network_os_notice(struct network_os *os, char *text, size_t text_size)
     os->refused_count = 0;
     os->noticed = true;
     os->noticed_ns = now;
+    return true;
+}
+
+bool
+network_os_trouble(const struct network_os *os, char *text, size_t text_size)
+{
+    for (uint32_t i = 0; i < os->network.peer_count; i++) {
+        if (os->network.peers[i].up) return false;
+    }
+    if (os->trouble_text[0] == 0) return false;
+    (void) snprintf(text, text_size, "%s", os->trouble_text);
     return true;
 }

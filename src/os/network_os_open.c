@@ -12,18 +12,27 @@
 #include "os/network_os.h"
 
 static bool
-open_secrets(struct network_os *os, char *text, size_t text_size)
+open_secrets(struct network_os *os, const char *path, char *text, size_t text_size)
 {
     char why[160];
-    if (network_secrets_load(&os->secrets, os->secret_file, why, sizeof(why))) return true;
-    (void) snprintf(text, text_size, "secret file \"%s\": %s", os->secret_file, why);
+    if (network_secrets_load(&os->secrets, path, why, sizeof(why))) return true;
+    (void) snprintf(text, text_size, "secret file \"%s\": %s", path, why);
+    return false;
+}
+
+static bool
+needs_secret(char *text, size_t text_size)
+{
+    (void) snprintf(text, text_size, "a TCP address needs a secret file");
     return false;
 }
 
 bool
-network_os_reload(struct network_os *os, char *text, size_t text_size)
+network_os_reload_secrets(
+    struct network_os *os, const char *secret_file, char *text, size_t text_size)
 {
-    return os->secret_file == NULL || open_secrets(os, text, text_size);
+    if (secret_file != NULL) return open_secrets(os, secret_file, text, text_size);
+    return os->tls.context == NULL || needs_secret(text, text_size);
 }
 
 static void
@@ -48,7 +57,7 @@ network_os_listen(
     if (fd < 0) return false;
     const bool path = address->transport == NETWORK_UNIX;
     if (epoll_ctl(os->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
-        (void) snprintf(text, text_size, "the system gives no room in epoll (error %d)", errno);
+        (void) snprintf(text, text_size, "the system gives no room in epoll: %s", strerror(errno));
         if (path) (void) unlink(address->place);
         (void) close(fd);
         return false;
@@ -75,10 +84,7 @@ network_os_prepare_transports(
         secure |= nodes->nodes[i].address.transport == NETWORK_TLS;
     }
     if (!secure || os->tls.context != NULL) return true;
-    if (os->secret_file == NULL) {
-        (void) snprintf(text, text_size, "a TCP address needs a secret file");
-        return false;
-    }
+    if (os->secrets.count == 0) return needs_secret(text, text_size);
     if (!network_tls_open(&os->tls, &os->secrets)) {
         (void) snprintf(text, text_size, "the TLS library could not be set up");
         return false;
@@ -91,11 +97,13 @@ open_all(
     struct network_os *os, const struct network_os_options *options, char *text, size_t text_size)
 {
     const struct network_address *address = options->listen_address;
-    if (os->secret_file != NULL && !open_secrets(os, text, text_size)) return false;
+    const char *secret_file = options->secret_file;
+    if (secret_file != NULL && !open_secrets(os, secret_file, text, text_size)) return false;
     if (!network_os_prepare_transports(os, options->nodes, address, text, text_size)) return false;
     os->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (os->epoll_fd < 0) {
-        (void) snprintf(text, text_size, "the system gives no epoll descriptor (error %d)", errno);
+        const char *why = strerror(errno);
+        (void) snprintf(text, text_size, "the system gives no epoll descriptor: %s", why);
         return false;
     }
     os->listen_own = address == NULL;
@@ -108,6 +116,8 @@ network_os_open(
     struct network_os *os, const struct network_os_options *options, char *text, size_t text_size)
 {
     assert(options->timeout_ms > 0);
+    assert(options->nodes->count <= options->peer_max);
+    assert(options->peer_max <= NETWORK_PEERS_MAX);
     memset(os, 0, sizeof(*os));
     os->network.ops = &network_os_ops;
     os->network.callbacks = options->callbacks;
@@ -115,7 +125,7 @@ network_os_open(
     os->clock = options->clock;
     os->network.pool = options->pool;
     os->timeout_ns = options->timeout_ms * NS_PER_MS;
-    os->secret_file = options->secret_file;
+    os->network.peer_max = options->peer_max;
     os->epoll_fd = -1;
     os->listen_fd = -1;
     prng_init(&os->prng, options->seed);

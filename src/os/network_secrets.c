@@ -90,7 +90,7 @@ readable_by_nobody_else(int fd, char *text, size_t text_size)
 {
     struct stat status;
     if (fstat(fd, &status) != 0) {
-        (void) snprintf(text, text_size, "could not be examined (error %d)", errno);
+        (void) snprintf(text, text_size, "could not be examined: %s", strerror(errno));
         return false;
     }
     if (!S_ISREG(status.st_mode)) {
@@ -120,7 +120,7 @@ network_secrets_load(
     assert(path != NULL);
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) {
-        (void) snprintf(text, text_size, "could not be opened (error %d)", errno);
+        (void) snprintf(text, text_size, "could not be opened: %s", strerror(errno));
         return false;
     }
     bool good = readable_by_nobody_else(fd, text, text_size);
@@ -132,7 +132,7 @@ network_secrets_load(
             if (count > 0) size += (size_t) count;
         } while ((count > 0 && size < sizeof(content)) || (count < 0 && errno == EINTR));
         if (count < 0) {
-            (void) snprintf(text, text_size, "could not be read (error %d)", errno);
+            (void) snprintf(text, text_size, "could not be read: %s", strerror(errno));
             good = false;
         } else if (size == sizeof(content) || memchr(content, 0, size) != NULL) {
             (void) snprintf(text, text_size, "is too long, or no text");
@@ -145,6 +145,21 @@ network_secrets_load(
     explicit_bzero(content, sizeof(content));
     (void) close(fd);
     return good;
+}
+
+void
+network_secrets_text(const struct network_secrets *secrets, char *text, size_t text_size)
+{
+    size_t at = 0;
+    assert(text_size > 0);
+    text[0] = 0;
+    for (uint32_t i = 0; i < secrets->count; i++) {
+        const char *comma = i == 0 ? "" : ", ";
+        const int size =
+            snprintf(text + at, text_size - at, "%s\"%s\"", comma, secrets->secrets[i].id);
+        if (size < 0 || (size_t) size >= text_size - at) return;
+        at += (size_t) size;
+    }
 }
 
 const struct network_secret *

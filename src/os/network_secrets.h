@@ -41,6 +41,9 @@ bool network_secrets_load(
 bool network_secrets_parse(
     struct network_secrets *secrets, const char *content, char *text, size_t text_size);
 
+/* Their ids, the first one first: of the secrets themselves it tells nothing. */
+void network_secrets_text(const struct network_secrets *secrets, char *text, size_t text_size);
+
 const struct network_secret *network_secrets_find(
     const struct network_secrets *secrets, const void *id, size_t id_size);
 

@@ -118,13 +118,13 @@ network_listen(
     const int type = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
     const int fd = socket(target->address.ss_family, type, 0);
     if (fd >= 0 && bind_socket(fd, address, target) && listen(fd, BACKLOG) == 0) return fd;
+    char where[NETWORK_ADDRESS_SIZE];
     const char *why = errno == EADDRINUSE      ? "it is in use"
-                      : errno == EACCES        ? "permission denied"
                       : errno == ENOENT        ? "there is no such folder"
                       : errno == EADDRNOTAVAIL ? "it is no address of this machine"
-                                               : "the system refuses";
-    (void) snprintf(
-        text, text_size, "could not listen at \"%s\": %s (error %d)", address->place, why, errno);
+                                               : strerror(errno);
+    network_address_text(address, where);
+    (void) snprintf(text, text_size, "could not listen at \"%s\": %s", where, why);
     if (fd >= 0) (void) close(fd);
     return -1;
 }

@@ -168,10 +168,12 @@ shake_hands(struct network_tls *tls)
     if (tls->established) return 1;
     ERR_clear_error();
     const int result = SSL_do_handshake(tls->ssl);
-    if (result != 1) return outcome(tls, result);
-    if (SSL_session_reused(tls->ssl) != 1 || SSL_version(tls->ssl) != TLS1_3_VERSION) return -1;
-    tls->established = true;
-    return 1;
+    const bool proved = result == 1 && SSL_session_reused(tls->ssl) == 1 &&
+                        SSL_version(tls->ssl) == TLS1_3_VERSION;
+    const int shaken = result != 1 ? outcome(tls, result) : proved ? 1 : -1;
+    tls->established = shaken == 1;
+    tls->failed = shaken < 0;
+    return shaken;
 }
 
 ssize_t

@@ -38,6 +38,7 @@ struct network_tls {
     struct ssl_st *ssl;
     uint8_t *scratch; /* The context's. */
     bool established; /* The other end has proved that it has a secret. */
+    bool failed;      /* It hasn't, or we haven't to it: the handshake came to its end without. */
 };
 
 /* Returns false if memory is missing, or the library can't do this. */

@@ -17,6 +17,7 @@
 #include "port/atomics.h"
 
 #include "engine/engine.h"
+#include "os/network_address.h"
 
 #define MONITOR_INTERVAL_MS 100
 
@@ -52,6 +53,7 @@ struct monitor {
     struct engine_state state;
     struct engine_stats stats;
     struct engine_cluster cluster;
+    struct network_nodes nodes; /* The list in effect; none: the ledger is alone. */
 };
 
 struct monitor_board {
@@ -73,6 +75,8 @@ bool monitor_refusal_get(struct refusal *refusal);
 bool monitor_state_get(struct engine_state *state);
 
 /* ---- For both -------------------------------------------------------------------------------- */
+
+#define MONITOR_NAME_DETAIL "A name has 1 to 31 of the characters a-z, 0-9, _ and -."
 
 /* What there is to say of a node that isn't a member (monitor_is_member). */
 #define MONITOR_OUTSIDE_DETAIL \

@@ -234,10 +234,11 @@ define_process_settings(void)
 }
 
 static void
-define_node_text(const char *name, const char *what, const char *more, char **variable)
+define_node_text(
+    const char *name, const char *what, const char *more, GucContext context, char **variable)
 {
     DefineCustomStringVariable(
-        name, what, more, variable, "", PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+        name, what, more, variable, "", context, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 }
 
 /* What a node is and knows of the others. */
@@ -248,21 +249,25 @@ define_node_settings(void)
         "ledger.node_name",
         "Sets the name of this node of a ledger cluster.",
         "At most 31 of a-z, 0-9, _ and -. Empty: this server's ledger is alone.",
+        PGC_POSTMASTER,
         &settings_node_name);
     define_node_text(
         "ledger.nodes",
         "Lists all nodes of the ledger cluster, with their addresses.",
-        "The same line on all nodes: a=10.0.0.1:5440, b=[fd00::2]:5440, c=/run/ledger/c.sock.",
+        "The same line on all nodes: a=10.0.0.1:5440, b=[fd00::2]:5440, c=/run/ledger/c.sock. Not used while ledger.node_name is empty.",
+        PGC_SIGHUP,
         &settings_nodes);
     define_node_text(
         "ledger.listen_address",
         "Sets the address at which this node listens for the others.",
         "Empty: its own in ledger.nodes.",
+        PGC_POSTMASTER,
         &settings_listen_address);
     define_node_text(
         "ledger.secret_file",
         "Sets the file of the secrets by which nodes know each other.",
         "Needed for any TCP address. Its content is read again at a reload.",
+        PGC_SIGHUP,
         &settings_secret_file);
     DefineCustomIntVariable(
         "ledger.failover_timeout",

@@ -54,7 +54,7 @@ replica_init(struct replica *replica, struct arena *arena, const struct replica_
         .machine = options->machine,
         .network = options->network,
     };
-    init_pool(replica, arena, options->network == NULL ? 0 : options->network->peer_count);
+    init_pool(replica, arena, options->network == NULL ? 0 : options->network->peer_max);
     queue_init(&replica->execution.executed, "executed requests", BATCHES_PER_PREPARE_MAX);
     queue_init(&replica->requests, "requests waiting for a prepare", options->requests_max);
     queue_init(&replica->outstanding, "numbered requests", options->requests_max);

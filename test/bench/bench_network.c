@@ -281,6 +281,7 @@ open_side(const char *list, const char *name, bool tls)
         .callbacks = &callbacks,
         .name = name,
         .nodes = &nodes,
+        .peer_max = NETWORK_PEERS_MAX,
         .secret_file = tls ? secret_file : NULL,
         .seed = (uint64_t) getpid(),
         .timeout_ms = TIMEOUT_MS,

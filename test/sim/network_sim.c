@@ -600,6 +600,7 @@ network_sim_init(
         sim->nodes[i].index = i;
         sim->nodes[i].network.ops = &network_sim_ops;
         sim->nodes[i].network.peer_count = options->node_count;
+        sim->nodes[i].network.peer_max = options->node_count;
     }
 }
 

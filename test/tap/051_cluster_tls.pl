@@ -90,6 +90,10 @@ $node_c->append_conf('postgresql.conf', "ledger.secret_file = ''");
 $node_c->restart;
 wait_role($node_c, 'refused');
 is(status_of($node_c, 'detail'), 'A TCP address needs a secret file.', 'no secret');
+$node_c->append_conf('postgresql.conf', "ledger.secret_file = '$folder/none'");
+$node_c->restart;
+wait_role($node_c, 'refused');
+is(status_of($node_c, 'detail'), qq{Secret file "$folder/none": could not be opened: No such file or directory.}, 'a secret file that is not there');
 $node_c->append_conf('postgresql.conf', "ledger.secret_file = '$folder/c.secret'");
 write_secrets('c', oct('600'), $old);
 $node_c->restart;
@@ -97,16 +101,56 @@ wait_formed(@nodes);
 
 # ---- A secret is replaced ----------------------------------------------------------------------------
 
-for my $lines ([$old, $new], [$new, $old], [$new]) {
-    for my $node (@nodes) {
-        write_secrets($node->name, oct('600'), @$lines);
-        $node->reload;
-    }
+# As doc/operations.md says. Connections stay: nobody who calls notices, and the primary stays. A node that is restarted
+# between two nodes' turns meets those that have had theirs, and those that haven't.
+sub reload_secrets {
+    my ($node, @lines) = @_;
+    my $position = log_position($node);
+    my $ids = join ', ', map { '"' . s/:.*//r . '"' } @lines;
+    write_secrets($node->name, oct('600'), @lines);
+    $node->reload;
+    return wait_for("secrets $ids of " . $node->name,
+        sub { log_since($node, $position) =~ /LOG:  ledger\.secret_file was read again: its secrets are \Q$ids\E\n/ });
 }
-# Connections that exist stay: those of a restarted node are new.
-$node_b->restart;
+# How often it has seen a new view.
+sub views_of {
+    my ($node) = @_;
+    my @views = slurp_file($node->logfile) =~ /ledger cluster is in view \d+/g;
+    return scalar @views;
+}
+my $primary = wait_primary(@nodes);
+my ($backup, $last) = others_of($primary, @nodes);
+my $views = views_of($primary);
+my $transfer = 100;
+for my $lines ([$old, $new], [$new, $old], [$new]) {
+    my $ids = join ' ', map { s/:.*//r } @$lines;
+    my @writers = map { start_writer($_, $transfer += 100_000, 100_000) } $primary, $last;
+    wait_acknowledged(10, @writers);
+    reload_secrets($_, @$lines) for $primary, $backup;
+    $backup->restart;
+    wait_formed(@nodes);
+    reload_secrets($last, @$lines);
+    wait_acknowledged(10, @writers);
+    writers_ok("nobody notices the step to $ids", @writers);
+    stop_writers(@writers);
+    is(views_of($primary), $views, "step to $ids: the primary stays");
+}
+$backup->restart;
 wait_formed(@nodes);
-is(value($node_b, transfer_sql(5, 1)), 'created', 'with the new secret alone');
+is(value($backup, transfer_sql(5, 1)), 'created', 'with the new secret alone');
+
+# Who has only the old one is refused.
+write_secrets($backup->name, oct('600'), $old);
+$backup->restart;
+like(error_of($backup, q{SET ledger.quorum_wait = '1s'; } . transfer_sql(6, 1)), qr/57P03: no ledger primary: 1 of 3 nodes can be reached/, 'with the old secret alone a node reaches nobody');
+is(value($last, transfer_sql(6, 1)), 'created', 'and the others go on');
+my $position = log_position($backup);
+write_secrets($backup->name, oct('644'), $new);
+$backup->reload;
+wait_for('a line of the log', sub { log_since($backup, $position) =~ /LOG:  ledger\.secret_file was not read again: secret file ".*": has permissions 0644: .*\n.*DETAIL:  The secrets of before hold\./ });
+reload_secrets($backup, $new);
+wait_formed(@nodes);
+is(value($backup, transfer_sql(6, 1)), 'exists', 'until it has the new one');
 is_same_everywhere('at the end', @nodes);
 
 $_->stop for @nodes;

@@ -197,6 +197,7 @@ network_node_open(uint32_t index)
         .context = node,
         .name = node->name,
         .nodes = &list,
+        .peer_max = NETWORK_PEERS_MAX,
         .secret_file = list.nodes[0].address.transport == NETWORK_TLS ? node->secret_file : NULL,
         .seed = ++seed,
         .timeout_ms = TIMEOUT_MS,

@@ -39,6 +39,27 @@ UNIT_TEST(all_kinds_of_addresses)
     expect_equal(nodes.count, 0);
 }
 
+UNIT_TEST(names)
+{
+    expect(network_name_valid("a"));
+    expect(network_name_valid("node_1-abcdefghijklmnopqrstuvwx"));
+    expect(!network_name_valid("node_1-abcdefghijklmnopqrstuvwxy"));
+    static const char *const wrongs[] = {"", "A", "a b", "a ", "a=", "\xc3\xa4"};
+    for (uint32_t i = 0; i < ARRAY_COUNT(wrongs); i++) expect(!network_name_valid(wrongs[i]));
+}
+
+UNIT_TEST(an_address_is_written_as_it_was_read)
+{
+    static const char *const texts[] = {"10.0.0.1:5440", "[fd00::2]:1", "db.x:65535", "/run/a b"};
+    for (uint32_t i = 0; i < ARRAY_COUNT(texts); i++) {
+        struct network_address address;
+        char text[NETWORK_ADDRESS_SIZE];
+        expect(network_address_parse(&address, texts[i], &error));
+        network_address_text(&address, text);
+        expect(strcmp(text, texts[i]) == 0);
+    }
+}
+
 struct wrong {
     const char *text;
     uint32_t position;

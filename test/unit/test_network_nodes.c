@@ -321,6 +321,33 @@ UNIT_TEST(numbers_are_used_again)
     nodes_end();
 }
 
+/* For more nodes than the list may have, nobody has taken memory. Who goes makes room. */
+UNIT_TEST(a_list_has_a_bound)
+{
+    struct network_nodes list;
+    char text[256] = "";
+    nodes_begin(3, NETWORK_UNIX);
+    nodes_settle(UINT64_C(2) * NS_PER_S);
+    nodes[0].os.network.peer_max = 3;
+    nodes_list(&list);
+    append(&list, "d");
+    expect(!network_os_reload_nodes(&nodes[0].os, &list, text, sizeof(text)));
+    expect(strstr(text, "it has 4 nodes, and memory was taken for 3") != NULL);
+    expect(nodes_all_up());
+    strike(&list, 2);
+    expect(!network_os_reload_nodes(&nodes[0].os, &list, text, sizeof(text)));
+    expect(strstr(text, "there is no room for node \"d\" yet") != NULL);
+    list.count -= 1;
+    node_reload(0, &list);
+    nodes_settle(UINT64_C(2) * NS_PER_S);
+    append(&list, "d");
+    node_reload(0, &list);
+    expect_equal(network_os_find(&nodes[0].os, "d"), 2);
+    expect_equal(nodes[0].os.network.peer_count, 3);
+    talk();
+    nodes_end();
+}
+
 static bool
 a_and_b_are_up(void)
 {

@@ -437,6 +437,51 @@ UNIT_TEST(a_wrong_secret_gets_nothing)
     nodes_end();
 }
 
+/* Somebody listens there who says nothing, and leaves each time. */
+static uint32_t
+leave_until(int listener, uint32_t count)
+{
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < 100000 && left < count; i++) {
+        const int fd = accept(listener, NULL, NULL);
+        if (fd >= 0) {
+            (void) close(fd);
+            left += 1;
+        }
+        for (uint32_t polls = 0; polls < 20; polls++) (void) nodes_poll();
+        fixture_advance_ns(NS_PER_MS);
+    }
+    nodes_settle(10 * NS_PER_MS);
+    return left;
+}
+
+/* Who goes away in the middle of a handshake has no wrong secret: it may just be ending. */
+UNIT_TEST(who_leaves_while_it_is_dialled_is_not_told_at_once)
+{
+    struct network_nodes list;
+    struct network_target targets[NETWORK_TARGETS_MAX];
+    char text[256] = "";
+    nodes_begin(2, NETWORK_TLS);
+    nodes_list(&list);
+    node_close(1);
+    const struct network_address *address = &list.nodes[1].address;
+    expect(network_resolve(address, targets, text, sizeof(text)) > 0);
+    const int listener = network_listen(address, &targets[0], text, sizeof(text));
+    expect(listener >= 0);
+    expect_equal(leave_until(listener, 2), 2);
+    expect(!network_os_notice(&nodes[0].os, text, sizeof(text)));
+    expect(!network_os_trouble(&nodes[0].os, text, sizeof(text)));
+    expect_equal(leave_until(listener, 1), 1);
+    expect(network_os_notice(&nodes[0].os, text, sizeof(text)));
+    expect(strstr(text, "node \"b\": it went away before it had said hello") != NULL);
+    expect(network_os_trouble(&nodes[0].os, text, sizeof(text)));
+    (void) close(listener);
+    network_node_open(1);
+    expect(nodes_until(nodes_all_up));
+    expect(!network_os_trouble(&nodes[0].os, text, sizeof(text)));
+    nodes_end();
+}
+
 /* The same id, another secret. */
 UNIT_TEST(a_right_id_is_no_secret)
 {
@@ -525,7 +570,8 @@ reload(uint32_t index, const char *letters)
 {
     char text[256];
     node_secrets(index, letters);
-    expect(network_os_reload(&nodes[index].os, text, sizeof(text)));
+    const char *path = nodes[index].secret_file;
+    expect(network_os_reload_secrets(&nodes[index].os, path, text, sizeof(text)));
 }
 
 /* Add on all, move to the front on all, remove: at each step, in each order, nodes meet. */
@@ -546,10 +592,16 @@ UNIT_TEST(secrets_are_replaced_without_a_gap)
     meet_anew(false);
     char text[256];
     node_secrets(0, "");
-    expect(!network_os_reload(&nodes[0].os, text, sizeof(text)));
+    expect(!network_os_reload_secrets(&nodes[0].os, nodes[0].secret_file, text, sizeof(text)));
     expect(strstr(text, "there is no secret in it") != NULL);
     reload(1, "y");
     expect(nodes_until(nodes_all_up)); /* The old content of node a holds. */
+    /* Nor is it given up while it is needed. Another file is as good as another content. */
+    expect(!network_os_reload_secrets(&nodes[0].os, NULL, text, sizeof(text)));
+    expect(strstr(text, "a TCP address needs a secret file") != NULL);
+    meet_anew(true);
+    expect(network_os_reload_secrets(&nodes[0].os, nodes[1].secret_file, text, sizeof(text)));
+    meet_anew(true);
     nodes_end();
 }
 
@@ -567,6 +619,10 @@ UNIT_TEST(the_secret_file)
     expect_equal(secrets.secrets[0].key[31], 0xff);
     expect(network_secrets_find(&secrets, "old", 3) == &secrets.secrets[1]);
     expect(network_secrets_find(&secrets, "ol", 2) == NULL);
+    network_secrets_text(&secrets, text, sizeof(text));
+    expect(strcmp(text, "\"new.1\", \"old\"") == 0);
+    network_secrets_text(&secrets, text, 4); /* It ends where there is no room. */
+    expect_equal(text[3], 0);
     static const char *const wrongs[] = {
         "a:" KEY_A "0\n", "a:" KEY_A "\nb " KEY_A, ":" KEY_A, "a", "a:", "a:xy",
         "a:" KEY_A "\na:" KEY_A, "abcdefghijklmnopqrstuvwxyz0123456:" KEY_A,

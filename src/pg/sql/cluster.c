@@ -56,14 +56,12 @@ take_name(FunctionCallInfo fcinfo, char name[NETWORK_NAME_SIZE])
 {
     if (PG_ARGISNULL(0)) convert_raise_null("name");
     const char *given = text_to_cstring(PG_GETARG_TEXT_PP(0));
-    const size_t size = strlen(given);
-    if (size == 0 || size >= NETWORK_NAME_SIZE ||
-        strspn(given, "abcdefghijklmnopqrstuvwxyz0123456789_-") != size) {
+    if (!network_name_valid(given)) {
         ereport(
             ERROR,
             errcode(ERRCODE_INVALID_PARAMETER_VALUE),
             errmsg("a node cannot have the name \"%s\"", given),
-            errdetail("A name has 1 to 31 of the characters a-z, 0-9, _ and -."));
+            errdetail(MONITOR_NAME_DETAIL));
     }
     strlcpy(name, given, NETWORK_NAME_SIZE);
 }
@@ -136,6 +134,7 @@ cluster_state_name(uint8 state)
     case ENGINE_MEMBER_CATCHING_UP: return "catching_up";
     case ENGINE_MEMBER_NO_ROOM: return "no_room";
     case ENGINE_MEMBER_UNREACHABLE: return "unreachable";
+    case ENGINE_MEMBER_LOST: return "lost";
     case ENGINE_MEMBER_GUEST: return "guest";
     }
     unreachable();
@@ -147,10 +146,9 @@ address_of(const struct network_nodes *nodes, const char *name)
 {
     const uint32 found = network_nodes_find(nodes, name);
     if (found == NETWORK_PEERS_MAX) return NULL;
-    const struct network_address *address = &nodes->nodes[found].address;
-    if (address->transport == NETWORK_UNIX) return address->place;
-    const bool is_v6 = strchr(address->place, ':') != NULL;
-    return psprintf(is_v6 ? "[%s]:%u" : "%s:%u", address->place, address->port);
+    char *text = palloc(NETWORK_ADDRESS_SIZE);
+    network_address_text(&nodes->nodes[found].address, text);
+    return text;
 }
 
 static Datum
@@ -171,20 +169,17 @@ is_primary(const struct engine_cluster *cluster)
 
 static void
 put_member(
-    ReturnSetInfo *set,
-    const struct monitor *monitor,
-    const struct network_nodes *nodes,
-    const struct engine_member *member)
+    ReturnSetInfo *set, const struct monitor *monitor, const struct engine_member *member)
 {
     static const char *const roles[] = {"guest", "standby", "voter"};
     Datum values[CLUSTER_COLUMNS] = {0};
     bool nulls[CLUSTER_COLUMNS] = {false};
     const bool is_member = member->state != ENGINE_MEMBER_GUEST;
-    const bool is_known = member->state != ENGINE_MEMBER_UNREACHABLE;
+    const bool is_known = engine_member_answers(member);
     const bool was_heard = !member->self && member->heard_ns != UINT64_MAX;
     const TimestampTz now = GetCurrentTimestamp();
     const uint64 op = monitor->cluster.op;
-    const char *address = address_of(nodes, member->name);
+    const char *address = address_of(&monitor->nodes, member->name);
     assert(member->role < lengthof(roles));
     values[0] = CStringGetTextDatum(member->name);
     values[1] = Int32GetDatum(member->slot);
@@ -213,15 +208,12 @@ Datum
 ledger_cluster(PG_FUNCTION_ARGS)
 {
     struct monitor monitor;
-    struct network_nodes nodes;
-    struct network_address_error error;
     ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
     InitMaterializedSRF(fcinfo, 0);
     if (!monitor_get(&monitor) || monitor.published_at == 0) return (Datum) 0;
     if (!monitor.cluster.is_cluster) return (Datum) 0;
-    if (!network_nodes_parse(&nodes, settings_nodes, &error)) nodes.count = 0;
     for (uint32 i = 0; i < monitor.cluster.count; i++) {
-        put_member(set, &monitor, &nodes, &monitor.cluster.members[i]);
+        put_member(set, &monitor, &monitor.cluster.members[i]);
     }
     return (Datum) 0;
 }

@@ -19,10 +19,16 @@
 /* The longest sleep of a node: its heartbeats and timers are run by ticks. */
 #define CLUSTER_SLEEP_MS 20
 
+/*
+ * Memory for messages is taken when the engine opens: for as many nodes as may vote, and for one
+ * more than ledger.nodes has then, so that a reload can bring in who replaces another.
+ */
+#define CLUSTER_PEERS_MIN VOTERS_MAX
+
 /* It must not be moved while it is open. */
 struct cluster {
     bool open;
-    struct network_nodes nodes;
+    struct network_nodes nodes; /* The list in effect. */
     struct network_os network;
     /* What the log was told last: of which view, and who its primary is; empty if there is none. */
     uint32 told_view;
@@ -30,6 +36,8 @@ struct cluster {
     uint64 primary_seen_ns; /* When there was one last. */
     uint64 outside_ns; /* Since when this node isn't a member; 0: it is one. */
     bool told_outside;
+    uint32 told_unlisted; /* Slots of members that aren't in the list, as the log was told; */
+    uint32 told_lost;     /* and of those that are lost. */
     uint64 looked_up_ns;
 };
 
@@ -48,7 +56,11 @@ struct network *cluster_network(struct cluster *cluster);
 /* How long the node may sleep at most: `timeout_ms`, or less. */
 long cluster_sleep_ms(struct cluster *cluster, struct clock *clock, long timeout_ms);
 
-/* Reads the secret file again. */
+/*
+ * Reads the secret file again, and takes over what ledger.nodes says now. What can't be used is
+ * logged, and what was in effect before stays. That may block for as long as the system's resolver
+ * does.
+ */
 void cluster_reload(struct cluster *cluster);
 
 /*
@@ -57,12 +69,15 @@ void cluster_reload(struct cluster *cluster);
  */
 void cluster_look_up(struct cluster *cluster, uint64 now_ns);
 
+/* Why nobody is reached. Returns false if somebody is, or nothing is known. */
+bool cluster_trouble(const struct cluster *cluster, char *text, size_t size);
+
 /* Logs connections that were refused. */
 void cluster_log_refused(struct cluster *cluster);
 
 /*
- * Logs a view that has changed since the last call, and its primary; or, once, that this node isn't
- * a member.
+ * Logs a view that has changed since the last call, and its primary; once for each, members that
+ * ledger.nodes doesn't have, or that are lost; or, once, that this node isn't a member.
  */
 void cluster_log_view(
     struct cluster *cluster, const struct engine_cluster *now, uint64 now_ns);

@@ -101,6 +101,7 @@ open_with(
     int lock_wait_ms,
     struct refusal *refusal)
 {
+    static bool told; /* The files may be opened again and again. */
     struct storage_os_report report;
     enum storage_os_error error = storage_os_open(storage, options, &report);
     for (int waited_ms = 0; error == STORAGE_OS_LOCKED && waited_ms < lock_wait_ms;
@@ -113,7 +114,8 @@ open_with(
         refuse_storage(refusal, error, options, &report);
         return false;
     }
-    if (report.uring_error_number != 0) {
+    if (report.uring_error_number != 0 && !told) {
+        told = true;
         ereport(
             LOG,
             errmsg("ledger engine uses ledger.io_method \"sync\": io_uring is refused"),

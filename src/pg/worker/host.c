@@ -49,14 +49,32 @@ check_prepares_size(uint64 size_bytes, const char *path, struct refusal *refusal
 }
 
 static bool
-create_engine(struct host *host, const struct engine_options *options, struct refusal *refusal)
+check_memory(const struct engine_options *options, struct refusal *refusal)
 {
     const uint64 memory_bytes_min = engine_memory_bytes_min(options);
-    if (options->memory_bytes < memory_bytes_min) {
-        const struct engine_open_report report = {.memory_bytes_needed = memory_bytes_min};
-        refusal_of_open(refusal, ENGINE_OPEN_MEMORY_TOO_SMALL, &report, "");
-        return false;
-    }
+    const struct engine_open_report report = {.memory_bytes_needed = memory_bytes_min};
+    if (options->memory_bytes >= memory_bytes_min) return true;
+    refusal_of_open(refusal, ENGINE_OPEN_MEMORY_TOO_SMALL, &report, "");
+    return false;
+}
+
+static struct engine_options
+engine_options(struct host *host, uint32 requests_max)
+{
+    return (struct engine_options){
+        .memory_bytes = (uint64) settings_memory_mb * MIB,
+        .requests_max = requests_max,
+        .wal_sync = settings_wal_sync == SETTINGS_WAL_SYNC_FIRST ? JOURNAL_SYNC_FIRST
+                                                                 : JOURNAL_SYNC_BOTH,
+        .network = cluster_network(&host->cluster),
+        .failover_timeout_ns = (uint64) settings_failover_timeout_ms * NS_PER_MS,
+    };
+}
+
+static bool
+create_engine(struct host *host, const struct engine_options *options, struct refusal *refusal)
+{
+    if (!check_memory(options, refusal)) return false;
     host->memory = files_take_memory(options->memory_bytes);
     host->memory_bytes = options->memory_bytes;
     if (host->memory == NULL) {
@@ -302,18 +320,12 @@ open_files(struct host *host, uint32 requests_max, struct refusal *refusal)
 {
     const struct ownership *ownership = &host->ownership;
     const struct identity noted = ownership->identity;
-    struct engine_options options = {
-        .memory_bytes = (uint64) settings_memory_mb * MIB,
-        .prepares_size_bytes = host->storage.storage->file_size_bytes[STORAGE_PREPARES],
-        .grid_size_bytes = host->storage.storage->file_size_bytes[STORAGE_GRID],
-        .requests_max = requests_max,
-        .wal_sync = settings_wal_sync == SETTINGS_WAL_SYNC_FIRST ? JOURNAL_SYNC_FIRST
-                                                                 : JOURNAL_SYNC_BOTH,
-        .op_min = noted.op,
-        .view_min = noted.view,
-        .network = cluster_network(&host->cluster),
-        .failover_timeout_ns = (uint64) settings_failover_timeout_ms * NS_PER_MS,
-    };
+    const uint64_t *sizes = host->storage.storage->file_size_bytes;
+    struct engine_options options = engine_options(host, requests_max);
+    options.prepares_size_bytes = sizes[STORAGE_PREPARES];
+    options.grid_size_bytes = sizes[STORAGE_GRID];
+    options.op_min = noted.op;
+    options.view_min = noted.view;
     const char *path = ownership->directory.path;
     if (!check_prepares_size(options.prepares_size_bytes, path, refusal)) return false;
     if (!draw_session(&options.session, refusal)) return false;
@@ -332,15 +344,27 @@ open_files(struct host *host, uint32 requests_max, struct refusal *refusal)
 
 /* ---- A node without a ledger ----------------------------------------------------------------- */
 
+/* Who is let in must be able to open its ledger: what can be known of that is checked before. */
 static void
-be_guest(struct host *host, struct refusal *refusal)
+be_guest(struct host *host, uint32 requests_max, struct refusal *refusal)
 {
-    struct refusal of_network = {0};
-    if (cluster_open(&host->cluster, &host->clock, &of_network)) {
-        if (joining_begin(&host->joining, &host->cluster, &of_network)) return;
+    struct refusal wrong = {0};
+    if (cluster_open(&host->cluster, &host->clock, &wrong)) {
+        struct engine_options options = engine_options(host, requests_max);
+        options.prepares_size_bytes = (uint64) settings_wal_size_mb * MIB;
+        if (check_memory(&options, &wrong) &&
+            joining_begin(&host->joining, &host->cluster, &wrong)) {
+            return;
+        }
         cluster_close(&host->cluster);
     }
-    *refusal = of_network;
+    *refusal = wrong;
+}
+
+bool
+host_guest_news(struct host *host, struct refusal *refusal)
+{
+    return joining_news(&host->joining, &host->cluster, refusal);
 }
 
 bool
@@ -385,7 +409,7 @@ host_open(struct host *host, uint32 requests_max, struct refusal *refusal)
     const int lock_wait_ms = host->lock_waited ? 0 : LOCK_WAIT_MS;
     clock_os_init(&host->clock);
     if (!ownership_settle(&host->ownership, &host->storage, lock_wait_ms, refusal)) {
-        if (refusal->none && settings_has_node()) be_guest(host, refusal);
+        if (refusal->none && settings_has_node()) be_guest(host, requests_max, refusal);
         return false;
     }
     const bool ready =

@@ -49,7 +49,13 @@ bool host_open(struct host *host, uint32 requests_max, struct refusal *refusal);
  */
 bool host_let_in(struct host *host, struct refusal *refusal);
 
-/* It isn't to be let in: the host is to be opened for another reason. */
+/* While it waits: true if there is news of why, which `refusal` has. */
+bool host_guest_news(struct host *host, struct refusal *refusal);
+
+/*
+ * It isn't to be let in: the host is to be opened for another reason, or the process ends. Nothing
+ * happens if it waits for nothing.
+ */
 void host_guest_end(struct host *host);
 
 /* To be called each ENGINE_TICK_MS or so. */

@@ -44,6 +44,18 @@ joining_poll(struct joining *joining, struct engine_welcome *welcome)
     return joining->guest != NULL && engine_guest_poll(joining->guest, welcome);
 }
 
+bool
+joining_news(struct joining *joining, const struct cluster *cluster, struct refusal *refusal)
+{
+    char trouble[NETWORK_NOTICE_SIZE] = "";
+    if (joining->guest == NULL) return false;
+    (void) cluster_trouble(cluster, trouble, sizeof(trouble));
+    if (strcmp(trouble, joining->trouble) == 0) return false;
+    strlcpy(joining->trouble, trouble, sizeof(joining->trouble));
+    refusal_of_guest(refusal, trouble);
+    return true;
+}
+
 void
 joining_end(struct joining *joining, struct cluster *cluster)
 {

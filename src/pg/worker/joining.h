@@ -22,6 +22,7 @@
 struct joining {
     struct engine_guest *guest; /* NULL: it isn't one. */
     void *memory;
+    char trouble[NETWORK_NOTICE_SIZE]; /* Why it reaches nobody, as it was told last; or empty. */
 };
 
 /* The network must be open. Returns false with a refusal. */
@@ -29,6 +30,10 @@ bool joining_begin(struct joining *joining, struct cluster *cluster, struct refu
 
 /* Returns true once it was let in. */
 bool joining_poll(struct joining *joining, struct engine_welcome *welcome);
+
+/* Has what keeps it from reaching the others changed? Then the refusal of a guest says it. */
+bool joining_news(
+    struct joining *joining, const struct cluster *cluster, struct refusal *refusal);
 
 /* Closes the network too, which has messages in the guest's memory. */
 void joining_end(struct joining *joining, struct cluster *cluster);

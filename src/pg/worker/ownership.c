@@ -192,7 +192,7 @@ static void
 refuse_none(const struct directory *directory, struct refusal *refusal)
 {
     if (settings_has_node()) {
-        refusal_of_guest(refusal);
+        refusal_of_guest(refusal, "");
     } else {
         refusal_of_none(refusal, directory->path);
     }
@@ -238,7 +238,7 @@ settle_copy(
 {
     const struct directory *directory = &ownership->directory;
     if (!directory->present) {
-        refusal_of_guest(refusal);
+        refusal_of_guest(refusal, "");
         return false;
     }
     if (!files_open(storage, directory->path, lock_wait_ms, refusal)) return false;

@@ -43,11 +43,17 @@ refusal_hint(struct refusal *refusal, const char *format, ...)
 }
 
 void
-refusal_of_guest(struct refusal *refusal)
+refusal_of_guest(struct refusal *refusal, const char *trouble)
 {
     refusal->none = true;
     refusal_message(refusal, "this server is not a member of the ledger's cluster yet");
-    refusal_detail(refusal, "It is node \"%s\", and has no ledger.", settings_node_name);
+    refusal_detail(
+        refusal,
+        "It is node \"%s\", and has no ledger.%s%s%s",
+        settings_node_name,
+        trouble[0] == '\0' ? "" : " No connection with ",
+        trouble,
+        trouble[0] == '\0' ? "" : ".");
     refusal_hint(
         refusal,
         "Run ledger.cluster_create() here, or ledger.cluster_add('%s') at a member.",

@@ -26,8 +26,8 @@ void refusal_of_open(
 /* There is no ledger. Names the ways to get one. */
 void refusal_of_none(struct refusal *refusal, const char *directory);
 
-/* The same of a node of a cluster. */
-void refusal_of_guest(struct refusal *refusal);
+/* The same of a node of a cluster. `trouble`: whom it can't reach, and why; or empty. */
+void refusal_of_guest(struct refusal *refusal, const char *trouble);
 
 /* The directory is that of the member `node`, and this node has another name. */
 void refusal_of_other_node(struct refusal *refusal, const char *directory, const char *node);

@@ -29,6 +29,8 @@
 #define STOP_WAIT_MS    2000
 /* The time between two attempts to start, if the cause of a refusal may go away by itself. */
 #define RETRY_PAUSE_MS 10000
+/* How often the log is told that the engine doesn't start, for the same reason. */
+#define REFUSAL_AGAIN_MS 60000
 /* The longest sleep: holds expire even if nothing else happens. */
 #define IDLE_SLEEP_MS 100
 
@@ -127,10 +129,19 @@ publish_open(const struct host *host)
     memset(&monitor->refusal, 0, sizeof(monitor->refusal));
     monitor->ops_replayed = host->report.ops_replayed;
     monitor->io_direct = settings_io_direct;
+    monitor->nodes = host->cluster.nodes;
     strlcpy(
         monitor->io_method,
         storage_os_method_name(host->storage.method),
         sizeof(monitor->io_method));
+    monitor_change_end(&shared->board);
+}
+
+static void
+publish_nodes(const struct cluster *cluster)
+{
+    struct monitor *monitor = monitor_change_begin(&shared->board);
+    monitor->nodes = cluster->nodes;
     monitor_change_end(&shared->board);
 }
 
@@ -249,19 +260,34 @@ has_changed(struct host *host, const struct refusal *refusal)
         "The cluster has let this node in, but its directory could not be made. Correct the cause, call ledger.cluster_remove() for this node at a member, and add it again.");
 }
 
-/*
- * Stays alive and refuses what comes. It returns when the situation has changed. It ends the
- * process at a reload or shutdown, or after a while if the cause may go away by itself; then the
- * postmaster starts a new worker, which tries again.
- */
+/* At once, then each REFUSAL_AGAIN_MS or for another reason: it may be tried for days. */
 static void
-refuse(struct host *host, const struct refusal *refusal)
+log_refusal(const struct refusal *refusal)
 {
+    static struct refusal told;
+    static TimestampTz told_at;
+    const TimestampTz now = GetCurrentTimestamp();
+    const bool same = strcmp(refusal->message, told.message) == 0 &&
+                      strcmp(refusal->detail, told.detail) == 0;
+    if (same && !TimestampDifferenceExceeds(told_at, now, REFUSAL_AGAIN_MS)) return;
+    told = *refusal;
+    told_at = now;
     ereport(
         LOG,
         errmsg("ledger engine does not start: %s", refusal->message),
         refusal->detail[0] == '\0' ? 0 : errdetail("%s", refusal->detail),
         refusal->hint[0] == '\0' ? 0 : errhint("%s", refusal->hint));
+}
+
+/*
+ * Stays alive and refuses what comes. It returns when the situation has changed, or after a while
+ * if the cause may go away by itself. It ends the process at a reload or shutdown; then the
+ * postmaster starts a new worker, which tries again.
+ */
+static void
+refuse(struct host *host, struct refusal *refusal)
+{
+    log_refusal(refusal);
     publish_refusal(refusal);
     shared_set_worker_state(refusal->none ? WORKER_NONE : WORKER_REFUSED);
     pg_atomic_write_u32(&shared->worker_asleep, WORKER_ASLEEP);
@@ -269,15 +295,19 @@ refuse(struct host *host, const struct refusal *refusal)
     const TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_PAUSE_MS);
     while (!ShutdownRequestPending && !ConfigReloadPending) {
         const TimestampTz now = GetCurrentTimestamp();
-        if (refusal->retries && now >= end) break;
         slots_refuse(shared_slots());
-        if (has_changed(host, refusal)) {
+        const bool again = refusal->retries && now >= end;
+        if (again || has_changed(host, refusal)) {
+            shared_set_worker_state(WORKER_OPENING);
             pg_atomic_write_u32(&shared->worker_asleep, WORKER_AWAKE);
+            host->lock_waited = again;
             return;
         }
+        if (host_guest_news(host, refusal)) publish_refusal(refusal);
         const long pause_ms = TimestampDifferenceMilliseconds(now, end);
         wait_refused(host, refusal->retries ? pause_ms : LONG_MAX, wait_event);
     }
+    host_guest_end(host);
     if (ConfigReloadPending && !ShutdownRequestPending) {
         ereport(LOG, errmsg("ledger engine tries again to start"));
     }
@@ -431,6 +461,7 @@ reload(struct worker *worker)
     ConfigReloadPending = false;
     ProcessConfigFile(PGC_SIGHUP);
     cluster_reload(&worker->host.cluster);
+    publish_nodes(&worker->host.cluster);
 }
 
 /* What a node of a cluster does at each tick. */
