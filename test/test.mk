@@ -15,7 +15,7 @@ UNIT_SRCS = $(sort $(wildcard test/unit/test_*.c))
 STORAGE_SRCS = test/unit/storage_fixture.c test/unit/storage_hooks.c
 UNIT_SHARED_SRCS = $(filter-out $(UNIT_SRCS) $(STORAGE_SRCS),$(sort $(wildcard test/unit/*.c)))
 MODEL_SRCS = $(sort $(wildcard test/model/*.c))
-SIM_SHARED_SRCS = test/sim/storage_sim.c test/sim/network_sim.c
+SIM_SHARED_SRCS = test/sim/storage_sim.c test/sim/network_sim.c test/sim/memory.c
 SIM_SRCS = $(filter-out $(SIM_SHARED_SRCS),$(sort $(wildcard test/sim/*.c)))
 FUZZ_SRCS = $(sort $(wildcard test/fuzz/*.c))
 
@@ -45,7 +45,7 @@ $(addprefix $(BUILD)/unit/,test_storage test_storage_choice test_storage_files t
 
 # Parts of blocks with production limits too: there a record can lie in two sectors of four.
 PARTS_SRCS = test/unit/test_lsm_parts.c $(addprefix test/unit/,unit.c unit_aborts.c lsm_fixture.c tree_fixture.c reseal.c) \
-	test/sim/storage_sim.c $(wildcard src/base/*.c) src/store/grid.c \
+	test/sim/storage_sim.c test/sim/memory.c $(wildcard src/base/*.c) src/store/grid.c \
 	src/store/free_set.c $(addprefix src/lsm/,block_cache.c block_cache_recount.c table.c tree.c filter.c)
 PARTS_CFLAGS = $(filter-out -DLEDGER_CONFIG_TEST_MIN -MMD -MP,$(TEST_CFLAGS))
 
@@ -72,6 +72,17 @@ $(BUILD)/unit/test_sleepers: $(SLEEPERS_SRCS) src/os/sleepers.h test/unit/unit.h
 
 $(BUILD)/sim: $(call test_objects,$(SIM_SRCS)) $(BUILD)/libtest.a
 	$(CC) $(TEST_CFLAGS) $^ -o $@ $(TEST_LIBS)
+
+# The same without sanitizers, for many seeds: a trace is the same in both. Assertions are on.
+FAST_CFLAGS = $(filter-out -O1 $(SANITIZE),$(TEST_CFLAGS)) -O3 -march=native
+FAST_SRCS = $(SIM_SRCS) $(SIM_SHARED_SRCS) $(MODEL_SRCS) $(CORE_SRCS)
+
+$(BUILD)/fast/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(FAST_CFLAGS) $(TEST_WARNINGS) -c $< -o $@
+
+$(BUILD)/sim_fast: $(patsubst %.c,$(BUILD)/fast/%.o,$(FAST_SRCS))
+	$(CC) $(FAST_CFLAGS) $^ -o $@ -lxxhash
 
 $(BUILD)/fuzz: $(call test_objects,$(FUZZ_SRCS)) $(BUILD)/libtest.a
 	$(CC) $(TEST_CFLAGS) $^ -o $@ $(TEST_LIBS)

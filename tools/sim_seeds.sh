@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
 # The simulator over the kept seeds (tools/seeds.txt), over a fixed range, and over new ones that are drawn from the clock
-# and printed: what fails is repeated by build/sim SEED. Then some seeds twice, which must give the same trace.
-#   SIM_SEEDS=n SIM_SEED_START=n         the fixed range: 300 from 1 on
-#   SIM_NEW_SEEDS=n SIM_NEW_START=n      the new ones: 200 from the clock on
-# Clusters likewise: 40 from 1 on, and 160 new ones; what fails is repeated by build/sim --cluster SEED. And clusters whose
-# members come and go: 20 and 80, build/sim --growing SEED.
-#   SIM_CLUSTER_SEEDS=n SIM_CLUSTER_NEW_SEEDS=n SIM_GROWING_SEEDS=n SIM_GROWING_NEW_SEEDS=n
+# and printed: what fails is repeated by build/sim SEED. Clusters likewise (build/sim --cluster SEED), and clusters whose
+# members come and go (build/sim --growing SEED).
+#
+# build/sim has sanitizers, build/sim_fast has none and is several times as fast. Kept seeds, the fixed range and some of the
+# new ones run with them; the fixed range without, too, which must give the same trace; most of the new ones only without.
+#   SIM_SEEDS=n SIM_SEED_START=n             the fixed range: 300 from 1 on
+#   SIM_NEW_SEEDS=n SIM_NEW_START=n          the new ones: 300 from the clock on, of which a sixth has sanitizers
+#   SIM_CLUSTER_SEEDS=n SIM_CLUSTER_NEW_SEEDS=n SIM_GROWING_SEEDS=n SIM_GROWING_NEW_SEEDS=n      40, 400, 20, 200
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
-make -s -j2 build/sim || exit 1
+make -s -j2 build/sim build/sim_fast || exit 1
 count=${SIM_SEEDS:-300}
 start=${SIM_SEED_START:-1}
-new_count=${SIM_NEW_SEEDS:-200}
+new_count=${SIM_NEW_SEEDS:-300}
 # Nanoseconds, so that neighbouring runs have no seed in common; far above the fixed range.
 new_start=${SIM_NEW_START:-$(date +%s%N)}
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0}
@@ -33,17 +35,22 @@ run() {
         note_failure "$name"
     fi
 }
-while read -r seed _; do
-    case $seed in ''|\#*) ;; *) run "$seed" 1 kept ;; esac
-done < tools/seeds.txt
-# A range in two halves, one for each of two processors. What follows the name, start and count are options.
+# The kept seeds of a list. What follows the list and a name are options.
+run_kept() {
+    local list=$1 name=$2 seed
+    shift 2
+    while read -r seed _; do
+        case $seed in ''|\#*) ;; *) run "$seed" 1 "$name" "$@" ;; esac
+    done < "$list"
+}
+# A range in two halves, one for each of two processors. What follows the binary, name, start and count are options.
 run_range() {
-    local name=$1 from=$2 many=$3 half pid part n job jobs=()
-    shift 3
+    local binary=$1 name=$2 from=$3 many=$4 half pid part n job jobs=()
+    shift 4
     half=$((many / 2))
-    build/sim "$@" "$from" "$half" > "build/sim-$name-a.out" 2>&1 &
+    "build/$binary" "$@" "$from" "$half" > "build/sim-$name-a.out" 2>&1 &
     jobs+=("$! a $half")
-    build/sim "$@" $((from + half)) $((many - half)) > "build/sim-$name-b.out" 2>&1 &
+    "build/$binary" "$@" $((from + half)) $((many - half)) > "build/sim-$name-b.out" 2>&1 &
     jobs+=("$! b $((many - half))")
     for job in "${jobs[@]}"; do
         read -r pid part n <<< "$job"
@@ -54,17 +61,29 @@ run_range() {
         fi
     done
 }
-run_range fixed "$start" "$count"
-echo "new seeds: $new_count from $new_start on (repeat: SIM_NEW_START=$new_start tools/sim_seeds.sh, or build/sim SEED)"
-run_range new "$new_start" "$new_count"
-build/sim "$start" 3 > build/sim-c.out 2>&1
-build/sim "$start" 3 > build/sim-d.out 2>&1
-if cmp -s build/sim-c.out build/sim-d.out; then
-    passed=$((passed + 1))
-else
-    recap+="FAILED sim: the same seed gave two traces"$'\n'
-    failed=$((failed + 1))
-fi
+# With sanitizers and without: the lines of all seeds, which have their traces, are the same.
+run_fixed() {
+    local name=$1 from=$2 many=$3
+    shift 3
+    run_range sim "$name" "$from" "$many" "$@"
+    run_range sim_fast "$name-fast" "$from" "$many" "$@"
+    if cmp -s <(grep -h trace "build/sim-$name-"[ab].out) <(grep -h trace "build/sim-$name-fast-"[ab].out); then
+        passed=$((passed + 1))
+    else
+        recap+="FAILED sim: the same seed gave two traces, with sanitizers and without ($name)"$'\n'
+        failed=$((failed + 1))
+    fi
+}
+run_new() {
+    local name=$1 many=$2 sanitized=$(($2 / 6))
+    shift 2
+    run_range sim "$name-new" "$new_start" "$sanitized" "$@"
+    run_range sim_fast "$name-new-fast" $((new_start + sanitized)) $((many - sanitized)) "$@"
+}
+echo "new seeds from $new_start on (repeat: SIM_NEW_START=$new_start tools/sim_seeds.sh, or build/sim SEED)"
+run_kept tools/seeds.txt kept
+run_fixed fixed "$start" "$count"
+run_new lone "$new_count"
 # One fault of the newest prepare and a crash: what each value of ledger.wal_sync loses, and nothing else.
 if build/sim --window 1 100 > build/sim-window.out 2>&1; then
     passed=$((passed + 1))
@@ -72,17 +91,13 @@ if build/sim --window 1 100 > build/sim-window.out 2>&1; then
 else
     note_failure window
 fi
-while read -r seed _; do
-    case $seed in ''|\#*) ;; *) run "$seed" 1 cluster-kept --cluster ;; esac
-done < tools/cluster_seeds.txt
-while read -r seed _; do
-    case $seed in ''|\#*) ;; *) run "$seed" 1 growing-kept --growing ;; esac
-done < tools/growing_seeds.txt
-run_range cluster-fixed 1 "${SIM_CLUSTER_SEEDS:-40}" --cluster
-run_range cluster-new "$new_start" "${SIM_CLUSTER_NEW_SEEDS:-160}" --cluster
-run_range growing-fixed 1 "${SIM_GROWING_SEEDS:-20}" --growing
-run_range growing-new "$new_start" "${SIM_GROWING_NEW_SEEDS:-80}" --growing
-tail -qn 1 build/sim-cluster-new-a.out build/sim-cluster-new-b.out
+run_kept tools/cluster_seeds.txt cluster-kept --cluster
+run_kept tools/growing_seeds.txt growing-kept --growing
+run_fixed cluster 1 "${SIM_CLUSTER_SEEDS:-40}" --cluster
+run_fixed growing 1 "${SIM_GROWING_SEEDS:-20}" --growing
+run_new cluster "${SIM_CLUSTER_NEW_SEEDS:-400}" --cluster
+run_new growing "${SIM_GROWING_NEW_SEEDS:-200}" --growing
+tail -qn 1 build/sim-cluster-fast-[ab].out build/sim-growing-fast-[ab].out
 for canary in --canary --cluster-canary; do
     if build/sim "$canary" > build/sim-canary.out 2>&1; then
         passed=$((passed + 1))
@@ -91,7 +106,6 @@ for canary in --canary --cluster-canary; do
         note_failure canary
     fi
 done
-tail -n 3 build/sim-fixed-a.out
 head -n 20 <<< "$recap" | grep . || true
 echo "sim: $passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -63,6 +63,20 @@ queue_push(struct queue *queue, struct queue_link *link)
     queue->count += 1;
 }
 
+/* Before all others: for free ones, of which the one that was used last is still in the cache. */
+static inline void
+queue_push_first(struct queue *queue, struct queue_link *link)
+{
+    assert(!queue_full(queue));
+    assert(!link->queued);
+    assert(link->next == NULL);
+    link->queued = true;
+    link->next = queue->head;
+    queue->head = link;
+    if (queue->tail == NULL) queue->tail = link;
+    queue->count += 1;
+}
+
 static inline struct queue_link *
 queue_peek(const struct queue *queue)
 {

@@ -395,6 +395,7 @@ forest_init(struct arena *arena, struct grid *grid, const struct forest_options 
     assert((taken == NULL) == arena_measuring(arena));
     *forest = (struct forest){0};
     init_take(forest, arena, grid, options->schema, &sizes);
+    if (taken != NULL) forest_room_init(taken);
     forest->memory_bytes = options->memory_bytes;
     assert(arena->used_bytes - used_before <= options->memory_bytes);
     return taken;

@@ -34,6 +34,7 @@ struct part {
     struct log *log;
     uint64_t added;     /* Entries that have come since the last beat. */
     uint32_t tail_done; /* Tail entries that earlier beats have counted. */
+    uint32_t entries_per_event; /* That an event brings at most. */
 };
 
 /* ---- Grooves and indexes ------------------------------------------------------------------- */
@@ -372,6 +373,9 @@ enum tree_found
 forest_find_id(const struct forest *forest, uint32_t number, const u128 *id, uint64_t *timestamp);
 
 /* ---- Room: room.c -------------------------------------------------------------------------- */
+
+/* Once all parts are there: what an event brings to each. */
+void forest_room_init(struct forest *forest);
 
 /* About how many more tables can be listed before events are refused. */
 uint64_t forest_room_tables(const struct forest *forest);

@@ -71,11 +71,11 @@ struct room_needs {
 
 /* ---- Entries ------------------------------------------------------------------------------- */
 
-/* The most entries that `event_count` events bring to the part. */
-static uint64_t
-part_entries(const struct forest *forest, uint32_t number, uint64_t event_count)
+/* The most entries that an event brings to the part. */
+static uint32_t
+entries_per_event(const struct forest *forest, uint32_t number)
 {
-    uint64_t per_event = 0;
+    uint32_t per_event = 0;
     assert(number < forest->part_count);
     for (uint32_t i = 0; i < forest->schema->groove_count; i++) {
         const struct groove *groove = &forest->grooves[i];
@@ -88,6 +88,21 @@ part_entries(const struct forest *forest, uint32_t number, uint64_t event_count)
             if (forest->indexes[groove->indexes[j]].part == number) per_event += inserts;
         }
     }
+    return per_event;
+}
+
+void
+forest_room_init(struct forest *forest)
+{
+    for (uint32_t i = 0; i < forest->part_count; i++) {
+        forest->parts[i].entries_per_event = entries_per_event(forest, i);
+    }
+}
+
+static uint64_t
+part_entries(const struct part *part, uint64_t event_count)
+{
+    const uint64_t per_event = part->entries_per_event;
     assert(per_event == 0 || event_count <= UINT64_MAX / per_event);
     return per_event * event_count;
 }
@@ -132,7 +147,7 @@ beats_most(const struct forest *forest, const struct room_request *request)
     for (uint32_t i = 0; i < forest->part_count; i++) {
         const struct part *part = &forest->parts[i];
         if (part->log != NULL) continue;
-        const uint64_t entries = part_entries(forest, i, request->event_count);
+        const uint64_t entries = part_entries(part, request->event_count);
         added += entries + part_added(forest, part);
         flushes += (entries + part_waiting(part)) / flush_entries(part);
     }
@@ -311,7 +326,7 @@ needs_of(const struct forest *forest, uint64_t event_count, uint64_t checkpoints
     request.beats = beats_most(forest, &request);
     for (uint32_t i = 0; i < forest->part_count; i++) {
         const struct part *part = &forest->parts[i];
-        const uint64_t brought = part_entries(forest, i, event_count);
+        const uint64_t brought = part_entries(part, event_count);
         const uint64_t entries = part_waiting(part) + brought;
         runs += tree_run_count(&part->tree) + LSM_LEVELS;
         if (part->log != NULL) {

@@ -66,7 +66,7 @@ message_release(struct message_pool *pool, struct message *message)
 {
     assert(message->references > 0);
     message->references -= 1;
-    if (message->references == 0) queue_push(&pool->free[message->class], &message->link);
+    if (message->references == 0) queue_push_first(&pool->free[message->class], &message->link);
 }
 
 void

@@ -114,6 +114,18 @@ model_free(struct model *model)
     free(model->scope.statuses);
 }
 
+void
+model_clear(struct model *model)
+{
+    ids_cut(&model->account_ids, 0);
+    ids_cut(&model->transfer_ids, 0);
+    ids_cut(&model->burnt_ids, 0);
+    model->event_count = 0;
+    model->timestamp = 0;
+    model->pulsed_expires_at = 0;
+    model->pulsed_timestamp = 0;
+}
+
 static void
 scope_open(struct model *model)
 {

@@ -74,6 +74,9 @@ struct model {
 void model_init(struct model *model, uint32_t accounts_max, uint32_t transfers_max);
 void model_free(struct model *model);
 
+/* As it was when it was new. */
+void model_clear(struct model *model);
+
 /*
  * LEDGER_CREATE_ACCOUNTS or _TRANSFERS. Event i of `count` has the slot timestamp_final − count + i
  * + 1.

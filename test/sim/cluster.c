@@ -127,6 +127,7 @@ node_trouble(struct cluster_node *node)
         cluster->counts.stands += 1;
     }
     if (cluster->networked && happens(cluster, options->resign_ns)) {
+        node->idle = false;
         cluster->counts.resigned += engine_resign(node->engine);
     }
 }

@@ -87,6 +87,7 @@ struct cluster_options {
     uint32_t submits; /* Of 1,000: chance that a free client asks in a step. */
     uint32_t polls_max;
     uint64_t step_ns_max;
+    bool sleeps; /* A node that had nothing to do isn't polled before something comes, or a tick. */
     bool grows;        /* It begins as a lone ledger, and members come and go. */
     bool view_changes; /* Then the primary may crash too. */
     bool state_sync;   /* Then a node may lag further than the logs of the others reach back. */
@@ -156,7 +157,6 @@ struct cluster_node {
     struct prng prng_disk;
     struct cluster_clock clock;
     struct engine *engine; /* NULL: it is down. */
-    void *memory;
     uint64_t memory_bytes;
     uint64_t session; /* Of this life. */
     uint64_t up_ns;      /* Down: when it starts again. */
@@ -164,6 +164,7 @@ struct cluster_node {
     uint64_t disk_ns;    /* Before that its disk stands still. */
     uint64_t roomy_ns;   /* From then on its disk has no end. */
     uint64_t ticked_ns;
+    bool idle; /* Its last poll had nothing to do, and nobody has asked it for anything since. */
     uint64_t commit;     /* It has executed so far. */
     uint64_t read_op;    /* The newest op that a read was answered from in this life. */
     struct model model;  /* That of op `model_op`. */
@@ -171,7 +172,6 @@ struct cluster_node {
     bool formatted;
     /* Where members come and go. */
     struct engine_guest *guest; /* NULL: it isn't one, or is down. */
-    void *guest_memory;
     uint64_t removed_ns; /* When its disk is taken away, since it was removed. 0: it wasn't. */
     struct engine_change change;
     bool changing;
@@ -309,6 +309,9 @@ bool cluster_node_open(struct cluster_node *node);
 
 /* The engine is gone, and what it was doing is cut. */
 void cluster_node_crash(struct cluster_node *node);
+
+/* Nothing came that it would wait for, and no tick is due. */
+bool cluster_node_sleeps(struct cluster_node *node);
 
 void cluster_node_step(struct cluster_node *node, uint64_t step_ns);
 

@@ -299,6 +299,7 @@ client_submit(struct cluster_client *client)
         client_moment(client);
     }
     cluster->counts.requests += 1;
+    node->idle = false;
     engine_submit(node->engine, request);
 }
 
@@ -415,12 +416,14 @@ cluster_read_now(
         .input_size = input_size,
         .reply = reply,
         .reply_size_max = CLUSTER_REPLY_SIZE_MAX,
+        .local = true,
     };
     uint32_t steps = 0;
     do {
         /* A pulse may have come meanwhile; then the answer is compared with a later model. */
         request.callback = read_now_on_answer;
         request.instant = (struct ledger_instant){0};
+        node->idle = false;
         engine_submit(node->engine, &request);
         for (; request.callback != NULL; steps++) {
             cluster_check(cluster, steps < READ_NOW_STEPS_MAX, "a read is not answered");

@@ -12,9 +12,13 @@
 #include "base/units.h"
 #include "engine/internal.h"
 #include "sim/cluster.h"
+#include "sim/memory.h"
 
 /* Twice the time in which who was removed is still there, on average. */
 #define LINGERS_NS_MAX (UINT64_C(5) * NS_PER_S)
+
+/* Of each node, in all runs. */
+static struct sim_memory guest_memories[CLUSTER_NODES_MAX];
 
 static void
 name_node(const struct cluster_node *node, char name[MEMBER_NAME_MAX + 1])
@@ -104,11 +108,6 @@ guest_start(struct cluster_node *node)
 {
     struct cluster *cluster = node->cluster;
     assert(node->guest == NULL && node->engine == NULL);
-    if (node->guest_memory == NULL) {
-        node->guest_memory = aligned_alloc(ARENA_ALIGNMENT, ENGINE_GUEST_MEMORY);
-        assert(node->guest_memory != NULL);
-    }
-    memset(node->guest_memory, 0, ENGINE_GUEST_MEMORY);
     network_sim_start(&cluster->network, node->index);
     /* Nothing of it is on a disk, so it is another each time. */
     node->identity.incarnation = prng_range(&cluster->prng, 1, UINT64_MAX);
@@ -118,9 +117,10 @@ guest_start(struct cluster_node *node)
         .incarnation = node->identity.incarnation,
         .session = prng_range(&cluster->prng, 1, UINT64_MAX),
         .prepares_size_bytes = cluster->options.prepares_size_bytes,
-        .memory = node->guest_memory,
+        .memory = sim_memory_zeroed(&guest_memories[node->index], ENGINE_GUEST_MEMORY),
     };
     node->guest = engine_guest_create(&options);
+    node->idle = false;
 }
 
 static void
@@ -177,7 +177,12 @@ cluster_growth_step(struct cluster_node *node)
     if (fails) {
         guest_stop(node);
         node->up_ns = cluster->now_ns + prng_below(&cluster->prng, NS_PER_S);
-    } else if (engine_guest_poll(node->guest, &welcome)) {
+        return true;
+    }
+    if (cluster_node_sleeps(node)) return true;
+    node->ticked_ns = node->clock.monotonic_ns;
+    node->idle = true;
+    if (engine_guest_poll(node->guest, &welcome)) {
         guest_stop(node);
         let_in(node, &welcome);
     }
@@ -203,6 +208,7 @@ wish(struct cluster_node *primary, enum engine_change_kind kind, const struct cl
         .context = primary,
     };
     name_node(whom, primary->change.name);
+    primary->idle = false;
     engine_change_members(primary->engine, &primary->change);
 }
 

@@ -376,11 +376,7 @@ cluster_history_capture(struct cluster_node *node)
 static void
 rewind_model(struct cluster_node *node, uint64_t op)
 {
-    const struct model *model = &node->model;
-    const uint32_t accounts_max = model->account_ids.count_max;
-    const uint32_t transfers_max = model->transfer_ids.count_max;
-    model_free(&node->model);
-    model_init(&node->model, accounts_max, transfers_max);
+    model_clear(&node->model);
     node->model_op = 0;
     node->cluster->counts.rewinds += 1;
     while (node->model_op < op) execute_at(node, node->model_op + 1);

@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /* The lives of the cluster's nodes. */
-#define _DEFAULT_SOURCE 1 /* madvise. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/arena.h"
 #include "base/units.h"
 #include "engine/internal.h"
+#include "forest/internal.h"
 #include "sim/cluster.h"
+#include "sim/memory.h"
 #include "store/superblock.h"
 
 #define CLUSTER_START_NS (UINT64_C(1750000000) * NS_PER_S)
+
+/* Of each node, in all runs. */
+static struct sim_memory memories[CLUSTER_NODES_MAX];
 
 /* ---- The clock ------------------------------------------------------------------------------- */
 
@@ -107,6 +110,7 @@ cluster_node_init(struct cluster *cluster, uint32_t index)
         }
         node->roomy_ns = prng_below(&cluster->prng, 4 * options->trouble_ns_max);
     }
+    sim_memory_keep(&memories[index], memories[index].bytes, 0);
     for (uint32_t i = 0; i < CLUSTER_CLIENTS_MAX; i++) {
         node->clients[i].cluster = cluster;
         node->clients[i].node = node;
@@ -117,8 +121,6 @@ void
 cluster_node_free(struct cluster_node *node)
 {
     storage_sim_free(&node->disk);
-    if (node->memory != NULL) (void) munmap(node->memory, node->memory_bytes);
-    free(node->guest_memory);
 }
 
 void
@@ -154,25 +156,18 @@ node_create(struct cluster_node *node)
         network_sim_start(&cluster->network, node->index);
         options.network = network_sim_of(&cluster->network, node->index);
     }
-    if (node->memory == NULL) {
+    if (node->memory_bytes == 0) {
         const uint64_t memory_bytes =
             engine_memory_bytes_min(&options) + node->options->memory_extra_bytes;
         node->memory_bytes = align_up(memory_bytes, ARENA_ALIGNMENT);
-        node->memory = mmap(
-            NULL,
-            node->memory_bytes,
-            PROT_READ | PROT_WRITE,
-            MAP_PRIVATE | MAP_ANONYMOUS,
-            -1,
-            0);
-        assert(node->memory != MAP_FAILED);
     }
-    /* From here on all of it reads as zeros; what is never used costs nothing. */
-    const int result = madvise(node->memory, node->memory_bytes, MADV_DONTNEED);
-    assert(result == 0);
+    void *memory = sim_memory_zeroed(&memories[node->index], node->memory_bytes);
     options.memory_bytes = node->memory_bytes;
     node->engine =
-        engine_create(node->memory, &options, &node->disk.storage, &node->clock.clock);
+        engine_create(memory, &options, &node->disk.storage, &node->clock.clock);
+    /* Whatever a block's frame has had is replaced before it is looked at. */
+    const struct block_cache *cache = &node->engine->forest->cache;
+    sim_memory_keep(&memories[node->index], cache->memory, cache->frame_count * BLOCK_SIZE);
 }
 
 /* When it is up again, if it goes down now. */
@@ -226,6 +221,7 @@ cluster_node_open(struct cluster_node *node)
     storage_sim_crash_after(&node->disk, 0);
     engine_scrub(node->engine, node->options->scrub_ns);
     node->read_op = 0;
+    node->idle = false;
     cluster_history_opened(node);
     return true;
 }
@@ -251,20 +247,33 @@ cluster_node_wipe(struct cluster_node *node)
 
 /* ---- Work ------------------------------------------------------------------------------------ */
 
+bool
+cluster_node_sleeps(struct cluster_node *node)
+{
+    struct cluster *cluster = node->cluster;
+    if (!cluster->options.sleeps || !node->idle) return false;
+    if (node->clock.monotonic_ns - node->ticked_ns >= ENGINE_TICK_MS * NS_PER_MS) return false;
+    if (node->disk.flight_count > 0 || node->disk.storage.growing != NULL) return false;
+    return !cluster->networked || !network_sim_due(&cluster->network, node->index);
+}
+
 static void
 node_work(struct cluster_node *node)
 {
     struct cluster *cluster = node->cluster;
+    if (cluster_node_sleeps(node)) return;
     const uint64_t polls = prng_range(&cluster->prng, 1, cluster->options.polls_max);
     for (uint64_t i = 0; i < polls && !node->disk.crashed; i++) {
         const bool progress = engine_poll(node->engine);
+        node->idle = !progress;
         cluster_history_capture(node);
         cluster_clients_check(node);
-        if (!progress && i > 0) break;
+        if (!progress && (i > 0 || cluster->options.sleeps)) break;
     }
     if (node->disk.crashed) return;
     cluster_check(cluster, !engine_failed(node->engine), "node %u failed", node->index);
     if (node->clock.monotonic_ns - node->ticked_ns < ENGINE_TICK_MS * NS_PER_MS) return;
+    node->idle = false;
     node->ticked_ns = node->clock.monotonic_ns;
     engine_tick(node->engine);
     cluster_clients_check(node);

@@ -59,7 +59,7 @@ static struct cluster_node_options
 node_random(struct prng *prng, uint64_t full)
 {
     struct cluster_node_options node = {
-        .memory_extra_bytes = 8 * MIB + prng_below(prng, 8) * MIB,
+        .memory_extra_bytes = MIB / 2 + prng_below(prng, 12) * 256 * KIB,
         .disk_latency_max_ticks = (uint32_t) prng_below(prng, 6),
         .clock_offset_ns = (int64_t) prng_below(prng, 2000) * NS_PER_MS - (int64_t) NS_PER_S,
         .clock_drift_ppm = (int64_t) prng_below(prng, 1000) - 500,
@@ -109,6 +109,7 @@ cluster_options_random(struct prng *prng, uint32_t node_count)
     options.stand_ns = every_ns(prng, 2 * NS_PER_S, 20 * NS_PER_S);
     options.resign_ns = every_ns(prng, 2 * NS_PER_S, 20 * NS_PER_S);
     options.partition_ns = every_ns(prng, 2 * NS_PER_S, 20 * NS_PER_S);
+    options.sleeps = prng_chance(prng, 7, 8);
     const uint64_t full = prng_chance(prng, 1, 3) ? prng_range(prng, 1, 4) : 0;
     for (uint32_t i = 0; i < options.node_count; i++) options.nodes[i] = node_random(prng, full);
     slots_random(prng, &options);
@@ -127,6 +128,7 @@ cluster_options_growing(struct prng *prng, struct cluster_options *options)
         if (prng_chance(prng, 1, 3)) options->nodes[i].grid_space_bytes = 400 * BLOCK_SIZE;
     }
     options->requests *= 2;
-    /* Members that come need the log from its beginning on. */
-    options->prepares_size_bytes = 16 * PREPARES_SIZE_MIN;
+    /* Members that come need the log from its beginning on: two sectors or less for most ops. */
+    const uint64_t size_bytes = (uint64_t) options->requests * 2 * SECTOR_SIZE;
+    options->prepares_size_bytes = align_up(size_bytes, PREPARES_SIZE_MIN);
 }

@@ -141,6 +141,8 @@ wire_put(
         sim->options.tamper(sim->options.tamper_context, from, to, copy);
         assert(copy->size == flight->size);
     }
+    wire->due_first_ns =
+        wire->flight_count == 0 ? due_ns : min_u64(wire->due_first_ns, due_ns);
     wire->flight_count += 1;
     sim->counters.sent += 1;
     sim->counters.sent_bytes += header->size;
@@ -151,16 +153,19 @@ wire_put(
 static uint32_t
 wire_next(struct network_sim *sim, uint32_t from, uint32_t to)
 {
-    const struct network_sim_wire *wire = &sim->wires[from][to];
+    struct network_sim_wire *wire = &sim->wires[from][to];
     const uint32_t none = wire->flight_count;
     uint32_t next = none;
-    if (wire->cut) return none;
-    for (uint32_t i = 0; i < wire->flight_count; i++) {
-        if (wire->flights[i].due_ns > sim->now_ns) continue;
-        if (next == none || wire->flights[i].due_ns < wire->flights[next].due_ns) next = i;
-    }
+    if (wire->cut || none == 0 || wire->due_first_ns > sim->now_ns) return none;
     /* Those of a stream are due in the order of sending, and the first of equals is taken. */
-    return next;
+    uint64_t due_first_ns = UINT64_MAX;
+    for (uint32_t i = 0; i < none; i++) {
+        if (wire->flights[i].due_ns >= due_first_ns) continue;
+        due_first_ns = wire->flights[i].due_ns;
+        next = i;
+    }
+    wire->due_first_ns = due_first_ns;
+    return due_first_ns <= sim->now_ns ? next : none;
 }
 
 /* ---- Connections ----------------------------------------------------------------------------- */
@@ -693,6 +698,19 @@ network_sim_slow(struct network_sim *sim, uint32_t from, uint32_t to, uint32_t f
     assert(from != to);
     assert(factor >= 1);
     sim->wires[from][to].slow = factor;
+}
+
+bool
+network_sim_due(struct network_sim *sim, uint32_t node)
+{
+    for (uint32_t peer = 0; peer < sim->options.node_count; peer++) {
+        const struct network_sim_end *end = &sim->nodes[node].ends[peer];
+        const struct network_sim_wire *in = &sim->wires[peer][node];
+        if (end->lent_count > 0 || end->down_pending) return true;
+        if (end->dead_ns != 0 && sim->now_ns >= end->dead_ns) return true;
+        if (wire_next(sim, peer, node) != in->flight_count) return true;
+    }
+    return false;
 }
 
 bool

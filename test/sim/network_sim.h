@@ -89,6 +89,7 @@ struct network_sim_wire {
     uint32_t slow;   /* By which latencies are multiplied; 0: once. */
     uint64_t busy_until_ns;
     uint64_t due_last_ns;
+    uint64_t due_first_ns; /* Nothing that is on the way is due before. */
     uint64_t number_sent;
     uint64_t number_received; /* The highest. */
     struct network_sim_flight flights[NETWORK_SIM_FLIGHTS_MAX];
@@ -152,6 +153,9 @@ void network_sim_stop(struct network_sim *sim, uint32_t node);
 
 /* Time goes on; never back. */
 void network_sim_advance(struct network_sim *sim, uint64_t now_ns);
+
+/* Would a poll of this node tell it anything? But for connections that begin or time out. */
+bool network_sim_due(struct network_sim *sim, uint32_t node);
 
 void network_sim_cut(struct network_sim *sim, uint32_t from, uint32_t to, bool cut);
 

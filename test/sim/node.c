@@ -8,6 +8,7 @@
 
 #include "base/arena.h"
 #include "base/units.h"
+#include "sim/memory.h"
 
 /* Attempts to open with faults; then they stop. */
 #define OPENS_FAULTY_MAX 6
@@ -20,6 +21,8 @@ const struct engine_identity sim_identity = {
     .replica = 0,
     .replica_count = 1,
 };
+
+static struct sim_memory node_memory; /* In all runs. */
 
 /* ---- Format ---------------------------------------------------------------------------------- */
 
@@ -107,18 +110,14 @@ node_create(struct sim *sim)
         .wal_sync = sim->options.sync,
         .session = prng_range(&sim->prng_session, 1, UINT64_MAX),
     };
-    if (sim->memory == NULL) {
-        if (sim->memory_bytes == 0) {
-            sim->memory_bytes = engine_memory_bytes_min(&options) + sim->options.memory_extra_bytes;
-            sim->memory_bytes = align_up(sim->memory_bytes, ARENA_ALIGNMENT);
-        }
-        sim->memory = aligned_alloc(ARENA_ALIGNMENT, sim->memory_bytes);
-        assert(sim->memory != NULL);
+    if (sim->memory_bytes == 0) {
+        sim->memory_bytes = engine_memory_bytes_min(&options) + sim->options.memory_extra_bytes;
+        sim->memory_bytes = align_up(sim->memory_bytes, ARENA_ALIGNMENT);
     }
-    memset(sim->memory, 0, sim->memory_bytes);
+    void *memory = sim_memory_zeroed(&node_memory, sim->memory_bytes);
     options.memory_bytes = sim->memory_bytes;
     sim->engine =
-        engine_create(sim->memory, &options, &sim->disk.storage, &sim->clock.clock);
+        engine_create(memory, &options, &sim->disk.storage, &sim->clock.clock);
 }
 
 /* Not open: may that be? And what does its owner do about it? */
@@ -150,8 +149,6 @@ open_refused(
             report->memory_bytes_needed,
             sim->memory_bytes);
         sim->memory_bytes = align_up(report->memory_bytes_needed, ARENA_ALIGNMENT);
-        free(sim->memory);
-        sim->memory = NULL;
         return;
     case ENGINE_OPEN_DISK_FULL: sim_fail(sim, "open: no room for what was admitted");
     case ENGINE_OPEN_IO_ERROR:

@@ -314,5 +314,4 @@ sim_free(struct sim *sim)
     oracle_free(sim);
     atlas_free(sim);
     storage_sim_free(&sim->disk);
-    free(sim->memory);
 }

@@ -238,7 +238,6 @@ struct sim {
     struct sim_client clients[SIM_CLIENTS_MAX];
     struct sim_verify verify;
     struct engine *engine; /* NULL: not running. */
-    void *memory;
     uint64_t memory_bytes;
     uint64_t faults_at_open; /* Faults of the disk before this life. */
     uint32_t rests;          /* Polls in a row of a busy engine that had nothing to do. */

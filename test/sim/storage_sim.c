@@ -11,6 +11,9 @@
 /* What a crash can split: disks promise no more than a physical sector of 512 bytes. */
 #define TEAR_SIZE 512
 
+/* What a file gets when it grows, at least. */
+#define GROWN_BYTES_MIN (64 * MIB)
+
 #define PER_MILLION 1000000
 
 enum sector_flag {
@@ -90,32 +93,39 @@ files_size_bytes(const struct storage_sim *sim)
     return size_bytes;
 }
 
-/* Twice as much at a time: a grid grows often, and by little. */
 static void
-file_resize(struct storage_sim_file *file, uint64_t size_bytes)
+file_free(const struct storage_sim_file *file)
+{
+    sim_memory_give(&file->memory, file->size_bytes);
+    free(file->sector_flags);
+}
+
+/* Room for so many bytes: what was not written to is zero. */
+static void
+file_reserve(struct storage_sim_file *file, uint64_t capacity_bytes)
+{
+    const struct sim_memory memory = sim_memory_take(capacity_bytes);
+    uint8_t *sector_flags = calloc(capacity_bytes / SECTOR_SIZE, 1);
+    assert(sector_flags != NULL);
+    if (file->size_bytes > 0) {
+        memcpy(memory.bytes, file->bytes, file->size_bytes);
+        memcpy(sector_flags, file->sector_flags, file->size_bytes / SECTOR_SIZE);
+    }
+    file_free(file);
+    file->memory = memory;
+    file->bytes = memory.bytes;
+    file->sector_flags = sector_flags;
+    file->capacity_bytes = capacity_bytes;
+}
+
+/* What grows gets room for long: a grid grows often, and by little. */
+static void
+file_grow(struct storage_sim_file *file, uint64_t size_bytes)
 {
     assert(size_bytes >= file->size_bytes);
     assert(size_bytes % SECTOR_SIZE == 0);
     if (size_bytes > file->capacity_bytes) {
-        const uint64_t capacity_bytes = max_u64(size_bytes, 2 * file->capacity_bytes);
-        uint8_t *bytes = malloc(capacity_bytes);
-        uint8_t *sector_flags = malloc(capacity_bytes / SECTOR_SIZE);
-        assert(bytes != NULL && sector_flags != NULL);
-        if (file->size_bytes > 0) {
-            memcpy(bytes, file->bytes, file->size_bytes);
-            memcpy(sector_flags, file->sector_flags, file->size_bytes / SECTOR_SIZE);
-        }
-        free(file->bytes);
-        free(file->sector_flags);
-        file->bytes = bytes;
-        file->sector_flags = sector_flags;
-        file->capacity_bytes = capacity_bytes;
-    }
-    const uint64_t sectors_old = file->size_bytes / SECTOR_SIZE;
-    const uint64_t sectors_new = size_bytes / SECTOR_SIZE;
-    if (size_bytes > file->size_bytes) {
-        memset(file->bytes + file->size_bytes, 0, size_bytes - file->size_bytes);
-        memset(file->sector_flags + sectors_old, 0, sectors_new - sectors_old);
+        file_reserve(file, max_u64(max_u64(size_bytes, 4 * file->capacity_bytes), GROWN_BYTES_MIN));
     }
     file->size_bytes = size_bytes;
 }
@@ -132,7 +142,11 @@ storage_sim_init(
     sim->options = *options;
     sim->prng = prng;
     for (int i = 0; i < STORAGE_FILE_COUNT; i++) {
-        file_resize(&sim->files[i], options->file_size_bytes[i]);
+        struct storage_sim_file *file = &sim->files[i];
+        const uint64_t size_bytes = options->file_size_bytes[i];
+        assert(size_bytes % SECTOR_SIZE == 0);
+        if (size_bytes > 0) file_reserve(file, size_bytes);
+        file->size_bytes = size_bytes;
         sim->storage.file_size_bytes[i] = options->file_size_bytes[i];
     }
 }
@@ -141,8 +155,7 @@ void
 storage_sim_free(struct storage_sim *sim)
 {
     for (int i = 0; i < STORAGE_FILE_COUNT; i++) {
-        free(sim->files[i].bytes);
-        free(sim->files[i].sector_flags);
+        file_free(&sim->files[i]);
     }
     memset(sim, 0, sizeof(*sim));
 }
@@ -367,7 +380,7 @@ growth_cut(struct storage_sim *sim)
     if (file->size_bytes >= growth->size_bytes) return; /* An error has left more than that. */
     const uint64_t added_bytes = growth->size_bytes - file->size_bytes;
     const uint64_t sectors = prng_range(sim->prng, 0, added_bytes / SECTOR_SIZE);
-    file_resize(file, file->size_bytes + sectors * SECTOR_SIZE);
+    file_grow(file, file->size_bytes + sectors * SECTOR_SIZE);
 }
 
 void
@@ -721,7 +734,7 @@ growth_take_effect(struct storage_sim *sim, const struct storage_growth *growth)
         return STORAGE_IO_ERROR;
     }
     sim->counters.grows += 1;
-    file_resize(file, size_bytes);
+    file_grow(file, size_bytes);
     return STORAGE_OK;
 }
 

@@ -65,6 +65,7 @@
 #include "base/prng.h"
 #include "base/u128.h"
 #include "io/storage.h"
+#include "sim/memory.h"
 
 /* Requests in flight at a time, seconds of ordered pairs included. */
 #define STORAGE_SIM_FLIGHTS_MAX 1024
@@ -133,7 +134,8 @@ struct storage_sim_file {
     uint8_t *sector_flags; /* One a sector. */
     /* On disk. Differs from storage's only from a crash or growth error to the restart. */
     uint64_t size_bytes;
-    uint64_t capacity_bytes; /* Of what `bytes` points to. */
+    uint64_t capacity_bytes; /* Of what `bytes` points to; all zero beyond size_bytes. */
+    struct sim_memory memory; /* That is there, once the file has grown. */
 };
 
 struct storage_sim_flight {

@@ -43,6 +43,21 @@ UNIT_TEST(a_queue_is_first_in_first_out)
     expect(queue_peek(&queue) == &links[1]);
 }
 
+UNIT_TEST(what_is_pushed_first_is_the_next)
+{
+    struct queue queue;
+    struct queue_link links[3] = {{0}};
+    queue_init(&queue, "test", 3);
+    queue_push_first(&queue, &links[0]);
+    queue_push(&queue, &links[1]);
+    queue_push_first(&queue, &links[2]);
+    expect(queue_full(&queue));
+    expect(queue_pop(&queue) == &links[2]);
+    expect(queue_pop(&queue) == &links[0]);
+    expect(queue_pop(&queue) == &links[1]);
+    expect(queue_empty(&queue) && queue.tail == NULL);
+}
+
 UNIT_TEST(percentiles_are_within_a_quarter)
 {
     static struct histogram histogram;
