@@ -19,9 +19,9 @@
  * one that the read names, that of an earlier page.
  *
  * What can go wrong: a request is refused and had no effect (ENGINE_INVALID, _MEMORY_FULL,
- * _DISK_FULL); it has waited long enough for a primary (ENGINE_NO_QUORUM, _UNKNOWN); a read meets a
- * damaged block (ENGINE_DAMAGED, and everything else goes on); a write fails or an op meets a
- * damaged block (engine_failed: the host must stop, and open again).
+ * _DISK_FULL); it has waited long enough for a primary, or for room (ENGINE_NO_QUORUM, _UNKNOWN); a
+ * read meets a damaged block (ENGINE_DAMAGED, and everything else goes on); a write fails or an op
+ * meets a damaged block (engine_failed: the host must stop, and open again).
  */
 #ifndef LEDGER_ENGINE_ENGINE_H
 #define LEDGER_ENGINE_ENGINE_H
@@ -87,7 +87,10 @@ enum engine_status {
     /* A block that this read needs can't be read; `damage` says which. Other requests go on. */
     ENGINE_DAMAGED,
     ENGINE_BUSY,        /* Only one request of this kind may run, and one is running. */
-    /* It has waited for wait_ns, and no primary works: nothing happened, and nothing will. */
+    /*
+     * It has waited for wait_ns, and no primary works, or what is committed waits here for room:
+     * nothing happened, and nothing will.
+     */
     ENGINE_NO_QUORUM,
     /* Likewise; but the create had left, so it may happen, or have happened. Nobody is told. */
     ENGINE_UNKNOWN,

@@ -183,7 +183,7 @@ void
 engine_reads_tick(struct engine *engine)
 {
     struct queue *waiting = &engine->reads.waiting;
-    if (engine_failed(engine) || replica_led(&engine->replica)) return;
+    if (engine_failed(engine) || !replica_calls_wait(&engine->replica)) return;
     const uint64_t now = clock_monotonic_ns(engine->clock);
     for (uint32_t left = waiting->count; left > 0; left--) {
         struct queue_link *link = queue_pop(waiting);

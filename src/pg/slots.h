@@ -75,7 +75,7 @@ enum slot_state {
     SLOT_ABANDONED,
 };
 
-/* How a request ended. All but the last two are the same as in enum engine_status. */
+/* How a request ended. All but the last four are the same as in enum engine_status. */
 enum slot_outcome {
     SLOT_OK = ENGINE_OK,
     SLOT_INVALID = ENGINE_INVALID,
@@ -86,6 +86,9 @@ enum slot_outcome {
     SLOT_BUSY = ENGINE_BUSY,
     SLOT_NO_QUORUM = ENGINE_NO_QUORUM,
     SLOT_UNKNOWN = ENGINE_UNKNOWN,
+    /* The same two, but for room: this node has none for what is committed. */
+    SLOT_NO_ROOM,
+    SLOT_NO_ROOM_UNKNOWN,
     SLOT_LOST,        /* The worker ended while it ran. It may have taken effect. */
     SLOT_NOT_RUNNING, /* The engine wasn't running. Nothing happened. */
 };

@@ -506,6 +506,12 @@ bool replica_resign(struct replica *replica);
  */
 bool replica_led(const struct replica *replica);
 
+/*
+ * Nobody can say when requests here will be answered: no primary works, or what is committed waits
+ * for room. Then those are given up that have waited as long as they would (R13).
+ */
+bool replica_calls_wait(const struct replica *replica);
+
 /* Has the replica executed everything that was committed when the read came (R11)? */
 bool replica_read_ready(const struct replica *replica, uint64_t number);
 

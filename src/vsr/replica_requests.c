@@ -316,7 +316,7 @@ void
 replica_requests_give_up(struct replica *replica)
 {
     const uint64_t unsent = replica->unsent == NULL ? UINT64_MAX : replica->unsent->number;
-    if (replica_led(replica)) return;
+    if (!replica_calls_wait(replica)) return;
     give_up(replica, &replica->requests, REPLICA_NO_QUORUM);
     give_up(replica, &replica->outstanding, REPLICA_UNKNOWN);
     unsent_from(replica, unsent);

@@ -91,6 +91,12 @@ replica_led(const struct replica *replica)
     return now - replica->change->heard_ns < replica->failover_timeout_ns;
 }
 
+bool
+replica_calls_wait(const struct replica *replica)
+{
+    return !replica_led(replica) || replica->no_room;
+}
+
 /* Have enough of the voters said, not long ago, that they don't hear the primary? */
 static bool
 quorum_suspects(const struct replica *replica, uint64_t now)

@@ -12,7 +12,7 @@ enum replica_outcome {
     REPLICA_MEMORY_FULL, /* Memory is full. The request had no effect. */
     REPLICA_DISK_FULL,   /* The disk is full. The request had no effect. */
     REPLICA_FAILED,      /* The replica has stopped. The outcome is unknown. */
-    /* It has waited long enough, and there is no working primary. The request had no effect. */
+    /* It has waited long enough, and replica_calls_wait. The request had no effect. */
     REPLICA_NO_QUORUM,
     REPLICA_UNKNOWN, /* Likewise; but it was sent or prepared, so the outcome is unknown. */
 };

@@ -21,7 +21,8 @@
  *  (I4) each batch in the log was asked for by a client of that node in that life, and is there no
  *       more often than it was asked for. What was refused isn't there.
  *       A refusal has a reason: a disk that is full. What was given up without a number isn't there
- *       either; with one, it may come later (R13). Nothing is given up while a primary is known.
+ *       either; with one, it may come later (R13). Nothing is given up while a primary is known
+ *       and there is room.
  *  (I5) a create that is answered is in the log, at an op behind everything that was answered
  *       anywhere before it was sent, with the model's results, byte by byte.
  *  (I6) a read is what the model has at the op that it names. That isn't older than anything that

@@ -262,3 +262,49 @@ UNIT_TEST(r13_requests_that_a_new_primary_has_yet_to_take_are_given_up)
 }
 
 UNIT_MAIN(test_replica_waits)
+
+/* A full disk: what is committed isn't executed there, and so nothing is answered. */
+static void
+fill_disk(struct storage_sim *disk)
+{
+    for (uint32_t i = 0; i < STORAGE_FILE_COUNT; i++) {
+        disk->options.space_limit_bytes += disk->storage.file_size_bytes[i];
+    }
+}
+
+UNIT_TEST(r13_calls_at_a_member_without_room_are_given_up)
+{
+    uint32_t accounts = 1;
+    trio_begin(NETWORK_SIM_CHAOS, 36);
+    expect(trio_answered_within(trio_create(1, 1), TRIO_PATIENCE_MS));
+    const u128 id = trio.id_last;
+    trio_expect_rest(1);
+    const struct replica *replica = trio_replica(2);
+    fill_disk(&trio.nodes[2].disk);
+    for (uint32_t i = 0; i < 400 && !replica->no_room; i++) {
+        expect(trio_answered_within(trio_create(1, EVENTS_PER_BATCH_MAX), TRIO_PATIENCE_MS));
+        accounts += EVENTS_PER_BATCH_MAX;
+    }
+    expect(replica->no_room);
+    expect(replica_led(replica));
+    const struct trio_asked *create = create_for(2, 1, WAIT_MS);
+    const struct trio_asked *read = look_up_for(2, id, WAIT_MS);
+    struct trio_asked *patient = create_for(2, 1, 0);
+    struct trio_asked *local = look_up_for(2, id, WAIT_MS);
+    local->request.local = true;
+    trio_steps(WAIT_MS - 2 * ENGINE_TICK_MS);
+    expect(trio_found(local));
+    expect_equal(create->answers + read->answers, 0);
+    trio_steps(4 * ENGINE_TICK_MS);
+    expect(untouched(create));
+    expect_equal(create->request.status, ENGINE_UNKNOWN); /* The others have executed it. */
+    expect_equal(read->answers, 1);
+    expect_equal(read->request.status, ENGINE_NO_QUORUM);
+    expect_equal(patient->answers, 0);
+    trio.nodes[2].disk.options.space_limit_bytes = 0;
+    expect(trio_answered_within(patient, TRIO_PATIENCE_MS));
+    expect(trio_created(patient));
+    expect(untouched(create));
+    trio_expect_rest(accounts + 2);
+    trio_end();
+}

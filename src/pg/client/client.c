@@ -231,6 +231,8 @@ struct outcome_error {
     const char *hint;
 };
 
+#define MESSAGE_NO_ROOM "this node has no room for what the ledger's cluster has committed"
+
 static const struct outcome_error outcome_errors[] = {
     [SLOT_MEMORY_FULL] =
         {ERRCODE_OUT_OF_MEMORY,
@@ -250,6 +252,19 @@ static const struct outcome_error outcome_errors[] = {
          "another verification of the ledger is under way",
          "There is one at a time.",
          "Wait for it, or cancel the session that runs it: pg_stat_activity shows its query."},
+    [SLOT_NO_ROOM] =
+        {ERRCODE_INSUFFICIENT_RESOURCES,
+         ERRCODE_INSUFFICIENT_RESOURCES,
+         MESSAGE_NO_ROOM,
+         "The request took no effect. Other nodes go on.",
+         "Increase ledger.memory and restart this server, or make room in the file system of ledger.data_directory. "
+         "ledger.quorum_wait is how long a call waits."},
+    [SLOT_NO_ROOM_UNKNOWN] =
+        {ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN,
+         ERRCODE_INSUFFICIENT_RESOURCES,
+         MESSAGE_NO_ROOM,
+         NULL,
+         NULL},
     [SLOT_FAILED] =
         {ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN,
          ERRCODE_IO_ERROR,

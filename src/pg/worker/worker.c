@@ -335,6 +335,16 @@ outcome_of(enum engine_status status)
     return (enum slot_outcome) status;
 }
 
+static bool
+has_no_room(const struct engine_cluster *cluster)
+{
+    for (uint32 i = 0; i < cluster->count; i++) {
+        const struct engine_member *member = &cluster->members[i];
+        if (member->self) return member->state == ENGINE_MEMBER_NO_ROOM;
+    }
+    return false;
+}
+
 static void
 finish(struct worker *worker, uint32 index, enum slot_outcome outcome)
 {
@@ -343,17 +353,21 @@ finish(struct worker *worker, uint32 index, enum slot_outcome outcome)
     worker->under_way -= 1;
 }
 
-/* Those who could answer. */
-static void
-describe_quorum(const struct worker *worker, char *text, size_t size)
+/* What a request has waited for in vain, and those who could have answered. */
+static enum slot_outcome
+given_up(const struct worker *worker, enum engine_status status, char *text, size_t size)
 {
     struct engine_cluster cluster;
     engine_cluster_get(worker->host.engine, &cluster);
+    if (has_no_room(&cluster)) {
+        return status == ENGINE_UNKNOWN ? SLOT_NO_ROOM_UNKNOWN : SLOT_NO_ROOM;
+    }
     if (!monitor_is_member(&cluster)) {
         snprintf(text, size, "node \"%s\" is not a member of its cluster", settings_node_name);
-        return;
+    } else {
+        snprintf(text, size, "%u of %u nodes can be reached", cluster.reachable, cluster.voters);
     }
-    snprintf(text, size, "%u of %u nodes can be reached", cluster.reachable, cluster.voters);
+    return outcome_of(status);
 }
 
 static void
@@ -371,11 +385,12 @@ on_answer(struct engine_request *request)
         warnings_describe(&request->damage, slot->detail, sizeof(slot->detail));
         ereport(LOG, errmsg("ledger read met damage: %s", slot->detail));
     }
+    enum slot_outcome outcome = outcome_of(request->status);
     if (request->status == ENGINE_NO_QUORUM || request->status == ENGINE_UNKNOWN) {
-        describe_quorum(own->worker, slot->detail, sizeof(slot->detail));
+        outcome = given_up(own->worker, request->status, slot->detail, sizeof(slot->detail));
     }
     if (own->worker->verifying == own->slot) own->worker->verifying = SLOT_NONE;
-    finish(own->worker, own->slot, outcome_of(request->status));
+    finish(own->worker, own->slot, outcome);
 }
 
 /* Cancels the verification, which may take hours, if nobody waits for it any more. */
