@@ -15,7 +15,9 @@
  * this recovery has found a certain end: no hole, and not uncertain. Appends are serial, so where
  * the tail wasn't, nothing behind it was.
  *
- * Only headers are written, of ops whose prepares are whole.
+ * Only sectors of headers.wal are written: where the header of a whole prepare was lost; and where
+ * a crash has torn entries behind a certain end, so that a later recovery, when the log has grown
+ * up to them, isn't less certain than this one.
  */
 #include <string.h>
 

@@ -197,9 +197,24 @@ recovery_blank_dropped(struct recovery *recovery)
     }
 }
 
+/* Is it damaged on the disk, and known to be of no op (J8)? Then the image has a blank. */
+static bool
+entry_was_cleared(
+    const struct recovery *recovery,
+    const struct prepare_header *disk,
+    const struct prepare_header *image)
+{
+    if (!prepare_header_blank(image) || prepare_header_blank(disk)) return false;
+    return !prepare_header_valid(disk, recovery->journal->cluster);
+}
+
 /*
- * Is the image of this sector to be written over what is on the disk? With peers, only if the
- * header of a whole prepare is missing there: what is damaged stays as it is.
+ * Is the image of this sector to be written over what is on the disk? With peers, only
+ *  - if the header of a whole prepare is missing there. What else is damaged stays as it is.
+ *  - if a crash has torn entries behind the head, of which this recovery is certain. Otherwise the
+ *    log would grow up to them, perhaps without a write of their sector, and the next recovery
+ *    would take them for something that was there. The header of an op whose prepare is damaged
+ *    isn't put at risk for that.
  */
 static bool
 recovery_sector_differs(
@@ -208,14 +223,18 @@ recovery_sector_differs(
     const struct prepare_header *image)
 {
     const struct journal *journal = recovery->journal;
+    bool cleared = false;
+    bool faulty = false;
     if (!recovery->evidence->peers) return memcmp(disk, image, SECTOR_SIZE) != 0;
     for (uint32_t i = 0; i < HEADERS_PER_SECTOR; i++) {
         const uint64_t op = image[i].op;
+        cleared |= entry_was_cleared(recovery, &disk[i], &image[i]);
         if (op <= journal->checkpoint.op || op > recovery->previous.op) continue;
+        faulty |= journal_faulty(journal, op);
         if (journal_faulty(journal, op)) continue;
         if (memcmp(&disk[i], &image[i], PREPARE_HEADER_SIZE) != 0) return true;
     }
-    return false;
+    return cleared && !faulty;
 }
 
 /*

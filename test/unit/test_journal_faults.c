@@ -598,6 +598,7 @@ UNIT_TEST(files_cut_short)
                 }
                 fixture.sim.storage.file_size_bytes[file] = size;
                 fixture.sim.files[file].size_bytes = size;
+                memset(fixture.sim.files[file].bytes + size, 0, full - size);
                 struct journal_report report;
                 const uint64_t tail = journal_fixture_slot_offset(&fixture, fixture.op_head + 1);
                 if (file == STORAGE_HEADERS && tail >= size) {

@@ -399,6 +399,34 @@ UNIT_TEST(an_entry_that_the_next_op_does_not_name_is_none)
     }
 }
 
+/*
+ * A write of a sector that a crash tears may spoil entries in it that aren't in use yet. Recovery
+ * is certain that nothing was there. It must still be when the log has grown up to such an entry,
+ * whose sector wasn't written meanwhile.
+ */
+UNIT_TEST(what_a_crash_has_torn_behind_the_head_says_nothing_later)
+{
+    for (uint32_t ahead = 2; ahead <= 3 * HEADERS_INTERLEAVED; ahead++) {
+        for (uint32_t laps = 0; laps < 3; laps += 2) {
+            struct journal_report report;
+            begin(laps, 6);
+            list(EVIDENCE_NONE);
+            const uint64_t head = fixture.op_head;
+            memset(entry_bytes(head + ahead), 0x5a, PREPARE_HEADER_SIZE);
+            expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
+            expect(!report.uncertain && report.op_head == head);
+            for (uint32_t i = 1; i < ahead; i++) {
+                expect_equal(journal_fixture_append(&fixture, EVENT_SIZE), STORAGE_OK);
+            }
+            expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
+            expect_equal(report.op_head, head + ahead - 1);
+            expect(!report.uncertain);
+            expect(report.damage == NULL);
+            journal_fixture_free(&fixture);
+        }
+    }
+}
+
 /* The scrubber leaves out what is known to be damaged, and finds nothing else. */
 UNIT_TEST(what_is_faulty_is_not_checked)
 {
