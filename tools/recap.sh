@@ -49,7 +49,7 @@ of_anything() {
 
 {
     if grep -q '^FAILED ' "$log"; then
-        sed -n 's/^FAILED //p' "$log"
+        sed -n "s/^FAILED //p" "$log" | sed "s|^$label: ||"
     else
         case $label in
         tap*) of_tap ;;
