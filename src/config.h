@@ -210,6 +210,9 @@
       SECTOR_SIZE - 1) /                                                                           \
      SECTOR_SIZE * SECTOR_SIZE)
 
+/* Headers that a view change has to look at: what may be uncommitted (V4), and one before. */
+#define VIEW_HEADERS_MAX (PIPELINE_PREPARES_MAX + 1)
+
 /* Rows that any read returns at most, but for change events. */
 #define RESULTS_MAX EVENTS_PER_BATCH_MAX
 

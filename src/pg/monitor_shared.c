@@ -69,13 +69,32 @@ monitor_state_get(struct engine_state *state)
     return true;
 }
 
+const struct engine_member *
+monitor_self(const struct engine_cluster *cluster)
+{
+    for (uint32 i = 0; i < cluster->count; i++) {
+        if (cluster->members[i].self) return &cluster->members[i];
+    }
+    return NULL;
+}
+
 bool
 monitor_is_member(const struct engine_cluster *cluster)
 {
-    for (uint32 i = 0; i < cluster->count; i++) {
-        if (cluster->members[i].self) return true;
-    }
-    return false;
+    return monitor_self(cluster) != NULL;
+}
+
+bool
+monitor_is_primary(const struct engine_cluster *cluster)
+{
+    return cluster->primary >= 0 && cluster->members[cluster->primary].self;
+}
+
+bool
+monitor_lacks_room(const struct engine_cluster *cluster)
+{
+    const struct engine_member *self = monitor_self(cluster);
+    return self != NULL && self->state == ENGINE_MEMBER_NO_ROOM;
 }
 
 struct monitor *

@@ -90,6 +90,15 @@ bool monitor_state_get(struct engine_state *state);
  */
 bool monitor_is_member(const struct engine_cluster *cluster);
 
+/* This node among the members, or NULL; */
+const struct engine_member *monitor_self(const struct engine_cluster *cluster);
+
+/* is it the primary that works, as far as it knows? */
+bool monitor_is_primary(const struct engine_cluster *cluster);
+
+/* Does what is committed wait at this node for room? */
+bool monitor_lacks_room(const struct engine_cluster *cluster);
+
 /* ---- For the worker -------------------------------------------------------------------------- */
 
 /* Between these two, the worker writes to board->monitor, and nothing may raise an error. */

@@ -34,7 +34,7 @@ struct message_rule {
     uint32_t units_max;
 };
 
-#define SUFFIX sizeof(struct prepare_header), MESSAGE_SUFFIX_MAX
+#define SUFFIX sizeof(struct prepare_header), VIEW_HEADERS_MAX
 
 static const struct message_rule message_rules[MESSAGE_COMMAND_COUNT] = {
     [MESSAGE_HELLO] =
@@ -66,7 +66,7 @@ static const struct message_rule message_rules[MESSAGE_COMMAND_COUNT] = {
     [MESSAGE_GET_VIEW] = {"get_view", USES_VIEW, 0, 0, 0, 0},
     [MESSAGE_GET_PREPARES] =
         {"get_prepares", USES_VIEW, 0, sizeof(struct message_entry),
-         sizeof(struct message_entry), MESSAGE_SUFFIX_MAX - 1},
+         sizeof(struct message_entry), VIEW_HEADERS_MAX - 1},
     [MESSAGE_GET_PREPARE] = {"get_prepare", USES_VIEW | USES_OP, 0, 0, 0, 0},
     [MESSAGE_ABSENT] = {"absent", USES_VIEW | USES_OP | USES_CHECKPOINT, 0, 0, 0, 0},
     [MESSAGE_GET_BLOCKS] =
@@ -213,7 +213,7 @@ do_view_change_valid(const struct message_header *header)
     const struct message_do_view_change *vote = &header->as.do_view_change;
     if (!bytes_zero(vote->reserved, sizeof(vote->reserved))) return false;
     if (vote->suffix_count != message_units(header)) return false;
-    const uint32_t bits = (1U << vote->suffix_count) - 1; /* At most MESSAGE_SUFFIX_MAX of them. */
+    const uint32_t bits = (1U << vote->suffix_count) - 1; /* At most VIEW_HEADERS_MAX of them. */
     if (((vote->present | vote->nacks) & ~bits) != 0) return false;
     if ((vote->present & vote->nacks) != 0) return false;
     if ((header->flags & MESSAGE_UNCERTAIN) != 0 && vote->nacks != 0) return false;

@@ -49,9 +49,6 @@
 /* A node's name with the zero that ends it. */
 #define MESSAGE_NAME_SIZE (MEMBER_NAME_MAX + 1)
 
-/* Headers that a view change has to look at: what may be uncommitted, and one before. */
-#define MESSAGE_SUFFIX_MAX (PIPELINE_PREPARES_MAX + 1)
-
 #define MESSAGE_BLOCKS_MAX 16
 
 #define MESSAGE_SIZE_MAX (MESSAGE_HEADER_SIZE + PREPARE_SIZE_MAX)

@@ -9,7 +9,7 @@
 static_assert(MESSAGE_HEADER_SIZE <= SECTOR_SIZE, "the frame lies in the sector before the body");
 static_assert(MESSAGE_SMALL_BODY_MAX % SECTOR_SIZE == 0, "bodies are padded to whole sectors");
 static_assert(
-    sizeof(struct message_start_view_body) + MESSAGE_SUFFIX_MAX * PREPARE_HEADER_SIZE <=
+    sizeof(struct message_start_view_body) + VIEW_HEADERS_MAX * PREPARE_HEADER_SIZE <=
         MESSAGE_SMALL_BODY_MAX,
     "only requests and prepares are large");
 

@@ -34,7 +34,7 @@ replica_fetch(struct replica *replica)
     const uint64_t op_first = replica->journal->checkpoint.op;
     uint8_t count = 0;
     /* What isn't known to be of this view's log is asked for too, although it may be here. */
-    for (uint64_t op = replica->linked; count < MESSAGE_SUFFIX_MAX && op >= op_first; op--) {
+    for (uint64_t op = replica->linked; count < VIEW_HEADERS_MAX && op >= op_first; op--) {
         entries[count] = (struct message_entry){
             .checksum = replica_header(replica, op)->checksum,
             .op = op,

@@ -566,7 +566,7 @@ replica_say_view(struct replica *replica, uint8_t slot, uint64_t nonce)
     struct message_start_view_body *body = message_body(header);
     struct prepare_header *suffix = (struct prepare_header *) (body + 1);
     const uint64_t oldest = replica->journal->checkpoint.op;
-    const uint32_t count = (uint32_t) min_u64(replica->op - oldest + 1, MESSAGE_SUFFIX_MAX);
+    const uint32_t count = (uint32_t) min_u64(replica->op - oldest + 1, VIEW_HEADERS_MAX);
     header->size += (uint32_t) (sizeof(*body) + count * sizeof(*suffix));
     header->op = replica->op;
     header->commit = replica->commit_max;

@@ -84,6 +84,27 @@ replica_wish_leave(struct replica *replica)
     if (replica->membership->sent != NULL) finish(replica, REPLICA_WISH_FAILED);
 }
 
+/* A newer primary may have outcomes that this member doesn't know, or not of such a wish. */
+static enum replica_wish_outcome
+known_outcome(const struct replica_wish *wish, uint8_t outcome)
+{
+    bool known = false;
+    switch (outcome) {
+    case REPLICA_WISH_DONE:
+    case REPLICA_WISH_NOT_PRIMARY:
+    case REPLICA_WISH_BUSY:
+    case REPLICA_WISH_UNKNOWN:
+    case REPLICA_WISH_NOT_CLUSTER:
+    case REPLICA_WISH_NO_ROOM: known = true; break;
+    case REPLICA_WISH_EXISTS:
+    case REPLICA_WISH_FULL:
+    case REPLICA_WISH_LOG: known = wish->kind == REPLICA_WISH_ADD; break;
+    case REPLICA_WISH_SELF: known = wish->kind == REPLICA_WISH_REMOVE; break;
+    default: break;
+    }
+    return known ? (enum replica_wish_outcome) outcome : REPLICA_WISH_FAILED;
+}
+
 void
 replica_on_wish_answer(
     struct replica *replica, uint8_t slot, const struct message_header *header)
@@ -92,9 +113,7 @@ replica_on_wish_answer(
     const bool mine = replica_backup(replica) && header->view == replica->view &&
                       slot == replica_primary_slot(replica) && membership->sent != NULL &&
                       header->round == membership->sent_number;
-    /* A newer primary may have outcomes that this member doesn't know. */
-    const uint8_t outcome = header->as.wish_answer.outcome;
-    if (mine) finish(replica, outcome <= REPLICA_WISH_FAILED ? outcome : REPLICA_WISH_FAILED);
+    if (mine) finish(replica, known_outcome(membership->sent, header->as.wish_answer.outcome));
 }
 
 /* ---- The primary ----------------------------------------------------------------------------- */

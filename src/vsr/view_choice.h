@@ -57,9 +57,6 @@
 #include "config.h"
 #include "store/prepare.h"
 
-/* What may be uncommitted (V4), and the entry that it continues. */
-#define VIEW_HEADERS_MAX (PIPELINE_PREPARES_MAX + 1)
-
 /* What a member says of one op. Neither present nor nack: it doesn't know. */
 struct view_vote_entry {
     bool known;   /* `header` is that of the member's log. */

@@ -77,7 +77,7 @@ static uint32_t
 make_vote(struct message_header *header, struct prng *prng)
 {
     struct message_do_view_change_body *body = message_body(header);
-    const uint32_t count = (uint32_t) prng_range(prng, 0, MESSAGE_SUFFIX_MAX);
+    const uint32_t count = (uint32_t) prng_range(prng, 0, VIEW_HEADERS_MAX);
     header->view = 9;
     header->op = 100;
     header->commit = 100 - prng_below(prng, min_u64(count, PIPELINE_PREPARES_MAX) + 1);
@@ -97,7 +97,7 @@ make_start_view(struct message_header *header, struct prng *prng)
 {
     struct message_start_view_body *body = message_body(header);
     struct prepare_header *suffix = (struct prepare_header *) (body + 1);
-    const uint32_t count = (uint32_t) prng_range(prng, 1, MESSAGE_SUFFIX_MAX);
+    const uint32_t count = (uint32_t) prng_range(prng, 1, VIEW_HEADERS_MAX);
     memset(body, 0, sizeof(*body));
     header->view = 9;
     header->op = 100;
@@ -113,7 +113,7 @@ static uint32_t
 make_entries(struct message_header *header, struct prng *prng)
 {
     struct message_entry *entries = message_body(header);
-    const uint32_t count = (uint32_t) prng_range(prng, 1, MESSAGE_SUFFIX_MAX);
+    const uint32_t count = (uint32_t) prng_range(prng, 1, VIEW_HEADERS_MAX);
     for (uint32_t i = 0; i < count; i++) {
         entries[i] = (struct message_entry){.checksum = prng_next(prng), .op = 100 - i};
     }

@@ -172,3 +172,54 @@ UNIT_TEST(r8_batch_that_was_not_asked_for_stops_the_member)
 }
 
 UNIT_MAIN(test_replica_forged)
+
+/* ---- Wishes ---------------------------------------------------------------------------------- */
+
+static uint32_t changes_answered;
+
+static void
+on_changed(struct engine_change *change)
+{
+    (void) change;
+    changes_answered += 1;
+}
+
+/* The primary isn't asked: what it is taken to say comes at once. */
+static enum engine_change_result
+change_answered_by(enum engine_change_kind kind, uint32_t outcome)
+{
+    struct replica *replica = &trio.nodes[1].engine->replica;
+    struct engine_change change = {.kind = (uint8_t) kind, .name = "x", .callback = on_changed};
+    changes_answered = 0;
+    engine_change_members(trio.nodes[1].engine, &change);
+    const struct message_header header = {
+        .command = MESSAGE_WISH_ANSWER,
+        .view = replica->view,
+        .round = replica->membership->sent_number,
+        .as.wish_answer.outcome = (uint8_t) outcome,
+    };
+    replica_on_wish_answer(replica, trio_slot(TRIO_PRIMARY), &header);
+    assert(changes_answered == 1);
+    return change.result;
+}
+
+/* Whoever asks has words for each answer that a question can have, and for no other. */
+UNIT_TEST(answers_to_another_question_say_nothing)
+{
+    trio_begin(NETWORK_SIM_STREAMS, 74);
+    trio_create_many(TRIO_PRIMARY, 1, 1);
+    trio_expect_rest(1);
+    for (uint32_t outcome = 0; outcome <= UINT8_MAX; outcome++) {
+        const enum engine_change_result removed =
+            change_answered_by(ENGINE_CHANGE_REMOVE, outcome);
+        const enum engine_change_result added = change_answered_by(ENGINE_CHANGE_ADD, outcome);
+        expect(removed != ENGINE_CHANGE_EXISTS && removed != ENGINE_CHANGE_FULL);
+        expect(removed != ENGINE_CHANGE_LOG && added != ENGINE_CHANGE_SELF);
+        if (outcome <= REPLICA_WISH_FAILED) continue;
+        expect_equal(removed, ENGINE_CHANGE_FAILED);
+        expect_equal(added, ENGINE_CHANGE_FAILED);
+    }
+    expect_equal(change_answered_by(ENGINE_CHANGE_ADD, REPLICA_WISH_EXISTS), ENGINE_CHANGE_EXISTS);
+    expect_equal(change_answered_by(ENGINE_CHANGE_REMOVE, REPLICA_WISH_SELF), ENGINE_CHANGE_SELF);
+    trio_end();
+}

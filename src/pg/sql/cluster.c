@@ -159,12 +159,6 @@ interval_datum(uint64 ns)
     return IntervalPGetDatum(interval);
 }
 
-static bool
-is_primary(const struct engine_cluster *cluster)
-{
-    return cluster->primary >= 0 && cluster->members[cluster->primary].self;
-}
-
 #define CLUSTER_COLUMNS 10
 
 static void
@@ -194,7 +188,7 @@ put_member(
     values[8] = Int64GetDatum((int64) (op > member->op ? op - member->op : 0));
     nulls[6] = !is_member || !is_known;
     /* Members acknowledge to the primary alone. */
-    nulls[7] = !is_member || !(member->self || (is_known && is_primary(&monitor->cluster)));
+    nulls[7] = !is_member || !(member->self || (is_known && monitor_is_primary(&monitor->cluster)));
     nulls[8] = nulls[7];
     nulls[9] = !was_heard;
     if (!nulls[9]) {

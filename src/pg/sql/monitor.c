@@ -134,21 +134,9 @@ role_name(const struct availability *availability, const struct monitor *monitor
     if (availability->role != ROLE_PRIMARY || !cluster->is_cluster || monitor->published_at == 0) {
         return availability_role_name(availability->role);
     }
-    for (uint32 i = 0; i < cluster->count; i++) {
-        if (cluster->members[i].self) return cluster_state_name(cluster->members[i].state);
-    }
-    return cluster_state_name(ENGINE_MEMBER_CATCHING_UP); /* It hasn't read yet that it is one. */
-}
-
-/* Does what is committed wait here for room? */
-static bool
-lacks_room(const struct engine_cluster *cluster)
-{
-    for (uint32 i = 0; i < cluster->count; i++) {
-        const struct engine_member *member = &cluster->members[i];
-        if (member->self && member->state == ENGINE_MEMBER_NO_ROOM) return true;
-    }
-    return false;
+    const struct engine_member *self = monitor_self(cluster);
+    /* Who isn't a member hasn't read yet that it is one. */
+    return cluster_state_name(self != NULL ? self->state : ENGINE_MEMBER_CATCHING_UP);
 }
 
 /* Says what keeps a member from doing all of its work, if anything does. */
@@ -157,10 +145,11 @@ describe_cluster(const struct monitor *monitor, struct refusal *why)
 {
     const struct engine_cluster *cluster = &monitor->cluster;
     if (monitor->published_at == 0 || !cluster->is_cluster) return;
-    if (lacks_room(cluster)) {
+    if (monitor_lacks_room(cluster)) {
         refusal_message(why, "this node has no room for what the cluster has written");
         refusal_detail(
-            why, "Its disk is full, or ledger.memory. Calls here wait, and the others go on.");
+            why,
+            "Its disk is full, or ledger.memory. Calls here wait for ledger.quorum_wait, and the others go on.");
         refusal_hint(
             why,
             "Make room in the file system of ledger.data_directory; or increase ledger.memory and restart the server. Work goes on by itself.");

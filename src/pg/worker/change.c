@@ -186,12 +186,6 @@ on_answer(struct engine_change *members_change)
     answer(change, members_change->result);
 }
 
-static bool
-is_primary(const struct engine_cluster *cluster)
-{
-    return cluster->primary >= 0 && cluster->members[cluster->primary].self;
-}
-
 static void
 step_down(struct change *change, uint64 now_ns)
 {
@@ -201,7 +195,7 @@ step_down(struct change *change, uint64 now_ns)
     change->deadline_ns = now_ns + STEP_DOWN_WAIT_MS * NS_PER_MS;
     if (!cluster.is_cluster) {
         answer(change, ENGINE_CHANGE_NOT_CLUSTER);
-    } else if (!is_primary(&cluster)) {
+    } else if (!monitor_is_primary(&cluster)) {
         answer(change, ENGINE_CHANGE_NOT_PRIMARY);
     } else if (!engine_resign(change->engine)) {
         answer(change, ENGINE_CHANGE_LAST);

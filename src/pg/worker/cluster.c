@@ -13,6 +13,8 @@
 #define LOOK_UP_NS NS_PER_S
 /* When the log is told that there is no primary. */
 #define NO_PRIMARY_MS 200
+/* And when again: a view that doesn't begin is followed by the next, and the next. */
+#define NO_PRIMARY_AGAIN_MS 60000
 /* When it is told that this node isn't a member: who was let in has read that it is by then. */
 #define OUTSIDE_MS 5000
 
@@ -328,7 +330,10 @@ cluster_log_view(struct cluster *cluster, const struct engine_cluster *now, uint
     if (now->view == cluster->told_view && strcmp(primary, cluster->told_primary) == 0) return;
     /* Between two primaries there always is a moment without one. */
     const bool lasts = now_ns - cluster->primary_seen_ns >= NO_PRIMARY_MS * NS_PER_MS;
-    if (now->primary < 0 && !lasts) return;
+    const bool again = cluster->told_none_ns == 0 ||
+                       now_ns - cluster->told_none_ns >= NO_PRIMARY_AGAIN_MS * NS_PER_MS;
+    if (now->primary < 0 && !(lasts && again)) return;
+    cluster->told_none_ns = now->primary < 0 ? now_ns : 0;
     cluster->told_view = now->view;
     strlcpy(cluster->told_primary, primary, sizeof(cluster->told_primary));
     if (now->primary < 0) {

@@ -33,6 +33,7 @@ struct cluster {
     /* What the log was told last: of which view, and who its primary is; empty if there is none. */
     uint32 told_view;
     char told_primary[NETWORK_NAME_SIZE];
+    uint64 told_none_ns;    /* When the log was told that there is none; 0: since then there was. */
     uint64 primary_seen_ns; /* When there was one last. */
     uint64 outside_ns; /* Since when this node isn't a member; 0: it is one. */
     bool told_outside;

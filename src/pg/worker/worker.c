@@ -335,16 +335,6 @@ outcome_of(enum engine_status status)
     return (enum slot_outcome) status;
 }
 
-static bool
-has_no_room(const struct engine_cluster *cluster)
-{
-    for (uint32 i = 0; i < cluster->count; i++) {
-        const struct engine_member *member = &cluster->members[i];
-        if (member->self) return member->state == ENGINE_MEMBER_NO_ROOM;
-    }
-    return false;
-}
-
 static void
 finish(struct worker *worker, uint32 index, enum slot_outcome outcome)
 {
@@ -359,7 +349,7 @@ given_up(const struct worker *worker, enum engine_status status, char *text, siz
 {
     struct engine_cluster cluster;
     engine_cluster_get(worker->host.engine, &cluster);
-    if (has_no_room(&cluster)) {
+    if (monitor_lacks_room(&cluster)) {
         return status == ENGINE_UNKNOWN ? SLOT_NO_ROOM_UNKNOWN : SLOT_NO_ROOM;
     }
     if (!monitor_is_member(&cluster)) {
