@@ -791,7 +791,7 @@ COMMENT ON COLUMN ledger.stats.sessions_woken_in_vain IS
     'since the server started: sessions whose sleep ended before their answer was there, and that slept again';
 COMMENT ON COLUMN ledger.stats.commit_latency_us_p50 IS 'microseconds from request to answer, of what creates';
 COMMENT ON COLUMN ledger.stats.solo_write_method IS
-    'io_uring or sync: how a small prepare is written while there is nothing else to do; with ledger.io_method = auto, what is faster';
+    'io_uring or sync: how a small prepare is written while no read or other write is under way; with ledger.io_method = auto, what is better';
 COMMENT ON COLUMN ledger.stats.solo_writes_io_uring IS 'prepares that were written so, beside nothing else';
 COMMENT ON COLUMN ledger.stats.solo_writes_sync IS 'prepares that were written so, beside nothing else';
 COMMENT ON COLUMN ledger.stats.solo_write_us_io_uring IS

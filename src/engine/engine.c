@@ -322,8 +322,11 @@ bool
 engine_poll(struct engine *engine)
 {
     bool progress = take_requests(engine);
-    progress |= engine_reads_poll(engine);
-    engine->storage->idle = !progress && !reads_busy(engine);
+    const bool answered = engine_reads_poll(engine);
+    progress |= answered;
+    /* What has come to be prepared waits for the write before it anyway. */
+    engine->storage->idle =
+        !answered && !reads_busy(engine) && !replica_committing(&engine->replica);
     progress |= replica_poll(&engine->replica);
     progress |= engine_verify_poll(engine);
     progress |= engine_scrub_poll(engine);

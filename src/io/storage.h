@@ -82,12 +82,14 @@ struct storage_request {
     uint32_t buffer_size_bytes;
 
     /*
-     * Of a write, or the first of an ordered pair: the caller has nothing else to do until it is
-     * done, and polls again before it sleeps. Storage may then do it inside a poll, blocking for
-     * as long as the disk takes, if that is the faster way; see storage.idle. A hint: it changes
-     * when things happen, and nothing else.
+     * Of a write, or the first of an ordered pair: the caller polls again before it sleeps, and
+     * can't begin another write before this one is done. If it is the only request, storage may do
+     * it inside the next poll, blocking for as long as the disk takes, if that is the faster way;
+     * see storage.idle. A hint: it changes when things happen, and nothing else.
      */
     bool solo;
+    /* Of a solo write: how many events are in it. Of two ways, the better one does more of them. */
+    uint32_t events;
 
     /* Filled by storage before the callback. */
     enum storage_result result;
@@ -143,10 +145,12 @@ struct storage {
     uint32_t in_flight_count;       /* Includes the growth. */
     struct storage_growth *growing; /* The running growth, or NULL. */
     /*
-     * The caller says before each poll whether there is still nothing else to do. If not, a solo
-     * write that has not begun doesn't block it.
+     * The caller says before each poll whether there is nothing that it could do while a write
+     * blocks it. If there is, a solo write that has not begun doesn't block it.
      */
     bool idle;
+    /* The last poll was blocked by a solo write. So there may be more to do than before it. */
+    bool blocked;
     struct storage_solo_stats solo;
 };
 

@@ -2,7 +2,7 @@
 /*
  * The real disk: a data directory opened with the method that was asked for, or that is to be had.
  *
- *     storage_os_open      auto: io_uring, but solo writes go the way that is measured to be faster
+ *     storage_os_open      auto: io_uring, but solo writes go the way that was found to be better
  *                          (storage_choice.h); sync where it is refused. All are equally durable
  *     os->storage          what the engine is given
  *     storage_os_wait_fd   readable while storage_poll has something to do: the host sleeps on it

@@ -99,7 +99,8 @@ carry_out(struct storage_sync *sync, struct storage_request *request)
     struct storage_request *last = request->then != NULL ? request->then : request;
     const bool solo = storage_choice_takes(&sync->storage, request);
     const uint64_t start_ns = clock_monotonic_ns(&sync->clock);
-    if (solo) (void) storage_choice_next(&sync->choice);
+    if (solo) (void) storage_choice_next(&sync->choice, start_ns, request->events);
+    sync->storage.blocked = request->solo;
     enum storage_result result = storage_files_transfer(sync->files, request);
     if (last != request) {
         finish(sync, request, result);
@@ -118,6 +119,7 @@ sync_poll(struct storage *storage, bool wait)
     struct storage_sync *sync = sync_of(storage);
     assert(!sync->polling);
     assert(!wait || storage->in_flight_count > 0);
+    storage->blocked = false;
     const bool waits = wait && queue_empty(&sync->waiting);
     if (storage->growing != NULL && (waits || storage_grower_done(&sync->grower))) {
         sync->polling = true;

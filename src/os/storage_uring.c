@@ -414,23 +414,27 @@ static void
 held_release(struct storage_uring *uring)
 {
     if (uring->held == NULL) return;
+    uring->timed = NULL;
     queue_push(&uring->waiting, &uring->held->link);
     uring->held = NULL;
 }
 
-/* Holds the solo write, or begins to measure it. True if it is held. */
+/*
+ * Begins to measure the solo write. True if it is held. That it was held counts too: meanwhile, the
+ * ring would have been writing.
+ */
 static bool
 solo_hold(struct storage_uring *uring, struct storage_request *request)
 {
     assert(request != NULL);
     assert(uring->held == NULL);
-    if (storage_choice_next(&uring->choice) == STORAGE_WAY_CALL) {
-        uring->held = request;
-        return true;
-    }
     uring->timed = request->then != NULL ? request->then : request;
     uring->timed_ns = clock_monotonic_ns(&uring->clock);
-    return false;
+    const enum storage_way way =
+        storage_choice_next(&uring->choice, uring->timed_ns, request->events);
+    if (way == STORAGE_WAY_RING) return false;
+    uring->held = request;
+    return true;
 }
 
 static void
@@ -447,7 +451,11 @@ uring_submit(struct storage *storage, struct storage_request *request)
         part->link = (struct queue_link){0};
         storage->in_flight_count += 1;
     }
-    if (storage_choice_takes(storage, request) && solo_hold(uring, request)) return;
+    if (!storage_choice_takes(storage, request)) {
+        storage_choice_interrupt(&uring->choice);
+    } else if (solo_hold(uring, request)) {
+        return;
+    }
     queue_push(&uring->waiting, &request->link);
     ring_refill(uring);
 }
@@ -481,8 +489,8 @@ held_write(struct storage_uring *uring)
     struct storage_request *first = uring->held;
     struct storage_request *last = first->then != NULL ? first->then : first;
     uring->held = NULL;
-    uring->timed = last;
-    uring->timed_ns = clock_monotonic_ns(&uring->clock);
+    uring->storage.blocked = true;
+    assert(uring->timed == last);
     enum storage_result result = storage_files_transfer(uring->files, first);
     finish(uring, first, result);
     if (last == first) return 1;
@@ -660,6 +668,7 @@ uring_poll(struct storage *storage, bool wait)
     struct storage_uring *uring = uring_of(storage);
     assert(!uring->polling);
     uring->polling = true;
+    storage->blocked = false;
     uint32_t callbacks = 0;
     if (uring->held != NULL && (wait || storage->idle)) {
         callbacks += held_write(uring); /* Whose callbacks may submit another one. */
@@ -683,6 +692,7 @@ uring_grow(struct storage *storage, struct storage_growth *growth)
     struct storage_uring *uring = uring_of(storage);
     assert(storage->growing == growth);
     uring->timed = NULL;
+    held_release(uring);
     storage_grower_start(&uring->grower);
     uring->event_due = true;
     ring_refill(uring);

@@ -352,6 +352,7 @@ journal_append(struct journal *journal, struct journal_append *append)
         .buffer = (void *) prepare,
         .callback = both ? both_on_prepare : first_on_prepare,
         .solo = append->solo,
+        .events = prepare->event_count,
     };
     if (!both) {
         storage_submit(journal->storage, &journal->write_prepare);

@@ -78,7 +78,7 @@ struct journal_append {
     /* Sector-aligned, sealed, and with its padding zeroed by the caller. */
     const struct prepare_header *prepare;
     journal_append_callback *callback;
-    bool solo; /* A hint: the caller has nothing else to do meanwhile. See storage_request. */
+    bool solo; /* A hint: nothing more can be appended meanwhile. See storage_request. */
 };
 
 struct journal_reading;

@@ -224,7 +224,9 @@ replica_poll(struct replica *replica)
         progress = true;
     }
     if (replica->serving && replica->network != NULL) progress |= replica_members_poll(replica);
-    if (replica->serving) progress |= replica_prepare_requests(replica);
+    /* What has come while storage blocked makes the next prepare larger; its turn is next. */
+    const bool prepares = replica->serving && !replica->storage->blocked;
+    if (prepares) progress |= replica_prepare_requests(replica);
     replica_say(replica, true);
     progress |= replica_commit(replica);
     if (replica->serving && replica->status == REPLICA_NORMAL) progress |= replica_pulse(replica);

@@ -515,6 +515,9 @@ bool replica_calls_wait(const struct replica *replica);
 /* Has the replica executed everything that was committed when the read came (R11)? */
 bool replica_read_ready(const struct replica *replica, uint64_t number);
 
+/* Has a durable op still to be executed, or has its work still to be finished? */
+bool replica_committing(const struct replica *replica);
+
 /* True while an op is executed in part. The state may not be read then. */
 bool replica_executing(const struct replica *replica);
 

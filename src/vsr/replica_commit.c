@@ -480,6 +480,12 @@ replica_commit(struct replica *replica)
 }
 
 bool
+replica_committing(const struct replica *replica)
+{
+    return replica->commit_stage != COMMIT_IDLE || commit_next(replica) != 0;
+}
+
+bool
 replica_executing(const struct replica *replica)
 {
     return replica->commit_stage == COMMIT_EXECUTE;

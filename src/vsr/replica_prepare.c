@@ -118,12 +118,10 @@ prepare_give(
     assert(prepare_follows(parent, header)); /* (R4) */
 
     /*
-     * Nothing to execute, nobody to prepare for: until it is durable, there is only waiting. Nobody
-     * waits for a pulse, which a tick can make, after which the host may sleep.
+     * Alone, nothing more can be prepared until it is durable. Nobody waits for a pulse, which a
+     * tick can make, after which the host may sleep.
      */
-    const bool solo = operation == PREPARE_BATCHES && replica->op == replica->commit &&
-                      replica->commit_stage == COMMIT_IDLE && replica->network == NULL &&
-                      !replica_requests_wait(replica);
+    const bool solo = operation == PREPARE_BATCHES && replica->network == NULL;
     if (replica->network != NULL) replica_seal_prepare(replica, message, 0);
     replica_keep(replica, message);
     replica->op += 1;

@@ -55,18 +55,63 @@ UNIT_TEST(a_prepare_that_only_is_waited_for_is_solo)
     node_free(&node);
 }
 
-UNIT_TEST(a_prepare_with_an_op_to_execute_meanwhile_is_not_solo)
+UNIT_TEST(more_to_prepare_waits_anyway)
 {
     begin();
     const uint64_t op = node_state(&node).op;
     (void) node_create_transfers(&node, 1, 0);
     expect(write_of(op + 1)->solo);
-    /* It comes while the first is written: the write has nobody's undivided attention any more. */
+    /* It comes while the first is written, and can't be written before that is done. */
     (void) node_create_transfers(&node, 1, 0);
     (void) engine_poll(node.engine);
-    expect(!node.sim.storage.idle);
-    /* The first is durable, and is executed while the second is written. */
-    expect(!write_of(op + 2)->solo);
+    expect(node.sim.storage.idle);
+    expect(write_of(op + 2)->solo);
+    expect_equal(write_of(op + 2)->events, 1);
+    node_settle(&node);
+    node_free(&node);
+}
+
+/* What is durable is executed and answered before another write may block; so is what follows. */
+UNIT_TEST(an_op_to_execute_is_something_to_do)
+{
+    begin();
+    uint32_t polls[2] = {0, 0};
+    for (uint32_t i = 0; i < 200; i++) {
+        (void) node_create_transfers(&node, 1, 0);
+        while (engine_busy(node.engine)) {
+            const bool committing = replica_committing(&node.engine->replica);
+            node_step(&node);
+            expect_equal(node.sim.storage.idle, !committing);
+            polls[committing ? 1 : 0] += 1;
+        }
+    }
+    /* Checkpoints are among them. */
+    expect(node_state(&node).checkpoint_op > 0);
+    expect(polls[0] > 0 && polls[1] > 0);
+    node_free(&node);
+}
+
+/* What came while storage blocked is taken first, and makes the next prepare larger. */
+UNIT_TEST(after_a_blocking_write_the_host_has_a_turn)
+{
+    begin();
+    const uint64_t op = node_state(&node).op;
+    (void) node_create_transfers(&node, 1, 0);
+    (void) write_of(op + 1);
+    (void) node_create_transfers(&node, 1, 0);
+    (void) engine_poll(node.engine);
+    struct storage *storage = &node.sim.storage;
+    while (storage->in_flight_count > 0) {
+        storage_sim_tick(&node.sim);
+        storage->blocked = true;
+        expect(node.engine->journal.append->prepare->op == op + 1);
+        (void) engine_poll(node.engine);
+    }
+    expect_equal(node_state(&node).op, op + 1);
+    expect(node.engine->journal.append == NULL);
+    (void) node_create_transfers(&node, 1, 0);
+    storage->blocked = false;
+    expect_equal(write_of(op + 2)->events, 2);
     node_settle(&node);
     node_free(&node);
 }

@@ -13,28 +13,50 @@
 
 static struct storage_solo_stats stats;
 static struct storage_choice choice;
+static uint64_t now_ns;
 
-/* A number of solo writes that take so long; returns how many went by calls. */
+/* What a way does: how long a write takes, and how long it is until the next one. */
+struct pace {
+    uint64_t latency_us;
+    uint64_t interval_us;
+};
+
+/* A number of solo writes of so many events. Returns how many went by calls. */
 static uint32_t
-write_many(uint32_t count, uint64_t ring_us, uint64_t call_us)
+write_paced(uint32_t count, const struct pace paces[STORAGE_WAY_COUNT], uint32_t events)
 {
     uint32_t calls = 0;
     for (uint32_t i = 0; i < count; i++) {
-        const enum storage_way way = storage_choice_next(&choice);
+        const enum storage_way way = storage_choice_next(&choice, now_ns, events);
         calls += way == STORAGE_WAY_CALL ? 1 : 0;
-        storage_choice_measured(
-            &choice, (way == STORAGE_WAY_CALL ? call_us : ring_us) * NS_PER_US);
+        storage_choice_measured(&choice, paces[way].latency_us * NS_PER_US);
+        now_ns += paces[way].interval_us * NS_PER_US;
     }
     return calls;
+}
+
+/* The next one begins as soon as the last one has ended. */
+static uint32_t
+write_many(uint32_t count, uint64_t ring_us, uint64_t call_us)
+{
+    const struct pace paces[STORAGE_WAY_COUNT] = {
+        [STORAGE_WAY_RING] = {ring_us, ring_us},
+        [STORAGE_WAY_CALL] = {call_us, call_us},
+    };
+    return write_paced(count, paces, 1);
 }
 
 static void
 begin(void)
 {
+    now_ns = NS_PER_S;
     storage_choice_init(&choice, &stats, STORAGE_WAY_RING, false);
     expect_equal(stats.latency_ns[STORAGE_WAY_RING], 0);
     expect_equal(stats.latency_ns[STORAGE_WAY_CALL], 0);
 }
+
+/* So many writes are enough for a comparison. */
+#define COMPARISON (CHOICE_TURNS * CHOICE_TURN + 1)
 
 UNIT_TEST(the_faster_way_is_found_and_used)
 {
@@ -42,62 +64,121 @@ UNIT_TEST(the_faster_way_is_found_and_used)
         const uint64_t ring_us = call_is_faster == 1 ? 400 : 250;
         const uint64_t call_us = call_is_faster == 1 ? 250 : 400;
         begin();
-        const uint32_t calls_first = write_many(4 * CHOICE_TRIAL, ring_us, call_us);
-        expect(calls_first >= 2 * CHOICE_TRIAL - 1 && calls_first <= 2 * CHOICE_TRIAL);
+        expect_equal(write_many(CHOICE_TURNS * CHOICE_TURN, ring_us, call_us), 3 * CHOICE_TURN);
         const uint32_t calls = write_many(10 * CHOICE_PERIOD, ring_us, call_us);
         const uint32_t slower = call_is_faster == 1 ? 10 * CHOICE_PERIOD - calls : calls;
         expect_equal(stats.way, call_is_faster == 1 ? STORAGE_WAY_CALL : STORAGE_WAY_RING);
         expect(slower > 0);
-        expect(slower * 100 <= 10 * CHOICE_PERIOD); /* One in a hundred at most. */
+        expect(slower * 80 <= 10 * CHOICE_PERIOD); /* One in eighty at most. */
         expect_equal(stats.latency_ns[STORAGE_WAY_RING], ring_us * NS_PER_US);
         expect_equal(stats.latency_ns[STORAGE_WAY_CALL], call_us * NS_PER_US);
         expect_equal(
             stats.writes[STORAGE_WAY_RING] + stats.writes[STORAGE_WAY_CALL],
-            4 * CHOICE_TRIAL + 10 * CHOICE_PERIOD);
+            CHOICE_TURNS * CHOICE_TURN + 10 * CHOICE_PERIOD);
     }
 }
 
-/* Within some thousand writes it is noticed that the other way has become faster. */
+/* A way may write faster, and be worse for those who bring the next write. */
+UNIT_TEST(what_counts_is_how_much_is_done)
+{
+    const struct pace call_is_better[] = {
+        [STORAGE_WAY_RING] = {100, 400}, [STORAGE_WAY_CALL] = {120, 300}};
+    const struct pace ring_is_better[] = {
+        [STORAGE_WAY_RING] = {120, 300}, [STORAGE_WAY_CALL] = {100, 400}};
+    begin();
+    (void) write_paced(COMPARISON, call_is_better, 1);
+    expect_equal(stats.way, STORAGE_WAY_CALL);
+    (void) write_paced(CHOICE_PERIOD + COMPARISON, ring_is_better, 1);
+    expect_equal(stats.way, STORAGE_WAY_RING);
+
+    /* By calls, each takes twice as long, and has three times as many events. */
+    begin();
+    for (uint32_t i = 0; i < COMPARISON; i++) {
+        const enum storage_way way = storage_choice_next(&choice, now_ns, 1);
+        const bool call = way == STORAGE_WAY_CALL;
+        choice.newest_events = call ? 30 : 10;
+        storage_choice_measured(&choice, 100 * NS_PER_US);
+        now_ns += (call ? 400 : 200) * NS_PER_US;
+    }
+    expect_equal(stats.way, STORAGE_WAY_CALL);
+}
+
+/* Within a period it is noticed that the other way has become better. */
 UNIT_TEST(the_choice_follows_the_machine)
 {
     begin();
-    (void) write_many(CHOICE_PERIOD, 400, 250);
+    (void) write_many(COMPARISON, 400, 250);
     for (int round = 0; round < 4; round++) {
         const bool call_is_faster = round % 2 == 1;
-        (void) write_many(2 * CHOICE_PERIOD, 300, call_is_faster ? 200 : 500);
+        (void) write_many(CHOICE_PERIOD + COMPARISON, 300, call_is_faster ? 200 : 500);
         expect_equal(stats.way, call_is_faster ? STORAGE_WAY_CALL : STORAGE_WAY_RING);
     }
 }
 
-/* Ways that are about equally fast don't take turns; what is slow now and then is noise. */
+/* Ways that are about equally good don't take turns; what is slow now and then is noise. */
 UNIT_TEST(small_differences_change_nothing)
 {
     begin();
-    (void) write_many(CHOICE_PERIOD, 200, 300);
     for (uint32_t i = 0; i < 10; i++) {
         (void) write_many(CHOICE_PERIOD, 200, 196);
         expect_equal(stats.way, STORAGE_WAY_RING);
     }
-    (void) write_many(2 * CHOICE_PERIOD, 200, 190);
+    (void) write_many(CHOICE_PERIOD + COMPARISON, 200, 190);
     expect_equal(stats.way, STORAGE_WAY_CALL);
     for (uint32_t i = 0; i < 10; i++) {
         (void) write_many(CHOICE_PERIOD, 186, 190);
         expect_equal(stats.way, STORAGE_WAY_CALL);
     }
-    for (uint32_t i = 0; i < CHOICE_PERIOD; i++) {
-        (void) write_many(1, 186, i % 4 == 0 ? 20000 : 190);
+    for (uint32_t i = 0; i < 2 * CHOICE_PERIOD; i++) {
+        (void) write_many(1, 186, i % (CHOICE_COUNTED / CHOICE_LONGEST) == 0 ? 20000 : 190);
         expect_equal(stats.way, STORAGE_WAY_CALL);
     }
+}
+
+/* Load that grows or falls steadily changes the cost of both ways, and nobody's choice. */
+UNIT_TEST(load_that_changes_is_no_difference)
+{
+    begin();
+    for (uint32_t i = 0; i < 3 * CHOICE_PERIOD; i++) {
+        const uint64_t us = 1000 + i / 8;
+        (void) write_many(1, us, us);
+        expect_equal(stats.way, STORAGE_WAY_RING);
+    }
+    /* One turn that something else has slowed down doesn't decide either. */
+    for (uint32_t slow = 0; slow < CHOICE_TURNS; slow++) {
+        begin();
+        for (uint32_t i = 0; i < COMPARISON; i++) {
+            const uint64_t us = i / CHOICE_TURN == slow ? 300 : 200;
+            (void) write_many(1, us, us);
+            expect_equal(stats.way, STORAGE_WAY_RING);
+        }
+    }
+}
+
+/* What else is under way lengthens intervals, and says nothing of a way. */
+UNIT_TEST(an_interval_that_was_interrupted_does_not_count)
+{
+    begin();
+    for (uint32_t i = 0; i < 2 * COMPARISON; i++) {
+        const enum storage_way way = storage_choice_next(&choice, now_ns, 1);
+        storage_choice_measured(&choice, 200 * NS_PER_US);
+        const bool call = way == STORAGE_WAY_CALL;
+        if (i % 2 == 0) storage_choice_interrupt(&choice);
+        now_ns += (i % 2 == 0 ? (call ? 9000 : 1) : (call ? 200 : 300)) * NS_PER_US;
+    }
+    expect_equal(stats.way, STORAGE_WAY_CALL);
 }
 
 UNIT_TEST(calls_that_block_for_long_are_not_used)
 {
     begin();
-    (void) write_many(4 * CHOICE_PERIOD, 9000, 5000);
+    /* A comparison ends with the first turn of them. */
+    expect_equal(write_many(CHOICE_PERIOD, 9000, 5000), CHOICE_TURN);
     expect_equal(stats.way, STORAGE_WAY_RING);
-    (void) write_many(4 * CHOICE_PERIOD, 900, 500);
+    (void) write_many(CHOICE_PERIOD + COMPARISON, 900, 500);
     expect_equal(stats.way, STORAGE_WAY_CALL);
-    (void) write_many(4 * CHOICE_PERIOD, 9000, 5000);
+    /* That they have become slow is seen at once, and in the first turn of the next comparison. */
+    expect(write_many(CHOICE_PERIOD / 2, 9000, 5000) <= 2 * CHOICE_TURN);
     expect_equal(stats.way, STORAGE_WAY_RING);
 }
 
@@ -246,7 +327,7 @@ forced(struct disk *disk)
     const bool sync = disk->os.method == STORAGE_OS_SYNC;
     const struct done before = done_since(disk, &(struct done){0});
     if (chooses(disk)) return;
-    for (uint32_t i = 0; i < 3 * CHOICE_SAMPLES; i++) {
+    for (uint32_t i = 0; i < 3 * CHOICE_LATENCIES; i++) {
         submit_pair(disk, SECTOR_SIZE);
         drain(disk->storage);
         expect_equal(items[1].done_order, 2);
@@ -255,7 +336,7 @@ forced(struct disk *disk)
     const struct done done = done_since(disk, &before);
     const enum storage_way way = sync ? STORAGE_WAY_CALL : STORAGE_WAY_RING;
     expect_equal(disk->storage->solo.way, way);
-    expect_equal(done.solo[way], 3 * CHOICE_SAMPLES);
+    expect_equal(done.solo[way], 3 * CHOICE_LATENCIES);
     expect_equal(done.solo[way == STORAGE_WAY_CALL ? STORAGE_WAY_RING : STORAGE_WAY_CALL], 0);
     expect(disk->storage->solo.latency_ns[way] > 0);
     if (!sync) expect_equal(done.calls, 0);
@@ -272,15 +353,15 @@ found_out(struct disk *disk)
     struct storage *storage = disk->storage;
     storage_choice_init(
         storage_uring_choice(disk->os.uring), &storage->solo, STORAGE_WAY_RING, false);
-    for (uint32_t i = 0; i < 5 * CHOICE_TRIAL; i++) {
+    for (uint32_t i = 0; i < 3 * CHOICE_TURN; i++) {
         submit_pair(disk, SECTOR_SIZE);
         while (storage->in_flight_count > 0) (void) storage_poll(storage);
         expect_equal(items[1].done_order, 2);
     }
     expect_pair(disk, SECTOR_SIZE);
     const struct storage_solo_stats *solo = &storage->solo;
-    expect(solo->writes[STORAGE_WAY_RING] > CHOICE_SAMPLES);
-    expect(solo->writes[STORAGE_WAY_CALL] > CHOICE_SAMPLES);
+    expect_equal(solo->writes[STORAGE_WAY_RING], 2 * CHOICE_TURN);
+    expect_equal(solo->writes[STORAGE_WAY_CALL], CHOICE_TURN);
     expect(solo->latency_ns[STORAGE_WAY_RING] > 0 && solo->latency_ns[STORAGE_WAY_CALL] > 0);
 }
 
