@@ -86,6 +86,7 @@ static enum engine_member_state
 peer_state(const struct replica *replica, uint8_t slot)
 {
     const struct replica_peer *peer = &replica->peers[slot];
+    if (!peer->up && peer->refused) return ENGINE_MEMBER_REFUSED;
     if (!peer->up || peer->stranger) return ENGINE_MEMBER_UNREACHABLE;
     if (replica->status != REPLICA_NORMAL) return ENGINE_MEMBER_VIEW_CHANGE;
     if (slot == members_view_slot(replica->view)) return ENGINE_MEMBER_PRIMARY;
@@ -149,7 +150,9 @@ engine_cluster_get(const struct engine *engine, struct engine_cluster *cluster)
         struct engine_member *member = &cluster->members[cluster->count];
         put_member(engine, slot, member);
         if (member->state == ENGINE_MEMBER_PRIMARY) cluster->primary = (int32_t) cluster->count;
-        const bool here = member->self || member->state != ENGINE_MEMBER_UNREACHABLE;
+        const bool away = member->state == ENGINE_MEMBER_UNREACHABLE ||
+                          member->state == ENGINE_MEMBER_REFUSED;
+        const bool here = member->self || !away;
         cluster->reachable += here && member->role == MEMBER_VOTER;
         cluster->count += 1;
     }

@@ -400,6 +400,7 @@ enum engine_member_state {
     ENGINE_MEMBER_CATCHING_UP,
     ENGINE_MEMBER_NO_ROOM, /* What is committed waits there for room on disk, or in memory. */
     ENGINE_MEMBER_UNREACHABLE,
+    ENGINE_MEMBER_REFUSED, /* What has come as this member is an older directory, or a copy. */
     ENGINE_MEMBER_GUEST, /* It is no member, and waits to be added. */
 };
 

@@ -358,7 +358,8 @@ replica_fences_refuse(
     const enum fence_verdict verdict = fences_judge(known, replica->commit, &claim);
     if (verdict != FENCE_STALE && !fences_went_back(known, &claim)) return false;
     bye_with(known, bye);
-    replica->peers[slot].refused = true;
+    /* Who is connected may be the right one. */
+    if (!replica->peers[slot].up) replica->peers[slot].refused = true;
     return true;
 }
 

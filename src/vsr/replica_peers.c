@@ -133,6 +133,12 @@ replica_judge_strangers(struct replica *replica)
     }
 }
 
+static bool
+on_second(void *context, const struct message_header *header, struct message_bye *bye)
+{
+    return replica_fences_refuse(context, header, bye);
+}
+
 static void
 on_up(void *context, uint32_t number, const struct message_header *header)
 {
@@ -304,6 +310,7 @@ on_received(void *context, uint32_t number, struct message *message)
 
 static const struct network_callbacks callbacks = {
     .hello = on_hello,
+    .refuses = on_second,
     .up = on_up,
     .down = on_down,
     .received = on_received,

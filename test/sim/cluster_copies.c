@@ -223,6 +223,8 @@ cluster_copies_step(struct cluster *cluster)
 {
     struct cluster_copy *copy = &cluster->copy;
     const struct cluster_node *original = &cluster->nodes[copy->of];
+    /* In the calm nothing new happens. */
+    if (cluster->calm && copy->stage != CLUSTER_COPY_RUNS) return;
     switch (copy->stage) {
     case CLUSTER_COPY_NONE:
         if (cluster->counts.copies == 0 && cluster->now_ns >= NS_PER_S) take(cluster);

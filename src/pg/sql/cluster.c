@@ -136,6 +136,7 @@ cluster_state_name(uint8 state)
     case ENGINE_MEMBER_CATCHING_UP: return "catching_up";
     case ENGINE_MEMBER_NO_ROOM: return "no_room";
     case ENGINE_MEMBER_UNREACHABLE: return "unreachable";
+    case ENGINE_MEMBER_REFUSED: return "refused";
     case ENGINE_MEMBER_GUEST: return "guest";
     }
     unreachable();
@@ -180,7 +181,8 @@ put_member(
     Datum values[CLUSTER_COLUMNS] = {0};
     bool nulls[CLUSTER_COLUMNS] = {false};
     const bool is_member = member->state != ENGINE_MEMBER_GUEST;
-    const bool is_known = member->state != ENGINE_MEMBER_UNREACHABLE;
+    const bool is_known = member->state != ENGINE_MEMBER_UNREACHABLE &&
+                          member->state != ENGINE_MEMBER_REFUSED;
     const bool was_heard = !member->self && member->heard_ns != UINT64_MAX;
     const TimestampTz now = GetCurrentTimestamp();
     const uint64 op = monitor->cluster.op;
