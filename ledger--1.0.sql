@@ -732,7 +732,7 @@ COMMENT ON VIEW ledger.cluster IS
 COMMENT ON COLUMN ledger.cluster.slot IS 'the member''s number; NULL: it is no member yet';
 COMMENT ON COLUMN ledger.cluster.role IS
     'voter: its acknowledgement counts; standby: it is on the way to be one; guest: it waits for ledger.cluster_add()';
-COMMENT ON COLUMN ledger.cluster.state IS 'primary, backup, view_change, catching_up, no_room, unreachable, lost (its server has no ledger) or guest';
+COMMENT ON COLUMN ledger.cluster.state IS 'primary, backup, view_change, catching_up, no_room, unreachable, lost (its server has no ledger), refused (its directory is an older one, or a copy) or guest';
 COMMENT ON COLUMN ledger.cluster.address IS 'as ledger.nodes of this server has it; NULL if it doesn''t';
 COMMENT ON COLUMN ledger.cluster.op IS 'the newest operation that it has acknowledged; only the primary knows that of others';
 COMMENT ON COLUMN ledger.cluster.lag_ops IS 'how many operations it is behind the newest one that is known here';

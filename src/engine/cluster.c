@@ -98,6 +98,7 @@ static enum engine_member_state
 peer_state(const struct replica *replica, uint8_t slot)
 {
     const struct replica_peer *peer = &replica->peers[slot];
+    if (!peer->up && peer->refused) return ENGINE_MEMBER_REFUSED;
     if (!peer->up || peer->stranger) {
         const struct member *entry = &replica->membership->now.slots[slot];
         return is_lost(replica, entry) ? ENGINE_MEMBER_LOST : ENGINE_MEMBER_UNREACHABLE;

@@ -68,6 +68,7 @@ engine_take(
         .machine = &engine->ledger.machine,
         .network = options->network,
         .failover_timeout_ns = options->failover_timeout_ns,
+        .fence_seed = options->fence_seed,
         .requests_max = options->requests_max,
     };
     queue_init(&engine->arrived, "requests that have arrived", options->requests_max);
@@ -411,6 +412,12 @@ engine_failed_on_divergence(const struct engine *engine, uint64_t *op)
     if (!replica_stopped_by_divergence(&engine->replica)) return false;
     *op = engine->journal.checkpoint.op;
     return true;
+}
+
+bool
+engine_failed_as_copy(const struct engine *engine)
+{
+    return replica_stopped_as_copy(&engine->replica);
 }
 
 bool

@@ -74,6 +74,11 @@ struct engine_options {
     struct network *network;
     /* After which a primary that isn't heard is replaced. 0: one second. */
     uint64_t failover_timeout_ns;
+    /*
+     * Another random number like that, by which a member's directory is told from copies of it
+     * (vsr/fences.h). 0: it isn't, which is for tests alone.
+     */
+    uint64_t fence_seed;
 };
 
 /* ---- Requests -------------------------------------------------------------------------------- */
@@ -168,6 +173,8 @@ enum engine_open_result {
     ENGINE_OPEN_IO_ERROR,
     /* It is a member of a cluster, which can do nothing without a network. */
     ENGINE_OPEN_CLUSTER,
+    /* It is an older copy of a member's directory, or ran beside it; and is over for ever. */
+    ENGINE_OPEN_OVER,
 };
 
 struct engine_open_report {
@@ -330,6 +337,12 @@ bool engine_failed_on_damage(const struct engine *engine, struct engine_damage *
 bool engine_failed_on_divergence(const struct engine *engine, uint64_t *op);
 
 /*
+ * True if the engine has failed because others know a newer state of this directory, or have seen a
+ * copy of it: it is over, and its superblock says so.
+ */
+bool engine_failed_as_copy(const struct engine *engine);
+
+/*
  * True while expired holds aren't released, because a block that this needs is damaged; *damage
  * says which. Everything else goes on, and it is tried again every ten seconds.
  */
@@ -392,6 +405,7 @@ enum engine_member_state {
     ENGINE_MEMBER_UNREACHABLE,
     /* A server with its name is a guest: its directory is gone, and with it this member. */
     ENGINE_MEMBER_LOST,
+    ENGINE_MEMBER_REFUSED, /* What has come as this member is an older directory, or a copy. */
     ENGINE_MEMBER_GUEST, /* It is no member, and waits to be added. */
 };
 
@@ -410,7 +424,12 @@ struct engine_member {
 static inline bool
 engine_member_answers(const struct engine_member *member)
 {
-    return member->state != ENGINE_MEMBER_UNREACHABLE && member->state != ENGINE_MEMBER_LOST;
+    switch (member->state) {
+    case ENGINE_MEMBER_UNREACHABLE:
+    case ENGINE_MEMBER_LOST:
+    case ENGINE_MEMBER_REFUSED: return false;
+    default: return true;
+    }
 }
 
 struct engine_cluster {

@@ -180,6 +180,7 @@ open_superblock(
     /* A member of a cluster can't do anything without the others. */
     const bool member = (state->flags & SUPERBLOCK_NOT_ALONE) != 0;
     if (member && engine->options.network == NULL) return ENGINE_OPEN_CLUSTER;
+    if ((state->flags & SUPERBLOCK_OVER) != 0) return ENGINE_OPEN_OVER;
     const uint64_t headers_size =
         headers_log_count(state->prepares_size_bytes) * PREPARE_HEADER_SIZE;
     if (engine->journal.prepares_size_bytes != state->prepares_size_bytes ||
@@ -337,6 +338,7 @@ open_replica(struct engine *engine, struct engine_open_report *report)
         report->block_address = engine->superblock.working->checkpoint.root.address;
         report->tree_name = "root";
         return ENGINE_OPEN_GRID_CORRUPT;
+    case REPLICA_OPEN_OVER: return ENGINE_OPEN_OVER;
     case REPLICA_OPEN_OTHER_LOG: return ENGINE_OPEN_OTHER_LOG;
     case REPLICA_OPEN_INVALID_PREPARE: return ENGINE_OPEN_INVALID_PREPARE;
     }

@@ -55,6 +55,12 @@ struct network_callbacks {
      * leaves it there. Also called while a peer connects.
      */
     void (*hello)(void *context, struct message_header *hello);
+    /*
+     * NULL, or asked before a connection ends because the peer has another one already: is there
+     * something wrong with who says this hello, whoever it is? Then *bye says what.
+     */
+    bool (*refuses)(
+        void *context, const struct message_header *hello, struct message_bye *bye);
     /* The peer can be reached, and has said this. */
     void (*up)(void *context, uint32_t peer, const struct message_header *hello);
     /*

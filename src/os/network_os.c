@@ -432,6 +432,18 @@ is_outdated(struct network_os *os, const struct network_connection *connection)
            now->incarnation != said->incarnation || now->session != said->session;
 }
 
+/* There is a connection to this peer already. Who this is may have to know more than that. */
+static void
+say_connected(struct network_os *os, struct network_connection *connection)
+{
+    const struct network_callbacks *callbacks = os->network.callbacks;
+    struct message_bye bye = {.reason = MESSAGE_BYE_CONNECTED};
+    if (callbacks->refuses != NULL) {
+        (void) callbacks->refuses(os->network.context, &connection->heard.header, &bye);
+    }
+    say_bye(os, connection, &bye, 0);
+}
+
 static void
 on_hello(struct network_os *os, struct network_connection *connection)
 {
@@ -451,7 +463,7 @@ on_hello(struct network_os *os, struct network_connection *connection)
     if (state->connection != NONE) {
         struct network_connection *old = &os->connections[state->connection];
         if (!gives_way(os, old, connection, peer)) {
-            say_reason(os, connection, MESSAGE_BYE_CONNECTED);
+            say_connected(os, connection);
             return;
         }
         say_reason(os, old, MESSAGE_BYE_CONNECTED);

@@ -85,10 +85,38 @@ members_apply(struct members *members, const struct member_change *change)
         before->incarnation != after->incarnation) {
         return false;
     }
+    if (after->fence != 0 || after->record_op != 0) return false;
     struct members changed = *members;
-    changed.slots[change->slot] = *after;
+    struct member *member = &changed.slots[change->slot];
+    *member = *after;
+    if (after->role != MEMBER_NONE) {
+        member->fence = before->fence; /* (V19): zero, if there was nobody. */
+        member->record_op = before->record_op;
+    }
     if (!members_valid(&changed)) return false;
     *members = changed;
+    return true;
+}
+
+bool
+member_fence_valid(const struct member_fence *record)
+{
+    if (record->slot >= MEMBERS_MAX || record->incarnation == 0) return false;
+    if (record->fence == 0 || record->fence == record->fence_before) return false;
+    if (record->session == 0) return false;
+    return bytes_zero(record->reserved, sizeof(record->reserved));
+}
+
+bool
+members_fence(struct members *members, const struct member_fence *record, uint64_t op)
+{
+    assert(member_fence_valid(record));
+    struct member *member = &members->slots[record->slot];
+    if (member->role == MEMBER_NONE || member->incarnation != record->incarnation) return false;
+    if (member->fence != record->fence_before) return false; /* (V20) */
+    if (op <= member->record_op) return false;
+    member->fence = record->fence;
+    member->record_op = op;
     return true;
 }
 

@@ -44,8 +44,8 @@ struct member {
     u128 incarnation; /* This life of the node: one that joins again gets a new one. */
     char name[MEMBER_NAME_MAX]; /* Letters a … z, digits, _ and -; zeros after it. */
     uint8_t role;
-    uint64_t fence;     /* Tells a copy of its directory from the directory. Zero until then. */
-    uint64_t record_op; /* The op that last changed the fence. Zero until then. */
+    uint64_t fence;     /* Tells a copy of its directory from the directory; 0: none yet. */
+    uint64_t record_op; /* The op that last changed the fence; 0: none has. */
 };
 static_assert(sizeof(struct member) == 64, "no padding");
 
@@ -66,6 +66,20 @@ struct member_change {
 };
 static_assert(sizeof(struct member_change) == EVENT_SIZE, "a record of the log");
 
+/*
+ * A node's record, as a prepare has it: from then on its fence is another (vsr/fences.h). It counts
+ * only if the member of the slot is this incarnation, and its fence is fence_before.
+ */
+struct member_fence {
+    u128 incarnation;
+    uint64_t fence_before;
+    uint64_t fence;
+    uint64_t session; /* Of the life of the node that has asked for it. */
+    uint8_t slot;
+    uint8_t reserved[87];
+};
+static_assert(sizeof(struct member_fence) == EVENT_SIZE, "a record of the log");
+
 /* True for 1 … MEMBER_NAME_MAX of the characters that a name may have, followed by zeros alone. */
 bool member_name_valid(const char name[MEMBER_NAME_MAX]);
 
@@ -81,9 +95,16 @@ void members_lone(struct members *members, u128 incarnation);
 /*
  * Makes the change, if it can be made to this table: the result is a valid table, a member stays
  * the same incarnation for as long as it has its slot, and a new one isn't a voter at once. On
- * false the table is as it was.
+ * false the table is as it was. It says nothing of fences: a member keeps its own, and a new one
+ * has none (V19).
  */
 bool members_apply(struct members *members, const struct member_change *change);
+
+/* Can it be a record that a primary has made? */
+bool member_fence_valid(const struct member_fence *record);
+
+/* Takes the record of this op, if it counts. Returns false, and changes nothing, if not (V20). */
+bool members_fence(struct members *members, const struct member_fence *record, uint64_t op);
 
 /* The slot of the member of that name, or MEMBERS_MAX. */
 uint32_t members_find(const struct members *members, const char name[MEMBER_NAME_MAX]);

@@ -74,7 +74,8 @@ counts_valid(const struct prepare_header *header)
         if (header->event_count == 0 || header->event_count > EVENTS_PER_BATCH_MAX) return false;
         if (header->record_count == 0 || header->record_count > EVENTS_PER_BATCH_MAX) return false;
         return records_size <= header->size - PREPARE_HEADER_SIZE;
-    case PREPARE_NODE: return header->event_count == 1 && header->record_count == 1;
+    case PREPARE_NODE:
+    case PREPARE_FENCE: return header->event_count == 1 && header->record_count == 1;
     case PREPARE_RESERVED: break;
     }
     unreachable();
@@ -90,7 +91,8 @@ size_valid(const struct prepare_header *header)
     case PREPARE_ROOT:
     case PREPARE_PULSE: return body_size == 0;
     case PREPARE_BATCHES: return true;
-    case PREPARE_NODE: return body_size == EVENT_SIZE;
+    case PREPARE_NODE:
+    case PREPARE_FENCE: return body_size == EVENT_SIZE;
     case PREPARE_RESERVED: break;
     }
     return false;
@@ -119,7 +121,7 @@ prepare_header_valid(const struct prepare_header *header, u128 cluster)
     if (header->cluster != cluster) return false;
     if (header->version != DISK_FORMAT_VERSION) return false;
     if (header->position % SECTOR_SIZE != 0) return false;
-    if (header->operation == PREPARE_RESERVED || header->operation > PREPARE_NODE) return false;
+    if (header->operation == PREPARE_RESERVED || header->operation > PREPARE_FENCE) return false;
     if (!size_valid(header)) return false;
     if ((header->operation == PREPARE_ROOT) != (header->op == 0)) return false;
     if (!counts_valid(header) || !members_valid(header)) return false;

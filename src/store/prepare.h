@@ -50,6 +50,7 @@ enum prepare_operation {
     PREPARE_PULSE = 2,    /* Expires holds. It has no body. */
     PREPARE_BATCHES = 3,  /* Requests of clients, see vsr/multi_batch.h. */
     PREPARE_NODE = 4,     /* Changes a member. Its body is a struct member_change. */
+    PREPARE_FENCE = 5,    /* A member's new fence, which is no change of members: member_fence. */
 };
 
 struct prepare_header {

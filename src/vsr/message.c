@@ -95,6 +95,7 @@ static const char *const bye_texts[MESSAGE_BYE_REASON_COUNT] = {
     [MESSAGE_BYE_CONNECTED] = "there is another connection between the two nodes already",
     [MESSAGE_BYE_INCARNATION] = "its data directory is not the one known here, or an older copy",
     [MESSAGE_BYE_REMOVED] = "the node is no longer a member",
+    [MESSAGE_BYE_FENCE] = "its data directory is older than what the node was at, or a copy of it",
 };
 
 static const char *const bye_hints[MESSAGE_BYE_REASON_COUNT] = {
@@ -109,6 +110,7 @@ static const char *const bye_hints[MESSAGE_BYE_REASON_COUNT] = {
     [MESSAGE_BYE_CONNECTED] = "there is nothing to do",
     [MESSAGE_BYE_INCARNATION] = "see whether the node was copied, or restored from a backup",
     [MESSAGE_BYE_REMOVED] = "stop it, or let it join anew",
+    [MESSAGE_BYE_FENCE] = "remove the node at a member, empty its directory, and add it anew",
 };
 
 const char *

@@ -106,8 +106,9 @@ enum message_bye_reason {
     MESSAGE_BYE_CONNECTED,   /* There is another connection already. */
     MESSAGE_BYE_INCARNATION, /* Not the directory that the cluster knows, or an older copy. */
     MESSAGE_BYE_REMOVED,     /* No longer a member. */
+    MESSAGE_BYE_FENCE,       /* An older copy of the node's directory, or a copy beside it. */
 };
-#define MESSAGE_BYE_REASON_COUNT 11
+#define MESSAGE_BYE_REASON_COUNT 12
 
 /* ---- Fields by command ----------------------------------------------------------------------- */
 
@@ -245,7 +246,7 @@ static_assert(offsetof(struct message_header, as) == 96, "no padding");
 
 /* ---- Bodies ---------------------------------------------------------------------------------- */
 
-/* Said once, at the start of a connection: who I am, and how far I have come (view, op = acked). */
+/* Said once, at the start of a connection: who I am, and how far I have come. */
 struct message_hello {
     u128 incarnation;
     uint64_t session;
@@ -259,17 +260,16 @@ struct message_hello {
     uint8_t version_max;
     uint8_t reserved_versions[10];
     char name[MESSAGE_NAME_SIZE];
-    uint8_t reserved[144];
+    uint64_t acked_op; /* See struct fence_claim (vsr/fences.h), as the fences above. */
+    uint8_t reserved[136];
 };
 static_assert(sizeof(struct message_hello) == 256, "on the wire");
 
-/* The last message of a connection. What the reason rests on comes along: fence, op, view. */
+/* The last message of a connection. */
 struct message_bye {
-    uint64_t fence;
-    uint64_t record_op;
-    uint32_t log_view;
+    struct superblock_heard known; /* What MESSAGE_BYE_FENCE rests on. */
     uint8_t reason; /* enum message_bye_reason */
-    uint8_t reserved[235];
+    uint8_t reserved[223];
 };
 static_assert(sizeof(struct message_bye) == 256, "on the wire");
 

@@ -63,6 +63,8 @@ replica_init(struct replica *replica, struct arena *arena, const struct replica_
     replica->change = arena_take(arena, 1, sizeof(struct replica_change), sizeof(u128));
     replica->membership =
         arena_take(arena, 1, sizeof(struct replica_membership), sizeof(u128));
+    replica->fences = arena_take(arena, 1, sizeof(struct replica_fences), sizeof(u128));
+    if (replica->fences != NULL) replica->fences->seed = options->fence_seed;
     replica->updates = arena_take(arena, 1, sizeof(struct replica_updates), sizeof(u128));
     replica->results = arena_take(arena, EVENTS_PER_BATCH_MAX, RESULT_SIZE, RESULT_SIZE);
 }
@@ -173,6 +175,8 @@ static bool
 poll_network(struct replica *replica)
 {
     bool progress = network_poll(replica->network) > 0;
+    if (replica->status == REPLICA_STOPPED) return true;
+    progress |= replica_fences_poll(replica);
     if (replica->status == REPLICA_VIEW_CHANGE) return progress | replica_view_poll(replica);
     if (replica->status != REPLICA_NORMAL) return progress;
     if (!replica->serving) progress |= replica_append_next(replica);
@@ -229,6 +233,7 @@ replica_poll(struct replica *replica)
     if (prepares) progress |= replica_prepare_requests(replica);
     replica_say(replica, true);
     progress |= replica_commit(replica);
+    replica_fences_end(replica);
     if (replica->serving && replica->status == REPLICA_NORMAL) progress |= replica_pulse(replica);
     return progress;
 }
@@ -241,6 +246,7 @@ replica_tick(struct replica *replica)
         replica_say(replica, false);
         replica_fetch(replica);
         replica_members_tick(replica);
+        replica_fences_tick(replica);
         replica_suspect_tick(replica);
         replica_wish_tick(replica);
         replica_requests_give_up(replica);

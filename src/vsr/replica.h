@@ -62,6 +62,7 @@
 #include "io/network.h"
 #include "store/journal.h"
 #include "store/superblock.h"
+#include "vsr/fences.h"
 #include "vsr/message_pool.h"
 #include "vsr/multi_batch.h"
 #include "vsr/request.h"
@@ -154,6 +155,7 @@ struct replica_updates {
     struct superblock_update view;
     struct superblock_update checkpoint;
     struct superblock_update node;
+    struct superblock_update fences;
 };
 
 /* ---- Members --------------------------------------------------------------------------------- */
@@ -224,6 +226,39 @@ struct replica_membership {
     struct replica_guest guests[NETWORK_PEERS_MAX]; /* By number in the network. */
 };
 
+/* At the primary: a record that a member has asked for. By slot. */
+struct replica_record {
+    bool wanted;
+    uint64_t fence_before;
+    uint64_t fence;
+    uint64_t session;
+    uint64_t made_op; /* One was made with this op, in this view; 0: none. */
+};
+
+/* What tells this node's directory from copies of it, and those of others: see replica_fences.c. */
+struct replica_fences {
+    uint64_t seed; /* Fences are drawn from it. 0: no records are made. */
+    /* As they are by the log; the superblock follows, and has fence_next before anybody else. */
+    uint64_t fence;
+    uint64_t fence_next;
+    uint64_t record_op;
+    uint64_t events;        /* Starts and checkpoints of this life, */
+    uint64_t events_drawn;  /* how many of them there were when fence_next was drawn, */
+    uint64_t events_served; /* and when `fence` was (V17). */
+    uint64_t drawn;         /* What becomes fence_next when it is on disk; 0: nothing. */
+    uint64_t drawn_events;
+    uint64_t asked_ns; /* When the primary was asked for a record last; monotonic. */
+    bool note_due;     /* The superblock is to be told of what changed, */
+    bool noting;       /* and is being told. */
+    bool over;         /* This directory is over: it takes part no more, */
+    bool over_noted;   /* and its superblock says so. */
+    bool open_uncertain;     /* When it was opened, its log may have gone back rightly; */
+    uint32_t open_log_view;  /* it was the log of this view, */
+    uint64_t open_op;        /* and ended with this op. */
+    struct superblock_heard heard[MEMBERS_MAX]; /* What is known of each slot (V16). */
+    struct replica_record records[MEMBERS_MAX];
+};
+
 /* So many messages with requests of a member are on their way, or wait for a prepare, at most. */
 #define REPLICA_REQUESTS_PER_PEER 4
 
@@ -253,6 +288,8 @@ struct replica_peer {
     uint8_t number;   /* In the network, while it is up. */
     uint64_t session; /* Of its life, by its hello. */
     uint64_t hello_op; /* So far its log went then. */
+    struct fence_claim claim; /* What it has said of its directory, and what the log said since. */
+    bool refused;             /* The last that has come as this member was refused (V16). */
     uint64_t heard_ns; /* When something came from it; monotonic. 0: never. */
 
     /* At the primary, in this view. */
@@ -389,6 +426,7 @@ struct replica {
     uint64_t failover_timeout_ns;
     struct replica_change *change;
     struct replica_membership *membership;
+    struct replica_fences *fences;
 
     uint64_t session; /* Of this life of the replica. */
     uint64_t number;  /* The newest number that a request was given. */
@@ -433,6 +471,7 @@ struct replica_options {
     struct network *network; /* NULL: it is alone. */
     /* A primary that isn't heard for so long is replaced. 0: REPLICA_FAILOVER_TIMEOUT_NS. */
     uint64_t failover_timeout_ns;
+    uint64_t fence_seed; /* A random number, from which fences are drawn. 0: none are. */
     uint32_t requests_max;
 };
 
@@ -449,6 +488,8 @@ enum replica_open_result {
     REPLICA_OPEN_PREPARE_DAMAGED, /* The entry of op `op` is no longer what recovery has read. */
     REPLICA_OPEN_DAMAGED,         /* A block that the log needs can't be read: forest_damage(). */
     REPLICA_OPEN_SESSIONS_INVALID, /* The checkpoint's root has sessions that no log leads to. */
+    /* The directory is older than the log tells, or a copy. Its superblock says so now. */
+    REPLICA_OPEN_OVER,
     REPLICA_OPEN_OTHER_LOG,       /* Op `op` is of another log than the superblock knows. */
     REPLICA_OPEN_INVALID_PREPARE, /* Op `op` is intact, but no replica makes such a prepare. */
 };
@@ -576,11 +617,19 @@ replica_progress(const struct replica *replica)
     return replica->progress;
 }
 
-/* It has failed and does nothing any more. */
+/* It has failed and does nothing any more, and has noted what it has to. */
 static inline bool
 replica_stopped(const struct replica *replica)
 {
-    return replica->status == REPLICA_STOPPED;
+    const struct replica_fences *fences = replica->fences;
+    return replica->status == REPLICA_STOPPED && !(fences->over && fences->noting);
+}
+
+/* It has stopped because its directory is an older one than its peers know, or a copy (V16). */
+static inline bool
+replica_stopped_as_copy(const struct replica *replica)
+{
+    return replica_stopped(replica) && replica->fences->over;
 }
 
 /* It has failed because a block that an op needs can't be read: forest_damage says which. */

@@ -42,6 +42,7 @@ checkpoint_on_superblock(struct superblock_update *update, enum superblock_resul
     }
     forest_checkpoint_durable(replica->forest);
     journal_checkpoint_durable(replica->journal, &replica->commit_header);
+    replica_fences_checkpoint(replica);
     replica->stats.checkpoints += 1;
     replica->commit_stage = COMMIT_IDLE;
 }
@@ -65,6 +66,7 @@ checkpoint_on_forest(void *context, enum grid_result result)
     };
     update->members = replica->membership->committed;
     replica_log_end(replica, replica->superblock->working->log_view, &update->log);
+    replica_fences_note(replica, &update->node);
     replica->commit_stage = COMMIT_CHECKPOINT_SUPERBLOCK;
     superblock_update(replica->superblock, update);
 }
@@ -314,6 +316,9 @@ replica_commit_start(struct replica *replica, struct message *message)
     case PREPARE_NODE:
         if (!replica_members_valid(replica, header)) return false;
         break;
+    case PREPARE_FENCE:
+        if (!replica_fences_valid(header)) return false;
+        break;
     case PREPARE_RESERVED:
     case PREPARE_ROOT:
         return false;
@@ -389,7 +394,9 @@ execution_prefetch(struct replica *replica, const struct prepare_header *header)
         replica->execution.begun = forest_begin(replica->forest, header->event_count);
         if (!replica->execution.begun) return FOREST_WAIT;
     }
-    if (header->operation == PREPARE_NODE) return forest_prefetch(replica->forest);
+    if (header->operation != PREPARE_BATCHES && header->operation != PREPARE_PULSE) {
+        return forest_prefetch(replica->forest);
+    }
     if (header->operation == PREPARE_BATCHES) return batches_prefetch(replica);
     return machine->ops->prefetch_pulse(machine, header->timestamp);
 }
@@ -427,6 +434,8 @@ commit_execute(struct replica *replica)
         replica->machine->ops->pulse(replica->machine, header->timestamp);
     } else if (header->operation == PREPARE_NODE) {
         replica_members_execute(replica, header);
+    } else if (header->operation == PREPARE_FENCE) {
+        replica_fences_execute(replica, header);
     } else if (!execute_batches(replica, EXECUTE_EVENTS_MAX)) {
         return;
     } else {

@@ -11,6 +11,7 @@
  *   replica_commit.c    executing what is committed
  *   replica_members.c   changes of who the members are
  *   replica_wish.c      wishes for such changes, from any member to the primary
+ *   replica_fences.c    whose directory is an older one, or a copy
  *   replica_read.c      which op a read must see
  *   replica_suspect.c   when the primary isn't heard any more
  *   replica_view.c      the change to a new view: votes, and who takes over what
@@ -159,6 +160,10 @@ bool replica_pulse(struct replica *replica);
 bool replica_prepare_node(
     struct replica *replica, const struct member_change *change, bool *room);
 
+/* The same of a node's record, which needs no empty pipeline. */
+bool replica_prepare_fence(
+    struct replica *replica, const struct member_fence *record, bool *room);
+
 /* ---- replica_members.c ----------------------------------------------------------------------- */
 
 /* Before replay: the members are those of the checkpoint. */
@@ -208,6 +213,64 @@ void replica_wish_leave(struct replica *replica);
 void replica_on_wish(struct replica *replica, uint8_t slot, const struct message_header *header);
 
 void replica_on_wish_answer(
+    struct replica *replica, uint8_t slot, const struct message_header *header);
+
+/* ---- replica_fences.c ------------------------------------------------------------------------ */
+
+/* Before replay. False: the directory is over (V18). */
+bool replica_fences_open(struct replica *replica);
+
+/* After replay: what the superblock is to be told at this start. Then: it was told. */
+void replica_fences_start(struct replica *replica, struct superblock_node *node);
+void replica_fences_started(struct replica *replica);
+
+/* The directory was found to be over while it was opened: tells the superblock. Waits. */
+void replica_fences_close(struct replica *replica);
+
+/* What the superblock is to be told of others with any update. */
+void replica_fences_note(const struct replica *replica, struct superblock_node *node);
+
+/* What this node says of its directory. */
+void replica_fences_claim(const struct replica *replica, struct fence_claim *claim);
+
+/* Is this hello of an older directory, or a copy? Then *bye tells it so. */
+bool replica_fences_refuse(
+    struct replica *replica, const struct message_header *header, struct message_bye *bye);
+
+/* The hello was taken. */
+void replica_fences_heard_hello(struct replica *replica, const struct message_header *header);
+
+/* A connection has ended with this. */
+void replica_fences_told(struct replica *replica, const struct message_bye *bye);
+
+/* Who is connected, and is an older directory by what is known now, has to go. */
+void replica_fences_judge(struct replica *replica);
+
+/* A member has acknowledged an op, or voted for a view. */
+void replica_fences_heard_ack(struct replica *replica, uint8_t slot, uint64_t op);
+void replica_fences_heard_vote(
+    struct replica *replica, uint8_t slot, uint32_t view, uint32_t log_view);
+
+/* The slot has another incarnation, or none (V22). */
+void replica_fences_forget(struct replica *replica, uint8_t slot);
+
+/* A checkpoint is durable. */
+void replica_fences_checkpoint(struct replica *replica);
+
+/* Can this prepare be? Then: it is executed. */
+bool replica_fences_valid(const struct prepare_header *prepare);
+void replica_fences_execute(struct replica *replica, const struct prepare_header *prepare);
+
+/* Stops the replica, if its directory was found to be over. */
+void replica_fences_end(struct replica *replica);
+
+bool replica_fences_poll(struct replica *replica);
+void replica_fences_tick(struct replica *replica);
+
+/* The replica isn't the view's primary any more. */
+void replica_fences_leave(struct replica *replica);
+
+void replica_on_node_record(
     struct replica *replica, uint8_t slot, const struct message_header *header);
 
 /* ---- replica_normal.c ------------------------------------------------------------------------ */
@@ -349,7 +412,10 @@ void replica_view_fetched(struct replica *replica, struct message *message);
 void replica_connect(struct replica *replica);
 
 /* Ends the connection to who has this slot, if there is one: nothing more is taken from it. */
-void replica_dismiss(struct replica *replica, uint8_t slot, enum message_bye_reason reason);
+void replica_dismiss(struct replica *replica, uint8_t slot, const struct message_bye *bye);
+
+/* Whoever was connected as this member isn't counted for anything any more. */
+void replica_uncount(struct replica *replica, uint8_t slot);
 
 /* Is who is connected, and wasn't known, a member by now? Who isn't, and was removed, has to go. */
 void replica_judge_strangers(struct replica *replica);

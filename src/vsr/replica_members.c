@@ -28,6 +28,8 @@
 
 #include "vsr/replica_internal.h"
 
+static const struct message_bye removed = {.reason = MESSAGE_BYE_REMOVED};
+
 /* ---- As the log grows and is cut ------------------------------------------------------------- */
 
 static const struct member_change *
@@ -65,7 +67,7 @@ replica_members_logged(struct replica *replica, const struct prepare_header *pre
         replica_requests_drop(replica, slot);
     } else if (replica->peers[slot].incarnation != change->member.incarnation) {
         /* Who had the slot before may not know of its end yet. It isn't counted for this one. */
-        replica_dismiss(replica, slot, MESSAGE_BYE_REMOVED);
+        replica_dismiss(replica, slot, &removed);
     }
     if (replica->status != REPLICA_RECOVERING) replica_judge_strangers(replica);
 }
@@ -159,6 +161,7 @@ replica_members_tick(struct replica *replica)
     membership->welcomed_ns = now;
     welcome_guests(replica);
     replica_judge_strangers(replica);
+    replica_fences_judge(replica);
 }
 
 void
@@ -211,6 +214,16 @@ log_reaches_back(const struct replica *replica)
     const uint64_t end = journal->head.position + prepare_size_on_disk(&journal->head);
     if (journal_op_oldest(journal) > 1) return false;
     return end <= journal->prepares_size_bytes / 4 * 3;
+}
+
+/* What a change of members says of one. (V19) */
+static struct member
+role_of(const struct member *member)
+{
+    struct member role = *member;
+    role.fence = 0;
+    role.record_op = 0;
+    return role;
 }
 
 static enum replica_wish_outcome
@@ -271,7 +284,7 @@ plan_create(struct replica *replica, struct replica_wish *wish)
     if (is_cluster(replica)) return REPLICA_WISH_EXISTS;
     wish->change = (struct member_change){
         .slot = replica->slot,
-        .member = replica->membership->now.slots[replica->slot],
+        .member = role_of(&replica->membership->now.slots[replica->slot]),
     };
     memcpy(wish->change.member.name, wish->name, MEMBER_NAME_MAX);
     if ((state->flags & SUPERBLOCK_NOT_ALONE) != 0) return REPLICA_WISH_DONE;
@@ -356,7 +369,7 @@ promote(struct replica *replica)
         membership->promotion = (struct replica_wish){
             .kind = REPLICA_WISH_PROMOTE,
             .stage = REPLICA_WISH_WANTED,
-            .change = {.slot = slot, .member = members->slots[slot]},
+            .change = {.slot = slot, .member = role_of(&members->slots[slot])},
         };
         membership->promotion.change.member.role = MEMBER_VOTER;
         membership->wish = &membership->promotion;
@@ -431,6 +444,7 @@ replica_members_execute(struct replica *replica, const struct prepare_header *pr
     assert(applied); /* replica_members_valid */
     /* Whoever has the slot now begins with a session of its own. */
     if (was_member != is_member) {
+        replica_fences_forget(replica, change->slot);
         replica->sessions.slots[change->slot] = (struct session){0};
         replica->accepted.slots[change->slot] = (struct session){0};
         /* Others, which were faster, may have let it in already. */
@@ -443,7 +457,7 @@ replica_members_execute(struct replica *replica, const struct prepare_header *pr
         membership->now = membership->committed;
     }
     if (replica->status == REPLICA_RECOVERING) return;
-    if (!is_member) replica_dismiss(replica, change->slot, MESSAGE_BYE_REMOVED);
+    if (!is_member) replica_dismiss(replica, change->slot, &removed);
     welcome_guests(replica);
     const struct replica_wish *wish = membership->wish;
     if (wish != NULL && wish->stage == REPLICA_WISH_MADE && wish->op == prepare->op) {

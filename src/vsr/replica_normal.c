@@ -183,6 +183,7 @@ replica_on_prepare_ok(struct replica *replica, uint8_t slot, const struct messag
         peer->acked = max_u64(peer->acked, header->op);
         peer->sent_op = peer->placed ? max_u64(peer->sent_op, header->op) : header->op;
         peer->placed = true;
+        replica_fences_heard_ack(replica, slot, header->op);
         replica_count_acks(replica);
     }
     compare_checkpoint(replica, slot, header);

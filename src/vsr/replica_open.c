@@ -285,9 +285,12 @@ open_note_start(struct replica *replica)
         .kind = SUPERBLOCK_UPDATE_NODE,
         .callback = open_on_noted,
     };
+    replica_fences_start(replica, &update->node);
     superblock_update(replica->superblock, update);
     while (superblock_busy(replica->superblock)) (void) storage_wait(replica->storage);
-    return replica->status == REPLICA_RECOVERING;
+    if (replica->status != REPLICA_RECOVERING) return false;
+    replica_fences_started(replica);
+    return true;
 }
 
 /*
@@ -301,6 +304,13 @@ open_session(const struct replica *replica, uint64_t random)
     assert(sequence > 0 && sequence < UINT64_C(1) << (64 - SESSION_RANDOM_BITS));
     const uint64_t mask = (UINT64_C(1) << SESSION_RANDOM_BITS) - 1;
     return sequence << SESSION_RANDOM_BITS | (random & mask);
+}
+
+static enum replica_open_result
+open_over(struct replica *replica)
+{
+    replica_fences_close(replica);
+    return replica->fences->over_noted ? REPLICA_OPEN_OVER : REPLICA_OPEN_IO_ERROR;
 }
 
 /*
@@ -351,12 +361,14 @@ replica_open(struct replica *replica, uint64_t random, uint64_t *op)
     memcpy(&replica->sessions, forest_note(replica->forest), sizeof(replica->sessions));
     if (!open_check_log(replica, op)) return REPLICA_OPEN_OTHER_LOG;
     *op = checkpoint->op;
+    if (!replica_fences_open(replica)) return open_over(replica);
     if (!sessions_valid(&replica->sessions)) return REPLICA_OPEN_SESSIONS_INVALID;
     open_warm(replica);
     while (replica->commit < min_u64(replica->commit_max, replica->linked)) {
         *op = replica->commit + 1;
         const enum replica_open_result result = open_replay_op(replica);
         if (result != REPLICA_OPENED) return result;
+        if (replica->fences->over) return open_over(replica);
     }
     if (!open_members(replica, op)) return REPLICA_OPEN_PREPARE_DAMAGED;
     if (!alone && !open_note_start(replica)) return REPLICA_OPEN_IO_ERROR;

@@ -49,12 +49,11 @@ replica_send(struct replica *replica, uint8_t slot, struct message *message)
 /* ---- Connections ----------------------------------------------------------------------------- */
 
 void
-replica_dismiss(struct replica *replica, uint8_t slot, enum message_bye_reason reason)
+replica_dismiss(struct replica *replica, uint8_t slot, const struct message_bye *bye)
 {
     struct replica_peer *peer = &replica->peers[slot];
-    const struct message_bye bye = {.reason = (uint8_t) reason};
     if (!peer->up) return;
-    network_close(replica->network, peer->number, &bye, 0);
+    network_close(replica->network, peer->number, bye, 0);
     /* `down` comes later, and nothing else. */
     replica->slots[peer->number] = REPLICA_NO_SLOT;
     peer->up = false;
@@ -62,9 +61,8 @@ replica_dismiss(struct replica *replica, uint8_t slot, enum message_bye_reason r
     peer->placed = false;
 }
 
-/* What was known of who had the slot before isn't true of this one. */
-static void
-forget_former(struct replica *replica, uint8_t slot)
+void
+replica_uncount(struct replica *replica, uint8_t slot)
 {
     struct replica_peer *peer = &replica->peers[slot];
     struct replica_change *change = replica->change;
@@ -74,10 +72,17 @@ forget_former(struct replica *replica, uint8_t slot)
     peer->acked = 0;
     peer->round = 0;
     peer->taken_over = false;
-    peer->refused_first = 0;
     change->suspected_ns[slot] = 0;
     change->left_ns[slot] = 0;
     change->voted[slot] = false;
+}
+
+/* What was known of who had the slot before isn't true of this one. */
+static void
+forget_former(struct replica *replica, uint8_t slot)
+{
+    replica_uncount(replica, slot);
+    replica->peers[slot].refused_first = 0;
 }
 
 static void
@@ -86,18 +91,25 @@ on_hello(void *context, struct message_header *header)
     struct replica *replica = context;
     const struct superblock_state *state = replica->superblock->working;
     struct message_hello *hello = message_body(header);
+    struct fence_claim claim;
     char name[MESSAGE_NAME_SIZE]; /* The network knows it. */
     memcpy(name, hello->name, sizeof(name));
+    replica_fences_claim(replica, &claim);
     header->cluster = state->cluster;
-    header->view = state->view;
+    header->view = claim.view;
     header->sender = replica->slot;
+    header->flags = claim.uncertain ? MESSAGE_UNCERTAIN : 0;
     header->op = min_u64(replica->journaled, replica->linked);
     *hello = (struct message_hello){
         .incarnation = state->incarnation,
         .session = replica->session,
         .fingerprint = CONFIG_FINGERPRINT,
         .prepares_size_bytes = state->prepares_size_bytes,
-        .log_view = state->log_view,
+        .fence = claim.fence,
+        .fence_next = claim.fence_next,
+        .record_op = claim.record_op,
+        .acked_op = claim.acked_op,
+        .log_view = claim.log_view,
         .version_min = MESSAGE_VERSION_MIN,
         .version_max = MESSAGE_VERSION_MAX,
     };
@@ -107,6 +119,7 @@ on_hello(void *context, struct message_header *header)
 void
 replica_judge_strangers(struct replica *replica)
 {
+    static const struct message_bye unknown = {.reason = MESSAGE_BYE_INCARNATION};
     for (uint8_t slot = 0; slot < MEMBERS_MAX; slot++) {
         struct replica_peer *peer = &replica->peers[slot];
         if (!peer->up || !peer->stranger) continue;
@@ -115,9 +128,15 @@ replica_judge_strangers(struct replica *replica)
             peer->stranger = false;
             if (replica->serving) replica_requests_begin(replica, slot);
         } else if (peer->hello_op <= replica->op && !replica_newcomer(replica)) {
-            replica_dismiss(replica, slot, MESSAGE_BYE_INCARNATION);
+            replica_dismiss(replica, slot, &unknown);
         }
     }
+}
+
+static bool
+on_second(void *context, const struct message_header *header, struct message_bye *bye)
+{
+    return replica_fences_refuse(context, header, bye);
 }
 
 static void
@@ -130,6 +149,11 @@ on_up(void *context, uint32_t number, const struct message_header *header)
         replica_guest_up(replica, number, hello);
         return;
     }
+    struct message_bye bye = {.reason = MESSAGE_BYE_INCARNATION};
+    if (replica_fences_refuse(replica, header, &bye)) {
+        network_close(replica->network, number, &bye, 0);
+        return;
+    }
     const struct member *known = &replica->membership->now.slots[slot % MEMBERS_MAX];
     const bool named = known->role != MEMBER_NONE && known->incarnation == hello->incarnation;
     const bool ahead = replica_newcomer(replica) || header->op > replica->op;
@@ -137,13 +161,9 @@ on_up(void *context, uint32_t number, const struct message_header *header)
     /* What a former life has sent may still be on its way (V9). */
     const bool former = member && replica->peers[slot].incarnation == hello->incarnation &&
                         hello->session < replica->peers[slot].session;
-    if (member && named && replica->peers[slot].stranger) {
-        replica_dismiss(replica, slot, MESSAGE_BYE_INCARNATION);
-    }
+    if (member && named && replica->peers[slot].stranger) replica_dismiss(replica, slot, &bye);
     if (!member || former || replica->peers[slot].up) {
-        const struct message_bye bye = {
-            .reason = member ? MESSAGE_BYE_CONNECTED : MESSAGE_BYE_INCARNATION,
-        };
+        if (member) bye.reason = MESSAGE_BYE_CONNECTED;
         network_close(replica->network, number, &bye, 0);
         return;
     }
@@ -162,6 +182,7 @@ on_up(void *context, uint32_t number, const struct message_header *header)
     peer->placed = false;
     peer->read_asked = false;
     replica->slots[number] = slot;
+    replica_fences_heard_hello(replica, header);
     if (replica->serving && named) replica_requests_begin(replica, slot);
     /* A primary is told at once how far the log goes here, and gets all that it may have lost. */
     replica->ack_due = true;
@@ -177,7 +198,7 @@ on_down(void *context, uint32_t number, const struct message_header *bye)
 {
     struct replica *replica = context;
     const uint8_t slot = replica->slots[number];
-    (void) bye;
+    if (bye != NULL) replica_fences_told(replica, message_body_const(bye));
     replica_guest_down(replica, number);
     if (slot == REPLICA_NO_SLOT) return; /* It was never taken for a member. */
     struct replica_peer *peer = &replica->peers[slot];
@@ -254,6 +275,7 @@ dispatch(struct replica *replica, uint8_t slot, struct message *message)
     case MESSAGE_GET_PREPARE: replica_on_get_prepare(replica, slot, header); break;
     case MESSAGE_WISH: replica_on_wish(replica, slot, header); break;
     case MESSAGE_WISH_ANSWER: replica_on_wish_answer(replica, slot, header); break;
+    case MESSAGE_NODE_RECORD: replica_on_node_record(replica, slot, header); break;
     /* The network has seen to the first two; nobody sends the others yet. */
     case MESSAGE_HELLO:
     case MESSAGE_BYE:
@@ -261,7 +283,6 @@ dispatch(struct replica *replica, uint8_t slot, struct message *message)
     case MESSAGE_BLOCK:
     case MESSAGE_GET_CHECKPOINT:
     case MESSAGE_CHECKPOINT:
-    case MESSAGE_NODE_RECORD:
     case MESSAGE_RESERVED: break;
     }
     message_release(&replica->pool, message);
@@ -289,6 +310,7 @@ on_received(void *context, uint32_t number, struct message *message)
 
 static const struct network_callbacks callbacks = {
     .hello = on_hello,
+    .refuses = on_second,
     .up = on_up,
     .down = on_down,
     .received = on_received,

@@ -209,23 +209,38 @@ replica_prepare_requests(struct replica *replica)
 
 /* ---- Members --------------------------------------------------------------------------------- */
 
-bool
-replica_prepare_node(struct replica *replica, const struct member_change *change, bool *room)
+/* A prepare of one record of the log. */
+static bool
+prepare_record(
+    struct replica *replica, enum prepare_operation operation, const void *record, bool *room)
 {
     assert(replica->status == REPLICA_NORMAL && replica->serving);
-    /* (V12): everything before it is committed. */
-    if (replica->op != replica->commit || !can_prepare(replica)) return false;
+    if (!can_prepare(replica)) return false;
     const enum forest_room found = forest_reserve(replica->forest, 1);
     if (found == FOREST_IO_ERROR) replica_stop(replica);
     *room = found == FOREST_ROOM || found == FOREST_ROOM_WAITS;
     if (found != FOREST_ROOM) return false;
     const struct multi_batch_sums sums = {.event_count = 1, .record_count = 1};
     struct message *message = prepare_message(replica);
-    memcpy(
-        (uint8_t *) replica_prepare_of(message) + PREPARE_HEADER_SIZE, change, sizeof(*change));
+    memcpy((uint8_t *) replica_prepare_of(message) + PREPARE_HEADER_SIZE, record, EVENT_SIZE);
     const uint64_t timestamp = next_timestamp(replica, 1);
-    prepare_give(replica, message, PREPARE_NODE, sizeof(*change), sums, timestamp);
+    prepare_give(replica, message, operation, EVENT_SIZE, sums, timestamp);
     return true;
+}
+
+bool
+replica_prepare_node(struct replica *replica, const struct member_change *change, bool *room)
+{
+    /* (V12): everything before it is committed. */
+    if (replica->op != replica->commit) return false;
+    return prepare_record(replica, PREPARE_NODE, change, room);
+}
+
+bool
+replica_prepare_fence(struct replica *replica, const struct member_fence *record, bool *room)
+{
+    assert(member_fence_valid(record));
+    return prepare_record(replica, PREPARE_FENCE, record, room);
 }
 
 /* ---- Pulses ---------------------------------------------------------------------------------- */

@@ -8,9 +8,9 @@
  * others hear the primary, and don't agree. Timeouts are drawn anew each time, so that members
  * rarely begin at the same moment.
  *
- * Who has voted for a newer view never comes back by itself: it has left this one on its disk. Its
- * vote counts as its suspicion. And a primary that hears such votes for two timeouts goes there
- * too, or that member would be lost for this view.
+ * Who has voted for a newer view, or suspects the primary of one, never comes back by itself: it
+ * has left this one on its disk. That counts as its suspicion. And a primary that hears of it for
+ * two timeouts goes there too, or that member would be lost for this view.
  *
  * A primary *resigns* where others would do better without it, though they hear it: `suspect` with
  * a flag, after which everyone who gets it goes to the next view at once. It does so
@@ -228,6 +228,11 @@ replica_suspect_tick(struct replica *replica)
 void
 replica_on_suspect(struct replica *replica, uint8_t slot, const struct message_header *header)
 {
+    if (replica->status == REPLICA_NORMAL && header->view > replica->view) {
+        /* It works in a newer view, so it has left this one, though nobody may lead that. */
+        replica_suspect_vote(replica, slot, header->view);
+        return;
+    }
     const bool here = replica->status == REPLICA_NORMAL && header->view == replica->view;
     if (!here || replica->primary) return;
     const uint64_t now = clock_monotonic_ns(replica->clock);

@@ -52,6 +52,7 @@ leave_normal(struct replica *replica)
     replica->primary = false;
     replica->serving = false;
     replica_members_leave(replica);
+    replica_fences_leave(replica);
     replica->pulse = PULSE_NONE;
     replica->op_admitted = UINT64_MAX;
     replica->pipeline_events = 0;
@@ -139,6 +140,7 @@ make_view_durable(struct replica *replica)
         .view = replica->view,
     };
     replica_log_end(replica, replica->change->log_view, &update->log);
+    replica_fences_note(replica, &update->node);
     replica->change->updating = true;
     superblock_update(replica->superblock, update);
 }
@@ -166,6 +168,7 @@ make_log_durable(struct replica *replica, const struct prepare_header *suffix, u
             },
     };
     memcpy(update->log.suffix, suffix, count * sizeof(*suffix));
+    replica_fences_note(replica, &update->node);
     change->updating = true;
     superblock_update(replica->superblock, update);
 }
@@ -484,6 +487,8 @@ replica_on_do_view_change(
 {
     struct replica_change *change = replica->change;
     struct view_vote vote;
+    const uint32_t log_view = header->as.do_view_change.log_view;
+    replica_fences_heard_vote(replica, slot, header->view, log_view);
     if (header->view < replica->view) return;
     if (replica->status == REPLICA_NORMAL) {
         if (header->view > replica->view) {

@@ -28,8 +28,8 @@ happens(struct cluster *cluster, uint64_t once_in_ns)
     return once_in_ns > 0 && prng_below(&cluster->prng, once_in_ns) < cluster->step_ns;
 }
 
-static void
-network_heal(struct cluster *cluster)
+void
+cluster_heal(struct cluster *cluster)
 {
     const uint32_t count = cluster->options.node_count;
     for (uint32_t from = 0; from < count; from++) {
@@ -137,7 +137,7 @@ trouble(struct cluster *cluster)
 {
     for (uint32_t i = 0; i < cluster->options.node_count; i++) node_trouble(&cluster->nodes[i]);
     if (!cluster->networked) return;
-    if (cluster->healed_ns != 0 && cluster->now_ns >= cluster->healed_ns) network_heal(cluster);
+    if (cluster->healed_ns != 0 && cluster->now_ns >= cluster->healed_ns) cluster_heal(cluster);
     if (cluster->healed_ns == 0) network_trouble(cluster);
 }
 
@@ -170,6 +170,10 @@ canary_tamper(void *context, uint32_t from, uint32_t to, struct message_header *
 {
     struct cluster *cluster = context;
     struct prepare_header *sent = &cluster->canary_sent[to];
+    if (cluster->canary == CLUSTER_CANARY_FENCES) {
+        cluster_copies_tamper(cluster, from, header);
+        return;
+    }
     if (header->command == MESSAGE_PREPARE) {
         const struct prepare_header *prepare = message_body_const(header);
         if (prepare->op > sent->op) *sent = *prepare;
@@ -207,6 +211,8 @@ cluster_step(struct cluster *cluster)
     for (uint32_t i = 0; i < count; i++) {
         cluster_node_step(&cluster->nodes[(first + i) % count], step_ns);
     }
+    if (cluster_copies_beside(cluster)) cluster_node_step(&cluster->nodes[count], step_ns);
+    if (cluster->options.copies) cluster_copies_step(cluster);
 }
 
 static void
@@ -227,7 +233,10 @@ run_init(struct cluster *cluster, uint64_t seed, const struct cluster_kind *kind
     cluster->options = cluster_options_random(&cluster->prng, node_count);
     if (kind->grows) cluster_options_growing(&cluster->prng, &cluster->options);
     cluster->networked = cluster->options.node_count > 1;
-    if (canary == CLUSTER_CANARY_ACK || canary == CLUSTER_CANARY_COMMIT) {
+    if (canary == CLUSTER_CANARY_FENCES) {
+        cluster_options_copied(&cluster->options);
+    }
+    if (canary >= CLUSTER_CANARY_ACK) {
         cluster->options.network.tamper = canary_tamper;
         cluster->options.network.tamper_context = cluster;
     }
@@ -278,7 +287,7 @@ wait_for_lagging(struct cluster *cluster)
         node->disk_ns = 0;
         node->roomy_ns = 0;
     }
-    if (waits && cluster->healed_ns != 0) network_heal(cluster);
+    if (waits && cluster->healed_ns != 0) cluster_heal(cluster);
     return waits;
 }
 
@@ -289,6 +298,8 @@ submit(struct cluster *cluster)
     for (uint32_t i = 0; i < cluster->options.node_count; i++) {
         if (cluster->nodes[i].engine != NULL) cluster_clients_submit(&cluster->nodes[i]);
     }
+    struct cluster_node *copy = cluster_copies_node(cluster);
+    if (copy != NULL && copy->copied && copy->engine != NULL) cluster_clients_submit(copy);
 }
 
 static void
@@ -309,7 +320,7 @@ heal(struct cluster *cluster)
 {
     const uint32_t count = cluster->options.node_count;
     cluster->calm = true;
-    if (cluster->networked) network_heal(cluster);
+    if (cluster->networked) cluster_heal(cluster);
     for (uint32_t i = 0; i < count; i++) {
         struct cluster_node *node = &cluster->nodes[i];
         node->up_ns = 0;
@@ -376,6 +387,13 @@ run_calm(struct cluster *cluster)
         for (uint32_t i = 0; i < cluster->options.node_count; i++) {
             if (unrest(&cluster->nodes[i]) != NULL) restless = &cluster->nodes[i];
         }
+        const char *copy = cluster_copies_unrest(cluster);
+        cluster_check(
+            cluster, copy == NULL || cluster->now_ns <= end_ns, "in the calm: a node %s", copy);
+        if (copy != NULL) {
+            cluster_step(cluster);
+            continue;
+        }
         if (restless == NULL && !pulse_due(cluster)) return;
         if (cluster->now_ns > end_ns && restless != NULL) {
             cluster_fail(
@@ -424,6 +442,8 @@ cluster_free(struct cluster *cluster)
     for (uint32_t i = 0; i < cluster->options.node_count; i++) {
         cluster_node_free(&cluster->nodes[i]);
     }
+    cluster_node_free(&cluster->nodes[cluster->options.node_count]);
+    cluster_copies_free(cluster);
     cluster_history_free(cluster);
     network_sim_free(&cluster->network);
 }

@@ -6,6 +6,7 @@
  *   cluster.c           one seed: steps of time, mishaps, the calm end
  *   cluster_swarm.c     what this seed is like
  *   cluster_growth.c    members that come and go
+ *   cluster_copies.c    a copy of a node's disk, put back or started beside it
  *   cluster_node.c      one life of a node after another; its pauses; its clock
  *   cluster_clients.c   requests in flight at each node, and what may be answered to them
  *   cluster_history.c   the one log, as whoever came first has executed it, and the model of it
@@ -46,6 +47,7 @@
 #include "sim/storage_sim.h"
 #include "store/members.h"
 #include "store/prepare.h"
+#include "store/superblock.h"
 #include "vsr/sessions.h"
 
 #define CLUSTER_ID          0x61
@@ -91,6 +93,8 @@ struct cluster_options {
     bool sleeps; /* A node that had nothing to do isn't polled before something comes, or a tick. */
     bool grows;        /* It begins as a lone ledger, and members come and go. */
     bool view_changes; /* Then the primary may crash too. */
+    bool copies; /* A copy of a node's disk is put back, or started beside it. */
+    bool copies_directed; /* When it does most harm. */
     bool state_sync;   /* Then a node may lag further than the logs of the others reach back. */
 
     /* About how often, for each node or the network: once in so much time. 0: never. */
@@ -108,6 +112,9 @@ struct cluster_options {
 };
 
 struct cluster_options cluster_options_random(struct prng *prng, uint32_t node_count);
+
+/* Makes of it one in which a copy is put back when it does most harm, and little else happens. */
+void cluster_options_copied(struct cluster_options *options);
 
 /* Makes of it one that begins as a lone ledger. */
 void cluster_options_growing(struct prng *prng, struct cluster_options *options);
@@ -171,6 +178,11 @@ struct cluster_node {
     struct model model;  /* That of op `model_op`. */
     uint64_t model_op;
     bool formatted;
+    bool copied; /* What it has is a copy of what a node had once; */
+    bool over;   /* and it knows. */
+    uint32_t over_opens;
+    uint64_t had_op; /* Before its disk was put back it had acknowledged so much, */
+    uint32_t had_view; /* of logs up to this view. */
     /* Where members come and go. */
     struct engine_guest *guest; /* NULL: it isn't one, or is down. */
     uint64_t removed_ns; /* When its disk is taken away, since it was removed. 0: it wasn't. */
@@ -225,8 +237,34 @@ enum cluster_canary {
     CLUSTER_CANARY_STATE,      /* A byte of a block on a disk differs in the calm. */
     CLUSTER_CANARY_ACK,    /* The newest prepare that was sent is acknowledged, durable or not. */
     CLUSTER_CANARY_COMMIT, /* The primary says that whatever it has sent is committed. */
+    CLUSTER_CANARY_FENCES, /* An older copy of a disk is taken for the newest. */
 };
-#define CLUSTER_CANARY_COUNT 6
+#define CLUSTER_CANARY_COUNT 7
+
+enum cluster_copy_stage {
+    CLUSTER_COPY_NONE,
+    CLUSTER_COPY_TAKEN, /* It waits until the others would notice. */
+    CLUSTER_COPY_ALONE, /* Something is committed without the third node. */
+    CLUSTER_COPY_RUNS,
+    CLUSTER_COPY_OVER,
+};
+
+struct cluster_copy {
+    enum cluster_copy_stage stage;
+    uint32_t of;
+    bool beside; /* Its original runs, too. */
+    bool directed;
+    u128 incarnation;
+    uint8_t *bytes[STORAGE_FILE_COUNT];
+    uint64_t size_bytes[STORAGE_FILE_COUNT];
+    uint64_t record_op;
+    uint64_t fence_next;
+    uint64_t fence_written;
+    uint32_t third; /* Directed: who hears nothing until `head` and some more is committed. */
+    uint32_t restarts;
+    uint64_t head;
+    uint64_t restart_ns;
+};
 
 struct cluster_counts {
     uint64_t requests;
@@ -245,6 +283,9 @@ struct cluster_counts {
     uint64_t steps;
     uint64_t rewinds;
     uint64_t changes; /* Of the members. */
+    uint64_t records; /* Of nodes. */
+    uint64_t copies;  /* Of disks, */
+    uint64_t copies_over;
 };
 
 struct cluster {
@@ -259,7 +300,9 @@ struct cluster {
     bool networked;
     struct members members;
     struct workload workload;
-    struct cluster_node nodes[CLUSTER_NODES_MAX];
+    struct cluster_node nodes[CLUSTER_NODES_MAX + 1]; /* And one that runs beside its original. */
+    struct cluster_copy copy;
+    struct superblock_state copy_newest; /* Of the original, when the copy began to run. */
     struct cluster_history history;
     uint64_t healed_ns; /* When the present partition ends. 0: there is none. */
     bool calm;          /* No more faults. */
@@ -299,6 +342,9 @@ u128 cluster_trace(const struct cluster *cluster);
 /* For a while the node hears nobody, and isn't heard. False: something else is wrong already. */
 bool cluster_isolate(struct cluster *cluster, uint32_t index);
 
+/* Everybody hears everybody. */
+void cluster_heal(struct cluster *cluster);
+
 /* ---- cluster_node.c -------------------------------------------------------------------------- */
 
 void cluster_node_init(struct cluster *cluster, uint32_t index);
@@ -318,6 +364,30 @@ void cluster_node_step(struct cluster_node *node, uint64_t step_ns);
 
 /* Its disk is taken away, and a new one put in its place. */
 void cluster_node_wipe(struct cluster_node *node);
+
+/* The copy is on its disk from now on. */
+void cluster_node_load(struct cluster_node *node, const struct cluster_copy *copy);
+
+/* The copy is another node's disk, which takes itself for the original. */
+void cluster_node_clone(
+    struct cluster *cluster, const struct cluster_node *original, const struct cluster_copy *copy);
+
+/* ---- cluster_copies.c ------------------------------------------------------------------------ */
+
+void cluster_copies_step(struct cluster *cluster);
+void cluster_copies_free(struct cluster *cluster);
+
+/* The node that runs a copy, and doesn't know it yet; or NULL. */
+struct cluster_node *cluster_copies_node(struct cluster *cluster);
+
+/* A copy runs beside its original. */
+bool cluster_copies_beside(const struct cluster *cluster);
+
+/* Why a copy isn't done yet, or NULL. */
+const char *cluster_copies_unrest(struct cluster *cluster);
+
+/* Of CLUSTER_CANARY_FENCES. */
+void cluster_copies_tamper(struct cluster *cluster, uint32_t from, struct message_header *header);
 
 /* ---- cluster_growth.c ------------------------------------------------------------------------ */
 

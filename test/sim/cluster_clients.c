@@ -228,7 +228,9 @@ cluster_clients_check(struct cluster_node *node)
             break;
         case ENGINE_FAILED:
             cluster_check(
-                cluster, engine_failed(node->engine), "failed, but the engine says it works");
+                cluster,
+                engine_failed(node->engine) || node->engine->replica.fences->over,
+                "failed, but the engine says it works");
             if (client->create) client->state = CLUSTER_CLIENT_RETRY;
             break;
         case ENGINE_DISK_FULL: check_refusal(client); break;

@@ -60,6 +60,7 @@ bool
 cluster_growth_votes(const struct cluster_node *node)
 {
     const struct cluster *cluster = node->cluster;
+    if (node->copied) return false;
     if (!cluster->options.grows) return true;
     const struct member *member = &cluster->history.members.slots[node->identity.replica];
     return node->formatted && member->role == MEMBER_VOTER &&
@@ -100,6 +101,9 @@ cluster_growth_init(struct cluster_node *node)
         .replica_count = 1,
     };
     node->formatted = false;
+    node->copied = false;
+    node->over = false;
+    node->over_opens = 0;
     node->removed_ns = 0;
 }
 
@@ -275,9 +279,15 @@ cluster_growth_trouble(struct cluster *cluster)
         cluster_node_wipe(node);
     }
     const uint32_t from = (uint32_t) prng_below(prng, count);
-    const bool remove = prng_chance(prng, 1, 3);
+    bool remove = prng_chance(prng, 1, 3);
+    if (cluster_copies_beside(cluster)) return;
     if (prng_below(prng, cluster->options.change_ns) >= cluster->step_ns) return;
     struct cluster_node *whom = draw_whom(cluster, remove);
+    if (cluster->nodes[cluster->copy.of].copied) {
+        /* The others are needed. */
+        whom = &cluster->nodes[cluster->copy.of];
+        remove = true;
+    }
     for (uint32_t i = 0; i < count; i++) {
         struct cluster_node *node = &cluster->nodes[(from + i) % count];
         struct engine_cluster state;

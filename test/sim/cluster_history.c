@@ -19,7 +19,7 @@ cluster_history_init(struct cluster *cluster)
     const uint32_t events_max =
         (options->requests + 2 * clients) * cluster->workload.options.events_max;
     model_init(&cluster->history.model, events_max, events_max);
-    for (uint32_t i = 0; i < options->node_count; i++) {
+    for (uint32_t i = 0; i <= options->node_count; i++) {
         model_init(&cluster->nodes[i].model, events_max, events_max);
     }
     if (options->grows) {
@@ -37,7 +37,9 @@ cluster_history_free(struct cluster *cluster)
     }
     for (uint32_t i = 0; i < history->written_count; i++) free(history->written[i].prepare);
     model_free(&history->model);
-    for (uint32_t i = 0; i < cluster->options.node_count; i++) model_free(&cluster->nodes[i].model);
+    for (uint32_t i = 0; i <= cluster->options.node_count; i++) {
+        model_free(&cluster->nodes[i].model);
+    }
 }
 
 const struct prepare_header *
@@ -150,6 +152,8 @@ cluster_history_wrote(void *context, const struct storage_request *write, bool d
 static bool
 durable_at(const struct cluster_node *node, const struct prepare_header *header)
 {
+    /* It was, when it was acknowledged. */
+    if (node->copied && header->op <= node->had_op && header->view <= node->had_view) return true;
     const struct cluster_options *options = &node->cluster->options;
     const uint64_t ring_size = options->prepares_size_bytes;
     const uint8_t *prepares = node->disk.files[STORAGE_PREPARES].bytes;
@@ -313,6 +317,8 @@ fix_op(struct cluster *cluster, uint64_t op, u128 checksum_executed)
         model_pulse(&history->model, header->timestamp);
     } else if (header->operation == PREPARE_NODE) {
         cluster_growth_executed(cluster, header);
+    } else if (header->operation == PREPARE_FENCE) {
+        cluster->counts.records += 1;
     } else {
         fixed->results = calloc(header->event_count, sizeof(struct create_result));
         assert(fixed->results != NULL);

@@ -151,6 +151,7 @@ node_create(struct cluster_node *node)
         .requests_max = CLUSTER_CLIENTS_MAX + 1,
         .wal_sync = cluster->options.sync,
         .session = prng_range(&cluster->prng, 1, UINT64_MAX),
+        .fence_seed = prng_range(&cluster->prng, 1, UINT64_MAX),
     };
     if (cluster->networked) {
         network_sim_start(&cluster->network, node->index);
@@ -184,6 +185,17 @@ node_gone(struct cluster_node *node)
     storage_sim_restart(&node->disk);
 }
 
+/* It knows now that it is a copy. It is never let in again, however often it tries. */
+static void
+node_over(struct cluster_node *node)
+{
+    if (!node->disk.crashed) storage_sim_crash_now(&node->disk);
+    node_gone(node);
+    node->over = true;
+    node->over_opens += 1;
+    if (node->over_opens >= 3) node->up_ns = UINT64_MAX;
+}
+
 bool
 cluster_node_open(struct cluster_node *node)
 {
@@ -207,6 +219,11 @@ cluster_node_open(struct cluster_node *node)
         node_gone(node);
         return false;
     }
+    if (node->copied && result == ENGINE_OPEN_OVER) {
+        node_over(node);
+        return false;
+    }
+    cluster_check(cluster, !node->over, "node %u: it opens, and is over", node->index);
     cluster_check(
         cluster,
         result == ENGINE_OPENED,
@@ -245,6 +262,53 @@ cluster_node_wipe(struct cluster_node *node)
     node->commit = 0;
 }
 
+static void
+disk_load(struct cluster_node *node, const struct cluster_copy *copy)
+{
+    struct storage_sim_options options = {
+        .latency_max_ticks = node->options->disk_latency_max_ticks,
+        .wrote = cluster_history_wrote,
+        .wrote_context = node,
+    };
+    memcpy(options.file_size_bytes, copy->size_bytes, sizeof(options.file_size_bytes));
+    storage_sim_free(&node->disk);
+    storage_sim_init(&node->disk, &options, &node->prng_disk);
+    for (uint32_t file = 0; file < STORAGE_FILE_COUNT; file++) {
+        if (copy->size_bytes[file] == 0) continue;
+        uint8_t *bytes = storage_sim_bytes(&node->disk, (enum storage_file) file);
+        memcpy(bytes, copy->bytes[file], copy->size_bytes[file]);
+    }
+    node->copied = true;
+}
+
+void
+cluster_node_load(struct cluster_node *node, const struct cluster_copy *copy)
+{
+    assert(node->engine == NULL);
+    disk_load(node, copy);
+    node->commit = 0;
+}
+
+void
+cluster_node_clone(
+    struct cluster *cluster, const struct cluster_node *original, const struct cluster_copy *copy)
+{
+    struct cluster_node *node = &cluster->nodes[cluster->options.node_count];
+    assert(node->cluster == NULL);
+    node->cluster = cluster;
+    node->index = cluster->options.node_count;
+    node->options = original->options;
+    node->identity = original->identity;
+    node->clock = original->clock;
+    node->formatted = true;
+    prng_init(&node->prng_disk, prng_next(&cluster->prng));
+    disk_load(node, copy);
+    for (uint32_t i = 0; i < CLUSTER_CLIENTS_MAX; i++) {
+        node->clients[i].cluster = cluster;
+        node->clients[i].node = node;
+    }
+}
+
 /* ---- Work ------------------------------------------------------------------------------------ */
 
 bool
@@ -271,6 +335,12 @@ node_work(struct cluster_node *node)
         if (!progress && (i > 0 || cluster->options.sleeps)) break;
     }
     if (node->disk.crashed) return;
+    const bool over = node->engine->replica.fences->over;
+    cluster_check(cluster, !over || node->copied, "node %u is over, and no copy", node->index);
+    if (over) {
+        if (engine_failed(node->engine)) node_over(node);
+        return;
+    }
     cluster_check(cluster, !engine_failed(node->engine), "node %u failed", node->index);
     if (node->clock.monotonic_ns - node->ticked_ns < ENGINE_TICK_MS * NS_PER_MS) return;
     node->idle = false;
@@ -294,5 +364,5 @@ cluster_node_step(struct cluster_node *node, uint64_t step_ns)
     if (cluster->now_ns >= node->disk_ns) storage_sim_tick(&node->disk);
     if (cluster->now_ns < node->awake_ns) return;
     node_work(node);
-    if (node->disk.crashed) cluster_node_crash(node);
+    if (node->engine != NULL && node->disk.crashed) cluster_node_crash(node);
 }

@@ -45,11 +45,11 @@ network_random(struct prng *prng, struct cluster_options *options)
 {
     struct network_sim_options *network = &options->network;
     const uint64_t chaos = prng_below(prng, 3); /* Nowhere, here and there, everywhere. */
-    network->node_count = options->node_count;
+    network->node_count = options->node_count + (options->copies ? 1 : 0);
     network->timeout_ns = prng_range(prng, 200, 2000) * NS_PER_MS;
     network->dial_ns = prng_range(prng, 20, 200) * NS_PER_MS;
-    for (uint32_t from = 0; from < options->node_count; from++) {
-        for (uint32_t to = 0; to < options->node_count; to++) {
+    for (uint32_t from = 0; from <= options->node_count; from++) {
+        for (uint32_t to = 0; to <= options->node_count; to++) {
             network->wires[from][to] = wire_random(prng, prng_chance(prng, chaos, 2));
         }
     }
@@ -108,6 +108,9 @@ cluster_options_random(struct prng *prng, uint32_t node_count)
     options.pause_ns = every_ns(prng, 2 * NS_PER_S, 20 * NS_PER_S);
     options.stand_ns = every_ns(prng, 2 * NS_PER_S, 20 * NS_PER_S);
     options.resign_ns = every_ns(prng, 2 * NS_PER_S, 20 * NS_PER_S);
+    /* Two of three must be enough. */
+    options.copies = options.node_count >= 3 && prng_chance(prng, 1, 3);
+    options.copies_directed = options.node_count == 3 && prng_chance(prng, 1, 3);
     options.partition_ns = every_ns(prng, 2 * NS_PER_S, 20 * NS_PER_S);
     options.sleeps = prng_chance(prng, 7, 8);
     const uint64_t full = prng_chance(prng, 1, 3) ? prng_range(prng, 1, 4) : 0;
@@ -121,6 +124,7 @@ void
 cluster_options_growing(struct prng *prng, struct cluster_options *options)
 {
     options->grows = true;
+    options->copies_directed = false;
     options->change_ns = prng_range(prng, 20, 600) * NS_PER_MS;
     options->submits = (uint32_t) prng_range(prng, 1, 40);
     options->change_trouble = rate(prng, 20, 80);
@@ -131,4 +135,21 @@ cluster_options_growing(struct prng *prng, struct cluster_options *options)
     /* Members that come need the log from its beginning on: two sectors or less for most ops. */
     const uint64_t size_bytes = (uint64_t) options->requests * 2 * SECTOR_SIZE;
     options->prepares_size_bytes = align_up(size_bytes, PREPARES_SIZE_MIN);
+}
+
+void
+cluster_options_copied(struct cluster_options *options)
+{
+    assert(options->node_count == 3);
+    options->copies = true;
+    options->copies_directed = true;
+    options->network.node_count = options->node_count + 1;
+    options->crash_ns = 0;
+    options->pause_ns = 0;
+    options->stand_ns = 0;
+    options->resign_ns = 0;
+    options->partition_ns = 0;
+    options->requests = 300;
+    options->submits = 20;
+    options->step_ns_max = 2 * NS_PER_MS;
 }

@@ -252,6 +252,7 @@ print_cluster_line(void)
         " messages %" PRIu64 " lost %" PRIu64 " doubled %" PRIu64 " overtaken %" PRIu64
         " broken %" PRIu64 " blocked %" PRIu64 " refused %" PRIu64 " given up %" PRIu64
         " unknown %" PRIu64 " changes %" PRIu64 " stands %" PRIu64 " resigned %" PRIu64
+        " records %" PRIu64 " copies %" PRIu64 " over %" PRIu64
         " steps %" PRIu64 " seconds %" PRIu64 "\n",
         cluster.seed,
         u128_high(trace),
@@ -279,6 +280,9 @@ print_cluster_line(void)
         counts->changes,
         counts->stands,
         counts->resigned,
+        counts->records,
+        counts->copies,
+        counts->copies_over,
         counts->steps,
         cluster.now_ns / NS_PER_S);
 }

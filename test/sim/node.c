@@ -139,6 +139,7 @@ open_refused(
     case ENGINE_OPEN_JOURNAL_SHORT: /* The atlas keeps the evidence. */
     case ENGINE_OPEN_OTHER_LOG:
     case ENGINE_OPEN_CLUSTER:
+    case ENGINE_OPEN_OVER:
     case ENGINE_OPEN_INVALID_PREPARE: sim_fail(sim, "open: result %d", result);
     case ENGINE_OPEN_MEMORY_TOO_SMALL:
         sim_check(sim, sim->options.memory_small, "open: memory is large, but too small");

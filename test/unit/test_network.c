@@ -272,7 +272,7 @@ b_is_refused(void)
 static void
 close_with_bye(void)
 {
-    const struct message_bye bye = {.reason = MESSAGE_BYE_INCARNATION, .fence = 9};
+    const struct message_bye bye = {.reason = MESSAGE_BYE_INCARNATION, .known.fence = 9};
     nodes_settle(UINT64_C(2) * NS_PER_S);
     expect(nodes_all_up());
     const uint32_t downs = nodes[0].downs[1];

@@ -89,8 +89,8 @@ identity_of(uint32_t number)
     };
 }
 
-void
-trio_start(uint32_t number)
+enum engine_open_result
+trio_open(uint32_t number)
 {
     struct trio_node *node = &trio.nodes[number];
     struct engine_open_report report;
@@ -104,6 +104,7 @@ trio_start(uint32_t number)
         .network = network_sim_of(&trio.net, number),
         .failover_timeout_ns = trio.elected ? TRIO_PATIENT_NS : TRIO_HASTY_NS,
     };
+    if (trio.fenced) options.fence_seed = prng_range(&trio.prng, 1, UINT64_MAX);
     if (node->memory == NULL) {
         node->memory_bytes =
             align_up(engine_memory_bytes_min(&options) + MEMORY_EXTRA, ARENA_ALIGNMENT);
@@ -116,11 +117,19 @@ trio_start(uint32_t number)
         engine_create(node->memory, &options, &node->disk.storage, &node->clock.clock);
     const struct engine_identity identity = identity_of(number);
     const enum engine_open_result result = engine_open(engine, &identity, &report);
-    assert(result == ENGINE_OPENED);
     node->engine = engine;
     node->session = engine->replica.session;
+    if (result != ENGINE_OPENED) return result;
     /* A write that a power cut interrupted may have reached the disk. */
     node->op_durable = max_u64(node->op_durable, engine->replica.journaled);
+    return result;
+}
+
+void
+trio_start(uint32_t number)
+{
+    const enum engine_open_result result = trio_open(number);
+    assert(result == ENGINE_OPENED);
 }
 
 /* A power cut. */

@@ -55,6 +55,7 @@ struct trio {
     uint32_t asked_count;
     uint64_t id_last;
     bool elected;
+    bool fenced; /* Who starts makes records (vsr/fences.h). */
     uint64_t now_ms;
     uint32_t resignations; /* Messages by which a primary resigns. */
     /* NULL, or changes a message on its way, and seals it again. */
@@ -68,6 +69,9 @@ extern struct trio trio;
 /* Formatted, and none of them works yet. */
 void trio_init(enum network_sim_model model, uint64_t seed);
 void trio_start(uint32_t number);
+
+/* The same, and it may be refused. Then it is up as far as trio_stop is concerned. */
+enum engine_open_result trio_open(uint32_t number);
 
 /* All work, in view 1. */
 void trio_begin(enum network_sim_model model, uint64_t seed);

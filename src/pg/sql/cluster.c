@@ -135,6 +135,7 @@ cluster_state_name(uint8 state)
     case ENGINE_MEMBER_NO_ROOM: return "no_room";
     case ENGINE_MEMBER_UNREACHABLE: return "unreachable";
     case ENGINE_MEMBER_LOST: return "lost";
+    case ENGINE_MEMBER_REFUSED: return "refused";
     case ENGINE_MEMBER_GUEST: return "guest";
     }
     unreachable();

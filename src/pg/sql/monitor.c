@@ -139,6 +139,17 @@ role_name(const struct availability *availability, const struct monitor *monitor
     return cluster_state_name(self != NULL ? self->state : ENGINE_MEMBER_CATCHING_UP);
 }
 
+/* A member whose directory is refused here, or NULL. */
+static const char *
+refused_node(const struct engine_cluster *cluster)
+{
+    for (uint32 i = 0; i < cluster->count; i++) {
+        const struct engine_member *member = &cluster->members[i];
+        if (member->state == ENGINE_MEMBER_REFUSED) return member->name;
+    }
+    return NULL;
+}
+
 /* Says what keeps a member from doing all of its work, if anything does. */
 static void
 describe_cluster(const struct monitor *monitor, struct refusal *why)
@@ -178,6 +189,18 @@ describe_cluster(const struct monitor *monitor, struct refusal *why)
     if (cluster->primary < 0) {
         refusal_message(why, "the ledger cluster has no primary");
         refusal_hint(why, "Wait for some seconds: a node is about to become it.");
+        return;
+    }
+    const char *refused = refused_node(cluster);
+    if (refused != NULL) {
+        refusal_message(why, "node \"%s\" of the ledger cluster is refused", refused);
+        refusal_detail(
+            why,
+            "What runs as this node is a directory that is older than what it was at, or a copy of it.");
+        refusal_hint(
+            why,
+            "If no other server runs as this node: SELECT ledger.cluster_remove('%s'), empty its directory, and add it anew. See \"An older copy of a node\" in doc/operations.md.",
+            refused);
         return;
     }
     if (cluster->reachable == cluster->voters) return;

@@ -304,11 +304,13 @@ refuse_opening(struct host *host, enum engine_open_result result, struct refusal
     refusal_detail(refusal, "In \"%s\": %s.", path, failure);
 }
 
-/* Draws the session's number (engine.h). */
+/* Draws the numbers that tell this life from others (engine.h). */
 static bool
-draw_session(uint64 *session, struct refusal *refusal)
+draw_numbers(struct engine_options *options, struct refusal *refusal)
 {
-    if (pg_strong_random(session, sizeof(*session)) && *session != 0) return true;
+    const bool drawn = pg_strong_random(&options->session, sizeof(options->session)) &&
+                       pg_strong_random(&options->fence_seed, sizeof(options->fence_seed));
+    if (drawn && options->session != 0 && options->fence_seed != 0) return true;
     refusal_message(refusal, "the system gave no random number for the ledger's session");
     refusal_hint(refusal, "Try again.");
     return false;
@@ -328,7 +330,7 @@ open_files(struct host *host, uint32 requests_max, struct refusal *refusal)
     options.view_min = noted.view;
     const char *path = ownership->directory.path;
     if (!check_prepares_size(options.prepares_size_bytes, path, refusal)) return false;
-    if (!draw_session(&options.session, refusal)) return false;
+    if (!draw_numbers(&options, refusal)) return false;
     if (!create_engine(host, &options, refusal)) return false;
     const enum engine_open_result result = open_engine(host);
     if (result != ENGINE_OPENED) {

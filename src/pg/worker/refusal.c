@@ -72,6 +72,26 @@ refusal_of_other_node(struct refusal *refusal, const char *directory, const char
         "Correct ledger.node_name or ledger.data_directory, and restart the server. A directory can't change its node.");
 }
 
+void
+refusal_of_copy(struct refusal *refusal, const char *directory)
+{
+    refusal_message(
+        refusal,
+        "ledger data directory \"%s\" is older than what node \"%s\" was at, or a copy of it",
+        directory,
+        settings_node_name);
+    refusal_detail(
+        refusal,
+        "The other nodes know that node \"%s\" had come further, or that another directory runs as this node. What it has promised since isn't in this one, so it is never let in again. The ledger isn't affected.",
+        settings_node_name);
+    refusal_hint(
+        refusal,
+        "If another server runs as this node, stop this one, and correct ledger.node_name. Otherwise call ledger.cluster_remove('%s') at a member, stop this server, remove this directory and " IDENTITY_FILE
+        " from PGDATA, start it, and call ledger.cluster_add('%s') at a member.",
+        settings_node_name,
+        settings_node_name);
+}
+
 static void
 refuse_alone(struct refusal *refusal, const char *directory)
 {
@@ -179,7 +199,7 @@ refusal_of_older_directory(
             op + 1,
             noted->op);
     }
-    refusal->adoptable = true;
+    refusal->adoptable = !settings_has_node();
     refusal->ledger = noted->owner.cluster;
     refusal_message(
         refusal, "ledger data directory \"%s\" is older than this PGDATA", directory);
@@ -193,6 +213,15 @@ refusal_of_older_directory(
         noted->op,
         noted->view,
         lost);
+    if (settings_has_node()) {
+        refusal_hint(
+            refusal,
+            "Bring back the newest copy of the directory. If it is lost, call ledger.cluster_remove('%s') at a member, stop this server, remove this directory and " IDENTITY_FILE
+            " from PGDATA, start it, and call ledger.cluster_add('%s') at a member.",
+            settings_node_name,
+            settings_node_name);
+        return;
+    }
     refusal_hint(
         refusal,
         "Restore the newest copy of the directory. To go on without the ops that are missing: "
@@ -378,6 +407,7 @@ refusal_of_open(
     /* It needs more information: refusal_of_older_directory. */
     case ENGINE_OPEN_BEHIND: unreachable();
     case ENGINE_OPEN_CLUSTER: refuse_alone(refusal, directory); return;
+    case ENGINE_OPEN_OVER: refusal_of_copy(refusal, directory); return;
     case ENGINE_OPEN_JOURNAL_DAMAGED: refuse_journal(refusal, &report->journal, directory); return;
     case ENGINE_OPEN_MEMORY_TOO_SMALL: refuse_memory(refusal, report->memory_bytes_needed); return;
     case ENGINE_OPEN_DISK_FULL:

@@ -29,6 +29,9 @@ void refusal_of_none(struct refusal *refusal, const char *directory);
 /* The same of a node of a cluster. `trouble`: whom it can't reach, and why; or empty. */
 void refusal_of_guest(struct refusal *refusal, const char *trouble);
 
+/* The directory is an older one than its peers know, or a copy (vsr/fences.h). */
+void refusal_of_copy(struct refusal *refusal, const char *directory);
+
 /* The directory is that of the member `node`, and this node has another name. */
 void refusal_of_other_node(struct refusal *refusal, const char *directory, const char *node);
 

@@ -94,11 +94,34 @@ log_growth_failure(struct warnings *warnings, struct host *host)
         errhint("Check the disk and the kernel's log. If the file can't be grown when the room is used up, the engine stops."));
 }
 
+/* Logs, once, that what runs as a member isn't the directory that this node knows. */
+static void
+log_refused(struct warnings *warnings, struct host *host)
+{
+    struct engine_cluster cluster;
+    uint32 refused = 0;
+    if (!host->cluster.open) return;
+    engine_cluster_get(host->engine, &cluster);
+    for (uint32 i = 0; i < cluster.count; i++) {
+        const struct engine_member *member = &cluster.members[i];
+        if (member->state != ENGINE_MEMBER_REFUSED) continue;
+        refused |= (uint32) 1 << member->slot;
+        if ((warnings->refused_told >> member->slot & 1) != 0) continue;
+        ereport(
+            LOG,
+            errmsg("ledger node \"%s\" is refused", member->name),
+            errdetail("Its directory is older than what node \"%s\" was at, or a copy of it.", member->name),
+            errhint("If no other server runs as this node, call ledger.cluster_remove('%s'), empty its directory, and add it anew.", member->name));
+    }
+    warnings->refused_told = refused;
+}
+
 bool
 warnings_tick(struct warnings *warnings, struct host *host, uint64 now_ns)
 {
     bool changed = log_damage(host);
     changed |= log_pulse_damage(warnings, host, now_ns);
     log_growth_failure(warnings, host);
+    log_refused(warnings, host);
     return changed;
 }

@@ -15,6 +15,7 @@ struct warnings {
     uint64 warned_block;   /* The damaged block that the warning is about. */
     uint64 warned_ns;      /* When the log was last told of it. */
     uint64_t growths_told; /* Failed growths of the grid that the log was told of. */
+    uint32 refused_told;   /* A bit for each slot of which the log was told that it is refused. */
 };
 
 /* At each tick. Returns true if there is something new to publish. */

@@ -23,6 +23,7 @@
 #include "pg/spinning.h"
 #include "pg/worker/change.h"
 #include "pg/worker/host.h"
+#include "pg/worker/refusal.h"
 #include "pg/worker/warnings.h"
 
 #define RESTART_SECONDS 1
@@ -711,6 +712,11 @@ fail(struct worker *worker)
             "An entry of the log needs it: nothing more can be written.",
             "Restore the ledger's data directory together with the identity file from a backup. "
             "Keep a copy of the directory as it is before you do.");
+    }
+    if (engine_failed_as_copy(worker->host.engine)) {
+        struct refusal refusal = {0};
+        refusal_of_copy(&refusal, settings_data_directory);
+        worker_fail(refusal.message, refusal.detail, refusal.hint);
     }
     if (engine_failed_on_divergence(worker->host.engine, &op)) {
         snprintf(
