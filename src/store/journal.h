@@ -188,7 +188,8 @@ void journal_init(
 /*
  * (J6) What the superblock says of the log: which of its entries count. An intact header or prepare
  * of op n counts if n is above the suffix and its view is log_view; or if n isn't above the suffix
- * and its view is at most log_view, and, where the suffix lists n, it is the one that is listed. An
+ * and its view is at most log_view, and, where the suffix lists n, it is the one that is listed.
+ * Below the suffix, what lies behind an entry of log_view counts only if it is of log_view too. An
  * entry that doesn't count was dropped when a view began. It stays on disk and proves nothing: its
  * header reads as JOURNAL_HEADER_OLDER, its prepare as JOURNAL_PREPARE_ABSENT. One of a view after
  * log_view was not dropped: it says that the superblock is the older one

@@ -120,7 +120,11 @@ recovery_counts(const struct recovery *recovery, const struct prepare_header *he
     const uint64_t op_first = evidence->suffix[0].op;
     const uint64_t op_last = evidence->suffix[evidence->suffix_count - 1].op;
     if (header->op > op_last) return header->view == evidence->log_view;
-    if (header->op < op_first) return true;
+    /* What is of log_view itself was never dropped, and views ascend in each log. */
+    if (header->op < op_first) {
+        const bool behind = recovery->op_own > 0 && header->op > recovery->op_own;
+        return !behind || header->view == evidence->log_view;
+    }
     return header->checksum == evidence->suffix[header->op - op_first].checksum;
 }
 
@@ -322,6 +326,21 @@ recovery_probe(struct recovery *recovery, uint64_t op)
 
 /* ---- Evidence -------------------------------------------------------------------------------- */
 
+static void
+recovery_find_own(struct recovery *recovery)
+{
+    const struct journal *journal = recovery->journal;
+    const struct journal_evidence *evidence = recovery->evidence;
+    recovery->op_own = 0;
+    if (evidence->suffix_count == 0) return;
+    for (uint64_t entry = 0; entry < journal->headers_count; entry++) {
+        const struct prepare_header *header = &journal->headers[entry];
+        if (!prepare_header_valid(header, journal->cluster)) continue;
+        if (header->view != evidence->log_view || header->op >= evidence->suffix[0].op) continue;
+        recovery->op_own = max_u64(recovery->op_own, header->op);
+    }
+}
+
 void
 recovery_read_headers(struct recovery *recovery)
 {
@@ -337,6 +356,7 @@ recovery_read_headers(struct recovery *recovery)
             (uint8_t *) journal->headers + done,
             min_u64(PREPARE_SIZE_MAX, size_bytes - done));
     }
+    recovery_find_own(recovery);
     for (uint64_t entry = 0; entry < journal->headers_count; entry++) {
         const struct prepare_header *header = &journal->headers[entry];
         if (!prepare_header_valid(header, journal->cluster)) continue;

@@ -19,6 +19,7 @@ struct recovery {
     const struct journal_evidence *evidence;
     struct prepare_header previous; /* The last op of the walk, or at first the checkpoint. */
     uint64_t op_max;
+    uint64_t op_own; /* The newest op of view log_view below the suffix, by headers.wal; or 0. */
     uint64_t op_ahead; /* The first op found of a view that is newer than log_view, or 0. */
     u128 named; /* With peers: the checksum that the op being looked at must have, or 0. */
     uint64_t window_place; /* The bytes of prepares.wal that journal->buffer holds now. */

@@ -209,4 +209,29 @@ UNIT_TEST(primary_stays_where_other_disks_stand_still_too)
     trio_end();
 }
 
+/*
+ * One has missed that a view has begun, and the primary of that is gone for good. The two that are
+ * left work in different views, and neither has a primary: each hears that the other has none.
+ */
+UNIT_TEST(two_in_different_views_without_a_primary_begin_another)
+{
+    trio_begin(NETWORK_SIM_CHAOS, 12);
+    trio_create_many(TRIO_PRIMARY, 2, 1);
+    trio_isolate(2, true);
+    trio_hurry(TRIO_PRIMARY);
+    trio_steps(600); /* It is no successor. */
+    expect(replica_resign(trio_replica(TRIO_PRIMARY)));
+    for (uint32_t i = 0; i < TRIO_PATIENCE_MS && !trio_replica(1)->serving; i++) trio_step();
+    expect(trio_replica(1)->serving);
+    expect(trio_replica(TRIO_PRIMARY)->status == REPLICA_NORMAL);
+    expect_equal(replica_view(trio_replica(2)), 1);
+    expect(replica_view(trio_replica(TRIO_PRIMARY)) > 1);
+    trio_stop(1);
+    trio_isolate(2, false);
+    trio_hurry(TRIO_PRIMARY);
+    trio_hurry(2);
+    expect(trio_answered_within(trio_create(2, 1), 20000));
+    trio_end();
+}
+
 UNIT_MAIN(test_replica_resign)

@@ -110,8 +110,12 @@ log_refused(struct warnings *warnings, struct host *host)
         ereport(
             LOG,
             errmsg("ledger node \"%s\" is refused", member->name),
-            errdetail("Its directory is older than what node \"%s\" was at, or a copy of it.", member->name),
-            errhint("If no other server runs as this node, call ledger.cluster_remove('%s'), empty its directory, and add it anew.", member->name));
+            errdetail(
+                "Its directory is older than what node \"%s\" was at, or a copy of it.",
+                member->name),
+            errhint(
+                "If no other server runs as this node, call ledger.cluster_remove('%s'), empty its directory, and add it anew.",
+                member->name));
     }
     warnings->refused_told = refused;
 }
