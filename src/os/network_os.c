@@ -632,7 +632,12 @@ serve(struct network_os *os, struct network_connection *connection)
     if (connection->state == CONNECTION_FREE) return;
     if (now_ns(os) >= connection_deadline_ns(os, connection)) {
         if (connection->state != CONNECTION_CLOSING) {
-            network_os_refused_connection(os, connection, "a message was not whole in time");
+            /* Who is just starting, and has much to replay, listens and isn't there yet. */
+            const bool greeting = connection->state == CONNECTION_GREETING;
+            network_os_refused_connection(
+                os,
+                connection,
+                greeting ? "it has not said hello in time" : "a message was not whole in time");
         }
         end_connection(os, connection);
         return;

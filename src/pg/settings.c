@@ -254,7 +254,7 @@ define_node_settings(void)
     define_node_text(
         "ledger.nodes",
         "Lists all nodes of the ledger cluster, with their addresses.",
-        "The same line on all nodes: a=10.0.0.1:5440, b=[fd00::2]:5440, c=/run/ledger/c.sock. Not used while ledger.node_name is empty.",
+        "The same line on all nodes: a=10.0.0.1:5440, b=[fd00::2]:5440, c=/run/ledger/c.sock. Not used while ledger.node_name is empty, which takes a restart to set.",
         PGC_SIGHUP,
         &settings_nodes);
     define_node_text(

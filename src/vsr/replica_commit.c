@@ -294,7 +294,10 @@ commit_has_room(struct replica *replica, const struct prepare_header *header)
 {
     if (header->op >= replica->op_admitted) return true;
     const enum forest_room room = forest_reserve_replayed(replica->forest, header->event_count);
-    replica->no_room = room == FOREST_MEMORY_FULL || room == FOREST_DISK_FULL;
+    /* While it is being looked for again, what was found before is as true as it was. */
+    if (room != FOREST_ROOM_WAITS) {
+        replica->no_room = room == FOREST_MEMORY_FULL || room == FOREST_DISK_FULL;
+    }
     if (room == FOREST_IO_ERROR) replica_stop(replica);
     return room == FOREST_ROOM;
 }

@@ -121,5 +121,14 @@ wait_formed(@nodes);
 is(value($other, transfer_sql(4, 10)), 'exists', 'back in the list, it is a member as before');
 is_same_everywhere('at the end', @nodes);
 
-$_->stop for @nodes;
+# ---- Alone -------------------------------------------------------------------------------------------
+
+my $lone = ledger_node('lone');
+ledger_setup($lone);
+$position = log_position($lone);
+set_nodes($good, $lone);
+wait_log($lone, $position, qr/LOG:  ledger\.nodes is not used, as ledger\.node_name is empty.*\n.*HINT: .*restart/);
+is(status_of($lone, 'role'), 'primary', 'a ledger that is alone stays that');
+
+$_->stop for $lone, @nodes;
 done_testing();

@@ -102,6 +102,9 @@ UNIT_TEST(silence_ends_after_five_seconds)
     expect_equal(connection_count(0), 2);
     expect(nodes_until(raw_is_out));
     expect(fixture_now_ns() - start >= NETWORK_GREETING_NS);
+    char text[NETWORK_NOTICE_SIZE] = "";
+    expect(network_os_notice(&nodes[0].os, text, sizeof(text)));
+    expect(strstr(text, "it has not said hello in time") != NULL);
     still_talking();
     (void) close(raw);
     nodes_end();

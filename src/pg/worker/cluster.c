@@ -213,10 +213,25 @@ reload_nodes(struct cluster *cluster)
     ereport(LOG, errmsg("ledger node \"%s\" goes by the new ledger.nodes", settings_node_name));
 }
 
+/* The server was started for a ledger that is alone, and stays that. */
+static void
+log_unused(struct cluster *cluster)
+{
+    if (settings_has_node() || settings_nodes[0] == '\0' || cluster->told_unused) return;
+    cluster->told_unused = true;
+    ereport(
+        LOG,
+        errmsg("ledger.nodes is not used, as ledger.node_name is empty: this ledger is alone"),
+        errhint("To make this server a node, set ledger.node_name too, and restart it."));
+}
+
 void
 cluster_reload(struct cluster *cluster)
 {
-    if (!cluster->open) return;
+    if (!cluster->open) {
+        log_unused(cluster);
+        return;
+    }
     /* The secrets first: a new list may be the first one that needs them. */
     reload_secrets(cluster);
     reload_nodes(cluster);

@@ -37,6 +37,7 @@ struct cluster {
     uint64 primary_seen_ns; /* When there was one last. */
     uint64 outside_ns; /* Since when this node isn't a member; 0: it is one. */
     bool told_outside;
+    bool told_unused; /* That ledger.nodes is set where the ledger is alone. */
     uint32 told_unlisted; /* Slots of members that aren't in the list, as the log was told; */
     uint32 told_lost;     /* and of those that are lost. */
     uint64 looked_up_ns;

@@ -18,8 +18,9 @@
  * If the files cannot be opened, it does not end but stays to refuse calls with the reason
  * (WORKER_REFUSED; WORKER_NONE where there is no ledger), so that the log has the message once and
  * not each second, and takes commands to make or adopt a ledger (command.h). A reload
- * (pg_reload_conf()) makes it try again. Where somebody else has the files, which may end without
- * anybody thinking of a reload, it tries again by itself every RETRY_PAUSE_MS.
+ * (pg_reload_conf()) makes it try again, in a new process. Where somebody else has the files, or
+ * the node's address, which may end without anybody thinking of a reload, it tries again by itself
+ * every RETRY_PAUSE_MS.
  */
 #ifndef LEDGER_PG_WORKER_WORKER_H
 #define LEDGER_PG_WORKER_WORKER_H
