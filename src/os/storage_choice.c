@@ -92,6 +92,8 @@ comparison_end(struct storage_choice *choice, enum storage_way way)
     choice->stats->way = way;
     choice->rest = CHOICE_PERIOD;
     choice->turn = 0;
+    choice->turn_taken = 0;
+    choice->counted = 0;
 }
 
 static void
@@ -134,6 +136,7 @@ next_way(struct storage_choice *choice, uint64_t now_ns)
     struct storage_solo_stats *stats = choice->stats;
     if (choice->fixed) return stats->way;
     if (choice->rest == 0) interval_end(choice, now_ns);
+    if (choice->turn_taken == CHOICE_TURN_MAX) comparison_end(choice, stats->way);
     if (choice->rest > 0) {
         choice->rest -= 1;
         return stats->way;

@@ -15,6 +15,8 @@
  *  - At first, and again after CHOICE_PERIOD writes, the two ways are compared, by turns: the
  *    present one, the other, and so on, CHOICE_TURNS in all. The cost of a way is the median of its
  *    turns. So neither a load that grows meanwhile nor one bad turn decides.
+ *  - If other reads and writes come in between so often that a turn would take more than
+ *    CHOICE_TURN_MAX writes, the comparison is given up.
  *  - The other way is used from when it was better by more than 1 in CHOICE_MARGIN.
  *  - Calls are used only while they take less than CHOICE_CALL_NS_MAX: that is the median of
  *    CHOICE_LATENCIES of them. What blocks longer than that would hold up reads that come
@@ -37,6 +39,7 @@
 #define CHOICE_LONGEST     16
 #define CHOICE_SETTLING    32
 #define CHOICE_TURN        (CHOICE_SETTLING + CHOICE_COUNTED)
+#define CHOICE_TURN_MAX    (4 * CHOICE_TURN)
 #define CHOICE_PERIOD      24576
 #define CHOICE_MARGIN      32
 #define CHOICE_LATENCIES   31

@@ -76,7 +76,11 @@ sync_submit(struct storage *storage, struct storage_request *request)
         part->link = (struct queue_link){0};
         storage->in_flight_count += 1;
     }
-    if (queue_empty(&sync->waiting)) event_set(sync);
+    const bool alone = request->solo && queue_empty(&sync->waiting);
+    if (!alone && !sync->told) {
+        event_set(sync);
+        sync->told = true;
+    }
     queue_push(&sync->waiting, &request->link);
 }
 
@@ -126,12 +130,15 @@ sync_poll(struct storage *storage, bool wait)
         storage_grower_finish(&sync->grower);
         sync->polling = false;
         /* Its event is there: it wrote before it ended, or what was cleared was set again. */
-        if (queue_empty(&sync->waiting)) event_clear(sync);
+        if (!sync->told) event_clear(sync);
         return 1;
     }
     struct queue_link *link = queue_pop(&sync->waiting);
     if (link == NULL) return 0;
-    if (queue_empty(&sync->waiting)) event_clear(sync);
+    if (sync->told && queue_empty(&sync->waiting)) {
+        sync->told = false;
+        event_clear(sync);
+    }
 
     sync->polling = true;
     const uint32_t completed =

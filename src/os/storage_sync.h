@@ -4,7 +4,8 @@
  *
  * A submission (a request, or an ordered pair) is queued; each poll carries out the oldest one,
  * blocking for as long as the disk takes. One at a time, so that the host gets to its other work in
- * between. The eventfd is readable exactly while something is queued, or a growth is done.
+ * between. The eventfd is readable while something is queued, or a growth is done. But of a solo
+ * write alone nobody is told, which would cost two system calls: its caller polls before it sleeps.
  */
 #ifndef LEDGER_OS_STORAGE_SYNC_H
 #define LEDGER_OS_STORAGE_SYNC_H
@@ -21,6 +22,7 @@ struct storage_sync {
     struct storage_files *files;
     struct queue waiting; /* Requests, and the first request of each pair. */
     int event_fd;
+    bool told; /* The event was set for what is queued. */
     struct storage_grower grower; /* Only growth goes on while others are carried out. */
     struct clock clock;
     struct storage_choice choice; /* Of one way: it only measures. */

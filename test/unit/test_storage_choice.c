@@ -169,6 +169,24 @@ UNIT_TEST(an_interval_that_was_interrupted_does_not_count)
     expect_equal(stats.way, STORAGE_WAY_CALL);
 }
 
+/* Where nothing can be counted, a turn of the other way ends all the same. */
+UNIT_TEST(a_comparison_that_leads_nowhere_is_given_up)
+{
+    begin();
+    (void) write_many(CHOICE_TURN + 1, 200, 300);
+    expect_equal(choice.newest, STORAGE_WAY_CALL);
+    uint32_t calls = 0;
+    for (uint32_t i = 0; i < CHOICE_PERIOD; i++) {
+        calls += storage_choice_next(&choice, now_ns, 1) == STORAGE_WAY_CALL ? 1 : 0;
+        storage_choice_interrupt(&choice);
+        now_ns += NS_PER_MS;
+    }
+    expect_equal(calls, CHOICE_TURN_MAX - 1);
+    expect_equal(stats.way, STORAGE_WAY_RING);
+    (void) write_many(CHOICE_PERIOD + COMPARISON, 300, 200);
+    expect_equal(stats.way, STORAGE_WAY_CALL);
+}
+
 UNIT_TEST(calls_that_block_for_long_are_not_used)
 {
     begin();
