@@ -52,6 +52,8 @@
 
 #define CLUSTER_ID          0x61
 #define CLUSTER_NODES_MAX   5
+/* One more may run beside its original, as a copy of it. */
+#define CLUSTER_PLACES_MAX  (CLUSTER_NODES_MAX + 1)
 #define CLUSTER_CLIENTS_MAX 6
 #define CLUSTER_OPS_MAX     8192
 #define CLUSTER_REPLY_SIZE_MAX (RESULTS_MAX * 384)
@@ -300,14 +302,14 @@ struct cluster {
     bool networked;
     struct members members;
     struct workload workload;
-    struct cluster_node nodes[CLUSTER_NODES_MAX + 1]; /* And one that runs beside its original. */
+    struct cluster_node nodes[CLUSTER_PLACES_MAX];
     struct cluster_copy copy;
     struct superblock_state copy_newest; /* Of the original, when the copy began to run. */
     struct cluster_history history;
     uint64_t healed_ns; /* When the present partition ends. 0: there is none. */
     bool calm;          /* No more faults. */
     enum cluster_canary canary;
-    struct prepare_header canary_sent[CLUSTER_NODES_MAX]; /* The newest that each was sent. */
+    struct prepare_header canary_sent[CLUSTER_PLACES_MAX]; /* The newest that each was sent. */
     struct cluster_counts counts;
 };
 

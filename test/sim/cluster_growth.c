@@ -18,7 +18,7 @@
 #define LINGERS_NS_MAX (UINT64_C(5) * NS_PER_S)
 
 /* Of each node, in all runs. */
-static struct sim_memory guest_memories[CLUSTER_NODES_MAX];
+static struct sim_memory guest_memories[CLUSTER_PLACES_MAX];
 
 static void
 name_node(const struct cluster_node *node, char name[MEMBER_NAME_MAX + 1])

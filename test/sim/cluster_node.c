@@ -15,7 +15,7 @@
 #define CLUSTER_START_NS (UINT64_C(1750000000) * NS_PER_S)
 
 /* Of each node, in all runs. */
-static struct sim_memory memories[CLUSTER_NODES_MAX];
+static struct sim_memory memories[CLUSTER_PLACES_MAX];
 
 /* ---- The clock ------------------------------------------------------------------------------- */
 
