@@ -210,6 +210,12 @@ struct journal_evidence {
     uint32_t suffix_count;
     const struct prepare_header *suffix;
     /*
+     * This op is committed, and has this checksum, whatever entries that were cut say of it. 0: the
+     * suffix and op_acked_min are all that is known.
+     */
+    uint64_t op_committed;
+    u128 committed_checksum;
+    /*
      * Others may have what is damaged here. Then damage is reported, and stops nothing
      * (journal_peers.c).
      */

@@ -69,17 +69,32 @@ next_header(const struct recovery *recovery, uint64_t op)
 }
 
 /*
- * The checksum that the op must have, by the suffix or by what comes after it; 0: nothing says. The
- * suffix, and ops beyond it, are of the chain for certain; what they name is too, and so on
- * backwards.
+ * The checksum that the op must have, by the suffix, by what is known to be committed, or by what
+ * comes after it; 0: nothing says. The suffix, and ops beyond it, are of the chain for certain; what
+ * they name is too, and so on backwards.
  */
 static u128
 named_by_later(const struct recovery *recovery, uint64_t op)
 {
     const struct prepare_header *header = listed(recovery, op);
     if (header != NULL) return header->checksum;
+    if (op == recovery->evidence->op_committed) return recovery->evidence->committed_checksum;
     header = next_header(recovery, op);
     return header != NULL ? header->parent : 0;
+}
+
+/*
+ * What is known to be committed isn't what the entry behind it names: that one was cut, and nothing
+ * was written over it yet.
+ */
+static void
+bury_behind_committed(struct recovery *recovery)
+{
+    const struct journal_evidence *evidence = recovery->evidence;
+    const uint64_t op = evidence->op_committed;
+    if (op <= recovery->journal->checkpoint.op || listed(recovery, op + 1) != NULL) return;
+    struct prepare_header *entry = entry_of(recovery, op + 1);
+    if (entry != NULL && entry->parent != evidence->committed_checksum) journal_bury(entry);
 }
 
 /*
@@ -98,6 +113,7 @@ bury_strangers(struct recovery *recovery)
             named = 0;
             continue;
         }
+        if (op == recovery->evidence->op_committed) named = recovery->evidence->committed_checksum;
         if (named != 0 && header->checksum != named) {
             struct prepare_header *entry = entry_of(recovery, op);
             if (entry != NULL) journal_bury(entry);
@@ -341,6 +357,7 @@ recovery_walk_with_peers(struct recovery *recovery)
     struct journal *journal = recovery->journal;
     const uint64_t op_end = journal->checkpoint.op + journal->headers_count;
     struct walk walk = {0};
+    bury_behind_committed(recovery);
     bury_strangers(recovery);
     const struct probe probe = walk_and_scan(recovery, &walk);
     if (walk.last.op != 0) decide(recovery, &walk.last);

@@ -427,6 +427,43 @@ UNIT_TEST(what_a_crash_has_torn_behind_the_head_says_nothing_later)
     }
 }
 
+/*
+ * A member that is far behind takes a log over that lists later ops, cuts its own, and gets on with
+ * it. What was cut and isn't written over yet names other ops than the new ones: it must not bring
+ * down what is known to be committed.
+ */
+UNIT_TEST(what_was_cut_does_not_contradict_what_is_committed)
+{
+    for (uint64_t kept = 1; kept < OPS; kept++) {
+        struct journal_report report;
+        begin(0, 7);
+        const uint64_t op_kept = fixture.checkpoint.op + kept;
+        const uint64_t op_list = fixture.op_head + 3;
+        expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
+        journal_truncate(&fixture.journal, op_kept);
+        fixture.op_head = op_kept;
+        expect_equal(journal_fixture_append(&fixture, 2 * EVENT_SIZE), STORAGE_OK);
+        const u128 checksum_new = journal_fixture_message(&fixture, op_kept + 1)->checksum;
+        fixture.suffix[0] = *journal_fixture_message(&fixture, op_kept + 1);
+        fixture.suffix[0].op = op_list;
+        fixture.evidence = (struct journal_evidence){
+            .peers = true,
+            .log_view = fixture.view + 1,
+            .op_acked_min = op_kept,
+            .suffix_count = 1,
+            .suffix = fixture.suffix,
+            .op_committed = op_kept + 1,
+            .committed_checksum = checksum_new,
+        };
+        expect_equal(journal_fixture_recover(&fixture, &report), JOURNAL_RECOVERED);
+        expect(report.op_head >= op_kept + 1);
+        expect(!journal_faulty(&fixture.journal, op_kept + 1));
+        expect(journal_checksum(&fixture.journal, op_kept + 1) == checksum_new);
+        if (report.op_head > op_kept + 1) expect(journal_faulty(&fixture.journal, op_kept + 2));
+        journal_fixture_free(&fixture);
+    }
+}
+
 /* The scrubber leaves out what is known to be damaged, and finds nothing else. */
 UNIT_TEST(what_is_faulty_is_not_checked)
 {
