@@ -175,7 +175,7 @@ static bool
 poll_network(struct replica *replica)
 {
     bool progress = network_poll(replica->network) > 0;
-    if (replica->status == REPLICA_STOPPED) return true;
+    if (replica->status == REPLICA_STOPPED) return progress;
     progress |= replica_fences_poll(replica);
     if (replica->status == REPLICA_VIEW_CHANGE) return progress | replica_view_poll(replica);
     if (replica->status != REPLICA_NORMAL) return progress;
@@ -222,6 +222,7 @@ replica_poll(struct replica *replica)
     }
     /* First the disk gets its next write; then the CPU executes what the last one made durable. */
     if (replica->network != NULL) progress |= poll_network(replica);
+    if (replica->status == REPLICA_STOPPED) return true; /* By what has come. */
     const bool begins = replica->primary && !replica->serving;
     if (begins && replica->commit >= replica->change->op_start && replica_settled(replica)) {
         begin_serving(replica);

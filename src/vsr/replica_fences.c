@@ -322,6 +322,7 @@ replica_fences_forget(struct replica *replica, uint8_t slot)
     updates->checkpoint.node.heard[slot] = (struct superblock_heard){0};
     updates->fences.node.heard[slot] = (struct superblock_heard){0};
     replica->fences->records[slot] = (struct replica_record){0};
+    replica->peers[slot].refused = false;
 }
 
 static void

@@ -156,6 +156,7 @@ open_result_name(enum engine_open_result result)
         [ENGINE_OPEN_INVALID_PREPARE] = "invalid prepare",
         [ENGINE_OPEN_IO_ERROR] = "I/O error",
         [ENGINE_OPEN_CLUSTER] = "member of a cluster",
+        [ENGINE_OPEN_OVER] = "older copy of a member's directory",
     };
     return result < ARRAY_COUNT(names) && names[result] != NULL ? names[result] : "unknown";
 }

@@ -15,6 +15,7 @@
 
 struct formation_node formation_nodes[FORMATION_NODES];
 struct network_sim formation_net;
+bool formation_fenced;
 static struct prng prng;
 static uint64_t now_ms;
 static uint64_t id_last;
@@ -66,6 +67,7 @@ formation_start_member(uint32_t number)
         .session = prng_range(&prng, 1, UINT64_MAX),
         .network = network_sim_of(&formation_net, number),
     };
+    if (formation_fenced) options.fence_seed = prng_range(&prng, 1, UINT64_MAX);
     if (node->memory == NULL) {
         node->memory_bytes =
             align_up(engine_memory_bytes_min(&options) + MEMORY_EXTRA, ARENA_ALIGNMENT);

@@ -41,6 +41,7 @@ struct formation_node {
 
 extern struct formation_node formation_nodes[FORMATION_NODES];
 extern struct network_sim formation_net;
+extern bool formation_fenced; /* Who starts makes records (vsr/fences.h). */
 
 /* The name of a node: a, b, … */
 void formation_name_of(uint32_t number, char name[MEMBER_NAME_MAX + 1]);

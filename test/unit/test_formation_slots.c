@@ -221,4 +221,75 @@ UNIT_TEST(voters_that_do_not_know_each_other)
     formation_end();
 }
 
+/* ---- Records of nodes (vsr/fences.h) --------------------------------------------------------- */
+
+/* Until the first `count` nodes have records, and all of them know. */
+static void
+await_records(uint32_t count)
+{
+    for (uint32_t ms = 0;; ms++) {
+        uint32_t known = 0;
+        assert(ms < FORMATION_PATIENCE_MS);
+        for (uint32_t at = 0; at < count; at++) {
+            for (uint32_t whom = 0; whom < count; whom++) {
+                const struct replica *of = formation_replica_of(whom);
+                const struct member *member =
+                    &formation_replica_of(at)->membership->committed.slots[of->slot];
+                known += member->record_op > 0 && member->fence == of->fences->fence;
+            }
+        }
+        if (known == count * count) return;
+        formation_step();
+    }
+}
+
+UNIT_TEST(who_has_no_others_makes_no_records)
+{
+    formation_fenced = true;
+    formation_begin(30);
+    formation_form(1);
+    formation_create(0);
+    const uint64_t op = formation_replica_of(0)->op;
+    formation_steps(3000);
+    const struct replica_fences *fences = formation_replica_of(0)->fences;
+    expect_equal(formation_replica_of(0)->op, op);
+    expect_equal(fences->fence, 0);
+    expect_equal(fences->fence_next, 0);
+    add(0, 1);
+    await_records(2);
+    formation_end();
+    formation_fenced = false;
+}
+
+/* (V22), (V19): it has neither the former one's fence nor what was heard of that. */
+UNIT_TEST(v22_who_has_a_slot_next_begins_without_a_fence)
+{
+    formation_fenced = true;
+    formation_begin(31);
+    formation_form(1);
+    add(0, 1);
+    add(0, 2);
+    await_records(3);
+    const uint8_t slot = formation_replica_of(2)->slot;
+    const uint64_t fence = formation_replica_of(2)->fences->fence;
+    expect(formation_replica_of(1)->fences->heard[slot].fence == fence);
+    expect_equal(formation_change(0, ENGINE_CHANGE_REMOVE, 2), ENGINE_CHANGE_DONE);
+    const uint64_t op = formation_replica_of(0)->commit;
+    expect_equal(formation_replica_of(0)->fences->heard[slot].record_op, 0);
+    formation_stop(2);
+    formation_new_disk(2);
+    add(0, 2);
+    await_records(3);
+    expect_equal(formation_replica_of(2)->slot, slot);
+    for (uint32_t at = 0; at < 3; at++) {
+        const struct replica *replica = formation_replica_of(at);
+        expect(replica->membership->committed.slots[slot].record_op > op);
+        expect(replica->membership->committed.slots[slot].fence != fence);
+        expect(!replica->fences->over);
+    }
+    formation_create(2);
+    formation_end();
+    formation_fenced = false;
+}
+
 UNIT_MAIN(test_formation_slots)

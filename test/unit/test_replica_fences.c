@@ -305,12 +305,41 @@ UNIT_TEST(v21_a_late_hello_ends_no_member)
     await_records(op);
     network = network_sim_of(&trio.net, TRIO_PRIMARY);
     network->callbacks->up(network->context, 1, &late.header);
-    expect(trio_replica(TRIO_PRIMARY)->peers[trio_slot(1)].refused);
+    expect(!network->peers[1].up);
     trio_steps(2000);
     expect(!trio_replica(1)->fences->over);
     for (uint32_t i = 0; i < 20000 && !trio_connected(TRIO_PRIMARY, 1); i++) trio_step();
     expect(trio_answered_within(trio_create(1, 1), 20000));
     expect(!trio_replica(TRIO_PRIMARY)->peers[trio_slot(1)].refused);
+    end();
+}
+
+/* It is the primary, and in the middle of its work: nothing of that goes on. */
+UNIT_TEST(v21_a_primary_that_is_over_stops)
+{
+    struct {
+        struct message_header header;
+        struct message_bye bye;
+    } said = {.bye.reason = MESSAGE_BYE_FENCE};
+    begin(10);
+    struct replica *primary = trio_replica(TRIO_PRIMARY);
+    trio.nodes[TRIO_PRIMARY].may_fail = true;
+    said.bye.known = primary->fences->heard[primary->slot];
+    said.bye.known.record_op += 1;
+    said.bye.known.fence += 1;
+    const struct trio_asked *asked[] = {trio_create(TRIO_PRIMARY, 1), trio_create(1, 1)};
+    trio_steps(1);
+    struct network *network = network_sim_of(&trio.net, TRIO_PRIMARY);
+    network->callbacks->down(network->context, 1, &said.header);
+    expect_equal(primary->status, REPLICA_STOPPED);
+    expect(!engine_failed(trio.nodes[TRIO_PRIMARY].engine)); /* Its superblock isn't told yet. */
+    for (uint32_t i = 0; i < TRIO_PATIENCE_MS && !marked_over(TRIO_PRIMARY); i++) trio_step();
+    expect(engine_failed_as_copy(trio.nodes[TRIO_PRIMARY].engine));
+    expect_equal(asked[0]->request.status, ENGINE_FAILED);
+    trio_stop(TRIO_PRIMARY);
+    trio_hurry(1);
+    trio_hurry(2);
+    expect(trio_answered_within(asked[1], 20000)); /* The others go on. */
     end();
 }
 
