@@ -70,8 +70,8 @@ next_header(const struct recovery *recovery, uint64_t op)
 
 /*
  * The checksum that the op must have, by the suffix, by what is known to be committed, or by what
- * comes after it; 0: nothing says. The suffix, and ops beyond it, are of the chain for certain; what
- * they name is too, and so on backwards.
+ * comes after it; 0: nothing says. The suffix, and ops beyond it, are of the chain for certain;
+ * what they name is too, and so on backwards.
  */
 static u128
 named_by_later(const struct recovery *recovery, uint64_t op)
