@@ -446,7 +446,8 @@ replica_members_execute(struct replica *replica, const struct prepare_header *pr
     if (was_member != is_member) {
         replica_fences_forget(replica, change->slot);
         replica->sessions.slots[change->slot] = (struct session){0};
-        replica->accepted.slots[change->slot] = (struct session){0};
+        /* Of one that was added there may be requests in the log already, behind this op. */
+        if (!is_member) replica->accepted.slots[change->slot] = (struct session){0};
         /* Others, which were faster, may have let it in already. */
         const struct replica_peer *peer = &replica->peers[change->slot];
         const bool here = peer->up && peer->incarnation == change->member.incarnation;
