@@ -198,8 +198,23 @@ recovery_blank_dropped(struct recovery *recovery)
 }
 
 /*
+ * Behind a certain end nothing was (J8): what is damaged there is what a crash has left of a sector
+ * that also has older entries. When the head comes near, nobody could tell that any more.
+ */
+static bool
+recovery_blanked(
+    const struct recovery *recovery,
+    const struct prepare_header *disk,
+    const struct prepare_header *image)
+{
+    if (recovery->report->entries_faulty > 0 || !prepare_header_blank(image)) return false;
+    return !prepare_header_blank(disk) && !prepare_header_valid(disk, recovery->journal->cluster);
+}
+
+/*
  * Is the image of this sector to be written over what is on the disk? With peers, only if the
- * header of a whole prepare is missing there: what is damaged stays as it is.
+ * header of a whole prepare is missing there, or the end is certain: else what is damaged stays as
+ * it is.
  */
 static bool
 recovery_sector_differs(
@@ -211,6 +226,7 @@ recovery_sector_differs(
     if (!recovery->evidence->peers) return memcmp(disk, image, SECTOR_SIZE) != 0;
     for (uint32_t i = 0; i < HEADERS_PER_SECTOR; i++) {
         const uint64_t op = image[i].op;
+        if (recovery_blanked(recovery, &disk[i], &image[i])) return true;
         if (op <= journal->checkpoint.op || op > recovery->previous.op) continue;
         if (journal_faulty(journal, op)) continue;
         if (memcmp(&disk[i], &image[i], PREPARE_HEADER_SIZE) != 0) return true;
