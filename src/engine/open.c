@@ -238,6 +238,8 @@ open_journal(struct engine *engine, struct engine_open_report *report)
         .op_acked_min = state->op_acked_min,
         .suffix_count = state->suffix_count,
         .suffix = state->suffix,
+        .commit_max = state->commit_max,
+        .commit_max_checksum = state->commit_max_checksum,
         .peers = (state->flags & SUPERBLOCK_NOT_ALONE) != 0,
     };
     const enum journal_recovery result = journal_recover(

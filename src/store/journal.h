@@ -208,6 +208,9 @@ struct journal_evidence {
      */
     uint32_t suffix_count;
     const struct prepare_header *suffix;
+    /* The newest op that the disk proves to be committed, and which one it is; 0: not known. */
+    uint64_t commit_max;
+    u128 commit_max_checksum;
     /*
      * Others may have what is damaged here. Then damage is reported, and stops nothing
      * (journal_peers.c).

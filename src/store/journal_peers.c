@@ -76,8 +76,20 @@ named_by_later(const struct recovery *recovery, uint64_t op)
 {
     const struct prepare_header *header = listed(recovery, op);
     if (header != NULL) return header->checksum;
+    const struct journal_evidence *evidence = recovery->evidence;
+    if (op == evidence->commit_max && evidence->commit_max_checksum != 0) {
+        return evidence->commit_max_checksum;
+    }
     header = next_header(recovery, op);
     return header != NULL ? header->parent : 0;
+}
+
+/* This is it, whatever a later entry names, which was cut then: what is committed never is. */
+static bool
+committed(const struct recovery *recovery, const struct prepare_header *header)
+{
+    const struct journal_evidence *evidence = recovery->evidence;
+    return header->op == evidence->commit_max && header->checksum == evidence->commit_max_checksum;
 }
 
 /*
@@ -96,7 +108,7 @@ bury_strangers(struct recovery *recovery)
             named = 0;
             continue;
         }
-        if (named != 0 && header->checksum != named) {
+        if (named != 0 && header->checksum != named && !committed(recovery, header)) {
             struct prepare_header *entry = entry_of(recovery, op);
             if (entry != NULL) journal_bury(entry);
             named = 0;
