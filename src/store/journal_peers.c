@@ -15,7 +15,7 @@
  * this recovery has found a certain end: no hole, and not uncertain. Appends are serial, so where
  * the tail wasn't, nothing behind it was.
  *
- * Only headers are written, of ops whose prepares are whole.
+ * Only headers are written, of ops whose prepares are whole; and blanks behind a certain end (J8).
  */
 #include <string.h>
 
