@@ -46,7 +46,7 @@ NO_INSTALLCHECK = 1
 
 PG_CONFIG ?= pg_config
 
-GOALS_WITHOUT_POSTGRES = quickstart quickstart-cluster quickstart-stop test test-quick deps unit sim fuzz protocol lint tidy bench bench-cluster bench-engine bench-engine-smoke bench-network bench-forest regress tap jepsen help
+GOALS_WITHOUT_POSTGRES = quickstart quickstart-cluster quickstart-stop test test-quick deps unit sim fuzz protocol canaries lint tidy bench bench-cluster bench-engine bench-engine-smoke bench-network bench-forest regress tap jepsen help
 ifneq ($(filter-out $(GOALS_WITHOUT_POSTGRES),$(or $(MAKECMDGOALS),all)),)
 override with_llvm := no
 PGXS := $(shell $(PG_CONFIG) --pgxs)

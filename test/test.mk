@@ -84,6 +84,21 @@ $(BUILD)/fast/%.o: %.c
 $(BUILD)/sim_fast: $(patsubst %.c,$(BUILD)/fast/%.o,$(FAST_SRCS))
 	$(CC) $(FAST_CFLAGS) $^ -o $@ -lxxhash
 
+# The same with all canaries in it (tools/canaries.py, which says which sources they are in).
+CANARY_DIR = $(BUILD)/canaries
+
+$(CANARY_DIR)/objects/%.o: $(CANARY_DIR)/src/%.c
+	@mkdir -p $(@D)
+	$(CC) -I$(CANARY_DIR)/src $(FAST_CFLAGS) -c $< -o $@
+
+$(CANARY_DIR)/plain/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) -I$(CANARY_DIR)/src $(FAST_CFLAGS) -c $< -o $@
+
+$(CANARY_DIR)/sim: $(patsubst src/%.c,$(CANARY_DIR)/objects/%.o,$(CANARY_SRCS)) \
+		$(patsubst %.c,$(CANARY_DIR)/plain/%.o,$(filter-out $(CANARY_SRCS),$(FAST_SRCS))) $(CANARY_DIR)/canary.c
+	$(CC) $(FAST_CFLAGS) $^ -o $@ -lxxhash
+
 $(BUILD)/fuzz: $(call test_objects,$(FUZZ_SRCS)) $(BUILD)/libtest.a
 	$(CC) $(TEST_CFLAGS) $^ -o $@ $(TEST_LIBS)
 
@@ -97,7 +112,7 @@ $(BUILD)/protocol: $(PROTOCOL_SRCS) $(wildcard src/*.h src/base/*.h src/store/*.
 
 -include $(shell test -d $(BUILD) && find $(BUILD) -name '*.d')
 
-.PHONY: unit sim fuzz protocol lint tidy deps quickstart quickstart-cluster quickstart-stop test test-quick regress tap jepsen bench bench-cluster bench-engine bench-engine-smoke bench-network bench-forest help
+.PHONY: unit sim fuzz protocol canaries lint tidy deps quickstart quickstart-cluster quickstart-stop test test-quick regress tap jepsen bench bench-cluster bench-engine bench-engine-smoke bench-network bench-forest help
 
 deps:
 	tools/deps.sh
@@ -116,6 +131,10 @@ fuzz: $(BUILD)/fuzz
 
 protocol: $(BUILD)/protocol
 	$(BUILD)/protocol
+
+# Rules that are broken on purpose: each must be noticed. `tools/canaries.py NAME` for one.
+canaries:
+	tools/canaries.py
 
 tidy:
 	tools/tidy.py

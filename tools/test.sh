@@ -49,6 +49,7 @@ step() {
 
 step unit make -s -j2 unit
 step sim tools/sim_seeds.sh
+step canaries make -s canaries
 step fuzz make -s -j2 fuzz
 step protocol make -s protocol
 step bench-engine make -s -j2 bench-engine-smoke

@@ -8,7 +8,8 @@
 #include "base/checksum.h"
 #include "base/units.h"
 
-#define STEPS_MAX 2000000
+/* Of trouble. */
+#define STEPS_MAX 400000
 
 /* (I8) Simulated time in which everything that was asked is answered when nothing fails. */
 #define CALM_NS_MAX (UINT64_C(120) * NS_PER_S)
@@ -29,7 +30,7 @@ happens(struct cluster *cluster, uint64_t once_in_ns)
 }
 
 void
-cluster_heal(struct cluster *cluster)
+cluster_network_heal(struct cluster *cluster)
 {
     const uint32_t count = cluster->options.node_count;
     for (uint32_t from = 0; from < count; from++) {
@@ -55,13 +56,13 @@ network_split(struct cluster *cluster, uint64_t side)
     }
 }
 
-/* One doesn't hear anybody, or isn't heard. */
-static void
-network_cut_one_way(struct cluster *cluster, uint32_t node, bool deaf)
+void
+cluster_network_isolate(struct cluster *cluster, uint32_t index, bool deaf, bool mute)
 {
     for (uint32_t other = 0; other < cluster->options.node_count; other++) {
-        if (other == node) continue;
-        network_sim_cut(&cluster->network, deaf ? other : node, deaf ? node : other, true);
+        if (other == index) continue;
+        if (deaf) network_sim_cut(&cluster->network, other, index, true);
+        if (mute) network_sim_cut(&cluster->network, index, other, true);
     }
 }
 
@@ -78,6 +79,10 @@ cluster_isolate(struct cluster *cluster, uint32_t index)
 static void
 network_trouble(struct cluster *cluster)
 {
+    if (cluster->options.storm) {
+        cluster_storm(cluster);
+        return;
+    }
     struct prng *prng = &cluster->prng;
     const uint32_t count = cluster->options.node_count;
     const uint32_t from = (uint32_t) prng_below(prng, count);
@@ -89,8 +94,8 @@ network_trouble(struct cluster *cluster)
     case 0: network_split(cluster, prng_next(prng)); break;
     case 1: network_split(cluster, UINT64_C(1) << from); break;
     case 2: network_sim_cut(&cluster->network, from, to, true); break;
-    case 3: network_cut_one_way(cluster, from, true); break;
-    case 4: network_cut_one_way(cluster, from, false); break;
+    case 3: cluster_network_isolate(cluster, from, true, false); break;
+    case 4: cluster_network_isolate(cluster, from, false, true); break;
     default:
         network_sim_slow(&cluster->network, from, to, (uint32_t) prng_range(prng, 2, 40));
         break;
@@ -135,9 +140,14 @@ node_trouble(struct cluster_node *node)
 static void
 trouble(struct cluster *cluster)
 {
+    if (cluster->options.storm) {
+        cluster_storm(cluster);
+        return;
+    }
     for (uint32_t i = 0; i < cluster->options.node_count; i++) node_trouble(&cluster->nodes[i]);
     if (!cluster->networked) return;
-    if (cluster->healed_ns != 0 && cluster->now_ns >= cluster->healed_ns) cluster_heal(cluster);
+    const bool over = cluster->healed_ns != 0 && cluster->now_ns >= cluster->healed_ns;
+    if (over) cluster_network_heal(cluster);
     if (cluster->healed_ns == 0) network_trouble(cluster);
 }
 
@@ -231,7 +241,9 @@ run_init(struct cluster *cluster, uint64_t seed, const struct cluster_kind *kind
         node_count = (uint32_t) prng_range(&cluster->prng, 3, CLUSTER_NODES_MAX);
     }
     cluster->options = cluster_options_random(&cluster->prng, node_count);
-    if (kind->grows) cluster_options_growing(&cluster->prng, &cluster->options);
+    if (kind->storm) cluster_options_storm(&cluster->prng, &cluster->options);
+    if (kind->directed) cluster_options_directed(&cluster->options);
+    if (kind->grows) cluster_options_growing(&cluster->prng, &cluster->options, kind->storm);
     cluster->networked = cluster->options.node_count > 1;
     if (canary == CLUSTER_CANARY_FENCES) {
         cluster_options_copied(&cluster->options);
@@ -287,7 +299,8 @@ wait_for_lagging(struct cluster *cluster)
         node->disk_ns = 0;
         node->roomy_ns = 0;
     }
-    if (waits && cluster->healed_ns != 0) cluster_heal(cluster);
+    if (waits && cluster->healed_ns != 0) cluster_network_heal(cluster);
+    if (waits && cluster->options.storm) cluster_storm_ends(cluster);
     return waits;
 }
 
@@ -305,9 +318,10 @@ submit(struct cluster *cluster)
 static void
 run_faulty(struct cluster *cluster)
 {
-    /* Where faults leave hardly any time for work, the calm comes before all was asked for. */
-    while (cluster->counts.requests < cluster->options.requests &&
-           cluster->counts.steps < STEPS_MAX) {
+    while (cluster->options.directed ? !cluster_directed_done(cluster)
+                                     : cluster->counts.requests < cluster->options.requests) {
+        /* Where hardly anybody is ever there at the same time, it ends: then all is answered. */
+        if (cluster->counts.steps >= STEPS_MAX && !cluster->options.directed) break;
         submit(cluster);
         cluster_step(cluster);
         trouble(cluster);
@@ -321,7 +335,7 @@ heal(struct cluster *cluster)
 {
     const uint32_t count = cluster->options.node_count;
     cluster->calm = true;
-    if (cluster->networked) cluster_heal(cluster);
+    if (cluster->networked) cluster_network_heal(cluster);
     for (uint32_t i = 0; i < count; i++) {
         struct cluster_node *node = &cluster->nodes[i];
         node->up_ns = 0;

@@ -7,6 +7,8 @@
  *   cluster_swarm.c     what this seed is like
  *   cluster_growth.c    members that come and go
  *   cluster_copies.c    a copy of a node's disk, put back or started beside it
+ *   cluster_storm.c     trouble upon trouble, most of it the primary's
+ *   cluster_directed.c  what is too rare to be drawn
  *   cluster_node.c      one life of a node after another; its pauses; its clock
  *   cluster_clients.c   requests in flight at each node, and what may be answered to them
  *   cluster_history.c   the one log, as whoever came first has executed it, and the model of it
@@ -59,7 +61,7 @@
 #define CLUSTER_REPLY_SIZE_MAX (RESULTS_MAX * 384)
 
 /* Ops that may be executed while a read is under way. */
-#define CLUSTER_MOMENTS_MAX 512
+#define CLUSTER_MOMENTS_MAX 2048
 
 /* Batches that are told apart: more than there can be requests. */
 #define CLUSTER_ASKED_MAX 8192
@@ -93,6 +95,8 @@ struct cluster_options {
     uint32_t polls_max;
     uint64_t step_ns_max;
     bool sleeps; /* A node that had nothing to do isn't polled before something comes, or a tick. */
+    bool storm;        /* cluster_storm.c says what goes wrong. */
+    bool directed;     /* cluster_directed.c says what happens, and nothing else does. */
     bool grows;        /* It begins as a lone ledger, and members come and go. */
     bool view_changes; /* Then the primary may crash too. */
     bool copies; /* A copy of a node's disk is put back, or started beside it. */
@@ -117,9 +121,14 @@ struct cluster_options cluster_options_random(struct prng *prng, uint32_t node_c
 
 /* Makes of it one in which a copy is put back when it does most harm, and little else happens. */
 void cluster_options_copied(struct cluster_options *options);
+/* Makes of it one in which everything goes wrong, often and at the same time. */
+void cluster_options_storm(struct prng *prng, struct cluster_options *options);
+
+/* Makes of it one in which only what is directed happens. */
+void cluster_options_directed(struct cluster_options *options);
 
 /* Makes of it one that begins as a lone ledger. */
-void cluster_options_growing(struct prng *prng, struct cluster_options *options);
+void cluster_options_growing(struct prng *prng, struct cluster_options *options, bool storm);
 
 /* ---- Parts ----------------------------------------------------------------------------------- */
 
@@ -290,6 +299,14 @@ struct cluster_counts {
     uint64_t copies_over;
 };
 
+/* How far a directed run is. */
+struct cluster_directed {
+    uint32_t stage;
+    uint64_t since_ns;
+    uint64_t asked_ns;
+    uint64_t head;
+};
+
 struct cluster {
     uint64_t seed;
     struct prng prng; /* What happens. */
@@ -310,6 +327,7 @@ struct cluster {
     bool calm;          /* No more faults. */
     enum cluster_canary canary;
     struct prepare_header canary_sent[CLUSTER_PLACES_MAX]; /* The newest that each was sent. */
+    struct cluster_directed directed;
     struct cluster_counts counts;
 };
 
@@ -329,6 +347,8 @@ _Noreturn void cluster_fail(const struct cluster *cluster, const char *format, .
 struct cluster_kind {
     uint32_t node_count; /* 0: the seed says how many. */
     bool grows;
+    bool storm;
+    bool directed;
     enum cluster_canary canary;
 };
 
@@ -344,8 +364,28 @@ u128 cluster_trace(const struct cluster *cluster);
 /* For a while the node hears nobody, and isn't heard. False: something else is wrong already. */
 bool cluster_isolate(struct cluster *cluster, uint32_t index);
 
-/* Everybody hears everybody. */
-void cluster_heal(struct cluster *cluster);
+/* All that was cut is whole again. */
+void cluster_network_heal(struct cluster *cluster);
+
+/* Nobody hears what it sends, or it doesn't hear others, or both. */
+void cluster_network_isolate(struct cluster *cluster, uint32_t index, bool deaf, bool mute);
+
+/* ---- cluster_storm.c ------------------------------------------------------------------------- */
+
+/* Instead of the trouble that comes by itself. */
+void cluster_storm(struct cluster *cluster);
+
+/* For a while there is peace. */
+void cluster_storm_ends(struct cluster *cluster);
+
+/* ---- cluster_directed.c ---------------------------------------------------------------------- */
+
+/* What happens next. Until it is done there are requests. */
+void cluster_directed(struct cluster *cluster);
+bool cluster_directed_done(const struct cluster *cluster);
+
+/* It is about to be removed, and asks for as much as it can. */
+bool cluster_directed_eager(const struct cluster_node *node);
 
 /* ---- cluster_node.c -------------------------------------------------------------------------- */
 
@@ -404,6 +444,13 @@ void cluster_growth_trouble(struct cluster *cluster);
 
 /* The first node executes this change of the members. */
 void cluster_growth_executed(struct cluster *cluster, const struct prepare_header *header);
+
+/* The primary is asked for a change. */
+void cluster_growth_wish(
+    struct cluster_node *primary, enum engine_change_kind kind, const struct cluster_node *whom);
+
+/* Its disk is full for a while: it keeps the log, and executes nothing. */
+void cluster_growth_fill(struct cluster_node *node, uint64_t until_ns);
 
 /* How many of the disks of those who vote on this op have it. */
 uint32_t cluster_growth_durable(

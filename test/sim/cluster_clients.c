@@ -357,14 +357,18 @@ cluster_clients_submit(struct cluster_node *node)
     struct cluster *cluster = node->cluster;
     const struct cluster_options *options = &cluster->options;
     assert(node->engine != NULL);
-    for (uint32_t i = 0; i < options->clients; i++) {
+    const bool eager = options->directed && cluster_directed_eager(node);
+    const uint32_t clients = eager ? CLUSTER_CLIENTS_MAX : options->clients;
+    for (uint32_t i = 0; i < clients; i++) {
         struct cluster_client *client = &node->clients[i];
         if (client->state == CLUSTER_CLIENT_LENT) continue;
         assert(client->state != CLUSTER_CLIENT_ANSWERED);
-        if (!prng_chance(&cluster->prng, options->submits, 1000)) continue;
+        /* In a storm all others may wait for ever where nobody leads; one goes on asking. */
+        const uint64_t reads = options->storm && i == 0 ? 100 : options->reads;
+        if (!eager && !prng_chance(&cluster->prng, options->submits, 1000)) continue;
         if (client->state == CLUSTER_CLIENT_RETRY) {
             cluster->counts.retries += 1;
-        } else if (prng_chance(&cluster->prng, options->reads, 100)) {
+        } else if (prng_chance(&cluster->prng, reads, 100)) {
             if (!make_read(client)) continue;
         } else {
             make_create(client);

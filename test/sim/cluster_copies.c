@@ -158,7 +158,7 @@ run_with_third(struct cluster *cluster)
         if (node->engine != NULL) cluster_node_crash(node);
         node->up_ns = cluster->now_ns + 8 * NS_PER_S;
     }
-    cluster_heal(cluster);
+    cluster_network_heal(cluster);
 }
 
 static void

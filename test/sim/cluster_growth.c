@@ -134,6 +134,12 @@ guest_stop(struct cluster_node *node)
     node->guest = NULL;
 }
 
+static bool
+may_fail(const struct cluster *cluster)
+{
+    return !cluster->calm && !cluster->options.directed;
+}
+
 /* It makes its directory; the next step opens it. */
 static void
 let_in(struct cluster_node *node, const struct engine_welcome *welcome)
@@ -145,7 +151,7 @@ let_in(struct cluster_node *node, const struct engine_welcome *welcome)
     memset(scratch, 0, sizeof(scratch));
     node->identity.cluster = welcome->identity.cluster;
     node->identity.replica = welcome->identity.replica;
-    if (!cluster->calm && prng_chance(&cluster->prng, 1, 8)) {
+    if (may_fail(cluster) && prng_chance(&cluster->prng, 1, 8)) {
         storage_sim_crash_after(&node->disk, prng_range(&cluster->prng, 1, 12));
     }
     const enum engine_open_result result = engine_format_member(
@@ -177,7 +183,7 @@ cluster_growth_step(struct cluster_node *node)
         guest_start(node);
         return true;
     }
-    const bool fails = !cluster->calm && prng_chance(&cluster->prng, 1, 20000);
+    const bool fails = may_fail(cluster) && prng_chance(&cluster->prng, 1, 20000);
     if (fails) {
         guest_stop(node);
         node->up_ns = cluster->now_ns + prng_below(&cluster->prng, NS_PER_S);
@@ -202,8 +208,9 @@ on_changed(struct engine_change *change)
     node->changing = false;
 }
 
-static void
-wish(struct cluster_node *primary, enum engine_change_kind kind, const struct cluster_node *whom)
+void
+cluster_growth_wish(
+    struct cluster_node *primary, enum engine_change_kind kind, const struct cluster_node *whom)
 {
     primary->changing = true;
     primary->change = (struct engine_change){
@@ -216,9 +223,8 @@ wish(struct cluster_node *primary, enum engine_change_kind kind, const struct cl
     engine_change_members(primary->engine, &primary->change);
 }
 
-/* Its disk is full for a while: it keeps the log, and executes nothing. */
-static void
-fill_disk(struct cluster_node *node, uint64_t until_ns)
+void
+cluster_growth_fill(struct cluster_node *node, uint64_t until_ns)
 {
     struct storage_sim *disk = &node->disk;
     if (node->options->grid_space_bytes == 0 || disk->options.space_limit_bytes > 0) return;
@@ -240,7 +246,7 @@ trouble_around(struct cluster_node *primary, struct cluster_node *whom)
     const uint64_t until_ns =
         cluster->now_ns + prng_range(prng, 1, cluster->options.trouble_ns_max);
     if (!prng_chance(prng, cluster->options.change_trouble, 100)) return;
-    fill_disk(third, until_ns);
+    cluster_growth_fill(third, until_ns);
     switch (prng_below(prng, 4)) {
     case 0:
         if (victim->engine == NULL) return;
@@ -278,6 +284,10 @@ cluster_growth_trouble(struct cluster *cluster)
         if (node->removed_ns == 0 || cluster->now_ns < node->removed_ns) continue;
         cluster_node_wipe(node);
     }
+    if (cluster->options.directed) {
+        cluster_directed(cluster);
+        return;
+    }
     const uint32_t from = (uint32_t) prng_below(prng, count);
     bool remove = prng_chance(prng, 1, 3);
     if (cluster_copies_beside(cluster)) return;
@@ -296,9 +306,9 @@ cluster_growth_trouble(struct cluster *cluster)
         const bool asks = state.primary >= 0 && state.members[state.primary].self;
         if (!asks && prng_chance(prng, 9, 10)) continue;
         if (!state.is_cluster) {
-            wish(node, ENGINE_CHANGE_CREATE, node);
+            cluster_growth_wish(node, ENGINE_CHANGE_CREATE, node);
         } else {
-            wish(node, remove ? ENGINE_CHANGE_REMOVE : ENGINE_CHANGE_ADD, whom);
+            cluster_growth_wish(node, remove ? ENGINE_CHANGE_REMOVE : ENGINE_CHANGE_ADD, whom);
         }
         trouble_around(node, whom);
         return;

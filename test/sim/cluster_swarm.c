@@ -121,17 +121,28 @@ cluster_options_random(struct prng *prng, uint32_t node_count)
 }
 
 void
-cluster_options_growing(struct prng *prng, struct cluster_options *options)
+cluster_options_growing(struct prng *prng, struct cluster_options *options, bool storm)
 {
     options->grows = true;
     options->copies_directed = false;
     options->change_ns = prng_range(prng, 20, 600) * NS_PER_MS;
     options->submits = (uint32_t) prng_range(prng, 1, 40);
     options->change_trouble = rate(prng, 20, 80);
+    if (storm) {
+        options->change_ns = prng_range(prng, 20, 200) * NS_PER_MS;
+        options->submits = (uint32_t) prng_range(prng, 2, 20);
+        options->change_trouble = (uint32_t) prng_range(prng, 20, 80);
+    }
     for (uint32_t i = 0; i < options->node_count; i++) {
         if (prng_chance(prng, 1, 3)) options->nodes[i].grid_space_bytes = 400 * BLOCK_SIZE;
+        if (options->directed) options->nodes[i].grid_space_bytes = 0;
     }
-    options->requests *= 2;
+    if (options->directed) {
+        /* About a dozen in a second: the log must reach back to its beginning. */
+        options->clients = 2;
+        options->submits = 1 + (uint32_t) (options->step_ns_max / NS_PER_MS);
+    }
+    if (!storm) options->requests *= 2;
     /* Members that come need the log from its beginning on: two sectors or less for most ops. */
     const uint64_t size_bytes = (uint64_t) options->requests * 2 * SECTOR_SIZE;
     options->prepares_size_bytes = align_up(size_bytes, PREPARES_SIZE_MIN);
@@ -144,6 +155,54 @@ cluster_options_copied(struct cluster_options *options)
     options->copies = true;
     options->copies_directed = true;
     options->network.node_count = options->node_count + 1;
+}
+
+static struct network_sim_wire_options
+storm_wire(struct prng *prng, bool chaos)
+{
+    struct network_sim_wire_options wire = {
+        .model = chaos ? NETWORK_SIM_CHAOS : NETWORK_SIM_STREAMS,
+        .latency_min_ns = prng_range(prng, 1, 2000) * NS_PER_US,
+        .break_per_million = (uint32_t) prng_range(prng, 1, 3000),
+        .loss_per_million = (uint32_t) prng_range(prng, 1000, 200000),
+        .duplicate_per_million = (uint32_t) prng_range(prng, 1000, 200000),
+    };
+    const uint64_t spread_us = prng_chance(prng, 1, 4) ? 200000 : 10000;
+    wire.latency_max_ns = wire.latency_min_ns + prng_range(prng, 0, spread_us) * NS_PER_US;
+    return wire;
+}
+
+void
+cluster_options_storm(struct prng *prng, struct cluster_options *options)
+{
+    struct network_sim_options *network = &options->network;
+    options->requests = (uint32_t) prng_range(prng, 500, 900);
+    options->clients = (uint32_t) prng_range(prng, 3, CLUSTER_CLIENTS_MAX);
+    options->submits = (uint32_t) prng_range(prng, 2, prng_chance(prng, 1, 2) ? 8 : 40);
+    options->waits = (uint32_t) prng_range(prng, 1, 60);
+    options->wait_ns_max = prng_range(prng, 100, 2000) * NS_PER_MS;
+    options->step_ns_max = prng_range(prng, 500, 8000) * NS_PER_US;
+    options->trouble_ns_max = prng_range(prng, 1000, 5000) * NS_PER_MS;
+    options->storm = true;
+    const uint64_t chaos = prng_below(prng, 3);
+    for (uint32_t from = 0; from < options->node_count; from++) {
+        for (uint32_t to = 0; to < options->node_count; to++) {
+            network->wires[from][to] = storm_wire(prng, prng_chance(prng, chaos, 2));
+        }
+    }
+    for (uint32_t i = 0; i < options->node_count; i++) {
+        struct cluster_node_options *node = &options->nodes[i];
+        const bool full = prng_chance(prng, 2, 3);
+        node->grid_space_bytes = full ? prng_range(prng, 150, 800) * BLOCK_SIZE : 0;
+    }
+}
+
+void
+cluster_options_directed(struct cluster_options *options)
+{
+    options->directed = true;
+    options->requests = 1000; /* At most: so much room is made for them. */
+    options->waits = 0;
     options->crash_ns = 0;
     options->pause_ns = 0;
     options->stand_ns = 0;

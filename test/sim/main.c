@@ -7,6 +7,8 @@
  *     sim --canary       breaks things on purpose: succeeds if each is noticed, in almost all seeds
  *     sim --cluster SEED [COUNT [NODES]]   several engines; some seeds twice: the same trace
  *     sim --growing SEED [COUNT [NODES]]   they begin as a lone ledger, and members come and go
+ *     sim --cluster-storm …, --growing-storm …   the same where everything goes wrong all the time
+ *     sim --directed SEED [COUNT]   what is too rare to be drawn (cluster_directed.c)
  *     sim --cluster-canary
  */
 #include <inttypes.h>
@@ -352,6 +354,17 @@ run_cluster_canaries(void)
     return failed ? 1 : 0;
 }
 
+static bool
+is_cluster(const char *mode)
+{
+    static const char *const modes[] = {
+        "--cluster", "--cluster-storm", "--growing", "--growing-storm", "--directed"};
+    for (uint32_t i = 0; i < ARRAY_COUNT(modes); i++) {
+        if (strcmp(mode, modes[i]) == 0) return true;
+    }
+    return false;
+}
+
 static int
 main_cluster(int argc, char **argv)
 {
@@ -362,9 +375,12 @@ main_cluster(int argc, char **argv)
         (void) fprintf(stderr, "at most %u nodes\n", CLUSTER_NODES_MAX);
         return 2;
     }
+    const bool directed = strcmp(argv[1], "--directed") == 0;
     const struct cluster_kind kind = {
-        .node_count = nodes,
-        .grows = strcmp(argv[1], "--growing") == 0,
+        .node_count = directed ? 3 : nodes,
+        .directed = directed,
+        .grows = directed || strncmp(argv[1], "--growing", strlen("--growing")) == 0,
+        .storm = strstr(argv[1], "-storm") != NULL,
     };
     return run_clusters(first, count, &kind);
 }
@@ -373,10 +389,7 @@ int
 main(int argc, char **argv)
 {
     sim_memory_keep_heap();
-    const bool growing = argc > 1 && strcmp(argv[1], "--growing") == 0;
-    if (argc >= 3 && argc <= 5 && (growing || strcmp(argv[1], "--cluster") == 0)) {
-        return main_cluster(argc, argv);
-    }
+    if (argc >= 3 && argc <= 5 && is_cluster(argv[1])) return main_cluster(argc, argv);
     if (argc == 2 && strcmp(argv[1], "--cluster-canary") == 0) return run_cluster_canaries();
 
     if (argc == 4 && strcmp(argv[1], "--window") == 0) {
@@ -387,7 +400,8 @@ main(int argc, char **argv)
         (void) fprintf(
             stderr,
             "usage: sim SEED [COUNT] | sim --window SEED COUNT | sim --canary | sim --cluster SEED "
-            "[COUNT [NODES]] | sim --growing SEED [COUNT [NODES]] | sim --cluster-canary\n");
+            "[COUNT [NODES]] | sim --growing SEED [COUNT [NODES]] | sim --cluster-storm … | "
+            "sim --growing-storm … | sim --directed SEED [COUNT] | sim --cluster-canary\n");
         return 2;
     }
     const uint64_t first = strtoull(argv[1], NULL, 10);

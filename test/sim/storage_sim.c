@@ -96,7 +96,7 @@ files_size_bytes(const struct storage_sim *sim)
 static void
 file_free(const struct storage_sim_file *file)
 {
-    sim_memory_give(&file->memory, file->size_bytes);
+    sim_memory_give(&file->memory, max_u64(file->size_bytes, file->size_most_bytes));
     free(file->sector_flags);
 }
 
@@ -127,6 +127,16 @@ file_grow(struct storage_sim_file *file, uint64_t size_bytes)
     if (size_bytes > file->capacity_bytes) {
         file_reserve(file, max_u64(max_u64(size_bytes, 4 * file->capacity_bytes), GROWN_BYTES_MIN));
     }
+    /* Somebody may have cut it. */
+    if (file->size_bytes < file->size_most_bytes) {
+        const uint64_t end = min_u64(size_bytes, file->size_most_bytes);
+        memset(file->bytes + file->size_bytes, 0, end - file->size_bytes);
+        memset(
+            file->sector_flags + file->size_bytes / SECTOR_SIZE,
+            0,
+            (end - file->size_bytes) / SECTOR_SIZE);
+    }
+    file->size_most_bytes = max_u64(file->size_most_bytes, size_bytes);
     file->size_bytes = size_bytes;
 }
 
@@ -147,6 +157,7 @@ storage_sim_init(
         assert(size_bytes % SECTOR_SIZE == 0);
         if (size_bytes > 0) file_reserve(file, size_bytes);
         file->size_bytes = size_bytes;
+        file->size_most_bytes = size_bytes;
         sim->storage.file_size_bytes[i] = options->file_size_bytes[i];
     }
 }

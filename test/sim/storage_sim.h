@@ -134,7 +134,8 @@ struct storage_sim_file {
     uint8_t *sector_flags; /* One a sector. */
     /* On disk. Differs from storage's only from a crash or growth error to the restart. */
     uint64_t size_bytes;
-    uint64_t capacity_bytes; /* Of what `bytes` points to; all zero beyond size_bytes. */
+    uint64_t size_most_bytes; /* Beyond what it ever had, all is zero, up to … */
+    uint64_t capacity_bytes;  /* … what `bytes` points to. */
     struct sim_memory memory; /* That is there, once the file has grown. */
 };
 
