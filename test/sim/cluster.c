@@ -7,6 +7,7 @@
 
 #include "base/checksum.h"
 #include "base/units.h"
+#include "engine/internal.h"
 
 /* Of trouble. */
 #define STEPS_MAX 400000
@@ -392,8 +393,22 @@ pulse_due(const struct cluster *cluster)
     return model_pulse_due(&history->model, now_ns);
 }
 
-/* (I8) */
-static void
+/*
+ * Does a node lack what nobody has any more? Others have overwritten it, or a crash has torn the
+ * entries that lead back to it. The log alone doesn't help it, and a quorum that needs it waits.
+ */
+static bool
+anybody_stranded(const struct cluster *cluster)
+{
+    for (uint32_t i = 0; i < cluster->options.node_count; i++) {
+        const struct engine *engine = cluster->nodes[i].engine;
+        if (engine != NULL && engine->replica.absent) return true;
+    }
+    return false;
+}
+
+/* (I8). False: it can't come to rest, and why is known. */
+static bool
 run_calm(struct cluster *cluster)
 {
     const uint64_t end_ns = cluster->now_ns + CALM_NS_MAX;
@@ -409,7 +424,11 @@ run_calm(struct cluster *cluster)
             cluster_step(cluster);
             continue;
         }
-        if (restless == NULL && !pulse_due(cluster)) return;
+        if (restless == NULL && !pulse_due(cluster)) return true;
+        if (cluster->now_ns > end_ns && restless != NULL && anybody_stranded(cluster)) {
+            cluster->counts.stranded += 1;
+            return false;
+        }
         if (cluster->now_ns > end_ns && restless != NULL) {
             cluster_fail(
                 cluster,
@@ -431,14 +450,13 @@ cluster_run(struct cluster *cluster, uint64_t seed, const struct cluster_kind *k
     run_start(cluster);
     run_faulty(cluster);
     heal(cluster);
-    run_calm(cluster);
+    if (!run_calm(cluster)) return;
     cluster_compare(cluster);
     for (uint32_t i = 0; i < cluster->options.node_count; i++) {
         struct cluster_node *node = &cluster->nodes[i];
         if (node->engine != NULL && may_crash(node)) cluster_node_crash(node);
     }
-    run_calm(cluster);
-    cluster_compare(cluster);
+    if (run_calm(cluster)) cluster_compare(cluster);
 }
 
 u128

@@ -297,6 +297,7 @@ struct cluster_counts {
     uint64_t records; /* Of nodes. */
     uint64_t copies;  /* Of disks, */
     uint64_t copies_over;
+    uint64_t stranded; /* It ended as some node lacked what nobody had any more. */
 };
 
 /* How far a directed run is. */

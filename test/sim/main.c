@@ -255,6 +255,7 @@ print_cluster_line(void)
         " broken %" PRIu64 " blocked %" PRIu64 " refused %" PRIu64 " given up %" PRIu64
         " unknown %" PRIu64 " changes %" PRIu64 " stands %" PRIu64 " resigned %" PRIu64
         " records %" PRIu64 " copies %" PRIu64 " over %" PRIu64
+        " stranded %" PRIu64
         " steps %" PRIu64 " seconds %" PRIu64 "\n",
         cluster.seed,
         u128_high(trace),
@@ -285,6 +286,7 @@ print_cluster_line(void)
         counts->records,
         counts->copies,
         counts->copies_over,
+        counts->stranded,
         counts->steps,
         cluster.now_ns / NS_PER_S);
 }
