@@ -189,9 +189,7 @@ for my $round (1 .. 10) {
 }
 cmp_ok($late, '<', WOKEN_CALLS * 0.01, 'without spinning: sessions are woken');
 
-for my $each (@repeated, @separate, map { @{$_} } @running) {
-    value($node, transfer_sql($each, 2));
-}
+value($node, join "\n", map { transfer_sql($_, 2) } @repeated, @separate, map { @{$_} } @running);
 is(worker_pid($node), $worker, 'the worker is the same');
 my $total = @ids + BULK_SESSIONS * BULK_EVENTS;
 is(
