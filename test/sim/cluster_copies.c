@@ -230,8 +230,11 @@ cluster_copies_step(struct cluster *cluster)
         if (cluster->counts.copies == 0 && cluster->now_ns >= NS_PER_S) take(cluster);
         return;
     case CLUSTER_COPY_TAKEN:
-        if (original->identity.incarnation != copy->incarnation) copy->stage = CLUSTER_COPY_OVER;
-        if (is_steady(cluster) && is_known(cluster)) begin(cluster);
+        if (original->identity.incarnation != copy->incarnation) {
+            copy->stage = CLUSTER_COPY_OVER;
+        } else if (is_steady(cluster) && is_known(cluster)) {
+            begin(cluster);
+        }
         return;
     case CLUSTER_COPY_ALONE:
         if (original->engine == NULL || original->disk.crashed) return;
