@@ -154,6 +154,13 @@ cluster_options_copied(struct cluster_options *options)
     assert(options->node_count == 3);
     options->copies = true;
     options->copies_directed = true;
+    options->requests = 600;
+    options->submits = 100;
+    options->crash_ns = 0;
+    options->pause_ns = 0;
+    options->stand_ns = 0;
+    options->resign_ns = 0;
+    options->partition_ns = 0;
     options->network.node_count = options->node_count + 1;
 }
 
