@@ -121,18 +121,16 @@ sub views_of {
 my $primary = wait_primary(@nodes);
 my ($backup, $last) = others_of($primary, @nodes);
 my $views = views_of($primary);
-my $transfer = 100;
 for my $lines ([$old, $new], [$new, $old], [$new]) {
     my $ids = join ' ', map { s/:.*//r } @$lines;
-    my @writers = map { start_writer($_, $transfer += 100_000, 100_000) } $primary, $last;
-    wait_acknowledged(10, @writers);
+    my @writers = start_writers($primary, $last);
     reload_secrets($_, @$lines) for $primary, $backup;
     $backup->restart;
     wait_formed(@nodes);
     reload_secrets($last, @$lines);
     wait_acknowledged(10, @writers);
     writers_ok("nobody notices the step to $ids", @writers);
-    stop_writers(@writers);
+    writer_stop(@writers);
     is(views_of($primary), $views, "step to $ids: the primary stays");
 }
 $backup->restart;

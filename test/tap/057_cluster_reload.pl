@@ -69,8 +69,7 @@ is(value($node_a, q{SELECT address FROM ledger.cluster WHERE name = 'c'}), "127.
 
 # ---- A node moves ------------------------------------------------------------------------------------
 
-my @writers = map { start_writer($nodes[$_], 1000 + 100_000 * $_, 100_000) } 0 .. 2;
-wait_acknowledged(20, @writers);
+my @writers = start_writers(@nodes);
 my $old_port = $port{b};
 $port{b} = PostgreSQL::Test::Cluster::get_free_port();
 set_nodes(list_of('a', 'b', 'c'), @nodes);
@@ -80,7 +79,7 @@ for my $node (@nodes) {
 }
 wait_acknowledged(20, @writers);
 writers_ok('nobody notices that a node listens at another port', @writers);
-stop_writers(@writers);
+writer_stop(@writers);
 is_deeply([map { worker_pid($_) } $node_a, $node_b], \@workers, 'the workers are the same');
 # New connections go there.
 $node_b->restart;

@@ -81,7 +81,7 @@ wait_for('a line of the log',
 is(value($x, transfer_sql(1, 10)), 'created', 'the others go on');
 like(error_of($x, q{SELECT ledger.cluster_add('y')}), qr/42710: .*HINT:  If it has lost its directory, remove it first/s, 'it is not added twice');
 value($x, q{SELECT ledger.cluster_remove('y')});
-wait_members($x, 'x primary, y guest');
+wait_for('y is a guest alone', sub { value($x, q{SELECT string_agg(name || ' ' || state, ', ' ORDER BY name) FROM ledger.cluster}) eq 'x primary, y guest' });
 value($x, q{SELECT ledger.cluster_add('y')});
 wait_formed($x, $y);
 is(value($y, transfer_sql(1, 10)), 'exists', 'it is let in anew');
