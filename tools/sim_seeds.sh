@@ -7,7 +7,7 @@
 # new ones run with them; the fixed range without, too, which must give the same trace; most of the new ones only without.
 #   SIM_SEEDS=n SIM_SEED_START=n             the fixed range: 300 from 1 on
 #   SIM_NEW_SEEDS=n SIM_NEW_START=n          the new ones: 300 from the clock on, of which a sixth has sanitizers
-#   SIM_CLUSTER_SEEDS=n SIM_CLUSTER_NEW_SEEDS=n SIM_GROWING_SEEDS=n SIM_GROWING_NEW_SEEDS=n      40, 400, 20, 200
+#   SIM_CLUSTER_SEEDS=n SIM_CLUSTER_NEW_SEEDS=n SIM_GROWING_SEEDS=n SIM_GROWING_NEW_SEEDS=n      40, 140, 20, 60
 #   SIM_STORM_NEW_SEEDS=n SIM_GROWING_STORM_NEW_SEEDS=n      120, 60
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
@@ -96,8 +96,8 @@ run_kept tools/cluster_seeds.txt cluster-kept --cluster
 run_kept tools/growing_seeds.txt growing-kept --growing
 run_fixed cluster 1 "${SIM_CLUSTER_SEEDS:-40}" --cluster
 run_fixed growing 1 "${SIM_GROWING_SEEDS:-20}" --growing
-run_new cluster "${SIM_CLUSTER_NEW_SEEDS:-400}" --cluster
-run_new growing "${SIM_GROWING_NEW_SEEDS:-200}" --growing
+run_new cluster "${SIM_CLUSTER_NEW_SEEDS:-140}" --cluster
+run_new growing "${SIM_GROWING_NEW_SEEDS:-60}" --growing
 run_new storm "${SIM_STORM_NEW_SEEDS:-120}" --cluster-storm
 run_new growing-storm "${SIM_GROWING_STORM_NEW_SEEDS:-60}" --growing-storm
 run_range sim_fast directed 1 20 --directed
