@@ -110,23 +110,6 @@ gift_op(const struct replica_gift *gift)
     return gift->reading.header.op;
 }
 
-static void
-gift_drop(struct replica *replica, struct replica_gift *gift)
-{
-    assert(gift->message != NULL && gift->whole);
-    message_release(&replica->pool, gift->message);
-    gift->message = NULL;
-}
-
-void
-replica_gifts_drop(struct replica *replica, uint8_t slot)
-{
-    for (uint32_t i = 0; i < REPLICA_GIFTS; i++) {
-        struct replica_gift *gift = &replica->peers[slot].gifts[i];
-        if (gift->message != NULL && gift->whole) gift_drop(replica, gift);
-    }
-}
-
 /* Is it of this view's log, and one that the member may be sent next or soon? */
 static bool
 gift_wanted(const struct replica *replica, const struct replica_gift *gift)
@@ -276,14 +259,14 @@ give_next(struct replica *replica, uint8_t slot)
     return true;
 }
 
-/* What was read and can't be given any more makes room for what can. */
-static void
-gifts_drop_late(struct replica *replica, uint8_t slot)
+void
+replica_gifts_drop(struct replica *replica, uint8_t slot)
 {
     for (uint32_t i = 0; i < REPLICA_GIFTS; i++) {
         struct replica_gift *gift = &replica->peers[slot].gifts[i];
-        if (gift->message == NULL || !gift->whole) continue;
-        if (!gift_wanted(replica, gift)) gift_drop(replica, gift);
+        if (gift->message == NULL || !gift->whole || gift_wanted(replica, gift)) continue;
+        message_release(&replica->pool, gift->message);
+        gift->message = NULL;
     }
 }
 
@@ -293,7 +276,7 @@ replica_give(struct replica *replica)
     bool progress = false;
     if (!replica->primary || replica->network == NULL) return false;
     for (uint8_t slot = 0; slot < MEMBERS_MAX; slot++) {
-        gifts_drop_late(replica, slot);
+        replica_gifts_drop(replica, slot);
         while (give_next(replica, slot)) progress = true;
     }
     return progress;

@@ -323,7 +323,7 @@ void replica_on_get_prepares(
 /* At the primary: gives each member what comes next in its log. */
 bool replica_give(struct replica *replica);
 
-/* What was read to be given to the member isn't of this view's log any more. */
+/* What was read for the member, and can't be given to it any more, makes room for what can. */
 void replica_gifts_drop(struct replica *replica, uint8_t slot);
 
 void replica_on_absent(struct replica *replica, const struct message_header *header);
