@@ -446,17 +446,26 @@ replica_fences_execute(struct replica *replica, const struct prepare_header *pre
 
 /* ---- Asking ---------------------------------------------------------------------------------- */
 
+/* Is a record to be asked for now, for the first time or again? */
+static bool
+asks(const struct replica *replica, uint64_t now)
+{
+    const struct replica_fences *fences = replica->fences;
+    if (fences->fence_next == 0 || fences->seed == 0) return false;
+    if (now - fences->asked_ns < REPLICA_ASK_AGAIN_NS || !has_others(replica)) return false;
+    assert(fences->fence_next == replica->superblock->working->fence_next); /* (V17) */
+    return true;
+}
+
 void
 replica_fences_tick(struct replica *replica)
 {
     struct replica_fences *fences = replica->fences;
-    if (fences->fence_next == 0 || fences->seed == 0 || !replica_backup(replica)) return;
     const uint64_t now = clock_monotonic_ns(replica->clock);
-    if (now - fences->asked_ns < REPLICA_ASK_AGAIN_NS || !has_others(replica)) return;
+    if (!replica_backup(replica) || !asks(replica, now)) return;
     struct message *message = replica_message_new(replica, MESSAGE_NODE_RECORD);
     if (message == NULL) return;
     struct message_node_record *record = message_body(message->header);
-    assert(fences->fence_next == replica->superblock->working->fence_next); /* (V17) */
     message->header->size += sizeof(*record);
     *record = (struct message_node_record){
         .incarnation = replica->superblock->working->incarnation,
@@ -525,10 +534,9 @@ want_own(struct replica *replica)
 {
     struct replica_fences *fences = replica->fences;
     struct replica_record *own = &fences->records[replica->slot];
-    if (fences->fence_next == 0 || fences->seed == 0 || own->wanted || own->made_op != 0) return;
+    if (fences->fence_next == 0 || own->wanted || own->made_op != 0) return; /* Mostly. */
     const uint64_t now = clock_monotonic_ns(replica->clock);
-    if (now - fences->asked_ns < REPLICA_ASK_AGAIN_NS || !has_others(replica)) return;
-    assert(fences->fence_next == replica->superblock->working->fence_next); /* (V17) */
+    if (!asks(replica, now)) return;
     fences->asked_ns = now;
     own->wanted = true;
     own->fence_before = fences->fence;
@@ -541,6 +549,7 @@ replica_fences_poll(struct replica *replica)
 {
     struct replica_fences *fences = replica->fences;
     bool progress = false;
+    if (replica->network == NULL) return false; /* A lone ledger pays nothing for it. */
     if (!fences->noting && (fences->note_due || wants_draw(replica))) {
         note(replica);
         progress = true;
