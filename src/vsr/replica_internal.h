@@ -359,6 +359,9 @@ void replica_on_read_ok(struct replica *replica, const struct message_header *he
 /* In normal operation, at each tick: is the primary heard, and by whom? */
 void replica_suspect_tick(struct replica *replica);
 
+/* Is this primary connected with so many voters that an op can be committed? */
+bool replica_reaches_quorum(const struct replica *replica);
+
 /* Something of this view has come from its primary. */
 void replica_heard_primary(struct replica *replica);
 

@@ -190,6 +190,8 @@ replica_prepare_requests(struct replica *replica)
     const bool others_first = replica->pulse == PULSE_WANTED || replica_members_due(replica);
     if (others_first && !checkpoint_runs) return false;
     if (group_waits(replica) || lag_waits(replica)) return false;
+    /* Nothing more could be committed; and what has no number can be given up for certain (R13). */
+    if (!replica_reaches_quorum(replica)) return false;
     struct message *message = prepare_message(replica);
     multi_batch_begin(writer, (char *) replica_prepare_of(message) + PREPARE_HEADER_SIZE);
     const bool progress = replica_requests_take(replica);

@@ -82,6 +82,19 @@ quorum_answers(const struct replica *replica, uint64_t now)
 }
 
 bool
+replica_reaches_quorum(const struct replica *replica)
+{
+    assert(replica->primary);
+    if (replica->network == NULL) return true;
+    uint32_t count = 0;
+    for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
+        const bool up = slot == replica->slot || replica->peers[slot].up;
+        count += (replica->voters >> slot & 1) != 0 && up;
+    }
+    return count >= members_quorum(members_voter_count(replica->voters));
+}
+
+bool
 replica_led(const struct replica *replica)
 {
     if (replica->network == NULL) return true;

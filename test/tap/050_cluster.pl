@@ -129,23 +129,26 @@ is_same_everywhere('after the worker stood still', @nodes);
 
 # ---- No quorum ---------------------------------------------------------------------------------------
 
-kill_postmaster($_) for $node_b, $node_c;
+# The one that stays is the primary, which has to find out that it is alone.
+my $left = wait_primary(@nodes);
+my ($first, $second) = others_of($left, @nodes);
+kill_postmaster($_) for $first, $second;
 my $before = time;
-$err = error_of($node_a, q{SET ledger.quorum_wait = '1s'; } . transfer_sql(3, 1));
+$err = error_of($left, q{SET ledger.quorum_wait = '1s'; } . transfer_sql(3, 1));
 like($err, qr/57P03: no ledger primary: 1 of 3 nodes can be reached|08007: the ledger's primary was lost/, 'without a quorum nothing is written');
-wait_for('no quorum', sub { status_of($node_a, q{coalesce(message, '') || coalesce(detail, '')}) =~ /has no quorum.*1 of 3/ });
-$err = error_of($node_a, q{SET ledger.quorum_wait = '1s'; } . transfer_sql(3, 1));
+wait_for('no quorum', sub { status_of($left, q{coalesce(message, '') || coalesce(detail, '')}) =~ /has no quorum.*1 of 3/ });
+$err = error_of($left, q{SET ledger.quorum_wait = '1s'; } . transfer_sql(3, 1));
 like($err, qr/57P03: no ledger primary: 1 of 3 nodes can be reached/, 'which is said');
 like($err, qr/DETAIL:  The request took no effect/, 'and that nothing has happened');
-like(error_of($node_a, q{SET ledger.quorum_wait = '1s'; SELECT * FROM ledger.accounts}), qr/57P03: no ledger primary/, 'nothing is read either');
+like(error_of($left, q{SET ledger.quorum_wait = '1s'; SELECT * FROM ledger.accounts}), qr/57P03: no ledger primary/, 'nothing is read either');
 cmp_ok(time - $before, '<', 170, 'in the time that they give it');
-is(value($node_a, q{SET ledger.read_consistency = local; SELECT count(*) FROM ledger.accounts}), 2, 'but what this node has');
-like(error_of($node_a, q{SET ledger.quorum_wait = 0; SET statement_timeout = '1s'; } . transfer_sql(4, 1)), qr/57014/, 'a wait without an end is cancelled');
-my $waiting = session($node_a, q{SET ledger.quorum_wait = 0; } . transfer_sql(5, 1));
-$node_b->start;
+is(value($left, q{SET ledger.read_consistency = local; SELECT count(*) FROM ledger.accounts}), 2, 'but what this node has');
+like(error_of($left, q{SET ledger.quorum_wait = 0; SET statement_timeout = '1s'; } . transfer_sql(4, 1)), qr/57014/, 'a wait without an end is cancelled');
+my $waiting = session($left, q{SET ledger.quorum_wait = 0; } . transfer_sql(5, 1));
+$first->start;
 ($out, $err) = session_finish($waiting);
 is($out, 'created', 'a call that waited goes on when there is a quorum again') or diag $err;
-$node_c->start;
+$second->start;
 wait_formed(@nodes);
 is_same_everywhere('after there was no quorum', @nodes);
 

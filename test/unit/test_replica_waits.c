@@ -194,6 +194,41 @@ UNIT_TEST(r13_nothing_is_given_up_while_a_primary_works)
     trio_end();
 }
 
+static void
+stop_and_notice(uint32_t number)
+{
+    const struct replica_peer *peer = &trio_replica(TRIO_PRIMARY)->peers[trio_slot(number)];
+    trio_stop(number);
+    for (uint32_t i = 0; i < TRIO_PATIENCE_MS && peer->up; i++) trio_step();
+    expect(!peer->up);
+}
+
+/* A primary that is left alone takes nothing that it would have to answer in doubt. */
+UNIT_TEST(r13_creates_at_a_primary_that_reaches_nobody_took_no_effect)
+{
+    trio_begin(NETWORK_SIM_STREAMS, 37);
+    expect(trio_answered_within(trio_create(TRIO_PRIMARY, 1), TRIO_PATIENCE_MS));
+    trio_expect_rest(1);
+    trio_hurry(TRIO_PRIMARY);
+    stop_and_notice(1);
+    struct trio_asked *sure = create_for(TRIO_PRIMARY, 1, 0);
+    expect(trio_answered_within(sure, TRIO_PATIENCE_MS)); /* Two of three do. */
+    stop_and_notice(2);
+    struct trio_asked *asked = create_for(TRIO_PRIMARY, 1, WAIT_MS);
+    struct trio_asked *patient = create_for(TRIO_PRIMARY, 1, 0);
+    trio_steps(WAIT_MS + TRIO_HASTY_NS / NS_PER_MS);
+    expect_equal(asked->request.status, ENGINE_NO_QUORUM);
+    expect(untouched(asked));
+    expect_equal(patient->answers, 0);
+    trio_start(2);
+    trio_hurry(2);
+    expect(trio_answered_within(patient, TRIO_PATIENCE_MS));
+    expect(trio_created(patient));
+    trio_start(1);
+    trio_expect_rest(3);
+    trio_end();
+}
+
 /* While a view changes, nobody leads; and a wait that was over before ends then. */
 UNIT_TEST(r13_waits_end_while_no_view_can_begin)
 {
@@ -261,8 +296,6 @@ UNIT_TEST(r13_requests_that_a_new_primary_has_yet_to_take_are_given_up)
     trio_end();
 }
 
-UNIT_MAIN(test_replica_waits)
-
 /* A full disk: what is committed isn't executed there, and so nothing is answered. */
 static void
 fill_disk(struct storage_sim *disk)
@@ -308,3 +341,5 @@ UNIT_TEST(r13_calls_at_a_member_without_room_are_given_up)
     trio_expect_rest(accounts + 2);
     trio_end();
 }
+
+UNIT_MAIN(test_replica_waits)
