@@ -5,10 +5,11 @@
 /* Costs are of so many events, in nanoseconds. */
 #define COST_EVENTS 1024
 
-static_assert(CHOICE_TURNS % 4 == 3, "the middle turn, which each way's median is of, is the same");
-static_assert(
-    CHOICE_TURNS / 2 * CHOICE_TURN * 80 < CHOICE_PERIOD,
-    "less than one write in eighty goes the way that isn't the better one");
+/* Ratios are in so many parts. */
+#define RATIO_ONE 1024
+
+static_assert(CHOICE_TURN * 100 < CHOICE_REST_MAX, "rarely is the way tried that is clearly worse");
+static_assert(CHOICE_TURN * 10 < CHOICE_REST_MIN, "nor often the one that is a little worse");
 
 static enum storage_way
 other_way(enum storage_way way)
@@ -39,6 +40,23 @@ storage_choice_takes(const struct storage *storage, const struct storage_request
     return storage->in_flight_count == parts;
 }
 
+/* Of samples in any order. */
+static uint64_t
+median(const uint64_t *samples, uint32_t count)
+{
+    uint64_t sorted[CHOICE_LATENCIES] = {0};
+    assert(count > 0 && count <= CHOICE_LATENCIES);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t at = i;
+        while (at > 0 && sorted[at - 1] > samples[i]) {
+            sorted[at] = sorted[at - 1];
+            at -= 1;
+        }
+        sorted[at] = samples[i];
+    }
+    return sorted[count / 2];
+}
+
 /* ---- Turns ----------------------------------------------------------------------------------- */
 
 /* The cost of the turn that has just ended. Intervals become sorted. */
@@ -62,22 +80,7 @@ turn_cost(struct storage_choice *choice)
         events += intervals[i].events;
     }
     assert(events > 0);
-    return ns * COST_EVENTS / events;
-}
-
-/* The median of the turns with even numbers, or of those with odd ones. */
-static uint64_t
-way_cost(const struct storage_choice *choice, uint32_t first)
-{
-    uint64_t sorted[CHOICE_TURNS] = {0};
-    uint32_t count = 0;
-    for (uint32_t turn = first; turn < CHOICE_TURNS; turn += 2) {
-        uint32_t at = count;
-        for (; at > 0 && sorted[at - 1] > choice->costs[turn]; at--) sorted[at] = sorted[at - 1];
-        sorted[at] = choice->costs[turn];
-        count += 1;
-    }
-    return (sorted[(count - 1) / 2] + sorted[count / 2]) / 2;
+    return max_u64(ns * COST_EVENTS / events, 1);
 }
 
 static bool
@@ -86,32 +89,64 @@ calls_block(const struct storage_choice *choice)
     return choice->stats->latency_ns[STORAGE_WAY_CALL] >= CHOICE_CALL_NS_MAX;
 }
 
+/* ---- Comparisons ----------------------------------------------------------------------------- */
+
 static void
-comparison_end(struct storage_choice *choice, enum storage_way way)
+comparison_end(struct storage_choice *choice, enum storage_way way, uint32_t rest)
 {
     choice->stats->way = way;
-    choice->rest = CHOICE_PERIOD;
-    choice->turn = 0;
+    choice->rest = rest;
+    choice->rest_last = rest;
+    choice->others_turn = false;
     choice->turn_taken = 0;
     choice->counted = 0;
+}
+
+/* The way that is better by so many parts of the ratio, or the present one. */
+static enum storage_way
+better_way(enum storage_way present, uint64_t ratio, uint64_t parts)
+{
+    if (ratio > RATIO_ONE + RATIO_ONE / parts) return STORAGE_WAY_RING;
+    if (ratio + ratio / parts < RATIO_ONE) return STORAGE_WAY_CALL;
+    return present;
+}
+
+/* Both turns have ended, with this ratio. */
+static void
+compared(struct storage_choice *choice, uint64_t ratio)
+{
+    const enum storage_way present = choice->stats->way;
+    choice->ratios[choice->ratios_count % CHOICE_COMPARISONS] = ratio;
+    choice->ratios_count += 1;
+    const uint64_t count = min_u64(choice->ratios_count, CHOICE_COMPARISONS);
+    if (choice->ratios_count < CHOICE_FIRST) {
+        comparison_end(choice, present, 0);
+        return;
+    }
+    const uint64_t middle = median(choice->ratios, (uint32_t) count);
+    const enum storage_way way = better_way(present, middle, CHOICE_MARGIN);
+    const bool clear = better_way(other_way(way), ratio, CHOICE_CLEAR) == way;
+    const bool longer = clear && way == present && choice->rest_last > 0;
+    const uint64_t rest = longer ? choice->rest_last * UINT64_C(2) : CHOICE_REST_MIN;
+    comparison_end(choice, way, (uint32_t) min_u64(rest, CHOICE_REST_MAX));
 }
 
 static void
 turn_end(struct storage_choice *choice)
 {
-    const enum storage_way present = choice->stats->way;
-    assert(choice->turn < CHOICE_TURNS);
-    choice->costs[choice->turn] = turn_cost(choice);
-    choice->turn += 1;
+    const uint64_t cost = turn_cost(choice);
+    const uint64_t present_cost = choice->present_cost;
     choice->turn_taken = 0;
     choice->counted = 0;
     if (choice->newest == STORAGE_WAY_CALL && calls_block(choice)) {
-        comparison_end(choice, STORAGE_WAY_RING);
-    } else if (choice->turn == CHOICE_TURNS) {
-        const uint64_t present_cost = way_cost(choice, 0);
-        const uint64_t other_cost = way_cost(choice, 1);
-        const bool better = other_cost + other_cost / CHOICE_MARGIN < present_cost;
-        comparison_end(choice, better ? other_way(present) : present);
+        comparison_end(choice, STORAGE_WAY_RING, CHOICE_REST_MAX);
+    } else if (!choice->others_turn) {
+        choice->present_cost = cost;
+        choice->others_turn = true;
+    } else if (choice->newest == STORAGE_WAY_CALL) {
+        compared(choice, cost * RATIO_ONE / present_cost);
+    } else {
+        compared(choice, present_cost * RATIO_ONE / cost);
     }
 }
 
@@ -136,13 +171,15 @@ next_way(struct storage_choice *choice, uint64_t now_ns)
     struct storage_solo_stats *stats = choice->stats;
     if (choice->fixed) return stats->way;
     if (choice->rest == 0) interval_end(choice, now_ns);
-    if (choice->turn_taken == CHOICE_TURN_MAX) comparison_end(choice, stats->way);
+    if (choice->turn_taken == CHOICE_TURN_MAX) {
+        comparison_end(choice, stats->way, CHOICE_REST_MAX);
+    }
     if (choice->rest > 0) {
         choice->rest -= 1;
         return stats->way;
     }
     choice->turn_taken += 1;
-    return choice->turn % 2 == 0 ? stats->way : other_way(stats->way);
+    return choice->others_turn ? other_way(stats->way) : stats->way;
 }
 
 enum storage_way
@@ -161,22 +198,6 @@ storage_choice_interrupt(struct storage_choice *choice)
 }
 
 /* ---- Latencies ------------------------------------------------------------------------------- */
-
-static uint64_t
-median(const uint64_t *samples, uint32_t count)
-{
-    uint64_t sorted[CHOICE_LATENCIES] = {0};
-    assert(count > 0 && count <= CHOICE_LATENCIES);
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t at = i;
-        while (at > 0 && sorted[at - 1] > samples[i]) {
-            sorted[at] = sorted[at - 1];
-            at -= 1;
-        }
-        sorted[at] = samples[i];
-    }
-    return sorted[count / 2];
-}
 
 void
 storage_choice_measured(struct storage_choice *choice, uint64_t latency_ns)

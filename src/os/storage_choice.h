@@ -9,12 +9,16 @@
  *    busy may write as fast, and delay those who will bring the next write. So the *cost* of a way
  *    is the time from each write to the next, by the events that were written.
  *  - A *turn* is CHOICE_TURN writes that go the same way, and its cost is that of the last
- *    CHOICE_COUNTED of them, without the longest: those were pauses, of the disk, of the callers,
- *    or for want of a processor. The first ones are not counted, since the kernel's scheduler takes
- *    some time to treat the thread otherwise: one that sleeps in each write as one that does not.
- *  - At first, and again after CHOICE_PERIOD writes, the two ways are compared, by turns: the
- *    present one, the other, and so on, CHOICE_TURNS in all. The cost of a way is the median of its
- *    turns. So neither a load that grows meanwhile nor one bad turn decides.
+ *    CHOICE_COUNTED of them, without the very longest: those were pauses of the disk, or nobody
+ *    called. The first ones are not counted, since the kernel's scheduler takes some time to treat
+ *    the thread otherwise: one that sleeps in each write as one that does not.
+ *  - A *comparison* is a turn of the present way and a turn of the other. What counts is the median
+ *    of the newest CHOICE_COMPARISONS: so one bad turn doesn't decide, and no load that grows
+ *    meanwhile. The first CHOICE_FIRST of them follow each other at once.
+ *  - Between two comparisons all writes go the present way, CHOICE_REST_MIN of them. If it was
+ *    clearly better, by more than 1 in CHOICE_CLEAR, then twice as many as the last time, up to
+ *    CHOICE_REST_MAX. Where the ways are about as good, comparing often costs next to nothing; and
+ *    it is needed, since many threads on few processors stay in good or bad rhythms for seconds.
  *  - If other reads and writes come in between so often that a turn would take more than
  *    CHOICE_TURN_MAX writes, the comparison is given up.
  *  - The other way is used from when it was better by more than 1 in CHOICE_MARGIN.
@@ -36,17 +40,18 @@
 /* Larger writes take longer than what can be saved. Of each part of a pair. */
 #define CHOICE_SIZE_MAX    (UINT64_C(16) * KIB)
 #define CHOICE_COUNTED     64
-#define CHOICE_LONGEST     16
+#define CHOICE_LONGEST     2
 #define CHOICE_SETTLING    32
 #define CHOICE_TURN        (CHOICE_SETTLING + CHOICE_COUNTED)
 #define CHOICE_TURN_MAX    (4 * CHOICE_TURN)
-#define CHOICE_PERIOD      24576
+#define CHOICE_COMPARISONS 5
+#define CHOICE_FIRST       3
+#define CHOICE_REST_MIN    1024
+#define CHOICE_REST_MAX    32768
 #define CHOICE_MARGIN      32
+#define CHOICE_CLEAR       8
 #define CHOICE_LATENCIES   31
 #define CHOICE_CALL_NS_MAX (2 * NS_PER_MS)
-
-/* Turns of one comparison: of the present way those with even numbers, of the other way the odd. */
-#define CHOICE_TURNS 7
 
 /* From one write to the next. */
 struct choice_interval {
@@ -61,11 +66,16 @@ struct storage_choice {
     uint32_t newest_events;
     uint64_t newest_ns;  /* When it was submitted; 0: the interval behind it doesn't count. */
     uint32_t rest;       /* Writes until the next comparison; 0: one is under way. */
-    uint32_t turn;       /* The turn of the comparison. */
-    uint32_t turn_taken; /* Number of its writes until now. */
+    uint32_t rest_last;  /* What it was at the end of the last comparison. */
+    bool others_turn;    /* In the comparison. */
+    uint32_t turn_taken; /* Number of the turn's writes until now. */
     uint32_t counted;    /* Number of intervals below. */
     struct choice_interval intervals[CHOICE_COUNTED];
-    uint64_t costs[CHOICE_TURNS]; /* Of the turns that have ended. */
+    uint64_t present_cost; /* Of the present way's turn in this comparison. */
+
+    /* What the newest comparisons said: the cost of calls in parts of the ring's. */
+    uint64_t ratios[CHOICE_COMPARISONS];
+    uint64_t ratios_count; /* Of all time: the place of the next one. */
 
     /* How long the newest calls, and the newest writes through the ring, took. */
     uint64_t latencies_ns[STORAGE_WAY_COUNT][CHOICE_LATENCIES];

@@ -47,7 +47,7 @@ choice_teach(struct storage_choice *choice, enum storage_way faster)
 {
     uint64_t now_ns = NS_PER_S;
     expect_equal(choice->rest, 0);
-    for (uint32_t i = 0; i <= CHOICE_TURNS * CHOICE_TURN && choice->rest == 0; i++) {
+    for (uint32_t i = 0; i <= CHOICE_FIRST * 2 * CHOICE_TURN && choice->rest == 0; i++) {
         const uint64_t us = storage_choice_next(choice, now_ns, 1) == faster ? 50 : 100;
         storage_choice_measured(choice, us * NS_PER_US);
         now_ns += us * NS_PER_US;

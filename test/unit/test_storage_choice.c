@@ -55,8 +55,11 @@ begin(void)
     expect_equal(stats.latency_ns[STORAGE_WAY_CALL], 0);
 }
 
-/* So many writes are enough for a comparison. */
-#define COMPARISON (CHOICE_TURNS * CHOICE_TURN + 1)
+/* So many writes are enough for the first decision, and for another one later. */
+#define FIRST      (CHOICE_FIRST * 2 * CHOICE_TURN + 1)
+#define REST       (CHOICE_REST_MIN + 2 * CHOICE_TURN)
+#define FOLLOWS    (CHOICE_REST_MAX + CHOICE_COMPARISONS * REST)
+#define LONG_AFTER (40 * CHOICE_REST_MAX)
 
 UNIT_TEST(the_faster_way_is_found_and_used)
 {
@@ -64,17 +67,17 @@ UNIT_TEST(the_faster_way_is_found_and_used)
         const uint64_t ring_us = call_is_faster == 1 ? 400 : 250;
         const uint64_t call_us = call_is_faster == 1 ? 250 : 400;
         begin();
-        expect_equal(write_many(CHOICE_TURNS * CHOICE_TURN, ring_us, call_us), 3 * CHOICE_TURN);
-        const uint32_t calls = write_many(10 * CHOICE_PERIOD, ring_us, call_us);
-        const uint32_t slower = call_is_faster == 1 ? 10 * CHOICE_PERIOD - calls : calls;
+        expect_equal(write_many(FIRST - 1, ring_us, call_us), CHOICE_FIRST * CHOICE_TURN);
+        const uint32_t calls = write_many(LONG_AFTER, ring_us, call_us);
+        const uint32_t slower = call_is_faster == 1 ? LONG_AFTER - calls : calls;
         expect_equal(stats.way, call_is_faster == 1 ? STORAGE_WAY_CALL : STORAGE_WAY_RING);
-        expect(slower > 0);
-        expect(slower * 80 <= 10 * CHOICE_PERIOD); /* One in eighty at most. */
+        expect(slower > 10 * CHOICE_TURN);
+        expect(slower * 200 <= LONG_AFTER); /* One in two hundred at most. */
         expect_equal(stats.latency_ns[STORAGE_WAY_RING], ring_us * NS_PER_US);
         expect_equal(stats.latency_ns[STORAGE_WAY_CALL], call_us * NS_PER_US);
         expect_equal(
             stats.writes[STORAGE_WAY_RING] + stats.writes[STORAGE_WAY_CALL],
-            CHOICE_TURNS * CHOICE_TURN + 10 * CHOICE_PERIOD);
+            FIRST - 1 + LONG_AFTER);
     }
 }
 
@@ -86,14 +89,14 @@ UNIT_TEST(what_counts_is_how_much_is_done)
     const struct pace ring_is_better[] = {
         [STORAGE_WAY_RING] = {120, 300}, [STORAGE_WAY_CALL] = {100, 400}};
     begin();
-    (void) write_paced(COMPARISON, call_is_better, 1);
+    (void) write_paced(FIRST, call_is_better, 1);
     expect_equal(stats.way, STORAGE_WAY_CALL);
-    (void) write_paced(CHOICE_PERIOD + COMPARISON, ring_is_better, 1);
+    (void) write_paced(FOLLOWS, ring_is_better, 1);
     expect_equal(stats.way, STORAGE_WAY_RING);
 
     /* By calls, each takes twice as long, and has three times as many events. */
     begin();
-    for (uint32_t i = 0; i < COMPARISON; i++) {
+    for (uint32_t i = 0; i < FIRST; i++) {
         const enum storage_way way = storage_choice_next(&choice, now_ns, 1);
         const bool call = way == STORAGE_WAY_CALL;
         choice.newest_events = call ? 30 : 10;
@@ -103,15 +106,31 @@ UNIT_TEST(what_counts_is_how_much_is_done)
     expect_equal(stats.way, STORAGE_WAY_CALL);
 }
 
-/* Within a period it is noticed that the other way has become better. */
+/* A way that is slow now and then, by much, is a slow one. */
+UNIT_TEST(what_is_slow_often_counts)
+{
+    begin();
+    for (uint32_t i = 0; i < FIRST; i++) {
+        (void) write_many(1, i % 10 == 0 ? 1200 : 200, 250);
+    }
+    expect_equal(stats.way, STORAGE_WAY_CALL);
+}
+
+/* It is noticed that the other way has become better, however clear it was before. */
 UNIT_TEST(the_choice_follows_the_machine)
 {
     begin();
-    (void) write_many(COMPARISON, 400, 250);
+    (void) write_many(FIRST, 400, 250);
     for (int round = 0; round < 4; round++) {
         const bool call_is_faster = round % 2 == 1;
-        (void) write_many(CHOICE_PERIOD + COMPARISON, 300, call_is_faster ? 200 : 500);
-        expect_equal(stats.way, call_is_faster ? STORAGE_WAY_CALL : STORAGE_WAY_RING);
+        const enum storage_way faster = call_is_faster ? STORAGE_WAY_CALL : STORAGE_WAY_RING;
+        for (uint32_t i = 0; i < FOLLOWS && stats.way != faster; i++) {
+            (void) write_many(1, 300, call_is_faster ? 200 : 500);
+        }
+        expect_equal(stats.way, faster);
+        expect_equal(choice.rest_last, CHOICE_REST_MIN); /* It looks again soon after a change, */
+        (void) write_many(8 * CHOICE_REST_MAX, 300, call_is_faster ? 200 : 500);
+        expect_equal(choice.rest_last, CHOICE_REST_MAX); /* and seldom where all is clear. */
     }
 }
 
@@ -120,16 +139,17 @@ UNIT_TEST(small_differences_change_nothing)
 {
     begin();
     for (uint32_t i = 0; i < 10; i++) {
-        (void) write_many(CHOICE_PERIOD, 200, 196);
+        (void) write_many(CHOICE_REST_MAX, 200, 196);
         expect_equal(stats.way, STORAGE_WAY_RING);
+        expect_equal(choice.rest_last, CHOICE_REST_MIN);
     }
-    (void) write_many(CHOICE_PERIOD + COMPARISON, 200, 190);
+    (void) write_many(CHOICE_COMPARISONS * REST, 200, 190);
     expect_equal(stats.way, STORAGE_WAY_CALL);
     for (uint32_t i = 0; i < 10; i++) {
-        (void) write_many(CHOICE_PERIOD, 186, 190);
+        (void) write_many(CHOICE_REST_MAX, 186, 190);
         expect_equal(stats.way, STORAGE_WAY_CALL);
     }
-    for (uint32_t i = 0; i < 2 * CHOICE_PERIOD; i++) {
+    for (uint32_t i = 0; i < 2 * CHOICE_REST_MAX; i++) {
         (void) write_many(1, 186, i % (CHOICE_COUNTED / CHOICE_LONGEST) == 0 ? 20000 : 190);
         expect_equal(stats.way, STORAGE_WAY_CALL);
     }
@@ -139,15 +159,15 @@ UNIT_TEST(small_differences_change_nothing)
 UNIT_TEST(load_that_changes_is_no_difference)
 {
     begin();
-    for (uint32_t i = 0; i < 3 * CHOICE_PERIOD; i++) {
+    for (uint32_t i = 0; i < 3 * CHOICE_REST_MAX; i++) {
         const uint64_t us = 1000 + i / 8;
         (void) write_many(1, us, us);
         expect_equal(stats.way, STORAGE_WAY_RING);
     }
     /* One turn that something else has slowed down doesn't decide either. */
-    for (uint32_t slow = 0; slow < CHOICE_TURNS; slow++) {
+    for (uint32_t slow = 0; slow < 2 * CHOICE_FIRST; slow++) {
         begin();
-        for (uint32_t i = 0; i < COMPARISON; i++) {
+        for (uint32_t i = 0; i < FIRST; i++) {
             const uint64_t us = i / CHOICE_TURN == slow ? 300 : 200;
             (void) write_many(1, us, us);
             expect_equal(stats.way, STORAGE_WAY_RING);
@@ -159,7 +179,7 @@ UNIT_TEST(load_that_changes_is_no_difference)
 UNIT_TEST(an_interval_that_was_interrupted_does_not_count)
 {
     begin();
-    for (uint32_t i = 0; i < 2 * COMPARISON; i++) {
+    for (uint32_t i = 0; i < 2 * FIRST; i++) {
         const enum storage_way way = storage_choice_next(&choice, now_ns, 1);
         storage_choice_measured(&choice, 200 * NS_PER_US);
         const bool call = way == STORAGE_WAY_CALL;
@@ -176,14 +196,14 @@ UNIT_TEST(a_comparison_that_leads_nowhere_is_given_up)
     (void) write_many(CHOICE_TURN + 1, 200, 300);
     expect_equal(choice.newest, STORAGE_WAY_CALL);
     uint32_t calls = 0;
-    for (uint32_t i = 0; i < CHOICE_PERIOD; i++) {
+    for (uint32_t i = 0; i < CHOICE_REST_MAX; i++) {
         calls += storage_choice_next(&choice, now_ns, 1) == STORAGE_WAY_CALL ? 1 : 0;
         storage_choice_interrupt(&choice);
         now_ns += NS_PER_MS;
     }
     expect_equal(calls, CHOICE_TURN_MAX - 1);
     expect_equal(stats.way, STORAGE_WAY_RING);
-    (void) write_many(CHOICE_PERIOD + COMPARISON, 300, 200);
+    (void) write_many(FOLLOWS, 300, 200);
     expect_equal(stats.way, STORAGE_WAY_CALL);
 }
 
@@ -191,23 +211,23 @@ UNIT_TEST(calls_that_block_for_long_are_not_used)
 {
     begin();
     /* A comparison ends with the first turn of them. */
-    expect_equal(write_many(CHOICE_PERIOD, 9000, 5000), CHOICE_TURN);
+    expect_equal(write_many(CHOICE_REST_MAX, 9000, 5000), CHOICE_TURN);
     expect_equal(stats.way, STORAGE_WAY_RING);
-    (void) write_many(CHOICE_PERIOD + COMPARISON, 900, 500);
+    (void) write_many(FOLLOWS, 900, 500);
     expect_equal(stats.way, STORAGE_WAY_CALL);
     /* That they have become slow is seen at once, and in the first turn of the next comparison. */
-    expect(write_many(CHOICE_PERIOD / 2, 9000, 5000) <= 2 * CHOICE_TURN);
+    expect(write_many(CHOICE_REST_MAX / 2, 9000, 5000) <= 2 * CHOICE_TURN);
     expect_equal(stats.way, STORAGE_WAY_RING);
 }
 
 UNIT_TEST(a_fixed_way_is_only_measured)
 {
     storage_choice_init(&choice, &stats, STORAGE_WAY_RING, true);
-    expect_equal(write_many(3 * CHOICE_PERIOD, 900, 1), 0);
+    expect_equal(write_many(3 * CHOICE_REST_MAX, 900, 1), 0);
     expect_equal(stats.latency_ns[STORAGE_WAY_RING], 900 * NS_PER_US);
     expect_equal(stats.latency_ns[STORAGE_WAY_CALL], 0);
     storage_choice_init(&choice, &stats, STORAGE_WAY_CALL, true);
-    expect_equal(write_many(3 * CHOICE_PERIOD, 1, 900), 3 * CHOICE_PERIOD);
+    expect_equal(write_many(3 * CHOICE_REST_MAX, 1, 900), 3 * CHOICE_REST_MAX);
 }
 
 /* On disks ------------------------------------------------------------------------------------- */
