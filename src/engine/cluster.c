@@ -216,3 +216,9 @@ engine_guest_poll(struct engine_guest *guest, struct engine_welcome *welcome)
     };
     return true;
 }
+
+const char *
+engine_guest_member(const struct engine_guest *guest)
+{
+    return guest_member(&guest->guest);
+}

@@ -469,6 +469,9 @@ struct engine_guest *engine_guest_create(const struct engine_guest_options *opti
 /* Lets the network work. Returns true once the node was let in. */
 bool engine_guest_poll(struct engine_guest *guest, struct engine_welcome *welcome);
 
+/* The name of a connected node that has a ledger already, or NULL. Valid until the next poll. */
+const char *engine_guest_member(const struct engine_guest *guest);
+
 /* ---- Monitoring ------------------------------------------------------------------------------ */
 
 /* Room for the codes of create results. The last entry counts `created`. */

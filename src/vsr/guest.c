@@ -27,19 +27,23 @@ on_hello(void *context, struct message_header *header)
     memcpy(hello->name, name, sizeof(name));
 }
 
-/* Who is there doesn't matter: whoever has news brings it. */
 static void
 on_up(void *context, uint32_t number, const struct message_header *hello)
 {
-    assert(context != NULL);
-    assert(hello != NULL && number < NETWORK_PEERS_MAX);
+    struct guest *guest = context;
+    const struct message_hello *body = message_body_const(hello);
+    assert(number < NETWORK_PEERS_MAX);
+    if (hello->sender == MESSAGE_SENDER_GUEST) return;
+    memcpy(guest->members[number], body->name, MESSAGE_NAME_SIZE);
 }
 
 static void
 on_down(void *context, uint32_t number, const struct message_header *bye)
 {
-    assert(context != NULL && number < NETWORK_PEERS_MAX);
+    struct guest *guest = context;
+    assert(number < NETWORK_PEERS_MAX);
     (void) bye;
+    memset(guest->members[number], 0, MESSAGE_NAME_SIZE);
 }
 
 static void
@@ -102,4 +106,13 @@ guest_poll(struct guest *guest)
 {
     (void) network_poll(guest->network);
     return guest->welcomed;
+}
+
+const char *
+guest_member(const struct guest *guest)
+{
+    for (uint32_t number = 0; number < NETWORK_PEERS_MAX; number++) {
+        if (guest->members[number][0] != '\0') return guest->members[number];
+    }
+    return NULL;
 }

@@ -32,6 +32,8 @@ struct guest {
     uint64_t prepares_size_bytes;
     bool welcomed;
     struct guest_welcome welcome;
+    /* Names of those connected nodes that have a ledger; empty for others. */
+    char members[NETWORK_PEERS_MAX][MESSAGE_NAME_SIZE];
 };
 
 struct guest_options {
@@ -45,5 +47,8 @@ void guest_init(struct guest *guest, struct arena *arena, const struct guest_opt
 
 /* Lets the network work. Returns true once it was let in: `welcome` says as what. */
 bool guest_poll(struct guest *guest);
+
+/* The name of a connected node that has a ledger already, or NULL. Valid until the next poll. */
+const char *guest_member(const struct guest *guest);
 
 #endif

@@ -214,6 +214,39 @@ UNIT_TEST(log_too_short)
     formation_end();
 }
 
+/* Waits until guests 1 and 2 know of node a as a member, or of none. */
+static void
+await_member_at_guests(bool known)
+{
+    for (uint32_t ms = 0; ms < 20000; ms++) {
+        uint32_t right = 0;
+        for (uint32_t i = 1; i < 3; i++) {
+            assert(formation_nodes[i].state == GUEST);
+            const char *name = engine_guest_member(formation_nodes[i].guest);
+            right += known ? name != NULL && strcmp(name, "a") == 0 : name == NULL;
+        }
+        if (right == 2) return;
+        formation_step();
+    }
+    expect(!"guests know who is there");
+}
+
+/* A guest knows whether one that it is connected with has a ledger. */
+UNIT_TEST(guest_that_reaches_a_ledger)
+{
+    formation_begin(7);
+    formation_stop(0);
+    formation_start_guest(1);
+    formation_start_guest(2);
+    formation_steps(2000);
+    await_member_at_guests(false); /* Each reaches another guest. */
+    formation_start_member(0);
+    await_member_at_guests(true);
+    formation_stop(0);
+    await_member_at_guests(false);
+    formation_end();
+}
+
 /* A power cut at each moment of an addition: then it is done, or it can be done again. */
 UNIT_TEST(crashes)
 {

@@ -370,6 +370,12 @@ host_guest_news(struct host *host, struct refusal *refusal)
 }
 
 bool
+host_alone(const struct host *host, struct refusal *refusal)
+{
+    return joining_alone(&host->joining, refusal);
+}
+
+bool
 host_let_in(struct host *host, struct refusal *refusal)
 {
     struct engine_welcome welcome;

@@ -52,6 +52,9 @@ bool host_let_in(struct host *host, struct refusal *refusal);
 /* While it waits: true if there is news of why, which `refusal` has. */
 bool host_guest_news(struct host *host, struct refusal *refusal);
 
+/* May it have a ledger of its own (joining_alone)? If not, `refusal` says why. */
+bool host_alone(const struct host *host, struct refusal *refusal);
+
 /*
  * It isn't to be let in: the host is to be opened for another reason, or the process ends. Nothing
  * happens if it waits for nothing.

@@ -56,6 +56,24 @@ joining_news(struct joining *joining, const struct cluster *cluster, struct refu
     return true;
 }
 
+bool
+joining_alone(const struct joining *joining, struct refusal *refusal)
+{
+    const char *member = joining->guest == NULL ? NULL : engine_guest_member(joining->guest);
+    if (member == NULL) return true;
+    refusal->sqlstate = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+    refusal_message(refusal, "node \"%s\" of ledger.nodes has a ledger already", member);
+    refusal_detail(
+        refusal,
+        "This server is node \"%s\". A ledger that is made here would be another one, of its own.",
+        settings_node_name);
+    refusal_hint(
+        refusal,
+        "Call ledger.cluster_add('%s') at a member of that ledger. For a ledger of its own, first take the other nodes out of ledger.nodes here, and reload the configuration.",
+        settings_node_name);
+    return false;
+}
+
 void
 joining_end(struct joining *joining, struct cluster *cluster)
 {

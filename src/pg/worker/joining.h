@@ -35,6 +35,12 @@ bool joining_poll(struct joining *joining, struct engine_welcome *welcome);
 bool joining_news(
     struct joining *joining, const struct cluster *cluster, struct refusal *refusal);
 
+/*
+ * May a ledger be made here? Not while this node is connected with one that has a ledger: who asks
+ * for that has mistaken the server. Then `refusal` says so.
+ */
+bool joining_alone(const struct joining *joining, struct refusal *refusal);
+
 /* Closes the network too, which has messages in the guest's memory. */
 void joining_end(struct joining *joining, struct cluster *cluster);
 

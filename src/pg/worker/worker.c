@@ -204,7 +204,7 @@ worker_fail(const char *message, const char *detail, const char *hint)
  * changed, and the engine may open. Calls wait meanwhile, as they do for an engine that opens.
  */
 static bool
-obey(const struct refusal *refusal)
+obey(const struct host *host, const struct refusal *refusal)
 {
     struct command command;
     if (!command_take(&command, false)) return false;
@@ -213,7 +213,8 @@ obey(const struct refusal *refusal)
     memset(&command.why, 0, sizeof(command.why));
     switch (command.kind) {
     case COMMAND_CREATE:
-        command.done = ownership_create(&command.ledger, &command.why);
+        command.done = host_alone(host, &command.why) &&
+                       ownership_create(&command.ledger, &command.why);
         break;
     case COMMAND_ADOPT:
         command.done = ownership_adopt(command.ledger, refusal, &command.why);
@@ -246,7 +247,7 @@ static bool
 has_changed(struct host *host, const struct refusal *refusal)
 {
     struct refusal failed = {0};
-    if (obey(refusal)) {
+    if (obey(host, refusal)) {
         host_guest_end(host);
         return true;
     }
