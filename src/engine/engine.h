@@ -480,6 +480,7 @@ const char *engine_guest_member(const struct engine_guest *guest);
 struct engine_state {
     uint64_t op;
     uint64_t commit;
+    uint64_t kept_op; /* A later start finds at least this one, or its files are older: op_min. */
     uint64_t checkpoint_op;
     uint64_t timestamp; /* Timestamp of the newest prepare, in nanoseconds. */
     uint64_t wal_used_bytes;

@@ -17,6 +17,7 @@ engine_state_get(const struct engine *engine, struct engine_state *state)
     *state = (struct engine_state){
         .op = replica_op(&engine->replica),
         .commit = replica_committed(&engine->replica),
+        .kept_op = replica_kept(&engine->replica),
         .checkpoint_op = engine->journal.checkpoint.op,
         .timestamp = replica_timestamp(&engine->replica),
         .wal_used_bytes = journal_used_bytes(&engine->journal),

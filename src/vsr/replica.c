@@ -261,6 +261,14 @@ replica_tick(struct replica *replica)
     (void) replica_pulse(replica);
 }
 
+uint64_t
+replica_kept(const struct replica *replica)
+{
+    const struct superblock_state *state = replica->superblock->working;
+    const bool gap = state->suffix_count > 0 && replica->commit < state->suffix[0].op;
+    return gap ? min_u64(replica->commit, state->op_acked_min) : replica->commit;
+}
+
 bool
 replica_busy(const struct replica *replica)
 {

@@ -588,6 +588,14 @@ replica_committed(const struct replica *replica)
     return replica->commit;
 }
 
+/*
+ * The newest op of those executed that this node has after any crash, if its files are what they
+ * are now. While it fills the gap between what it kept of its own log and the headers that a view
+ * began with, that is what it kept: what it cut is still on the disk, and a restart may take what
+ * meets it for damage (engine/open.c, journal_drop_leftover). Nobody needs that of this node.
+ */
+uint64_t replica_kept(const struct replica *replica);
+
 static inline uint64_t
 replica_timestamp(const struct replica *replica)
 {

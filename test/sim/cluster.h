@@ -185,6 +185,7 @@ struct cluster_node {
     uint64_t ticked_ns;
     bool idle; /* Its last poll had nothing to do, and nobody has asked it for anything since. */
     uint64_t commit;     /* It has executed so far. */
+    uint64_t noted_op;   /* Its host knows that it had this: what lost it is an older directory. */
     uint64_t read_op;    /* The newest op that a read was answered from in this life. */
     struct model model;  /* That of op `model_op`. */
     uint64_t model_op;

@@ -150,6 +150,7 @@ node_create(struct cluster_node *node)
         .grid_size_bytes = node->disk.storage.file_size_bytes[STORAGE_GRID],
         .requests_max = CLUSTER_CLIENTS_MAX + 1,
         .wal_sync = cluster->options.sync,
+        .op_min = node->noted_op,
         .session = prng_range(&cluster->prng, 1, UINT64_MAX),
         .fence_seed = prng_range(&cluster->prng, 1, UINT64_MAX),
     };
@@ -247,6 +248,7 @@ void
 cluster_node_crash(struct cluster_node *node)
 {
     assert(node->engine != NULL);
+    node->noted_op = replica_kept(&node->engine->replica);
     if (!node->disk.crashed) storage_sim_crash_now(&node->disk);
     node->cluster->counts.crashes += 1;
     node_gone(node);
@@ -260,6 +262,7 @@ cluster_node_wipe(struct cluster_node *node)
     node_disk_init(node);
     cluster_growth_init(node);
     node->commit = 0;
+    node->noted_op = 0;
 }
 
 static void
@@ -279,6 +282,7 @@ disk_load(struct cluster_node *node, const struct cluster_copy *copy)
         memcpy(bytes, copy->bytes[file], copy->size_bytes[file]);
     }
     node->copied = true;
+    node->noted_op = 0;
 }
 
 void

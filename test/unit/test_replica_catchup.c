@@ -98,4 +98,38 @@ UNIT_TEST(what_was_read_is_dropped_with_the_view)
     expect(found > 0);
 }
 
+/* What its host may note as never to be lost, while the gap to a new view's headers is filled. */
+UNIT_TEST(what_is_kept_while_the_gap_is_filled)
+{
+    uint32_t filling = 0;
+    for (uint64_t seed = 170; seed < 190; seed++) {
+        trio_begin(NETWORK_SIM_STREAMS, seed);
+        trio_create_many(TRIO_PRIMARY, 5, 1);
+        trio_expect_rest(5);
+        trio_stop(LATE);
+        trio_create_many(TRIO_PRIMARY, 40, 1);
+        expect(engine_resign(trio.nodes[TRIO_PRIMARY].engine));
+        trio_start(LATE);
+        for (uint32_t ms = 0; ms < TRIO_PATIENCE_MS && trio_commit(LATE) < 40; ms++) {
+            const struct replica *late = trio_replica(LATE);
+            const struct superblock_state *state = late->superblock->working;
+            const bool gap = late->commit < state->suffix[0].op && state->log_view > 1;
+            if (gap && late->commit > state->op_acked_min && seed % 20 < ms) {
+                const uint64_t kept = replica_kept(late);
+                expect_equal(kept, state->op_acked_min);
+                filling += 1;
+                trio_stop(LATE);
+                trio_start(LATE);
+                expect(trio_replica(LATE)->journaled >= kept);
+                break;
+            }
+            trio_step();
+        }
+        trio_expect_rest(45);
+        expect_equal(replica_kept(trio_replica(LATE)), trio_commit(LATE));
+        trio_end();
+    }
+    expect(filling > 10);
+}
+
 UNIT_MAIN(test_replica_catchup)

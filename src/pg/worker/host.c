@@ -135,9 +135,9 @@ note_renew(struct host *host)
     struct identity *identity = &host->ownership.identity;
     struct engine_state state;
     engine_state_get(host->engine, &state);
-    const bool same = identity->op == state.commit &&
+    const bool same = identity->op == state.kept_op &&
                       (settings_has_node() || identity->view == state.view);
-    identity->op = state.commit;
+    identity->op = state.kept_op;
     identity->view = settings_has_node() ? Max(host->ownership.view, 1) : state.view;
     identity->timestamp = state.timestamp;
     return !same;
