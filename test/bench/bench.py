@@ -25,6 +25,7 @@ CLIENTS = (1, 8, 32, 64)
 PORT = "5997"
 # A server that was just started gets its memory from the system, which takes a processor; see src/os/populate.h.
 REST_SECONDS_MAX = 120
+WORKER_PID = "SELECT worker_pid FROM ledger.status"
 # Events that one statement creates: below the largest batch.
 SETUP_BATCH = 5000
 
@@ -118,24 +119,28 @@ def fresh_ledger(settings=()):
         sys.exit("bench: %s accounts were created" % created)
 
 
-def worker_memory():
-    """Bytes of memory that the worker has got from the system."""
-    pid = psql("SELECT worker_pid FROM ledger.status")
+def memory_of(pid):
+    """Bytes of memory that a process has got from the system."""
     with open("/proc/%s/statm" % pid) as statm:
         return int(statm.read().split()[1]) * mmap.PAGESIZE
+
+
+def wait_for_memory(pids):
+    """Waits until these workers get no more memory from the system."""
+    before = 0
+    for _ in range(REST_SECONDS_MAX):
+        now = sum(memory_of(pid) for pid in pids)
+        if now - before < 2**20:
+            return
+        before = now
+        time.sleep(1)
+    sys.exit("bench: a worker gets memory from the system and doesn't end")
 
 
 def rested_ledger(settings=()):
     """Like fresh_ledger, and the worker has its memory."""
     fresh_ledger(settings)
-    before = 0
-    for _ in range(REST_SECONDS_MAX):
-        now = worker_memory()
-        if now - before < 2**20:
-            return
-        before = now
-        time.sleep(1)
-    sys.exit("bench: the worker gets memory from the system and doesn't end")
+    wait_for_memory([psql(WORKER_PID)])
 
 
 def fresh_plain():

@@ -247,7 +247,7 @@ def main():
         bench.machine()
         make_accounts(lone)
         make_accounts(nodes[0])
-        time.sleep(bench.REST_SECONDS)
+        bench.wait_for_memory([server.value(bench.WORKER_PID) for server in servers])
         reached = {}
         if "single" in PARTS:
             bench_single(lone, nodes, reached)
