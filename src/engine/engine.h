@@ -278,9 +278,9 @@ void engine_tick(struct engine *engine);
 
 /*
  * This node gives up being the primary, so that another takes over at once; to be called before a
- * shutdown. Requests go on there. Polling goes on until engine_state_get tells of another view, for
- * a bounded time: that another begins one isn't certain. False: it isn't the primary, or nobody
- * could take over.
+ * shutdown. Requests go on there. Polling goes on until engine_cluster_get tells of a primary in a
+ * newer view, for a bounded time: that another begins one isn't certain. False: it isn't the
+ * primary, or nobody could take over.
  */
 bool engine_resign(struct engine *engine);
 

@@ -32,7 +32,9 @@ network_os_reload_secrets(
     struct network_os *os, const char *secret_file, char *text, size_t text_size)
 {
     if (secret_file != NULL) return open_secrets(os, secret_file, text, text_size);
-    return os->tls.context == NULL || needs_secret(text, text_size);
+    if (os->tls.context != NULL) return needs_secret(text, text_size);
+    explicit_bzero(&os->secrets, sizeof(os->secrets));
+    return true;
 }
 
 static void

@@ -191,7 +191,7 @@ command_lose(void)
     if (state_of(box) != COMMAND_RUNNING) return;
     struct command lost = {
         .kind = box->command.kind,
-        .why = {.sqlstate = ERRCODE_CANNOT_CONNECT_NOW},
+        .why = {.sqlstate = ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN},
     };
     strlcpy(
         lost.why.message,
@@ -203,6 +203,9 @@ command_lose(void)
             ? "Whether it was carried out, ledger.cluster shows when the engine has started again."
             : "Whether it was carried out, ledger.status shows when the engine has started again.",
         sizeof(lost.why.detail));
-    strlcpy(lost.why.hint, "Repeating it is safe.", sizeof(lost.why.hint));
+    strlcpy(
+        lost.why.hint,
+        "Repeating it is safe: what was carried out is refused the second time.",
+        sizeof(lost.why.hint));
     command_finish(&lost);
 }

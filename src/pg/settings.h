@@ -31,7 +31,7 @@ extern int settings_commit_mode; /* enum settings_commit_mode */
 extern int settings_bulk_slots;
 extern int settings_spin_us;
 extern int settings_scrub_interval_s;
-/* The five of a cluster's node. None of their texts is checked here: worker/cluster.h. */
+/* Those of a cluster's node. None of their texts is checked here: worker/cluster.h. */
 extern char *settings_node_name; /* Empty: the ledger is alone. */
 extern char *settings_nodes;
 extern char *settings_listen_address;

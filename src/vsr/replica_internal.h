@@ -273,6 +273,17 @@ void replica_fences_leave(struct replica *replica);
 void replica_on_node_record(
     struct replica *replica, uint8_t slot, const struct message_header *header);
 
+/*
+ * The op of the checkpoint that superblock_checkpoint_id names. The journal's may be an older one:
+ * it is told after the superblock, and a view that became durable together with a checkpoint may
+ * be announced in between.
+ */
+static inline uint64_t
+replica_checkpoint_op(const struct replica *replica)
+{
+    return replica->superblock->working->checkpoint.header.op;
+}
+
 /* ---- replica_normal.c ------------------------------------------------------------------------ */
 
 /* Gives the journal the prepare of op journaled + 1, which memory has. */

@@ -423,8 +423,8 @@ replica_members_leave(struct replica *replica)
 {
     const struct replica_wish *wish = replica->membership->wish;
     replica_wish_leave(replica);
-    if (wish == NULL) return;
-    const bool made = wish->stage == REPLICA_WISH_MADE;
+    /* The first may be gone, and the next one not taken up yet. */
+    const bool made = wish != NULL && wish->stage == REPLICA_WISH_MADE;
     answer(replica, made ? REPLICA_WISH_FAILED : REPLICA_WISH_NOT_PRIMARY);
     replica->membership->wish = replica->membership->wish_next;
     replica->membership->wish_next = NULL;

@@ -162,7 +162,7 @@ replica_settled(const struct replica *replica)
 static void
 compare_checkpoint(struct replica *replica, uint8_t slot, const struct message_header *header)
 {
-    const uint64_t op = replica->journal->checkpoint.op;
+    const uint64_t op = replica_checkpoint_op(replica);
     if (op == 0 || header->checkpoint_op != op) return;
     const u128 id = superblock_checkpoint_id(replica->superblock);
     if (header->as.prepare_ok.checkpoint_id != id) replica_say_view(replica, slot, 0);
@@ -237,7 +237,7 @@ say_prepare_ok(struct replica *replica)
     header->op = op;
     header->commit = replica->commit;
     header->round = replica->round;
-    header->checkpoint_op = replica->journal->checkpoint.op;
+    header->checkpoint_op = replica_checkpoint_op(replica);
     header->as.prepare_ok.checksum = journal_header(replica->journal, op)->checksum;
     header->as.prepare_ok.checkpoint_id = superblock_checkpoint_id(replica->superblock);
     *body = (struct message_prepare_ok_body){

@@ -511,7 +511,7 @@ checkpoint_differs(
     const struct replica *replica, uint8_t slot, const struct message_header *header)
 {
     const struct message_start_view_body *body = message_body_const(header);
-    const uint64_t op = replica->journal->checkpoint.op;
+    const uint64_t op = replica_checkpoint_op(replica);
     if (header->view < replica->view || members_view_slot(header->view) != slot) return false;
     if (op == 0 || header->checkpoint_op != op) return false;
     return body->checkpoint_id != superblock_checkpoint_id(replica->superblock);
@@ -575,7 +575,7 @@ replica_say_view(struct replica *replica, uint8_t slot, uint64_t nonce)
     header->size += (uint32_t) (sizeof(*body) + count * sizeof(*suffix));
     header->op = replica->op;
     header->commit = replica->commit_max;
-    header->checkpoint_op = oldest;
+    header->checkpoint_op = replica_checkpoint_op(replica);
     header->as.start_view = (struct message_start_view){
         .nonce = nonce,
         .op_oldest = min_u64(journal_op_oldest(replica->journal), replica->op),

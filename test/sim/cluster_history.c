@@ -388,6 +388,40 @@ rewind_model(struct cluster_node *node, uint64_t op)
     while (node->model_op < op) execute_at(node, node->model_op + 1);
 }
 
+/* The written prepare of the op, of which the checksum is known. */
+static const struct prepare_header *
+written_header(struct cluster *cluster, uint64_t op, u128 checksum_known)
+{
+    const struct cluster_history *history = &cluster->history;
+    for (uint32_t i = 0; i < history->written_count; i++) {
+        if (history->written[i].checksum != checksum_known) continue;
+        return (const struct prepare_header *) (const void *) history->written[i].prepare;
+    }
+    cluster_fail(cluster, "op %" PRIu64 " is in a checkpoint, and was never written", op);
+}
+
+/*
+ * A node that crashes while it opens may have executed ops before anybody else, and have made a
+ * checkpoint behind them. When it opens again, the journal begins there; their chain is known.
+ */
+static void
+fix_behind_checkpoint(struct cluster_node *node)
+{
+    struct cluster *cluster = node->cluster;
+    u128 chain[CLUSTER_WRITTEN_MAX];
+    const uint64_t head = cluster->history.head;
+    const struct prepare_header *checkpoint = &node->engine->journal.checkpoint;
+    if (checkpoint->op <= head) return;
+    const uint64_t count = checkpoint->op - head;
+    cluster_check(cluster, count <= CLUSTER_WRITTEN_MAX, "too many ops were executed unseen");
+    u128 named = checkpoint->checksum;
+    for (uint64_t i = count; i > 0; i--) {
+        chain[i - 1] = named;
+        named = written_header(cluster, head + i, named)->parent;
+    }
+    for (uint64_t i = 0; i < count; i++) fix_op(cluster, head + i + 1, chain[i]);
+}
+
 void
 cluster_history_opened(struct cluster_node *node)
 {
@@ -400,6 +434,7 @@ cluster_history_opened(struct cluster_node *node)
         "open at op %" PRIu64 ", and op %" PRIu64 " was executed",
         commit,
         node->commit);
+    fix_behind_checkpoint(node);
     for (uint64_t op = 1; op <= commit; op++) check_op(node, op);
     node->commit = commit;
     if (node->model_op > commit) rewind_model(node, commit);

@@ -104,6 +104,15 @@ wait_for('y is lost', sub { value($x, q{SELECT count(*) FROM ledger.cluster WHER
 is(value($x, q{SELECT address IS NOT NULL AND view IS NULL AND op IS NULL FROM ledger.cluster WHERE state = 'lost'}), 't', 'what it does is not known');
 $y->stop;
 rename ledger_directory($y) . '.away', ledger_directory($y) or die $!;
+
+# ---- One that has lost its identity ------------------------------------------------------------------
+
+$y->start;
+wait_role($y, 'refused');
+like(status_of($y, q{message || ' / ' || detail || ' / ' || hint}), qr{is that of a cluster's member, and this PGDATA isn't its own / There is no file .* It is of node "y"\. A member's directory can't be adopted: .* / Restore ledger\.identity .*ledger\.cluster_remove\('y'\).*ledger\.cluster_add\('y'\)}, 'a directory of a member without its PGDATA');
+my $ledger = value($x, 'SELECT ledger FROM ledger.status');
+like(error_of($y, "SELECT ledger.adopt('$ledger')"), qr/55000: .*is that of a cluster's member.*DETAIL:  A member's directory can't be adopted/s, 'and it is not adopted');
+$y->stop;
 rename $y->data_dir . '/ledger.away', $y->data_dir . '/ledger.identity' or die $!;
 $y->start;
 wait_formed($x, $y);

@@ -94,17 +94,34 @@ start_is_overdue(void)
     return now > first + START_WAIT_MS * UINT64CONST(1000);
 }
 
+/*
+ * The worker publishes a refusal before it sets the state: what is copied in between would be of
+ * two states. False: there is no shared memory.
+ */
+static bool
+state_with_refusal(enum worker_state *state, struct refusal *why)
+{
+    if (!monitor_refusal_get(why)) return false;
+    for (;;) {
+        *state = shared_worker_state();
+        (void) monitor_refusal_get(why);
+        if (shared_worker_state() == *state) return true;
+        CHECK_FOR_INTERRUPTS();
+    }
+}
+
 void
 availability_get(struct availability *availability)
 {
     struct refusal *why = &availability->why;
+    enum worker_state state = WORKER_STARTING;
     memset(availability, 0, sizeof(*availability));
-    if (!monitor_refusal_get(why)) {
+    if (!state_with_refusal(&state, why)) {
         availability->role = ROLE_STOPPED;
         why_not_preloaded(why);
         return;
     }
-    switch (shared_worker_state()) {
+    switch (state) {
     case WORKER_STARTING:
         if (RecoveryInProgress() && !settings_has_node()) {
             availability->role = ROLE_STANDBY;

@@ -8,6 +8,7 @@
 #include "pg/worker/refusal.h"
 
 /* How long a view that was given up is waited for. */
+/* So long the end of a server waits until another node leads. */
 #define STEP_DOWN_WAIT_MS 1000
 
 /* ---- Words for results ----------------------------------------------------------------------- */
@@ -97,9 +98,16 @@ static const struct change_error errors_last[] = {
          "ledger.cluster shows which nodes can be reached."},
 };
 
+static const struct change_error error_step_down = {
+    ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN,
+    "no other node has become the primary yet",
+    "This one has stepped down. Another one may follow, or it is the primary again.",
+    "ledger.cluster shows who leads."};
+
 static const struct change_error *
 error_of(uint8_t kind, enum engine_change_result result)
 {
+    if (kind == ENGINE_CHANGE_STEP_DOWN && result == ENGINE_CHANGE_FAILED) return &error_step_down;
     switch (result) {
     case ENGINE_CHANGE_EXISTS:
         assert(kind < lengthof(errors_exists));
@@ -192,7 +200,8 @@ step_down(struct change *change, uint64 now_ns)
     struct engine_cluster cluster;
     engine_cluster_get(change->engine, &cluster);
     change->view = cluster.view;
-    change->deadline_ns = now_ns + STEP_DOWN_WAIT_MS * NS_PER_MS;
+    const uint64 wait_ms = change->unasked ? STEP_DOWN_WAIT_MS : change->command.wait_ms;
+    change->deadline_ns = wait_ms == 0 ? UINT64_MAX : now_ns + wait_ms * NS_PER_MS;
     if (!cluster.is_cluster) {
         answer(change, ENGINE_CHANGE_NOT_CLUSTER);
     } else if (!monitor_is_primary(&cluster)) {
@@ -202,13 +211,13 @@ step_down(struct change *change, uint64 now_ns)
     }
 }
 
-/* Another node may take over a moment later, or not at all. */
+/* It has ended when somebody leads a newer view. That may be this node again. */
 static void
 step_down_tick(struct change *change, uint64 now_ns)
 {
     struct engine_cluster cluster;
     engine_cluster_get(change->engine, &cluster);
-    if (cluster.view != change->view) {
+    if (cluster.view != change->view && cluster.primary >= 0) {
         answer(change, ENGINE_CHANGE_DONE);
     } else if (now_ns > change->deadline_ns) {
         answer(change, ENGINE_CHANGE_FAILED);

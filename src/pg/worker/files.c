@@ -248,7 +248,9 @@ files_adopt(
     const enum engine_open_result result = engine_adopt(storage->storage, scratch, owner);
     (void) munmap(scratch, ENGINE_FORMAT_SCRATCH);
     if (!refuse_result(refusal, result, "", path)) {
-        refusal->sqlstate = ERRCODE_IO_ERROR;
+        refusal->sqlstate = result == ENGINE_OPEN_IO_ERROR
+                                ? ERRCODE_IO_ERROR
+                                : ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
         return false;
     }
     return true;

@@ -15,7 +15,7 @@
  *     replica_count: 1
  *     view: decimal                        how many times it was opened; 0: never yet
  *     op: decimal                          how far it had come when this was noted
- *     timestamp: decimal                   of that op, ns since 1970
+ *     timestamp: decimal                   of the newest op then, ns since 1970
  *     node: name                           only where ledger.node_name is set
  *     checksum: 32 hex digits
  *

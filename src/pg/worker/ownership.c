@@ -61,16 +61,21 @@ is_of_another_cluster(const struct identity *identity)
 
 /*
  * There is a data directory, but PGDATA doesn't match it. Says what it holds, and that it can be
- * adopted. `why` is a sentence, or empty.
+ * adopted, or how a cluster's member comes back. `why` is a sentence, or empty.
  */
 static void
 refuse_adoptable(
     struct refusal *refusal,
     const struct directory *directory,
-    const struct engine_identity *holds,
+    const struct engine_inspection *inspection,
     const char *why)
 {
+    const struct engine_identity *holds = &inspection->identity;
     char ledger[IDENTITY_UUID_TEXT_SIZE];
+    if (inspection->is_cluster) {
+        refusal_of_member_directory(refusal, directory->path, inspection->node_name, why);
+        return;
+    }
     identity_uuid_text(holds->cluster, ledger);
     refusal->adoptable = true;
     refusal->ledger = holds->cluster;
@@ -110,7 +115,7 @@ refuse_unmatched(
         return false;
     }
     if (files_inspect(storage, path, &inspection, &of_files)) {
-        refuse_adoptable(refusal, &ownership->directory, &inspection.identity, why);
+        refuse_adoptable(refusal, &ownership->directory, &inspection, why);
     } else if (refusal->message[0] == '\0') {
         *refusal = of_files;
     }
@@ -182,7 +187,7 @@ open_own(
         }
         if (identity_owner_equal(&inspection.identity, &ownership->identity.owner)) return true;
         const char *why = "That is not what \"" IDENTITY_FILE "\" in PGDATA names.";
-        refuse_adoptable(refusal, directory, &inspection.identity, why);
+        refuse_adoptable(refusal, directory, &inspection, why);
     }
     storage_os_close(storage);
     return false;

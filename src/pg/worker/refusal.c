@@ -73,6 +73,29 @@ refusal_of_other_node(struct refusal *refusal, const char *directory, const char
 }
 
 void
+refusal_of_member_directory(
+    struct refusal *refusal, const char *directory, const char *node, const char *why)
+{
+    refusal_message(
+        refusal,
+        "ledger data directory \"%s\" is that of a cluster's member, and this PGDATA isn't its own",
+        directory);
+    refusal_detail(
+        refusal,
+        "%s%sIt is of node \"%s\". A member's directory can't be adopted: the others know it with the PGDATA that it was made with.",
+        why,
+        why[0] == '\0' ? "" : " ",
+        node);
+    refusal_hint(
+        refusal,
+        "Restore " IDENTITY_FILE
+        " of that PGDATA, if it is this server's. Otherwise call ledger.cluster_remove('%s') at a member, stop this server, remove this directory and " IDENTITY_FILE
+        " from PGDATA, start it, and call ledger.cluster_add('%s') at a member.",
+        node,
+        node);
+}
+
+void
 refusal_of_copy(struct refusal *refusal, const char *directory)
 {
     refusal_message(
@@ -98,10 +121,15 @@ refuse_alone(struct refusal *refusal, const char *directory)
     refusal_message(
         refusal, "ledger data directory \"%s\" is that of a cluster's member", directory);
     refusal_detail(
-        refusal, "A member does nothing without the others, and ledger.node_name is not set.");
+        refusal,
+        settings_has_node()
+            ? "A member's directory can't be adopted."
+            : "A member does nothing without the others, and ledger.node_name is not set.");
     refusal_hint(
         refusal,
-        "Set ledger.node_name to this node's name and ledger.nodes to the cluster's nodes, and restart the server.");
+        settings_has_node()
+            ? "ledger.status says how its node becomes a member again."
+            : "Set ledger.node_name to this node's name and ledger.nodes to the cluster's nodes, and restart the server.");
 }
 
 void

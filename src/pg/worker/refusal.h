@@ -29,6 +29,13 @@ void refusal_of_none(struct refusal *refusal, const char *directory);
 /* The same of a node of a cluster. `trouble`: whom it can't reach, and why; or empty. */
 void refusal_of_guest(struct refusal *refusal, const char *trouble);
 
+/*
+ * The directory is that of the member `node`, and PGDATA isn't the one that it was made with. `why`
+ * is a sentence, or empty.
+ */
+void refusal_of_member_directory(
+    struct refusal *refusal, const char *directory, const char *node, const char *why);
+
 /* The directory is an older one than its peers know, or a copy (vsr/fences.h). */
 void refusal_of_copy(struct refusal *refusal, const char *directory);
 

@@ -482,8 +482,11 @@ tick_cluster(struct worker *worker, uint64 now)
     engine_cluster_get(worker->host.engine, &members);
     cluster_log_view(cluster, &members, now);
     cluster_log_refused(cluster);
-    /* Only where nothing can be done without them: it may take seconds. */
-    if (members.primary < 0) cluster_look_up(cluster, now);
+    /*
+     * Only where nothing can be done without them: it may take seconds, in which this node would
+     * be missed at the choice of another primary.
+     */
+    if (members.reachable < members.voters / 2 + 1) cluster_look_up(cluster, now);
     /* What is known of the others changes without anything being done here. */
     worker->published = false;
 }
