@@ -47,7 +47,10 @@ wait_for('the guest at x', sub { guests_of_x() eq 'y' });
 # ---- A ledger of its own, by mistake -----------------------------------------------------------------
 
 like(error_of($y, 'SELECT ledger.cluster_create()'), qr/55000: could not create a ledger: node "x" of ledger\.nodes has a ledger already.*DETAIL:  This server is node "y"\..*HINT:  Call ledger\.cluster_add\('y'\) at a member of that ledger\./s, 'a guest that reaches a member makes no ledger');
+$y->restart;
+like(error_of($y, 'SELECT ledger.cluster_create()'), qr/55000: could not create a ledger: node "x" of ledger\.nodes has a ledger already/, 'nor one that has just started');
 is(status_of($y, 'role'), 'guest', 'it stays a guest');
+wait_for('the guest at x', sub { guests_of_x() eq 'y' });
 is(guests_of_x(), 'y', 'at x too');
 
 # ---- Somebody has its address ------------------------------------------------------------------------

@@ -30,6 +30,8 @@
  */
 #define POPULATE_AHEAD_BYTES    (UINT64_C(256) * MIB)
 #define POPULATE_AVAILABLE_PART   4
+/* So long a guest needs to be connected with those that are up. */
+#define GREETING_NS ((uint64) NS_PER_S)
 /*
  * If the system clock was set back by no more than this, a start doesn't warn: ledger time waits
  * for the clock, for a second at most.
@@ -356,6 +358,7 @@ be_guest(struct host *host, uint32 requests_max, struct refusal *refusal)
         options.prepares_size_bytes = (uint64) settings_wal_size_mb * MIB;
         if (check_memory(&options, &wrong) &&
             joining_begin(&host->joining, &host->cluster, &wrong)) {
+            host->guest_since_ns = clock_monotonic_ns(&host->clock);
             return;
         }
         cluster_close(&host->cluster);
@@ -367,6 +370,13 @@ bool
 host_guest_news(struct host *host, struct refusal *refusal)
 {
     return joining_news(&host->joining, &host->cluster, refusal);
+}
+
+bool
+host_has_greeted(struct host *host)
+{
+    if (host->joining.guest == NULL) return true;
+    return clock_monotonic_ns(&host->clock) - host->guest_since_ns >= GREETING_NS;
 }
 
 bool

@@ -26,7 +26,8 @@ struct host {
     struct clock clock;
     struct storage_os storage;
     struct cluster cluster;
-    struct joining joining; /* After a refusal `none` of a node of a cluster. */
+    struct joining joining; /* After a refusal `none` of a node of a cluster; */
+    uint64 guest_since_ns;  /* it has waited since then. */
     struct ownership ownership;
     struct engine_open_report report;
     struct file_replacer note; /* Writes the note of how far the ledger has come (identity.h). */
@@ -51,6 +52,9 @@ bool host_let_in(struct host *host, struct refusal *refusal);
 
 /* While it waits: true if there is news of why, which `refusal` has. */
 bool host_guest_news(struct host *host, struct refusal *refusal);
+
+/* False of a guest that has just begun: it doesn't know yet who is there. */
+bool host_has_greeted(struct host *host);
 
 /* May it have a ledger of its own (joining_alone)? If not, `refusal` says why. */
 bool host_alone(const struct host *host, struct refusal *refusal);

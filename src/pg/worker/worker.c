@@ -247,7 +247,7 @@ static bool
 has_changed(struct host *host, const struct refusal *refusal)
 {
     struct refusal failed = {0};
-    if (obey(host, refusal)) {
+    if (host_has_greeted(host) && obey(host, refusal)) {
         host_guest_end(host);
         return true;
     }
