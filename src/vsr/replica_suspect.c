@@ -71,14 +71,22 @@ answers(const struct replica *replica, uint32_t slot, uint64_t now)
     return now - replica->peers[slot].answered_ns < replica->failover_timeout_ns;
 }
 
+/* Are these slots a quorum of the voters? */
+static bool
+is_quorum(const struct replica *replica, uint32_t slots)
+{
+    const uint32_t count = members_voter_count((uint16_t) (replica->voters & slots));
+    return count >= members_quorum(members_voter_count(replica->voters));
+}
+
 static bool
 quorum_answers(const struct replica *replica, uint64_t now)
 {
-    uint32_t count = 0;
+    uint32_t slots = 0;
     for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
-        count += (replica->voters >> slot & 1) != 0 && answers(replica, slot, now);
+        slots |= (uint32_t) answers(replica, slot, now) << slot;
     }
-    return count >= members_quorum(members_voter_count(replica->voters));
+    return is_quorum(replica, slots);
 }
 
 bool
@@ -86,12 +94,11 @@ replica_reaches_quorum(const struct replica *replica)
 {
     assert(replica->primary);
     if (replica->network == NULL) return true;
-    uint32_t count = 0;
+    uint32_t slots = UINT32_C(1) << replica->slot;
     for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
-        const bool up = slot == replica->slot || replica->peers[slot].up;
-        count += (replica->voters >> slot & 1) != 0 && up;
+        slots |= (uint32_t) replica->peers[slot].up << slot;
     }
-    return count >= members_quorum(members_voter_count(replica->voters));
+    return is_quorum(replica, slots);
 }
 
 bool
@@ -115,13 +122,13 @@ static bool
 quorum_suspects(const struct replica *replica, uint64_t now)
 {
     const struct replica_change *change = replica->change;
-    uint32_t count = 0;
+    uint32_t slots = 0;
     for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
         const uint64_t said = change->suspected_ns[slot];
         const bool fresh = said != 0 && now - said <= replica->failover_timeout_ns;
-        count += (replica->voters >> slot & 1) != 0 && fresh;
+        slots |= (uint32_t) fresh << slot;
     }
-    return count >= members_quorum(members_voter_count(replica->voters));
+    return is_quorum(replica, slots);
 }
 
 /*
