@@ -13,7 +13,7 @@
  *    called. The first ones are not counted, since the kernel's scheduler takes some time to treat
  *    the thread otherwise: one that sleeps in each write as one that does not.
  *  - A *comparison* is a turn of the present way and a turn of the other. What counts is the median
- *    of the newest CHOICE_COMPARISONS: so one bad turn doesn't decide, and no load that grows
+ *    of the newest CHOICE_COMPARISONS: so one bad turn doesn't decide, nor a load that grows
  *    meanwhile. The first CHOICE_FIRST of them follow each other at once.
  *  - Between two comparisons all writes go the present way, CHOICE_REST_MIN of them. If it was
  *    clearly better, by more than 1 in CHOICE_CLEAR, then twice as many as the last time, up to

@@ -26,10 +26,9 @@
  *
  * The node is the one that this PGDATA was last started as. A PGDATA that names another one is a
  * copy of that node's, as a streaming standby's is, and says nothing about this node's directory.
- * While a node of a cluster fills the gap between its own log and a newer one, what it has in the
- * gap isn't noted (replica_kept).
  * Nodes of a cluster note no newer view than the one that they were opened with: others change it
- * too, and it is in memory before it is durable.
+ * too, and it is in memory before it is durable. And while they fill the gap between their own log
+ * and a newer one, they don't note what they have in the gap (replica_kept).
  *
  * A new ledger is made so that a crash anywhere leaves nothing, or something that the next start
  * completes:
