@@ -631,4 +631,21 @@ UNIT_TEST(who_lags_is_not_left_behind)
     trio_end();
 }
 
+/* ---- Changes of members ---------------------------------------------------------------------- */
+
+/* The first wish is answered, the next one isn't taken up yet, and the view ends. */
+UNIT_TEST(a_wish_that_waits_for_its_turn_is_answered_when_the_view_ends)
+{
+    struct replica_wish wish = {.stage = REPLICA_WISH_WANTED};
+    trio_begin(NETWORK_SIM_STREAMS, 41);
+    struct replica *replica = trio_replica(TRIO_PRIMARY);
+    replica->membership->wish_next = &wish;
+    expect(engine_resign(trio.nodes[TRIO_PRIMARY].engine));
+    expect_equal(wish.stage, REPLICA_WISH_ANSWERED);
+    expect_equal(wish.outcome, REPLICA_WISH_NOT_PRIMARY);
+    expect(replica->membership->wish_next == NULL);
+    trio_expect_rest(0);
+    trio_end();
+}
+
 UNIT_MAIN(test_replica_members)
